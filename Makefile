@@ -1,0 +1,41 @@
+# make help lists what can be made.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+WORKERS ?= auto
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo lint test check format clean
+
+help: ## list the targets
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-10s %s\n", $$1, $$2}'
+
+install: $(INSTALLED) ## create the virtual environment and install into it
+
+$(INSTALLED): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[offline,joblib,dev]'
+	touch $@
+
+demo: $(INSTALLED) ## from nothing to a pruned, trained, evaluated and tabulated run
+	$(BIN)/sparsead train
+	$(BIN)/sparsead table
+
+test: $(INSTALLED) ## from nothing to a passing test suite
+	$(BIN)/pytest -n $(WORKERS)
+
+lint: $(INSTALLED) ## format, lint, types, import rules
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+check: lint test ## all of lint and test
+
+format: $(INSTALLED) ## rewrite the code in the project's format
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean: ## remove the virtual environment and caches, never outputs/
+	rm -rf $(VENV) build .mypy_cache .ruff_cache .pytest_cache *.egg-info

@@ -1,0 +1,1 @@
+"""Trainable modules in a frozen backbone: one file a method."""

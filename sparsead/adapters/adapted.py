@@ -1,0 +1,48 @@
+"""A backbone with an adapter in it: which of its parameters train, and which can be pruned."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from torch import Tensor
+from transformers import PreTrainedModel
+
+
+@dataclass(frozen=True)
+class AdaptedModel:
+    """A model whose trainable parameters are the adapter's and the head's, and no others.
+
+    `adapter` and `head` name parameters of `model`; `prunable` is the part of `adapter` that a
+    pruner may remove weights from (matrices: never biases, LayerNorms or the head).
+    """
+
+    model: PreTrainedModel
+    adapter: tuple[str, ...]
+    head: tuple[str, ...]
+    prunable: tuple[str, ...]
+
+    def trained_state(self) -> dict[str, Tensor]:
+        """Return the adapter's and the head's tensors by name, on the CPU."""
+        state = self.model.state_dict()
+        return {name: state[name].detach().cpu() for name in (*self.adapter, *self.head)}
+
+
+def adapted(
+    model: PreTrainedModel, adapter: Iterable[str], prunable: Iterable[str]
+) -> AdaptedModel:
+    """Make the parameters named by `adapter`, and the head, the only ones that train.
+
+    The head is every parameter outside the bare backbone that is not of the adapter.
+    """
+    adapter = tuple(adapter)
+    backbone = {id(parameter) for parameter in model.base_model.parameters()}
+    head = tuple(
+        name
+        for name, parameter in model.named_parameters()
+        if id(parameter) not in backbone and name not in adapter
+    )
+    trained = {*adapter, *head}
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(name in trained)
+    return AdaptedModel(model, adapter, head, tuple(prunable))

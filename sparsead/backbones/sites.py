@@ -1,0 +1,70 @@
+"""The map of sites: where in an architecture the places are that adapters go to.
+
+A new architecture is one entry of `SITES`.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from torch import nn
+from transformers import PreTrainedModel
+
+from sparsead.errors import ConfigError, unknown
+
+
+@dataclass(frozen=True)
+class Sites:
+    """Names of modules, relative to the bare backbone, `{i}` standing for a layer's number.
+
+    The output of an `attention_output` or `ffn_output` module is the sublayer's output just
+    before the residual connection adds the sublayer's input to it (in BART, before dropout).
+    """
+
+    attention_output: tuple[str, ...]
+    ffn_output: tuple[str, ...]
+
+
+_BERT = Sites(
+    attention_output=("encoder.layer.{i}.attention.output.dropout",),
+    ffn_output=("encoder.layer.{i}.output.dropout",),
+)
+
+SITES: dict[str, Sites] = {
+    "bert": _BERT,
+    "roberta": _BERT,
+    "bart": Sites(
+        attention_output=(
+            "encoder.layers.{i}.self_attn.out_proj",
+            "decoder.layers.{i}.self_attn.out_proj",
+            "decoder.layers.{i}.encoder_attn.out_proj",
+        ),
+        ffn_output=("encoder.layers.{i}.fc2", "decoder.layers.{i}.fc2"),
+    ),
+}
+
+
+def site_modules(model: PreTrainedModel, site: str) -> dict[str, nn.Module]:
+    """Return the modules of one kind of site by their full name, in the order of the model.
+
+    Args:
+        model: a transformers model, with or without a head.
+        site: a field of `Sites`, such as "attention_output".
+
+    Raises:
+        ConfigError: the architecture is not in the map, or the site is unknown.
+    """
+    architecture = model.config.model_type
+    if architecture not in SITES:
+        raise ConfigError(unknown("backbone architecture", architecture, SITES))
+    patterns = getattr(SITES[architecture], site, None)
+    if patterns is None:
+        raise ConfigError(unknown("adapter.sites", site, Sites.__dataclass_fields__))
+    prefix = "" if model.base_model is model else f"{model.base_model_prefix}."
+    found = re.compile("|".join(_as_regex(prefix + pattern) for pattern in patterns))
+    return {name: module for name, module in model.named_modules() if found.fullmatch(name)}
+
+
+def _as_regex(pattern: str) -> str:
+    return re.escape(pattern).replace(re.escape("{i}"), r"\d+")

@@ -1,0 +1,48 @@
+"""The command line: each verb is imported when it is called, and no more than it needs."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+from sparsead.errors import SparseadError, unknown
+
+_VERBS = {
+    "train": ("sparsead.launch", "train one run, or a sweep with -m"),
+    "table": ("sparsead.report.table", "print the finished runs"),
+}
+
+
+def main() -> None:
+    """Run `sparsead VERB ARGUMENTS…`; a user's mistake is one line and exit status 2."""
+    verb, *arguments = sys.argv[1:] or ["--help"]
+    if verb in ("-h", "--help"):
+        sys.stdout.write(_help())
+        return
+    if verb == "--version":
+        sys.stdout.write(f"{importlib.import_module('sparsead').__version__}\n")
+        return
+    if verb not in _VERBS:
+        _fail(unknown("verb", verb, _VERBS))
+    sys.argv = [f"sparsead {verb}", *arguments]
+    try:
+        importlib.import_module(_VERBS[verb][0]).main()
+    except SparseadError as error:
+        _fail(str(error))
+
+
+def _help() -> str:
+    verbs = "\n".join(f"  {verb:<8} {purpose}" for verb, (_, purpose) in _VERBS.items())
+    return (
+        "usage: sparsead VERB [ARGUMENTS…]\n\n"
+        "Adapters pruned at initialisation: train them, compare them, trust the answer.\n\n"
+        f"{verbs}\n\n"
+        "  sparsead train adapter=houlsby pruner=snip sparsity=0.4\n"
+        "  sparsead train --help    choices and configuration\n"
+        "  sparsead --version\n"
+    )
+
+
+def _fail(message: str) -> None:
+    sys.stderr.write(f"sparsead: {message}\n")
+    raise SystemExit(2)

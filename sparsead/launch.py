@@ -1,0 +1,141 @@
+"""`sparsead train` under Hydra: a user's mistake is one line and exit status 2."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import os
+import re
+import sys
+from typing import NoReturn
+
+import hydra
+from hydra._internal.utils import get_args_parser
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException
+from hydra.types import RunMode
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from sparsead.config import RunSpec
+from sparsead.errors import SparseadError, unknown, unknown_key
+from sparsead.overrides import expand_numeric_sparsity
+from sparsead.runs.record import RunRecord, find_record
+
+log = logging.getLogger(__name__)
+
+_FULL_ERROR = "HYDRA_FULL_ERROR"
+
+
+def job(config: DictConfig) -> float:
+    """Do one Hydra job; return the run's main score, which is what a sweeper optimises.
+
+    What is recorded already is not trained again, and torch is then never imported.
+    """
+    try:
+        record = _recorded_or_trained(RunSpec.from_config(config))
+    except SparseadError as error:
+        if HydraConfig.get().mode is RunMode.MULTIRUN:
+            raise  # Hydra goes on with the other jobs, and reports this one at the end
+        fail(str(error))
+    _report(record)
+    return record.main_score
+
+
+def main() -> None:
+    """Entry point of `sparsead train`, `sparsead-train` and `python -m sparsead.train`.
+
+    Hydra's own handler would print a traceback, or exit with 1; ours exits with 2 for what the
+    user can mend. HYDRA_FULL_ERROR=1 keeps the traceback.
+    """
+    keep_traceback = os.environ.get(_FULL_ERROR) == "1"
+    os.environ[_FULL_ERROR] = "1"
+    try:
+        sys.argv[1:] = expand_numeric_sparsity(sys.argv[1:])
+        arguments = get_args_parser().parse_args()
+        if arguments.multirun:
+            _check_sweep(arguments.overrides)
+        hydra.main(version_base="1.3", config_path="pkg://sparsead.conf", config_name="train")(
+            job
+        )()
+    except (SparseadError, HydraException, OmegaConfBaseException) as error:
+        if keep_traceback:
+            raise
+        fail(describe(error))
+
+
+def _check_sweep(arguments: list[str]) -> None:
+    """Read every job of a sweep before the first one runs, so that none is wrong at its end.
+
+    Sweeps over continuous ranges, which only an optimiser expands, are left to it.
+    """
+    with hydra.initialize_config_module("sparsead.conf", version_base="1.3"):
+        loader = GlobalHydra.instance().config_loader()
+        overrides = OverridesParser.create(loader).parse_overrides(arguments)
+        if any(o.is_sweep_override() and not o.is_discrete_sweep() for o in overrides):
+            return
+        for values in itertools.product(*(_expanded(override) for override in overrides)):
+            RunSpec.from_config(hydra.compose("train", list(values)))
+
+
+def _expanded(override: Override) -> list[str]:
+    if not override.is_sweep_override():
+        return [str(override.input_line)]
+    key = override.get_key_element()
+    return [f"{key}={value}" for value in override.sweep_string_iterator()]
+
+
+def _recorded_or_trained(spec: RunSpec) -> RunRecord:
+    record = None if spec.rerun else find_record(spec)
+    if record is not None:
+        log.info("recorded already (rerun=true trains it again)")
+        return record
+    from sparsead.train import train
+
+    return train(spec)
+
+
+def _report(record: RunRecord) -> None:
+    result = record.result
+    scores = ", ".join(f"{name} {value:.4f}" for name, value in result["scores"].items())
+    sparsity = result["sparsity"]
+    log.info("%s", scores)
+    log.info(
+        "removed %d of %d prunable weights (%.2f %%)",
+        sparsity["removed"],
+        sparsity["total"],
+        100 * sparsity["realised"],
+    )
+    log.info("%s", record.folder)
+
+
+def fail(message: str) -> NoReturn:
+    """Print one line for the user and exit with status 2."""
+    sys.stderr.write(f"sparsead: {message}\n")
+    raise SystemExit(2)
+
+
+def describe(error: BaseException) -> str:
+    """Return what went wrong in one line, with the nearest choice where a name is unknown."""
+    if isinstance(error, MissingConfigException) and error.options:
+        group, _, choice = str(error.missing_cfg_file).rpartition("/")
+        return unknown(group, choice, error.options)
+    if isinstance(error, ConfigCompositionException) and error.__cause__ is not None:
+        return _describe_unknown_key(error)
+    return _first_line(error)
+
+
+def _describe_unknown_key(error: BaseException) -> str:
+    cause = error.__cause__
+    key = re.search(r"Could not override '([^']+)'", str(error))
+    parent = getattr(cause, "parent_node", None)
+    if key is None or not isinstance(parent, DictConfig):
+        return _first_line(error)
+    return unknown_key(key.group(1), (str(name) for name in parent))
+
+
+def _first_line(error: BaseException) -> str:
+    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)

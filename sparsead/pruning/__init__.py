@@ -1,0 +1,1 @@
+"""Scores (one file a pruner), masks of an exact budget, and their enforcement."""

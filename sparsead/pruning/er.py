@@ -1,0 +1,112 @@
+"""Erdős–Rényi layer densities, random inside a layer (Mocanu et al., 2018; Evci et al., 2020)."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Mapping, Sequence
+from fractions import Fraction
+
+import torch
+from torch import Tensor
+
+from sparsead.pruning.scoring import Scores, Scoring
+from sparsead.registry import PRUNERS
+from sparsead.seeding import generator
+
+logger = logging.getLogger(__name__)
+
+Shapes = Mapping[str, Sequence[int]]
+
+
+@PRUNERS.register("er")
+def er(scoring: Scoring) -> Scores:
+    """Keep a random share ε·(n_in + n_out)/(n_in·n_out) of each layer, at most all of it.
+
+    Mocanu et al., 2018 (arXiv:1707.04780) in the form of Evci et al., 2020 (arXiv:1911.11134):
+    ε meets the budget over all layers, so that larger layers become sparser. Neither batches nor
+    a loss are needed. Under one seed the order inside a layer is always the same, so that the
+    masks of growing sparsities are nested. With pruner.scope=tensor every layer would lose the
+    same share, which is random pruning.
+
+    Returns:
+        One tensor of scores per prunable tensor, of its shape: the number of weights kept there
+        less the weight's random rank, so that exactly the kept weights have positive scores.
+    """
+    return random_at_densities(scoring, kernel=False)
+
+
+def random_at_densities(scoring: Scoring, *, kernel: bool) -> Scores:
+    """Score as `er` does, or with `kernel` as `erk` does."""
+    shapes = {name: tensor.shape for name, tensor in scoring.tensors.items()}
+    if len(set(densities(shapes, scoring.sparsity, kernel=kernel).values())) == 1:
+        logger.info("all layers have the same Erdős–Rényi density: it is uniform random pruning")
+    counts = kept_counts(shapes, scoring.sparsity, kernel=kernel)
+    return {
+        name: _random_scores(tensor, counts[name], generator(scoring.seed, "er", name))
+        for name, tensor in scoring.tensors.items()
+    }
+
+
+def densities(shapes: Shapes, sparsity: float, *, kernel: bool = False) -> dict[str, float]:
+    """Return the share of each layer that is kept, before it is rounded to whole weights.
+
+    Args:
+        shapes: of the weights, (n_out, n_in, …) or (n_in, n_out, …).
+        sparsity: share of all the weights to remove.
+        kernel: count the further dimensions like n_in and n_out: (Σ dims)/(Π dims), which is
+            ERK. For matrices the two coincide.
+    """
+    kept = _kept(shapes, sparsity, kernel)
+    return {name: float(kept[name] / math.prod(shape)) for name, shape in shapes.items()}
+
+
+def kept_counts(shapes: Shapes, sparsity: float, *, kernel: bool = False) -> dict[str, int]:
+    """Return the number of weights kept in each layer, N - round(sparsity · N) in all.
+
+    The fractions that the densities leave are settled by largest remainders, the earlier layer
+    first where they are equal. Arguments as for `densities`.
+    """
+    exact = _kept(shapes, sparsity, kernel)
+    counts = {name: math.floor(count) for name, count in exact.items()}
+    missing = sum(exact.values()) - sum(counts.values())
+    by_remainder = sorted(exact, key=lambda name: counts[name] - exact[name])
+    for name in by_remainder[: int(missing)]:
+        counts[name] += 1
+    return counts
+
+
+def _kept(shapes: Shapes, sparsity: float, kernel: bool) -> dict[str, Fraction]:
+    """Solve Σ_l min(ε·share_l, size_l) = kept weights for ε; return the terms of the sum.
+
+    share_l = size_l·(n_in + n_out)/(n_in·n_out) is whole, so the solution is exact. A layer that
+    ε fills stays full when the others are solved again, because ε can only grow.
+    """
+    sizes = {name: math.prod(shape) for name, shape in shapes.items()}
+    shares = {name: _share(shape, kernel) for name, shape in shapes.items()}
+    total = sum(sizes.values())
+    budget = total - round(sparsity * total)
+    open_layers = set(shapes)
+    while open_layers:
+        filled = sum(sizes[name] for name in shapes if name not in open_layers)
+        epsilon = Fraction(budget - filled, sum(shares[name] for name in open_layers))
+        full = {name for name in open_layers if epsilon * shares[name] > sizes[name]}
+        if not full:
+            break
+        open_layers -= full
+    return {
+        name: epsilon * shares[name] if name in open_layers else Fraction(sizes[name])
+        for name in shapes
+    }
+
+
+def _share(shape: Sequence[int], kernel: bool) -> int:
+    if kernel:
+        return sum(shape)
+    return sum(shape[:2]) * math.prod(shape[2:])
+
+
+def _random_scores(tensor: Tensor, count: int, draws: torch.Generator) -> Tensor:
+    ranks = torch.randperm(tensor.numel(), generator=draws)
+    # Half a rank up, so that no score is 0: zeros would read as saying nothing.
+    return (count - 0.5 - ranks.double()).reshape(tensor.shape)

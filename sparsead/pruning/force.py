@@ -1,0 +1,93 @@
+"""FORCE: SNIP in rounds, each at the weights that the last one left (de Jorge et al., 2021)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from sparsead.errors import ConfigError
+from sparsead.pruning.budget import masks_from_scores
+from sparsead.pruning.scoring import Scores, Scoring
+from sparsead.registry import PRUNERS
+
+Masked = Mapping[str, Tensor]
+
+
+@PRUNERS.register("force")
+def force(scoring: Scoring, *, rounds: int = 10) -> Scores:
+    """Score each weight z = |w ⊙ ∂L/∂w̄| at the masked weights w̄ = w ⊙ m of the round before.
+
+    de Jorge et al., 2021 (arXiv:2006.09081, FORCE with the exponential schedule). Because the
+    score has the original w in it, a removed weight can come back. One round is SNIP.
+
+    Args:
+        scoring: what is scored; its weights are afterwards what they were, bit for bit.
+        rounds: number of times that the gradient is taken.
+
+    Returns:
+        One tensor of scores per prunable tensor, of its shape: those of the last round.
+
+    Raises:
+        ConfigError: fewer than one round.
+        PruningError: there are no batches.
+    """
+
+    def sensitivity(masks: Masked) -> Scores:
+        with _masked(scoring.tensors, masks):
+            gradients = scoring.mean_gradients()
+        return {
+            name: (tensor.detach() * gradients[name]).abs()
+            for name, tensor in scoring.tensors.items()
+        }
+
+    return score_in_rounds(scoring, rounds, sensitivity)
+
+
+def score_in_rounds(scoring: Scoring, rounds: int, score: Callable[[Masked], Scores]) -> Scores:
+    """Score and mask in turn, from dense to the target; return the last round's scores.
+
+    After round t of T the share (1 - sparsity)^(t/T) of the weights is kept, the highest scores
+    over all tensors: each round removes the same share of what the last one left. No tensor's
+    minimum is guarded on the way.
+
+    Args:
+        scoring: gives the weights, the sparsity and the seed that breaks ties.
+        rounds: T, at least 1.
+        score: scores the weights under boolean masks of their shapes, True where kept.
+
+    Raises:
+        ConfigError: fewer than one round.
+    """
+    if rounds < 1:
+        raise ConfigError(f"pruner.rounds={rounds}: must be at least 1")
+    density = 1 - scoring.sparsity
+    dense = {name: torch.ones_like(t, dtype=torch.bool) for name, t in scoring.tensors.items()}
+    scores = score(dense)
+    for done in range(1, rounds):
+        masks = masks_from_scores(
+            scores,
+            1 - density ** (done / rounds),
+            scope="global",
+            minimum_kept=0,
+            seed=scoring.seed,
+        )
+        scores = score({name: mask.to(scores[name].device) for name, mask in masks.items()})
+    return scores
+
+
+@contextmanager
+def _masked(tensors: Mapping[str, nn.Parameter], masks: Masked) -> Iterator[None]:
+    """Zero what `masks` removes; at the end put the very same bits back."""
+    originals = {name: tensor.detach().clone() for name, tensor in tensors.items()}
+    try:
+        with torch.no_grad():
+            for name, tensor in tensors.items():
+                tensor.masked_fill_(~masks[name], 0.0)
+        yield
+    finally:
+        with torch.no_grad():
+            for name, tensor in tensors.items():
+                tensor.copy_(originals[name])

@@ -1,0 +1,67 @@
+"""Masks: which weights are kept, and what keeps the removed ones at exactly zero."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+class Masks(dict[str, Tensor]):
+    """Boolean masks by parameter name, True where the weight is kept."""
+
+    @property
+    def total(self) -> int:
+        """Number of prunable weights, N."""
+        return sum(mask.numel() for mask in self.values())
+
+    @property
+    def removed(self) -> int:
+        """Number of weights removed."""
+        return self.total - sum(int(mask.sum()) for mask in self.values())
+
+    @property
+    def sparsity(self) -> float:
+        """Realised share of weights removed; 0 where nothing is prunable."""
+        return self.removed / self.total if self.total else 0.0
+
+    def report(self) -> dict[str, Any]:
+        """Return realised counts and sparsity, over all and by tensor, as plain values."""
+        by_tensor = {
+            name: {"total": mask.numel(), "removed": mask.numel() - int(mask.sum())}
+            for name, mask in self.items()
+        }
+        for counts in by_tensor.values():
+            counts["sparsity"] = counts["removed"] / counts["total"]  # type: ignore[assignment]
+        return {
+            "total": self.total,
+            "removed": self.removed,
+            "realised": self.sparsity,
+            "by_tensor": by_tensor,
+        }
+
+    def enforce(self, model: nn.Module) -> None:
+        """Zero the removed weights of `model` now, and mask their gradients from here on.
+
+        A weight that is 0 and whose gradient is always 0 stays exactly 0 through Adam's moments,
+        weight decay, clipping, accumulation and all-reduce; the forward pass is the dense one.
+        """
+        for name, mask in self.items():
+            parameter = model.get_parameter(name)
+            removed = ~mask.to(parameter.device)
+            with torch.no_grad():
+                parameter.masked_fill_(removed, 0.0)
+            parameter.register_hook(_GradientMask(removed))
+
+
+class _GradientMask:
+    """Fills the gradient of removed weights with 0, also where it is infinite or NaN."""
+
+    def __init__(self, removed: Tensor) -> None:
+        self.removed = removed
+
+    def __call__(self, gradient: Tensor) -> Tensor:
+        if self.removed.device != gradient.device:
+            self.removed = self.removed.to(gradient.device)
+        return gradient.masked_fill(self.removed, 0.0)

@@ -1,0 +1,88 @@
+"""Pruning at initialisation of any torch module: score, mask, enforce."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from contextlib import nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from sparsead.errors import PruningError
+from sparsead.pruning.budget import MINIMUM_KEPT, masks_from_scores
+from sparsead.pruning.masks import Masks
+from sparsead.pruning.scoring import Loss, Scores, Scoring, probed, undisturbed
+from sparsead.registry import PRUNERS
+
+
+def prune(
+    model: nn.Module,
+    *,
+    tensors: Iterable[str],
+    sparsity: float,
+    pruner: str | Callable[[Scoring], Scores] = "snip",
+    batches: Iterable[Any] = (),
+    loss: Loss | None = None,
+    scope: str = "global",
+    probe: bool = False,
+    minimum_kept: float = MINIMUM_KEPT,
+    seed: int = 0,
+    **options: Any,
+) -> Masks:
+    """Remove a share of the named weights of `model`, now and for all later training.
+
+    Args:
+        model: any module; its modes, gradients and random states are left as they are.
+        tensors: names of its prunable parameters.
+        sparsity: share of their weights to remove: exactly round(sparsity · N) of N.
+        pruner: a registered name, a dotted path, or the function from Scoring to Scores itself.
+        batches: the scoring set, on the model's device; not needed by data-free pruners.
+        loss: maps (model, batch) to a scalar mean loss.
+        scope: "global" or "tensor": where the weights compete.
+        probe: score tensors that are wholly zero at N(0, 0.02²) instead.
+        minimum_kept: share of each tensor that stays whatever the scores say.
+        seed: of random scores, of ties and of the probe.
+        **options: the pruner's own, where it is given by name.
+
+    Returns:
+        The masks by name: boolean, True where the weight is kept.
+
+    Raises:
+        PruningError: the scores are not finite, say nothing, or the budget cannot be met.
+        ConfigError: the pruner or one of its options is unknown.
+    """
+    parameters = {name: model.get_parameter(name) for name in tensors}
+    if sparsity == 0:
+        return Masks({name: torch.ones_like(p, dtype=torch.bool) for name, p in parameters.items()})
+    if not parameters:
+        raise PruningError(f"sparsity.ratio={sparsity:g}: there is nothing to prune")
+    score = PRUNERS.bind(pruner, options) if isinstance(pruner, str) else pruner
+    scoring = Scoring(model, parameters, list(batches), loss or _no_loss, sparsity, seed)
+    with undisturbed(model, parameters), probed(parameters, seed) if probe else nullcontext():
+        scores: Scores = score(scoring)
+        _check_scores(scores, parameters)
+    kept = masks_from_scores(scores, sparsity, scope=scope, minimum_kept=minimum_kept, seed=seed)
+    masks = Masks(kept)
+    masks.enforce(model)
+    return masks
+
+
+def _no_loss(_model: nn.Module, _batch: Any) -> Tensor:
+    raise PruningError("this pruner needs a loss and batches")
+
+
+def _check_scores(scores: Scores, parameters: dict[str, nn.Parameter]) -> None:
+    """Refuse scores that no order can be made of."""
+    for name, score in scores.items():
+        if not score.isfinite().all():
+            raise PruningError(f"{name}: its scores are not all finite, so nothing can be removed")
+    blind = [name for name, score in scores.items() if not (score.any() or parameters[name].any())]
+    if blind:
+        raise PruningError(
+            f"{blind[0]} and {len(blind) - 1} other tensors are zero at initialisation, so their "
+            "scores are all 0 and say nothing; use adapter.init=bert, or pruner.probe=true to "
+            "score them at N(0, 0.02^2)"
+        )
+    if not any(score.any() for score in scores.values()):
+        raise PruningError("all scores are 0, so they say nothing about what to remove")

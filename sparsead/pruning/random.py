@@ -1,0 +1,18 @@
+"""Random pruning: every weight has the same chance to stay."""
+
+from __future__ import annotations
+
+import torch
+
+from sparsead.pruning.scoring import Scores, Scoring
+from sparsead.registry import PRUNERS
+from sparsead.seeding import generator
+
+
+@PRUNERS.register("random")
+def random(scoring: Scoring) -> Scores:
+    """Score each weight z ~ Uniform(0, 1), from a generator keyed by the seed and the name."""
+    return {
+        name: torch.rand(tensor.shape, generator=generator(scoring.seed, "random", name))
+        for name, tensor in scoring.tensors.items()
+    }

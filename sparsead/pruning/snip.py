@@ -1,0 +1,88 @@
+"""SNIP: single-shot network pruning by connection sensitivity (Lee et al., 2018)."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from sparsead.errors import ConfigError, unknown
+from sparsead.pruning.scoring import Scores, Scoring
+from sparsead.registry import PRUNERS
+from sparsead.seeding import derived_seed
+
+MODES = ("eval", "train")
+FAITHFUL = ("paper",)
+
+
+@PRUNERS.register("snip")
+def snip(
+    scoring: Scoring, *, mode: str = "eval", draws: int = 1, faithful: str | None = None
+) -> Scores:
+    """Score each weight z = |w ⊙ ∂L/∂w|, the sensitivity of the loss to its connection.
+
+    The gradient is averaged over the scoring set with its sign, then the absolute value is
+    taken (Lee et al., 2018, equation 5, without the normalisation, which changes no order).
+
+    Args:
+        scoring: what is scored.
+        mode: "eval" takes the gradients without dropout; "train" with it, averaged over `draws`
+            passes seeded by the scoring's seed. Batch norms keep their statistics in both.
+        draws: number of passes over the scoring set in train mode.
+        faithful: "paper" scores z = w ⊙ ∂L/∂w, with its sign: the sentence of the SparseAdapter
+            paper, z = -w ⊙ g and remove the highest, read literally.
+
+    Returns:
+        One tensor of scores per prunable tensor, of its shape.
+
+    Raises:
+        ConfigError: an unknown mode or reading, or draws that do not go with the mode.
+        PruningError: there are no batches.
+    """
+    _check_options(mode, draws, faithful)
+    gradients = scoring.mean_gradients() if mode == "eval" else _dropout_gradients(scoring, draws)
+    signed = {name: tensor.detach() * gradients[name] for name, tensor in scoring.tensors.items()}
+    if faithful == "paper":
+        return signed
+    return {name: score.abs() for name, score in signed.items()}
+
+
+def _check_options(mode: str, draws: int, faithful: str | None) -> None:
+    if mode not in MODES:
+        raise ConfigError(unknown("pruner.mode", mode, MODES))
+    if faithful is not None and faithful not in FAITHFUL:
+        raise ConfigError(unknown("pruner.faithful", faithful, ("null", *FAITHFUL)))
+    if draws < 1:
+        raise ConfigError(f"pruner.draws={draws}: must be at least 1")
+    if mode == "eval" and draws != 1:
+        raise ConfigError(
+            f"pruner.draws={draws}: without dropout all passes are equal; set pruner.mode=train "
+            "or pruner.draws=1"
+        )
+
+
+def _dropout_gradients(scoring: Scoring, draws: int) -> Scores:
+    """Return the gradients averaged over `draws` passes in train mode; leave eval mode behind."""
+    totals = {name: torch.zeros_like(tensor) for name, tensor in scoring.tensors.items()}
+    try:
+        _train_but_batch_norms(scoring.model)
+        for draw in range(draws):
+            _seed(derived_seed(scoring.seed, "snip", draw), next(iter(totals.values())).device)
+            for name, gradient in scoring.mean_gradients().items():
+                totals[name].add_(gradient, alpha=1 / draws)
+    finally:
+        scoring.model.eval()
+    return totals
+
+
+def _train_but_batch_norms(model: nn.Module) -> None:
+    """Activate dropout; modules that would update running statistics stay in eval mode."""
+    for module in model.modules():
+        module.training = getattr(module, "running_mean", None) is None
+
+
+def _seed(seed: int, device: torch.device) -> None:
+    """Seed the CPU and `device` alone: the other devices' states are not put back afterwards."""
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        with torch.cuda.device(device):
+            torch.cuda.manual_seed(seed)

@@ -1,0 +1,106 @@
+"""Names of methods: each method's own module enters itself by a decorator."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Callable, Mapping
+from functools import partial
+from types import UnionType
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+
+from hydra.utils import get_object
+
+from sparsead.errors import ConfigError, unknown, unknown_key
+
+T = TypeVar("T", bound=Callable[..., Any])
+
+
+class Registry:
+    """The methods of one kind, found by importing every module of the package that holds them."""
+
+    def __init__(self, kind: str, package: str) -> None:
+        """Make an empty registry.
+
+        Args:
+            kind: the Hydra group whose `method` key names the entries.
+            package: dotted name of the package whose modules register themselves.
+        """
+        self.kind = kind
+        self.package = package
+        self._entries: dict[str, Callable[..., Any]] = {}
+
+    def register(self, name: str) -> Callable[[T], T]:
+        """Enter the decorated function or class under `name`."""
+
+        def enter(entry: T) -> T:
+            self._entries[name] = entry
+            return entry
+
+        return enter
+
+    def get(self, name: str) -> Callable[..., Any]:
+        """Return the entry called `name`; a dotted path names an importable object instead.
+
+        Raises:
+            ConfigError: nothing is registered or importable under that name.
+        """
+        if "." in name:
+            return _import_object(self.kind, name)
+        self._import_modules()
+        if name not in self._entries:
+            raise ConfigError(unknown(f"{self.kind}.method", name, self._entries))
+        return self._entries[name]
+
+    def bind(self, name: str, options: Mapping[str, Any]) -> Callable[..., Any]:
+        """Return the entry with `options` bound as keyword arguments, its other arguments open.
+
+        Raises:
+            ConfigError: an option is not a parameter of the entry.
+        """
+        entry = self.get(name)
+        parameters = inspect.signature(entry).parameters
+        types = get_type_hints(entry.__init__ if inspect.isclass(entry) else entry)
+        for option, value in options.items():
+            if option not in parameters:
+                raise ConfigError(unknown_key(f"{self.kind}.{option}", parameters))
+            if not _is_a(value, types.get(option, Any)):
+                raise ConfigError(
+                    f"{self.kind}.{option}={value}: must be {parameters[option].annotation}"
+                )
+        return partial(entry, **options)
+
+    def _import_modules(self) -> None:
+        package = importlib.import_module(self.package)
+        for module in pkgutil.iter_modules(package.__path__):
+            importlib.import_module(f"{self.package}.{module.name}")
+
+
+def _is_a(value: object, expected: Any) -> bool:
+    """Tell whether a configuration value fits an annotation made of plain types."""
+    origin = get_origin(expected) or expected
+    if origin is Any or not isinstance(origin, type):
+        return origin is Any or any(_is_a(value, choice) for choice in get_args(expected))
+    if origin is UnionType:
+        return any(_is_a(value, choice) for choice in get_args(expected))
+    if isinstance(value, str) and origin is not str:
+        return False
+    if isinstance(value, bool) or origin is bool:
+        return type(value) is origin
+    return isinstance(value, int | float) if origin is float else isinstance(value, origin)
+
+
+def _import_object(kind: str, path: str) -> Callable[..., Any]:
+    try:
+        entry = get_object(path)
+    except (ImportError, ValueError) as error:
+        raise ConfigError(f"{kind}._target_={path}: cannot be imported ({error})") from error
+    if not callable(entry):
+        raise ConfigError(f"{kind}._target_={path}: is not a class or a function")
+    return entry  # type: ignore[no-any-return]
+
+
+ADAPTERS = Registry("adapter", "sparsead.adapters")
+PRUNERS = Registry("pruner", "sparsead.pruning")
+TASKS = Registry("task", "sparsead.tasks")

@@ -1,0 +1,69 @@
+"""A run's identity: a hash of what decides its result."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from sparsead.config import RunSpec
+
+RESULT_FORMAT = 1
+"""Raised when the same configuration no longer gives the same result."""
+
+_BACKBONE_SUFFIXES = (".json", ".txt", ".model", ".safetensors")
+
+
+def identity(spec: RunSpec) -> str:
+    """Return 16 hexadecimal digits that two runs share exactly when they are the same run.
+
+    Where a run reads and writes does not count; what it reads from a local folder does, by
+    content, so that a folder may move and two different folders never share a record.
+    """
+    return _hash(_decisive(spec))
+
+
+def setting(spec: RunSpec) -> str:
+    """Return what the runs of one row share: the identity but for the seed."""
+    decisive = _decisive(spec)
+    del decisive["seed"]
+    return _hash(decisive)
+
+
+def file_digest(path: Path) -> str:
+    """Return the SHA-256 of a file's content, read once per modification of the file."""
+    status = path.stat()
+    return _digest_of(path.resolve(), status.st_mtime_ns, status.st_size)
+
+
+def _decisive(spec: RunSpec) -> dict[str, Any]:
+    decisive = spec.to_dict()
+    for key in ("outputs", "rerun"):
+        del decisive[key]
+    decisive["task"]["path"] = _digest(spec.task.local_files())
+    decisive["backbone"]["path"] = _digest(_backbone_files(spec.backbone.path))
+    return decisive
+
+
+def _hash(decisive: dict[str, Any]) -> str:
+    canonical = json.dumps([RESULT_FORMAT, decisive], sort_keys=True)
+    return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+
+@cache
+def _digest_of(path: Path, _modified: int, _size: int) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _digest(files: Iterable[Path]) -> Any:
+    return {file.name: file_digest(file) for file in files} or None
+
+
+def _backbone_files(folder: str | None) -> list[Path]:
+    if folder is None:
+        return []
+    return sorted(f for f in Path(folder).iterdir() if f.suffix in _BACKBONE_SUFFIXES)

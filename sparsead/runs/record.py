@@ -1,0 +1,121 @@
+"""A run's record: one folder, written complete or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sparsead.config import RunSpec
+from sparsead.errors import RecordError
+from sparsead.runs.identity import identity
+
+RESULT_FILE = "result.json"
+CONFIG_FILE = "config.yaml"
+_STAGING_PREFIX = ".partial-"
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """A finished run: its folder and the content of its `result.json`."""
+
+    folder: Path
+    result: dict[str, Any]
+
+    @property
+    def main_score(self) -> float:
+        """The task's main metric on the evaluation split, the first of the recorded scores."""
+        return float(next(iter(self.result["scores"].values())))
+
+    @classmethod
+    def read(cls, folder: Path) -> RunRecord:
+        """Read a run's folder.
+
+        Raises:
+            RecordError: the folder has no readable `result.json`.
+        """
+        try:
+            return cls(folder, json.loads((folder / RESULT_FILE).read_text("utf-8")))
+        except (OSError, ValueError) as error:
+            raise RecordError(f"{folder}: is no run ({error})") from error
+
+
+def run_folder(spec: RunSpec) -> Path:
+    """Return the folder that the run's record has or will have."""
+    words = (spec.backbone.name, spec.task.name, spec.adapter.name, spec.pruner.name)
+    name = f"{'_'.join(words)}_{spec.sparsity:.3g}_seed{spec.seed}_{identity(spec)}"
+    return Path(spec.outputs) / "runs" / name
+
+
+def find_record(spec: RunSpec) -> RunRecord | None:
+    """Return the record of this very run if it has been done."""
+    folder = run_folder(spec)
+    return RunRecord.read(folder) if (folder / RESULT_FILE).is_file() else None
+
+
+def all_records(outputs: Path) -> Iterator[RunRecord]:
+    """Yield every finished run below `outputs`, in the order of the folders' names."""
+    for result in sorted((outputs / "runs").glob(f"[!.]*/{RESULT_FILE}")):
+        yield RunRecord.read(result.parent)
+
+
+@contextmanager
+def staged(folder: Path) -> Iterator[Path]:
+    """Give a folder to write in; rename it to `folder` at the end, or remove it on any exception.
+
+    A record that is already there is replaced. Nothing is left behind by a failure.
+
+    Raises:
+        RecordError: the outputs folder cannot be written.
+    """
+    created = [path for path in (folder.parent, *folder.parent.parents) if not path.exists()]
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(prefix=_STAGING_PREFIX, dir=folder.parent))
+    except OSError as error:
+        raise RecordError(f"outputs={folder.parent.parent}: cannot be written ({error})") from error
+    try:
+        yield staging
+        _move_into_place(staging, folder)
+    except BaseException:
+        shutil.rmtree(staging, ignore_errors=True)
+        _remove_empty(created)
+        raise
+
+
+def write_result(folder: Path, result: dict[str, Any], config_yaml: str) -> None:
+    """Write `result.json` and `config.yaml` into a run's folder."""
+    text = json.dumps(result, indent=2, allow_nan=False)
+    (folder / RESULT_FILE).write_text(text + "\n", "utf-8")
+    (folder / CONFIG_FILE).write_text(config_yaml, "utf-8")
+
+
+def _move_into_place(staging: Path, folder: Path) -> None:
+    staging.chmod(0o777 & ~_umask())
+    if folder.exists():
+        replaced = staging.with_name(staging.name + "-replaced")
+        os.replace(folder, replaced)
+        os.replace(staging, folder)
+        shutil.rmtree(replaced)
+    else:
+        os.replace(staging, folder)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _remove_empty(folders: list[Path]) -> None:
+    for folder in folders:
+        try:
+            folder.rmdir()
+        except OSError:
+            return

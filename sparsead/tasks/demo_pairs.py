@@ -1,0 +1,348 @@
+"""Generated English paraphrase pairs in the schema of GLUE MRPC.
+
+A meaning (one sense per slot of a sentence frame) is rendered twice, with different wordings:
+synonyms, digits or words, active or passive, converse verbs, clause order.  In a non-paraphrase,
+reworded slots take another sense in the second sentence, or the two participants change places.
+Frame, wordings and the slots at stake are drawn independently of the label, so that neither
+overlap nor any single word reveals it.
+"""
+
+import re
+from itertools import product
+from random import Random
+
+Sense = tuple[str, ...]
+Meaning = dict[str, Sense]
+Row = dict[str, str | int]
+
+SPLIT_SIZES = {"train": 2400, "validation": 400}
+SEED = 20051
+POSITIVE_SHARE = 0.55
+REWORDING_RATE = 0.9
+ALTERATION_RATE = 0.95
+MIRRORED_SHARE = 0.12
+ROLE_FOCUS_SHARE = 0.5
+SAME_PATTERN_SHARE = 0.5
+
+# "/" separates the wordings of a sense, "|" the senses.
+CONTRASTS = {
+    "people": "doctors/physicians|lawyers/attorneys|workers/employees|managers/bosses"
+    "|children/kids|robbers/thieves|students/pupils|reporters/journalists|authors/writers"
+    "|soldiers/troops|policemen/cops|sailors/seamen|tourists/sightseers|teachers/instructors"
+    "|farmers/growers|researchers/scientists|actors/performers|drivers/motorists"
+    "|teenagers/adolescents|friends/pals|guards/sentries|cooks/chefs|voters/electors"
+    "|shoppers/customers",
+    "things": "cars/automobiles|trucks/lorries|ships/vessels|planes/aircraft|bikes/bicycles"
+    "|movies/films|songs/tunes|pictures/photographs|houses/homes|shops/stores|sofas/couches"
+    "|carpets/rugs|gifts/presents|stones/rocks|coats/jackets|purses/handbags|cups/mugs"
+    "|sweets/candies|drugs/medicines|rifles/guns|cushions/pillows|maps/charts|graves/tombs"
+    "|hotels/inns|boxes/crates|statues/sculptures|jars/pots",
+    "did": "bought/purchased|found/discovered|lost/misplaced|destroyed/wrecked|repaired/fixed"
+    "|gathered/collected|inspected/examined|displayed/exhibited|demanded/requested|mentioned/cited"
+    "|protected/guarded|loved/adored|hated/loathed|moved/relocated|rented/leased"
+    "|described/depicted",
+    "act": "praised/commended|criticized/denounced|helped/assisted|attacked/assaulted"
+    "|hired/recruited|dismissed/laid off|saved/rescued|deceived/tricked|called/phoned"
+    "|followed/pursued|questioned/interrogated|met/encountered|supported/backed|opposed/resisted"
+    "|scared/frightened",
+    "mood": "cheerful/merry|sad/unhappy|rich/wealthy|poor/needy|sick/ill|clever/smart"
+    "|famous/well-known|brave/courageous|tired/weary|angry/furious|polite/courteous|lazy/idle"
+    "|stubborn/obstinate|hungry/starving|shy/timid|foolish/silly|loyal/faithful",
+    "look": "huge/enormous|tiny/minuscule|expensive/costly|cheap/inexpensive|old/ancient"
+    "|modern/contemporary|lovely/beautiful|ugly/hideous|strange/odd|broken/damaged|dirty/filthy"
+    "|rare/uncommon|dangerous/unsafe|fake/counterfeit|empty/vacant|shiny/gleaming|heavy/weighty",
+    "manner": "quickly/rapidly|slowly/gradually|quietly/silently|often/frequently|rarely/seldom"
+    "|carefully/cautiously|suddenly/abruptly|openly/publicly|secretly/covertly|eagerly/keenly",
+    "spot": "in the suburbs/on the outskirts|in the city centre/downtown|near the coast/by the sea"
+    "|in the forest/in the woods|in the cellar/in the basement|abroad/overseas|in prison/in jail"
+    "|in the garden/in the yard|in the attic/in the loft|near the border/close to the frontier",
+    "after": "after a quarrel/after an argument|after a fire/after a blaze"
+    "|after a storm/after a gale|after a feast/after a banquet|after a mistake/after an error"
+    "|after a trip/after a journey|after a battle/after a fight|after an illness/after a disease"
+    "|after a contest/after a competition|after an accident/after a crash"
+    "|after a speech/after an address|after a meeting/after a conference",
+    "period": "a decade/ten years|a century/100 years|a fortnight/two weeks|a day/24 hours"
+    "|a year/twelve months|an hour/sixty minutes|a week/seven days",
+    "ago": "a fortnight ago/two weeks ago|a decade ago/ten years ago|a century ago/100 years ago"
+    "|a year ago/twelve months ago|a week ago/seven days ago",
+    "daylight": "at noon/at midday|at dawn/at sunrise|at dusk/at sunset",
+    "adore": "loved/adored|hated/loathed|ignored/neglected|discussed/debated",
+    "approve": "approved/endorsed|rejected/turned down|delayed/postponed",
+    "beat": "exceeded/surpassed|missed/fell short of",
+    "build": "build/construct|demolish/tear down",
+    "confirm": "confirmed/verified|disproved/refuted|repeated/restated",
+    "convict": "convicted/found guilty|acquitted/cleared",
+    "grow": "grew/expanded|shrank/contracted",
+    "leave": "left/departed from|reached/arrived in",
+    "raise": "raised/increased|cut/lowered",
+    "rise": "rose/climbed|fell/dropped",
+    "story": "film/movie|song/tune|novel/book|show/programme",
+    "strong": "strong/powerful|weak/feeble|sudden/unexpected",
+    "vow": "agreed/consented|refused/declined|promised/pledged",
+    "win": "won/triumphed in|lost/were beaten in",
+}
+
+FILLERS = {
+    "city": "Oslo|Porto|Lyon|Ghent|Turin|Leeds|Graz|Bergen|Cork|Malmo|Seville|Gdansk|Boston|Denver"
+    "|Austin|Quebec|Osaka|Lima|Nairobi|Dakar|Perth|Hanoi|Tunis|Quito",
+    "company": "Norvik|Halden Steel|Brightwater|Orion Foods|Castell Bank|Marlow Energy|Pinecrest"
+    "|Delta Paper|Sunfield|Kestrel Air|Redwood Media|Atlas Motors|Bluestone|Tarn Textiles",
+    "source": "officials|the police|local radio|two witnesses|a spokesman|the mayor|residents"
+    "|a newspaper|the agency|experts",
+    "person": "Maria Lopez|Peter Novak|Anna Berg|Samuel Reed|Grace Okafor|Ivan Petrov|Laura Chen"
+    "|Thomas Klein|Fatima Haddad|Oscar Lind|Julia Rossi|Daniel Moore|Nina Patel|Victor Silva",
+    "trade": "the nurse|the pilot|the baker|the dentist|the farmer|the painter|the singer"
+    "|the judge|the plumber|the tailor|the coach|the gardener|the architect|the journalist"
+    "|the butcher|the sailor|the senator|the violinist|the chemist",
+    "teams": "the Falcons|the Rovers|the Tigers|the Wanderers|the Hornets|the Mariners|the Wolves"
+    "|the Giants|the Comets|the Bulldogs|the Pirates|the Saints",
+    "skill": "chess|Spanish|carpentry|photography|sailing|algebra|juggling|pottery|Arabic|fencing",
+    "deed": "the speech|the new design|the long report|the charity concert|the repair work",
+    "place": "bridge|tower|museum|library|stadium|castle|harbour|theatre|hospital|market",
+    "events": "the storm reached the coast|the bridge was closed|the band left the stage"
+    "|the votes were counted|the power went out|the train pulled in|the bakery opened its doors"
+    "|the lawyer called the bank|the ferry sailed|the museum sold the statue|the rain stopped"
+    "|the engineers tested the dam|the minister resigned|the students cleaned the hall"
+    "|the court released the files|the fans lit candles|the airport cancelled the flights",
+}
+
+# One pattern a line, one frame a paragraph: the patterns of a frame mean the same.
+FRAMES = """
+{n} {mood} {people} {did} the {look} {things} {after}
+the {look} {things} were {did} by {n} {mood} {people} {after}
+
+{person} {manner} {did} {n} {look} {things} {spot}
+{spot}, {n} {look} {things} were {manner} {did} by {person}
+
+{company} {manner} {act} {n} {mood} {people} {after}
+{n} {mood} {people} were {manner} {act} by {company} {after}
+
+{people_1} from {city} {act} {n} {mood} {people_2} {spot}
+{spot}, {n} {mood} {people_2} were {act} by {people_1} from {city}
+
+the {city} council {approve} a plan to {build} {n} {look} hospitals near the river
+a plan to {build} {n} {look} hospitals near the river was {approve} by the {city} council
+
+shares in {company} {rise} {n} percent because its profit {beat} forecasts
+because its profit {beat} forecasts, shares in {company} {rise} {n} percent
+
+the {mood} {people} from {city} said that the {things} were {look}
+the {things} were {look}, said the {mood} {people} from {city}
+
+a court heard that {person} was {convict} of stealing {n} {look} {things}
+{person}, a court heard, was {convict} of stealing {n} {look} {things}
+
+{teams} {win} the match in {city} in front of {n} {mood} {people}
+in front of {n} {mood} {people}, {teams} {win} the match in {city}
+
+a team of {n} {people} {confirm} a claim that the {things} are {look}
+a claim that the {things} are {look} was {confirm} by a team of {n} {people}
+
+{person} {vow} to pay {n} dollars for the {look} {things} {after}
+for the {look} {things}, {person} {vow} to pay {n} dollars {after}
+
+the government {raise} the tax on {look} {things} by {n} percent {after}
+the tax on {look} {things} was {raise} by {n} percent by the government {after}
+
+critics in {city} {adore} the {story} about {n} {mood} {people}
+the {story} about {n} {mood} {people} was {adore} by critics in {city}
+
+{n} {mood} {people} with {look} {things} {leave} {city} {after}
+with {look} {things}, {n} {mood} {people} {leave} {city} {after}
+
+visitors to {city} complained about the {mood} {people} and the {look} {things}
+visitors to {city} complained about the {look} {things} and the {mood} {people}
+
+{person} gave the {look} {things} to {n} {mood} {people} {spot}
+{n} {mood} {people} received the {look} {things} from {person} {spot}
+
+{n} {mood} {people} from {city} worked {spot} for {period}
+for {period}, {n} {mood} {people} from {city} worked {spot}
+
+a {strong} wind pushed the {look} {things} {n} miles away from {city}
+the {look} {things} were pushed {n} miles away from {city} by a {strong} wind
+
+the population of {city} {grow} {manner} over {period}
+over {period}, the population of {city} {grow} {manner}
+"""
+
+# {trade_a} and {trade_b} are two of the trades; to exchange them changes the meaning.
+MIRRORED_FRAMES = """
+{trade_a} bought {n} {look} {things} from {trade_b}
+{trade_b} sold {n} {look} {things} to {trade_a}
+
+{trade_a} received {n} {look} {things} from {trade_b}
+{trade_b} gave {n} {look} {things} to {trade_a}
+
+{trade_a} learned {skill} from {trade_b} in {city}
+{trade_b} taught {skill} to {trade_a} in {city}
+
+{trade_a} {act} {trade_b} for {deed} in {city}
+{trade_b} was {act} by {trade_a} for {deed} in {city}
+
+{trade_a} from {city} {manner} {act} {trade_b} {spot}
+{trade_b} was {manner} {act} by {trade_a} from {city} {spot}
+
+{teams_a} defeated {teams_b} in front of {n} {mood} {people}
+{teams_b} lost to {teams_a} in front of {n} {mood} {people}
+
+the {place} in {city_a} is older than the one in {city_b}
+the {place} in {city_b} is newer than the one in {city_a}
+
+the {place} in {city_a} is bigger than the one in {city_b}
+the {place} in {city_b} is smaller than the one in {city_a}
+
+{events_a} before {events_b}
+before {events_b}, {events_a}
+{events_b} after {events_a}
+after {events_a}, {events_b}
+"""
+MONTHS = ("March", "June", "August", "October")
+TIMES = ("hour", "ago", "daylight", *MONTHS)
+CIRCUMSTANCES = {"spot", "after", "period"}
+STATES = {"city_a", "events_a"}
+DATED = ("{core} {time}", "{time}, {core}")
+SOURCED = ("{core}, {source} said", "according to {source}, {core}")
+
+UNITS = (
+    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen"
+    " sixteen seventeen eighteen nineteen"
+)
+TENS = "twenty thirty forty fifty sixty seventy eighty ninety"
+ORDINALS = "first second third fourth fifth sixth seventh eighth ninth tenth eleventh"
+
+
+def _number_words(n: int) -> str:
+    if n < 20:
+        return UNITS.split()[n]
+    tens = TENS.split()[n // 10 - 2]
+    return f"{tens}-{_number_words(n % 10)}" if n % 10 else tens
+
+
+def _hour_senses() -> tuple[Sense, ...]:
+    halves = (("a.m.", "in the morning", range(5, 12)), ("p.m.", "in the afternoon", range(1, 6)))
+    return tuple(
+        (f"at {hour} {short}", f"at {_number_words(hour)} {long}")
+        for short, long, hours in halves
+        for hour in hours
+    )
+
+
+def _date_senses(month: str) -> tuple[Sense, ...]:
+    return tuple(
+        (f"on {month} {day}", f"on the {ordinal} of {month}")
+        for day, ordinal in enumerate(ORDINALS.split(), start=1)
+    )
+
+
+def _all_slots() -> dict[str, tuple[Sense, ...]]:
+    slots = {
+        name: tuple(tuple(sense.split("/")) for sense in text.split("|"))
+        for name, text in (CONTRASTS | FILLERS).items()
+    }
+    slots["n"] = tuple((str(n), _number_words(n)) for n in range(2, 61))
+    slots["hour"] = _hour_senses()
+    return slots | {month: _date_senses(month) for month in MONTHS}
+
+
+SLOTS = _all_slots()
+
+
+def _draw_patterns(rng: Random) -> list[str]:
+    frames = MIRRORED_FRAMES if rng.random() < MIRRORED_SHARE else FRAMES
+    cores = rng.choice(frames.strip().split("\n\n")).splitlines()
+    named = set(re.findall(r"{(\w+)}", cores[0]))
+    wrappers = ("{core}",) if named & CIRCUMSTANCES else SOURCED if named & STATES else DATED
+    time = "{" + rng.choice(TIMES) + "}"
+    return [
+        wrapper.replace("{core}", core).replace("{time}", time)
+        for core, wrapper in product(cores, wrappers)
+    ]
+
+
+def _pool(slot: str) -> str:
+    return slot.split("_")[0]
+
+
+def _draw_meaning(rng: Random, pattern: str) -> Meaning:
+    names = re.findall(r"{(\w+)}", pattern)
+    meaning = {name: rng.choice(SLOTS[_pool(name)]) for name in names}
+    for pool in [_pool(name) for name in names if name.endswith("_a")]:
+        meaning[f"{pool}_a"], meaning[f"{pool}_b"] = rng.sample(SLOTS[pool], 2)
+    return meaning
+
+
+def _draw_stake(rng: Random, meaning: Meaning) -> list[str]:
+    """Slots that get another wording and, in a non-paraphrase, another sense."""
+    contrasts = [name for name, sense in meaning.items() if len(sense) > 1]
+    roles = [name for name in meaning if name.endswith("_a")]
+    by_role = roles and (not contrasts or rng.random() < ROLE_FOCUS_SHARE)
+    focus = roles if by_role else [rng.choice(contrasts)]
+    rest = [name for name in contrasts if name not in focus and rng.random() < REWORDING_RATE]
+    return focus + rest
+
+
+def _alter(rng: Random, meaning: Meaning, slot: str) -> Meaning:
+    if slot.endswith("_a"):
+        partner = f"{_pool(slot)}_b"
+        return {slot: meaning[partner], partner: meaning[slot]}
+    return {slot: rng.choice([sense for sense in SLOTS[_pool(slot)] if sense != meaning[slot]])}
+
+
+def _render(pattern: str, meaning: Meaning, wording: dict[str, int]) -> str:
+    words = {name: sense[wording[name] % len(sense)] for name, sense in meaning.items()}
+    sentence = pattern.format_map(words)
+    return sentence[0].upper() + sentence[1:].rstrip(".") + "."
+
+
+def _draw_pair(rng: Random, label: int) -> tuple[str, str]:
+    patterns = _draw_patterns(rng)
+    meaning = _draw_meaning(rng, patterns[0])
+    wording = {name: rng.randrange(2) for name in meaning}
+    stake = _draw_stake(rng, meaning)
+    pattern1, pattern2 = rng.sample(patterns, 2)
+    # With the roles at stake, one pattern would make both sentences of a paraphrase equal.
+    if not stake[0].endswith("_a") and rng.random() < SAME_PATTERN_SHARE:
+        pattern2 = pattern1
+    altered = stake[:1] + [slot for slot in stake[1:] if rng.random() < ALTERATION_RATE]
+    other = dict(meaning)
+    for slot in () if label else altered:
+        other |= _alter(rng, meaning, slot)
+    reworded = wording | {name: 1 - wording[name] for name in stake}
+    return _render(pattern1, meaning, wording), _render(pattern2, other, reworded)
+
+
+def _draw_row(rng: Random, seen: set[str], label: int, idx: int) -> Row:
+    sentence1, sentence2 = _draw_pair(rng, label)
+    while sentence1 in seen or sentence2 in seen:
+        sentence1, sentence2 = _draw_pair(rng, label)
+    seen |= {sentence1, sentence2}
+    return {"sentence1": sentence1, "sentence2": sentence2, "label": label, "idx": idx}
+
+
+def _draw_labels(rng: Random, size: int) -> list[int]:
+    positives = round(size * POSITIVE_SHARE)
+    labels = [1] * positives + [0] * (size - positives)
+    rng.shuffle(labels)
+    return labels
+
+
+def paraphrase_pairs(split: str) -> list[Row]:
+    """Draw the rows {"sentence1", "sentence2", "label", "idx"} of a split.
+
+    Args:
+        split: "train" (2,400 rows) or "validation" (400 rows).
+
+    Returns:
+        The same rows on every call; label 1 is a paraphrase.  No sentence occurs in two rows,
+        be they of the same split or not.
+    """
+    if split not in SPLIT_SIZES:
+        raise ValueError(f"unknown split {split!r}, expected one of {sorted(SPLIT_SIZES)}")
+    rng = Random(SEED)
+    seen: set[str] = set()
+    rows: dict[str, list[Row]] = {}
+    for name, size in SPLIT_SIZES.items():
+        labels = _draw_labels(rng, size)
+        rows[name] = [_draw_row(rng, seen, label, idx) for idx, label in enumerate(labels)]
+    return rows[split]

@@ -1,0 +1,117 @@
+"""One run, read top to bottom: load → insert → prune → train → evaluate → record."""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+from safetensors.torch import save_file
+from torch import nn
+
+from sparsead.adapters.accounting import parameter_accounting
+from sparsead.backbones.loading import load_backbone
+from sparsead.config import RunSpec
+from sparsead.pruning.prune import prune
+from sparsead.registry import ADAPTERS, PRUNERS, TASKS
+from sparsead.runs.identity import identity, setting
+from sparsead.runs.record import RunRecord, run_folder, staged, write_result
+from sparsead.training.device import describe_device, resolve_device, resolve_precision
+from sparsead.training.quiet import quiet_libraries
+from sparsead.training.sampling import scoring_batches, scoring_sample
+from sparsead.training.trainer import build_trainer, evaluation_seconds, history
+
+WEIGHTS_FILE = "adapter.safetensors"
+
+_PACKAGES = ("sparsead", "torch", "transformers", "datasets", "accelerate", "hydra-core", "numpy")
+
+
+def train(spec: RunSpec) -> RunRecord:
+    """Train, evaluate and record one run, in place of any record it has.
+
+    Raises:
+        SparseadError: something the user can mend; nothing is then left behind.
+    """
+    folder = run_folder(spec)
+    with staged(folder) as staging:
+        result = run(spec, staging)
+        write_result(staging, result, OmegaConf.to_yaml(spec.to_dict()))
+    return RunRecord.read(folder)
+
+
+def run(spec: RunSpec, folder: Path) -> dict[str, Any]:
+    """Train and evaluate one run, write its weights to `folder`, and return its result."""
+    quiet_libraries()
+    seconds: dict[str, float] = {}
+    device = resolve_device(spec.device)
+    precision = resolve_precision(spec.precision, device)
+    task = TASKS.bind(spec.task.method, spec.task.arguments())()
+    adapter = ADAPTERS.bind(spec.adapter.method, spec.adapter.options)()
+    pruner = PRUNERS.bind(spec.pruner.method, spec.pruner.options)
+
+    with _timed("load", seconds):
+        backbone = load_backbone(spec.backbone)
+        tokenizer = backbone.tokenizer
+        data = task.encode(task.load(), tokenizer)
+        model = backbone.model(task.head, task.head_options, spec.seed)
+        adapted = adapter.insert(model, spec.seed)
+        nn.Module.to(model, device)
+
+    with _timed("prune", seconds):
+        scored_on = scoring_sample(data["train"], spec.seed) if spec.sparsity else []
+        masks = prune(
+            model,
+            tensors=adapted.prunable,
+            sparsity=spec.sparsity,
+            pruner=pruner,
+            batches=scoring_batches(data["train"].select(scored_on), task, tokenizer, device),
+            loss=lambda model, batch: model(**batch).loss,
+            scope=spec.pruner.scope,
+            probe=spec.pruner.probe,
+            seed=spec.seed,
+        )
+
+    with _timed("train", seconds):
+        trainer = build_trainer(spec, model, data, tokenizer, task, folder, precision)
+        trainer.train()
+    seconds["evaluate"] = evaluation_seconds(trainer)
+    seconds["train"] -= seconds["evaluate"]
+
+    weights = folder / WEIGHTS_FILE
+    save_file(adapted.trained_state(), weights, metadata={"identity": identity(spec)})
+    epochs = history(trainer)
+    return {
+        "identity": identity(spec),
+        "setting": setting(spec),
+        "config": spec.to_dict(),
+        "scores": epochs[-1]["scores"],
+        "history": epochs,
+        "parameters": parameter_accounting(adapted, masks.removed, weights.stat().st_size),
+        "sparsity": {"requested": spec.sparsity, "scored_on": scored_on, **masks.report()},
+        "data": {split: len(rows) for split, rows in data.items()},
+        "seconds": seconds,
+        "environment": {
+            "device": describe_device(device),
+            "precision": precision,
+            "python": platform.python_version(),
+            "packages": {package: version(package) for package in _PACKAGES},
+        },
+    }
+
+
+@contextmanager
+def _timed(phase: str, seconds: dict[str, float]) -> Iterator[None]:
+    start = time.perf_counter()
+    yield
+    seconds[phase] = time.perf_counter() - start
+
+
+if __name__ == "__main__":
+    from sparsead.launch import main
+
+    main()

@@ -1,0 +1,1 @@
+"""The Trainer, its arguments, the order of the batches, device and precision."""

@@ -1,0 +1,148 @@
+"""transformers' Trainer with the protocol's optimiser and an order fixed by the seed."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Sized
+from pathlib import Path
+from typing import Any, cast
+
+from datasets import Dataset, DatasetDict
+from torch import Tensor
+from torch.utils.data import Sampler
+from transformers import (
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    PrinterCallback,
+    ProgressCallback,
+    Trainer,
+    TrainingArguments,
+)
+
+from sparsead.config import RunSpec
+from sparsead.training.sampling import SeededOrder
+
+log = logging.getLogger(__name__)
+
+
+class SparseadTrainer(Trainer):
+    """A Trainer whose batches come in the order of `SeededOrder`."""
+
+    def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Sampler[int]:
+        data = cast(Sized, train_dataset if train_dataset is not None else self.train_dataset)
+        return SeededOrder(len(data), self.args.seed)
+
+    def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
+        """Record the logs; say each evaluation in one line."""
+        super().log(logs, *args, **kwargs)
+        if "eval_loss" in logs:
+            scores = _scores(logs)
+            line = ", ".join(f"{name} {value:.4f}" for name, value in scores.items())
+            log.info("epoch %g: %s", logs["epoch"], line)
+
+
+class _ProgressBar(ProgressCallback):
+    """The Trainer's bar without the dictionaries that it prints between."""
+
+    def on_log(self, *_args: Any, **_kwargs: Any) -> None:
+        """Print nothing: `SparseadTrainer.log` does."""
+
+
+def build_trainer(
+    spec: RunSpec,
+    model: PreTrainedModel,
+    data: DatasetDict,
+    tokenizer: PreTrainedTokenizerBase,
+    task: Any,
+    folder: Path,
+    precision: str,
+) -> SparseadTrainer:
+    """Return the trainer of a run on the encoded splits train and validation.
+
+    Args:
+        spec: the run.
+        model: on the device that it is to train on.
+        data: what the task's `encode` gave.
+        tokenizer: the backbone's.
+        task: gives the collator and the scores.
+        folder: where the Trainer may write.
+        precision: "fp32" or "bf16".
+    """
+    trainer = SparseadTrainer(
+        model=model,
+        args=_arguments(spec, folder, model.device.type, precision),
+        train_dataset=data["train"],
+        eval_dataset=data["validation"],
+        processing_class=tokenizer,
+        data_collator=task.collator(tokenizer),
+        compute_metrics=task.scores,
+        preprocess_logits_for_metrics=_first_output,
+    )
+    trainer.remove_callback(PrinterCallback)
+    trainer.remove_callback(ProgressCallback)
+    if sys.stderr.isatty():
+        trainer.add_callback(_ProgressBar)
+    return trainer
+
+
+def history(trainer: SparseadTrainer) -> list[dict[str, Any]]:
+    """Return per epoch the mean training loss, the validation loss and the scores."""
+    epochs: dict[float, dict[str, Any]] = {}
+    for entry in trainer.state.log_history:
+        row = epochs.setdefault(entry["epoch"], {"epoch": entry["epoch"]})
+        if "loss" in entry:
+            row["train_loss"] = entry["loss"]
+        if "eval_loss" in entry:
+            row |= {"validation_loss": entry["eval_loss"], "scores": _scores(entry)}
+    return list(epochs.values())
+
+
+def evaluation_seconds(trainer: SparseadTrainer) -> float:
+    """Return the seconds that the evaluations of a training took together."""
+    return float(sum(entry.get("eval_runtime", 0.0) for entry in trainer.state.log_history))
+
+
+def _arguments(spec: RunSpec, folder: Path, device: str, precision: str) -> TrainingArguments:
+    protocol = spec.protocol
+    return TrainingArguments(
+        output_dir=str(folder),
+        num_train_epochs=protocol.epochs,
+        per_device_train_batch_size=protocol.batch_size,
+        per_device_eval_batch_size=protocol.eval_batch_size,
+        learning_rate=protocol.learning_rate,
+        weight_decay=protocol.weight_decay,
+        adam_beta1=protocol.betas[0],
+        adam_beta2=protocol.betas[1],
+        max_grad_norm=protocol.max_grad_norm,
+        warmup_steps=protocol.warmup,  # below 1: a share of the steps
+        lr_scheduler_type="linear",
+        eval_strategy="epoch",
+        logging_strategy="epoch",
+        save_strategy="no",
+        report_to=[],
+        disable_tqdm=not sys.stderr.isatty(),
+        seed=spec.seed,
+        use_cpu=device == "cpu",
+        bf16=precision == "bf16",
+        dataloader_pin_memory=device == "cuda",
+    )
+
+
+def _first_output(outputs: Any, _labels: Tensor) -> Any:
+    """Keep the logits; an encoder-decoder returns its hidden states behind them."""
+    return outputs[0] if isinstance(outputs, tuple) else outputs
+
+
+def _scores(entry: dict[str, float]) -> dict[str, float]:
+    scores = {key.removeprefix("eval_"): value for key, value in entry.items() if "eval_" in key}
+    return {name: value for name, value in scores.items() if name not in _NOT_SCORES}
+
+
+_NOT_SCORES = (
+    "loss",
+    "runtime",
+    "samples_per_second",
+    "steps_per_second",
+    "model_preparation_time",
+)

@@ -1,0 +1,132 @@
+"""Houlsby's adapter against the sublayer written out by hand, and against the paper's counts."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+from transformers import AutoModelForSequenceClassification, PreTrainedModel
+
+from sparsead.adapters.accounting import parameter_accounting
+from sparsead.adapters.adapted import AdaptedModel
+from sparsead.adapters.bottleneck import BottleneckAdapter
+from sparsead.backbones.loading import architecture_config, count_parameters, load_backbone
+from test_config import compose
+
+HOULSBY = {"bottleneck": 8, "sites": ["attention_output", "ffn_output"]}
+
+
+def tiny(backbone: str) -> PreTrainedModel:
+    loaded = load_backbone(compose(f"backbone={backbone}").backbone)
+    return loaded.model(AutoModelForSequenceClassification, {"num_labels": 2}, seed=1).eval()
+
+
+def on_meta(backbone: str, bottleneck: int, vocabulary: int | None = None) -> AdaptedModel:
+    options = {} if vocabulary is None else {"vocab_size": vocabulary}
+    config = architecture_config(compose(f"backbone={backbone}").backbone, options)
+    with torch.device("meta"):
+        model = AutoModelForSequenceClassification.from_config(config)
+    return BottleneckAdapter(**HOULSBY | {"bottleneck": bottleneck}).insert(model, seed=1)
+
+
+@pytest.mark.parametrize("backbone", ["tiny-bert", "tiny-roberta"])
+def test_the_adapter_stands_before_the_residual_of_both_sublayers(backbone: str) -> None:
+    model = tiny(backbone)
+    BottleneckAdapter(**HOULSBY, scale=0.5).insert(model, seed=1)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.normal_(0, 0.3)
+    layer = model.base_model.encoder.layer[0]
+    states = torch.randn(2, 5, 32)
+
+    def bottleneck(x: torch.Tensor, adapter: nn.Module) -> torch.Tensor:
+        hidden = torch.relu(x @ adapter.down.weight.T + adapter.down.bias)
+        return x + 0.5 * (hidden @ adapter.up.weight.T + adapter.up.bias)
+
+    attention, output = layer.attention.output, layer.output
+    attended = layer.attention.self(states)[0]
+    change = bottleneck(attention.dense(attended), attention.dropout.adapter)
+    middle = attention.LayerNorm(change + states)
+    change = bottleneck(output.dense(layer.intermediate(middle)), output.dropout.adapter)
+    expected = output.LayerNorm(change + middle)
+    torch.testing.assert_close(layer(states), expected, rtol=0, atol=1e-6)
+
+
+def test_bart_gets_adapters_after_every_attention_and_feed_forward() -> None:
+    model = tiny("tiny-bart")
+    adapted = BottleneckAdapter(**HOULSBY).insert(model, seed=1)
+    sites = {name.rsplit(".adapter.", 1)[0] for name in adapted.adapter}
+    layers = ("encoder.layers.0", "encoder.layers.1", "decoder.layers.0", "decoder.layers.1")
+    expected = {f"model.{layer}.{site}" for layer in layers for site in ("self_attn.out_proj", "fc2")}
+    expected |= {f"model.decoder.layers.{i}.encoder_attn.out_proj" for i in (0, 1)}
+    assert sites == expected
+
+
+def test_zero_up_is_the_identity_at_the_start_and_bert_is_not() -> None:
+    tokens = {"input_ids": torch.tensor([[2, 7, 8, 3]])}
+    plain = tiny("tiny-bert")(**tokens).logits
+    zero_up, bert = tiny("tiny-bert"), tiny("tiny-bert")
+    BottleneckAdapter(**HOULSBY, init="zero_up").insert(zero_up, seed=1)
+    BottleneckAdapter(**HOULSBY).insert(bert, seed=1)
+    assert torch.equal(zero_up(**tokens).logits, plain)
+    assert not torch.equal(bert(**tokens).logits, plain)
+
+
+def test_weights_are_drawn_from_n_0_002_and_biases_are_zero() -> None:
+    model = tiny("tiny-bert")
+    adapted = BottleneckAdapter(**HOULSBY | {"bottleneck": 256}).insert(model, seed=1)
+    for name in adapted.adapter:
+        tensor = model.get_parameter(name).detach()
+        if name.endswith(".bias"):
+            assert not tensor.any()
+        else:
+            assert abs(tensor.mean()) < 1e-3
+            assert tensor.std() == pytest.approx(0.02, rel=0.05)
+
+
+def test_only_adapter_and_head_train_and_only_matrices_are_prunable() -> None:
+    model = tiny("tiny-bert")
+    adapted = BottleneckAdapter(**HOULSBY).insert(model, seed=1)
+    trained = {name for name, p in model.named_parameters() if p.requires_grad}
+    assert trained == {*adapted.adapter, *adapted.head}
+    assert set(adapted.head) == {"classifier.weight", "classifier.bias"}
+    assert all(name.endswith((".down.weight", ".up.weight")) for name in adapted.prunable)
+    assert len(adapted.prunable) == 8
+
+
+@pytest.mark.parametrize(
+    ("backbone", "vocabulary", "bottleneck", "adapters", "parameters", "share"),
+    [
+        ("roberta-base", None, 64, 24, 2_379_264, 1.91),
+        ("bert-base", None, 64, 24, 2_379_264, 2.17),
+        ("bert-base", 28_996, 256, 24, 9_461_760, 8.74),  # BERT-base-cased
+        ("bart-large", None, 512, 60, 63_006_720, 15.51),
+    ],
+)
+def test_the_papers_parameter_shares(
+    backbone: str,
+    vocabulary: int | None,
+    bottleneck: int,
+    adapters: int,
+    parameters: int,
+    share: float,
+) -> None:
+    adapted = on_meta(backbone, bottleneck, vocabulary)
+    counts = parameter_accounting(adapted, removed=0, stored_bytes=0)
+    assert len(adapted.adapter) == 4 * adapters
+    assert counts["adapter"] == parameters
+    assert 100 * counts["nominal"] == pytest.approx(share, abs=0.005)
+
+
+def test_the_share_counts_what_is_kept() -> None:
+    adapted = on_meta("roberta-base", 64)
+    whole = parameter_accounting(adapted, removed=0, stored_bytes=0)
+    pruned = parameter_accounting(adapted, removed=round(0.4 * 2_359_296), stored_bytes=0)
+    assert whole["nominal"] - pruned["nominal"] == round(0.4 * 2_359_296) / whole["backbone"]
+    assert whole["trainable_nonzero"] - whole["head"] == whole["adapter"]
+    assert whole["added_flops_per_token"] == 2 * 2_359_296
+
+
+def test_the_backbone_is_counted_with_its_pooler() -> None:
+    config = architecture_config(compose("backbone=bert-base").backbone, {})
+    assert count_parameters(config) == 109_482_240

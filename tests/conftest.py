@@ -1,0 +1,55 @@
+"""What several test files share. One thread a process: the tests run in parallel."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+settings.register_profile("parallel", deadline=None, derandomize=True, max_examples=50)
+settings.load_profile("parallel")
+
+os.environ["OMP_NUM_THREADS"] = "1"
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+
+Cli = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(scope="session")
+def data_root() -> Path:
+    """The real data: SPARSEAD_DATA, or ../shared/data beside the checkout."""
+    beside = Path(__file__).resolve().parents[2] / "shared" / "data"
+    root = Path(os.environ.get("SPARSEAD_DATA", beside))
+    if not root.is_dir():
+        pytest.skip("no real data: set SPARSEAD_DATA")
+    return root
+
+
+@pytest.fixture(scope="session")
+def glue_fixture() -> Path:
+    """A committed folder in GLUE's layout, with sentences made for the tests."""
+    return Path(__file__).parent / "data" / "glue"
+
+
+@pytest.fixture
+def sparsead(tmp_path: Path) -> Cli:
+    """Run the console script in an empty folder, as a user does."""
+
+    def run(arguments: Sequence[str], **environment: str) -> subprocess.CompletedProcess[str]:
+        script = Path(sys.executable).with_name("sparsead")
+        return subprocess.run(
+            [script, *arguments],
+            cwd=tmp_path,
+            env=os.environ | environment,
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+
+    return run

@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from sparsead.errors import RecordError
+from sparsead.runs.record import RunRecord, all_records, staged, write_result
+
+
+def test_a_record_is_there_complete_or_not_at_all(tmp_path: Path) -> None:
+    folder = tmp_path / "outputs" / "runs" / "one"
+    with staged(folder) as staging:
+        write_result(staging, {"scores": {"accuracy": 0.5}}, "seed: 1\n")
+        assert not folder.exists()
+        assert list(all_records(tmp_path / "outputs")) == []
+    assert [record.main_score for record in all_records(tmp_path / "outputs")] == [0.5]
+    assert [path.name for path in folder.parent.iterdir()] == ["one"]
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+def test_a_failure_leaves_no_folder(tmp_path: Path, error: type[BaseException]) -> None:
+    with pytest.raises(error), staged(tmp_path / "a" / "runs" / "one") as staging:
+        (staging / "half").write_text("written")
+        raise error
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_failed_rerun_keeps_the_old_record(tmp_path: Path) -> None:
+    folder = tmp_path / "runs" / "one"
+    for score in (0.5, 0.6):
+        with staged(folder) as staging:
+            write_result(staging, {"scores": {"accuracy": score}}, "")
+    with pytest.raises(RuntimeError), staged(folder):
+        raise RuntimeError
+    assert RunRecord.read(folder).main_score == 0.6
+    assert [path.name for path in folder.parent.iterdir()] == ["one"]
+
+
+def test_the_folder_has_the_permissions_of_any_other(tmp_path: Path) -> None:
+    (tmp_path / "plain").mkdir()
+    with staged(tmp_path / "runs" / "one"):
+        pass
+    assert (tmp_path / "runs" / "one").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    with pytest.raises(RecordError, match="cannot be written"), staged(tmp_path / "o" / "runs" / "x"):
+        pass
+
+
+def test_an_outputs_file_in_the_way_is_named(tmp_path: Path) -> None:
+    (tmp_path / "outputs").write_text("a file")
+    with pytest.raises(RecordError, match="cannot be written"):
+        with staged(tmp_path / "outputs" / "runs" / "one"):
+            pass
+
+
+def test_what_is_no_record_is_named(tmp_path: Path) -> None:
+    (tmp_path / "result.json").write_text("{")
+    with pytest.raises(RecordError, match="is no run"):
+        RunRecord.read(tmp_path)

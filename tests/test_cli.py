@@ -1,0 +1,129 @@
+"""Whole commands through the console script: what a user's mistakes and flags come to."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import Cli
+
+TINY = ("backbone=tiny-bert", "task=mrpc", "protocol.epochs=1", "device=cpu")
+
+
+def assert_refused(done: subprocess.CompletedProcess[str], folder: Path, *words: str) -> None:
+    """One line on stderr with these words, exit status 2, and nothing left behind."""
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.count("\n") == 1, done.stderr
+    assert all(word in done.stderr for word in words), done.stderr
+    assert list(folder.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["pruner=snop"], ["pruner=snop", "did you mean snip?", "random"]),
+        (["sparsity=1.0"], ["sparsity.ratio=1", "below 1"]),
+        (["sparsity=0.4,large_sparse", "-m"], ["mixes numbers and names"]),
+        (["task=mrpc", "task.path=nowhere"], ["task.path=nowhere", "not a folder"]),
+        (["pruner.scop=global"], ["pruner.scop: no such key", "did you mean pruner.scope?"]),
+        (["sed=1"], ["sed: no such key", "did you mean seed?"]),
+        (["-m", "pruner=snip,snop"], ["pruner=snop", "did you mean snip?"]),
+        (["-m", "sparsity=0.2,1.2"], ["sparsity.ratio=1.2"]),
+        (["seed=1=2", "x"], ["x"]),
+    ],
+)
+def test_a_wrong_override_is_refused_in_one_line(
+    sparsead: Cli, tmp_path: Path, arguments: list[str], words: list[str]
+) -> None:
+    assert_refused(sparsead(["train", *arguments]), tmp_path, *words)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["adapter.init=zero_up"], ["zero at initialisation", "adapter.init=bert", "probe=true"]),
+        (["device=cuda"], ["device=cuda", "no CUDA device"]),
+        (["task.path=null"], ["nyu-mll/glue", "cannot be reached", "task.path=FOLDER"]),
+        (["backbone=roberta-base"], ["roberta-base", "cannot be reached", "backbone.path=FOLDER"]),
+        (["+adapter.bottlneck=3"], ["adapter.bottlneck", "did you mean adapter.bottleneck?"]),
+    ],
+)
+def test_what_only_training_finds_out_is_refused_in_one_line(
+    sparsead: Cli, tmp_path: Path, glue_fixture: Path, arguments: list[str], words: list[str]
+) -> None:
+    caches = {"HF_HOME": str(tmp_path.parent / "hf"), "CUDA_VISIBLE_DEVICES": ""}
+    done = sparsead(["train", *TINY, f"task.path={glue_fixture}", *arguments], **caches)
+    assert_refused(done, tmp_path, *words)
+
+
+def test_a_malformed_row_names_file_and_line(
+    sparsead: Cli, tmp_path: Path, glue_fixture: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.mktemp("glue") / "MRPC"
+    folder.mkdir()
+    lines = (glue_fixture / "MRPC" / "train.tsv").read_text("utf-8").split("\n")
+    lines[6] = lines[6].replace("\t", " ", 1)
+    (folder / "train.tsv").write_text("\n".join(lines), "utf-8")
+    (folder / "dev.tsv").write_text("\n".join(lines[:4]), "utf-8")
+    done = sparsead(["train", *TINY, f"task.path={folder.parent}"])
+    assert_refused(done, tmp_path, f"{folder}/train.tsv:7: has 4 tab-separated fields")
+
+
+def test_an_unknown_verb_names_the_nearest(sparsead: Cli, tmp_path: Path) -> None:
+    assert_refused(sparsead(["trian"]), tmp_path, "did you mean train?")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (["--help"], "sparsead train adapter=houlsby"),
+        (["train", "--help"], "pruner:"),
+        (["train", "--cfg", "job", "pruner=random", "sparsity=0.3"], "ratio: 0.3"),
+        (["train", "--info", "defaults"], "pruner/snip"),
+        (["--version"], "0.1"),
+        (["table"], ""),
+    ],
+)
+def test_what_explains_itself_does_not_import_torch(arguments: list[str], word: str) -> None:
+    code = (
+        "import sys; from sparsead.cli import main\n"
+        "try: main()\n"
+        "finally: assert not {'torch', 'transformers', 'datasets'} & set(sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    assert word in done.stdout
+
+
+def test_completion_offers_the_choices_of_a_group() -> None:
+    script = Path(sys.executable).with_name("sparsead-train")
+    done = subprocess.run(
+        [script, "-sc", "query=bash"],
+        env={"COMP_LINE": "sparsead-train pruner=", "COMP_POINT": "22", "PATH": ""},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert {"pruner=snip", "pruner=random", "pruner=none"} <= set(done.stdout.split())
+
+
+def test_a_sweep_trains_every_cell_and_a_second_request_trains_none(
+    sparsead: Cli, tmp_path: Path, glue_fixture: Path
+) -> None:
+    command = ["train", "-m", *TINY, f"task.path={glue_fixture}", "sparsity=0.2,0.4", "task.limit=8"]
+    first = sparsead(command)
+    assert first.returncode == 0, first.stderr
+    records = sorted((tmp_path / "outputs" / "runs").iterdir())
+    assert len(records) == 2
+    written = [(record / "result.json").stat().st_mtime_ns for record in records]
+    again = sparsead(command)
+    assert again.stdout.count("recorded already") == 2
+    assert [(record / "result.json").stat().st_mtime_ns for record in records] == written
+    table = sparsead(["table", "--format", "csv"]).stdout.splitlines()
+    assert len(table) == 3
+    assert ",20.0," in table[1]
+    assert ",40.0," in table[2]

@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import hydra
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sparsead.config import RunSpec
+from sparsead.errors import ConfigError
+
+CONF = Path(__file__).resolve().parents[1] / "conf"
+
+
+def compose(*overrides: str) -> RunSpec:
+    with hydra.initialize_config_module("sparsead.conf", version_base="1.3"):
+        return RunSpec.from_config(hydra.compose("train", list(overrides)))
+
+
+@pytest.mark.parametrize(
+    "choice",
+    [
+        f"{folder.name}={file.stem}"
+        for folder in sorted(CONF.iterdir())
+        if folder.is_dir()
+        for file in sorted(folder.glob("*.yaml"))
+    ],
+)
+def test_every_choice_is_a_valid_run(choice: str) -> None:
+    compose(choice)
+
+
+@settings(max_examples=10)
+@given(st.integers(min_value=1, max_value=64))
+def test_large_sparse_keeps_the_parameter_count_exactly(scale: int) -> None:
+    spec = compose("sparsity=large_sparse", f"sparsity.scale={scale}")
+    assert spec.adapter.options["bottleneck"] == 64 * scale
+    assert spec.sparsity == 1 - 1 / scale
+
+
+def test_a_fractional_scale_must_give_a_whole_bottleneck() -> None:
+    assert compose("sparsity=large_sparse", "sparsity.scale=1.5").sparsity == 1 - 1 / 1.5
+    with pytest.raises(ConfigError, match="not whole"):
+        compose("sparsity=large_sparse", "sparsity.scale=1.3")
+
+
+def test_full_fine_tuning_turns_pruning_off() -> None:
+    spec = compose("adapter=full")
+    assert (spec.pruner.name, spec.sparsity) == ("none", 0)
+    assert spec.protocol.learning_rate == pytest.approx(5e-5)
+
+
+def test_the_dense_adapter_has_sparsity_zero() -> None:
+    assert compose("pruner=none").sparsity == 0
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("sparsity.ratio=1", "sparsity.ratio=1: "),
+        ("sparsity.ratio=-0.1", "sparsity.ratio=-0.1: "),
+        ("sparsity.scale=0.5", "sparsity.scale=0.5: must be at least 1"),
+        ("sparsity.ratio=nan", "sparsity.ratio=nan: "),
+        ("protocol.epochs=0", "protocol.epochs=0: must be at least 1"),
+        ("protocol.epochs=two", "protocol.epochs: "),
+        ("protocol.learning_rate=0", "protocol.learning_rate=0: "),
+        ("protocol.warmup=1", "protocol.warmup=1: "),
+        ("seed=-1", "seed=-1: must be at least 0"),
+        ("device=gpu", "device=gpu: no such choice; did you mean cpu?"),
+        ("precision=fp16", "precision=fp16: no such choice; did you mean bf16?"),
+        ("pruner.scope=layer", "pruner.scope=layer: no such choice"),
+        ("task.limit=0", "task.limit=0: must be at least 1"),
+        ("task.path=/nowhere", "task.path=/nowhere: is not a folder"),
+        ("backbone.path=/nowhere", "backbone.path=/nowhere: is not a folder"),
+        ("adapter.bottleneck=wide", "adapter.bottleneck=wide: must be a whole number"),
+        ("adapter.bottleneck=0", "adapter.bottleneck=0: must be at least 1"),
+    ],
+)
+def test_a_wrong_value_is_named(override: str, message: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        compose(override)
+    assert str(error.value).startswith(message)
+    assert "\n" not in str(error.value)
+
+
+def test_a_dense_run_with_a_sparsity_is_refused() -> None:
+    with pytest.raises(ConfigError, match="pruner=none removes nothing"):
+        compose("pruner=none", "sparsity.ratio=0.4")
+
+
+def test_a_users_class_is_named_by_target() -> None:
+    spec = compose("+pruner._target_=mypackage.pruners.mine")
+    assert spec.pruner.method == "mypackage.pruners.mine"
+
+
+def test_a_path_without_the_tasks_files_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"MRPC/train\.tsv is missing"):
+        compose("task=mrpc", f"task.path={tmp_path}")
+    with pytest.raises(ConfigError, match="reads no files"):
+        compose("task=demo_mrpc", f"task.path={tmp_path}")

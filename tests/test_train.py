@@ -1,0 +1,119 @@
+"""One run on the CPU, from the configuration to its record."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from sparsead.errors import SparseadError
+from sparsead.train import train
+from test_config import compose
+
+
+def tiny(outputs: Path, glue: Path, *overrides: str):  # noqa: ANN201
+    return compose(
+        "backbone=tiny-bert",
+        "task=mrpc",
+        f"task.path={glue}",
+        f"outputs={outputs}",
+        "device=cpu",
+        "protocol.epochs=2",
+        "protocol.batch_size=16",
+        *overrides,
+    )
+
+
+@pytest.mark.parametrize("pruner", ["random", "snip"])
+@pytest.mark.parametrize("backbone", ["tiny-bert", "tiny-roberta", "tiny-bart"])
+def test_exactly_the_budget_is_removed_and_stays_zero(
+    tmp_path: Path, glue_fixture: Path, backbone: str, pruner: str
+) -> None:
+    spec = tiny(tmp_path, glue_fixture, f"backbone={backbone}", f"pruner={pruner}")
+    record = train(spec)
+    saved = load_file(record.folder / "adapter.safetensors")
+    prunable = {name: t for name, t in saved.items() if name in record.result["sparsity"]["by_tensor"]}
+    total = sum(t.numel() for t in prunable.values())
+    zeros = sum(int((t == 0).sum()) for t in prunable.values())
+    assert total > 0
+    assert zeros == round(0.4 * total) == record.result["sparsity"]["removed"]
+    for name, tensor in prunable.items():
+        assert int((tensor == 0).sum()) == record.result["sparsity"]["by_tensor"][name]["removed"]
+
+
+def test_the_same_seed_gives_the_same_bits(tmp_path: Path, glue_fixture: Path) -> None:
+    results = [train(tiny(tmp_path / side, glue_fixture)).result for side in "ab"]
+    for key in ("identity", "scores", "history", "sparsity", "parameters"):
+        assert json.dumps(results[0][key]) == json.dumps(results[1][key])
+    other = train(tiny(tmp_path / "c", glue_fixture, "seed=2")).result
+    assert other["history"] != results[0]["history"]
+    assert other["setting"] == results[0]["setting"]
+
+
+def test_the_record_says_what_was_run(tmp_path: Path, glue_fixture: Path) -> None:
+    record = train(tiny(tmp_path, glue_fixture))
+    result = record.result
+    assert sorted(path.name for path in record.folder.iterdir()) == [
+        "adapter.safetensors",
+        "config.yaml",
+        "result.json",
+    ]
+    assert list(result["scores"]) == ["accuracy", "f1"]
+    assert [epoch["epoch"] for epoch in result["history"]] == [1, 2]
+    assert result["scores"] == result["history"][-1]["scores"]
+    assert result["data"] == {"train": 96, "validation": 32}
+    assert len(set(result["sparsity"]["scored_on"])) == 96
+    assert set(result["seconds"]) == {"load", "prune", "train", "evaluate"}
+    assert result["environment"]["precision"] == "fp32"
+    stored = (record.folder / "adapter.safetensors").stat().st_size
+    assert result["parameters"]["stored_bytes"] == stored
+
+
+def test_full_fine_tuning_changes_the_backbone_and_an_adapter_does_not(
+    tmp_path: Path, glue_fixture: Path
+) -> None:
+    full = train(tiny(tmp_path, glue_fixture, "adapter=full"))
+    assert full.result["parameters"]["nominal"] == 1
+    assert full.result["sparsity"]["total"] == 0
+    adapter = train(tiny(tmp_path, glue_fixture, "pruner=none"))
+    assert adapter.result["sparsity"]["removed"] == 0
+    saved = load_file(adapter.folder / "adapter.safetensors")
+    assert all("adapter." in name or name.startswith("classifier.") for name in saved)
+
+
+def test_a_failure_leaves_nothing_behind(tmp_path: Path, glue_fixture: Path) -> None:
+    with pytest.raises(SparseadError):
+        train(tiny(tmp_path / "new" / "outputs", glue_fixture, "adapter.init=zero_up"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_probe_scores_zero_initialised_adapters(tmp_path: Path, glue_fixture: Path) -> None:
+    spec = tiny(tmp_path, glue_fixture, "adapter.init=zero_up", "pruner.probe=true")
+    assert train(spec).result["sparsity"]["realised"] == pytest.approx(0.4, abs=1e-4)
+
+
+def test_methods_share_the_head_the_adapter_and_the_order(glue_fixture: Path) -> None:
+    from sparsead.backbones.loading import load_backbone
+    from sparsead.registry import ADAPTERS
+    from transformers import AutoModelForSequenceClassification as Head
+
+    spec = tiny(Path("unused"), glue_fixture)
+    states = []
+    for disturbance in (1, 2):
+        torch.manual_seed(disturbance)
+        model = load_backbone(spec.backbone).model(Head, {"num_labels": 2}, spec.seed)
+        adapter = ADAPTERS.bind(spec.adapter.method, spec.adapter.options)()
+        states.append(adapter.insert(model, spec.seed).trained_state())
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_run_on_cuda_keeps_the_removed_weights_at_zero(tmp_path: Path, glue_fixture: Path) -> None:
+    record = train(tiny(tmp_path, glue_fixture, "device=cuda"))
+    saved = load_file(record.folder / "adapter.safetensors")
+    zeros = sum(int((saved[name] == 0).sum()) for name in record.result["sparsity"]["by_tensor"])
+    assert zeros == record.result["sparsity"]["removed"]

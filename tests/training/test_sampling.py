@@ -1,0 +1,37 @@
+from __future__ import annotations
+
+from collections import Counter
+
+import torch
+from datasets import Dataset
+
+from sparsead.training.sampling import SeededOrder, scoring_sample
+
+
+def order(seed: int, epoch: int) -> list[int]:
+    sampler = SeededOrder(100, seed)
+    sampler.set_epoch(epoch)
+    return list(sampler)
+
+
+def test_the_order_depends_on_seed_and_epoch_and_nothing_else() -> None:
+    first = order(1, 0)
+    torch.rand(10)
+    assert order(1, 0) == first
+    assert sorted(first) == list(range(100))
+    assert len({tuple(order(seed, epoch)) for seed in (1, 2) for epoch in (0, 1)}) == 4
+
+
+def test_the_scoring_sample_has_the_classes_shares() -> None:
+    rows = Dataset.from_dict({"labels": [0] * 700 + [1] * 200 + [2] * 100})
+    chosen = scoring_sample(rows, seed=1, count=320)
+    assert len(set(chosen)) == 320
+    assert Counter(rows["labels"][i] for i in chosen) == {0: 224, 1: 64, 2: 32}
+    assert chosen == scoring_sample(rows, seed=1, count=320)
+    assert chosen != scoring_sample(rows, seed=2, count=320)
+
+
+def test_a_regression_task_is_sampled_without_strata() -> None:
+    rows = Dataset.from_dict({"labels": [float(i) for i in range(50)]})
+    assert len(set(scoring_sample(rows, seed=1, count=20))) == 20
+    assert len(scoring_sample(rows, seed=1, count=320)) == 50
