@@ -65,10 +65,10 @@ class Registry:
         for option, value in options.items():
             if option not in parameters:
                 raise ConfigError(unknown_key(f"{self.kind}.{option}", parameters))
-            if not _is_a(value, types.get(option, Any)):
-                raise ConfigError(
-                    f"{self.kind}.{option}={value}: must be {parameters[option].annotation}"
-                )
+            expected = types.get(option, Any)
+            if not _is_a(value, expected):
+                kind = inspect.formatannotation(expected)
+                raise ConfigError(f"{self.kind}.{option}={value}: must be {kind}")
         return partial(entry, **options)
 
     def _import_modules(self) -> None:

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from conftest import Cli
 
 TINY = ("backbone=tiny-bert", "task=mrpc", "protocol.epochs=1", "device=cpu")
@@ -114,7 +115,14 @@ def test_completion_offers_the_choices_of_a_group() -> None:
 def test_a_sweep_trains_every_cell_and_a_second_request_trains_none(
     sparsead: Cli, tmp_path: Path, glue_fixture: Path
 ) -> None:
-    command = ["train", "-m", *TINY, f"task.path={glue_fixture}", "sparsity=0.2,0.4", "task.limit=8"]
+    command = [
+        "train",
+        "-m",
+        *TINY,
+        f"task.path={glue_fixture}",
+        "sparsity=0.2,0.4",
+        "task.limit=8",
+    ]
     first = sparsead(command)
     assert first.returncode == 0, first.stderr
     records = sorted((tmp_path / "outputs" / "runs").iterdir())

@@ -2,20 +2,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import hydra
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sparsead.config import RunSpec
+from composing import compose
 from sparsead.errors import ConfigError
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
-
-
-def compose(*overrides: str) -> RunSpec:
-    with hydra.initialize_config_module("sparsead.conf", version_base="1.3"):
-        return RunSpec.from_config(hydra.compose("train", list(overrides)))
 
 
 @pytest.mark.parametrize(

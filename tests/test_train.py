@@ -9,12 +9,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from composing import compose
 from sparsead.errors import SparseadError
 from sparsead.train import train
-from test_config import compose
 
 
-def tiny(outputs: Path, glue: Path, *overrides: str):  # noqa: ANN201
+def tiny(outputs: Path, glue: Path, *overrides: str):
     return compose(
         "backbone=tiny-bert",
         "task=mrpc",
@@ -35,7 +35,9 @@ def test_exactly_the_budget_is_removed_and_stays_zero(
     spec = tiny(tmp_path, glue_fixture, f"backbone={backbone}", f"pruner={pruner}")
     record = train(spec)
     saved = load_file(record.folder / "adapter.safetensors")
-    prunable = {name: t for name, t in saved.items() if name in record.result["sparsity"]["by_tensor"]}
+    prunable = {
+        name: t for name, t in saved.items() if name in record.result["sparsity"]["by_tensor"]
+    }
     total = sum(t.numel() for t in prunable.values())
     zeros = sum(int((t == 0).sum()) for t in prunable.values())
     assert total > 0
@@ -96,9 +98,10 @@ def test_the_probe_scores_zero_initialised_adapters(tmp_path: Path, glue_fixture
 
 
 def test_methods_share_the_head_the_adapter_and_the_order(glue_fixture: Path) -> None:
+    from transformers import AutoModelForSequenceClassification as Head
+
     from sparsead.backbones.loading import load_backbone
     from sparsead.registry import ADAPTERS
-    from transformers import AutoModelForSequenceClassification as Head
 
     spec = tiny(Path("unused"), glue_fixture)
     states = []
@@ -112,7 +115,9 @@ def test_methods_share_the_head_the_adapter_and_the_order(glue_fixture: Path) ->
 
 @pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_a_run_on_cuda_keeps_the_removed_weights_at_zero(tmp_path: Path, glue_fixture: Path) -> None:
+def test_a_run_on_cuda_keeps_the_removed_weights_at_zero(
+    tmp_path: Path, glue_fixture: Path
+) -> None:
     record = train(tiny(tmp_path, glue_fixture, "device=cuda"))
     saved = load_file(record.folder / "adapter.safetensors")
     zeros = sum(int((saved[name] == 0).sum()) for name in record.result["sparsity"]["by_tensor"])

@@ -47,5 +47,7 @@ def test_the_wheel_trains_from_another_folder(
 
 
 def test_every_config_file_is_in_the_wheel(installed: Path) -> None:
-    packed = {path.relative_to(installed / "sparsead" / "conf") for path in installed.rglob("*.yaml")}
+    packed = {
+        path.relative_to(installed / "sparsead" / "conf") for path in installed.rglob("*.yaml")
+    }
     assert packed == {path.relative_to(ROOT / "conf") for path in (ROOT / "conf").rglob("*.yaml")}

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
 from datasets import Dataset
 from torch.utils.data import DataLoader, Sampler
 from transformers import BatchEncoding, PreTrainedTokenizerBase
+from transformers.trainer_pt_utils import get_length_grouped_indices
 
 from sparsead.seeding import generator
 
@@ -18,14 +19,15 @@ SCORING_BATCH_SIZE = 32
 
 
 class SeededOrder(Sampler[int]):
-    """A permutation per epoch that depends on the seed and the epoch alone.
+    """A permutation per epoch, grouped by length, that the seed and the epoch alone decide.
 
     Methods compared under one seed therefore see the same batches, however many random numbers
-    each of them draws.
+    each of them draws. Grouping keeps examples of like length in one batch, which saves padding.
     """
 
-    def __init__(self, size: int, seed: int) -> None:
-        self._size = size
+    def __init__(self, lengths: Sequence[int], batch_size: int, seed: int) -> None:
+        self._lengths = list(lengths)
+        self._batch_size = batch_size
         self._seed = seed
         self._epoch = 0
 
@@ -34,11 +36,15 @@ class SeededOrder(Sampler[int]):
         self._epoch = epoch
 
     def __len__(self) -> int:
-        return self._size
+        return len(self._lengths)
 
     def __iter__(self) -> Iterator[int]:
-        order = torch.randperm(self._size, generator=generator(self._seed, "order", self._epoch))
-        return iter(order.tolist())
+        draw = generator(self._seed, "order", self._epoch)
+        grouped = get_length_grouped_indices(self._lengths, self._batch_size, generator=draw)
+        whole = len(grouped) // self._batch_size
+        batches = torch.tensor(grouped[: whole * self._batch_size]).view(whole, self._batch_size)
+        shuffled = batches[torch.randperm(whole, generator=draw)]
+        return iter(shuffled.flatten().tolist() + grouped[whole * self._batch_size :])
 
 
 def scoring_sample(rows: Dataset, seed: int, count: int = SCORING_EXAMPLES) -> list[int]:

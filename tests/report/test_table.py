@@ -32,7 +32,7 @@ def record(outputs: Path, seed: int, accuracy: float, pruner: str = "snip") -> N
         write_result(staging, result, "")
 
 
-def rendered(outputs: Path, form: str, monkeypatch: pytest.MonkeyPatch, capsys) -> str:  # noqa: ANN001
+def rendered(outputs: Path, form: str, monkeypatch: pytest.MonkeyPatch, capsys) -> str:
     arguments = ["sparsead table", "--outputs", str(outputs), "--format", form]
     monkeypatch.setattr("sys.argv", arguments)
     table.main()
@@ -47,7 +47,7 @@ def outputs(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_seeds_become_mean_and_spread(outputs: Path, monkeypatch, capsys) -> None:  # noqa: ANN001
+def test_seeds_become_mean_and_spread(outputs: Path, monkeypatch, capsys) -> None:
     rows = json.loads(rendered(outputs, "json", monkeypatch, capsys))
     assert [(row["pruner"], row["n"]) for row in rows] == [("random", 1), ("snip", 3)]
     assert rows[1]["accuracy"] == pytest.approx(mean([81, 82, 86]))
@@ -56,7 +56,7 @@ def test_seeds_become_mean_and_spread(outputs: Path, monkeypatch, capsys) -> Non
     assert rows[1]["#param"] == 1.23
 
 
-def test_every_format_says_the_same(outputs: Path, monkeypatch, capsys) -> None:  # noqa: ANN001
+def test_every_format_says_the_same(outputs: Path, monkeypatch, capsys) -> None:
     rows = list(csv.DictReader(io.StringIO(rendered(outputs, "csv", monkeypatch, capsys))))
     assert float(rows[1]["accuracy"]) == pytest.approx(83)
     for form in ("rich", "md", "latex"):
@@ -66,13 +66,13 @@ def test_every_format_says_the_same(outputs: Path, monkeypatch, capsys) -> None:
         assert "75.00" in text
 
 
-def test_latex_escapes_what_latex_would_read(outputs: Path, monkeypatch, capsys) -> None:  # noqa: ANN001
+def test_latex_escapes_what_latex_would_read(outputs: Path, monkeypatch, capsys) -> None:
     text = rendered(outputs, "latex", monkeypatch, capsys)
     assert r"\#param" in text
     assert r"83.00 $\pm$ 2.65" in text
 
 
-def test_no_runs_is_no_error(tmp_path: Path, monkeypatch, capsys) -> None:  # noqa: ANN001
+def test_no_runs_is_no_error(tmp_path: Path, monkeypatch, capsys) -> None:
     monkeypatch.setattr("sys.argv", ["sparsead table", "--outputs", str(tmp_path)])
     table.main()
     assert "no finished runs" in capsys.readouterr().err

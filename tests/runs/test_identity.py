@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from composing import compose
 from sparsead.runs.identity import identity, setting
-from test_config import compose
 
 
 @pytest.mark.parametrize(

@@ -21,9 +21,13 @@ def test_a_record_is_there_complete_or_not_at_all(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
 def test_a_failure_leaves_no_folder(tmp_path: Path, error: type[BaseException]) -> None:
-    with pytest.raises(error), staged(tmp_path / "a" / "runs" / "one") as staging:
-        (staging / "half").write_text("written")
-        raise error
+    def half_a_run() -> None:
+        with staged(tmp_path / "a" / "runs" / "one") as staging:
+            (staging / "half").write_text("written")
+            raise error
+
+    with pytest.raises(error):
+        half_a_run()
     assert list(tmp_path.iterdir()) == []
 
 
@@ -48,15 +52,18 @@ def test_the_folder_has_the_permissions_of_any_other(tmp_path: Path) -> None:
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
-    with pytest.raises(RecordError, match="cannot be written"), staged(tmp_path / "o" / "runs" / "x"):
+    with (
+        pytest.raises(RecordError, match="cannot be written"),
+        staged(tmp_path / "o" / "runs" / "x"),
+    ):
         pass
 
 
 def test_an_outputs_file_in_the_way_is_named(tmp_path: Path) -> None:
     (tmp_path / "outputs").write_text("a file")
-    with pytest.raises(RecordError, match="cannot be written"):
-        with staged(tmp_path / "outputs" / "runs" / "one"):
-            pass
+    folder = tmp_path / "outputs" / "runs" / "one"
+    with pytest.raises(RecordError, match="cannot be written"), staged(folder):
+        pass
 
 
 def test_what_is_no_record_is_named(tmp_path: Path) -> None:

@@ -8,11 +8,11 @@ import pytest
 from sklearn.metrics import accuracy_score, f1_score
 from transformers import EvalPrediction
 
+from composing import compose
 from sparsead.backbones.loading import load_backbone
 from sparsead.errors import ConfigError, DataError
 from sparsead.registry import TASKS
 from sparsead.tasks.glue import GlueTask
-from test_config import compose
 
 
 def task(*overrides: str) -> GlueTask:
@@ -25,8 +25,16 @@ def task(*overrides: str) -> GlueTask:
 @pytest.mark.parametrize(
     ("name", "train", "validation"),
     [
-        ("mrpc", {"equivalent": 2474, "not_equivalent": 1194}, {"equivalent": 279, "not_equivalent": 129}),
-        ("rte", {"entailment": 1249, "not_entailment": 1241}, {"entailment": 146, "not_entailment": 131}),
+        (
+            "mrpc",
+            {"equivalent": 2474, "not_equivalent": 1194},
+            {"equivalent": 279, "not_equivalent": 129},
+        ),
+        (
+            "rte",
+            {"entailment": 1249, "not_entailment": 1241},
+            {"entailment": 146, "not_entailment": 131},
+        ),
     ],
 )
 def test_the_real_files_have_the_official_counts(
@@ -41,7 +49,9 @@ def test_the_real_files_have_the_official_counts(
 
 def test_the_first_real_pair_is_read_as_it_stands(data_root: Path) -> None:
     row = task("task=mrpc", f"task.path={data_root / 'glue'}").load()["train"][0]
-    assert row["sentence1"].startswith('Amrozi accused his brother , whom he called " the witness "')
+    assert row["sentence1"].startswith(
+        'Amrozi accused his brother , whom he called " the witness "'
+    )
     assert row["sentence2"].startswith('Referring to him as only " the witness "')
     assert row["label"] == 1
 
@@ -74,7 +84,9 @@ def test_a_label_outside_the_set_names_file_and_line(tmp_path: Path, glue_fixtur
     (tmp_path / "RTE").mkdir()
     for split in ("train", "dev"):
         text = (glue_fixture / "RTE" / f"{split}.tsv").read_text("utf-8")
-        (tmp_path / "RTE" / f"{split}.tsv").write_text(text.replace("not_entailment", "no", 1), "utf-8")
+        (tmp_path / "RTE" / f"{split}.tsv").write_text(
+            text.replace("not_entailment", "no", 1), "utf-8"
+        )
     with pytest.raises(DataError, match=r"train\.tsv:\d+: label 'no' is none of entailment"):
         task("task=rte", f"task.path={tmp_path}").load()
 

@@ -8,8 +8,11 @@ from datasets import Dataset
 from sparsead.training.sampling import SeededOrder, scoring_sample
 
 
+LENGTHS = [(17 * number) % 50 + 3 for number in range(1000)]
+
+
 def order(seed: int, epoch: int) -> list[int]:
-    sampler = SeededOrder(100, seed)
+    sampler = SeededOrder(LENGTHS, 20, seed)
     sampler.set_epoch(epoch)
     return list(sampler)
 
@@ -18,8 +21,18 @@ def test_the_order_depends_on_seed_and_epoch_and_nothing_else() -> None:
     first = order(1, 0)
     torch.rand(10)
     assert order(1, 0) == first
-    assert sorted(first) == list(range(100))
+    assert sorted(first) == list(range(1000))
     assert len({tuple(order(seed, epoch)) for seed in (1, 2) for epoch in (0, 1)}) == 4
+
+
+def test_a_batch_holds_examples_of_like_length() -> None:
+    indices = order(1, 0)
+    batches = [[LENGTHS[i] for i in indices[at : at + 20]] for at in range(0, 1000, 20)]
+    padding = sum(20 * max(batch) - sum(batch) for batch in batches)
+    assert padding < 0.1 * sum(LENGTHS)
+    starts = [batch[0] for batch in batches]
+    assert starts != sorted(starts)
+    assert starts != sorted(starts, reverse=True)
 
 
 def test_the_scoring_sample_has_the_classes_shares() -> None:
