@@ -17,6 +17,7 @@ from torch import nn
 from sparsead.adapters.accounting import parameter_accounting
 from sparsead.backbones.loading import load_backbone
 from sparsead.config import RunSpec
+from sparsead.pruning.masks import Masks
 from sparsead.pruning.prune import prune
 from sparsead.registry import ADAPTERS, PRUNERS, TASKS
 from sparsead.runs.identity import identity, setting
@@ -24,9 +25,16 @@ from sparsead.runs.record import RunRecord, run_folder, staged, write_result
 from sparsead.training.device import describe_device, resolve_device, resolve_precision
 from sparsead.training.quiet import quiet_libraries
 from sparsead.training.sampling import scoring_batches, scoring_sample
-from sparsead.training.trainer import build_trainer, evaluation_seconds, history
+from sparsead.training.trainer import (
+    build_trainer,
+    evaluation_seconds,
+    history,
+    last_checkpoint,
+    remove_checkpoints,
+)
 
 WEIGHTS_FILE = "adapter.safetensors"
+MASKS_FILE = "masks.safetensors"
 
 _PACKAGES = ("sparsead", "torch", "transformers", "datasets", "accelerate", "hydra-core", "numpy")
 
@@ -62,25 +70,33 @@ def run(spec: RunSpec, folder: Path) -> dict[str, Any]:
         adapted = adapter.insert(model, spec.seed)
         nn.Module.to(model, device)
 
+    checkpoint = last_checkpoint(folder)
+    saved_masks = folder / MASKS_FILE
     with _timed("prune", seconds):
         scored_on = scoring_sample(data["train"], spec.seed) if spec.sparsity else []
-        masks = prune(
-            model,
-            tensors=adapted.prunable,
-            sparsity=spec.sparsity,
-            pruner=pruner,
-            batches=scoring_batches(data["train"].select(scored_on), task, tokenizer, device),
-            loss=lambda model, batch: model(**batch).loss,
-            scope=spec.pruner.scope,
-            probe=spec.pruner.probe,
-            seed=spec.seed,
-        )
+        if checkpoint is not None:
+            masks = Masks.load(saved_masks)
+            masks.enforce(model)
+        else:
+            masks = prune(
+                model,
+                tensors=adapted.prunable,
+                sparsity=spec.sparsity,
+                pruner=pruner,
+                batches=scoring_batches(data["train"].select(scored_on), task, tokenizer, device),
+                loss=lambda model, batch: model(**batch).loss,
+                scope=spec.pruner.scope,
+                probe=spec.pruner.probe,
+                seed=spec.seed,
+            )
+            masks.save(saved_masks)
 
     with _timed("train", seconds):
         trainer = build_trainer(spec, model, data, tokenizer, task, folder, precision)
-        trainer.train()
+        trainer.train(resume_from_checkpoint=checkpoint)
     seconds["evaluate"] = evaluation_seconds(trainer)
-    seconds["train"] -= seconds["evaluate"]
+    seconds["train"] = max(0.0, seconds["train"] - seconds["evaluate"])
+    remove_checkpoints(folder)
 
     weights = folder / WEIGHTS_FILE
     save_file(adapted.trained_state(), weights, metadata={"identity": identity(spec)})

@@ -6,19 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.activations import ACT2FN
 
 from sparsead.adapters.adapted import AdaptedModel, adapted
+from sparsead.adapters.initialisation import check_init, initialise
 from sparsead.backbones.sites import site_modules
 from sparsead.errors import ConfigError, unknown
 from sparsead.registry import ADAPTERS
-from sparsead.seeding import generator
-
-INIT_STD = 0.02
-INITS = ("bert", "zero_up")
 
 
 class Bottleneck(nn.Module):
@@ -64,8 +60,7 @@ class BottleneckAdapter:
     def __post_init__(self) -> None:
         if self.activation not in ACT2FN:
             raise ConfigError(unknown("adapter.activation", self.activation, ACT2FN))
-        if self.init not in INITS:
-            raise ConfigError(unknown("adapter.init", self.init, INITS))
+        check_init(self.init)
 
     def insert(self, model: PreTrainedModel, seed: int) -> AdaptedModel:
         """Attach the adapters to the model's sites and freeze the backbone.
@@ -79,20 +74,11 @@ class BottleneckAdapter:
                 module.add_module("adapter", self._build(model.config.hidden_size))
                 module.register_forward_hook(_apply_adapter)
                 names += [f"{site_name}.adapter.{name}" for name in _PARAMETERS]
-        for name in names:
-            self._initialise(name, model.get_parameter(name), seed)
+        initialise(model, names, init=self.init, up=".up.weight", seed=seed)
         return adapted(model, names, (name for name in names if name.endswith(".weight")))
 
     def _build(self, width: int) -> Bottleneck:
         return Bottleneck(width, self.bottleneck, self.activation, self.scale, self.dropout)
-
-    @torch.no_grad()
-    def _initialise(self, name: str, parameter: nn.Parameter, seed: int) -> None:
-        zero = name.endswith(".bias") or (self.init == "zero_up" and name.endswith(".up.weight"))
-        if zero:
-            parameter.zero_()
-        else:
-            parameter.normal_(0.0, INIT_STD, generator=generator(seed, "adapter", name))
 
 
 _PARAMETERS = ("down.weight", "down.bias", "up.weight", "up.bias")

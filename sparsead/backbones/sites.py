@@ -20,27 +20,40 @@ class Sites:
 
     The output of an `attention_output` or `ffn_output` module is the sublayer's output just
     before the residual connection adds the sublayer's input to it (in BART, before dropout).
+    `query`, `key` and `value` are the linear projections themselves, those of cross-attention
+    included: what is adapted there is the map from input to output.
     """
 
     attention_output: tuple[str, ...]
     ffn_output: tuple[str, ...]
+    query: tuple[str, ...]
+    key: tuple[str, ...]
+    value: tuple[str, ...]
 
 
 _BERT = Sites(
     attention_output=("encoder.layer.{i}.attention.output.dropout",),
     ffn_output=("encoder.layer.{i}.output.dropout",),
+    query=("encoder.layer.{i}.attention.self.query",),
+    key=("encoder.layer.{i}.attention.self.key",),
+    value=("encoder.layer.{i}.attention.self.value",),
+)
+
+_BART_ATTENTIONS = (
+    "encoder.layers.{i}.self_attn",
+    "decoder.layers.{i}.self_attn",
+    "decoder.layers.{i}.encoder_attn",
 )
 
 SITES: dict[str, Sites] = {
     "bert": _BERT,
     "roberta": _BERT,
     "bart": Sites(
-        attention_output=(
-            "encoder.layers.{i}.self_attn.out_proj",
-            "decoder.layers.{i}.self_attn.out_proj",
-            "decoder.layers.{i}.encoder_attn.out_proj",
-        ),
+        attention_output=tuple(f"{attention}.out_proj" for attention in _BART_ATTENTIONS),
         ffn_output=("encoder.layers.{i}.fc2", "decoder.layers.{i}.fc2"),
+        query=tuple(f"{attention}.q_proj" for attention in _BART_ATTENTIONS),
+        key=tuple(f"{attention}.k_proj" for attention in _BART_ATTENTIONS),
+        value=tuple(f"{attention}.v_proj" for attention in _BART_ATTENTIONS),
     ),
 }
 

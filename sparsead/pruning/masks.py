@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 
@@ -40,6 +43,17 @@ class Masks(dict[str, Tensor]):
             "realised": self.sparsity,
             "by_tensor": by_tensor,
         }
+
+    def save(self, path: Path) -> None:
+        """Write the masks to a safetensors file, whole or not at all."""
+        partial = path.with_name(path.name + ".partial")
+        save_file(dict(self), partial)
+        os.replace(partial, path)
+
+    @classmethod
+    def load(cls, path: Path) -> Masks:
+        """Read masks that `save` wrote."""
+        return cls(load_file(path))
 
     def enforce(self, model: nn.Module) -> None:
         """Zero the removed weights of `model` now, and mask their gradients from here on.

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from sparsead.errors import PruningError
 from sparsead.pruning.budget import MINIMUM_KEPT, masks_from_scores
 from sparsead.pruning.masks import Masks
-from sparsead.pruning.scoring import Loss, Scores, Scoring, probed, undisturbed
+from sparsead.pruning.scoring import Loss, Scores, Scoring, check_scores, probed, undisturbed
 from sparsead.registry import PRUNERS
 
 
@@ -61,7 +61,7 @@ def prune(
     scoring = Scoring(model, parameters, list(batches), loss or _no_loss, sparsity, seed)
     with undisturbed(model, parameters), probed(parameters, seed) if probe else nullcontext():
         scores: Scores = score(scoring)
-        _check_scores(scores, parameters)
+        check_scores(scores, parameters)
     kept = masks_from_scores(scores, sparsity, scope=scope, minimum_kept=minimum_kept, seed=seed)
     masks = Masks(kept)
     masks.enforce(model)
@@ -70,19 +70,3 @@ def prune(
 
 def _no_loss(_model: nn.Module, _batch: Any) -> Tensor:
     raise PruningError("this pruner needs a loss and batches")
-
-
-def _check_scores(scores: Scores, parameters: dict[str, nn.Parameter]) -> None:
-    """Refuse scores that no order can be made of."""
-    for name, score in scores.items():
-        if not score.isfinite().all():
-            raise PruningError(f"{name}: its scores are not all finite, so nothing can be removed")
-    blind = [name for name, score in scores.items() if not (score.any() or parameters[name].any())]
-    if blind:
-        raise PruningError(
-            f"{blind[0]} and {len(blind) - 1} other tensors are zero at initialisation, so their "
-            "scores are all 0 and say nothing; use adapter.init=bert, or pruner.probe=true to "
-            "score them at N(0, 0.02^2)"
-        )
-    if not any(score.any() for score in scores.values()):
-        raise PruningError("all scores are 0, so they say nothing about what to remove")

@@ -110,3 +110,23 @@ def probed(tensors: Mapping[str, nn.Parameter], seed: int) -> Iterator[None]:
         with torch.no_grad():
             for tensor in zero.values():
                 tensor.zero_()
+
+
+def check_scores(scores: Scores, parameters: Mapping[str, nn.Parameter]) -> None:
+    """Refuse scores that no order can be made of.
+
+    Raises:
+        PruningError: scores are not finite, are all 0, or are all 0 in a tensor that is all 0.
+    """
+    for name, score in scores.items():
+        if not score.isfinite().all():
+            raise PruningError(f"{name}: its scores are not all finite, so nothing can be removed")
+    blind = [name for name, score in scores.items() if not (score.any() or parameters[name].any())]
+    if blind:
+        raise PruningError(
+            f"{blind[0]} and {len(blind) - 1} other tensors are zero at initialisation, so their "
+            "scores are all 0 and say nothing; use adapter.init=bert, or pruner.probe=true to "
+            "score them at N(0, 0.02^2)"
+        )
+    if not any(score.any() for score in scores.values()):
+        raise PruningError("all scores are 0, so they say nothing about what to remove")

@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 
 from sparsead.errors import PruningError
-from sparsead.pruning.prune import _check_scores
-from sparsead.pruning.scoring import Scores, Scoring
+from sparsead.pruning.scoring import Scores, Scoring, check_scores
 from sparsead.registry import PRUNERS
 from sparsead.seeding import generator
 
@@ -64,7 +63,7 @@ def criterion_scores(scoring: Scoring, criterion: str) -> Scores:
         PruningError: its scores are not finite or say nothing.
     """
     scores: Scores = PRUNERS.get(criterion)(scoring)
-    _check_scores(scores, dict(scoring.tensors))
+    check_scores(scores, dict(scoring.tensors))
     return scores
 
 

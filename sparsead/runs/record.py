@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 from sparsead.config import RunSpec
 from sparsead.errors import RecordError
@@ -19,6 +20,7 @@ from sparsead.runs.identity import identity
 RESULT_FILE = "result.json"
 CONFIG_FILE = "config.yaml"
 _STAGING_PREFIX = ".partial-"
+_CLAIM_FILE = "claim"
 
 
 @dataclass(frozen=True)
@@ -67,26 +69,35 @@ def all_records(outputs: Path) -> Iterator[RunRecord]:
 
 @contextmanager
 def staged(folder: Path) -> Iterator[Path]:
-    """Give a folder to write in; rename it to `folder` at the end, or remove it on any exception.
+    """Give a folder to write in; rename it to `folder` at the end.
 
-    A record that is already there is replaced. Nothing is left behind by a failure.
+    A record that is already there is replaced. A failure leaves nothing behind. Ctrl-C and a
+    killed process leave the staging folder, and the next request of the same run finds in it
+    what was written so far.
 
     Raises:
-        RecordError: the outputs folder cannot be written.
+        RecordError: the outputs folder cannot be written, or another process is at this run.
     """
+    staging = folder.with_name(_STAGING_PREFIX + folder.name)
     created = [path for path in (folder.parent, *folder.parent.parents) if not path.exists()]
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(prefix=_STAGING_PREFIX, dir=folder.parent))
+        staging.mkdir(parents=True, exist_ok=True)
+        claim = FileLock(staging / _CLAIM_FILE, timeout=0)
+        claim.acquire()
     except OSError as error:
+        if isinstance(error, Timeout):
+            raise RecordError(f"{folder}: another process is at this run") from error
         raise RecordError(f"outputs={folder.parent.parent}: cannot be written ({error})") from error
     try:
         yield staging
+        (staging / _CLAIM_FILE).unlink(missing_ok=True)
         _move_into_place(staging, folder)
-    except BaseException:
+    except Exception:
         shutil.rmtree(staging, ignore_errors=True)
         _remove_empty(created)
         raise
+    finally:
+        claim.release()
 
 
 def write_result(folder: Path, result: dict[str, Any], config_yaml: str) -> None:
@@ -97,7 +108,6 @@ def write_result(folder: Path, result: dict[str, Any], config_yaml: str) -> None
 
 
 def _move_into_place(staging: Path, folder: Path) -> None:
-    staging.chmod(0o777 & ~_umask())
     if folder.exists():
         replaced = staging.with_name(staging.name + "-replaced")
         os.replace(folder, replaced)
@@ -105,12 +115,6 @@ def _move_into_place(staging: Path, folder: Path) -> None:
         shutil.rmtree(replaced)
     else:
         os.replace(staging, folder)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def _remove_empty(folders: list[Path]) -> None:

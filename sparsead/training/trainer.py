@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import shutil
 import sys
 from pathlib import Path
 from typing import Any, cast
 
 from datasets import Dataset, DatasetDict
-from torch import Tensor
+from safetensors.torch import save_file
+from torch import Tensor, nn
 from torch.utils.data import Sampler
 from transformers import (
     PreTrainedModel,
@@ -18,6 +21,9 @@ from transformers import (
     Trainer,
     TrainingArguments,
 )
+from transformers.trainer import TRAINER_STATE_NAME
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
+from transformers.utils import SAFE_WEIGHTS_NAME
 
 from sparsead.config import RunSpec
 from sparsead.training.sampling import SeededOrder
@@ -32,6 +38,16 @@ class SparseadTrainer(Trainer):
         data = cast(Dataset, train_dataset if train_dataset is not None else self.train_dataset)
         lengths = [len(ids) for ids in data["input_ids"]]
         return SeededOrder(lengths, self.args.train_batch_size, self.args.seed)
+
+    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+        """Write a checkpoint of what trains alone; the frozen backbone need not be kept."""
+        if not self.args.should_save:
+            return
+        folder = Path(output_dir or str(self.args.output_dir))
+        folder.mkdir(parents=True, exist_ok=True)
+        model = cast(nn.Module, self.model)
+        trained = {n: p.detach() for n, p in model.named_parameters() if p.requires_grad}
+        save_file(trained, folder / SAFE_WEIGHTS_NAME)
 
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
         """Record the logs; say each evaluation in one line."""
@@ -86,6 +102,28 @@ def build_trainer(
     return trainer
 
 
+def last_checkpoint(folder: Path) -> str | None:
+    """Return the newest checkpoint that was written whole, for `Trainer.train` to resume from."""
+    checkpoints = folder.glob(f"{PREFIX_CHECKPOINT_DIR}-*")
+    by_step = sorted(checkpoints, key=lambda path: int(path.name.rpartition("-")[2]))
+    whole = [str(path) for path in by_step if _is_whole(path)]
+    return whole[-1] if whole else None
+
+
+def remove_checkpoints(folder: Path) -> None:
+    """Remove what only a resumed training needs."""
+    for checkpoint in folder.glob(f"{PREFIX_CHECKPOINT_DIR}-*"):
+        shutil.rmtree(checkpoint)
+
+
+def _is_whole(checkpoint: Path) -> bool:
+    try:
+        json.loads((checkpoint / TRAINER_STATE_NAME).read_text("utf-8"))  # the last file written
+    except (OSError, ValueError):
+        return False
+    return True
+
+
 def history(trainer: SparseadTrainer) -> list[dict[str, Any]]:
     """Return per epoch the mean training loss, the validation loss and the scores."""
     epochs: dict[float, dict[str, Any]] = {}
@@ -119,7 +157,8 @@ def _arguments(spec: RunSpec, folder: Path, device: str, precision: str) -> Trai
         lr_scheduler_type="linear",
         eval_strategy="epoch",
         logging_strategy="epoch",
-        save_strategy="no",
+        save_strategy="epoch",
+        save_total_limit=2,
         report_to=[],
         disable_tqdm=not sys.stderr.isatty(),
         seed=spec.seed,

@@ -19,16 +19,34 @@ def test_a_record_is_there_complete_or_not_at_all(tmp_path: Path) -> None:
     assert [path.name for path in folder.parent.iterdir()] == ["one"]
 
 
-@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
-def test_a_failure_leaves_no_folder(tmp_path: Path, error: type[BaseException]) -> None:
-    def half_a_run() -> None:
-        with staged(tmp_path / "a" / "runs" / "one") as staging:
-            (staging / "half").write_text("written")
-            raise error
+def interrupted(folder: Path, error: type[BaseException]) -> None:
+    with staged(folder) as staging:
+        (staging / "half").write_text("written")
+        raise error
 
-    with pytest.raises(error):
-        half_a_run()
+
+def test_a_failure_leaves_no_folder(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError):
+        interrupted(tmp_path / "a" / "runs" / "one", RuntimeError)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_interrupted_run_is_found_again_and_is_no_record(tmp_path: Path) -> None:
+    folder = tmp_path / "runs" / "one"
+    with pytest.raises(KeyboardInterrupt):
+        interrupted(folder, KeyboardInterrupt)
+    assert list(all_records(tmp_path)) == []
+    with staged(folder) as staging:
+        assert (staging / "half").read_text() == "written"
+    assert sorted(path.name for path in folder.iterdir()) == ["half"]
+
+
+def test_two_processes_are_not_at_one_run_at_once(tmp_path: Path) -> None:
+    folder = tmp_path / "runs" / "one"
+    with staged(folder):
+        with pytest.raises(RecordError, match="another process"), staged(folder):
+            pass
+    assert folder.is_dir()
 
 
 def test_a_failed_rerun_keeps_the_old_record(tmp_path: Path) -> None:

@@ -1,0 +1,126 @@
+"""LoRA: a low-rank change to the weights of linear layers (Hu et al., 2021, arXiv:2106.09685)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+from transformers import PreTrainedModel
+
+from sparsead.adapters.adapted import AdaptedModel, adapted
+from sparsead.adapters.initialisation import check_init, initialise
+from sparsead.backbones.sites import site_modules
+from sparsead.errors import ConfigError
+from sparsead.registry import ADAPTERS
+
+_PARAMETERS = ("lora_A.weight", "lora_B.weight")
+
+
+class LoRA(nn.Module):
+    """(alpha / r) · B A dropout(x), what is added to a linear layer's output; no biases."""
+
+    hook: RemovableHandle
+
+    def __init__(self, linear: nn.Linear, rank: int, alpha: float, dropout: float) -> None:
+        super().__init__()
+        self.dropout = nn.Dropout(dropout)
+        self.lora_A = nn.Linear(linear.in_features, rank, bias=False)
+        self.lora_B = nn.Linear(rank, linear.out_features, bias=False)
+        self.scale = alpha / rank
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map the layer's input (..., in) to the change of its output (..., out)."""
+        change: Tensor = self.lora_B(self.lora_A(self.dropout(x)))
+        return self.scale * change
+
+    def weight_change(self) -> Tensor:
+        """Return (alpha / r) · B A, of the shape of the layer's weight, (out, in)."""
+        return self.scale * (self.lora_B.weight @ self.lora_A.weight)
+
+
+@ADAPTERS.register("lora")
+@dataclass(frozen=True)
+class LoRAAdapter:
+    """y = W x + b + (alpha / r) · B A dropout(x) on every linear layer of the kinds in `sites`.
+
+    Hu et al., 2021, equation 3, with their scaling by alpha / r. A is (r, in), B is (out, r).
+
+    Args:
+        bottleneck: r, the rank.
+        sites: kinds of linear layer, fields of `sparsead.backbones.sites.Sites`.
+        alpha: numerator of the scaling.
+        dropout: probability, on the input of A.
+        init: "bert" draws A and B from N(0, 0.02²); "zero_up" draws A and zeroes B.
+    """
+
+    bottleneck: int
+    sites: Sequence[str]
+    alpha: float = 16.0
+    dropout: float = 0.0
+    init: str = "bert"
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.dropout < 1:
+            raise ConfigError(
+                f"adapter.dropout={self.dropout:g}: must be at least 0 and less than 1"
+            )
+        check_init(self.init)
+
+    def insert(self, model: PreTrainedModel, seed: int) -> AdaptedModel:
+        """Attach A and B to the model's linear layers and freeze the backbone.
+
+        They are in a submodule `adapter` of the layer, so that the backbone's own parameters
+        keep their names.
+
+        Raises:
+            ConfigError: a site is unknown, or its modules are not linear layers.
+        """
+        linears = {name: module for site in self.sites for name, module in _linears(model, site)}
+        for linear in linears.values():
+            lora = LoRA(linear, self.bottleneck, self.alpha, self.dropout)
+            lora.hook = linear.register_forward_hook(_add_change)
+            linear.add_module("adapter", lora)
+        names = [f"{layer}.adapter.{name}" for layer in linears for name in _PARAMETERS]
+        initialise(model, names, init=self.init, up=".lora_B.weight", seed=seed)
+        return adapted(model, names, prunable=names)
+
+
+@torch.no_grad()
+def merge(model: nn.Module) -> list[str]:
+    """Fold every LoRA of `model` into its linear layer, W ← W + (alpha / r) · B A, in place.
+
+    Afterwards the model is one without adapters, with the same outputs in eval mode.
+
+    Returns:
+        The names of the layers that had a LoRA; none where the model has none.
+    """
+    loras = {
+        name: module.adapter
+        for name, module in model.named_modules()
+        if isinstance(getattr(module, "adapter", None), LoRA)
+    }
+    for name, lora in loras.items():
+        linear = model.get_submodule(name)
+        linear.weight.add_(lora.weight_change())
+        lora.hook.remove()
+        del linear.adapter
+    return list(loras)
+
+
+def _linears(model: PreTrainedModel, site: str) -> list[tuple[str, nn.Linear]]:
+    modules = site_modules(model, site)
+    for name, module in modules.items():
+        if not isinstance(module, nn.Linear):
+            raise ConfigError(
+                f"adapter.sites={site}: LoRA needs linear layers, and {name} is a "
+                f"{type(module).__name__}; choose from query, key and value"
+            )
+    return list(modules.items())
+
+
+def _add_change(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
+    change: Tensor = module.adapter(inputs[0])  # type: ignore[operator]
+    return output + change

@@ -1,0 +1,120 @@
+"""`sparsead export`: a finished LoRA run as a folder that peft loads, in peft's own format."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors.numpy import save_file
+
+from sparsead.config import BackboneSpec
+from sparsead.errors import ConfigError
+from sparsead.pruning.storage import load_sparse
+from sparsead.runs.record import RunRecord, staged
+
+WEIGHTS_FILE = "adapter.safetensors"
+
+_LORA_A = ".adapter.lora_A.weight"
+_TASK_TYPES = {
+    "classifier": "SEQ_CLS",
+    "classification_head": "SEQ_CLS",
+    "qa_outputs": "QUESTION_ANS",
+}
+
+
+def main() -> None:
+    """Entry point of `sparsead export`."""
+    parser = argparse.ArgumentParser(prog="sparsead export", description=__doc__)
+    parser.add_argument("run", type=Path, metavar="RUN", help="folder of a run with adapter=lora")
+    parser.add_argument("folder", type=Path, metavar="FOLDER", help="folder to make")
+    arguments = parser.parse_args()
+    export(RunRecord.read(arguments.run), arguments.folder)
+    sys.stdout.write(f"{arguments.folder}\n")
+
+
+def export(record: RunRecord, folder: Path) -> None:
+    """Write a run's LoRA and head to a new folder, dense, removed weights being zeros.
+
+    The folder holds `adapter_config.json` and `adapter_model.safetensors`, as peft's
+    `save_pretrained` does; it appears complete or not at all.
+
+    Raises:
+        ConfigError: the run's adapter is not LoRA, or `folder` is there already.
+        RecordError: the run's weights cannot be read, or `folder` cannot be written.
+        SourceError: the package that the backbone came from is no longer there.
+    """
+    config = record.result["config"]
+    if config["adapter"]["method"] != "lora":
+        raise ConfigError(
+            f"{record.folder}: was run with adapter={config['adapter']['name']}; "
+            "only adapter=lora can be exported"
+        )
+    if os.path.lexists(folder):
+        raise ConfigError(f"{folder}: exists already; name a folder that does not")
+    weights = load_sparse(record.folder / WEIGHTS_FILE).tensors
+    description = json.dumps(peft_config(config, weights), indent=2)
+    tensors = {peft_key(name): tensor for name, tensor in weights.items()}
+    with staged(folder) as staging:
+        (staging / "adapter_config.json").write_text(description + "\n", "utf-8")
+        save_file(tensors, staging / "adapter_model.safetensors", metadata={"format": "pt"})
+
+
+def peft_config(config: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    """Return what peft's LoraConfig has to say about a run; the rest are its defaults.
+
+    Args:
+        config: of the run's record.
+        names: of the tensors in the run's weights file.
+    """
+    names = list(names)
+    heads = _heads(names)
+    options = config["adapter"]["options"]
+    return {
+        "peft_type": "LORA",
+        "task_type": next((_TASK_TYPES[head] for head in heads if head in _TASK_TYPES), None),
+        "base_model_name_or_path": _base_model(config["backbone"]),
+        "r": options["bottleneck"],
+        "lora_alpha": options["alpha"],
+        "lora_dropout": options["dropout"],
+        "target_modules": _target_modules(names),
+        "modules_to_save": heads or None,
+        "bias": "none",
+        "inference_mode": True,
+    }
+
+
+def peft_key(name: str) -> str:
+    """Return what peft calls a tensor of the run's weights file in its own.
+
+    `bert.….query.adapter.lora_A.weight` is `base_model.model.bert.….query.lora_A.weight` there;
+    the head is kept under its own name behind the same prefix.
+    """
+    return f"base_model.model.{name.replace('.adapter.lora_', '.lora_')}"
+
+
+def _target_modules(names: Iterable[str]) -> list[str]:
+    """Return the adapted modules' names from the layer's number on, which peft finds by suffix.
+
+    Shorter ones would reach too far: `out_proj` is also in the heads of RoBERTa and BART.
+    """
+    modules = (name.removesuffix(_LORA_A) for name in names if name.endswith(_LORA_A))
+    return sorted({re.sub(r"^.*\.\d+\.", "", module) for module in modules})
+
+
+def _heads(names: Iterable[str]) -> list[str]:
+    return sorted({name.split(".")[0] for name in names if ".adapter." not in name})
+
+
+def _base_model(backbone: Mapping[str, Any]) -> str | None:
+    """Return where peft finds the base model; None for one of random weights."""
+    if backbone["path"] or not backbone["package"]:
+        return backbone["path"] or backbone["hub"]
+    from sparsead.backbones.loading import load_backbone  # transformers, for packages alone
+
+    return str(load_backbone(BackboneSpec(**backbone)).folder)

@@ -1,0 +1,248 @@
+"""The sparse adapter file: the surviving weights, one bit a weight for the mask, and the rest.
+
+One safetensors file. All values of one dtype are one flat tensor, `values.DTYPE`: of a masked
+tensor the kept values in C order, of any other the whole. All masks are one bit-packed tensor,
+`masks`. What is in them, in which order, is said in one key of the safetensors metadata: its keys
+are written in random order, and the same adapter is to give the same bytes.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import math
+import os
+import secrets
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from sparsead.errors import RecordError
+
+FORMAT = "sparsead-adapter"
+VERSION = 1
+WEIGHTS_FILE = "adapter.safetensors"
+
+Array = npt.NDArray[Any]
+Mask = npt.NDArray[np.bool_]
+
+_MASKS = "masks"
+_LARGEST_TABLE = 1 << 26
+_DTYPES = frozenset(
+    ["bool", "float16", "float32", "float64"]
+    + [f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)]
+)
+
+
+@dataclass(frozen=True)
+class StoredAdapter:
+    """What a sparse adapter file holds.
+
+    `tensors` are dense, in the order they were given, with exact zeros where the mask of that name
+    in `masks` (boolean, same shape, True = kept) is False. `metadata` is the caller's.
+    """
+
+    tensors: dict[str, Array]
+    masks: dict[str, Mask]
+    metadata: dict[str, Any]
+
+
+def save_sparse(
+    path: Path,
+    tensors: Mapping[str, Array],
+    masks: Mapping[str, Mask],
+    metadata: Mapping[str, Any],
+) -> None:
+    """Write a sparse adapter file, complete or not at all, in place of any that is there.
+
+    In 32 bits, n kept of N masked weights take 4·n + N/8 bytes; a tensor without a mask takes its
+    own bytes; names, shapes and checksum take about 1 KiB, and `metadata` its JSON.
+
+    Args:
+        path: the file; its folder exists.
+        tensors: arrays of booleans, integers or floats, by name.
+        masks: for some of these names, a boolean array of the tensor's shape, True = kept. The
+            tensor is zero wherever it is False.
+        metadata: anything that JSON can hold, with strings for keys.
+
+    Raises:
+        RecordError: a mask does not fit its tensor, a dtype or the metadata cannot be stored, or
+            the file cannot be written.
+    """
+    try:
+        entries = _checked(tensors, masks)
+        document = {
+            "format": FORMAT,
+            "version": VERSION,
+            "tensors": _pack_table(entries),
+            "metadata": json.loads(json.dumps(metadata, allow_nan=False)),
+        }
+    except (TypeError, ValueError) as error:
+        raise RecordError(f"{path}: cannot be written ({error})") from error
+    flat = _flatten(entries, tensors, masks)
+    document["sha256"] = _checksum(document, flat)
+    _replace(path, save(flat, {FORMAT: json.dumps(document)}))
+
+
+def load_sparse(path: Path) -> StoredAdapter:
+    """Read a sparse adapter file, bit for bit what was saved.
+
+    Raises:
+        RecordError: the file is missing, foreign, of another version, truncated or altered.
+    """
+    document, flat = _read(path)
+    try:
+        if document.pop("sha256") != _checksum(document, flat):
+            raise ValueError("it was altered: its checksum does not match")
+        entries = _unpack_table(document["tensors"])
+        masks = _unpack_masks(entries, flat.pop(_MASKS))
+        tensors = _unflatten(entries, masks, flat)
+        return StoredAdapter(tensors, masks, document["metadata"])
+    except (KeyError, TypeError, ValueError, RecursionError, zlib.error) as error:
+        raise _unreadable(path, error) from error
+
+
+class _Entry(NamedTuple):
+    name: str
+    dtype: str
+    shape: Sequence[int]
+    masked: bool
+
+    @property
+    def size(self) -> int:
+        return math.prod(self.shape)
+
+    @property
+    def key(self) -> str:
+        return f"values.{self.dtype}"
+
+
+def _checked(tensors: Mapping[str, Array], masks: Mapping[str, Mask]) -> list[_Entry]:
+    if strangers := [name for name in masks if name not in tensors]:
+        raise ValueError(f"{strangers[0]}: has a mask but no values")
+    return [_checked_entry(name, tensor, masks.get(name)) for name, tensor in tensors.items()]
+
+
+def _checked_entry(name: str, tensor: Array, mask: Mask | None) -> _Entry:
+    if tensor.dtype.name not in _DTYPES:
+        raise ValueError(f"{name}: {tensor.dtype} is none of {', '.join(sorted(_DTYPES))}")
+    if mask is not None:
+        if mask.dtype != np.bool_ or mask.shape != tensor.shape:
+            expected, found = f"bool{list(tensor.shape)}", f"{mask.dtype}{list(mask.shape)}"
+            raise ValueError(f"{name}: its mask must be {expected}, is {found}")
+        if np.any(tensor[~mask]):
+            raise ValueError(f"{name}: a weight that the mask removes is not zero")
+    return _Entry(name, tensor.dtype.name, tensor.shape, mask is not None)
+
+
+def _flatten(
+    entries: Sequence[_Entry], tensors: Mapping[str, Array], masks: Mapping[str, Mask]
+) -> dict[str, Array]:
+    values: dict[str, list[Array]] = {}
+    for entry in entries:
+        tensor = tensors[entry.name]
+        kept = tensor[masks[entry.name]] if entry.masked else tensor.ravel()
+        values.setdefault(entry.key, []).append(kept.astype(entry.dtype, copy=False))
+    nothing = np.zeros(0, np.bool_)
+    every_mask = [masks[entry.name].ravel() for entry in entries if entry.masked]
+    flat = {key: np.concatenate(parts) for key, parts in values.items()}
+    return flat | {_MASKS: np.packbits(np.concatenate([nothing, *every_mask]))}
+
+
+def _unpack_masks(entries: Sequence[_Entry], packed: Array) -> dict[str, Mask]:
+    masked = [entry for entry in entries if entry.masked]
+    total = sum(entry.size for entry in masked)
+    if packed.size != math.ceil(total / 8):
+        raise ValueError(f"{packed.size} bytes of masks for {total} weights")
+    bits = np.unpackbits(packed, count=total).astype(np.bool_)
+    parts = _split(bits, [entry.size for entry in masked])
+    return {e.name: part.reshape(e.shape) for e, part in zip(masked, parts, strict=True)}
+
+
+def _unflatten(
+    entries: Sequence[_Entry], masks: Mapping[str, Mask], flat: Mapping[str, Array]
+) -> dict[str, Array]:
+    tensors: dict[str, Array] = {entry.name: np.zeros(0) for entry in entries}
+    for key, values in flat.items():
+        group = [entry for entry in entries if entry.key == key]
+        stored = [int(masks[e.name].sum()) if e.masked else e.size for e in group]
+        if sum(stored) != values.size:
+            raise ValueError(f"{values.size} values where shapes and masks say {sum(stored)}")
+        for entry, part in zip(group, _split(values, stored), strict=True):
+            tensors[entry.name] = _dense(part, entry.shape, masks.get(entry.name))
+    return tensors
+
+
+def _dense(values: Array, shape: Sequence[int], mask: Mask | None) -> Array:
+    if mask is None:
+        return values.reshape(shape).copy()
+    dense = np.zeros(shape, values.dtype)
+    dense[mask] = values
+    return dense
+
+
+def _split(values: Array, sizes: Sequence[int]) -> Iterator[Array]:
+    start = 0
+    for size in sizes:
+        yield values[start : start + size]
+        start += size
+
+
+def _pack_table(entries: Sequence[_Entry]) -> str:
+    text = json.dumps(entries, separators=(",", ":"))
+    return base64.b64encode(zlib.compress(text.encode(), 9)).decode()
+
+
+def _unpack_table(packed: str) -> list[_Entry]:
+    compressed = base64.b64decode(packed, validate=True)
+    text = zlib.decompressobj().decompress(compressed, _LARGEST_TABLE)
+    entries = [_Entry(*row) for row in json.loads(text)]
+    if any(not isinstance(n, int) or n < 0 for entry in entries for n in entry.shape):
+        raise ValueError("a shape is not made of lengths")
+    return entries
+
+
+def _checksum(document: Mapping[str, Any], flat: Mapping[str, Array]) -> str:
+    """Return the SHA-256 of the document, less its checksum, and of the payload, in hexadecimal."""
+    digest = hashlib.sha256(json.dumps(document, sort_keys=True).encode())
+    for key in sorted(flat):
+        digest.update(f"{key} {flat[key].dtype.name} {flat[key].size} ".encode())
+        digest.update(np.ascontiguousarray(flat[key]).data)
+    return digest.hexdigest()
+
+
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, Array]]:
+    try:
+        with safe_open(path, framework="numpy") as file:
+            document = json.loads((file.metadata() or {}).get(FORMAT, "null"))
+            if not isinstance(document, dict) or document.get("format") != FORMAT:
+                raise ValueError(f"it holds no {FORMAT}")
+            if document.get("version") != VERSION:
+                raise ValueError(f"its version is {document.get('version')}, not {VERSION}")
+            return document, {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError, TypeError, ValueError, RecursionError) as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: Exception) -> RecordError:
+    reason = f"no {error}" if isinstance(error, KeyError) else str(error).partition("\n")[0]
+    return RecordError(f"{path}: is no readable sparse adapter ({reason})")
+
+
+def _replace(path: Path, content: bytes) -> None:
+    beside = path.with_name(f".partial-{secrets.token_hex(4)}-{path.name}")
+    try:
+        beside.write_bytes(content)
+        os.replace(beside, path)
+    except OSError as error:
+        raise RecordError(f"{path}: cannot be written ({error})") from error
+    finally:
+        beside.unlink(missing_ok=True)
