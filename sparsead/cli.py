@@ -10,6 +10,9 @@ from sparsead.errors import SparseadError, unknown
 _VERBS = {
     "train": ("sparsead.launch", "train one run, or a sweep with -m"),
     "table": ("sparsead.report.table", "print the finished runs"),
+    "show": ("sparsead.report.show", "print a run's mask: density, dead units, overlap"),
+    "figure": ("sparsead.report.figure", "draw a figure: masks"),
+    "export": ("sparsead.export", "write a LoRA run as a folder that peft loads"),
 }
 
 

@@ -118,10 +118,15 @@ class PrunerSpec:
     method: str
     scope: str
     probe: bool
+    minimum_kept: float
     options: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         _check_choice("pruner.scope", self.scope, SCOPES)
+        if not 0 <= self.minimum_kept < 1:
+            raise ConfigError(
+                f"pruner.minimum_kept={self.minimum_kept:g}: must be at least 0 and below 1"
+            )
 
 
 @dataclass

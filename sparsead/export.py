@@ -7,7 +7,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,8 @@ from safetensors.numpy import save_file
 
 from sparsead.config import BackboneSpec
 from sparsead.errors import ConfigError
-from sparsead.pruning.storage import load_sparse
+from sparsead.pruning.storage import WEIGHTS_FILE, load_sparse
 from sparsead.runs.record import RunRecord, staged
-
-WEIGHTS_FILE = "adapter.safetensors"
 
 _LORA_A = ".adapter.lora_A.weight"
 _TASK_TYPES = {
@@ -58,21 +56,20 @@ def export(record: RunRecord, folder: Path) -> None:
     if os.path.lexists(folder):
         raise ConfigError(f"{folder}: exists already; name a folder that does not")
     weights = load_sparse(record.folder / WEIGHTS_FILE).tensors
-    description = json.dumps(peft_config(config, weights), indent=2)
+    description = json.dumps(peft_config(config, list(weights)), indent=2)
     tensors = {peft_key(name): tensor for name, tensor in weights.items()}
     with staged(folder) as staging:
         (staging / "adapter_config.json").write_text(description + "\n", "utf-8")
         save_file(tensors, staging / "adapter_model.safetensors", metadata={"format": "pt"})
 
 
-def peft_config(config: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
+def peft_config(config: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
     """Return what peft's LoraConfig has to say about a run; the rest are its defaults.
 
     Args:
         config: of the run's record.
         names: of the tensors in the run's weights file.
     """
-    names = list(names)
     heads = _heads(names)
     options = config["adapter"]["options"]
     return {
@@ -107,14 +104,18 @@ def _target_modules(names: Iterable[str]) -> list[str]:
     return sorted({re.sub(r"^.*\.\d+\.", "", module) for module in modules})
 
 
-def _heads(names: Iterable[str]) -> list[str]:
-    return sorted({name.split(".")[0] for name in names if ".adapter." not in name})
+def _heads(names: Sequence[str]) -> list[str]:
+    """Return the modules trained in full: beside the bare backbone, or, a pooler, right in it."""
+    backbone = {name.split(".")[0] for name in names if name.endswith(_LORA_A)}
+    paths = [name.split(".") for name in names if ".adapter." not in name]
+    return sorted({".".join(path[: 1 + (path[0] in backbone)]) for path in paths})
 
 
 def _base_model(backbone: Mapping[str, Any]) -> str | None:
     """Return where peft finds the base model; None for one of random weights."""
-    if backbone["path"] or not backbone["package"]:
-        return backbone["path"] or backbone["hub"]
-    from sparsead.backbones.loading import load_backbone  # transformers, for packages alone
+    named: str | None = backbone["path"] or backbone["hub"]
+    if named or not backbone["package"]:
+        return named
+    from sparsead.backbones.loading import load_backbone  # slow to import, and rarely needed
 
     return str(load_backbone(BackboneSpec(**backbone)).folder)

@@ -6,6 +6,7 @@ import importlib
 import inspect
 import pkgutil
 from collections.abc import Callable, Mapping
+from dataclasses import is_dataclass
 from functools import partial
 from types import UnionType
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
@@ -61,7 +62,8 @@ class Registry:
         """
         entry = self.get(name)
         parameters = inspect.signature(entry).parameters
-        types = get_type_hints(entry.__init__ if inspect.isclass(entry) else entry)
+        plain_class = inspect.isclass(entry) and not is_dataclass(entry)
+        types = get_type_hints(entry.__init__ if plain_class else entry)
         for option, value in options.items():
             if option not in parameters:
                 raise ConfigError(unknown_key(f"{self.kind}.{option}", parameters))

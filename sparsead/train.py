@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
-from safetensors.torch import save_file
 from torch import nn
 
 from sparsead.adapters.accounting import parameter_accounting
@@ -19,6 +18,7 @@ from sparsead.backbones.loading import load_backbone
 from sparsead.config import RunSpec
 from sparsead.pruning.masks import Masks
 from sparsead.pruning.prune import prune
+from sparsead.pruning.storage import WEIGHTS_FILE, save_sparse
 from sparsead.registry import ADAPTERS, PRUNERS, TASKS
 from sparsead.runs.identity import identity, setting
 from sparsead.runs.record import RunRecord, run_folder, staged, write_result
@@ -33,7 +33,6 @@ from sparsead.training.trainer import (
     remove_checkpoints,
 )
 
-WEIGHTS_FILE = "adapter.safetensors"
 MASKS_FILE = "masks.safetensors"
 
 _PACKAGES = ("sparsead", "torch", "transformers", "datasets", "accelerate", "hydra-core", "numpy")
@@ -87,6 +86,7 @@ def run(spec: RunSpec, folder: Path) -> dict[str, Any]:
                 loss=lambda model, batch: model(**batch).loss,
                 scope=spec.pruner.scope,
                 probe=spec.pruner.probe,
+                minimum_kept=spec.pruner.minimum_kept,
                 seed=spec.seed,
             )
             masks.save(saved_masks)
@@ -99,7 +99,13 @@ def run(spec: RunSpec, folder: Path) -> dict[str, Any]:
     remove_checkpoints(folder)
 
     weights = folder / WEIGHTS_FILE
-    save_file(adapted.trained_state(), weights, metadata={"identity": identity(spec)})
+    save_sparse(
+        weights,
+        {name: tensor.numpy() for name, tensor in adapted.trained_state().items()},
+        {name: mask.cpu().numpy() for name, mask in masks.items()},
+        {"identity": identity(spec), "backbone": backbone.fingerprint(), "config": spec.to_dict()},
+    )
+    saved_masks.unlink()
     epochs = history(trainer)
     return {
         "identity": identity(spec),

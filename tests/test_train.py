@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
 
 from composing import compose
 from sparsead.errors import SparseadError
+from sparsead.pruning.storage import load_sparse
 from sparsead.train import train
 
 
@@ -34,11 +34,11 @@ def test_exactly_the_budget_is_removed_and_stays_zero(
 ) -> None:
     spec = tiny(tmp_path, glue_fixture, f"backbone={backbone}", f"pruner={pruner}")
     record = train(spec)
-    saved = load_file(record.folder / "adapter.safetensors")
+    saved = load_sparse(record.folder / "adapter.safetensors").tensors
     prunable = {
         name: t for name, t in saved.items() if name in record.result["sparsity"]["by_tensor"]
     }
-    total = sum(t.numel() for t in prunable.values())
+    total = sum(t.size for t in prunable.values())
     zeros = sum(int((t == 0).sum()) for t in prunable.values())
     assert total > 0
     assert zeros == round(0.4 * total) == record.result["sparsity"]["removed"]
@@ -82,8 +82,10 @@ def test_full_fine_tuning_changes_the_backbone_and_an_adapter_does_not(
     assert full.result["sparsity"]["total"] == 0
     adapter = train(tiny(tmp_path, glue_fixture, "pruner=none"))
     assert adapter.result["sparsity"]["removed"] == 0
-    saved = load_file(adapter.folder / "adapter.safetensors")
-    assert all("adapter." in name or name.startswith("classifier.") for name in saved)
+    saved = load_sparse(adapter.folder / "adapter.safetensors").tensors
+    modules = ("bert.pooler.dense", "classifier")
+    adapter_head = {f"{module}.{kind}" for module in modules for kind in ("weight", "bias")}
+    assert all("adapter." in name or name in adapter_head for name in saved)
 
 
 def test_a_failure_leaves_nothing_behind(tmp_path: Path, glue_fixture: Path) -> None:
@@ -119,6 +121,6 @@ def test_a_run_on_cuda_keeps_the_removed_weights_at_zero(
     tmp_path: Path, glue_fixture: Path
 ) -> None:
     record = train(tiny(tmp_path, glue_fixture, "device=cuda"))
-    saved = load_file(record.folder / "adapter.safetensors")
+    saved = load_sparse(record.folder / "adapter.safetensors").tensors
     zeros = sum(int((saved[name] == 0).sum()) for name in record.result["sparsity"]["by_tensor"])
     assert zeros == record.result["sparsity"]["removed"]

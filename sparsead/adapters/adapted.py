@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from torch import Tensor
 from transformers import PreTrainedModel
 
+_POOLER = ".pooler."
+
 
 @dataclass(frozen=True)
 class AdaptedModel:
@@ -33,14 +35,15 @@ def adapted(
 ) -> AdaptedModel:
     """Make the parameters named by `adapter`, and the head, the only ones that train.
 
-    The head is every parameter outside the bare backbone that is not of the adapter.
+    The head is what stands behind the last layer: every parameter outside the bare backbone, and
+    the pooler in it, which does in BERT what the first layer of RoBERTa's new head does.
     """
     adapter = tuple(adapter)
     backbone = {id(parameter) for parameter in model.base_model.parameters()}
     head = tuple(
         name
         for name, parameter in model.named_parameters()
-        if id(parameter) not in backbone and name not in adapter
+        if (id(parameter) not in backbone or _POOLER in name) and name not in adapter
     )
     trained = {*adapter, *head}
     for name, parameter in model.named_parameters():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -97,28 +97,25 @@ def merge(model: nn.Module) -> list[str]:
     Returns:
         The names of the layers that had a LoRA; none where the model has none.
     """
-    loras = {
-        name: module.adapter
-        for name, module in model.named_modules()
-        if isinstance(getattr(module, "adapter", None), LoRA)
-    }
-    for name, lora in loras.items():
-        linear = model.get_submodule(name)
-        linear.weight.add_(lora.weight_change())
-        lora.hook.remove()
-        del linear.adapter
-    return list(loras)
+    merged = []
+    for name, linear in list(model.named_modules()):
+        lora = getattr(linear, "adapter", None)
+        if isinstance(linear, nn.Linear) and isinstance(lora, LoRA):
+            linear.weight += lora.weight_change()
+            lora.hook.remove()
+            del linear.adapter
+            merged.append(name)
+    return merged
 
 
-def _linears(model: PreTrainedModel, site: str) -> list[tuple[str, nn.Linear]]:
-    modules = site_modules(model, site)
-    for name, module in modules.items():
+def _linears(model: PreTrainedModel, site: str) -> Iterator[tuple[str, nn.Linear]]:
+    for name, module in site_modules(model, site).items():
         if not isinstance(module, nn.Linear):
             raise ConfigError(
                 f"adapter.sites={site}: LoRA needs linear layers, and {name} is a "
                 f"{type(module).__name__}; choose from query, key and value"
             )
-    return list(modules.items())
+        yield name, module
 
 
 def _add_change(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:

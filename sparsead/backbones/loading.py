@@ -54,6 +54,11 @@ class Backbone:
         )
         return model
 
+    def fingerprint(self) -> dict[str, str]:
+        """Return the SHA-256 of each weights file; nothing for random weights."""
+        files = sorted(self.folder.glob("*.safetensors")) if self.folder else []
+        return {file.name: file_digest(file) for file in files}
+
     def _random_model(
         self, head: type[Any], head_options: Mapping[str, Any], seed: int
     ) -> PreTrainedModel:

@@ -47,7 +47,7 @@ class Masks(dict[str, Tensor]):
     def save(self, path: Path) -> None:
         """Write the masks to a safetensors file, whole or not at all."""
         partial = path.with_name(path.name + ".partial")
-        save_file(dict(self), partial)
+        save_file({name: mask.cpu() for name, mask in self.items()}, partial)
         os.replace(partial, path)
 
     @classmethod

@@ -11,7 +11,7 @@ from sparsead.registry import PRUNERS
 from sparsead.seeding import derived_seed
 
 MODES = ("eval", "train")
-FAITHFUL = ("paper",)
+FAITHFUL = ("paper", "authors")
 
 
 @PRUNERS.register("snip")
@@ -29,7 +29,8 @@ def snip(
             passes seeded by the scoring's seed. Batch norms keep their statistics in both.
         draws: number of passes over the scoring set in train mode.
         faithful: "paper" scores z = w ⊙ ∂L/∂w, with its sign: the sentence of the SparseAdapter
-            paper, z = -w ⊙ g and remove the highest, read literally.
+            paper, z = -w ⊙ g and remove the highest, read literally. "authors" scores as their
+            published code does, which is the equation above.
 
     Returns:
         One tensor of scores per prunable tensor, of its shape.

@@ -171,11 +171,13 @@ def _unflatten(
     entries: Sequence[_Entry], masks: Mapping[str, Mask], flat: Mapping[str, Array]
 ) -> dict[str, Array]:
     tensors: dict[str, Array] = {entry.name: np.zeros(0) for entry in entries}
-    for key, values in flat.items():
-        group = [entry for entry in entries if entry.key == key]
+    for dtype in dict.fromkeys(entry.dtype for entry in entries):
+        group = [entry for entry in entries if entry.dtype == dtype]
+        values = flat[group[0].key]
         stored = [int(masks[e.name].sum()) if e.masked else e.size for e in group]
-        if sum(stored) != values.size:
-            raise ValueError(f"{values.size} values where shapes and masks say {sum(stored)}")
+        if (values.dtype.name, values.size) != (dtype, sum(stored)):
+            expected = f"{sum(stored)} of {dtype}"
+            raise ValueError(f"{values.size} values where shapes and masks say {expected}")
         for entry, part in zip(group, _split(values, stored), strict=True):
             tensors[entry.name] = _dense(part, entry.shape, masks.get(entry.name))
     return tensors
@@ -212,7 +214,7 @@ def _unpack_table(packed: str) -> list[_Entry]:
 
 def _checksum(document: Mapping[str, Any], flat: Mapping[str, Array]) -> str:
     """Return the SHA-256 of the document, less its checksum, and of the payload, in hexadecimal."""
-    digest = hashlib.sha256(json.dumps(document, sort_keys=True).encode())
+    digest = hashlib.sha256(json.dumps(document).encode())
     for key in sorted(flat):
         digest.update(f"{key} {flat[key].dtype.name} {flat[key].size} ".encode())
         digest.update(np.ascontiguousarray(flat[key]).data)
@@ -222,11 +224,14 @@ def _checksum(document: Mapping[str, Any], flat: Mapping[str, Array]) -> str:
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, Array]]:
     try:
         with safe_open(path, framework="numpy") as file:
-            document = json.loads((file.metadata() or {}).get(FORMAT, "null"))
+            text = (file.metadata() or {}).get(FORMAT, "null")
+            document = json.loads(text)
             if not isinstance(document, dict) or document.get("format") != FORMAT:
                 raise ValueError(f"it holds no {FORMAT}")
             if document.get("version") != VERSION:
                 raise ValueError(f"its version is {document.get('version')}, not {VERSION}")
+            if json.dumps(document) != text:
+                raise ValueError("it was altered: its metadata is not as written")
             return document, {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     except (OSError, SafetensorError, TypeError, ValueError, RecursionError) as error:
         raise _unreadable(path, error) from error

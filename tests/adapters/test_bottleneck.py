@@ -91,7 +91,8 @@ def test_only_adapter_and_head_train_and_only_matrices_are_prunable() -> None:
     adapted = BottleneckAdapter(**HOULSBY).insert(model, seed=1)
     trained = {name for name, p in model.named_parameters() if p.requires_grad}
     assert trained == {*adapted.adapter, *adapted.head}
-    assert set(adapted.head) == {"classifier.weight", "classifier.bias"}
+    head = {"classifier.weight", "classifier.bias"}
+    assert set(adapted.head) == head | {f"bert.pooler.dense.{kind}" for kind in ("weight", "bias")}
     assert all(name.endswith((".down.weight", ".up.weight")) for name in adapted.prunable)
     assert len(adapted.prunable) == 8
 

@@ -43,9 +43,8 @@ def test_an_interrupted_run_is_found_again_and_is_no_record(tmp_path: Path) -> N
 
 def test_two_processes_are_not_at_one_run_at_once(tmp_path: Path) -> None:
     folder = tmp_path / "runs" / "one"
-    with staged(folder):
-        with pytest.raises(RecordError, match="another process"), staged(folder):
-            pass
+    with staged(folder), pytest.raises(RecordError, match="another process"), staged(folder):
+        pass
     assert folder.is_dir()
 
 

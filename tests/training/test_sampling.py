@@ -7,7 +7,6 @@ from datasets import Dataset
 
 from sparsead.training.sampling import SeededOrder, scoring_sample
 
-
 LENGTHS = [(17 * number) % 50 + 3 for number in range(1000)]
 
 

@@ -1,0 +1,186 @@
+"""What pruning costs: scoring against a training step, and a masked step against a dense one.
+
+    python scripts/bench_pruning.py [--backbone minilm] [--task-path FOLDER] [--repeats 15]
+
+All the times of one table are taken in turn in one process; ratios are medians of the ratios of
+neighbours, so that a machine whose speed drifts does not decide them. Sentences come from RTE below
+--task-path, or from the generated pairs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import hydra
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from sparsead.backbones.loading import load_backbone
+from sparsead.config import RunSpec
+from sparsead.pruning.masks import Masks
+from sparsead.pruning.prune import prune
+from sparsead.pruning.scoring import Scoring, undisturbed
+from sparsead.registry import ADAPTERS, PRUNERS, TASKS
+from sparsead.training.device import resolve_device
+from sparsead.training.quiet import quiet_libraries
+from sparsead.training.sampling import scoring_batches
+
+GOALS = {"snip": 1.0, "grasp": 2.3, "masked step": 1.01}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--backbone", default="minilm")
+    parser.add_argument("--task-path", type=Path, default=None, help="GLUE folder, for RTE's text")
+    parser.add_argument("--repeats", type=int, default=15)
+    parser.add_argument("--json", type=Path, default=None, help="write the figures to this file")
+    parser.add_argument("--peak", default=None, help="print one contestant's peak MiB and stop")
+    arguments = parser.parse_args()
+    quiet_libraries()
+    bench = Bench(arguments.backbone, arguments.task_path)
+    if arguments.peak is not None:
+        sys.stdout.write(f"{bench.peak(arguments.peak)}\n")
+        return
+    figures = bench.run(arguments.repeats)
+    figures["peak MiB"] = {name: peak_alone(name) for name in bench.contestants}
+    report(figures, arguments.json)
+
+
+def peak_alone(contestant: str) -> float:
+    """Run one contestant in a process of its own: a process's peak never falls."""
+    command = [sys.executable, *sys.argv, "--peak", contestant]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return float(done.stdout.splitlines()[-1])
+
+
+class Bench:
+    """One model on one batch, trained dense, trained masked, and scored."""
+
+    def __init__(self, backbone: str, task_path: Path | None) -> None:
+        source = ["task=demo_mrpc"]
+        if task_path is not None:
+            source = ["task=rte", f"task.path={task_path}"]
+        with hydra.initialize_config_module("sparsead.conf", version_base="1.3"):
+            config = hydra.compose("train", [f"backbone={backbone}", "task.limit=64", *source])
+        spec = RunSpec.from_config(config)
+        self.device = resolve_device(spec.device)
+        task = TASKS.bind(spec.task.method, spec.task.arguments())()
+        loaded = load_backbone(spec.backbone)
+        data = task.encode(task.load(), loaded.tokenizer)["train"].select(range(32))
+        (self.batch,) = scoring_batches(data, task, loaded.tokenizer, self.device)
+        self.tokens = int(self.batch["attention_mask"].sum())
+        self.models = [self._model(spec, loaded, task) for _ in range(2)]
+        self.prunable = self.models[0][1]
+        self._prune(self.models[1][0], "random")
+        self.scored = self._model(spec, loaded, task)[0]
+        dense, masked = (self._step(model, optimizer) for model, _, optimizer in self.models)
+        self.contestants: dict[str, Callable[[], None]] = {
+            "dense step": dense,
+            "masked step": masked,
+            **{name: self._scores(name) for name in ("snip", "grasp")},
+        }
+
+    def run(self, repeats: int) -> dict[str, Any]:
+        contestants = self.contestants
+        for contestant in contestants.values():
+            contestant()
+        times: dict[str, list[float]] = {name: [] for name in contestants}
+        for _ in range(repeats):
+            for name, contestant in contestants.items():
+                times[name].append(self._timed(contestant))
+        return {
+            "device": self.device,
+            "threads": torch.get_num_threads(),
+            "tokens": self.tokens,
+            "repeats": repeats,
+            "seconds": {name: median(values) for name, values in times.items()},
+            "ratios": {
+                name: median(a / b for a, b in zip(values, times["dense step"], strict=True))
+                for name, values in times.items()
+            },
+        }
+
+    def peak(self, contestant: str) -> float:
+        """Return the MiB that this process, or its GPU, needed at most for two turns of one."""
+        for _ in range(2):
+            self.contestants[contestant]()
+        if self.device == "cuda":
+            return float(torch.cuda.max_memory_allocated() / 2**20)
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+
+    def _model(self, spec: RunSpec, loaded: Any, task: Any) -> tuple[Any, Any, Any]:
+        model = loaded.model(task.head, task.head_options, spec.seed)
+        adapted = ADAPTERS.bind(spec.adapter.method, spec.adapter.options)().insert(model, 1)
+        model.to(self.device).train()
+        trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        return model, adapted.prunable, torch.optim.AdamW(trained, lr=1e-4, weight_decay=0.1)
+
+    def _prune(self, model: Any, pruner: Any) -> Masks:
+        return prune(
+            model,
+            tensors=self.prunable,
+            sparsity=0.4,
+            pruner=pruner,
+            batches=[self.batch],
+            loss=lambda model, batch: model(**batch).loss,
+        )
+
+    def _step(self, model: Any, optimizer: torch.optim.Optimizer) -> Callable[[], None]:
+        def step() -> None:
+            optimizer.zero_grad()
+            model(**self.batch).loss.backward()
+            optimizer.step()
+
+        return step
+
+    def _scores(self, name: str) -> Callable[[], None]:
+        """Score one batch, without the choice of what to remove."""
+        tensors = {name: self.scored.get_parameter(name) for name in self.prunable}
+        score = PRUNERS.bind(name, {})
+
+        def loss(model: Any, batch: Any) -> Any:
+            return model(**batch).loss
+
+        def scoring() -> None:
+            with undisturbed(self.scored, tensors):
+                score(Scoring(self.scored, tensors, [self.batch], loss, 0.4, 1))
+
+        return scoring
+
+    def _timed(self, contestant: Callable[[], None]) -> float:
+        self._synchronise()
+        start = time.perf_counter()
+        contestant()
+        self._synchronise()
+        return time.perf_counter() - start
+
+    def _synchronise(self) -> None:
+        if self.device == "cuda":
+            torch.cuda.synchronize()
+
+
+def report(figures: dict[str, Any], json_file: Path | None) -> None:
+    table = Table("", "seconds", "ratio to dense step", "goal", "peak MiB")
+    for name, seconds in figures["seconds"].items():
+        goal = f"≤ {GOALS[name]}" if name in GOALS else ""
+        ratio, peak = figures["ratios"][name], figures["peak MiB"][name]
+        table.add_row(name, f"{seconds:.3f}", f"{ratio:.3f}", goal, f"{peak:.0f}")
+    console = Console()
+    console.print(table)
+    console.print({key: figures[key] for key in ("device", "threads", "tokens", "repeats")})
+    if json_file is not None:
+        json_file.write_text(json.dumps(figures, indent=2) + "\n", "utf-8")
+
+
+if __name__ == "__main__":
+    main()

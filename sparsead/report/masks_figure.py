@@ -1,0 +1,110 @@
+"""The figure of a run's masks: a heat map of density by layer, site and side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from sparsead.errors import RecordError
+from sparsead.report.show import Grid, density_grid, describe, stored_masks
+from sparsead.runs.record import RunRecord
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+SUFFIXES = (".png", ".svg")
+
+_FONT_SIZE = 8
+_INCHES_PER_LETTER = 0.075
+_NARROWEST = 0.9
+_ROW_HEIGHT = 0.3
+_MARGINS = (2.0, 1.1)
+_LEAST_WIDTH = 5.5
+_LIGHT = 0.5
+
+
+def draw_masks(record: RunRecord, path: Path) -> None:
+    """Draw the density of a run by layer, site and side, as PNG or SVG by the path's suffix.
+
+    The scale is 0 to 1 in every figure, so that two runs can be compared; hatched is where the
+    model has no such tensor. The same run gives the same file.
+
+    Raises:
+        RecordError: the run cannot be read or has no masks, or the path cannot be written.
+    """
+    if path.suffix not in SUFFIXES:
+        raise RecordError(f"{path}: must end in {' or '.join(SUFFIXES)}")
+    masks = stored_masks(record)
+    if not masks:
+        raise RecordError(f"{record.folder}: has no masks to draw, for nothing was prunable")
+    figure = _figure(density_grid(masks), describe(record))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _save(figure, path)
+    except OSError as error:
+        raise RecordError(f"{path}: cannot be written ({error})") from error
+
+
+def _save(figure: Figure, path: Path) -> None:
+    from matplotlib import rc_context
+
+    # An SVG has a date and random identifiers otherwise.
+    with rc_context({"svg.hashsalt": "sparsead"}):
+        figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
+
+
+def _figure(grid: Grid, title: str) -> Figure:
+    from matplotlib import rc_context
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    with rc_context({"font.size": _FONT_SIZE, "hatch.color": "#aaaaaa"}):
+        figure = Figure(figsize=_size(grid), dpi=150, layout="constrained")
+        FigureCanvasAgg(figure)
+        axes = figure.add_subplot(facecolor="#eeeeee")
+        axes.patch.set_hatch("///")
+        image = axes.imshow(grid.density, cmap="cividis", vmin=0, vmax=1, aspect="auto")
+        figure.colorbar(image, ax=axes, label="density (share of weights kept)")
+        figure.suptitle(title)
+        _label(axes, grid)
+        _write_densities(axes, grid)
+    return figure
+
+
+def _size(grid: Grid) -> tuple[float, float]:
+    beside, above = _MARGINS
+    longest = max(len(_site(column)) for column in grid.columns)
+    width = len(grid.columns) * max(_NARROWEST, _INCHES_PER_LETTER * longest)
+    return max(_LEAST_WIDTH, beside + width), above + _ROW_HEIGHT * len(grid.rows)
+
+
+def _label(axes: Axes, grid: Grid) -> None:
+    axes.set_xticks(range(len(grid.columns)), ["\n".join(c.rsplit(" ", 1)) for c in grid.columns])
+    axes.set_yticks(range(len(grid.rows)), grid.rows)
+    axes.set_ylabel("layer")
+    axes.tick_params(length=0)
+    for column in _changes([_site(column) for column in grid.columns]):
+        axes.axvline(column, color="white", linewidth=2)
+    for row in _changes([row.rpartition(" ")[0] for row in grid.rows]):
+        axes.axhline(row, color="white", linewidth=2)
+
+
+def _write_densities(axes: Axes, grid: Grid) -> None:
+    for (row, column), density in np.ndenumerate(grid.density):
+        if not np.isnan(density):
+            color = "black" if density > _LIGHT else "white"
+            axes.text(column, row, f"{density:.3f}", color=color, ha="center", va="center")
+
+
+def _site(column: str) -> str:
+    return column.rpartition(" ")[0]
+
+
+def _changes(labels: Sequence[str]) -> list[float]:
+    """Return the places between two neighbours that differ, in units of cells."""
+    return [i + 0.5 for i, (one, other) in enumerate(pairwise(labels)) if one != other]

@@ -1,0 +1,213 @@
+"""LoRA against peft's, weight for weight, and against the counts of its paper."""
+
+from __future__ import annotations
+
+import copy
+
+import peft
+import pytest
+import torch
+from torch import Tensor
+from transformers import AutoModelForSequenceClassification, PreTrainedModel
+
+from composing import compose
+from sparsead.adapters.adapted import AdaptedModel
+from sparsead.adapters.lora import LoRAAdapter, merge
+from sparsead.backbones.loading import architecture_config, load_backbone
+from sparsead.errors import ConfigError
+from sparsead.registry import ADAPTERS
+
+BACKBONES = ["tiny-bert", "tiny-roberta", "tiny-bart"]
+LORA = {"bottleneck": 4, "sites": ["query", "value"], "alpha": 6}
+
+
+def tiny(backbone: str) -> PreTrainedModel:
+    loaded = load_backbone(compose(f"backbone={backbone}").backbone)
+    return loaded.model(AutoModelForSequenceClassification, {"num_labels": 2}, seed=1).eval()
+
+
+def batch() -> dict[str, Tensor]:
+    tokens = torch.tensor([[0, 7, 8, 9, 2], [0, 11, 12, 2, 1]])
+    mask = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 1, 0]])
+    return {"input_ids": tokens, "attention_mask": mask, "labels": torch.tensor([1, 0])}
+
+
+@torch.no_grad()
+def randomised(adapted: AdaptedModel) -> PreTrainedModel:
+    """Draw A and B so large that they change the logits by more than rounding."""
+    draws = torch.Generator().manual_seed(3)
+    for name in adapted.adapter:
+        adapted.model.get_parameter(name).normal_(0, 0.3, generator=draws)
+    return adapted.model
+
+
+def as_peft(
+    ours: PreTrainedModel, backbone: str, targets: list[str], dropout: float = 0.0
+) -> peft.PeftModel:
+    """Return the same backbone with peft's LoRA, and the weights of `ours` in all of it."""
+    config = peft.LoraConfig(
+        r=LORA["bottleneck"],
+        lora_alpha=LORA["alpha"],
+        target_modules=targets,
+        lora_dropout=dropout,
+    )
+    theirs = peft.get_peft_model(tiny(backbone), config)
+    layers = {name for name, module in ours.named_modules() if hasattr(module, "adapter")}
+    missing = theirs.load_state_dict(
+        {peft_name(name, layers): tensor for name, tensor in ours.state_dict().items()}
+    )
+    assert not missing.missing_keys
+    assert not missing.unexpected_keys
+    return theirs.eval()
+
+
+def peft_name(name: str, layers: set[str]) -> str:
+    module, _, leaf = name.rpartition(".")
+    if module in layers:
+        return f"base_model.model.{module}.base_layer.{leaf}"
+    name = name.replace(".adapter.lora_", ".lora_")
+    return "base_model.model." + name.replace("lora_A.", "lora_A.default.").replace(
+        "lora_B.", "lora_B.default."
+    )
+
+
+def gradients(model: torch.nn.Module) -> dict[str, Tensor | None]:
+    model.requires_grad_(True)
+    model(**batch()).loss.backward()
+    return {name: parameter.grad for name, parameter in model.named_parameters()}
+
+
+@pytest.mark.parametrize(
+    ("backbone", "sites", "targets"),
+    [
+        ("tiny-bert", ["query", "value"], ["query", "value"]),
+        ("tiny-bert", ["query", "key", "value"], ["query", "key", "value"]),
+        ("tiny-roberta", ["query", "value"], ["query", "value"]),
+        ("tiny-bart", ["query", "value"], ["q_proj", "v_proj"]),
+        ("tiny-bart", ["key", "ffn_output"], ["k_proj", "fc2"]),
+    ],
+)
+def test_logits_and_all_gradients_are_those_of_peft(
+    backbone: str, sites: list[str], targets: list[str]
+) -> None:
+    ours = randomised(LoRAAdapter(**LORA | {"sites": sites}).insert(tiny(backbone), seed=1))
+    theirs = as_peft(ours, backbone, targets)
+    plain = tiny(backbone)(**batch()).logits
+    logits = ours(**batch()).logits
+    assert not torch.allclose(logits, plain, rtol=0, atol=1e-3)
+    torch.testing.assert_close(logits, theirs(**batch()).logits, rtol=0, atol=1e-5)
+    layers = {name for name, module in ours.named_modules() if hasattr(module, "adapter")}
+    expected = gradients(theirs)
+    for name, gradient in gradients(ours).items():
+        reference = expected.pop(peft_name(name, layers))
+        assert (gradient is None) == (reference is None)
+        if gradient is not None:
+            torch.testing.assert_close(gradient, reference, rtol=0, atol=1e-5)
+    assert not expected
+
+
+def test_dropout_is_on_the_input_of_a_as_in_peft() -> None:
+    ours = randomised(LoRAAdapter(**LORA, dropout=0.5).insert(tiny("tiny-bert"), seed=1))
+    theirs = as_peft(ours, "tiny-bert", ["query", "value"], dropout=0.5)
+    logits = []
+    for model in (ours.train(), theirs.train()):
+        torch.manual_seed(5)
+        logits.append(model(**batch()).logits)
+    torch.testing.assert_close(*logits, rtol=0, atol=1e-5)
+    assert not torch.allclose(logits[0], ours.eval()(**batch()).logits, rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_merged_is_the_plain_model_with_the_outputs_of_the_adapted_one(backbone: str) -> None:
+    adapted = LoRAAdapter(**LORA, dropout=0.5).insert(tiny(backbone), seed=1)
+    model = randomised(adapted).eval()
+    unmerged = model(**batch()).logits
+    copied = copy.deepcopy(model)
+    layers = merge(copied)
+    assert len(layers) == len(adapted.adapter) / 2
+    assert list(copied.state_dict()) == list(tiny(backbone).state_dict())
+    assert not any(module._forward_hooks for module in copied.modules())
+    torch.testing.assert_close(copied(**batch()).logits, unmerged, rtol=0, atol=1e-5)
+    assert torch.equal(model(**batch()).logits, unmerged)
+    assert merge(copied) == []
+
+
+@pytest.mark.parametrize(
+    ("backbone", "layers", "parameters"),
+    [("roberta-base", 24, 294_912), ("bart-large", 72, 1_179_648)],  # 0.3 M in the paper's table 2
+)
+def test_the_parameters_are_counted(backbone: str, layers: int, parameters: int) -> None:
+    spec = compose(f"backbone={backbone}", "adapter=lora")
+    with torch.device("meta"):
+        model = AutoModelForSequenceClassification.from_config(
+            architecture_config(spec.backbone, {})
+        )
+    adapter = ADAPTERS.bind(spec.adapter.method, spec.adapter.options)()
+    adapted = adapter.insert(model, seed=1)
+    assert len(adapted.adapter) == 2 * layers
+    assert sum(model.get_parameter(name).numel() for name in adapted.adapter) == parameters
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_zero_up_is_the_identity_at_the_start_and_bert_is_not(backbone: str) -> None:
+    plain = tiny(backbone)(**batch()).logits
+    zero_up, bert = tiny(backbone), tiny(backbone)
+    LoRAAdapter(**LORA, init="zero_up").insert(zero_up, seed=1)
+    LoRAAdapter(**LORA).insert(bert, seed=1)
+    assert torch.equal(zero_up(**batch()).logits, plain)
+    assert not torch.equal(bert(**batch()).logits, plain)
+
+
+def test_a_and_b_are_drawn_from_n_0_002() -> None:
+    adapted = LoRAAdapter(**LORA | {"bottleneck": 256}).insert(tiny("tiny-bert"), seed=1)
+    for name in adapted.adapter:
+        tensor = adapted.model.get_parameter(name).detach()
+        assert abs(tensor.mean()) < 1e-3
+        assert tensor.std() == pytest.approx(0.02, rel=0.05)
+
+
+def test_only_a_and_b_are_prunable_and_train_beside_the_head() -> None:
+    model = tiny("tiny-bert")
+    adapted = LoRAAdapter(**LORA).insert(model, seed=1)
+    layer = "bert.encoder.layer.0.attention.self.query.adapter"
+    assert adapted.prunable[:2] == (f"{layer}.lora_A.weight", f"{layer}.lora_B.weight")
+    assert [tuple(model.get_parameter(n).shape) for n in adapted.prunable[:2]] == [(4, 32), (32, 4)]
+    assert adapted.prunable == adapted.adapter
+    assert len(adapted.prunable) == 8
+    assert {"classifier.weight", "classifier.bias"} <= set(adapted.head)
+    trained = {name for name, p in model.named_parameters() if p.requires_grad}
+    assert trained == {*adapted.adapter, *adapted.head}
+
+
+def test_the_start_depends_on_the_seed_alone() -> None:
+    def state(seed: int, disturbance: int, sites: list[str]) -> dict[str, Tensor]:
+        torch.manual_seed(disturbance)
+        adapted = LoRAAdapter(**LORA | {"sites": sites}).insert(tiny("tiny-bert"), seed=seed)
+        return adapted.trained_state()
+
+    first = state(1, 1, ["query", "value"])
+    again = state(1, 2, ["value", "key", "query"])
+    other = state(2, 1, ["query", "value"])
+    assert all(torch.equal(tensor, again[name]) for name, tensor in first.items())
+    assert all(not torch.equal(other[n], t) for n, t in first.items() if "lora" in n)
+
+
+def test_a_site_named_twice_is_adapted_once() -> None:
+    once, twice = tiny("tiny-bert"), tiny("tiny-bert")
+    LoRAAdapter(**LORA | {"sites": ["query"]}).insert(once, seed=1)
+    LoRAAdapter(**LORA | {"sites": ["query", "query"]}).insert(twice, seed=1)
+    assert torch.equal(once(**batch()).logits, twice(**batch()).logits)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"sites": ["attention_output"]}, "LoRA needs linear layers"),
+        ({"sites": ["querry"]}, "did you mean query"),
+        ({"init": "zero"}, "did you mean zero_up"),
+        ({"dropout": 1.0}, "adapter.dropout=1: must be"),
+    ],
+)
+def test_bad_options_are_named(options: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        LoRAAdapter(**LORA | options).insert(tiny("tiny-bert"), seed=1)

@@ -1,0 +1,35 @@
+"""What one of two processes does; in a module of its own so that a spawned process finds it."""
+
+from __future__ import annotations
+
+import torch
+import torch.distributed as dist
+from torch import nn
+
+from sparsead.pruning.prune import prune
+
+
+def worker(rank: int, port: int, folder: str) -> None:
+    dist.init_process_group("gloo", f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 4))
+    shared = torch.Generator().manual_seed(1)
+    batch = torch.randn(32, 8, generator=shared), torch.randint(0, 4, (32,), generator=shared)
+    masks = prune(
+        model,
+        tensors=["0.weight", "2.weight"],
+        sparsity=0.5,
+        batches=[batch],
+        loss=lambda model, pair: nn.functional.cross_entropy(model(pair[0]), pair[1]),
+    )
+    parallel = nn.parallel.DistributedDataParallel(model)
+    optimizer = torch.optim.AdamW(parallel.parameters(), lr=1e-2, weight_decay=0.1)
+    own = torch.Generator().manual_seed(10 + rank)
+    for _ in range(5):
+        optimizer.zero_grad()
+        inputs = torch.randn(16, 8, generator=own)
+        classes = torch.randint(0, 4, (16,), generator=own)
+        nn.functional.cross_entropy(parallel(inputs), classes).backward()
+        optimizer.step()
+    torch.save({"state": model.state_dict(), "masks": dict(masks)}, f"{folder}/{rank}.pt")
+    dist.destroy_process_group()

@@ -1,0 +1,109 @@
+"""The README's example of `sparsead.prune`, run as printed there, on a model wrapped by peft."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import peft
+import pytest
+import torch
+from torch import Tensor
+from transformers import AutoModelForSequenceClassification
+
+from composing import compose
+from sparsead.backbones.loading import load_backbone
+from sparsead.errors import PruningError
+from sparsead.seeding import generator
+
+README = Path(__file__).resolve().parents[2] / "README.md"
+
+
+def example() -> str:
+    blocks = re.findall(r"```python\n(.*?)```", README.read_text("utf-8"), re.DOTALL)
+    return next(block for block in blocks if "sparsead.prune(" in block)
+
+
+def wrapped() -> peft.PeftModel:
+    backbone = load_backbone(compose("backbone=tiny-bert").backbone)
+    model = backbone.model(AutoModelForSequenceClassification, {"num_labels": 2}, seed=1)
+    config = peft.LoraConfig(task_type="SEQ_CLS", r=4, target_modules=["query", "value"])
+    torch.manual_seed(1)
+    return peft.get_peft_model(model, config)
+
+
+def scoring_set() -> list[dict[str, Tensor]]:
+    draws = torch.Generator().manual_seed(2)
+    tokens = torch.randint(5, 60, (12, 6), generator=draws)
+    labels = torch.randint(0, 2, (12,), generator=draws)
+    return [
+        {"input_ids": part, "labels": classes}
+        for part, classes in zip(tokens.split(5), labels.split(5), strict=True)
+    ]
+
+
+def follow(source: str, model: peft.PeftModel) -> dict[str, Tensor]:
+    names: dict[str, Any] = {"model": model, "batches": scoring_set()}
+    exec(source, names)
+    masks: dict[str, Tensor] = names["masks"]
+    return masks
+
+
+def lora_names(model: peft.PeftModel) -> list[str]:
+    return [name for name, _ in model.named_parameters() if "lora_" in name]
+
+
+def test_the_example_removes_exactly_the_budget_of_peft_s_matrices() -> None:
+    model = wrapped()
+    before = {name: model.get_parameter(name).detach().clone() for name in lora_names(model)}
+    masks = follow(example(), model)
+    assert list(masks) == lora_names(model)
+    total = sum(mask.numel() for mask in masks.values())
+    removed = sum(int((~mask).sum()) for mask in masks.values())
+    assert total == 2 * 2 * (4 * 32 + 32 * 4)
+    assert removed == round(0.4 * total)
+    for side in ("lora_A", "lora_B"):
+        assert any((~mask).any() for name, mask in masks.items() if side in name)
+    for name, mask in masks.items():
+        assert torch.equal(model.get_parameter(name).detach(), before[name] * mask)
+
+
+def test_removed_weights_of_both_matrices_stay_zero_and_the_others_train() -> None:
+    model = wrapped()
+    masks = follow(example(), model)
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW(trained, lr=1e-2, weight_decay=0.1)
+    for batch in scoring_set():
+        optimizer.zero_grad()
+        model(**batch).loss.backward()
+        optimizer.step()
+    for name, mask in masks.items():
+        weight = model.get_parameter(name).detach()
+        assert (weight[~mask] == 0).all()
+        assert (weight[mask] != 0).all()
+
+
+def test_without_the_probe_zero_b_is_refused_and_the_way_out_named() -> None:
+    model = wrapped()
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    source = example().replace("probe=True", "probe=False")
+    assert source != example()
+    with pytest.raises(PruningError, match=r"lora_B.*probe=true") as refusal:
+        follow(source, model)
+    assert "\n" not in str(refusal.value)
+    assert all(torch.equal(p.detach(), before[name]) for name, p in model.named_parameters())
+
+
+def test_the_scores_are_those_of_snip_where_b_is_drawn() -> None:
+    masks, model = follow(example(), wrapped()), wrapped().eval()
+    weights = {name: model.get_parameter(name) for name in lora_names(model)}
+    for name, weight in weights.items():
+        if "lora_B" in name:
+            draw = torch.randn(weight.shape, generator=generator(0, "probe", name))
+            weight.data = 0.02 * draw
+    losses = [model(**batch).loss * len(batch["labels"]) / 12 for batch in scoring_set()]
+    torch.stack(losses).sum().backward()
+    scores = torch.cat([(weight * weight.grad).abs().flatten() for weight in weights.values()])
+    kept = torch.cat([masks[name].flatten() for name in weights])
+    assert scores[~kept].max() < scores[kept].min()
