@@ -9,14 +9,15 @@ import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from sparsead.config import BackboneSpec
-from sparsead.errors import ConfigError
+from sparsead.errors import ConfigError, RecordError
 from sparsead.pruning.storage import WEIGHTS_FILE, load_sparse
-from sparsead.runs.record import RunRecord, staged
+from sparsead.runs.record import RunRecord
 
 _LORA_A = ".adapter.lora_A.weight"
 _TASK_TYPES = {
@@ -56,11 +57,13 @@ def export(record: RunRecord, folder: Path) -> None:
     if os.path.lexists(folder):
         raise ConfigError(f"{folder}: exists already; name a folder that does not")
     weights = load_sparse(record.folder / WEIGHTS_FILE).tensors
-    description = json.dumps(peft_config(config, list(weights)), indent=2)
+    description = json.dumps(peft_config(config, list(weights)), indent=2) + "\n"
     tensors = {peft_key(name): tensor for name, tensor in weights.items()}
-    with staged(folder) as staging:
-        (staging / "adapter_config.json").write_text(description + "\n", "utf-8")
-        save_file(tensors, staging / "adapter_model.safetensors", metadata={"format": "pt"})
+    files = {
+        "adapter_config.json": description.encode(),
+        "adapter_model.safetensors": save(tensors, {"format": "pt"}),
+    }
+    _write_folder(folder, files)
 
 
 def peft_config(config: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
@@ -119,3 +122,17 @@ def _base_model(backbone: Mapping[str, Any]) -> str | None:
     from sparsead.backbones.loading import load_backbone  # slow to import, and rarely needed
 
     return str(load_backbone(BackboneSpec(**backbone)).folder)
+
+
+def _write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Write a new folder beside its place, and rename it there when it is complete."""
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(prefix=".partial-", dir=folder.parent) as beside:
+            staging = Path(beside) / folder.name
+            staging.mkdir()
+            for name, content in files.items():
+                (staging / name).write_bytes(content)
+            staging.rename(folder)
+    except OSError as error:
+        raise RecordError(f"{folder}: cannot be written ({error})") from error

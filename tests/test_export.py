@@ -245,6 +245,18 @@ def test_weights_that_cannot_be_read_leave_nothing(run: Run, tmp_path: Path) -> 
     assert not (tmp_path / "new").exists()
 
 
+def test_a_folder_that_cannot_be_made_is_named_and_leaves_nothing(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError("no space left")
+
+    monkeypatch.setattr(Path, "rename", full)
+    with pytest.raises(RecordError, match=r"peft: cannot be written \(no space left\)"):
+        export(run.record, tmp_path / "peft")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["base", "runs"]
+
+
 def test_it_starts_without_torch_and_peft() -> None:
     check = "import sparsead.export, sys; print({'torch', 'transformers', 'peft'} & {*sys.modules})"
     done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, timeout=60)

@@ -17,7 +17,8 @@ def parameter_accounting(adapted: AdaptedModel, removed: int, stored_bytes: int)
         stored_bytes: size of the file that holds the adapter and the head.
 
     Returns:
-        backbone, adapter, head: numbers of parameters (dense; the pooler belongs to the backbone).
+        backbone, adapter, head: numbers of parameters, dense. A pooler is in two of them: it came
+            with the backbone, and it trains with the head.
         nominal: share of the backbone that the kept adapter weights make, as in the paper's
             #Param, head excluded.
         trainable_nonzero: weights that train: kept adapter weights and the head.

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sparsead.errors import RecordError
-from sparsead.report.show import Grid, density_grid, describe, stored_masks
+from sparsead.report.mask_structure import Grid, density_grid
+from sparsead.report.show import describe, stored_masks
 from sparsead.runs.record import RunRecord
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ _INCHES_PER_LETTER = 0.075
 _NARROWEST = 0.9
 _ROW_HEIGHT = 0.3
 _MARGINS = (2.0, 1.1)
-_LEAST_WIDTH = 5.5
+_LEAST = (5.5, 2.4)
 _LIGHT = 0.5
 
 
@@ -69,7 +70,7 @@ def _figure(grid: Grid, title: str) -> Figure:
         axes = figure.add_subplot(facecolor="#eeeeee")
         axes.patch.set_hatch("///")
         image = axes.imshow(grid.density, cmap="cividis", vmin=0, vmax=1, aspect="auto")
-        figure.colorbar(image, ax=axes, label="density (share of weights kept)")
+        figure.colorbar(image, ax=axes, label="density (share kept)")
         figure.suptitle(title)
         _label(axes, grid)
         _write_densities(axes, grid)
@@ -80,7 +81,8 @@ def _size(grid: Grid) -> tuple[float, float]:
     beside, above = _MARGINS
     longest = max(len(_site(column)) for column in grid.columns)
     width = len(grid.columns) * max(_NARROWEST, _INCHES_PER_LETTER * longest)
-    return max(_LEAST_WIDTH, beside + width), above + _ROW_HEIGHT * len(grid.rows)
+    height = _ROW_HEIGHT * len(grid.rows)
+    return max(_LEAST[0], beside + width), max(_LEAST[1], above + height)
 
 
 def _label(axes: Axes, grid: Grid) -> None:

@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sparsead.errors import RecordError
+from sparsead.pruning.storage import WEIGHTS_FILE, save_sparse
+from sparsead.report import figure
+from sparsead.report.mask_structure import density_grid
+from sparsead.report.masks_figure import draw_masks
+from sparsead.report.show import stored_masks
+from sparsead.runs.record import RESULT_FILE, RunRecord
+
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+def run(folder: Path, layers: int = 3, masked: bool = True) -> RunRecord:
+    generator = np.random.default_rng(0)
+    names = [
+        f"model.{stack}.layers.{layer}.{site}.adapter.{side}.weight"
+        for stack, sites in (("encoder", ["fc2"]), ("decoder", ["encoder_attn.out_proj", "fc2"]))
+        for layer in range(layers)
+        for site in sites
+        for side in ("down", "up")
+    ]
+    masks = {name: generator.random((4, 8)) < (i + 1) / 20 for i, name in enumerate(names)}
+    tensors = {name: mask.astype(np.float32) for name, mask in masks.items()}
+    config = {group: {"name": group} for group in ("task", "backbone", "adapter", "pruner")}
+    result = {"config": config | {"seed": 1}, "scores": {}, "sparsity": {"requested": 0.4}}
+    folder.mkdir(parents=True)
+    save_sparse(folder / WEIGHTS_FILE, tensors, masks if masked else {}, {})
+    (folder / RESULT_FILE).write_text(json.dumps(result), "utf-8")
+    return RunRecord.read(folder)
+
+
+def test_the_heat_map_shows_the_densities(tmp_path: Path) -> None:
+    import matplotlib.image
+
+    path = tmp_path / "figures" / "masks.png"
+    draw_masks(run(tmp_path / "run"), path)
+    assert path.read_bytes().startswith(PNG)
+    pixels = matplotlib.image.imread(path)
+    assert min(pixels.shape[:2]) > 300
+    assert len(np.unique(pixels.reshape(-1, pixels.shape[2]), axis=0)) > 100
+
+
+def test_the_vector_form_says_the_numbers_and_is_the_same_each_time(tmp_path: Path) -> None:
+    record = run(tmp_path / "run")
+    draw_masks(record, tmp_path / "one.svg")
+    draw_masks(record, tmp_path / "two.svg")
+    text = (tmp_path / "one.svg").read_text("utf-8")
+    assert text == (tmp_path / "two.svg").read_text("utf-8")
+    for words in ("encoder 2", "decoder 0", "cross_attention_output", "density"):
+        assert f"<!-- {words}" in text, words
+    densities = density_grid(stored_masks(record)).density
+    written = Counter(re.findall(r"<!-- (\d\.\d{3}) -->", text))
+    assert written == Counter(f"{share:.3f}" for share in densities.flat if not np.isnan(share))
+
+
+def test_the_default_place_is_below_outputs(tmp_path: Path, monkeypatch, capsys) -> None:
+    run(tmp_path / "runs" / "only_run")
+    monkeypatch.setattr("sys.argv", ["figure", "masks", "only", "--outputs", str(tmp_path)])
+    figure.main()
+    path = tmp_path / "figures" / "masks_only_run.png"
+    assert capsys.readouterr().out == f"{path}\n"
+    assert path.read_bytes().startswith(PNG)
+
+
+def test_what_cannot_be_drawn_is_refused(tmp_path: Path) -> None:
+    record = run(tmp_path / "run")
+    with pytest.raises(RecordError, match=r"masks\.txt: must end in \.png or \.svg"):
+        draw_masks(record, tmp_path / "masks.txt")
+    (tmp_path / "file").touch()
+    with pytest.raises(RecordError, match="cannot be written"):
+        draw_masks(record, tmp_path / "file" / "masks.png")
+    with pytest.raises(RecordError, match="has no masks to draw"):
+        draw_masks(run(tmp_path / "full", masked=False), tmp_path / "masks.png")
+
+
+def test_it_is_drawn_without_torch_and_without_a_display(tmp_path: Path) -> None:
+    run(tmp_path / "run")
+    code = (
+        "import sys; from sparsead.report import figure; assert 'matplotlib' not in sys.modules;"
+        "figure.main(); print('torch' in sys.modules, 'matplotlib.pyplot' in sys.modules)"
+    )
+    arguments = ["masks", str(tmp_path / "run"), "--out", str(tmp_path / "masks.png")]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines() == [str(tmp_path / "masks.png"), "False False"]
