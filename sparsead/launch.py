@@ -65,6 +65,9 @@ def main() -> None:
         if keep_traceback:
             raise
         fail(describe(error))
+    except KeyboardInterrupt:
+        sys.stderr.write("sparsead: interrupted; the same command goes on from the last epoch\n")
+        raise SystemExit(130) from None
 
 
 def _check_sweep(arguments: list[str]) -> None:

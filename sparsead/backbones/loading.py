@@ -49,10 +49,21 @@ class Backbone:
         if self.folder is None:
             return self._random_model(head, head_options, seed)
         torch.manual_seed(derived_seed(seed, "head"))
+        config = AutoConfig.from_pretrained(self.folder, **head_options)
         model: PreTrainedModel = head.from_pretrained(
-            self.folder, dtype=torch.float32, use_safetensors=True, **head_options
+            self.folder,
+            config=self._with_dropout(config),
+            dtype=torch.float32,
+            use_safetensors=True,
         )
         return model
+
+    def _with_dropout(self, config: PretrainedConfig) -> PretrainedConfig:
+        if self.spec.dropout is not None:
+            for name, value in config.to_dict().items():
+                if "dropout" in name and isinstance(value, float):
+                    setattr(config, name, self.spec.dropout)
+        return config
 
     def fingerprint(self) -> dict[str, str]:
         """Return the SHA-256 of each weights file; nothing for random weights."""
@@ -71,6 +82,7 @@ class Backbone:
         config = architecture_config(
             self.spec, {"vocab_size": len(tokens), **special, **head_options}
         )
+        config = self._with_dropout(config)
         torch.manual_seed(derived_seed(seed, "head"))
         model: PreTrainedModel = head.from_config(config, dtype=torch.float32)
         torch.manual_seed(_RANDOM_WEIGHTS_SEED)

@@ -77,6 +77,15 @@ def test_weights_that_are_not_what_they_should_be_are_refused(
         load_backbone(compose("backbone.package=absent_weights").backbone)
 
 
+@pytest.mark.parametrize("name", ["tiny-bert", "tiny-bart"])
+def test_dropout_replaces_that_of_hidden_states_and_attention(name: str) -> None:
+    tokens = {"input_ids": torch.tensor([[2, 7, 8, 3, 2]])}
+    for override, same in (("backbone.dropout=0", True), ("backbone.dropout=0.5", False)):
+        backbone = load_backbone(compose(f"backbone={name}", override).backbone)
+        model = backbone.model(*HEAD, seed=1).train()
+        assert torch.equal(model(**tokens).logits, model(**tokens).logits) == same
+
+
 def test_an_unknown_architecture_is_refused() -> None:
     spec = compose("backbone=tiny-bert", "backbone.architecture.model_type=brt").backbone
     with pytest.raises(ConfigError, match="brt"):
