@@ -120,9 +120,9 @@ class PrunerSpec:
 
     name: str
     method: str
-    scope: str
-    probe: bool
-    minimum_kept: float
+    scope: str = "global"
+    probe: bool = False
+    minimum_kept: float = 0.01
     options: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -159,7 +159,7 @@ class ProtocolSpec:
     batch_size: int
     eval_batch_size: int
     weight_decay: float
-    betas: tuple[float, float]
+    betas: list[float]
     warmup: float
     max_grad_norm: float
 
@@ -169,6 +169,9 @@ class ProtocolSpec:
         _check_minimum("protocol.weight_decay", self.weight_decay, 0)
         if not 0 <= self.warmup < 1:
             raise ConfigError(f"protocol.warmup={self.warmup:g}: must be a share of the steps")
+        _check_minimum("protocol.max_grad_norm", self.max_grad_norm, 0)
+        if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
+            raise ConfigError(f"protocol.betas={list(self.betas)}: must be two numbers in [0, 1)")
         if not 0 < self.learning_rate < 1:
             raise ConfigError(
                 f"protocol.learning_rate={self.learning_rate:g}: must be above 0 and below 1"
@@ -222,9 +225,7 @@ class RunSpec:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the run as plain JSON values, in the order of the fields."""
-        plain = asdict(self) | {"outputs": str(self.outputs)}
-        plain["protocol"]["betas"] = list(self.protocol.betas)
-        return plain
+        return asdict(self) | {"outputs": str(self.outputs)}
 
 
 @dataclass

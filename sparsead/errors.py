@@ -34,6 +34,10 @@ class RecordError(SparseadError):
     """A run's record cannot be read or written."""
 
 
+class AlreadyRecordedError(RecordError):
+    """Another process finished the very run that this one was about to do."""
+
+
 def unknown_key(key: str, allowed: Iterable[str]) -> str:
     """Say that there is no such key, and which of its neighbours is nearest."""
     group, _, name = key.rpartition(".")

@@ -17,6 +17,7 @@ from safetensors.numpy import save
 from sparsead.config import BackboneSpec
 from sparsead.errors import ConfigError, RecordError
 from sparsead.pruning.storage import WEIGHTS_FILE, load_sparse
+from sparsead.runs.query import add_run_arguments, find_run
 from sparsead.runs.record import RunRecord
 
 _LORA_A = ".adapter.lora_A.weight"
@@ -30,10 +31,10 @@ _TASK_TYPES = {
 def main() -> None:
     """Entry point of `sparsead export`."""
     parser = argparse.ArgumentParser(prog="sparsead export", description=__doc__)
-    parser.add_argument("run", type=Path, metavar="RUN", help="folder of a run with adapter=lora")
+    add_run_arguments(parser)
     parser.add_argument("folder", type=Path, metavar="FOLDER", help="folder to make")
     arguments = parser.parse_args()
-    export(RunRecord.read(arguments.run), arguments.folder)
+    export(find_run(arguments.run, arguments.outputs), arguments.folder)
     sys.stdout.write(f"{arguments.folder}\n")
 
 

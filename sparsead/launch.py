@@ -21,9 +21,9 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from sparsead.config import RunSpec
-from sparsead.errors import SparseadError, unknown, unknown_key
+from sparsead.errors import AlreadyRecordedError, SparseadError, unknown, unknown_key
 from sparsead.overrides import expand_numeric_sparsity
-from sparsead.runs.record import RunRecord, find_record
+from sparsead.runs.record import RunRecord, find_record, run_folder
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +56,9 @@ def main() -> None:
     try:
         sys.argv[1:] = expand_numeric_sparsity(sys.argv[1:])
         arguments = get_args_parser().parse_args()
-        if arguments.multirun:
+        if arguments.multirun and arguments.cfg:
+            fail("--cfg prints the configuration of one run: leave out -m")
+        if arguments.multirun and not (arguments.config_dir or arguments.config_path):
             _check_sweep(arguments.overrides)
         hydra.main(version_base="1.3", config_path="pkg://sparsead.conf", config_name="train")(
             job
@@ -98,7 +100,10 @@ def _recorded_or_trained(spec: RunSpec) -> RunRecord:
         return record
     from sparsead.train import train
 
-    return train(spec)
+    try:
+        return train(spec)
+    except AlreadyRecordedError:
+        return RunRecord.read(run_folder(spec))
 
 
 def _report(record: RunRecord) -> None:

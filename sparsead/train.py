@@ -27,6 +27,7 @@ from sparsead.training.quiet import quiet_libraries
 from sparsead.training.sampling import scoring_batches, scoring_sample
 from sparsead.training.trainer import (
     build_trainer,
+    checkpoint_epoch,
     evaluation_seconds,
     history,
     last_checkpoint,
@@ -45,9 +46,11 @@ def train(spec: RunSpec) -> RunRecord:
         SparseadError: something the user can mend; nothing is then left behind.
     """
     folder = run_folder(spec)
-    with staged(folder) as staging:
+    with staged(folder, replace=spec.rerun) as staging:
         result = run(spec, staging)
         write_result(staging, result, OmegaConf.to_yaml(spec.to_dict()))
+        (staging / MASKS_FILE).unlink()
+        remove_checkpoints(staging)
     return RunRecord.read(folder)
 
 
@@ -94,9 +97,9 @@ def run(spec: RunSpec, folder: Path) -> dict[str, Any]:
     with _timed("train", seconds):
         trainer = build_trainer(spec, model, data, tokenizer, task, folder, precision)
         trainer.train(resume_from_checkpoint=checkpoint)
-    seconds["evaluate"] = evaluation_seconds(trainer)
-    seconds["train"] = max(0.0, seconds["train"] - seconds["evaluate"])
-    remove_checkpoints(folder)
+    resumed_from = checkpoint_epoch(checkpoint)
+    seconds["evaluate"] = evaluation_seconds(trainer, resumed_from)
+    seconds["train"] -= seconds["evaluate"]
 
     weights = folder / WEIGHTS_FILE
     save_sparse(
@@ -105,7 +108,6 @@ def run(spec: RunSpec, folder: Path) -> dict[str, Any]:
         {name: mask.cpu().numpy() for name, mask in masks.items()},
         {"identity": identity(spec), "backbone": backbone.fingerprint(), "config": spec.to_dict()},
     )
-    saved_masks.unlink()
     epochs = history(trainer)
     return {
         "identity": identity(spec),
@@ -117,6 +119,7 @@ def run(spec: RunSpec, folder: Path) -> dict[str, Any]:
         "sparsity": {"requested": spec.sparsity, "scored_on": scored_on, **masks.report()},
         "data": {split: len(rows) for split, rows in data.items()},
         "seconds": seconds,
+        "resumed_from_epoch": resumed_from,
         "environment": {
             "device": describe_device(device),
             "precision": precision,

@@ -5,9 +5,11 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
 
 from composing import compose
 from sparsead.errors import ConfigError
+from sparsead.pruning.prune import prune
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
 
@@ -83,9 +85,31 @@ def test_a_dense_run_with_a_sparsity_is_refused() -> None:
         compose("pruner=none", "sparsity.ratio=0.4")
 
 
-def test_a_users_class_is_named_by_target() -> None:
-    spec = compose("+pruner._target_=mypackage.pruners.mine")
-    assert spec.pruner.method == "mypackage.pruners.mine"
+def test_a_users_own_pruner_is_a_file_and_a_function(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "conf" / "pruner").mkdir(parents=True)
+    text = "name: largest\n_target_: users_pruners.largest\npower: 2\n"
+    (tmp_path / "conf" / "pruner" / "largest.yaml").write_text(text)
+    code = (
+        "def largest(scoring, *, power=1):\n"
+        "    return {name: abs(tensor) ** power for name, tensor in scoring.tensors.items()}\n"
+    )
+    (tmp_path / "users_pruners.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    spec = compose(f"hydra.searchpath=[file://{tmp_path / 'conf'}]", "pruner=largest").pruner
+    model = nn.Linear(4, 4)
+    masks = prune(model, tensors=["weight"], sparsity=0.5, pruner=spec.method, **spec.options)
+    kept = model.weight.detach()[masks["weight"]].abs()
+    assert int(masks["weight"].sum()) == 8
+    assert (model.weight.detach() != 0).sum() == 8
+    assert kept.min() > 0
+
+
+@pytest.mark.parametrize("betas", ["[0.9]", "[0.9,1.5]"])
+def test_betas_are_two_shares(betas: str) -> None:
+    with pytest.raises(ConfigError, match=r"protocol\.betas="):
+        compose(f"protocol.betas={betas}")
 
 
 def test_a_path_without_the_tasks_files_is_refused(tmp_path: Path) -> None:

@@ -60,6 +60,8 @@ class BottleneckAdapter:
     def __post_init__(self) -> None:
         if self.activation not in ACT2FN:
             raise ConfigError(unknown("adapter.activation", self.activation, ACT2FN))
+        if not 0 <= self.dropout < 1:
+            raise ConfigError(f"adapter.dropout={self.dropout:g}: must be at least 0 and below 1")
         check_init(self.init)
 
     def insert(self, model: PreTrainedModel, seed: int) -> AdaptedModel:
@@ -69,7 +71,7 @@ class BottleneckAdapter:
         backbone's own parameters keep their names.
         """
         names: list[str] = []
-        for site in self.sites:
+        for site in dict.fromkeys(self.sites):
             for site_name, module in site_modules(model, site).items():
                 module.add_module("adapter", self._build(model.config.hidden_size))
                 module.register_forward_hook(_apply_adapter)

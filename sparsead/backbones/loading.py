@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from huggingface_hub import snapshot_download
+from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
     AutoModel,
@@ -49,13 +50,17 @@ class Backbone:
         if self.folder is None:
             return self._random_model(head, head_options, seed)
         torch.manual_seed(derived_seed(seed, "head"))
-        config = AutoConfig.from_pretrained(self.folder, **head_options)
-        model: PreTrainedModel = head.from_pretrained(
-            self.folder,
-            config=self._with_dropout(config),
-            dtype=torch.float32,
-            use_safetensors=True,
-        )
+        try:
+            config = AutoConfig.from_pretrained(self.folder, **head_options)
+            model: PreTrainedModel = head.from_pretrained(
+                self.folder,
+                config=self._with_dropout(config),
+                dtype=torch.float32,
+                use_safetensors=True,
+            )
+        except (OSError, ValueError, SafetensorError) as error:
+            reason = str(error).splitlines()[0]
+            raise SourceError(f"{self.folder}: cannot be loaded ({reason})") from error
         return model
 
     def _with_dropout(self, config: PretrainedConfig) -> PretrainedConfig:

@@ -25,8 +25,8 @@ def er(scoring: Scoring) -> Scores:
 
     Mocanu et al., 2018 (arXiv:1707.04780) in the form of Evci et al., 2020 (arXiv:1911.11134):
     ε meets the budget over all layers, so that larger layers become sparser. Neither batches nor
-    a loss are needed. Under one seed the order inside a layer is always the same, so that the
-    masks of growing sparsities are nested. With pruner.scope=tensor every layer would lose the
+    a loss are needed. Under one seed the order inside a layer is always the same. With
+    pruner.scope=tensor every layer would lose the
     same share, which is random pruning.
 
     Returns:

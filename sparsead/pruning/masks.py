@@ -58,8 +58,9 @@ class Masks(dict[str, Tensor]):
     def enforce(self, model: nn.Module) -> None:
         """Zero the removed weights of `model` now, and mask their gradients from here on.
 
-        A weight that is 0 and whose gradient is always 0 stays exactly 0 through Adam's moments,
-        weight decay, clipping, accumulation and all-reduce; the forward pass is the dense one.
+        A weight that is 0 and whose gradient is always 0 stays exactly 0 through a new optimiser's
+        moments, weight decay, accumulation and all-reduce, and through clipping unless the norm
+        is NaN; the forward pass is the dense one.
         """
         for name, mask in self.items():
             parameter = model.get_parameter(name)

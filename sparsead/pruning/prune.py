@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sparsead.errors import PruningError
+from sparsead.config import SCOPES
+from sparsead.errors import ConfigError, PruningError, unknown
 from sparsead.pruning.budget import MINIMUM_KEPT, masks_from_scores
 from sparsead.pruning.masks import Masks
 from sparsead.pruning.scoring import Loss, Scores, Scoring, check_scores, probed, undisturbed
@@ -52,7 +53,14 @@ def prune(
         PruningError: the scores are not finite, say nothing, or the budget cannot be met.
         ConfigError: the pruner or one of its options is unknown.
     """
+    if not 0 <= sparsity < 1:
+        raise PruningError(f"sparsity={sparsity:g}: must be at least 0 and below 1")
+    if scope not in SCOPES:
+        raise ConfigError(unknown("scope", scope, SCOPES))
     parameters = {name: model.get_parameter(name) for name in tensors}
+    frozen = [name for name, parameter in parameters.items() if not parameter.requires_grad]
+    if frozen:
+        raise PruningError(f"{frozen[0]}: is frozen; only what trains can be pruned")
     if sparsity == 0:
         return Masks({name: torch.ones_like(p, dtype=torch.bool) for name, p in parameters.items()})
     if not parameters:

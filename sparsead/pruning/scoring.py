@@ -69,7 +69,7 @@ class Scoring:
 
 @contextmanager
 def undisturbed(model: nn.Module, tensors: Mapping[str, nn.Parameter]) -> Iterator[None]:
-    """Score in eval mode, in fp32, with gradients for `tensors` alone; then put all back.
+    """Score in eval mode, without autocast, with gradients for `tensors` alone; put all back.
 
     Modes, requires_grad and the random states of every device are as before afterwards;
     `.grad` is never touched, because scores come from `torch.autograd.grad`.
@@ -113,20 +113,23 @@ def probed(tensors: Mapping[str, nn.Parameter], seed: int) -> Iterator[None]:
 
 
 def check_scores(scores: Scores, parameters: Mapping[str, nn.Parameter]) -> None:
-    """Refuse scores that no order can be made of.
+    """Refuse scores that no order of all the weights can be made of.
 
     Raises:
         PruningError: scores are not finite, are all 0, or are all 0 in a tensor that is all 0.
     """
+    shapes = {name: tuple(score.shape) for name, score in scores.items()}
+    if shapes != {name: tuple(parameter.shape) for name, parameter in parameters.items()}:
+        raise PruningError("the pruner did not score every prunable tensor in its own shape")
     for name, score in scores.items():
         if not score.isfinite().all():
             raise PruningError(f"{name}: its scores are not all finite, so nothing can be removed")
     blind = [name for name, score in scores.items() if not (score.any() or parameters[name].any())]
     if blind:
         raise PruningError(
-            f"{blind[0]} and {len(blind) - 1} other tensors are zero at initialisation, so their "
-            "scores are all 0 and say nothing; use adapter.init=bert, or pruner.probe=true to "
-            "score them at N(0, 0.02^2)"
+            f"{len(blind)} tensors ({blind[0]}, …) are zero at initialisation, so their scores "
+            "are all 0 and say nothing; use adapter.init=bert, or pruner.probe=true to score "
+            "them at N(0, 0.02^2)"
         )
     if not any(score.any() for score in scores.values()):
         raise PruningError("all scores are 0, so they say nothing about what to remove")

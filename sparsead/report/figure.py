@@ -8,8 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from sparsead.report.masks_figure import draw_masks
-from sparsead.report.show import add_run_arguments
-from sparsead.runs.query import find_run
+from sparsead.runs.query import add_run_arguments, find_run
 from sparsead.runs.record import RunRecord
 
 FIGURES: dict[str, Callable[[RunRecord, Path], None]] = {"masks": draw_masks}

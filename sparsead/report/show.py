@@ -6,7 +6,6 @@ import argparse
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,7 +24,7 @@ from sparsead.report.mask_structure import (
     overlaps,
     places,
 )
-from sparsead.runs.query import find_run
+from sparsead.runs.query import add_run_arguments, find_run
 from sparsead.runs.record import RESULT_FILE, RunRecord
 
 _DEFINITION = (
@@ -49,13 +48,6 @@ def main() -> None:
     if arguments.against is not None:
         text += comparison(record, find_run(arguments.against, arguments.outputs))
     sys.stdout.write(text)
-
-
-def add_run_arguments(parser: argparse.ArgumentParser) -> None:
-    """Let the user name a run, and the folder to look for it in."""
-    named = "a run's folder, its identity or any part of its name that no other run has"
-    parser.add_argument("run", metavar="RUN", help=named)
-    parser.add_argument("--outputs", type=Path, default=Path("outputs"), help="folder of the runs")
 
 
 def stored_masks(record: RunRecord) -> dict[str, Mask]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
+from sparsead.errors import RecordError
 from sparsead.report.formats import FORMATS, Estimate
 from sparsead.runs.record import RunRecord, all_records
 
@@ -36,15 +37,22 @@ def rows_of(records: Iterable[RunRecord]) -> list[Row]:
     """
     groups: dict[str, list[RunRecord]] = defaultdict(list)
     for record in records:
-        groups[record.result["setting"]].append(record)
+        groups[record.result.get("setting", record.folder.name)].append(record)
     rows = [_row(group) for group in groups.values()]
-    return sorted(rows, key=lambda row: [str(row[column]) for column in _ORDER])
+    return sorted(rows, key=lambda row: [(row[c] is not None, row[c]) for c in _ORDER])
 
 
 _ORDER = ("task", "backbone", "adapter", "r", "pruner", "sparsity")
 
 
 def _row(group: Sequence[RunRecord]) -> Row:
+    try:
+        return _summary(group)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise RecordError(f"{group[0].folder}: its result is incomplete ({error!r})") from error
+
+
+def _summary(group: Sequence[RunRecord]) -> Row:
     result = group[0].result
     config = result["config"]
     row: Row = {

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -18,10 +17,11 @@ _BACKBONE_SUFFIXES = (".json", ".txt", ".model", ".safetensors")
 
 
 def identity(spec: RunSpec) -> str:
-    """Return 16 hexadecimal digits that two runs share exactly when they are the same run.
+    """Return 16 hexadecimal digits that two runs share when the same run was asked for.
 
     Where a run reads and writes does not count; what it reads from a local folder does, by
-    content, so that a folder may move and two different folders never share a record.
+    content, so that a folder may move and two different folders never share a record. Device and
+    precision count as they were asked for: auto is auto, and the record says what it chose.
     """
     return _hash(_decisive(spec))
 
@@ -43,8 +43,9 @@ def _decisive(spec: RunSpec) -> dict[str, Any]:
     decisive = spec.to_dict()
     for key in ("outputs", "rerun"):
         del decisive[key]
-    decisive["task"]["path"] = _digest(spec.task.local_files())
-    decisive["backbone"]["path"] = _digest(_backbone_files(spec.backbone.path))
+    decisive["task"]["path"] = [file_digest(file) for file in spec.task.local_files()]
+    backbone = _backbone_files(spec.backbone.path)
+    decisive["backbone"]["path"] = {file.name: file_digest(file) for file in backbone}
     return decisive
 
 
@@ -57,10 +58,6 @@ def _hash(decisive: dict[str, Any]) -> str:
 def _digest_of(path: Path, _modified: int, _size: int) -> str:
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def _digest(files: Iterable[Path]) -> Any:
-    return {file.name: file_digest(file) for file in files} or None
 
 
 def _backbone_files(folder: str | None) -> list[Path]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from sparsead.config import RunSpec
-from sparsead.errors import RecordError
+from sparsead.errors import AlreadyRecordedError, RecordError
 from sparsead.runs.identity import identity
 
 RESULT_FILE = "result.json"
@@ -33,7 +34,8 @@ class RunRecord:
     @property
     def main_score(self) -> float:
         """The task's main metric on the evaluation split, the first of the recorded scores."""
-        return float(next(iter(self.result["scores"].values())))
+        score = next(iter(self.result["scores"].values()))
+        return float("nan") if score is None else float(score)
 
     @classmethod
     def read(cls, folder: Path) -> RunRecord:
@@ -43,9 +45,12 @@ class RunRecord:
             RecordError: the folder has no readable `result.json`.
         """
         try:
-            return cls(folder, json.loads((folder / RESULT_FILE).read_text("utf-8")))
+            result = json.loads((folder / RESULT_FILE).read_text("utf-8"))
         except (OSError, ValueError) as error:
             raise RecordError(f"{folder}: is no run ({error})") from error
+        if not isinstance(result, dict):
+            raise RecordError(f"{folder / RESULT_FILE}: is no run's result")
+        return cls(folder, result)
 
 
 def run_folder(spec: RunSpec) -> Path:
@@ -68,17 +73,22 @@ def all_records(outputs: Path) -> Iterator[RunRecord]:
 
 
 @contextmanager
-def staged(folder: Path) -> Iterator[Path]:
+def staged(folder: Path, *, replace: bool = False) -> Iterator[Path]:
     """Give a folder to write in; rename it to `folder` at the end.
 
-    A record that is already there is replaced. A failure leaves nothing behind. Ctrl-C and a
-    killed process leave the staging folder, and the next request of the same run finds in it
-    what was written so far.
+    A failure leaves nothing behind, except what a later request can go on from: a staging folder
+    that was there before, or has a checkpoint in it. So do Ctrl-C and a killed process.
+
+    Args:
+        folder: of the record.
+        replace: put the new record in the place of one that is already there.
 
     Raises:
+        AlreadyRecordedError: another process finished the run meanwhile.
         RecordError: the outputs folder cannot be written, or another process is at this run.
     """
     staging = folder.with_name(_STAGING_PREFIX + folder.name)
+    fresh = not staging.exists()
     created = [path for path in (folder.parent, *folder.parent.parents) if not path.exists()]
     try:
         staging.mkdir(parents=True, exist_ok=True)
@@ -89,32 +99,53 @@ def staged(folder: Path) -> Iterator[Path]:
             raise RecordError(f"{folder}: another process is at this run") from error
         raise RecordError(f"outputs={folder.parent.parent}: cannot be written ({error})") from error
     try:
+        _finish_replacing(folder)
+        if folder.exists() and not replace:
+            raise AlreadyRecordedError(f"{folder}: another process has just finished this run")
         yield staging
-        (staging / _CLAIM_FILE).unlink(missing_ok=True)
         _move_into_place(staging, folder)
     except Exception:
-        shutil.rmtree(staging, ignore_errors=True)
-        _remove_empty(created)
+        if fresh and not any(staging.glob("checkpoint-*")):
+            shutil.rmtree(staging, ignore_errors=True)
+            _remove_empty(created)
         raise
     finally:
         claim.release()
 
 
 def write_result(folder: Path, result: dict[str, Any], config_yaml: str) -> None:
-    """Write `result.json` and `config.yaml` into a run's folder."""
-    text = json.dumps(result, indent=2, allow_nan=False)
+    """Write `result.json` and `config.yaml`; what is not finite becomes null, as JSON has it."""
+    text = json.dumps(_finite(result), indent=2, allow_nan=False)
     (folder / RESULT_FILE).write_text(text + "\n", "utf-8")
     (folder / CONFIG_FILE).write_text(config_yaml, "utf-8")
 
 
 def _move_into_place(staging: Path, folder: Path) -> None:
     if folder.exists():
-        replaced = staging.with_name(staging.name + "-replaced")
-        os.replace(folder, replaced)
-        os.replace(staging, folder)
-        shutil.rmtree(replaced)
-    else:
-        os.replace(staging, folder)
+        os.replace(folder, _replaced(folder))
+    os.replace(staging, folder)
+    (folder / _CLAIM_FILE).unlink(missing_ok=True)
+    shutil.rmtree(_replaced(folder), ignore_errors=True)
+
+
+def _finish_replacing(folder: Path) -> None:
+    """Mend what a process left that was killed between the two renames of a replacement."""
+    replaced = _replaced(folder)
+    if replaced.exists() and not folder.exists():
+        os.replace(replaced, folder)
+    shutil.rmtree(replaced, ignore_errors=True)
+
+
+def _replaced(folder: Path) -> Path:
+    return folder.with_name(f".replaced-{folder.name}")
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _remove_empty(folders: list[Path]) -> None:

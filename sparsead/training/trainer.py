@@ -136,14 +136,23 @@ def history(trainer: SparseadTrainer) -> list[dict[str, Any]]:
     return list(epochs.values())
 
 
-def evaluation_seconds(trainer: SparseadTrainer) -> float:
-    """Return the seconds that the evaluations of a training took together."""
-    return float(sum(entry.get("eval_runtime", 0.0) for entry in trainer.state.log_history))
+def checkpoint_epoch(checkpoint: str | None) -> float:
+    """Return the epoch that a checkpoint was written at; 0 where there is none."""
+    if checkpoint is None:
+        return 0.0
+    state = json.loads((Path(checkpoint) / TRAINER_STATE_NAME).read_text("utf-8"))
+    return float(state["epoch"])
+
+
+def evaluation_seconds(trainer: SparseadTrainer, after: float) -> float:
+    """Return the seconds that the evaluations of the epochs after `after` took together."""
+    entries = [entry for entry in trainer.state.log_history if entry["epoch"] > after]
+    return float(sum(entry.get("eval_runtime", 0.0) for entry in entries))
 
 
 def _arguments(spec: RunSpec, folder: Path, device: str, precision: str) -> TrainingArguments:
     protocol = spec.protocol
-    return TrainingArguments(
+    arguments = TrainingArguments(
         output_dir=str(folder),
         num_train_epochs=protocol.epochs,
         per_device_train_batch_size=protocol.batch_size,
@@ -166,6 +175,9 @@ def _arguments(spec: RunSpec, folder: Path, device: str, precision: str) -> Trai
         bf16=precision == "bf16",
         dataloader_pin_memory=device == "cuda",
     )
+    if arguments.n_gpu > 1:
+        arguments._n_gpu = 1  # on several GPUs the Trainer would multiply the batch size
+    return arguments
 
 
 def _first_output(outputs: Any, _labels: Tensor) -> Any:

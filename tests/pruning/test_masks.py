@@ -63,10 +63,13 @@ def checkpointed(model: nn.Module, seed: int, optimizer: torch.optim.Optimizer) 
 def overflowing(model: nn.Module, seed: int, optimizer: torch.optim.Optimizer) -> None:
     """What a GradScaler meets: gradients that are infinite or NaN."""
     (loss(model, batch(seed)) * float("inf")).backward()
-    removed = {name: p.grad for name, p in model.named_parameters() if name in TENSORS}
-    for gradient in removed.values():
+    for name, parameter in model.named_parameters():
+        gradient = parameter.grad
         assert gradient is not None
-        gradient.nan_to_num_(0.0, 0.0, 0.0)
+        if name in TENSORS:
+            assert not gradient.isfinite().all()
+            assert (gradient[parameter.detach() == 0] == 0).all()
+        gradient.nan_to_num_(0.0, 1.0, -1.0)
 
 
 @pytest.mark.parametrize("step", [plain, accumulated, clipped, autocast, checkpointed, overflowing])
@@ -90,12 +93,15 @@ def test_removed_weights_stay_zero_and_kept_ones_train(
 def test_a_scaler_that_skips_a_step_leaves_the_zeros() -> None:
     model, masks = pruned()
     updates = torch.optim.AdamW(model.parameters(), lr=1e-2)
-    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**120)
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**100)
+    before = model[0].weight.detach().clone()
     for seed in range(4):
         updates.zero_grad()
-        scaler.scale(loss(model, batch(seed))).backward()
+        scaler.scale(1e10 * loss(model, batch(seed))).backward()
         scaler.step(updates)
         scaler.update()
+    assert scaler.get_scale() < 2.0**100
+    assert torch.equal(model[0].weight.detach(), before)
     assert all((model.get_parameter(n).detach()[~m] == 0).all() for n, m in masks.items())
 
 

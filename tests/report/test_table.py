@@ -8,8 +8,9 @@ from statistics import mean, stdev
 
 import pytest
 
+from sparsead.errors import RecordError
 from sparsead.report import table
-from sparsead.runs.record import staged, write_result
+from sparsead.runs.record import all_records, staged, write_result
 
 
 def record(outputs: Path, seed: int, accuracy: float, pruner: str = "snip") -> None:
@@ -76,3 +77,10 @@ def test_no_runs_is_no_error(tmp_path: Path, monkeypatch, capsys) -> None:
     monkeypatch.setattr("sys.argv", ["sparsead table", "--outputs", str(tmp_path)])
     table.main()
     assert "no finished runs" in capsys.readouterr().err
+
+
+def test_a_result_that_lacks_its_parts_is_named(tmp_path: Path) -> None:
+    with staged(tmp_path / "runs" / "one") as staging:
+        write_result(staging, {"config": {}, "scores": {}}, "")
+    with pytest.raises(RecordError, match="runs/one: its result is incomplete"):
+        table.rows_of(all_records(tmp_path))

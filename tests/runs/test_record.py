@@ -1,18 +1,22 @@
 from __future__ import annotations
 
+import math
 import os
 from pathlib import Path
 
 import pytest
 
-from sparsead.errors import RecordError
+from sparsead.errors import AlreadyRecordedError, RecordError
 from sparsead.runs.record import RunRecord, all_records, staged, write_result
+
+KEYS = ("setting", "config", "sparsity", "parameters", "seconds")
+RESULT = dict.fromkeys(KEYS, "") | {"scores": {"accuracy": 0.5}}
 
 
 def test_a_record_is_there_complete_or_not_at_all(tmp_path: Path) -> None:
     folder = tmp_path / "outputs" / "runs" / "one"
     with staged(folder) as staging:
-        write_result(staging, {"scores": {"accuracy": 0.5}}, "seed: 1\n")
+        write_result(staging, RESULT, "seed: 1\n")
         assert not folder.exists()
         assert list(all_records(tmp_path / "outputs")) == []
     assert [record.main_score for record in all_records(tmp_path / "outputs")] == [0.5]
@@ -41,6 +45,45 @@ def test_an_interrupted_run_is_found_again_and_is_no_record(tmp_path: Path) -> N
     assert sorted(path.name for path in folder.iterdir()) == ["half"]
 
 
+def test_an_error_keeps_what_an_interrupted_run_left(tmp_path: Path) -> None:
+    folder = tmp_path / "runs" / "one"
+    with pytest.raises(KeyboardInterrupt):
+        interrupted(folder, KeyboardInterrupt)
+    with pytest.raises(RuntimeError):
+        interrupted(folder, RuntimeError)
+    with staged(folder) as staging:
+        assert (staging / "half").exists()
+
+
+def test_a_replacement_cut_short_is_mended(tmp_path: Path) -> None:
+    folder = tmp_path / "runs" / "one"
+    for score in (0.5, 0.6):
+        with staged(folder, replace=True) as staging:
+            write_result(staging, RESULT | {"scores": {"accuracy": score}}, "")
+        folder.rename(folder.with_name(".replaced-one"))
+    with staged(folder, replace=True) as staging:
+        assert RunRecord.read(folder).main_score == 0.6
+        write_result(staging, RESULT, "")
+    assert [path.name for path in folder.parent.iterdir()] == ["one"]
+
+
+def test_a_run_that_another_process_finished_is_not_done_again(tmp_path: Path) -> None:
+    folder = tmp_path / "runs" / "one"
+    with staged(folder) as staging:
+        write_result(staging, RESULT, "")
+    with pytest.raises(AlreadyRecordedError), staged(folder):
+        pass
+    assert [path.name for path in folder.parent.iterdir()] == ["one"]
+
+
+def test_a_diverged_run_is_recorded_with_null(tmp_path: Path) -> None:
+    folder = tmp_path / "runs" / "one"
+    with staged(folder) as staging:
+        write_result(staging, RESULT | {"scores": {"pearson": float("nan")}}, "")
+    assert RunRecord.read(folder).result["scores"] == {"pearson": None}
+    assert math.isnan(RunRecord.read(folder).main_score)
+
+
 def test_two_processes_are_not_at_one_run_at_once(tmp_path: Path) -> None:
     folder = tmp_path / "runs" / "one"
     with staged(folder), pytest.raises(RecordError, match="another process"), staged(folder):
@@ -51,9 +94,9 @@ def test_two_processes_are_not_at_one_run_at_once(tmp_path: Path) -> None:
 def test_a_failed_rerun_keeps_the_old_record(tmp_path: Path) -> None:
     folder = tmp_path / "runs" / "one"
     for score in (0.5, 0.6):
-        with staged(folder) as staging:
-            write_result(staging, {"scores": {"accuracy": score}}, "")
-    with pytest.raises(RuntimeError), staged(folder):
+        with staged(folder, replace=True) as staging:
+            write_result(staging, RESULT | {"scores": {"accuracy": score}}, "")
+    with pytest.raises(RuntimeError), staged(folder, replace=True):
         raise RuntimeError
     assert RunRecord.read(folder).main_score == 0.6
     assert [path.name for path in folder.parent.iterdir()] == ["one"]
