@@ -11,7 +11,14 @@ from sparsead.seeding import generator
 
 @PRUNERS.register("random")
 def random(scoring: Scoring) -> Scores:
-    """Score each weight z ~ Uniform(0, 1), from a generator keyed by the seed and the name."""
+    """Score each weight z ~ Uniform(0, 1), from a generator keyed by the seed and the name.
+
+    As in the SparseAdapter paper (He et al., 2022, section 2.2). Neither batches nor a loss are
+    needed.
+
+    Returns:
+        One tensor of scores per prunable tensor, of its shape.
+    """
     return {
         name: torch.rand(tensor.shape, generator=generator(scoring.seed, "random", name))
         for name, tensor in scoring.tensors.items()
