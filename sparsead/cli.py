@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 
-from sparsead.errors import SparseadError, unknown
+from sparsead.errors import SparseadError, fail, unknown
 
 _VERBS = {
     "train": ("sparsead.launch", "train one run, or a sweep with -m"),
@@ -26,12 +26,12 @@ def main() -> None:
         sys.stdout.write(f"{importlib.import_module('sparsead').__version__}\n")
         return
     if verb not in _VERBS:
-        _fail(unknown("verb", verb, _VERBS))
+        fail(unknown("verb", verb, _VERBS))
     sys.argv = [f"sparsead {verb}", *arguments]
     try:
         importlib.import_module(_VERBS[verb][0]).main()
     except SparseadError as error:
-        _fail(str(error))
+        fail(str(error))
 
 
 def _help() -> str:
@@ -44,8 +44,3 @@ def _help() -> str:
         "  sparsead train --help    choices and configuration\n"
         "  sparsead --version\n"
     )
-
-
-def _fail(message: str) -> None:
-    sys.stderr.write(f"sparsead: {message}\n")
-    raise SystemExit(2)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 from difflib import get_close_matches
+from typing import NoReturn
 
 
 class SparseadError(Exception):
@@ -36,6 +38,12 @@ class RecordError(SparseadError):
 
 class AlreadyRecordedError(RecordError):
     """Another process finished the very run that this one was about to do."""
+
+
+def fail(message: str) -> NoReturn:
+    """Print one line for the user and exit with status 2."""
+    sys.stderr.write(f"sparsead: {message}\n")
+    raise SystemExit(2)
 
 
 def unknown_key(key: str, allowed: Iterable[str]) -> str:

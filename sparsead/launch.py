@@ -7,7 +7,6 @@ import logging
 import os
 import re
 import sys
-from typing import NoReturn
 
 import hydra
 from hydra._internal.utils import get_args_parser
@@ -21,7 +20,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from sparsead.config import RunSpec
-from sparsead.errors import AlreadyRecordedError, SparseadError, unknown, unknown_key
+from sparsead.errors import AlreadyRecordedError, SparseadError, fail, unknown, unknown_key
 from sparsead.overrides import expand_numeric_sparsity
 from sparsead.runs.record import RunRecord, find_record, run_folder
 
@@ -118,12 +117,6 @@ def _report(record: RunRecord) -> None:
         100 * sparsity["realised"],
     )
     log.info("%s", record.folder)
-
-
-def fail(message: str) -> NoReturn:
-    """Print one line for the user and exit with status 2."""
-    sys.stderr.write(f"sparsead: {message}\n")
-    raise SystemExit(2)
 
 
 def describe(error: BaseException) -> str:

@@ -49,8 +49,8 @@ def train(spec: RunSpec) -> RunRecord:
     with staged(folder, replace=spec.rerun) as staging:
         result = run(spec, staging)
         write_result(staging, result, OmegaConf.to_yaml(spec.to_dict()))
-        (staging / MASKS_FILE).unlink()
         remove_checkpoints(staging)
+        (staging / MASKS_FILE).unlink()  # last: a checkpoint is of no use without its masks
     return RunRecord.read(folder)
 
 
@@ -73,6 +73,7 @@ def run(spec: RunSpec, folder: Path) -> dict[str, Any]:
         nn.Module.to(model, device)
 
     checkpoint = last_checkpoint(folder)
+    resumed_from = checkpoint_epoch(checkpoint)
     saved_masks = folder / MASKS_FILE
     with _timed("prune", seconds):
         scored_on = scoring_sample(data["train"], spec.seed) if spec.sparsity else []
@@ -97,7 +98,6 @@ def run(spec: RunSpec, folder: Path) -> dict[str, Any]:
     with _timed("train", seconds):
         trainer = build_trainer(spec, model, data, tokenizer, task, folder, precision)
         trainer.train(resume_from_checkpoint=checkpoint)
-    resumed_from = checkpoint_epoch(checkpoint)
     seconds["evaluate"] = evaluation_seconds(trainer, resumed_from)
     seconds["train"] -= seconds["evaluate"]
 

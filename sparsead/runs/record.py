@@ -77,7 +77,7 @@ def staged(folder: Path, *, replace: bool = False) -> Iterator[Path]:
     """Give a folder to write in; rename it to `folder` at the end.
 
     A failure leaves nothing behind, except what a later request can go on from: a staging folder
-    that was there before, or has a checkpoint in it. So do Ctrl-C and a killed process.
+    that was there before, or has a checkpoint in it. Ctrl-C and a killed process leave it too.
 
     Args:
         folder: of the record.
