@@ -21,7 +21,11 @@ class Sites:
     The output of an `attention_output` or `ffn_output` module is the sublayer's output just
     before the residual connection adds the sublayer's input to it (in BART, before dropout).
     `query`, `key` and `value` are the linear projections themselves, those of cross-attention
-    included: what is adapted there is the map from input to output.
+    included: what is adapted there is the map from input to output. `attention` are the modules
+    that attend, `ffn_input` those whose input is the FFN sublayer's input, `ffn_norm` the
+    LayerNorms behind the FFN's residual connection.
+
+    An empty field says that the architecture has no such place.
     """
 
     attention_output: tuple[str, ...]
@@ -29,6 +33,9 @@ class Sites:
     query: tuple[str, ...]
     key: tuple[str, ...]
     value: tuple[str, ...]
+    attention: tuple[str, ...]
+    ffn_input: tuple[str, ...]
+    ffn_norm: tuple[str, ...]
 
 
 _BERT = Sites(
@@ -37,6 +44,9 @@ _BERT = Sites(
     query=("encoder.layer.{i}.attention.self.query",),
     key=("encoder.layer.{i}.attention.self.key",),
     value=("encoder.layer.{i}.attention.self.value",),
+    attention=("encoder.layer.{i}.attention.self",),
+    ffn_input=("encoder.layer.{i}.intermediate.dense",),
+    ffn_norm=("encoder.layer.{i}.output.LayerNorm",),
 )
 
 _BART_ATTENTIONS = (
@@ -54,6 +64,12 @@ SITES: dict[str, Sites] = {
         query=tuple(f"{attention}.q_proj" for attention in _BART_ATTENTIONS),
         key=tuple(f"{attention}.k_proj" for attention in _BART_ATTENTIONS),
         value=tuple(f"{attention}.v_proj" for attention in _BART_ATTENTIONS),
+        attention=_BART_ATTENTIONS,
+        ffn_input=("encoder.layers.{i}.fc1", "decoder.layers.{i}.fc1"),
+        ffn_norm=(
+            "encoder.layers.{i}.final_layer_norm",
+            "decoder.layers.{i}.final_layer_norm",
+        ),
     ),
 }
 
@@ -66,7 +82,8 @@ def site_modules(model: PreTrainedModel, site: str) -> dict[str, nn.Module]:
         site: a field of `Sites`, such as "attention_output".
 
     Raises:
-        ConfigError: the architecture is not in the map, or the site is unknown.
+        ConfigError: the architecture is not in the map, the site is unknown, or the architecture
+            has no such place.
     """
     architecture = model.config.model_type
     if architecture not in SITES:
@@ -74,6 +91,8 @@ def site_modules(model: PreTrainedModel, site: str) -> dict[str, nn.Module]:
     patterns = getattr(SITES[architecture], site, None)
     if patterns is None:
         raise ConfigError(unknown("adapter.sites", site, Sites.__dataclass_fields__))
+    if not patterns:
+        raise ConfigError(f"adapter.sites={site}: {architecture} has no such place")
     prefix = "" if model.base_model is model else f"{model.base_model_prefix}."
     found = re.compile("|".join(_as_regex(prefix + pattern) for pattern in patterns))
     return {name: module for name, module in model.named_modules() if found.fullmatch(name)}
