@@ -99,6 +99,8 @@ class AdapterSpec:
     def scaled(self, scale: float) -> AdapterSpec:
         """Return the adapter with `scale` times the bottleneck.
 
+        LoRA's alpha grows with it, so that its factor alpha / r stays what it was.
+
         Raises:
             ConfigError: the adapter has no bottleneck, or the product is no whole number.
         """
@@ -111,7 +113,10 @@ class AdapterSpec:
             raise ConfigError(
                 f"sparsity.scale={scale:g}: times bottleneck {bottleneck} is not whole"
             )
-        return replace(self, options={**self.options, "bottleneck": int(bottleneck * scale)})
+        sizes = {"bottleneck": int(bottleneck * scale)}
+        if "alpha" in self.options:
+            sizes["alpha"] = self.options["alpha"] * scale
+        return replace(self, options={**self.options, **sizes})
 
 
 @dataclass

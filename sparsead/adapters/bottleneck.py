@@ -1,4 +1,4 @@
-"""Bottleneck adapters: the module itself, and Houlsby et al., 2019, whose place is a sublayer's end.
+"""Bottleneck adapters: the module itself, and the adapter of Houlsby et al., 2019.
 
 `pfeiffer` and `parallel` put the same module in other places.
 """

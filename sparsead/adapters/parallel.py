@@ -42,7 +42,7 @@ class ParallelAdapter(BottleneckOptions):
 
 
 def _remember(adapter: nn.Module, _module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-    adapter.read = inputs[0]  # type: ignore[assignment]
+    adapter.read = inputs[0]
 
 
 def _add_change(module: nn.Module, _inputs: Any, output: Tensor) -> Tensor:

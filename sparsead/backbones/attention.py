@@ -88,7 +88,7 @@ def _attend(
 
 def _function(active: str, module: nn.Module) -> Attention:
     """Return the function called `active`; eager attention is each model file's own."""
-    own = getattr(sys.modules[type(module).__module__], "eager_attention_forward", None)
+    own = sys.modules[type(module).__module__].eager_attention_forward
     function: Attention = ALL_ATTENTION_FUNCTIONS.get_interface(active, own)
     return function
 
