@@ -74,27 +74,12 @@ SITES: dict[str, Sites] = {
 }
 
 
-_PLACES = {
-    "attention_output": "end of an attention sublayer",
-    "ffn_output": "end of a feed-forward sublayer",
-    "query": "query projection of its own",
-    "key": "key projection of its own",
-    "value": "value projection of its own",
-    "attention": "attention module",
-    "ffn_input": "beginning of a feed-forward sublayer",
-    "ffn_norm": "LayerNorm behind the feed-forward sublayer's residual connection",
-}
-
-
-def site_modules(
-    model: PreTrainedModel, site: str, needed_by: str | None = None
-) -> dict[str, nn.Module]:
+def site_modules(model: PreTrainedModel, site: str) -> dict[str, nn.Module]:
     """Return the modules of one kind of site by their full name, in the order of the model.
 
     Args:
         model: a transformers model, with or without a head.
         site: a field of `Sites`, such as "attention_output".
-        needed_by: the user's choice that asks for the site; the site itself by default.
 
     Raises:
         ConfigError: the architecture is not in the map, the site is unknown, or the architecture
@@ -107,8 +92,7 @@ def site_modules(
     if patterns is None:
         raise ConfigError(unknown("adapter.sites", site, Sites.__dataclass_fields__))
     if not patterns:
-        choice = needed_by or f"adapter.sites={site}"
-        raise ConfigError(f"{choice}: cannot go into {architecture}, which has no {_PLACES[site]}")
+        raise ConfigError(f"adapter.sites={site}: {architecture} has no such place")
     prefix = "" if model.base_model is model else f"{model.base_model_prefix}."
     found = re.compile("|".join(_as_regex(prefix + pattern) for pattern in patterns))
     return {name: module for name, module in model.named_modules() if found.fullmatch(name)}
