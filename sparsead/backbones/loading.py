@@ -78,15 +78,7 @@ class Backbone:
     def _random_model(
         self, head: type[Any], head_options: Mapping[str, Any], seed: int
     ) -> PreTrainedModel:
-        tokens = self.tokenizer
-        special = {
-            "pad_token_id": tokens.pad_token_id,
-            "bos_token_id": tokens.bos_token_id,
-            "eos_token_id": tokens.eos_token_id,
-        }
-        config = architecture_config(
-            self.spec, {"vocab_size": len(tokens), **special, **head_options}
-        )
+        config = _random_config(self.spec, self.tokenizer, head_options)
         config = self._with_dropout(config)
         torch.manual_seed(derived_seed(seed, "head"))
         model: PreTrainedModel = head.from_config(config, dtype=torch.float32)
@@ -104,8 +96,7 @@ def load_backbone(spec: BackboneSpec) -> Backbone:
     """
     folder = _find_folder(spec)
     if folder is None:
-        config = architecture_config(spec, {})
-        return Backbone(spec, None, build_tokenizer(config.model_type, _longest_input(config)))
+        return Backbone(spec, None, _random_tokenizer(spec))
     if not list(folder.glob("*.safetensors")):
         raise SourceError(f"{folder}: has no safetensors weights")
     try:
@@ -114,6 +105,32 @@ def load_backbone(spec: BackboneSpec) -> Backbone:
         reason = str(error).splitlines()[0]
         raise SourceError(f"{folder}: has no usable tokenizer ({reason})") from error
     return Backbone(spec, folder, tokenizer)
+
+
+def skeleton(
+    spec: BackboneSpec, head: type[Any], head_options: Mapping[str, Any]
+) -> PreTrainedModel:
+    """Return the model on the meta device: all its names and shapes, no weights, no network.
+
+    A folder's own configuration says the shapes; without a folder, the architecture in conf/.
+    """
+    with torch.device("meta"):
+        model: PreTrainedModel = head.from_config(
+            _shapes_config(spec, head_options), dtype=torch.float32
+        )
+    return model
+
+
+def _shapes_config(spec: BackboneSpec, head_options: Mapping[str, Any]) -> PretrainedConfig:
+    if spec.path is not None:
+        try:
+            return AutoConfig.from_pretrained(spec.path, **head_options)
+        except (OSError, ValueError) as error:
+            reason = str(error).splitlines()[0]
+            raise SourceError(f"backbone.path={spec.path}: {reason}") from error
+    if spec.hub is None and spec.package is None:
+        return _random_config(spec, _random_tokenizer(spec), head_options)
+    return architecture_config(spec, head_options)
 
 
 def architecture_config(spec: BackboneSpec, options: Mapping[str, Any]) -> PretrainedConfig:
@@ -163,6 +180,22 @@ def _package_folder(spec: BackboneSpec) -> Path:
     if not weights.is_file() or file_digest(weights) != spec.sha256:
         raise SourceError(f"{weights}: is missing or has not the SHA-256 {spec.sha256}")
     return folder
+
+
+def _random_tokenizer(spec: BackboneSpec) -> PreTrainedTokenizerBase:
+    config = architecture_config(spec, {})
+    return build_tokenizer(config.model_type, _longest_input(config))
+
+
+def _random_config(
+    spec: BackboneSpec, tokens: PreTrainedTokenizerBase, head_options: Mapping[str, Any]
+) -> PretrainedConfig:
+    special = {
+        "pad_token_id": tokens.pad_token_id,
+        "bos_token_id": tokens.bos_token_id,
+        "eos_token_id": tokens.eos_token_id,
+    }
+    return architecture_config(spec, {"vocab_size": len(tokens), **special, **head_options})
 
 
 def _longest_input(config: PretrainedConfig) -> int:

@@ -14,6 +14,10 @@ from transformers import PreTrainedModel
 from sparsead.errors import ConfigError, unknown
 
 
+class SiteError(ConfigError):
+    """An adapter method needs a place that the architecture has not."""
+
+
 @dataclass(frozen=True)
 class Sites:
     """Names of modules, relative to the bare backbone, `{i}` standing for a layer's number.
@@ -25,7 +29,7 @@ class Sites:
     that attend, `ffn_input` those whose input is the FFN sublayer's input, `ffn_norm` the
     LayerNorms behind the FFN's residual connection.
 
-    An empty field says that the architecture has no such place.
+    An empty field says that the architecture has no such place, and `ABSENT` why.
     """
 
     attention_output: tuple[str, ...]
@@ -74,6 +78,10 @@ SITES: dict[str, Sites] = {
 }
 
 
+ABSENT: dict[tuple[str, str], str] = {}
+"""Why an architecture has no such place, by model type and site."""
+
+
 def site_modules(model: PreTrainedModel, site: str) -> dict[str, nn.Module]:
     """Return the modules of one kind of site by their full name, in the order of the model.
 
@@ -83,16 +91,16 @@ def site_modules(model: PreTrainedModel, site: str) -> dict[str, nn.Module]:
 
     Raises:
         ConfigError: the architecture is not in the map, the site is unknown, or the architecture
-            has no such place.
+            has no such place (a SiteError, which says why).
     """
     architecture = model.config.model_type
     if architecture not in SITES:
-        raise ConfigError(unknown("backbone architecture", architecture, SITES))
+        raise SiteError(unknown("backbone architecture", architecture, SITES))
     patterns = getattr(SITES[architecture], site, None)
     if patterns is None:
         raise ConfigError(unknown("adapter.sites", site, Sites.__dataclass_fields__))
     if not patterns:
-        raise ConfigError(f"adapter.sites={site}: {architecture} has no such place")
+        raise SiteError(f"{architecture} has no {site}: {ABSENT[architecture, site]}")
     prefix = "" if model.base_model is model else f"{model.base_model_prefix}."
     found = re.compile("|".join(_as_regex(prefix + pattern) for pattern in patterns))
     return {name: module for name, module in model.named_modules() if found.fullmatch(name)}

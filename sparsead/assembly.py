@@ -1,0 +1,48 @@
+"""Putting a run's model together: what training, loading and accounting do alike."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from transformers import PreTrainedModel
+
+from sparsead.adapters.adapted import AdaptedModel
+from sparsead.backbones.sites import SiteError
+from sparsead.config import RunSpec
+from sparsead.registry import ADAPTERS, TASKS
+from sparsead.runs.identity import identity
+
+
+def task_and_adapter(spec: RunSpec) -> tuple[Any, Any]:
+    """Return the run's task and its adapter method, their options checked, nothing loaded.
+
+    Raises:
+        ConfigError: a method or one of its options is unknown.
+    """
+    task = TASKS.bind(spec.task.method, spec.task.arguments())()
+    return task, ADAPTERS.bind(spec.adapter.method, spec.adapter.options)()
+
+
+def insert(spec: RunSpec, adapter: Any, model: PreTrainedModel) -> AdaptedModel:
+    """Put the run's adapter into the model.
+
+    Raises:
+        SiteError: the architecture has no place for it; the message says which and why.
+    """
+    try:
+        adapted: AdaptedModel = adapter.insert(model, spec.seed)
+    except SiteError as error:
+        where = f"adapter={spec.adapter.name} cannot go into backbone={spec.backbone.name}"
+        raise SiteError(f"{where}: {error}") from error
+    return adapted
+
+
+def weights_metadata(spec: RunSpec, fingerprint: Mapping[str, str]) -> dict[str, Any]:
+    """Return what a run's weights file says of the run.
+
+    Args:
+        spec: the run.
+        fingerprint: SHA-256 of each of the backbone's weights files.
+    """
+    return {"identity": identity(spec), "backbone": dict(fingerprint), "config": spec.to_dict()}
