@@ -10,7 +10,8 @@ from transformers import PreTrainedModel
 from sparsead.adapters.adapted import AdaptedModel
 from sparsead.backbones.sites import SiteError
 from sparsead.config import RunSpec
-from sparsead.registry import ADAPTERS, TASKS
+from sparsead.errors import ConfigError
+from sparsead.registry import ADAPTERS, TASKS, Registry
 from sparsead.runs.identity import identity
 
 
@@ -18,8 +19,10 @@ def task_and_adapter(spec: RunSpec) -> tuple[Any, Any]:
     """Return the run's task and its adapter method, their options checked, nothing loaded.
 
     Raises:
-        ConfigError: a method or one of its options is unknown.
+        ConfigError: a method or one of its options is unknown, or a method is of another kind.
     """
+    _check_kind(TASKS, spec.task.method, "encode")
+    _check_kind(ADAPTERS, spec.adapter.method, "insert")
     task = TASKS.bind(spec.task.method, spec.task.arguments())()
     return task, ADAPTERS.bind(spec.adapter.method, spec.adapter.options)()
 
@@ -46,3 +49,9 @@ def weights_metadata(spec: RunSpec, fingerprint: Mapping[str, str]) -> dict[str,
         fingerprint: SHA-256 of each of the backbone's weights files.
     """
     return {"identity": identity(spec), "backbone": dict(fingerprint), "config": spec.to_dict()}
+
+
+def _check_kind(registry: Registry, method: str, needed: str) -> None:
+    """Refuse a dotted path to something else: a record from elsewhere could name any function."""
+    if not hasattr(registry.get(method), needed):
+        raise ConfigError(f"{registry.kind}._target_={method}: has no method {needed!r}")

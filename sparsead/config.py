@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_type_hints
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -222,6 +222,21 @@ class RunSpec:
             protocol=_section(config, "protocol", ProtocolSpec),
             **asdict(_typed("", _RunKeys, {key: config[key] for key in _RUN_KEYS})),
         )
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> RunSpec:
+        """Rebuild a run from what `to_dict` gave.
+
+        Raises:
+            ConfigError: a key is missing or unknown, or a value is out of range.
+        """
+        types: dict[str, Any] = get_type_hints(cls)
+        schemas = {name: schema for name, schema in types.items() if is_dataclass(schema)}
+        try:
+            sections = {name: schema(**values[name]) for name, schema in schemas.items()}
+            return cls(**{**values, **sections, "outputs": Path(values["outputs"])})
+        except (KeyError, TypeError) as error:
+            raise ConfigError(f"is the configuration of no run ({error})") from error
 
     def to_dict(self) -> dict[str, Any]:
         """Return the run as plain JSON values, in the order of the fields."""

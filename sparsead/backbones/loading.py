@@ -124,7 +124,8 @@ def skeleton(
 def _shapes_config(spec: BackboneSpec, head_options: Mapping[str, Any]) -> PretrainedConfig:
     if spec.path is not None:
         try:
-            return AutoConfig.from_pretrained(spec.path, **head_options)
+            config: PretrainedConfig = AutoConfig.from_pretrained(spec.path, **head_options)
+            return config
         except (OSError, ValueError) as error:
             reason = str(error).splitlines()[0]
             raise SourceError(f"backbone.path={spec.path}: {reason}") from error
