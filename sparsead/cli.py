@@ -14,7 +14,10 @@ _VERBS = {
     "table": ("sparsead.report.table", "print the finished runs"),
     "show": ("sparsead.report.show", "print a run's mask: density, dead units, overlap"),
     "figure": ("sparsead.report.figure", "draw a figure: masks"),
-    "export": ("sparsead.export", "write a LoRA run as a folder that peft loads"),
+    "export": (
+        "sparsead.export",
+        "write a LoRA run as a folder for peft, or merged for transformers",
+    ),
 }
 
 

@@ -230,8 +230,7 @@ class RunSpec:
         Raises:
             ConfigError: a key is missing or unknown, or a value is out of range.
         """
-        types: dict[str, Any] = get_type_hints(cls)
-        schemas = {name: schema for name, schema in types.items() if is_dataclass(schema)}
+        schemas: dict[str, Any] = {n: t for n, t in get_type_hints(cls).items() if is_dataclass(t)}
         try:
             sections = {name: schema(**values[name]) for name, schema in schemas.items()}
             return cls(**{**values, **sections, "outputs": Path(values["outputs"])})
