@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, TypeVar
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -99,6 +99,8 @@ class AdapterSpec:
     def scaled(self, scale: float) -> AdapterSpec:
         """Return the adapter with `scale` times the bottleneck.
 
+        LoRA's alpha grows with it, so that its factor alpha / r stays what it was.
+
         Raises:
             ConfigError: the adapter has no bottleneck, or the product is no whole number.
         """
@@ -111,7 +113,10 @@ class AdapterSpec:
             raise ConfigError(
                 f"sparsity.scale={scale:g}: times bottleneck {bottleneck} is not whole"
             )
-        return replace(self, options={**self.options, "bottleneck": int(bottleneck * scale)})
+        sizes = {"bottleneck": int(bottleneck * scale)}
+        if "alpha" in self.options:
+            sizes["alpha"] = self.options["alpha"] * scale
+        return replace(self, options={**self.options, **sizes})
 
 
 @dataclass
@@ -225,17 +230,9 @@ class RunSpec:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> RunSpec:
-        """Rebuild a run from what `to_dict` gave.
-
-        Raises:
-            ConfigError: a key is missing or unknown, or a value is out of range.
-        """
-        schemas: dict[str, Any] = {n: t for n, t in get_type_hints(cls).items() if is_dataclass(t)}
-        try:
-            sections = {name: schema(**values[name]) for name, schema in schemas.items()}
-            return cls(**{**values, **sections, "outputs": Path(values["outputs"])})
-        except (KeyError, TypeError) as error:
-            raise ConfigError(f"is the configuration of no run ({error})") from error
+        """Return the run that `to_dict` gave."""
+        sections = {group: schema(**values[group]) for group, schema in _SECTIONS.items()}
+        return cls(**{**values, **sections, "outputs": Path(values["outputs"])})
 
     def to_dict(self) -> dict[str, Any]:
         """Return the run as plain JSON values, in the order of the fields."""
@@ -251,6 +248,13 @@ class _RunKeys:
     rerun: bool
 
 
+_SECTIONS: dict[str, Any] = {
+    "backbone": BackboneSpec,
+    "task": TaskSpec,
+    "adapter": AdapterSpec,
+    "pruner": PrunerSpec,
+    "protocol": ProtocolSpec,
+}
 _RUN_KEYS = tuple(f.name for f in fields(_RunKeys))
 
 

@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 from transformers.utils import SAFE_WEIGHTS_NAME
 
 from sparsead.adapters.accounting import parameter_accounting
-from sparsead.assembly import insert, task_and_adapter, weights_metadata
+from sparsead.assembly import task_and_adapter, weights_metadata
 from sparsead.backbones.loading import skeleton
 from sparsead.compose import compose
 from sparsead.config import BackboneSpec, RunSpec
@@ -82,9 +82,9 @@ def account(spec: RunSpec) -> dict[str, Any]:
         SparseadError: an option is unknown, or the adapter has no place in the backbone.
     """
     task, adapter = task_and_adapter(spec)
-    adapted = insert(spec, adapter, skeleton(spec.backbone, task.head, task.head_options))
+    adapted = adapter.insert(skeleton(spec.backbone, task.head, task.head_options), spec.seed)
     state = adapted.model.state_dict()
-    shapes = {name: tuple(state[name].shape) for name in (*adapted.adapter, *adapted.head)}
+    shapes = {name: tuple(state[name].shape) for name in adapted.stored}
     removed = round(spec.sparsity * sum(state[name].numel() for name in adapted.prunable))
     metadata = weights_metadata(spec, _fingerprint(spec.backbone))
     stored = sparse_size(shapes, adapted.prunable, removed, metadata)

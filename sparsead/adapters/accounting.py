@@ -23,13 +23,16 @@ def parameter_accounting(adapted: AdaptedModel, removed: int, stored_bytes: int)
             #Param, head excluded.
         trainable_nonzero: weights that train: kept adapter weights and the head.
         stored_bytes: as given.
-        added_flops_per_token: multiplications and additions that the adapter's matrices add to a
-            forward pass; pruned weights cost the same, since the products stay dense.
+        added_flops_per_token: multiplications and additions that the adapter's matrices, each used
+            once, add to a forward pass; pruned weights cost the same, since the products stay
+            dense.
     """
-    sizes = {name: p.numel() for name, p in adapted.model.named_parameters()}
+    parameters = dict(adapted.model.named_parameters())
+    sizes = {name: parameter.numel() for name, parameter in parameters.items()}
     backbone = count_parameters(adapted.model.config)
     adapter = sum(sizes[name] for name in adapted.adapter)
     head = sum(sizes[name] for name in adapted.head)
+    added = [name for name in (*adapted.frozen, *adapted.adapter) if ".adapter." in name]
     return {
         "backbone": backbone,
         "adapter": adapter,
@@ -37,5 +40,6 @@ def parameter_accounting(adapted: AdaptedModel, removed: int, stored_bytes: int)
         "nominal": (adapter - removed) / backbone,
         "trainable_nonzero": adapter - removed + head,
         "stored_bytes": stored_bytes,
-        "added_flops_per_token": 2 * sum(sizes[name] for name in adapted.prunable),
+        "added_flops_per_token": 2
+        * sum(sizes[name] for name in added if parameters[name].ndim > 1),
     }

@@ -14,10 +14,6 @@ from transformers import PreTrainedModel
 from sparsead.errors import ConfigError, unknown
 
 
-class SiteError(ConfigError):
-    """An adapter method needs a place that the architecture has not."""
-
-
 @dataclass(frozen=True)
 class Sites:
     """Names of modules, relative to the bare backbone, `{i}` standing for a layer's number.
@@ -29,7 +25,7 @@ class Sites:
     that attend, `ffn_input` those whose input is the FFN sublayer's input, `ffn_norm` the
     LayerNorms behind the FFN's residual connection.
 
-    An empty field says that the architecture has no such place, and `ABSENT` why.
+    An empty field says that the architecture has no such place.
     """
 
     attention_output: tuple[str, ...]
@@ -78,29 +74,41 @@ SITES: dict[str, Sites] = {
 }
 
 
-ABSENT: dict[tuple[str, str], str] = {}
-"""Why an architecture has no such place, by model type and site."""
+_PLACES = {
+    "attention_output": "end of an attention sublayer",
+    "ffn_output": "end of a feed-forward sublayer",
+    "query": "query projection of its own",
+    "key": "key projection of its own",
+    "value": "value projection of its own",
+    "attention": "attention module",
+    "ffn_input": "beginning of a feed-forward sublayer",
+    "ffn_norm": "LayerNorm behind the feed-forward sublayer's residual connection",
+}
 
 
-def site_modules(model: PreTrainedModel, site: str) -> dict[str, nn.Module]:
+def site_modules(
+    model: PreTrainedModel, site: str, needed_by: str | None = None
+) -> dict[str, nn.Module]:
     """Return the modules of one kind of site by their full name, in the order of the model.
 
     Args:
         model: a transformers model, with or without a head.
         site: a field of `Sites`, such as "attention_output".
+        needed_by: the user's choice that asks for the site; the site itself by default.
 
     Raises:
         ConfigError: the architecture is not in the map, the site is unknown, or the architecture
-            has no such place (a SiteError, which says why).
+            has no such place.
     """
     architecture = model.config.model_type
     if architecture not in SITES:
-        raise SiteError(unknown("backbone architecture", architecture, SITES))
+        raise ConfigError(unknown("backbone architecture", architecture, SITES))
     patterns = getattr(SITES[architecture], site, None)
     if patterns is None:
         raise ConfigError(unknown("adapter.sites", site, Sites.__dataclass_fields__))
     if not patterns:
-        raise SiteError(f"{architecture} has no {site}: {ABSENT[architecture, site]}")
+        choice = needed_by or f"adapter.sites={site}"
+        raise ConfigError(f"{choice}: cannot go into {architecture}, which has no {_PLACES[site]}")
     prefix = "" if model.base_model is model else f"{model.base_model_prefix}."
     found = re.compile("|".join(_as_regex(prefix + pattern) for pattern in patterns))
     return {name: module for name, module in model.named_modules() if found.fullmatch(name)}
