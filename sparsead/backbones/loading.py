@@ -29,6 +29,8 @@ from sparsead.seeding import derived_seed
 
 _HUB_FILES = ["*.json", "*.txt", "*.model", "model*.safetensors"]
 _RANDOM_WEIGHTS_SEED = 0
+_RELATIVE_POSITIONS = 512
+"""Tokens for a model without positions of its own: what T5 was pretrained with."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,8 @@ class Backbone:
         torch.manual_seed(derived_seed(seed, "head"))
         try:
             config = AutoConfig.from_pretrained(self.folder, **head_options)
+            if config.pad_token_id is None:  # a decoder's, which its head looks for
+                config.pad_token_id = self.tokenizer.pad_token_id
             model: PreTrainedModel = head.from_pretrained(
                 self.folder,
                 config=self._with_dropout(config),
@@ -66,7 +70,7 @@ class Backbone:
     def _with_dropout(self, config: PretrainedConfig) -> PretrainedConfig:
         if self.spec.dropout is not None:
             for name, value in config.to_dict().items():
-                if "dropout" in name and isinstance(value, float):
+                if ("dropout" in name or name.endswith("pdrop")) and isinstance(value, float):
                     setattr(config, name, self.spec.dropout)
         return config
 
@@ -98,13 +102,16 @@ def load_backbone(spec: BackboneSpec) -> Backbone:
     if folder is None:
         return Backbone(spec, None, _random_tokenizer(spec))
     if not list(folder.glob("*.safetensors")):
-        raise SourceError(f"{folder}: has no safetensors weights")
+        raise SourceError(
+            f"{folder}: has no safetensors weights, and no others are read; convert them, and give "
+            "the folder with backbone.path=FOLDER"
+        )
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder)
     except (OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise SourceError(f"{folder}: has no usable tokenizer ({reason})") from error
-    return Backbone(spec, folder, tokenizer)
+    return Backbone(spec, folder, _padding(tokenizer, spec))
 
 
 def skeleton(
@@ -185,7 +192,19 @@ def _package_folder(spec: BackboneSpec) -> Path:
 
 def _random_tokenizer(spec: BackboneSpec) -> PreTrainedTokenizerBase:
     config = architecture_config(spec, {})
-    return build_tokenizer(config.model_type, _longest_input(config))
+    return _padding(build_tokenizer(config.model_type, _longest_input(config)), spec)
+
+
+def _padding(tokenizer: PreTrainedTokenizerBase, spec: BackboneSpec) -> PreTrainedTokenizerBase:
+    """Let the end of a text be the padding of a tokenizer that has none, as decoders' have not."""
+    if tokenizer.pad_token is None:
+        if tokenizer.eos_token is None:
+            raise SourceError(
+                f"backbone={spec.name}: its tokenizer has neither a padding token nor an end of "
+                "text that could be one; add pad_token to its tokenizer_config.json"
+            )
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
 
 
 def _random_config(
@@ -200,5 +219,5 @@ def _random_config(
 
 
 def _longest_input(config: PretrainedConfig) -> int:
-    offset = config.max_position_embeddings % 8  # RoBERTa keeps the first positions for padding
-    return int(config.max_position_embeddings - offset)
+    longest = getattr(config, "max_position_embeddings", _RELATIVE_POSITIONS)
+    return int(longest - longest % 8)  # RoBERTa keeps the first positions for padding
