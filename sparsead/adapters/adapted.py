@@ -26,11 +26,15 @@ class AdaptedModel:
     prunable: tuple[str, ...]
     frozen: tuple[str, ...] = ()
 
+    @property
+    def stored(self) -> tuple[str, ...]:
+        """Names of the parameters that make the backbone this model."""
+        return (*self.frozen, *self.adapter, *self.head)
+
     def trained_state(self) -> dict[str, Tensor]:
         """Return the adapter's and the head's tensors by name, on the CPU, the frozen ones too."""
         state = self.model.state_dict()
-        names = (*self.frozen, *self.adapter, *self.head)
-        return {name: state[name].detach().cpu() for name in names}
+        return {name: state[name].detach().cpu() for name in self.stored}
 
 
 def adapted(
