@@ -22,6 +22,7 @@ from sparsead.pruning.storage import WEIGHTS_FILE, save_sparse
 from sparsead.registry import ADAPTERS, PRUNERS, TASKS
 from sparsead.runs.identity import identity, setting
 from sparsead.runs.record import RunRecord, run_folder, staged, write_result
+from sparsead.training.allocator import keep_freed_memory
 from sparsead.training.device import describe_device, resolve_device, resolve_precision
 from sparsead.training.quiet import quiet_libraries
 from sparsead.training.sampling import scoring_batches, scoring_sample
@@ -57,6 +58,7 @@ def train(spec: RunSpec) -> RunRecord:
 def run(spec: RunSpec, folder: Path) -> dict[str, Any]:
     """Train and evaluate one run, write its weights to `folder`, and return its result."""
     quiet_libraries()
+    keep_freed_memory()
     seconds: dict[str, float] = {}
     device = resolve_device(spec.device)
     precision = resolve_precision(spec.precision, device)
