@@ -44,6 +44,8 @@ def _decisive(spec: RunSpec) -> dict[str, Any]:
     for key in ("outputs", "rerun"):
         del decisive[key]
     decisive["task"]["path"] = [file_digest(file) for file in spec.task.local_files()]
+    for key in ("train", "validation", "protocol"):
+        del decisive["task"][key]
     backbone = _backbone_files(spec.backbone.path)
     decisive["backbone"]["path"] = {file.name: file_digest(file) for file in backbone}
     return decisive
