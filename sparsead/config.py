@@ -95,6 +95,20 @@ class AdapterSpec:
         if type(bottleneck) is not int:
             raise ConfigError(f"adapter.bottleneck={bottleneck}: must be a whole number")
         _check_minimum("adapter.bottleneck", bottleneck, 1)
+        for folder in self.sources():
+            _check_folder("adapter.fusion.sources", folder)
+
+    def sources(self) -> list[str]:
+        """Return the folders of the finished runs that the adapter is made of.
+
+        Raises:
+            ConfigError: they are no list.
+        """
+        fusion = self.options.get("fusion", {})
+        sources = fusion.get("sources", []) if isinstance(fusion, dict) else fusion
+        if not isinstance(sources, list):
+            raise ConfigError(f"adapter.fusion.sources={sources}: must be a list of folders")
+        return [str(source) for source in sources]
 
     def scaled(self, scale: float) -> AdapterSpec:
         """Return the adapter with `scale` times the bottleneck.
