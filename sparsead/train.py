@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 from torch import nn
 
 from sparsead.adapters.accounting import parameter_accounting
-from sparsead.assembly import task_and_adapter, weights_metadata
+from sparsead.assembly import insert, task_and_adapter, weights_metadata
 from sparsead.backbones.loading import load_backbone
 from sparsead.config import RunSpec
 from sparsead.pruning.masks import Masks
@@ -73,7 +73,7 @@ def run(spec: RunSpec, folder: Path) -> dict[str, Any]:
         tokenizer = backbone.tokenizer
         data, described = encoded(task, tokenizer, spec.protocol.selection)
         model = backbone.model(task.head, task.head_options, spec.seed)
-        adapted = adapter.insert(model, spec.seed)
+        adapted = insert(spec, adapter, model)
         nn.Module.to(model, device)
 
     checkpoint = last_checkpoint(folder)

@@ -115,13 +115,13 @@ def load_backbone(spec: BackboneSpec) -> Backbone:
 
 
 def skeleton(
-    spec: BackboneSpec, head: type[Any], head_options: Mapping[str, Any]
+    spec: BackboneSpec, head: type[Any], head_options: Mapping[str, Any], device: str = "meta"
 ) -> PreTrainedModel:
-    """Return the model on the meta device: all its names and shapes, no weights, no network.
+    """Return the model with all its names and shapes: no pretrained weights and no network.
 
     A folder's own configuration says the shapes; without a folder, the architecture in conf/.
     """
-    with torch.device("meta"):
+    with torch.device(device):
         model: PreTrainedModel = head.from_config(
             _shapes_config(spec, head_options), dtype=torch.float32
         )
