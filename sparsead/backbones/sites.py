@@ -23,7 +23,8 @@ class Sites:
     `query`, `key` and `value` are the linear projections themselves, those of cross-attention
     included: what is adapted there is the map from input to output. `attention` are the modules
     that attend, `ffn_input` those whose input is the FFN sublayer's input, `ffn_norm` the
-    LayerNorms behind the FFN's residual connection.
+    LayerNorms behind the FFN's residual connection; where there is none,
+    `ffn_sum` are the modules whose output is the sum that the residual connection gives.
 
     An empty field says that the architecture has no such place.
     """
@@ -36,6 +37,7 @@ class Sites:
     attention: tuple[str, ...]
     ffn_input: tuple[str, ...]
     ffn_norm: tuple[str, ...]
+    ffn_sum: tuple[str, ...] = ()
 
 
 _BERT = Sites(
@@ -112,6 +114,7 @@ SITES: dict[str, Sites] = {
             f"{ffn}.DenseReluDense.{name}" for ffn in _T5_FFNS for name in ("wi", "wi_0")
         ),
         ffn_norm=(),
+        ffn_sum=_T5_FFNS,
     ),
     "gpt2": Sites(
         attention_output=("h.{i}.attn.resid_dropout",),
@@ -122,6 +125,7 @@ SITES: dict[str, Sites] = {
         attention=("h.{i}.attn",),
         ffn_input=("h.{i}.mlp.c_fc",),
         ffn_norm=(),
+        ffn_sum=("h.{i}",),
     ),
     "llama": Sites(
         attention_output=("layers.{i}.self_attn.o_proj",),
@@ -132,6 +136,7 @@ SITES: dict[str, Sites] = {
         attention=("layers.{i}.self_attn",),
         ffn_input=("layers.{i}.mlp.gate_proj",),
         ffn_norm=(),
+        ffn_sum=("layers.{i}",),
     ),
 }
 
@@ -145,6 +150,7 @@ _PLACES = {
     "attention": "attention module",
     "ffn_input": "beginning of a feed-forward sublayer",
     "ffn_norm": "LayerNorm behind the feed-forward sublayer's residual connection",
+    "ffn_sum": "layer that ends with the feed-forward sublayer's residual connection",
 }
 
 
