@@ -37,8 +37,8 @@ class MAMAdapter(ParallelAdapter):
         Raises:
             ConfigError: the architecture takes one of them not.
         """
-        attentions = site_modules(model, "attention")
-        ffns = site_modules(model, "ffn_output")
+        attentions = site_modules(model, "attention", needed_by="adapter.method=mam")
+        ffns = site_modules(model, "ffn_output", needed_by="adapter.method=mam")
         length = max(1, round(self.bottleneck * len(ffns) / len(attentions)))
         in_attention = PrefixAdapter(bottleneck=length, prefix=self.prefix).insert(model, seed)
         at_ffn = super().insert(model, seed)

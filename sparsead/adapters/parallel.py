@@ -31,8 +31,9 @@ class ParallelAdapter(BottleneckOptions):
         Raises:
             ConfigError: the architecture's map has no input or no output of the FFN.
         """
-        inputs = site_modules(model, "ffn_input")
-        places = site_modules(model, "ffn_output")
+        method = "adapter.method=parallel"
+        inputs = site_modules(model, "ffn_input", needed_by=method)
+        places = site_modules(model, "ffn_output", needed_by=method)
         for first, last in zip(inputs.values(), places.values(), strict=True):
             adapter = self.attach(model, last)
             first.register_forward_pre_hook(partial(_remember, adapter))

@@ -28,7 +28,7 @@ class PfeifferAdapter(BottleneckOptions):
         Raises:
             ConfigError: the architecture has no such LayerNorm.
         """
-        places = site_modules(model, "ffn_norm")
+        places = site_modules(model, "ffn_norm", needed_by="adapter.method=pfeiffer")
         for module in places.values():
             self.attach(model, module)
             module.register_forward_pre_hook(add_to_sum)

@@ -65,7 +65,7 @@ class PrefixAdapter:
         Raises:
             ConfigError: the architecture's attention takes no prefix.
         """
-        places = site_modules(model, "attention")
+        places = site_modules(model, "attention", needed_by="adapter.method=prefix")
         attend_to_prefixes(model, prefix="adapter")
         for module in places.values():
             module.add_module("adapter", Prefix(self.bottleneck, _width(model)))
