@@ -15,6 +15,7 @@ from sparsead.errors import ConfigError, unknown, unknown_key
 DEVICES = ("auto", "cpu", "cuda")
 PRECISIONS = ("auto", "fp32", "bf16")
 SCOPES = ("global", "tensor")
+SPLITS = ("train", "validation", "test")
 
 Spec = TypeVar("Spec")
 
@@ -45,7 +46,10 @@ class BackboneSpec:
 
 @dataclass
 class TaskSpec:
-    """A data set and how it is scored; `options` are the other keys of its file in conf/task."""
+    """A data set and how it is scored; `options` are the other keys of its file in conf/task.
+
+    A task whose file has the keys `train`, `validation` and `test` reads the user's own files.
+    """
 
     name: str
     method: str
@@ -60,14 +64,24 @@ class TaskSpec:
             _check_minimum("task.limit", self.limit, 1)
         _check_minimum("task.max_length", self.max_length, 3)
         _check_folder("task.path", self.path)
+        self._check_own_files()
         for file in self.local_files():
             if not file.is_file():
-                raise ConfigError(f"task.path={self.path}: {file} is missing")
+                key = "task.path" if self.path else "task"
+                raise ConfigError(f"{key}={self.path or self.name}: {file} is missing")
+
+    @property
+    def own_files(self) -> dict[str, str]:
+        """The user's own file of each split that they named one for."""
+        return {split: self.options[split] for split in SPLITS if self.options.get(split)}
 
     def arguments(self) -> dict[str, Any]:
         """Return the keyword arguments of the task's class."""
-        common = ("name", "path", "limit", "max_length", "files")
-        return self.options | {key: getattr(self, key) for key in common}
+        common = {key: getattr(self, key) for key in ("name", "limit", "max_length")}
+        options = {key: value for key, value in self.options.items() if key not in SPLITS}
+        own = self.own_files
+        path = "." if own and self.path is None else self.path
+        return options | common | {"path": path, "files": own or self.files}
 
     def local_files(self) -> list[Path]:
         """Return the files of `path` that the task reads; none when the data comes from elsewhere.
@@ -75,11 +89,19 @@ class TaskSpec:
         Raises:
             ConfigError: the task reads no files, so that a path means nothing to it.
         """
-        if self.path is None:
+        files = self.own_files or self.files
+        if self.path is None and not self.own_files:
             return []
-        if not self.files:
+        if not files:
             raise ConfigError(f"task.path={self.path}: task={self.name} reads no files")
-        return [Path(self.path) / file for file in self.files.values()]
+        return [Path(self.path or ".") / file for file in files.values()]
+
+    def _check_own_files(self) -> None:
+        if self.options.get("hub") and not self.own_files:
+            return
+        for split in ("train", "validation"):
+            if split in self.options and split not in self.own_files:
+                raise ConfigError(f"task.{split}: task={self.name} needs a file of yours here")
 
 
 @dataclass

@@ -23,6 +23,8 @@ from sparsead.registry import ADAPTERS, PRUNERS, TASKS
 from sparsead.runs.identity import identity, setting
 from sparsead.runs.record import RunRecord, run_folder, staged, write_result
 from sparsead.training.device import describe_device, resolve_device, resolve_precision
+from sparsead.training.generation import generate_splits
+from sparsead.training.prediction import generates
 from sparsead.training.quiet import quiet_libraries
 from sparsead.training.sampling import scoring_batches, scoring_sample
 from sparsead.training.trainer import (
@@ -100,6 +102,12 @@ def run(spec: RunSpec, folder: Path) -> dict[str, Any]:
         trainer.train(resume_from_checkpoint=checkpoint)
     seconds["evaluate"] = evaluation_seconds(trainer, resumed_from)
     seconds["train"] -= seconds["evaluate"]
+    epochs = history(trainer)
+    generated = {}
+    if generates(task):
+        with _timed("generate", seconds):
+            generated = generate_splits(trainer, task, data, tokenizer, folder)
+        epochs[-1]["scores"] = next(iter(generated.values()))
 
     weights = folder / WEIGHTS_FILE
     save_sparse(
@@ -108,13 +116,13 @@ def run(spec: RunSpec, folder: Path) -> dict[str, Any]:
         {name: mask.cpu().numpy() for name, mask in masks.items()},
         {"identity": identity(spec), "backbone": backbone.fingerprint(), "config": spec.to_dict()},
     )
-    epochs = history(trainer)
     return {
         "identity": identity(spec),
         "setting": setting(spec),
         "config": spec.to_dict(),
         "scores": epochs[-1]["scores"],
         "history": epochs,
+        "generated": generated,
         "parameters": parameter_accounting(adapted, masks.removed, weights.stat().st_size),
         "sparsity": {"requested": spec.sparsity, "scored_on": scored_on, **masks.report()},
         "data": {split: len(rows) for split, rows in data.items()},

@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from sparsead.config import RunSpec
+from sparsead.config import SPLITS, RunSpec
 
 RESULT_FORMAT = 1
 """Raised when the same configuration no longer gives the same result."""
@@ -43,6 +43,8 @@ def _decisive(spec: RunSpec) -> dict[str, Any]:
     decisive = spec.to_dict()
     for key in ("outputs", "rerun"):
         del decisive[key]
+    for split in SPLITS:
+        decisive["task"]["options"].pop(split, None)
     decisive["task"]["path"] = [file_digest(file) for file in spec.task.local_files()]
     backbone = _backbone_files(spec.backbone.path)
     decisive["backbone"]["path"] = {file.name: file_digest(file) for file in backbone}
