@@ -146,7 +146,7 @@ class TextToText:
             return columns
         return columns | {"id": batch["id"], "reference": batch["target"]}
 
-    def _needed_splits(self) -> list[str]:
+    def _splits(self) -> list[str]:
         return [s for s in SPLITS if s != "test" or s in self.generated_splits]
 
     def _download(self) -> DatasetDict:
@@ -156,10 +156,10 @@ class TextToText:
             lambda: load_dataset(hub, self.hub_config, revision=self.hub_revision),
             "task.path",
         )
-        missing = [split for split in self._needed_splits() if split not in splits]
+        missing = [split for split in self._splits() if split not in splits]
         if missing:
             raise DataError(f"{hub}: has no split {missing[0]} (splits: {', '.join(splits)})")
-        return DatasetDict({s: self._named(hub, splits[s]) for s in self._needed_splits()})
+        return DatasetDict({s: self._named(hub, splits[s]) for s in self._splits()})
 
     def _named(self, hub: str, rows: Dataset) -> Dataset:
         rows = rows.flatten()
@@ -176,9 +176,7 @@ class TextToText:
 
     def _read(self) -> DatasetDict:
         folder = Path(str(self.path))
-        return DatasetDict(
-            {s: self._read_file(folder / self.files[s]) for s in self._needed_splits()}
-        )
+        return DatasetDict({s: self._read_file(folder / self.files[s]) for s in self._splits()})
 
     def _read_file(self, path: Path) -> Dataset:
         columns = {name: key for name, key in self.columns.items() if key}
