@@ -17,6 +17,8 @@ PRECISIONS = ("auto", "fp32", "bf16")
 SCOPES = ("global", "tensor")
 SPLITS = ("train", "validation", "test")
 
+_TASK_PROTOCOL_KEYS = ("epochs", "learning_rate", "batch_size")
+
 Spec = TypeVar("Spec")
 
 
@@ -48,7 +50,8 @@ class BackboneSpec:
 class TaskSpec:
     """A data set and how it is scored; `options` are the other keys of its file in conf/task.
 
-    A task whose file has the keys `train`, `validation` and `test` reads the user's own files.
+    `train`, `validation` and `test` are files of the user's own. `protocol` holds what
+    protocol=default takes for this task in place of its usual values.
     """
 
     name: str
@@ -57,51 +60,47 @@ class TaskSpec:
     limit: int | None
     max_length: int
     files: dict[str, str] = field(default_factory=dict)
+    train: str | None = None
+    validation: str | None = None
+    test: str | None = None
+    protocol: dict[str, Any] = field(default_factory=dict)
     options: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        for key in self.protocol:
+            if key not in _TASK_PROTOCOL_KEYS:
+                raise ConfigError(unknown_key(f"task.protocol.{key}", _TASK_PROTOCOL_KEYS))
         if self.limit is not None:
             _check_minimum("task.limit", self.limit, 1)
         _check_minimum("task.max_length", self.max_length, 3)
         _check_folder("task.path", self.path)
-        self._check_own_files()
+        for split, own in self._own_files().items():
+            if not Path(own).is_file():
+                raise ConfigError(f"task.{split}={own}: is not a file")
         for file in self.local_files():
             if not file.is_file():
-                key = "task.path" if self.path else "task"
-                raise ConfigError(f"{key}={self.path or self.name}: {file} is missing")
-
-    @property
-    def own_files(self) -> dict[str, str]:
-        """The user's own file of each split that they named one for."""
-        return {split: self.options[split] for split in SPLITS if self.options.get(split)}
+                raise ConfigError(f"task.path={self.path}: {file} is missing")
 
     def arguments(self) -> dict[str, Any]:
         """Return the keyword arguments of the task's class."""
-        common = {key: getattr(self, key) for key in ("name", "limit", "max_length")}
-        options = {key: value for key, value in self.options.items() if key not in SPLITS}
-        own = self.own_files
-        path = "." if own and self.path is None else self.path
-        return options | common | {"path": path, "files": own or self.files}
+        common = ("name", "path", "limit", "max_length", "files")
+        return self.options | {key: getattr(self, key) for key in common} | self._own_files()
 
     def local_files(self) -> list[Path]:
-        """Return the files of `path` that the task reads; none when the data comes from elsewhere.
+        """Return the local files that the task reads; none when the data comes from elsewhere.
 
         Raises:
             ConfigError: the task reads no files, so that a path means nothing to it.
         """
-        files = self.own_files or self.files
-        if self.path is None and not self.own_files:
-            return []
-        if not files:
+        if self.path is None:
+            return [Path(file) for file in self._own_files().values()]
+        if not self.files:
             raise ConfigError(f"task.path={self.path}: task={self.name} reads no files")
-        return [Path(self.path or ".") / file for file in files.values()]
+        return [Path(self.path) / file for file in self.files.values()]
 
-    def _check_own_files(self) -> None:
-        if self.options.get("hub") and not self.own_files:
-            return
-        for split in ("train", "validation"):
-            if split in self.options and split not in self.own_files:
-                raise ConfigError(f"task.{split}: task={self.name} needs a file of yours here")
+    def _own_files(self) -> dict[str, str]:
+        own = {"train": self.train, "validation": self.validation, "test": self.test}
+        return {split: file for split, file in own.items() if file is not None}
 
 
 @dataclass
@@ -174,7 +173,11 @@ class SparsitySpec:
 
 @dataclass
 class ProtocolSpec:
-    """Optimiser, schedule and batches. `warmup` is a share of the steps."""
+    """Optimiser, schedule and batches. `warmup` is a share of the steps.
+
+    `selection` is the share of the training examples that is held out to choose on; the task's
+    own validation split is then scored once, at the end.
+    """
 
     epochs: int
     learning_rate: float
@@ -184,6 +187,7 @@ class ProtocolSpec:
     betas: list[float]
     warmup: float
     max_grad_norm: float
+    selection: float
 
     def __post_init__(self) -> None:
         for key in ("epochs", "batch_size", "eval_batch_size"):
@@ -194,6 +198,8 @@ class ProtocolSpec:
         _check_minimum("protocol.max_grad_norm", self.max_grad_norm, 0)
         if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
             raise ConfigError(f"protocol.betas={list(self.betas)}: must be two numbers in [0, 1)")
+        if not 0 <= self.selection < 1:
+            raise ConfigError(f"protocol.selection={self.selection:g}: must be in [0, 1)")
         if not 0 < self.learning_rate < 1:
             raise ConfigError(
                 f"protocol.learning_rate={self.learning_rate:g}: must be above 0 and below 1"

@@ -22,10 +22,11 @@ from sparsead.pruning.storage import WEIGHTS_FILE, save_sparse
 from sparsead.registry import ADAPTERS, PRUNERS, TASKS
 from sparsead.runs.identity import identity, setting
 from sparsead.runs.record import RunRecord, run_folder, staged, write_result
+from sparsead.tasks.cache import encoded
 from sparsead.training.device import describe_device, resolve_device, resolve_precision
-from sparsead.training.generation import generate_splits
 from sparsead.training.prediction import generates
 from sparsead.training.quiet import quiet_libraries
+from sparsead.training.report import final_scores, generated_scores
 from sparsead.training.sampling import scoring_batches, scoring_sample
 from sparsead.training.trainer import (
     build_trainer,
@@ -69,7 +70,7 @@ def run(spec: RunSpec, folder: Path) -> dict[str, Any]:
     with _timed("load", seconds):
         backbone = load_backbone(spec.backbone)
         tokenizer = backbone.tokenizer
-        data = task.encode(task.load(), tokenizer)
+        data, described = encoded(task, tokenizer, spec.protocol.selection)
         model = backbone.model(task.head, task.head_options, spec.seed)
         adapted = adapter.insert(model, spec.seed)
         nn.Module.to(model, device)
@@ -103,11 +104,12 @@ def run(spec: RunSpec, folder: Path) -> dict[str, Any]:
     seconds["evaluate"] = evaluation_seconds(trainer, resumed_from)
     seconds["train"] -= seconds["evaluate"]
     epochs = history(trainer)
-    generated = {}
-    if generates(task):
-        with _timed("generate", seconds):
-            generated = generate_splits(trainer, task, data, tokenizer, folder)
-        epochs[-1]["scores"] = next(iter(generated.values()))
+    with _timed("report", seconds):
+        if generates(task):
+            held_out = spec.protocol.selection > 0
+            scores = generated_scores(trainer, task, data, tokenizer, folder, held_out)
+        else:
+            scores = final_scores(trainer, data, epochs[-1]["scores"])
 
     weights = folder / WEIGHTS_FILE
     save_sparse(
@@ -120,12 +122,11 @@ def run(spec: RunSpec, folder: Path) -> dict[str, Any]:
         "identity": identity(spec),
         "setting": setting(spec),
         "config": spec.to_dict(),
-        "scores": epochs[-1]["scores"],
+        **scores,
         "history": epochs,
-        "generated": generated,
         "parameters": parameter_accounting(adapted, masks.removed, weights.stat().st_size),
         "sparsity": {"requested": spec.sparsity, "scored_on": scored_on, **masks.report()},
-        "data": {split: len(rows) for split, rows in data.items()},
+        "data": described,
         "seconds": seconds,
         "resumed_from_epoch": resumed_from,
         "environment": {

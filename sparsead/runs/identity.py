@@ -43,9 +43,9 @@ def _decisive(spec: RunSpec) -> dict[str, Any]:
     decisive = spec.to_dict()
     for key in ("outputs", "rerun"):
         del decisive[key]
-    for split in SPLITS:
-        decisive["task"]["options"].pop(split, None)
     decisive["task"]["path"] = [file_digest(file) for file in spec.task.local_files()]
+    for key in (*SPLITS, "protocol"):
+        del decisive["task"][key]
     backbone = _backbone_files(spec.backbone.path)
     decisive["backbone"]["path"] = {file.name: file_digest(file) for file in backbone}
     return decisive

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -24,14 +24,11 @@ def generate_splits(
     data: DatasetDict,
     tokenizer: PreTrainedTokenizerBase,
     folder: Path,
+    splits: Sequence[str],
 ) -> dict[str, dict[str, float]]:
-    """Generate and keep a text for each example of the task's `generated_splits`; score them.
-
-    Returns:
-        The scores by split, in the task's order.
-    """
+    """Generate and keep a text for each example of the splits; return their scores by split."""
     scores: dict[str, dict[str, float]] = {}
-    for split in task.generated_splits:
+    for split in splits:
         file = predictions_file(folder, split)
         generate(trainer, task, data[split], tokenizer, file)
         scores[split] = task.scores(whole_records(file))

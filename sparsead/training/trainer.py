@@ -6,6 +6,7 @@ import json
 import logging
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
@@ -26,14 +27,31 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from transformers.utils import SAFE_WEIGHTS_NAME
 
 from sparsead.config import RunSpec
-from sparsead.training.prediction import scorer
+from sparsead.training.prediction import Scorer, predictions_file, scorer
 from sparsead.training.sampling import SeededOrder
 
 log = logging.getLogger(__name__)
 
 
 class SparseadTrainer(Trainer):
-    """A Trainer whose batches come in the order of `SeededOrder`."""
+    """A Trainer whose batches come in the order of `SeededOrder`.
+
+    `scorer_of` gives what scores an evaluation on an encoded split of that name.
+    """
+
+    scorer_of: Callable[[Dataset, str], Scorer | None]
+
+    def evaluate(
+        self,
+        eval_dataset: Any = None,
+        ignore_keys: list[str] | None = None,
+        metric_key_prefix: str = "eval",
+    ) -> dict[str, float]:
+        """Evaluate on validation, or on another split, which is the prefix of its metrics."""
+        rows = cast(Dataset, self.eval_dataset if eval_dataset is None else eval_dataset)
+        split = "validation" if metric_key_prefix == "eval" else metric_key_prefix
+        self.compute_metrics = self.scorer_of(rows, split)
+        return super().evaluate(eval_dataset, ignore_keys, metric_key_prefix)
 
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Sampler[int]:
         data = cast(Dataset, train_dataset if train_dataset is not None else self.train_dataset)
@@ -93,9 +111,9 @@ def build_trainer(
         eval_dataset=data["validation"],
         processing_class=tokenizer,
         data_collator=task.collator(tokenizer),
-        compute_metrics=scorer(task, data["validation"], folder),
         preprocess_logits_for_metrics=_logits,
     )
+    trainer.scorer_of = lambda rows, split: scorer(task, rows, predictions_file(folder, split))
     trainer.remove_callback(PrinterCallback)
     trainer.remove_callback(ProgressCallback)
     if sys.stderr.isatty():
