@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow
 import tokenizers
 import transformers
-from datasets import ClassLabel, Dataset, DatasetDict, load_from_disk
+from datasets import ClassLabel, Dataset, DatasetDict, Value, load_from_disk
 from filelock import FileLock
 from transformers import PreTrainedTokenizerBase
 
@@ -33,8 +33,9 @@ REPORT_FILE = "report.json"
 WHOLE_LENGTH = "whole_length"
 
 # Where rows come from is no part of the key: what they are is.
-_PLACES = ("path", "files", "train", "validation", "limit")
+_PLACES = ("path", "files", "train", "validation", "test", "limit")
 _SELECTION_SEED = 0
+_COUNTS = ("examples", "cut", "longest_kept")
 
 
 def encoded(
@@ -49,7 +50,8 @@ def encoded(
 
     Args:
         task: its `load` gives rows, its `encode` gives them tokenised, and may give a column
-            `whole_length`: the tokens of an example before it was cut.
+            `whole_length`: the tokens of an example before it was cut. Columns of booleans are
+            no model's: how many are true is reported under the column's name.
         tokenizer: the backbone's.
         selection: share of train to hold out as `validation`; the task's own is then `test`.
 
@@ -121,7 +123,9 @@ def _write(folder: Path, splits: DatasetDict) -> None:
     try:
         report = {split: _report(rows) for split, rows in splits.items()}
         without = {
-            split: rows.remove_columns([name for name in rows.column_names if name == WHOLE_LENGTH])
+            split: rows.remove_columns(
+                [name for name in rows.column_names if name in (WHOLE_LENGTH, *_flags(rows))]
+            )
             for split, rows in splits.items()
         }
         DatasetDict(without).save_to_disk(str(beside))
@@ -144,6 +148,7 @@ def _report(rows: Dataset) -> dict[str, Any]:
         "cut": int((whole > kept).sum()),
         "longest_kept": int(kept.max()),
     }
+    report |= {name: sum(rows[name]) for name in _flags(rows)}
     labels = rows.features.get("labels")
     if isinstance(labels, ClassLabel):
         counts = np.bincount(rows["labels"][:], minlength=labels.num_classes)
@@ -154,6 +159,10 @@ def _report(rows: Dataset) -> dict[str, Any]:
     return report
 
 
+def _flags(rows: Dataset) -> list[str]:
+    return [name for name, kind in rows.features.items() if kind == Value("bool")]
+
+
 def _line(values: dict[str, Any]) -> str:
     tokens = values["tokens"]
     parts = [
@@ -161,6 +170,8 @@ def _line(values: dict[str, Any]) -> str:
         f"tokens mean {tokens['mean']:.0f}, median {tokens['median']:.0f}, max {tokens['max']}",
         f"{values['cut']} cut at {values['longest_kept']}" if values["cut"] else "none cut",
     ]
+    counts = [name for name in values if isinstance(values[name], int) and name not in _COUNTS]
+    parts += [f"{values[name]} {name.replace('_', ' ')}" for name in counts]
     parts += [
         f"{name} {100 * count / values['examples']:.1f} %"
         for name, count in values.get("classes", {}).items()
