@@ -223,6 +223,12 @@ class RunSpec:
             **asdict(_typed("", _RunKeys, {key: config[key] for key in _RUN_KEYS})),
         )
 
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> RunSpec:
+        """Return the run that `to_dict` gave."""
+        sections = {group: schema(**values[group]) for group, schema in _SECTIONS.items()}
+        return cls(**{**values, **sections, "outputs": Path(values["outputs"])})
+
     def to_dict(self) -> dict[str, Any]:
         """Return the run as plain JSON values, in the order of the fields."""
         return asdict(self) | {"outputs": str(self.outputs)}
@@ -237,6 +243,13 @@ class _RunKeys:
     rerun: bool
 
 
+_SECTIONS: dict[str, Any] = {
+    "backbone": BackboneSpec,
+    "task": TaskSpec,
+    "adapter": AdapterSpec,
+    "pruner": PrunerSpec,
+    "protocol": ProtocolSpec,
+}
 _RUN_KEYS = tuple(f.name for f in fields(_RunKeys))
 
 
