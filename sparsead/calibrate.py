@@ -14,6 +14,7 @@ from sparsead.plan import THROUGHPUT_FILE, Throughput
 from sparsead.registry import TASKS
 from sparsead.runs.files import read_json, write_atomically
 from sparsead.train import train
+from sparsead.training.quiet import quiet_libraries
 
 _BATCHES = 4
 
@@ -27,6 +28,7 @@ def calibrate(kinds: Mapping[str, RunSpec], tell: Callable[[str], object]) -> No
         kinds: name → one run of that kind.
         tell: hears a line for each.
     """
+    quiet_libraries()
     for name, spec in kinds.items():
         words = f"{spec.backbone.name}, {spec.task.name}, {spec.adapter.name}, {spec.pruner.name}"
         try:
