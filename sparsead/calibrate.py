@@ -52,11 +52,12 @@ def _measure(spec: RunSpec) -> Throughput:
             outputs=Path(folder),
         )
         result = train(short).result
-    seconds, rows = result["seconds"], result["data"]
+    seconds = result["seconds"]
+    training, validation = (min(limit, len(whole[split])) for split in ("train", "validation"))
     return Throughput(
         fixed=seconds["load"] + seconds["prune"],
-        train=seconds["train"] / rows["train"],
-        evaluate=seconds["evaluate"] / rows["validation"],
+        train=seconds["train"] / training,
+        evaluate=seconds["evaluate"] / validation,
         examples=(len(whole["train"]), len(whole["validation"])),
         stored=result["parameters"]["stored_bytes"],
     )
