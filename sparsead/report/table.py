@@ -12,7 +12,8 @@ from typing import Any
 
 from sparsead.errors import RecordError
 from sparsead.report.formats import FORMATS, Estimate
-from sparsead.runs.record import RunRecord, all_records
+from sparsead.runs.index import summaries
+from sparsead.runs.record import RunRecord
 
 Row = dict[str, Any]
 
@@ -23,11 +24,11 @@ def main() -> None:
     parser.add_argument("--outputs", type=Path, default=Path("outputs"), help="folder of the runs")
     parser.add_argument("--format", choices=sorted(FORMATS), default="rich")
     arguments = parser.parse_args()
-    rows = rows_of(all_records(arguments.outputs))
+    rows = rows_of(summaries(arguments.outputs))
     if not rows:
         sys.stderr.write(f"sparsead: {arguments.outputs}: has no finished runs yet\n")
         return
-    sys.stdout.write(FORMATS[arguments.format](_columns(rows), rows))
+    sys.stdout.write(FORMATS[arguments.format](columns_of(rows), rows))
 
 
 def rows_of(records: Iterable[RunRecord]) -> list[Row]:
@@ -71,6 +72,7 @@ def _summary(group: Sequence[RunRecord]) -> Row:
     return row
 
 
-def _columns(rows: Sequence[Row]) -> list[str]:
+def columns_of(rows: Sequence[Row]) -> list[str]:
+    """Return the columns that any row has, the seconds last."""
     seen = dict.fromkeys(column for row in rows for column in row)
     return [column for column in seen if column != "seconds"] + ["seconds"]
