@@ -6,29 +6,15 @@ import csv
 import io
 import json
 from collections.abc import Callable, Mapping, Sequence
-from statistics import mean, stdev
-from typing import Any, NamedTuple
+from typing import Any
+
+from sparsead.report.statistics import Estimate
 
 Rows = Sequence[Mapping[str, Any]]
 Format = Callable[[Sequence[str], Rows], str]
 
 _UNBOUNDED = 1000
 _LATEX_SPECIAL = {"%": r"\%", "#": r"\#", "_": r"\_", "&": r"\&", "±": r"$\pm$"}
-
-
-class Estimate(NamedTuple):
-    """A mean over seeds and its sample standard deviation, None for a single seed."""
-
-    mean: float
-    sd: float | None
-
-    @classmethod
-    def of(cls, values: Sequence[float]) -> Estimate:
-        """Estimate from one value per seed."""
-        return cls(mean(values), stdev(values) if len(values) > 1 else None)
-
-    def __str__(self) -> str:
-        return f"{self.mean:.2f}" + ("" if self.sd is None else f" ± {self.sd:.2f}")
 
 
 def rich_table(columns: Sequence[str], rows: Rows) -> str:

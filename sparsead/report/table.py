@@ -11,7 +11,8 @@ from statistics import mean
 from typing import Any
 
 from sparsead.errors import RecordError
-from sparsead.report.formats import FORMATS, Estimate
+from sparsead.report.formats import FORMATS
+from sparsead.report.statistics import Estimate
 from sparsead.runs.record import RunRecord, all_records
 
 Row = dict[str, Any]
