@@ -54,7 +54,7 @@ def _expand_experiments(argument: str) -> str:
     if not argument.startswith("experiment=glob("):
         return argument
     try:
-        glob = OverridesParser.create().parse_override(argument).value()
+        glob: object = OverridesParser.create().parse_override(argument).value()
     except HydraException:
         return argument
     if not isinstance(glob, Glob):

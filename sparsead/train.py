@@ -14,15 +14,15 @@ from omegaconf import OmegaConf
 from torch import nn
 
 from sparsead.adapters.accounting import parameter_accounting
-from sparsead.backbones.loading import load_backbone
 from sparsead.config import RunSpec
 from sparsead.pruning.masks import Masks
 from sparsead.pruning.prune import prune
 from sparsead.pruning.storage import WEIGHTS_FILE, save_sparse
-from sparsead.registry import ADAPTERS, PRUNERS, TASKS
+from sparsead.registry import ADAPTERS, PRUNERS
 from sparsead.runs.identity import identity, setting
 from sparsead.runs.record import RunRecord, run_folder, staged, write_result
 from sparsead.training.device import describe_device, resolve_device, resolve_precision
+from sparsead.training.inputs import load_inputs
 from sparsead.training.quiet import quiet_libraries
 from sparsead.training.sampling import scoring_batches, scoring_sample
 from sparsead.training.trainer import (
@@ -60,14 +60,12 @@ def run(spec: RunSpec, folder: Path) -> dict[str, Any]:
     seconds: dict[str, float] = {}
     device = resolve_device(spec.device)
     precision = resolve_precision(spec.precision, device)
-    task = TASKS.bind(spec.task.method, spec.task.arguments())()
     adapter = ADAPTERS.bind(spec.adapter.method, spec.adapter.options)()
     pruner = PRUNERS.bind(spec.pruner.method, spec.pruner.options)
 
     with _timed("load", seconds):
-        backbone = load_backbone(spec.backbone)
+        task, backbone, data = load_inputs(spec)
         tokenizer = backbone.tokenizer
-        data = task.encode(task.load(), tokenizer)
         model = backbone.model(task.head, task.head_options, spec.seed)
         adapted = adapter.insert(model, spec.seed)
         nn.Module.to(model, device)

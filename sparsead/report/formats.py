@@ -54,10 +54,11 @@ class Marked:
 def rich_table(columns: Sequence[str], rows: Rows) -> str:
     """Return a table for the terminal, as wide as it needs to be; in colours only on one."""
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(*map(Text, columns))
+    table = Table(*map(escape, columns))
     for row in rows:
         table.add_row(*(Text(str(cell), style=_mark(cell)) for cell in _cells(columns, row)))
     console = Console(file=(text := io.StringIO()), width=_UNBOUNDED, force_terminal=_on_terminal())

@@ -70,10 +70,14 @@ class View:
         """What a reader has to know to read the numbers."""
         seeds = self.results.table.seeds
         notes = [
-            f"Mean ± standard deviation over {seeds} paired seeds, in percent; n where it is fewer.",
+            f"Percent, mean ± standard deviation over {seeds} paired seeds; n where it is fewer.",
             "Averages are over tasks within each seed, then over seeds.",
         ]
-        return notes + (_notes_of_tests(self) if self.compared else [])
+        return [
+            *notes,
+            *_notes_of_backbones(self),
+            *(_notes_of_tests(self) if self.compared else ()),
+        ]
 
 
 def view(results: Results) -> View:
@@ -114,15 +118,24 @@ def _row(
         )
         for place in places
     ]
-    return ViewRow(
-        row, backbone, _nominal(results, places), tuple(params.values()), tuple(cells)
-    )
+    return ViewRow(row, backbone, _nominal(results, places), tuple(params.values()), tuple(cells))
 
 
 def _nominal(results: Results, places: list[Place]) -> tuple[float, ...]:
     found = [results.at(*place).records for place in places if place.column != AVERAGE]
     first: list[Any] = [next(iter(records.values())).result for records in found if records]
     return tuple(100 * float(result["parameters"]["nominal"]) for result in first)
+
+
+def _notes_of_backbones(shown: View) -> list[str]:
+    """Say where the paper's numbers are for another backbone than ours."""
+    pairs = [(row.backbone, row.row.published_for(row.backbone)) for row in shown.rows]
+    theirs = [(ours, published.backbone) for ours, published in pairs if published is not None]
+    return [
+        f"The paper's numbers beside {ours} are for {other}."
+        for ours, other in dict.fromkeys(theirs)
+        if other not in (ours, None)
+    ]
 
 
 def _notes_of_tests(shown: View) -> list[str]:

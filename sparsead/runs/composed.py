@@ -1,4 +1,4 @@
-"""Compositions of many runs, remembered: Hydra takes 50 ms for each, and a table asks for hundreds."""
+"""Compositions remembered: Hydra takes 50 ms for each, and a table asks for many."""
 
 from __future__ import annotations
 

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from sparsead.config import RunSpec
-from sparsead.runs.record import RunRecord
+from sparsead.runs.claim import live_claim
+from sparsead.runs.failure import find_failure
+from sparsead.runs.record import RunRecord, find_record, run_folder
 
 
 @dataclass(frozen=True)
@@ -41,4 +43,12 @@ State = Done | Failed | Running | Missing
 
 def run_state(spec: RunSpec) -> State:
     """Return where the run stands, from its files alone."""
-    raise NotImplementedError
+    record = find_record(spec)
+    if record is not None:
+        return Done(record)
+    folder = run_folder(spec)
+    claim = live_claim(folder)
+    if claim is not None:
+        return Running(claim.host, claim.pid)
+    failure = find_failure(folder)
+    return Missing() if failure is None else Failed(failure)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from fnmatch import fnmatch
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 
@@ -48,7 +48,8 @@ class Row:
     def published_for(self, backbone: str) -> Published | None:
         """Return what the paper prints for this backbone, else for the last one it prints."""
         mine = [entry for entry in self.published if entry.backbone in (backbone, None)]
-        return (mine or list(self.published) or [None])[-1]
+        printed = mine or list(self.published)
+        return printed[-1] if printed else None
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,9 @@ class Column:
     metric: str
     label: str
     overrides: tuple[str, ...] = ()
+
+
+Named = TypeVar("Named", Row, Column)
 
 
 @dataclass(frozen=True)
@@ -145,7 +149,14 @@ def cells(table: TableSpec) -> list[Cell]:
     places = [(b, c, r) for b in table.backbones for c in table.columns for r in table.rows]
     overrides = [_overrides(table, *place) for place in places]
     return [
-        Cell(row.name, column.name, backbone, seed, (*chosen, f"seed={seed}"), _seeded(spec, seed))
+        Cell(
+            row.name,
+            column.name,
+            backbone,
+            seed,
+            (*chosen, f"seed={seed}"),
+            replace(spec, seed=seed),
+        )
         for (backbone, column, row), chosen, spec in zip(
             places, overrides, compose_all(overrides), strict=True
         )
@@ -163,10 +174,6 @@ def _overrides(table: TableSpec, backbone: str, column: Column, row: Row) -> tup
 
 
 _ONCE = ("experiment", "backbone", "task", "protocol", "adapter", "pruner")
-
-
-def _seeded(spec: RunSpec, seed: int) -> RunSpec:
-    return replace(spec, seed=seed)
 
 
 def _read(name_or_path: str) -> tuple[str, Any]:
@@ -243,10 +250,10 @@ def _column(table: str, values: Any) -> Column:
     return Column(**defaults | values | {"overrides": _words(values.get("overrides", ()))})
 
 
-def _mapping(where: str, values: Any, schema: type, *more: str) -> Mapping[str, Any]:
+def _mapping(where: str, values: Any, schema: type[Any], *more: str) -> Mapping[str, Any]:
     if not isinstance(values, Mapping):
         raise ConfigError(f"{where}: {values!r} is no mapping")
-    allowed = (*schema.__dataclass_fields__, *more)
+    allowed = (*(each.name for each in fields(schema)), *more)
     for key in values:
         if key not in allowed:
             raise ConfigError(f"{where}: {unknown_key(str(key), allowed)}")
@@ -290,20 +297,26 @@ def _with_backbones(table: TableSpec, value: str) -> TableSpec:
 
 
 def _only(table: TableSpec, value: str) -> TableSpec:
-    axis, _, wanted = value.partition("=")
-    if axis not in ("row", "column"):
-        raise ConfigError(unknown("only", axis, ("row", "column")))
-    axes: dict[str, Sequence[Row | Column]] = {"row": table.rows, "column": table.columns}
-    patterns = wanted.split(",")
-    kept = tuple(i for i in axes[axis] if any(fnmatch(i.name, pattern) for pattern in patterns))
-    names = [item.name for item in kept]
-    if not kept:
-        raise ConfigError(unknown(f"only={axis}", wanted, [item.name for item in axes[axis]]))
+    axis, _, patterns = value.partition("=")
+    if axis == "row":
+        rows = _matching(axis, table.rows, patterns)
+        compared = _among(table.comparisons, rows)
+        return replace(table, rows=rows, comparisons=compared)
     if axis == "column":
-        averaged = tuple(name for name in table.average if name in names)
-        return replace(table, columns=kept, average=averaged)
-    compared = tuple(name for name in table.comparisons if name in names)
-    return replace(table, rows=kept, comparisons=compared)
+        columns = _matching(axis, table.columns, patterns)
+        return replace(table, columns=columns, average=_among(table.average, columns))
+    raise ConfigError(unknown("only", axis, ("row", "column")))
+
+
+def _matching(axis: str, items: tuple[Named, ...], patterns: str) -> tuple[Named, ...]:
+    kept = tuple(i for i in items if any(fnmatch(i.name, p) for p in patterns.split(",")))
+    if not kept:
+        raise ConfigError(unknown(f"only={axis}", patterns, [item.name for item in items]))
+    return kept
+
+
+def _among(names: Sequence[str], items: Sequence[Row | Column]) -> tuple[str, ...]:
+    return tuple(name for name in names if any(name == item.name for item in items))
 
 
 _OWN: dict[str, Callable[[TableSpec, str], TableSpec]] = {
