@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
 _PANEL = (5.2, 3.9)
 _LEGEND = 1.9
-_BAND = 0.18
+_ACROSS = 2
+_BAND = 0.12
+_APART = 1.09
 
 
 def draw(results: Results, kind: str) -> Figure | None:
@@ -34,8 +36,10 @@ def draw(results: Results, kind: str) -> Figure | None:
     panels = KINDS[kind](results)
     if not panels:
         return None
-    with drawing(len(panels) * _PANEL[0] + _LEGEND, _PANEL[1]) as figure:
-        grid = figure.subplots(1, len(panels), squeeze=False)[0]
+    columns = min(len(panels), _ACROSS)
+    rows = -(-len(panels) // columns)
+    with drawing(columns * _PANEL[0] + _LEGEND, rows * _PANEL[1]) as figure:
+        grid = [figure.add_subplot(rows, columns, i + 1) for i in range(len(panels))]
         for axes, (title, fill) in zip(grid, panels, strict=True):
             axes.set_title(title)
             fill(axes)
@@ -60,29 +64,39 @@ def _by_parameters(results: Results) -> list[Panel]:
 
 
 def _scatter(axes: Axes, results: Results, backbone: str, column: str) -> None:
-    """One point a row with its spread; x is logarithmic, for full fine-tuning is 100 %."""
+    """One point a row with its spread; x is logarithmic, for full fine-tuning is at 100 %."""
+    taken: list[float] = []
     for row, look in zip(results.table.rows, looks(), strict=False):
         estimate = results.at(backbone, row.name, column).estimate
         share = _parameters(results, backbone, row)
-        if estimate is not None and share is not None:
-            axes.errorbar(
-                share,
-                estimate.mean,
-                yerr=estimate.sd or 0.0,
-                color=look.color,
-                marker=look.marker,
-                linestyle="none",
-                capsize=3,
-                label=row.label,
-            )
+        if estimate is None or share is None:
+            continue
+        taken.append(_beside(taken, share))
+        axes.errorbar(
+            taken[-1],
+            estimate.mean,
+            yerr=estimate.sd or 0.0,
+            color=look.color,
+            marker=look.marker,
+            linestyle="none",
+            capsize=3,
+            label=row.label,
+        )
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(lambda share, _: f"{share:g} %")
     axes.xaxis.set_minor_formatter(
         lambda share, _: f"{share:g} %" if _is_two_or_five(share) else ""
     )
     axes.margins(0.1)
-    axes.set_xlabel("trained parameters, share of the backbone")
+    axes.set_xlabel("trained parameters, share of the backbone (equal ones side by side)")
     axes.set_ylabel(_score_label(results, column))
+
+
+def _beside(taken: Sequence[float], share: float) -> float:
+    """Return the share, or a little more, so that no point hides another of about the same size."""
+    while any(share / _APART < other < share * _APART for other in taken):
+        share *= _APART
+    return share
 
 
 def _by_sparsity(results: Results) -> list[Panel]:
