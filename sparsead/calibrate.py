@@ -14,6 +14,7 @@ from sparsead.plan import THROUGHPUT_FILE, Throughput
 from sparsead.registry import TASKS
 from sparsead.runs.files import read_json, write_atomically
 from sparsead.train import train
+from sparsead.training.quiet import quiet_libraries
 
 _BATCHES = 4
 
@@ -27,6 +28,7 @@ def calibrate(kinds: Mapping[str, RunSpec], tell: Callable[[str], object]) -> No
         kinds: name → one run of that kind.
         tell: hears a line for each.
     """
+    quiet_libraries()
     for name, spec in kinds.items():
         words = f"{spec.backbone.name}, {spec.task.name}, {spec.adapter.name}, {spec.pruner.name}"
         try:
@@ -50,11 +52,12 @@ def _measure(spec: RunSpec) -> Throughput:
             outputs=Path(folder),
         )
         result = train(short).result
-    seconds, rows = result["seconds"], result["data"]
+    seconds = result["seconds"]
+    training, validation = (min(limit, len(whole[split])) for split in ("train", "validation"))
     return Throughput(
         fixed=seconds["load"] + seconds["prune"],
-        train=seconds["train"] / rows["train"],
-        evaluate=seconds["evaluate"] / rows["validation"],
+        train=seconds["train"] / training,
+        evaluate=seconds["evaluate"] / validation,
         examples=(len(whole["train"]), len(whole["validation"])),
         stored=result["parameters"]["stored_bytes"],
     )

@@ -16,6 +16,8 @@ DEVICES = ("auto", "cpu", "cuda")
 PRECISIONS = ("auto", "fp32", "bf16")
 SCOPES = ("global", "tensor")
 
+_TASK_PROTOCOL_KEYS = ("epochs", "learning_rate", "batch_size")
+
 Spec = TypeVar("Spec")
 
 
@@ -45,7 +47,11 @@ class BackboneSpec:
 
 @dataclass
 class TaskSpec:
-    """A data set and how it is scored; `options` are the other keys of its file in conf/task."""
+    """A data set and how it is scored; `options` are the other keys of its file in conf/task.
+
+    `train` and `validation` are files of the user's own. `protocol` holds what protocol=default
+    takes for this task in place of its usual values.
+    """
 
     name: str
     method: str
@@ -53,13 +59,22 @@ class TaskSpec:
     limit: int | None
     max_length: int
     files: dict[str, str] = field(default_factory=dict)
+    train: str | None = None
+    validation: str | None = None
+    protocol: dict[str, Any] = field(default_factory=dict)
     options: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        for key in self.protocol:
+            if key not in _TASK_PROTOCOL_KEYS:
+                raise ConfigError(unknown_key(f"task.protocol.{key}", _TASK_PROTOCOL_KEYS))
         if self.limit is not None:
             _check_minimum("task.limit", self.limit, 1)
         _check_minimum("task.max_length", self.max_length, 3)
         _check_folder("task.path", self.path)
+        for split, own in self._own_files().items():
+            if not Path(own).is_file():
+                raise ConfigError(f"task.{split}={own}: is not a file")
         for file in self.local_files():
             if not file.is_file():
                 raise ConfigError(f"task.path={self.path}: {file} is missing")
@@ -67,19 +82,23 @@ class TaskSpec:
     def arguments(self) -> dict[str, Any]:
         """Return the keyword arguments of the task's class."""
         common = ("name", "path", "limit", "max_length", "files")
-        return self.options | {key: getattr(self, key) for key in common}
+        return self.options | {key: getattr(self, key) for key in common} | self._own_files()
 
     def local_files(self) -> list[Path]:
-        """Return the files of `path` that the task reads; none when the data comes from elsewhere.
+        """Return the local files that the task reads; none when the data comes from elsewhere.
 
         Raises:
             ConfigError: the task reads no files, so that a path means nothing to it.
         """
         if self.path is None:
-            return []
+            return [Path(file) for file in self._own_files().values()]
         if not self.files:
             raise ConfigError(f"task.path={self.path}: task={self.name} reads no files")
         return [Path(self.path) / file for file in self.files.values()]
+
+    def _own_files(self) -> dict[str, str]:
+        own = {"train": self.train, "validation": self.validation}
+        return {split: file for split, file in own.items() if file is not None}
 
 
 @dataclass
@@ -95,9 +114,25 @@ class AdapterSpec:
         if type(bottleneck) is not int:
             raise ConfigError(f"adapter.bottleneck={bottleneck}: must be a whole number")
         _check_minimum("adapter.bottleneck", bottleneck, 1)
+        for folder in self.sources():
+            _check_folder("adapter.fusion.sources", folder)
+
+    def sources(self) -> list[str]:
+        """Return the folders of the finished runs that the adapter is made of.
+
+        Raises:
+            ConfigError: they are no list.
+        """
+        fusion = self.options.get("fusion", {})
+        sources = fusion.get("sources", []) if isinstance(fusion, dict) else fusion
+        if not isinstance(sources, list):
+            raise ConfigError(f"adapter.fusion.sources={sources}: must be a list of folders")
+        return [str(source) for source in sources]
 
     def scaled(self, scale: float) -> AdapterSpec:
         """Return the adapter with `scale` times the bottleneck.
+
+        LoRA's alpha grows with it, so that its factor alpha / r stays what it was.
 
         Raises:
             ConfigError: the adapter has no bottleneck, or the product is no whole number.
@@ -111,7 +146,10 @@ class AdapterSpec:
             raise ConfigError(
                 f"sparsity.scale={scale:g}: times bottleneck {bottleneck} is not whole"
             )
-        return replace(self, options={**self.options, "bottleneck": int(bottleneck * scale)})
+        sizes = {"bottleneck": int(bottleneck * scale)}
+        if "alpha" in self.options:
+            sizes["alpha"] = self.options["alpha"] * scale
+        return replace(self, options={**self.options, **sizes})
 
 
 @dataclass
@@ -152,7 +190,11 @@ class SparsitySpec:
 
 @dataclass
 class ProtocolSpec:
-    """Optimiser, schedule and batches. `warmup` is a share of the steps."""
+    """Optimiser, schedule and batches. `warmup` is a share of the steps.
+
+    `selection` is the share of the training examples that is held out to choose on; the task's
+    own validation split is then scored once, at the end.
+    """
 
     epochs: int
     learning_rate: float
@@ -162,6 +204,7 @@ class ProtocolSpec:
     betas: list[float]
     warmup: float
     max_grad_norm: float
+    selection: float
 
     def __post_init__(self) -> None:
         for key in ("epochs", "batch_size", "eval_batch_size"):
@@ -172,6 +215,8 @@ class ProtocolSpec:
         _check_minimum("protocol.max_grad_norm", self.max_grad_norm, 0)
         if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
             raise ConfigError(f"protocol.betas={list(self.betas)}: must be two numbers in [0, 1)")
+        if not 0 <= self.selection < 1:
+            raise ConfigError(f"protocol.selection={self.selection:g}: must be in [0, 1)")
         if not 0 < self.learning_rate < 1:
             raise ConfigError(
                 f"protocol.learning_rate={self.learning_rate:g}: must be above 0 and below 1"

@@ -53,7 +53,7 @@ def main() -> None:
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help=changes)
     arguments = parser.parse_args()
     wanted = cells(load_table(arguments.table, arguments.overrides))
-    unknown_kinds = {kind(cell.spec): cell.spec for cell in _uncalibrated(wanted)}
+    unknown_kinds = {kind(cell.spec): cell.spec for cell in reversed(_uncalibrated(wanted))}
     if unknown_kinds:
         from sparsead.calibrate import calibrate
 

@@ -14,16 +14,20 @@ from omegaconf import OmegaConf
 from torch import nn
 
 from sparsead.adapters.accounting import parameter_accounting
+from sparsead.assembly import task_and_adapter, weights_metadata
+from sparsead.backbones.loading import load_backbone
 from sparsead.config import RunSpec
 from sparsead.pruning.masks import Masks
 from sparsead.pruning.prune import prune
 from sparsead.pruning.storage import WEIGHTS_FILE, save_sparse
-from sparsead.registry import ADAPTERS, PRUNERS
+from sparsead.registry import PRUNERS
 from sparsead.runs.identity import identity, setting
 from sparsead.runs.record import RunRecord, run_folder, staged, write_result
+from sparsead.tasks.cache import encoded
+from sparsead.training.allocator import keep_freed_memory
 from sparsead.training.device import describe_device, resolve_device, resolve_precision
-from sparsead.training.inputs import load_inputs
 from sparsead.training.quiet import quiet_libraries
+from sparsead.training.report import final_scores
 from sparsead.training.sampling import scoring_batches, scoring_sample
 from sparsead.training.trainer import (
     build_trainer,
@@ -57,15 +61,17 @@ def train(spec: RunSpec) -> RunRecord:
 def run(spec: RunSpec, folder: Path) -> dict[str, Any]:
     """Train and evaluate one run, write its weights to `folder`, and return its result."""
     quiet_libraries()
+    keep_freed_memory()
     seconds: dict[str, float] = {}
     device = resolve_device(spec.device)
     precision = resolve_precision(spec.precision, device)
-    adapter = ADAPTERS.bind(spec.adapter.method, spec.adapter.options)()
+    task, adapter = task_and_adapter(spec)
     pruner = PRUNERS.bind(spec.pruner.method, spec.pruner.options)
 
     with _timed("load", seconds):
-        task, backbone, data = load_inputs(spec)
+        backbone = load_backbone(spec.backbone)
         tokenizer = backbone.tokenizer
+        data, described = encoded(task, tokenizer, spec.protocol.selection)
         model = backbone.model(task.head, task.head_options, spec.seed)
         adapted = adapter.insert(model, spec.seed)
         nn.Module.to(model, device)
@@ -98,24 +104,26 @@ def run(spec: RunSpec, folder: Path) -> dict[str, Any]:
         trainer.train(resume_from_checkpoint=checkpoint)
     seconds["evaluate"] = evaluation_seconds(trainer, resumed_from)
     seconds["train"] -= seconds["evaluate"]
+    epochs = history(trainer)
+    with _timed("report", seconds):
+        scores = final_scores(trainer, data, epochs[-1]["scores"])
 
     weights = folder / WEIGHTS_FILE
     save_sparse(
         weights,
         {name: tensor.numpy() for name, tensor in adapted.trained_state().items()},
         {name: mask.cpu().numpy() for name, mask in masks.items()},
-        {"identity": identity(spec), "backbone": backbone.fingerprint(), "config": spec.to_dict()},
+        weights_metadata(spec, backbone.fingerprint()),
     )
-    epochs = history(trainer)
     return {
         "identity": identity(spec),
         "setting": setting(spec),
         "config": spec.to_dict(),
-        "scores": epochs[-1]["scores"],
+        **scores,
         "history": epochs,
         "parameters": parameter_accounting(adapted, masks.removed, weights.stat().st_size),
         "sparsity": {"requested": spec.sparsity, "scored_on": scored_on, **masks.report()},
-        "data": {split: len(rows) for split, rows in data.items()},
+        "data": described,
         "seconds": seconds,
         "resumed_from_epoch": resumed_from,
         "environment": {

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -23,6 +24,7 @@ from sparsead.errors import ClaimedError, RecordError
 BEAT_SECONDS = 15.0
 STALE_BEATS = 6
 """A claim is stale after so many beats without one."""
+_LOOKS = 3
 
 
 @dataclass(frozen=True)
@@ -70,9 +72,12 @@ def check_owned(folder: Path, claim: Claim) -> None:
     Raises:
         RecordError: the claim went stale, for instance while the machine slept.
     """
-    newest = newest_claim(folder)
-    if newest is None or newest.owner != claim.owner:
-        raise RecordError(f"{folder}: another process took this run over; leaving it to that one")
+    for _ in range(_LOOKS):
+        newest = newest_claim(folder)
+        if newest is not None and newest.owner == claim.owner:
+            return
+        time.sleep(1)  # a higher number may be of one who is just stepping back
+    raise RecordError(f"{folder}: another process took this run over; leaving it to that one")
 
 
 def live_claim(folder: Path) -> Claim | None:
