@@ -13,7 +13,7 @@ from datasets import Dataset, DatasetDict
 from transformers import EvalPrediction, PreTrainedModel, PreTrainedTokenizerBase
 
 from sparsead.adapters.adapted import AdaptedModel
-from sparsead.assembly import insert, task_and_adapter
+from sparsead.assembly import task_and_adapter
 from sparsead.backbones.loading import Backbone, load_backbone
 from sparsead.config import RunSpec
 from sparsead.errors import ConfigError, RecordError, SourceError
@@ -67,7 +67,7 @@ class TrainedRun:
         labels = cast(Any, output.label_ids)
         return cast(
             list[dict[str, Any]],
-            self.task.predictions(EvalPrediction(output.predictions, labels), encoded),
+            self.task.decoded(EvalPrediction(output.predictions, labels), encoded),
         )
 
 
@@ -93,7 +93,7 @@ def load(
     source = load_backbone(spec.backbone)
     _check_fingerprint(record, source, stored.metadata.get("backbone", {}))
     model = source.model(task.head, task.head_options, spec.seed)
-    adapted = insert(spec, adapter, model)
+    adapted = adapter.insert(model, spec.seed)
     _load_weights(record, adapted, {n: torch.from_numpy(t) for n, t in stored.tensors.items()})
     masks = Masks({name: torch.from_numpy(mask) for name, mask in stored.masks.items()})
     masks.enforce(model)

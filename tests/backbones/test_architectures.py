@@ -62,7 +62,9 @@ def test_every_site_is_found_once_a_layer(backbone: str) -> None:
             assert len(site_modules(model, site)) == count, site
             assert len(site_modules(model.base_model, site)) == count, site
         else:
-            with pytest.raises(ConfigError, match=f"{model.config.model_type} has no"):
+            with pytest.raises(
+                ConfigError, match=f"cannot go into {model.config.model_type}, which has no"
+            ):
                 site_modules(model, site)
 
 
@@ -114,8 +116,8 @@ def test_houlsby_goes_in_changes_the_output_and_is_trained_whole(backbone: str) 
 @pytest.mark.parametrize(
     ("backbone", "adapter", "words"),
     [
-        ("tiny-gpt2", "lora", "=lora cannot go into backbone=tiny-gpt2: gpt2 has no query pro"),
-        ("tiny-t5", "pfeiffer", "=pfeiffer cannot go into backbone=tiny-t5: t5 has no LayerNorm"),
+        ("tiny-gpt2", "lora", "cannot go into gpt2, which has no query projection of its own"),
+        ("tiny-t5", "pfeiffer", "=pfeiffer: cannot go into t5, which has no LayerNorm behind"),
         ("tiny-deberta", "prefix", "prefixes cannot go into deberta-v2, whose attention"),
     ],
 )
