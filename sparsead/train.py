@@ -33,6 +33,7 @@ from sparsead.training.trainer import (
     last_checkpoint,
     remove_checkpoints,
 )
+from sparsead.training.unpadded import unpad
 
 MASKS_FILE = "masks.safetensors"
 
@@ -71,6 +72,7 @@ def run(spec: RunSpec, folder: Path) -> dict[str, Any]:
         model = backbone.model(task.head, task.head_options, spec.seed)
         adapted = adapter.insert(model, spec.seed)
         nn.Module.to(model, device)
+        collator = unpad(model, task.collator(tokenizer), precision)
 
     checkpoint = last_checkpoint(folder)
     resumed_from = checkpoint_epoch(checkpoint)
@@ -86,7 +88,7 @@ def run(spec: RunSpec, folder: Path) -> dict[str, Any]:
                 tensors=adapted.prunable,
                 sparsity=spec.sparsity,
                 pruner=pruner,
-                batches=scoring_batches(data["train"].select(scored_on), task, tokenizer, device),
+                batches=scoring_batches(data["train"].select(scored_on), collator, device),
                 loss=lambda model, batch: model(**batch).loss,
                 scope=spec.pruner.scope,
                 probe=spec.pruner.probe,
@@ -96,7 +98,7 @@ def run(spec: RunSpec, folder: Path) -> dict[str, Any]:
             masks.save(saved_masks)
 
     with _timed("train", seconds):
-        trainer = build_trainer(spec, model, data, tokenizer, task, folder, precision)
+        trainer = build_trainer(spec, model, data, tokenizer, task, collator, folder, precision)
         trainer.train(resume_from_checkpoint=checkpoint)
     seconds["evaluate"] = evaluation_seconds(trainer, resumed_from)
     seconds["train"] -= seconds["evaluate"]

@@ -23,7 +23,10 @@ class Sites:
     `query`, `key` and `value` are the linear projections themselves, those of cross-attention
     included: what is adapted there is the map from input to output. `attention` are the modules
     that attend, `ffn_input` those whose input is the FFN sublayer's input, `ffn_norm` the
-    LayerNorms behind the FFN's residual connection.
+    LayerNorms behind the FFN's residual connection. `layer` is the whole block, and
+    `attention_residual` the module that is given an attention's context and the sublayer's input;
+    it is empty where a layer cannot be computed for some of its tokens, as in a decoder or with
+    relative positions.
 
     An empty field says that the architecture has no such place.
     """
@@ -36,6 +39,8 @@ class Sites:
     attention: tuple[str, ...]
     ffn_input: tuple[str, ...]
     ffn_norm: tuple[str, ...]
+    layer: tuple[str, ...]
+    attention_residual: tuple[str, ...]
 
 
 _BERT = Sites(
@@ -47,6 +52,8 @@ _BERT = Sites(
     attention=("encoder.layer.{i}.attention.self",),
     ffn_input=("encoder.layer.{i}.intermediate.dense",),
     ffn_norm=("encoder.layer.{i}.output.LayerNorm",),
+    layer=("encoder.layer.{i}",),
+    attention_residual=("encoder.layer.{i}.attention.output",),
 )
 
 _BART_ATTENTIONS = (
@@ -70,6 +77,8 @@ SITES: dict[str, Sites] = {
             "encoder.layers.{i}.final_layer_norm",
             "decoder.layers.{i}.final_layer_norm",
         ),
+        layer=("encoder.layers.{i}", "decoder.layers.{i}"),
+        attention_residual=(),
     ),
 }
 

@@ -26,6 +26,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from transformers.utils import SAFE_WEIGHTS_NAME
 
 from sparsead.config import RunSpec
+from sparsead.training.packing import Collator
 from sparsead.training.sampling import SeededOrder
 
 log = logging.getLogger(__name__)
@@ -71,6 +72,7 @@ def build_trainer(
     data: DatasetDict,
     tokenizer: PreTrainedTokenizerBase,
     task: Any,
+    collator: Collator,
     folder: Path,
     precision: str,
 ) -> SparseadTrainer:
@@ -81,7 +83,8 @@ def build_trainer(
         model: on the device that it is to train on.
         data: what the task's `encode` gave.
         tokenizer: the backbone's.
-        task: gives the collator and the scores.
+        task: gives the scores.
+        collator: makes batches of examples.
         folder: where the Trainer may write.
         precision: "fp32" or "bf16".
     """
@@ -91,7 +94,7 @@ def build_trainer(
         train_dataset=data["train"],
         eval_dataset=data["validation"],
         processing_class=tokenizer,
-        data_collator=task.collator(tokenizer),
+        data_collator=collator,
         compute_metrics=task.scores,
         preprocess_logits_for_metrics=_first_output,
     )
