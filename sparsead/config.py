@@ -25,7 +25,8 @@ class BackboneSpec:
 
     `architecture` holds the keyword arguments of the transformers config class and `model_type`;
     it stands for the weights where none are needed, and makes the random ones. `dropout` replaces
-    every dropout of the pretrained configuration; None keeps them.
+    every dropout of the pretrained configuration, `attention_dropout` those of the attention's
+    weights alone; None keeps them.
     """
 
     name: str
@@ -36,11 +37,14 @@ class BackboneSpec:
     sha256: str | None
     dropout: float | None
     architecture: dict[str, Any]
+    attention_dropout: float | None = None
 
     def __post_init__(self) -> None:
         _check_folder("backbone.path", self.path)
-        if self.dropout is not None and not 0 <= self.dropout < 1:
-            raise ConfigError(f"backbone.dropout={self.dropout:g}: must be at least 0 and below 1")
+        for key in ("dropout", "attention_dropout"):
+            value = getattr(self, key)
+            if value is not None and not 0 <= value < 1:
+                raise ConfigError(f"backbone.{key}={value:g}: must be at least 0 and below 1")
 
 
 @dataclass
@@ -152,7 +156,10 @@ class SparsitySpec:
 
 @dataclass
 class ProtocolSpec:
-    """Optimiser, schedule and batches. `warmup` is a share of the steps."""
+    """Optimiser, schedule and batches. `warmup` is a share of the steps.
+
+    `gradient_checkpointing` computes each layer twice instead of keeping what is in it.
+    """
 
     epochs: int
     learning_rate: float
@@ -162,6 +169,7 @@ class ProtocolSpec:
     betas: list[float]
     warmup: float
     max_grad_norm: float
+    gradient_checkpointing: bool = False
 
     def __post_init__(self) -> None:
         for key in ("epochs", "batch_size", "eval_batch_size"):

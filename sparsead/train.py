@@ -22,7 +22,8 @@ from sparsead.pruning.storage import WEIGHTS_FILE, save_sparse
 from sparsead.registry import ADAPTERS, PRUNERS, TASKS
 from sparsead.runs.identity import identity, setting
 from sparsead.runs.record import RunRecord, run_folder, staged, write_result
-from sparsead.training.device import describe_device, resolve_device, resolve_precision
+from sparsead.training.device import describe_device, peak_memory, resolve_device
+from sparsead.training.precision import resolve_precision, store_frozen
 from sparsead.training.quiet import quiet_libraries
 from sparsead.training.sampling import scoring_batches, scoring_sample
 from sparsead.training.trainer import (
@@ -96,6 +97,7 @@ def run(spec: RunSpec, folder: Path) -> dict[str, Any]:
                 seed=spec.seed,
             )
             masks.save(saved_masks)
+    store_frozen(model, precision)
 
     with _timed("train", seconds):
         trainer = build_trainer(spec, model, data, tokenizer, task, collator, folder, precision)
@@ -125,6 +127,7 @@ def run(spec: RunSpec, folder: Path) -> dict[str, Any]:
         "environment": {
             "device": describe_device(device),
             "precision": precision,
+            "peak_memory_bytes": peak_memory(device),
             "python": platform.python_version(),
             "packages": {package: version(package) for package in _PACKAGES},
         },

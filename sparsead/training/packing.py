@@ -136,10 +136,12 @@ def _packed(values: Tensor, true: Tensor, total: int) -> Tensor:
 
 def _moved(layout: Layout, device: str | torch.device, non_blocking: bool) -> Layout:
     values = {field.name: getattr(layout, field.name) for field in fields(layout)}
-    tensors = {name: value for name, value in values.items() if isinstance(value, Tensor)}
-    return replace(
-        layout, **{name: t.to(device, non_blocking=non_blocking) for name, t in tensors.items()}
-    )
+    moved: dict[str, Any] = {
+        name: value.to(device, non_blocking=non_blocking)
+        for name, value in values.items()
+        if isinstance(value, Tensor)
+    }
+    return replace(layout, **moved)
 
 
 def _up(number: int, multiple: int) -> int:

@@ -169,6 +169,7 @@ def _arguments(spec: RunSpec, folder: Path, device: str, precision: str) -> Trai
         lr_scheduler_type="linear",
         eval_strategy="epoch",
         logging_strategy="epoch",
+        logging_nan_inf_filter=False,  # it would wait for the GPU in every step
         save_strategy="epoch",
         save_total_limit=2,
         report_to=[],
@@ -176,6 +177,8 @@ def _arguments(spec: RunSpec, folder: Path, device: str, precision: str) -> Trai
         seed=spec.seed,
         use_cpu=device == "cpu",
         bf16=precision == "bf16",
+        gradient_checkpointing=protocol.gradient_checkpointing,
+        gradient_checkpointing_kwargs={"use_reentrant": False},
         dataloader_pin_memory=device == "cuda",
     )
     if arguments.n_gpu > 1:
