@@ -14,14 +14,16 @@ from omegaconf import OmegaConf
 from torch import nn
 
 from sparsead.adapters.accounting import parameter_accounting
+from sparsead.assembly import task_and_adapter, weights_metadata
 from sparsead.backbones.loading import load_backbone
 from sparsead.config import RunSpec
 from sparsead.pruning.masks import Masks
 from sparsead.pruning.prune import prune
 from sparsead.pruning.storage import WEIGHTS_FILE, save_sparse
-from sparsead.registry import ADAPTERS, PRUNERS, TASKS
+from sparsead.registry import PRUNERS
 from sparsead.runs.identity import identity, setting
 from sparsead.runs.record import RunRecord, run_folder, staged, write_result
+from sparsead.training.allocator import keep_freed_memory
 from sparsead.training.device import describe_device, peak_memory, resolve_device
 from sparsead.training.precision import resolve_precision, store_frozen
 from sparsead.training.quiet import quiet_libraries
@@ -59,11 +61,11 @@ def train(spec: RunSpec) -> RunRecord:
 def run(spec: RunSpec, folder: Path) -> dict[str, Any]:
     """Train and evaluate one run, write its weights to `folder`, and return its result."""
     quiet_libraries()
+    keep_freed_memory()
     seconds: dict[str, float] = {}
     device = resolve_device(spec.device)
     precision = resolve_precision(spec.precision, device)
-    task = TASKS.bind(spec.task.method, spec.task.arguments())()
-    adapter = ADAPTERS.bind(spec.adapter.method, spec.adapter.options)()
+    task, adapter = task_and_adapter(spec)
     pruner = PRUNERS.bind(spec.pruner.method, spec.pruner.options)
 
     with _timed("load", seconds):
@@ -97,7 +99,7 @@ def run(spec: RunSpec, folder: Path) -> dict[str, Any]:
                 seed=spec.seed,
             )
             masks.save(saved_masks)
-    store_frozen(model, precision)
+    store_frozen(adapted, precision)
 
     with _timed("train", seconds):
         trainer = build_trainer(spec, model, data, tokenizer, task, collator, folder, precision)
@@ -110,7 +112,7 @@ def run(spec: RunSpec, folder: Path) -> dict[str, Any]:
         weights,
         {name: tensor.numpy() for name, tensor in adapted.trained_state().items()},
         {name: mask.cpu().numpy() for name, mask in masks.items()},
-        {"identity": identity(spec), "backbone": backbone.fingerprint(), "config": spec.to_dict()},
+        weights_metadata(spec, backbone.fingerprint()),
     )
     epochs = history(trainer)
     return {

@@ -35,6 +35,11 @@ def test_large_sparse_keeps_the_parameter_count_exactly(scale: int) -> None:
     assert spec.sparsity == 1 - 1 / scale
 
 
+def test_a_scaled_lora_keeps_its_factor() -> None:
+    spec = compose("adapter=lora", "sparsity=large_sparse", "sparsity.scale=4")
+    assert (spec.adapter.options["bottleneck"], spec.adapter.options["alpha"]) == (32, 64)
+
+
 def test_a_fractional_scale_must_give_a_whole_bottleneck() -> None:
     assert compose("sparsity=large_sparse", "sparsity.scale=1.5").sparsity == 1 - 1 / 1.5
     with pytest.raises(ConfigError, match="not whole"):

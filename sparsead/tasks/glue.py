@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from datasets import ClassLabel, Dataset, DatasetDict, load_dataset
 from transformers import (
     AutoModelForSequenceClassification,
@@ -98,6 +99,15 @@ class GlueTask:
             log.info("%s: %d examples, %d cut at %d tokens", split, len(rows), cut, self.max_length)
         return encoded.remove_columns("cut")
 
+    def encode_inputs(self, rows: Dataset, tokenizer: PreTrainedTokenizerBase) -> Dataset:
+        """Tokenise the columns of `inputs` alone, cut at `max_length`: rows without labels."""
+
+        def tokenise(batch: Mapping[str, list[Any]]) -> dict[str, Any]:
+            texts = [batch[column] for column in self.inputs]
+            return dict(tokenizer(*texts, truncation=True, max_length=self.max_length))
+
+        return rows.map(tokenise, batched=True, remove_columns=rows.column_names)
+
     def collator(self, tokenizer: PreTrainedTokenizerBase) -> DataCollatorWithPadding:
         """Return what makes a batch of examples, padded to the longest of them."""
         return DataCollatorWithPadding(tokenizer)
@@ -109,6 +119,21 @@ class GlueTask:
             predictions=logits.argmax(axis=-1), references=prediction.label_ids
         )
         return values
+
+    def predictions(self, output: EvalPrediction, _encoded: Dataset) -> list[dict[str, Any]]:
+        """Return the class of each row, and the probability of every class.
+
+        Args:
+            output: logits of shape (rows, classes).
+        """
+        logits = torch.from_numpy(np.asarray(output.predictions, np.float64))
+        return [
+            {
+                "prediction": self.labels[int(row.argmax())],
+                "probabilities": dict(zip(self.labels, row.tolist(), strict=True)),
+            }
+            for row in logits.softmax(dim=-1)
+        ]
 
     @cached_property
     def _metric(self) -> ClassificationScores:

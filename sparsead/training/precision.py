@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import nn
 
+from sparsead.adapters.adapted import AdaptedModel
 from sparsead.errors import DeviceError
 
 
@@ -22,19 +26,35 @@ def resolve_precision(precision: str, device: str) -> str:
     return precision
 
 
-def store_frozen(model: nn.Module, precision: str) -> None:
-    """Keep the weights that do not train in what they are computed in, once and for all steps.
+def store_frozen(adapted: AdaptedModel, precision: str) -> None:
+    """Keep the backbone's frozen weights in what they are computed in, once for all steps.
 
-    What trains, and with it the optimiser's state, stays in fp32 under autocast; so do
+    Adapter and head, and with them the optimiser's state, stay in fp32 under autocast; so do
     LayerNorms, which sum many small terms. Scores are taken before this, in fp32.
     """
-    if precision != "bf16":
-        return
-    for module in model.modules():
-        if not isinstance(module, nn.LayerNorm):
-            for parameter in module.parameters(recurse=False):
-                if not parameter.requires_grad:
-                    parameter.data = parameter.data.to(torch.bfloat16)
+    if precision == "bf16":
+        for parameter in _frozen(adapted):
+            parameter.data = parameter.data.to(torch.bfloat16)
+
+
+@contextmanager
+def frozen_stored(adapted: AdaptedModel, precision: str) -> Iterator[None]:
+    """Compute with `store_frozen`; put the weights back as they were."""
+    before = [(parameter, parameter.data) for parameter in _frozen(adapted)]
+    store_frozen(adapted, precision)
+    try:
+        yield
+    finally:
+        for parameter, weights in before:
+            parameter.data = weights
+
+
+def _frozen(adapted: AdaptedModel) -> Iterator[nn.Parameter]:
+    trained = {*adapted.adapter, *adapted.head}
+    for name, parameter in adapted.model.named_parameters():
+        owner = adapted.model.get_submodule(name.rpartition(".")[0])
+        if name not in trained and not isinstance(owner, nn.LayerNorm):
+            yield parameter
 
 
 def _gpu_computes_in_bf16() -> bool:

@@ -177,8 +177,7 @@ def _arguments(spec: RunSpec, folder: Path, device: str, precision: str) -> Trai
         seed=spec.seed,
         use_cpu=device == "cpu",
         bf16=precision == "bf16",
-        gradient_checkpointing=protocol.gradient_checkpointing,
-        gradient_checkpointing_kwargs={"use_reentrant": False},
+        gradient_checkpointing=protocol.gradient_checkpointing or None,
         dataloader_pin_memory=device == "cuda",
     )
     if arguments.n_gpu > 1:

@@ -111,7 +111,8 @@ def _attention(
     if packing is None:
         return padded(module, query, key, value, attention_mask, **options)
     plain = padded is ALL_ATTENTION_FUNCTIONS["sdpa"]
-    if plain and not first_only and query.is_cuda and torch.backends.cuda.flash_sdp_enabled():
+    once = module.training or not torch.is_grad_enabled()  # scores may be differentiated twice
+    if plain and not first_only and query.is_cuda and once:
         return _fused(query, key, value, packing, options)[None], None
     states = [states[0].transpose(0, 1).flatten(1) for states in (query, key, value)]
     heads = query.shape[1]
@@ -153,7 +154,7 @@ def _products(
 ) -> tuple[Tensor, None]:
     """Attend by written-out products where a CPU's fused kernel is slow: in bf16, with dropout."""
     if query.dtype is torch.float32 and not dropout:
-        fused = F.scaled_dot_product_attention(query, key, value, mask, scale=scaling)
+        fused = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=scaling)
         return fused.transpose(1, 2), None
     weights = (query * scaling) @ key.transpose(2, 3)
     if mask is not None:

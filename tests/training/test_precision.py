@@ -10,6 +10,7 @@ from transformers import AutoModelForSequenceClassification
 
 import sparsead.train as run
 from composing import compose
+from sparsead.adapters.lora import LoRAAdapter
 from sparsead.backbones.loading import load_backbone
 from sparsead.errors import ConfigError
 from sparsead.pruning.storage import load_sparse
@@ -18,14 +19,12 @@ from sparsead.training.precision import resolve_precision, store_frozen
 
 
 def test_frozen_weights_go_to_bf16_and_what_trains_stays_fp32() -> None:
-    model = load_backbone(compose("backbone=tiny-bert").backbone).model(
-        AutoModelForSequenceClassification, {"num_labels": 2}, seed=1
-    )
-    for name, parameter in model.named_parameters():
-        parameter.requires_grad_("classifier" in name)
-    store_frozen(model, "fp32")
+    loaded = load_backbone(compose("backbone=tiny-bert").backbone)
+    model = loaded.model(AutoModelForSequenceClassification, {"num_labels": 2}, seed=1)
+    adapted = LoRAAdapter(bottleneck=2, sites=["query"]).insert(model, seed=1)
+    store_frozen(adapted, "fp32")
     assert {p.dtype for p in model.parameters()} == {torch.float32}
-    store_frozen(model, "bf16")
+    store_frozen(adapted, "bf16")
     for name, parameter in model.named_parameters():
         kept = parameter.requires_grad or "LayerNorm" in name
         assert parameter.dtype is (torch.float32 if kept else torch.bfloat16), name

