@@ -16,6 +16,8 @@ DEVICES = ("auto", "cpu", "cuda")
 PRECISIONS = ("auto", "fp32", "bf16")
 SCOPES = ("global", "tensor")
 
+_TASK_PROTOCOL_KEYS = ("epochs", "learning_rate", "batch_size")
+
 Spec = TypeVar("Spec")
 
 
@@ -49,7 +51,11 @@ class BackboneSpec:
 
 @dataclass
 class TaskSpec:
-    """A data set and how it is scored; `options` are the other keys of its file in conf/task."""
+    """A data set and how it is scored; `options` are the other keys of its file in conf/task.
+
+    `train` and `validation` are files of the user's own. `protocol` holds what protocol=default
+    takes for this task in place of its usual values.
+    """
 
     name: str
     method: str
@@ -57,13 +63,22 @@ class TaskSpec:
     limit: int | None
     max_length: int
     files: dict[str, str] = field(default_factory=dict)
+    train: str | None = None
+    validation: str | None = None
+    protocol: dict[str, Any] = field(default_factory=dict)
     options: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        for key in self.protocol:
+            if key not in _TASK_PROTOCOL_KEYS:
+                raise ConfigError(unknown_key(f"task.protocol.{key}", _TASK_PROTOCOL_KEYS))
         if self.limit is not None:
             _check_minimum("task.limit", self.limit, 1)
         _check_minimum("task.max_length", self.max_length, 3)
         _check_folder("task.path", self.path)
+        for split, own in self._own_files().items():
+            if not Path(own).is_file():
+                raise ConfigError(f"task.{split}={own}: is not a file")
         for file in self.local_files():
             if not file.is_file():
                 raise ConfigError(f"task.path={self.path}: {file} is missing")
@@ -71,19 +86,23 @@ class TaskSpec:
     def arguments(self) -> dict[str, Any]:
         """Return the keyword arguments of the task's class."""
         common = ("name", "path", "limit", "max_length", "files")
-        return self.options | {key: getattr(self, key) for key in common}
+        return self.options | {key: getattr(self, key) for key in common} | self._own_files()
 
     def local_files(self) -> list[Path]:
-        """Return the files of `path` that the task reads; none when the data comes from elsewhere.
+        """Return the local files that the task reads; none when the data comes from elsewhere.
 
         Raises:
             ConfigError: the task reads no files, so that a path means nothing to it.
         """
         if self.path is None:
-            return []
+            return [Path(file) for file in self._own_files().values()]
         if not self.files:
             raise ConfigError(f"task.path={self.path}: task={self.name} reads no files")
         return [Path(self.path) / file for file in self.files.values()]
+
+    def _own_files(self) -> dict[str, str]:
+        own = {"train": self.train, "validation": self.validation}
+        return {split: file for split, file in own.items() if file is not None}
 
 
 @dataclass
@@ -177,6 +196,8 @@ class SparsitySpec:
 class ProtocolSpec:
     """Optimiser, schedule and batches. `warmup` is a share of the steps.
 
+    `selection` is the share of the training examples that is held out to choose on; the task's
+    own validation split is then scored once, at the end.
     `gradient_checkpointing` computes each layer twice instead of keeping what is in it.
     """
 
@@ -188,6 +209,7 @@ class ProtocolSpec:
     betas: list[float]
     warmup: float
     max_grad_norm: float
+    selection: float
     gradient_checkpointing: bool = False
 
     def __post_init__(self) -> None:
@@ -199,6 +221,8 @@ class ProtocolSpec:
         _check_minimum("protocol.max_grad_norm", self.max_grad_norm, 0)
         if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
             raise ConfigError(f"protocol.betas={list(self.betas)}: must be two numbers in [0, 1)")
+        if not 0 <= self.selection < 1:
+            raise ConfigError(f"protocol.selection={self.selection:g}: must be in [0, 1)")
         if not 0 < self.learning_rate < 1:
             raise ConfigError(
                 f"protocol.learning_rate={self.learning_rate:g}: must be above 0 and below 1"

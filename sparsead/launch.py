@@ -30,7 +30,7 @@ _FULL_ERROR = "HYDRA_FULL_ERROR"
 
 
 def job(config: DictConfig) -> float:
-    """Do one Hydra job; return the run's main score, which is what a sweeper optimises.
+    """Do one Hydra job; return what a sweeper optimises: the main score to choose by.
 
     What is recorded already is not trained again, and torch is then never imported.
     """
@@ -41,7 +41,7 @@ def job(config: DictConfig) -> float:
             raise  # Hydra goes on with the other jobs, and reports this one at the end
         fail(str(error))
     _report(record)
-    return record.main_score
+    return record.objective
 
 
 def main() -> None:

@@ -23,10 +23,12 @@ from sparsead.pruning.storage import WEIGHTS_FILE, save_sparse
 from sparsead.registry import PRUNERS
 from sparsead.runs.identity import identity, setting
 from sparsead.runs.record import RunRecord, run_folder, staged, write_result
+from sparsead.tasks.cache import encoded
 from sparsead.training.allocator import keep_freed_memory
 from sparsead.training.device import describe_device, peak_memory, resolve_device
 from sparsead.training.precision import resolve_precision, store_frozen
 from sparsead.training.quiet import quiet_libraries
+from sparsead.training.report import final_scores
 from sparsead.training.sampling import scoring_batches, scoring_sample
 from sparsead.training.trainer import (
     build_trainer,
@@ -71,7 +73,7 @@ def run(spec: RunSpec, folder: Path) -> dict[str, Any]:
     with _timed("load", seconds):
         backbone = load_backbone(spec.backbone)
         tokenizer = backbone.tokenizer
-        data = task.encode(task.load(), tokenizer)
+        data, described = encoded(task, tokenizer, spec.protocol.selection)
         model = backbone.model(task.head, task.head_options, spec.seed)
         adapted = adapter.insert(model, spec.seed)
         nn.Module.to(model, device)
@@ -106,6 +108,9 @@ def run(spec: RunSpec, folder: Path) -> dict[str, Any]:
         trainer.train(resume_from_checkpoint=checkpoint)
     seconds["evaluate"] = evaluation_seconds(trainer, resumed_from)
     seconds["train"] -= seconds["evaluate"]
+    epochs = history(trainer)
+    with _timed("report", seconds):
+        scores = final_scores(trainer, data, epochs[-1]["scores"])
 
     weights = folder / WEIGHTS_FILE
     save_sparse(
@@ -114,16 +119,15 @@ def run(spec: RunSpec, folder: Path) -> dict[str, Any]:
         {name: mask.cpu().numpy() for name, mask in masks.items()},
         weights_metadata(spec, backbone.fingerprint()),
     )
-    epochs = history(trainer)
     return {
         "identity": identity(spec),
         "setting": setting(spec),
         "config": spec.to_dict(),
-        "scores": epochs[-1]["scores"],
+        **scores,
         "history": epochs,
         "parameters": parameter_accounting(adapted, masks.removed, weights.stat().st_size),
         "sparsity": {"requested": spec.sparsity, "scored_on": scored_on, **masks.report()},
-        "data": {split: len(rows) for split, rows in data.items()},
+        "data": described,
         "seconds": seconds,
         "resumed_from_epoch": resumed_from,
         "environment": {

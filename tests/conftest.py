@@ -21,6 +21,12 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 Cli = Callable[..., subprocess.CompletedProcess[str]]
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Keep what the tests tokenise out of the user's cache."""
+    os.environ["SPARSEAD_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
 @pytest.fixture(scope="session")
 def data_root() -> Path:
     """The real data: SPARSEAD_DATA, or ../shared/data beside the checkout."""

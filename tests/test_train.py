@@ -67,9 +67,13 @@ def test_the_record_says_what_was_run(tmp_path: Path, glue_fixture: Path) -> Non
     assert list(result["scores"]) == ["accuracy", "f1"]
     assert [epoch["epoch"] for epoch in result["history"]] == [1, 2]
     assert result["scores"] == result["history"][-1]["scores"]
-    assert result["data"] == {"train": 96, "validation": 32}
+    assert {split: said["examples"] for split, said in result["data"].items()} == {
+        "train": 96,
+        "validation": 32,
+    }
+    assert sum(result["data"]["train"]["classes"].values()) == 96
     assert len(set(result["sparsity"]["scored_on"])) == 96
-    assert set(result["seconds"]) == {"load", "prune", "train", "evaluate"}
+    assert set(result["seconds"]) == {"load", "prune", "train", "evaluate", "report"}
     assert result["environment"]["precision"] == resolve_precision("auto", "cpu")
     assert result["environment"]["peak_memory_bytes"] > 2**20
     stored = (record.folder / "adapter.safetensors").stat().st_size

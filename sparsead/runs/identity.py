@@ -47,6 +47,8 @@ def _decisive(spec: RunSpec) -> dict[str, Any]:
     if spec.adapter.sources():
         weights = [_weights_files(folder) for folder in spec.adapter.sources()]
         decisive["adapter"]["options"]["fusion"]["sources"] = weights
+    for key in ("train", "validation", "protocol"):
+        del decisive["task"][key]
     backbone = _backbone_files(spec.backbone.path)
     decisive["backbone"]["path"] = {file.name: file_digest(file) for file in backbone}
     return decisive

@@ -37,6 +37,13 @@ class RunRecord:
         score = next(iter(self.result["scores"].values()))
         return float("nan") if score is None else float(score)
 
+    @property
+    def objective(self) -> float:
+        """What runs are chosen by: the main metric on the selection split, where there is one."""
+        chosen_by = self.result.get("selection", self.result["scores"])
+        score = next(iter(chosen_by.values()))
+        return float("nan") if score is None else float(score)
+
     @classmethod
     def read(cls, folder: Path) -> RunRecord:
         """Read a run's folder.

@@ -3,19 +3,60 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from datasets import DatasetDict
 
 from sparsead.registry import TASKS
 from sparsead.tasks.demo_pairs import paraphrase_pairs
-from sparsead.tasks.glue import SPLITS, GlueTask
+from sparsead.tasks.demo_sentences import acceptability, entailment, similarity
+from sparsead.tasks.sentences import SentenceTask
+
+
+@dataclass(frozen=True)
+class GeneratedTask(SentenceTask):
+    """A task whose rows `_rows` generates."""
+
+    def _rows(self, split: str) -> list[dict[str, Any]]:
+        raise NotImplementedError
+
+    def _splits(self) -> DatasetDict:
+        drawn = {split: self._rows(split) for split in ("train", "validation")}
+        return DatasetDict(
+            {
+                split: self._dataset({name: [row[name] for row in rows] for name in rows[0]})
+                for split, rows in drawn.items()
+            }
+        )
 
 
 @TASKS.register("demo_pairs")
-@dataclass(frozen=True)
-class DemoPairs(GlueTask):
+class DemoPairs(GeneratedTask):
     """Paraphrase pairs in the schema of MRPC."""
 
-    def _download(self) -> DatasetDict:
-        rows = {split: paraphrase_pairs(split) for split in SPLITS}
-        return DatasetDict({split: self._dataset(rows[split]) for split in SPLITS})
+    def _rows(self, split: str) -> list[dict[str, Any]]:
+        return paraphrase_pairs(split)
+
+
+@TASKS.register("demo_cola")
+class DemoCola(GeneratedTask):
+    """Grammatical and ungrammatical sentences in the schema of CoLA."""
+
+    def _rows(self, split: str) -> list[dict[str, Any]]:
+        return acceptability(split)
+
+
+@TASKS.register("demo_stsb")
+class DemoStsb(GeneratedTask):
+    """Pairs of graded similarity in the schema of STS-B."""
+
+    def _rows(self, split: str) -> list[dict[str, Any]]:
+        return similarity(split)
+
+
+@TASKS.register("demo_rte")
+class DemoRte(GeneratedTask):
+    """Premises and hypotheses in the schema of RTE."""
+
+    def _rows(self, split: str) -> list[dict[str, Any]]:
+        return entailment(split)

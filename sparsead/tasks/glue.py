@@ -1,152 +1,94 @@
-"""GLUE's classification tasks: from the hub, or from a folder in GLUE's TSV layout."""
+"""The nine tasks of GLUE: from the hub, or from a folder in GLUE's TSV layout."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import torch
-from datasets import ClassLabel, Dataset, DatasetDict, load_dataset
-from transformers import (
-    AutoModelForSequenceClassification,
-    DataCollatorWithPadding,
-    EvalPrediction,
-    PreTrainedTokenizerBase,
-)
+from datasets import Dataset, DatasetDict, load_dataset
 
-from sparsead.errors import DataError
 from sparsead.hub import fetch
 from sparsead.registry import TASKS
-from sparsead.tasks.metrics import ClassificationScores
+from sparsead.tasks.sentences import SentenceTask
 from sparsead.tasks.tsv import read_tsv
 
 log = logging.getLogger(__name__)
 
-SPLITS = ("train", "validation")
-
 
 @TASKS.register("glue")
 @dataclass(frozen=True)
-class GlueTask:
-    """Classification of a sentence or a pair of sentences.
+class GlueTask(SentenceTask):
+    """A task of GLUE.
 
     Args:
-        name: of the task.
-        inputs: columns of text, one or two.
-        labels: names of the classes, in the order of their numbers.
-        metrics: the main one first.
-        max_length: tokens, special ones included, beyond which an example is cut.
-        limit: use the first examples of each split only.
-        path: folder in GLUE's layout; None loads `hub`, `hub_config` from the hub.
-        files: split → file below `path`.
         tsv_columns: our column → the column's name in the file's header.
-        tsv_labels: how the file writes each class, in the order of `labels`.
+        tsv_header: names of the columns of train and dev, where these have no header line.
+        tsv_labels: how the file, and a submission, writes each class; in the order of `labels`.
+        tsv_id: the column of ours that numbers the rows, where the files have one.
+        tsv_skip_short: leave out lines with too few fields and say so, as is done with QQP.
+        hub: name of the data set on the hub.
+        hub_config: its configuration.
+        hub_splits: our split → the hub's.
+        tests: name of the submission's file → {"hub": the hub's split, "file": below `path`}.
     """
 
-    name: str
-    inputs: Sequence[str]
-    labels: Sequence[str]
-    metrics: Sequence[str]
-    max_length: int
-    limit: int | None = None
-    path: str | None = None
-    files: Mapping[str, str] = field(default_factory=dict)
     tsv_columns: Mapping[str, str] = field(default_factory=dict)
+    tsv_header: Sequence[str] = ()
     tsv_labels: Sequence[str] = ()
+    tsv_id: str | None = None
+    tsv_skip_short: bool = False
     hub: str = ""
     hub_config: str = ""
+    hub_splits: Mapping[str, str] = field(default_factory=dict)
+    tests: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
-    head = AutoModelForSequenceClassification
-
-    @property
-    def head_options(self) -> dict[str, Any]:
-        """What the head needs in the model's configuration."""
-        return {
-            "num_labels": len(self.labels),
-            "id2label": dict(enumerate(self.labels)),
-            "label2id": {label: number for number, label in enumerate(self.labels)},
-        }
-
-    def load(self) -> DatasetDict:
-        """Return the splits train and validation with the columns of `inputs` and `label`.
+    def load_tests(self) -> DatasetDict:
+        """Return the unlabelled test sets, keyed by the name of the submission's file.
 
         Raises:
-            DataError: a local file is malformed.
+            DataError: a local file is missing or malformed.
             SourceError: the hub's data set cannot be had.
         """
-        splits = self._read() if self.path else self._download()
-        chosen = DatasetDict({split: splits[split] for split in SPLITS})
-        if self.limit is None:
-            return chosen
+        if self.path is None:
+            hub = self._download()
+            return DatasetDict(
+                {name: self._without_label(hub[test["hub"]]) for name, test in self.tests.items()}
+            )
+        columns = {column: self.tsv_columns[column] for column in self.inputs}
         return DatasetDict(
-            {split: rows.take(min(self.limit, len(rows))) for split, rows in chosen.items()}
+            {
+                name: self._typed(read_tsv(Path(self.path) / test["file"], columns), ())
+                for name, test in self.tests.items()
+            }
         )
 
-    def encode(self, splits: DatasetDict, tokenizer: PreTrainedTokenizerBase) -> DatasetDict:
-        """Tokenise every split; say how many examples were cut at `max_length`."""
-        encoded = splits.map(
-            lambda rows: self._tokenise(rows, tokenizer),
-            batched=True,
-            remove_columns=splits["train"].column_names,
-        )
-        for split, rows in encoded.items():
-            cut = sum(rows["cut"])
-            log.info("%s: %d examples, %d cut at %d tokens", split, len(rows), cut, self.max_length)
-        return encoded.remove_columns("cut")
-
-    def encode_inputs(self, rows: Dataset, tokenizer: PreTrainedTokenizerBase) -> Dataset:
-        """Tokenise the columns of `inputs` alone, cut at `max_length`: rows without labels."""
-
-        def tokenise(batch: Mapping[str, list[Any]]) -> dict[str, Any]:
-            texts = [batch[column] for column in self.inputs]
-            return dict(tokenizer(*texts, truncation=True, max_length=self.max_length))
-
-        return rows.map(tokenise, batched=True, remove_columns=rows.column_names)
-
-    def collator(self, tokenizer: PreTrainedTokenizerBase) -> DataCollatorWithPadding:
-        """Return what makes a batch of examples, padded to the longest of them."""
-        return DataCollatorWithPadding(tokenizer)
-
-    def scores(self, prediction: EvalPrediction) -> dict[str, float]:
-        """Return the metrics of logits of shape (examples, classes), the main one first."""
-        logits = np.asarray(prediction.predictions)
-        values: dict[str, float] = self._metric.compute(
-            predictions=logits.argmax(axis=-1), references=prediction.label_ids
-        )
-        return values
-
-    def predictions(self, output: EvalPrediction, _encoded: Dataset) -> list[dict[str, Any]]:
-        """Return the class of each row, and the probability of every class.
+    def submission(self, logits: np.ndarray) -> str:
+        """Return the content of a file that GLUE's server takes.
 
         Args:
-            output: logits of shape (rows, classes).
+            logits: of shape (examples, classes), in the order of the official test set.
+
+        Returns:
+            The header `index, prediction`, then one line an example, tab separated: classes as
+            GLUE's files write them, STS-B's numbers between 0 and 5 with three decimals.
         """
-        logits = torch.from_numpy(np.asarray(output.predictions, np.float64))
-        return [
-            {
-                "prediction": self.labels[int(row.argmax())],
-                "probabilities": dict(zip(self.labels, row.tolist(), strict=True)),
-            }
-            for row in logits.softmax(dim=-1)
-        ]
+        predicted = self.predicted(logits)
+        if self.regression:
+            texts = [f"{number:.3f}" for number in np.clip(predicted, 0, 5)]
+        else:
+            texts = [self.tsv_labels[number] for number in predicted]
+        lines = [f"{index}\t{text}" for index, text in enumerate(texts)]
+        return "\n".join(["index\tprediction", *lines]) + "\n"
 
-    @cached_property
-    def _metric(self) -> ClassificationScores:
-        return ClassificationScores(self.metrics)
-
-    def _tokenise(
-        self, rows: Mapping[str, list[Any]], tokenizer: PreTrainedTokenizerBase
-    ) -> dict[str, list[Any]]:
-        texts = [rows[column] for column in self.inputs]
-        whole = tokenizer(*texts, truncation=False, verbose=False)["input_ids"]
-        encoded = tokenizer(*texts, truncation=True, max_length=self.max_length)
-        cut = [len(ids) > self.max_length for ids in whole]
-        return {**encoded, "labels": rows["label"], "cut": cut}
+    def _splits(self) -> DatasetDict:
+        if self.path is None:
+            hub = self._download()
+            return DatasetDict({ours: hub[theirs] for ours, theirs in self.hub_splits.items()})
+        folder = Path(self.path)
+        return DatasetDict({split: self._read(folder / file) for split, file in self.files.items()})
 
     def _download(self) -> DatasetDict:
         name = f"{self.hub}/{self.hub_config}"
@@ -155,24 +97,18 @@ class GlueTask:
         )
         return splits
 
-    def _read(self) -> DatasetDict:
-        return DatasetDict(
-            {
-                split: self._dataset(self._labelled(Path(str(self.path)) / file))
-                for split, file in self.files.items()
-            }
-        )
+    def _read(self, path: Path) -> Dataset:
+        rows = read_tsv(path, self.tsv_columns, self.tsv_header, self.tsv_skip_short)
+        if rows.skipped:
+            log.warning(
+                "%s: left out %d lines with too few fields, the first is line %d",
+                path,
+                len(rows.skipped),
+                rows.skipped[0],
+            )
+        if self.tsv_id is not None:
+            rows.check_unique(self.tsv_id)
+        return self._typed(rows, self.tsv_labels)
 
-    def _labelled(self, path: Path) -> list[dict[str, Any]]:
-        numbers = {text: number for number, text in enumerate(self.tsv_labels)}
-        rows: list[dict[str, Any]] = list(read_tsv(path, self.tsv_columns))
-        for line, row in enumerate(rows, start=2):
-            if row["label"] not in numbers:
-                allowed = ", ".join(self.tsv_labels)
-                raise DataError(f"{path}:{line}: label {row['label']!r} is none of {allowed}")
-            row["label"] = numbers[row["label"]]
-        return rows
-
-    def _dataset(self, rows: list[dict[str, Any]]) -> Dataset:
-        dataset = Dataset.from_list(rows)
-        return dataset.cast_column("label", ClassLabel(names=list(self.labels)))
+    def _without_label(self, rows: Dataset) -> Dataset:
+        return rows.select_columns(list(self.inputs))

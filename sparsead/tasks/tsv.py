@@ -1,55 +1,61 @@
-"""Tab-separated files as GLUE has them: UTF-8, a header line, no quoting."""
+"""Tab-separated files as GLUE has them: UTF-8, no quoting, mostly with a header line."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from sparsead.errors import DataError
+from sparsead.tasks.rows import Rows, read_text
 
 
-def read_tsv(path: Path, columns: Mapping[str, str]) -> list[dict[str, str]]:
-    """Read the named columns of a TSV file with a header.
+def read_tsv(
+    path: Path,
+    columns: Mapping[str, str],
+    header: Sequence[str] = (),
+    skip_short: bool = False,
+) -> Rows:
+    """Read the named columns of a TSV file.
 
     Args:
         path: the file; a byte order mark is skipped.
         columns: our name of each column → its name in the header.
+        header: names of the columns of a file without a header line.
+        skip_short: leave out lines with too few fields, instead of refusing the file.
 
     Returns:
         One row a line, keyed by our names.
 
     Raises:
-        DataError: the file is empty or not UTF-8, or a line has not as many fields as the
-            header; the message names file and line.
+        DataError: the file is empty or not UTF-8, or a line has not as many fields as there are
+            columns; the message names file and line.
     """
-    lines = [line.rstrip("\r") for line in _text(path).split("\n")]
+    lines = [line.rstrip("\r") for line in read_text(path).split("\n")]
     if lines and not lines[-1]:
         lines.pop()
-    if len(lines) < 2:
+    names = list(header) or (lines[0].split("\t") if lines else [])
+    first = 1 if header else 2
+    body = lines[first - 1 :]
+    if not body:
         raise DataError(f"{path}: has no examples")
-    header = lines[0].split("\t")
-    places = {name: _place(path, header, column) for name, column in columns.items()}
-    rows = []
-    for number, line in enumerate(lines[1:], start=2):
+    places = {name: _place(path, names, column) for name, column in columns.items()}
+    values, numbers, skipped = [], [], []
+    for number, line in enumerate(body, start=first):
         fields = line.split("\t")
-        if len(fields) != len(header):
+        if skip_short and len(fields) < len(names):
+            skipped.append(number)
+            continue
+        if len(fields) != len(names):
             raise DataError(
-                f"{path}:{number}: has {len(fields)} tab-separated fields, the header {len(header)}"
+                f"{path}:{number}: has {len(fields)} tab-separated fields, not {len(names)} "
+                f"({', '.join(names)})"
             )
-        rows.append({name: fields[place] for name, place in places.items()})
-    return rows
+        values.append({name: fields[place] for name, place in places.items()})
+        numbers.append(number)
+    return Rows(path, values, numbers, skipped)
 
 
-def _text(path: Path) -> str:
-    content = path.read_bytes()
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise DataError(f"{path}:{line}: is not UTF-8 ({error.reason})") from error
-
-
-def _place(path: Path, header: list[str], column: str) -> int:
+def _place(path: Path, header: Sequence[str], column: str) -> int:
     if column not in header:
         raise DataError(f"{path}:1: has no column {column!r} (columns: {', '.join(header)})")
     return header.index(column)

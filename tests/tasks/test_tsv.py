@@ -25,13 +25,15 @@ def test_any_text_without_tabs_and_line_ends_comes_back(
     content = "\n".join(lines) + "\n" * final_newline
     path.write_bytes(("\ufeff" * mark + content).encode())
     if not final_newline or rows[-1] != ("", ""):
-        assert read_tsv(path, COLUMNS) == [{"text": text, "label": label} for text, label in rows]
+        assert read_tsv(path, COLUMNS).values == [
+            {"text": text, "label": label} for text, label in rows
+        ]
 
 
 def test_windows_line_ends_and_quotes_are_text(tmp_path: Path) -> None:
     path = tmp_path / "quotes.tsv"
     path.write_bytes(b'sentence\tlabel\r\nsay "no\t1\r\n"yes"\t0\r\n')
-    assert [row["text"] for row in read_tsv(path, COLUMNS)] == ['say "no', '"yes"']
+    assert [row["text"] for row in read_tsv(path, COLUMNS).values] == ['say "no', '"yes"']
 
 
 @pytest.mark.parametrize(
@@ -39,9 +41,9 @@ def test_windows_line_ends_and_quotes_are_text(tmp_path: Path) -> None:
     [
         (b"", "has no examples"),
         (b"sentence\tlabel\n", "has no examples"),
-        (b"sentence\tlabel\na\t1\nb\n", "broken.tsv:3: has 1 tab-separated fields, the header 2"),
+        (b"sentence\tlabel\na\t1\nb\n", "broken.tsv:3: has 1 tab-separated fields, not 2"),
         (b"sentence\tlabel\na\t1\tx\n", "broken.tsv:2: has 3 tab-separated fields"),
-        (b"sentence\tlabel\na\t1\n\xff\t0\n", "broken.tsv:3: is not UTF-8"),
+        (b"sentence\tlabel\na\t1\n\xff\t0\n", "broken.tsv:3: byte 1 is not UTF-8"),
         (b"text\tlabel\na\t1\n", "broken.tsv:1: has no column 'sentence'"),
     ],
 )

@@ -1,0 +1,214 @@
+"""Tokenised once: encoded splits on disk, shared by every run that needs the same ones."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import inspect
+import json
+import logging
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow
+import tokenizers
+import transformers
+from datasets import ClassLabel, Dataset, DatasetDict, load_from_disk
+from filelock import FileLock
+from transformers import PreTrainedTokenizerBase
+
+from sparsead.errors import SourceError
+from sparsead.seeding import derived_seed
+
+log = logging.getLogger(__name__)
+
+CACHE_VARIABLE = "SPARSEAD_CACHE"
+REPORT_FILE = "report.json"
+WHOLE_LENGTH = "whole_length"
+
+# Where rows come from is no part of the key: what they are is.
+_PLACES = ("path", "files", "train", "validation", "limit")
+_SELECTION_SEED = 0
+
+
+def encoded(
+    task: Any, tokenizer: PreTrainedTokenizerBase, selection: float = 0.0
+) -> tuple[DatasetDict, dict[str, Any]]:
+    """Return the task's encoded splits and what is to be said of them, tokenising at most once.
+
+    The splits are kept in a folder named by a hash of the rows, the task's options and code, and
+    the tokenizer; whatever of these changes makes another folder. Of several processes that ask
+    at once, one tokenises and the others wait. The folder lies in SPARSEAD_CACHE, else in
+    `sparsead` below XDG_CACHE_HOME, else in ~/.cache/sparsead; it can be deleted at any time.
+
+    Args:
+        task: its `load` gives rows, its `encode` gives them tokenised, and may give a column
+            `whole_length`: the tokens of an example before it was cut.
+        tokenizer: the backbone's.
+        selection: share of train to hold out as `validation`; the task's own is then `test`.
+
+    Returns:
+        The splits, and per split the number of examples, their lengths in tokens, how many were
+        cut, and the share of each class or the spread of the numbers.
+
+    Raises:
+        SourceError: the cache cannot be written or read.
+    """
+    rows = held_out(task.load(), selection)
+    folder = cache_folder() / "encoded" / _key(task, rows, tokenizer)
+    start = time.perf_counter()
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{folder}.lock"):
+            fresh = not folder.exists()
+            if fresh:
+                _write(folder, task.encode(rows, tokenizer))
+            splits = load_from_disk(str(folder))
+        report = json.loads((folder / REPORT_FILE).read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        if not folder.exists():
+            raise SourceError(
+                f"{folder.parent}: cannot be written ({error}); choose another folder with "
+                f"{CACHE_VARIABLE}=FOLDER"
+            ) from error
+        raise SourceError(f"{folder}: cannot be read ({error}); delete it") from error
+    done = "tokenised" if fresh else "tokenised before, read from the cache"
+    log.info("%s in %.1f s", done, time.perf_counter() - start)
+    for split, values in report.items():
+        log.info("%s: %s", split, _line(values))
+    return splits, report
+
+
+def cache_folder() -> Path:
+    """Return the folder that encoded splits are kept in."""
+    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(os.environ.get(CACHE_VARIABLE) or Path(home) / "sparsead").expanduser()
+
+
+def held_out(rows: DatasetDict, selection: float) -> DatasetDict:
+    """Return the splits with the last share of a shuffled `train` as their `validation`.
+
+    The shuffle is the same for every run, so that all choose on the same examples; the task's
+    own validation split becomes `test`.
+
+    Args:
+        rows: train, validation and any others.
+        selection: the share; 0 returns `rows` as they are.
+    """
+    if not selection:
+        return rows
+    count = len(rows["train"])
+    draw = np.random.default_rng(derived_seed(_SELECTION_SEED, "selection"))
+    shuffled = draw.permutation(count)
+    kept = count - min(max(round(selection * count), 1), count - 1)
+    parts = {
+        "train": rows["train"].select(shuffled[:kept]),
+        "validation": rows["train"].select(shuffled[kept:]),
+        "test": rows["validation"],
+    }
+    return DatasetDict({**rows, **parts})
+
+
+def _write(folder: Path, splits: DatasetDict) -> None:
+    """Write beside and rename: a killed process leaves no half of a folder under the name."""
+    beside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        report = {split: _report(rows) for split, rows in splits.items()}
+        without = {
+            split: rows.remove_columns([name for name in rows.column_names if name == WHOLE_LENGTH])
+            for split, rows in splits.items()
+        }
+        DatasetDict(without).save_to_disk(str(beside))
+        (beside / REPORT_FILE).write_text(json.dumps(report), "utf-8")
+        os.replace(beside, folder)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+def _report(rows: Dataset) -> dict[str, Any]:
+    kept = np.array([len(ids) for ids in rows["input_ids"]])
+    whole = np.array(rows[WHOLE_LENGTH][:]) if WHOLE_LENGTH in rows.column_names else kept
+    report: dict[str, Any] = {
+        "examples": len(rows),
+        "tokens": {
+            "mean": float(whole.mean()),
+            "median": float(np.median(whole)),
+            "max": int(whole.max()),
+        },
+        "cut": int((whole > kept).sum()),
+        "longest_kept": int(kept.max()),
+    }
+    labels = rows.features.get("labels")
+    if isinstance(labels, ClassLabel):
+        counts = np.bincount(rows["labels"][:], minlength=labels.num_classes)
+        report["classes"] = dict(zip(labels.names, counts.tolist(), strict=True))
+    elif getattr(labels, "dtype", "").startswith("float"):
+        numbers = np.array(rows["labels"][:])
+        report["numbers"] = {"mean": float(numbers.mean()), "deviation": float(numbers.std())}
+    return report
+
+
+def _line(values: dict[str, Any]) -> str:
+    tokens = values["tokens"]
+    parts = [
+        f"{values['examples']} examples",
+        f"tokens mean {tokens['mean']:.0f}, median {tokens['median']:.0f}, max {tokens['max']}",
+        f"{values['cut']} cut at {values['longest_kept']}" if values["cut"] else "none cut",
+    ]
+    parts += [
+        f"{name} {100 * count / values['examples']:.1f} %"
+        for name, count in values.get("classes", {}).items()
+    ]
+    if "numbers" in values:
+        parts.append("labels {mean:.2f} ± {deviation:.2f}".format_map(values["numbers"]))
+    return "; ".join(parts)
+
+
+def _key(task: Any, rows: DatasetDict, tokenizer: PreTrainedTokenizerBase) -> str:
+    digest = hashlib.sha256()
+    options = {name: value for name, value in vars(task).items() if name not in _PLACES}
+    public = {name: value for name, value in options.items() if not name.startswith("_")}
+    versions = (transformers.__version__, tokenizers.__version__)
+    digest.update(json.dumps([versions, public], sort_keys=True, default=str).encode())
+    for part in (*_code(task), *_tokenizer_files(tokenizer), *_content(rows)):
+        digest.update(hashlib.sha256(part).digest())
+    return digest.hexdigest()[:32]
+
+
+def _code(task: Any) -> Iterator[bytes]:
+    """Yield the source of the task's classes, so that an edited `encode` is noticed."""
+    for ancestor in type(task).__mro__[:-1]:
+        module = inspect.getmodule(ancestor)
+        yield f"{ancestor.__module__}.{ancestor.__qualname__}".encode()
+        if module is not None and getattr(module, "__file__", None):
+            yield Path(str(module.__file__)).read_bytes()
+
+
+def _tokenizer_files(tokenizer: PreTrainedTokenizerBase) -> Iterator[bytes]:
+    """Yield what the tokenizer saves; how it last padded and cut is no part of it."""
+    clean = copy.deepcopy(tokenizer)
+    if clean.is_fast:
+        clean.backend_tokenizer.no_truncation()
+        clean.backend_tokenizer.no_padding()
+    with tempfile.TemporaryDirectory() as folder:
+        clean.save_pretrained(folder)
+        for file in sorted(Path(folder).rglob("*")):
+            if file.is_file():
+                yield file.name.encode()
+                yield file.read_bytes()
+
+
+def _content(rows: DatasetDict) -> Iterator[bytes]:
+    for split, table in rows.items():
+        yield f"{split} {table.features}".encode()
+        for batch in table.with_format("arrow").iter(batch_size=10_000):
+            sink = pyarrow.BufferOutputStream()
+            with pyarrow.ipc.new_stream(sink, batch.schema) as stream:
+                stream.write_table(batch.combine_chunks())
+            yield sink.getvalue().to_pybytes()

@@ -1,0 +1,118 @@
+"""Rows of a data file that know the line they came from, and what a bad value is called."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sparsead.errors import DataError
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The rows of one file.
+
+    Args:
+        path: of the file.
+        values: one mapping of column → value a row.
+        lines: where each row begins, the file's first line being 1.
+        skipped: lines that were left out, because the field leaves them out.
+    """
+
+    path: Path
+    values: Sequence[dict[str, Any]]
+    lines: Sequence[int]
+    skipped: Sequence[int] = ()
+
+    def column(self, name: str) -> list[Any]:
+        """Return the values of a column."""
+        return [row[name] for row in self.values]
+
+    def error(self, row: int, column: str, reason: str) -> DataError:
+        """Return an error that names file, line and column of a value."""
+        return DataError(f"{self.path}:{self.lines[row]}: {column}: {reason}")
+
+    def check_unique(self, column: str) -> None:
+        """Refuse an id that occurs twice.
+
+        Raises:
+            DataError: it does; the message names both lines.
+        """
+        first: dict[Any, int] = {}
+        for row, value in enumerate(self.column(column)):
+            if value in first:
+                line = self.lines[first[value]]
+                raise self.error(row, column, f"{shown(value)} is also the id of line {line}")
+            first[value] = row
+
+    def texts(self, column: str) -> list[str]:
+        """Return a column of text.
+
+        Raises:
+            DataError: a value is no text.
+        """
+        for row, value in enumerate(self.column(column)):
+            if not isinstance(value, str):
+                raise self.error(row, column, f"{shown(value)} is no text")
+        return self.column(column)
+
+    def classes(self, column: str, numbers: Mapping[str, int]) -> list[int]:
+        """Return the numbers of the classes that a column names.
+
+        Raises:
+            DataError: a value is none of `numbers`.
+        """
+        for row, value in enumerate(self.column(column)):
+            if class_name(value) not in numbers:
+                allowed = ", ".join(numbers)
+                raise self.error(row, column, f"{shown(value)} is none of {allowed}")
+        return [numbers[class_name(value)] for value in self.column(column)]
+
+    def numbers(self, column: str) -> list[float]:
+        """Return a column of finite numbers.
+
+        Raises:
+            DataError: a value is none.
+        """
+        return [self._number(row, column, value) for row, value in enumerate(self.column(column))]
+
+    def _number(self, row: int, column: str, value: Any) -> float:
+        try:
+            number = math.nan if isinstance(value, bool) else float(value)
+        except (TypeError, ValueError):
+            number = math.nan
+        if not math.isfinite(number):
+            raise self.error(row, column, f"{shown(value)} is no finite number")
+        return number
+
+
+def class_name(value: Any) -> str:
+    """Return how a label is written: 1, "1" and 1 in a Parquet file are one class."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def shown(value: Any, longest: int = 40) -> str:
+    """Return a value as an error message can hold it."""
+    text = repr(value)
+    return text if len(text) <= longest else f"{text[:longest]}… ({len(text)} characters)"
+
+
+def read_text(path: Path) -> str:
+    """Return the content of a UTF-8 file without its byte order mark.
+
+    Raises:
+        DataError: the file cannot be read, or is not UTF-8; the message names the line.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        place = error.start - content.rfind(b"\n", 0, error.start)
+        raise DataError(f"{path}:{line}: byte {place} is not UTF-8 ({error.reason})") from error

@@ -1,0 +1,178 @@
+"""What tasks of a sentence or a pair share: a class or a number is predicted for each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from datasets import ClassLabel, Dataset, DatasetDict, Value
+from scipy.special import softmax
+from transformers import (
+    AutoModelForSequenceClassification,
+    DataCollatorWithPadding,
+    EvalPrediction,
+    PreTrainedTokenizerBase,
+)
+
+from sparsead.errors import ConfigError
+from sparsead.tasks.metrics import TaskScores
+from sparsead.tasks.rows import Rows, class_name
+
+
+@dataclass(frozen=True)
+class SentenceTask:
+    """Classification of, or regression on, a sentence or a pair of sentences.
+
+    Args:
+        name: of the task.
+        inputs: columns of text, one or two.
+        labels: names of the classes, in the order of their numbers; none for regression.
+        metrics: the main one first.
+        max_length: tokens, special ones included, beyond which an example is cut.
+        limit: use the first examples of each split only.
+        path: folder of the files; None where they are elsewhere.
+        files: split → file below `path`.
+        regression: predict a number.
+    """
+
+    name: str
+    inputs: Sequence[str]
+    labels: Sequence[Any]
+    metrics: Sequence[str]
+    max_length: int
+    limit: int | None = None
+    path: str | None = None
+    files: Mapping[str, str] = field(default_factory=dict)
+    regression: bool = False
+
+    head = AutoModelForSequenceClassification
+
+    @property
+    def head_options(self) -> dict[str, Any]:
+        """What the head needs in the model's configuration."""
+        if self.regression:
+            return {"num_labels": 1, "problem_type": "regression"}
+        return {
+            "num_labels": len(self.classes),
+            "id2label": dict(enumerate(self.classes)),
+            "label2id": {label: number for number, label in enumerate(self.classes)},
+        }
+
+    @cached_property
+    def classes(self) -> list[str]:
+        """Names of the classes, in the order of their numbers."""
+        return [class_name(label) for label in self.labels]
+
+    def load(self) -> DatasetDict:
+        """Return train, validation and further splits, with columns `inputs` and `label`."""
+        splits = self._splits()
+        if self.limit is None:
+            return splits
+        return DatasetDict(
+            {split: rows.take(min(self.limit, len(rows))) for split, rows in splits.items()}
+        )
+
+    def encode(self, splits: DatasetDict, tokenizer: PreTrainedTokenizerBase) -> DatasetDict:
+        """Tokenise every split.
+
+        Returns:
+            The tokenizer's columns, `labels` where the rows have a label, and `whole_length`:
+            the tokens that an example has before it is cut at `max_length`.
+        """
+        return DatasetDict(
+            {
+                split: rows.map(
+                    lambda batch: self._tokenise(batch, tokenizer),
+                    batched=True,
+                    remove_columns=[name for name in rows.column_names if name != "label"],
+                ).rename_columns({"label": "labels"} if "label" in rows.column_names else {})
+                for split, rows in splits.items()
+            }
+        )
+
+    def encode_inputs(self, rows: Dataset, tokenizer: PreTrainedTokenizerBase) -> Dataset:
+        """Tokenise the columns of `inputs` alone, cut at `max_length`: rows without labels."""
+
+        def tokenise(batch: Mapping[str, list[Any]]) -> dict[str, Any]:
+            texts = [batch[column] for column in self.inputs]
+            return dict(tokenizer(*texts, truncation=True, max_length=self.max_length))
+
+        return rows.map(tokenise, batched=True, remove_columns=rows.column_names)
+
+    def collator(self, tokenizer: PreTrainedTokenizerBase) -> DataCollatorWithPadding:
+        """Return what makes a batch of examples, padded to the longest of them."""
+        return DataCollatorWithPadding(tokenizer)
+
+    def scores(self, prediction: EvalPrediction) -> dict[str, float]:
+        """Return the metrics of logits of shape (examples, classes), the main one first."""
+        values: dict[str, float] = self._metric.compute(
+            predictions=self.predicted(np.asarray(prediction.predictions)),
+            references=prediction.label_ids,
+        )
+        return values
+
+    def predictions(self, output: EvalPrediction, _encoded: Dataset) -> list[dict[str, Any]]:
+        """Return the number of each row; or its class, and the probability of every class.
+
+        Args:
+            output: logits of shape (rows, classes), or (rows, 1) for regression.
+        """
+        logits = np.asarray(output.predictions, np.float64)
+        predicted = self.predicted(logits)
+        if self.regression:
+            return [{"prediction": float(number)} for number in predicted]
+        probabilities = softmax(logits, axis=-1).tolist()
+        return [
+            {
+                "prediction": self.classes[number],
+                "probabilities": dict(zip(self.classes, shares, strict=True)),
+            }
+            for number, shares in zip(predicted, probabilities, strict=True)
+        ]
+
+    def predicted(self, logits: np.ndarray) -> np.ndarray:
+        """Return the class numbers, or the numbers, that logits of shape (examples, n) say."""
+        if self.regression:
+            return logits.reshape(len(logits)).astype(float)
+        return np.asarray(logits.argmax(axis=-1))
+
+    def _splits(self) -> DatasetDict:
+        raise NotImplementedError
+
+    @property
+    def _metric_names(self) -> Sequence[str]:
+        return self.metrics
+
+    @cached_property
+    def _metric(self) -> TaskScores:
+        if "f1" in self._metric_names and not self.regression and len(self.classes) != 2:
+            raise ConfigError("task.metrics=f1: is for two classes; did you mean f1_macro?")
+        return TaskScores(self._metric_names, self.regression)
+
+    def _tokenise(
+        self, rows: Mapping[str, list[Any]], tokenizer: PreTrainedTokenizerBase
+    ) -> dict[str, list[Any]]:
+        texts = [rows[column] for column in self.inputs]
+        whole = tokenizer(*texts, truncation=False, verbose=False)["input_ids"]
+        encoded = tokenizer(*texts, truncation=True, max_length=self.max_length)
+        return {**encoded, "whole_length": [len(ids) for ids in whole]}
+
+    def _dataset(self, columns: Mapping[str, Sequence[Any]]) -> Dataset:
+        """Return rows whose label, if they have one, is typed as the task's."""
+        dataset = Dataset.from_dict(dict(columns))
+        if "label" not in columns:
+            return dataset
+        kind = Value("float32") if self.regression else ClassLabel(names=self.classes)
+        return dataset.cast_column("label", kind)
+
+    def _typed(self, rows: Rows, classes: Sequence[str]) -> Dataset:
+        """Check a file's rows, and number their labels, which the file writes as `classes`."""
+        columns: dict[str, Sequence[Any]] = {text: rows.texts(text) for text in self.inputs}
+        if rows.values and "label" in rows.values[0]:
+            numbers = {name: number for number, name in enumerate(classes)}
+            labels = rows.numbers("label") if self.regression else rows.classes("label", numbers)
+            columns["label"] = labels
+        return self._dataset(columns)

@@ -1,0 +1,103 @@
+"""A user's own sentences or pairs, with classes or numbers to predict: no code needed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from datasets import DatasetDict
+
+from sparsead.errors import ConfigError
+from sparsead.registry import TASKS
+from sparsead.tasks.files import read_file
+from sparsead.tasks.rows import Rows, class_name
+from sparsead.tasks.sentences import SentenceTask
+
+_SPLIT_SEED = 0
+
+
+@TASKS.register("text")
+@dataclass(frozen=True)
+class TextTask(SentenceTask):
+    """Classification or regression on a CSV, TSV, JSONL or Parquet file.
+
+    `labels` may be empty: the classes are then those of the training file, in the order of their
+    names. `metrics` may be: accuracy, or pearson and spearmanr.
+
+    Args:
+        train: file to train on.
+        validation: file to evaluate on.
+        validation_share: in its place, the share of `train` that is held out, the same rows for
+            every seed.
+        label: column of the classes or numbers.
+        id: column that must not hold a value twice.
+    """
+
+    train: str | None = None
+    validation: str | None = None
+    validation_share: float | None = None
+    label: str = "label"
+    id: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.train is None:
+            raise ConfigError("task.train: name a CSV, TSV, JSONL or Parquet file")
+        if len(self.inputs) not in (1, 2):
+            raise ConfigError("task.inputs: name one or two columns of text, as task.inputs=[a,b]")
+        if (self.validation is None) == (self.validation_share is None):
+            raise ConfigError(
+                "task.validation: name a file, or hold out a share of the training file with "
+                "task.validation_share=0.1; one of the two"
+            )
+        if self.validation_share is not None and not 0 < self.validation_share < 1:
+            raise ConfigError(
+                f"task.validation_share={self.validation_share:g}: must be above 0 and below 1"
+            )
+        if self.regression and self.labels:
+            raise ConfigError("task.labels: task.regression=true predicts numbers, not labels")
+
+    @cached_property
+    def classes(self) -> list[str]:
+        """Names of the classes: those given, or those of the training file."""
+        if self.labels or self.regression:
+            return [class_name(label) for label in self.labels]
+        rows = self._rows["train"]
+        for row, value in enumerate(rows.column("label")):
+            if value is None or value == "":
+                raise rows.error(row, self.label, "has no label")
+        names = {class_name(value) for value in rows.column("label")}
+        return sorted(names, key=_number_first)
+
+    def _splits(self) -> DatasetDict:
+        splits = DatasetDict(
+            {split: self._typed(rows, self.classes) for split, rows in self._rows.items()}
+        )
+        if self.validation_share is None:
+            return splits
+        if len(splits["train"]) < 2:
+            raise ConfigError("task.validation_share: one example cannot be split")
+        halves = splits["train"].train_test_split(self.validation_share, seed=_SPLIT_SEED)
+        return DatasetDict({"train": halves["train"], "validation": halves["test"]})
+
+    @cached_property
+    def _rows(self) -> dict[str, Rows]:
+        files = {"train": self.train, "validation": self.validation}
+        return {split: self._read(Path(file)) for split, file in files.items() if file is not None}
+
+    def _read(self, path: Path) -> Rows:
+        ids = [] if self.id is None else [self.id]
+        rows = read_file(path, list(dict.fromkeys([*self.inputs, self.label, *ids])))
+        if self.id is not None:
+            rows.check_unique(self.id)
+        values = [{**row, "label": row[self.label]} for row in rows.values]
+        return Rows(path, values, rows.lines)
+
+    @property
+    def _metric_names(self) -> Sequence[str]:
+        return self.metrics or (("pearson", "spearmanr") if self.regression else ("accuracy",))
+
+
+def _number_first(name: str) -> tuple[bool, int, str]:
+    return (False, int(name), name) if name.isdecimal() else (True, 0, name)

@@ -1,0 +1,154 @@
+"""Tokenised once: what is noticed, what is shared, and what two at once come to."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from datasets import DatasetDict
+
+from composing import compose
+from sparsead.backbones.loading import load_backbone
+from sparsead.errors import SourceError
+from sparsead.registry import TASKS
+from sparsead.tasks.cache import encoded, held_out
+from sparsead.tasks.text import TextTask
+
+TEXT = "a,b,label\nOne two,three,yes\nFour,five,no\nSix,seven,yes\nEight,nine,no\n"
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("SPARSEAD_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "encoded"
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "mine.csv"
+    path.write_text(TEXT, "utf-8")
+    return path
+
+
+def tokenizer(name: str = "tiny-bert") -> Any:
+    return load_backbone(compose(f"backbone={name}").backbone).tokenizer
+
+
+def text(file: Path, **options: Any) -> TextTask:
+    return TextTask(
+        **{
+            "name": "text",
+            "inputs": ["a", "b"],
+            "labels": [],
+            "metrics": [],
+            "max_length": 64,
+            "train": str(file),
+            "validation": str(file),
+        }
+        | options
+    )
+
+
+def folders(cache: Path) -> set[str]:
+    return {path.name for path in cache.iterdir() if path.is_dir()}
+
+
+def refuse(*_: Any) -> DatasetDict:
+    raise AssertionError("tokenised again")
+
+
+def test_a_second_request_tokenises_nothing_and_gives_the_same(
+    cache: Path, file: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    first, said = encoded(text(file), tokenizer())
+    monkeypatch.setattr(TextTask, "encode", refuse)
+    moved = file.rename(file.with_name("moved.csv"))
+    with caplog.at_level("INFO"):
+        second, said_again = encoded(text(moved), tokenizer())
+    assert {split: rows[:] for split, rows in first.items()} == {
+        split: rows[:] for split, rows in second.items()
+    }
+    assert said == said_again
+    assert "tokenised before, read from the cache in" in caplog.text
+
+
+def test_what_the_tokenizer_did_before_does_not_matter(cache: Path, file: Path) -> None:
+    used = tokenizer()
+    used("some text", truncation=True, max_length=5, padding="max_length")
+    encoded(text(file), used)
+    encoded(text(file), tokenizer())
+    assert len(folders(cache)) == 1
+
+
+def test_a_change_of_rows_options_or_tokenizer_is_noticed(cache: Path, file: Path) -> None:
+    encoded(text(file), tokenizer())
+    encoded(text(file), tokenizer("tiny-roberta"))
+    encoded(text(file, max_length=8), tokenizer())
+    encoded(text(file, inputs=["b", "a"]), tokenizer())
+    encoded(text(file), tokenizer(), selection=0.3)
+    file.write_text(TEXT.replace("seven", "sevem"), "utf-8")
+    encoded(text(file), tokenizer())
+    assert len(folders(cache)) == 6
+
+
+def test_two_at_once_tokenise_once(
+    cache: Path, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = []
+    encode = TextTask.encode
+    monkeypatch.setattr(TextTask, "encode", lambda *args: calls.append(1) or encode(*args))
+    with ThreadPoolExecutor(4) as pool:
+        jobs = [pool.submit(encoded, text(file), tokenizer()) for _ in range(4)]
+    assert len({str(job.result()[0]["train"][:]) for job in jobs}) == 1
+    assert len(calls) == 1
+    assert len(folders(cache)) == 1
+
+
+def test_a_failure_leaves_no_half_of_a_folder(
+    cache: Path, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError("No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(DatasetDict, "save_to_disk", full)
+        with pytest.raises(SourceError, match=r"No space left on device.*SPARSEAD_CACHE"):
+            encoded(text(file), tokenizer())
+    assert folders(cache) == set()
+    encoded(text(file), tokenizer())
+
+
+def test_lengths_cuts_and_classes_are_said(
+    cache: Path, file: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("INFO"):
+        _, report = encoded(text(file, max_length=12), tokenizer())
+    lengths = [len(tokenizer()(*pair)["input_ids"]) for pair in PAIRS]
+    cut = sum(length > 12 for length in lengths)
+    assert 0 < cut < 4
+    assert report["train"]["examples"] == 4
+    assert report["train"]["tokens"]["max"] == max(lengths)
+    assert report["train"]["cut"] == cut
+    assert report["train"]["classes"] == {"no": 2, "yes": 2}
+    assert f"{cut} cut at 12; no 50.0 %; yes 50.0 %" in caplog.text
+
+
+PAIRS = [("One two", "three"), ("Four", "five"), ("Six", "seven"), ("Eight", "nine")]
+
+
+def test_the_selection_split_is_a_tenth_of_train_and_the_own_one_is_kept() -> None:
+    spec = compose("task=demo_rte").task
+    rows = TASKS.bind(spec.method, spec.arguments())().load()
+    parts = held_out(rows, 0.1)
+    assert {split: len(part) for split, part in parts.items()} == {
+        "train": 1440,
+        "validation": 160,
+        "test": 300,
+    }
+    assert parts["test"][:] == rows["validation"][:]
+    together = [*parts["train"]["idx"], *parts["validation"]["idx"]]
+    assert sorted(together) == rows["train"]["idx"][:]
+    assert parts["validation"]["idx"][:] == held_out(rows, 0.1)["validation"]["idx"][:]
+    assert parts["validation"]["idx"][:] != rows["train"]["idx"][-160:]

@@ -1,0 +1,87 @@
+"""The metrics against scikit-learn, scipy and their closed forms."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+from sklearn import metrics
+
+from sparsead.errors import ConfigError
+from sparsead.tasks.metrics import TaskScores
+
+BITS = st.lists(st.tuples(st.integers(0, 1), st.integers(0, 1)), min_size=1, max_size=40)
+
+
+@given(BITS)
+def test_of_two_classes_they_are_the_closed_forms(pairs: list[tuple[int, int]]) -> None:
+    predicted, true = np.array(pairs).T
+    scores = TaskScores(["matthews_correlation", "accuracy", "f1"]).compute(
+        predictions=predicted, references=true
+    )
+    tp, fp, fn, tn = (
+        int(((predicted == p) & (true == t)).sum()) for p, t in ((1, 1), (1, 0), (0, 1), (0, 0))
+    )
+    spread = (tp + fp) * (tp + fn) * (tn + fp) * (tn + fn)
+    matthews = (tp * tn - fp * fn) / math.sqrt(spread) if spread else 0
+    f1 = 2 * tp / (2 * tp + fp + fn) if tp + fp + fn else 0
+    assert list(scores) == ["matthews_correlation", "accuracy", "f1"]
+    assert list(scores.values()) == pytest.approx([matthews, (tp + tn) / len(pairs), f1])
+
+
+@given(st.lists(st.tuples(st.integers(-9, 9), st.floats(0, 5)), min_size=3, max_size=40))
+def test_correlations_are_the_closed_forms(pairs: list[tuple[float, float]]) -> None:
+    predicted, true = np.array(pairs, dtype=float).T
+    if np.ptp(predicted) == 0 or np.ptp(true) < 1e-3:
+        return
+    scores = TaskScores(["pearson", "spearmanr", "mae", "mse"], regression=True).compute(
+        predictions=predicted, references=true
+    )
+    ranks = [stats.rankdata(values) for values in (predicted, true)]
+    expected = [np.corrcoef(predicted, true)[0, 1], np.corrcoef(*ranks)[0, 1]]
+    error = predicted - true
+    expected += [abs(error).mean(), (error**2).mean()]
+    assert list(scores.values()) == pytest.approx(expected, abs=1e-9)
+
+
+def test_of_many_classes_they_are_those_of_scikit_learn() -> None:
+    predicted, true = np.random.default_rng(0).integers(0, 4, (2, 300))
+    names = ["f1_macro", "matthews_correlation"]
+    scores = TaskScores(names).compute(predictions=predicted, references=true)
+    assert scores["f1_macro"] == metrics.f1_score(true, predicted, average="macro")
+    assert scores["matthews_correlation"] == metrics.matthews_corrcoef(true, predicted)
+
+
+@pytest.mark.parametrize(
+    ("predicted", "true", "reason"),
+    [
+        ([2.0, 2.0, 2.0], [1.0, 2.0, 3.0], "the predictions are all alike"),
+        ([1.0, 2.0, 3.0], [2.0, 2.0, 2.0], "the true values are all alike"),
+        ([1.0], [2.0], "one example has no correlation"),
+        ([1.0, math.nan, 2.0], [1.0, 2.0, 3.0], "a prediction is not finite"),
+    ],
+)
+def test_a_correlation_that_is_not_defined_is_nan_and_said(
+    predicted: list[float], true: list[float], reason: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    scores = TaskScores(["pearson", "spearmanr"], regression=True).compute(
+        predictions=predicted, references=true
+    )
+    assert all(math.isnan(value) for value in scores.values())
+    assert f"pearson, spearmanr not defined: {reason}" in caplog.text
+
+
+def test_one_predicted_class_has_matthews_correlation_0() -> None:
+    scores = TaskScores(["matthews_correlation"]).compute(predictions=[1, 1], references=[0, 1])
+    assert scores == {"matthews_correlation": 0.0}
+
+
+def test_a_metric_of_the_other_kind_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"task\.metrics=accuracy: .*pearson"):
+        TaskScores(["accuracy"], regression=True)
+    with pytest.raises(ConfigError, match="name one of accuracy"):
+        TaskScores([])
