@@ -13,7 +13,7 @@ from datasets import Dataset, DatasetDict
 from transformers import EvalPrediction, PreTrainedModel, PreTrainedTokenizerBase
 
 from sparsead.adapters.adapted import AdaptedModel
-from sparsead.assembly import task_and_adapter
+from sparsead.assembly import insert, task_and_adapter
 from sparsead.backbones.loading import Backbone, load_backbone
 from sparsead.config import RunSpec
 from sparsead.errors import ConfigError, RecordError, SourceError
@@ -21,8 +21,11 @@ from sparsead.pruning.masks import Masks
 from sparsead.pruning.storage import WEIGHTS_FILE, load_sparse
 from sparsead.runs.query import find_run
 from sparsead.runs.record import RunRecord
+from sparsead.training.packing import Collator
+from sparsead.training.precision import frozen_stored
 from sparsead.training.quiet import quiet_libraries
 from sparsead.training.trainer import build_trainer
+from sparsead.training.unpadded import unpad
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,7 @@ class TrainedRun:
     tokenizer: PreTrainedTokenizerBase
     task: Any
     precision: str
+    collator: Collator
 
     @property
     def model(self) -> PreTrainedModel:
@@ -57,10 +61,10 @@ class TrainedRun:
             return []
         encoded = self.task.encode_inputs(Dataset.from_list(columns), self.tokenizer)
         splits = DatasetDict(train=encoded, validation=encoded)
-        with TemporaryDirectory() as folder:
+        with TemporaryDirectory() as folder, frozen_stored(self.adapted, self.precision):
             trainer = build_trainer(
                 *(self.spec, self.model, splits, self.tokenizer, self.task),
-                *(Path(folder), self.precision),
+                *(self.collator, Path(folder), self.precision),
             )
             output = trainer.predict(encoded)
         self.model.eval()
@@ -93,12 +97,13 @@ def load(
     source = load_backbone(spec.backbone)
     _check_fingerprint(record, source, stored.metadata.get("backbone", {}))
     model = source.model(task.head, task.head_options, spec.seed)
-    adapted = adapter.insert(model, spec.seed)
+    adapted = insert(spec, adapter, model)
     _load_weights(record, adapted, {n: torch.from_numpy(t) for n, t in stored.tensors.items()})
     masks = Masks({name: torch.from_numpy(mask) for name, mask in stored.masks.items()})
     masks.enforce(model)
     model.eval()
-    return TrainedRun(spec, adapted, masks, source.tokenizer, task, precision)
+    collator = unpad(model, task.collator(source.tokenizer), precision)
+    return TrainedRun(spec, adapted, masks, source.tokenizer, task, precision, collator)
 
 
 def _recorded(record: RunRecord, backbone: str | Path | None) -> tuple[RunSpec, str]:
