@@ -156,9 +156,11 @@ class SentenceTask:
         self, rows: Mapping[str, list[Any]], tokenizer: PreTrainedTokenizerBase
     ) -> dict[str, list[Any]]:
         texts = [rows[column] for column in self.inputs]
-        whole = tokenizer(*texts, truncation=False, verbose=False)["input_ids"]
-        encoded = tokenizer(*texts, truncation=True, max_length=self.max_length)
-        return {**encoded, "whole_length": [len(ids) for ids in whole]}
+        encoded = tokenizer(*texts, truncation=False, verbose=False)
+        lengths = [len(ids) for ids in encoded["input_ids"]]
+        if max(lengths) > self.max_length:
+            encoded = tokenizer(*texts, truncation=True, max_length=self.max_length)
+        return {**encoded, "whole_length": lengths}
 
     def _dataset(self, columns: Mapping[str, Sequence[Any]]) -> Dataset:
         """Return rows whose label, if they have one, is typed as the task's."""
