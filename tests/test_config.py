@@ -20,7 +20,7 @@ CONF = Path(__file__).resolve().parents[1] / "conf"
     [
         f"{folder.name}={file.stem}"
         for folder in sorted(CONF.iterdir())
-        if folder.is_dir()
+        if folder.is_dir() and folder.name not in ("table", "experiment")
         for file in sorted(folder.glob("*.yaml"))
     ],
 )

@@ -114,7 +114,7 @@ class SentenceTask:
         )
         return values
 
-    def predictions(self, output: EvalPrediction, _encoded: Dataset) -> list[dict[str, Any]]:
+    def decoded(self, output: EvalPrediction, _encoded: Dataset) -> list[dict[str, Any]]:
         """Return the number of each row; or its class, and the probability of every class.
 
         Args:
