@@ -14,9 +14,9 @@ _VERBS = {
     "runs": ("sparsead.report.runs", "list, filter, delete or export the runs"),
     "predict": ("sparsead.predict", "predict a file's rows with a finished run"),
     "params": ("sparsead.params", "count a run's parameters, bytes and FLOPs without training"),
-    "table": ("sparsead.report.table", "print the finished runs"),
+    "table": ("sparsead.report.table", "print a table by name, or the finished runs"),
     "show": ("sparsead.report.show", "print a run's mask: density, dead units, overlap"),
-    "figure": ("sparsead.report.figure", "draw a figure: masks"),
+    "figure": ("sparsead.report.figure", "draw a run's masks, or the figure of a table"),
     "export": (
         "sparsead.export",
         "write a LoRA run as a folder for peft, or merged for transformers",

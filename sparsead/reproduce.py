@@ -5,14 +5,17 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from sparsead.config import RunSpec
 from sparsead.errors import StorageError
 from sparsead.plan import describe_plan
-from sparsead.report.formats import FORMATS
-from sparsead.report.table import columns_of, rows_of
+from sparsead.report import tabulate
+from sparsead.report.publish import publish
+from sparsead.report.results import measure
+from sparsead.report.view import view
 from sparsead.runs.interrupt import stopping_on_interrupt
-from sparsead.runs.states import Done, Failed, run_state
+from sparsead.runs.states import Failed, run_state
 from sparsead.runs.sweep import run_cells, unique
 from sparsead.runs.tables import Cell, TableSpec, cells, load_table
 
@@ -32,7 +35,7 @@ def main() -> None:
             wanted = _do(table, wanted, retry_failed=arguments.retry_failed)
         except OSError as error:
             raise StorageError(f"outputs: cannot be written ({error})") from error
-    render(table, wanted)
+    render(table, wanted[0].spec.outputs)
     failed = report_failures(wanted)
     raise SystemExit(1 if failed else 0)
 
@@ -44,12 +47,11 @@ def add_table_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help=changes)
 
 
-def render(_table: TableSpec, wanted: Sequence[Cell]) -> None:
-    """Print the table's finished runs."""
-    states = [run_state(cell.spec) for cell in unique(wanted) if not cell.waits]
-    rows = rows_of(state.record for state in states if isinstance(state, Done))
-    if rows:
-        sys.stdout.write(FORMATS["rich"](columns_of(rows), rows))
+def render(table: TableSpec, outputs: Path) -> None:
+    """Print the table, and write its report and figure."""
+    shown = view(measure(table))
+    sys.stdout.write(tabulate.render(shown, "rich"))
+    sys.stdout.write("".join(f"{path}\n" for path in publish(shown, outputs)))
 
 
 def report_failures(wanted: Sequence[Cell]) -> int:

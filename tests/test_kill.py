@@ -13,7 +13,7 @@ from pathlib import Path
 
 import sweep_worker
 from sparsead.report.formats import FORMATS
-from sparsead.report.table import columns_of, rows_of
+from sparsead.report.settings import columns_of, rows_of
 from sparsead.runs.index import summaries
 from sparsead.runs.record import run_folder
 from sparsead.runs.sweep import run_cells
