@@ -15,6 +15,7 @@ from sparsead.errors import ConfigError, unknown, unknown_key
 DEVICES = ("auto", "cpu", "cuda")
 PRECISIONS = ("auto", "fp32", "bf16")
 SCOPES = ("global", "tensor")
+SPLITS = ("train", "validation", "test")
 
 _TASK_PROTOCOL_KEYS = ("epochs", "learning_rate", "batch_size")
 
@@ -49,8 +50,9 @@ class BackboneSpec:
 class TaskSpec:
     """A data set and how it is scored; `options` are the other keys of its file in conf/task.
 
-    `train` and `validation` are files of the user's own. `protocol` holds what protocol=default
-    takes for this task in place of its usual values.
+    `train`, `validation` and `test` are files of the user's own; a task that has no other data
+    names those that it needs in `required`. `protocol` holds what protocol=default takes for this
+    task in place of its usual values.
     """
 
     name: str
@@ -61,6 +63,8 @@ class TaskSpec:
     files: dict[str, str] = field(default_factory=dict)
     train: str | None = None
     validation: str | None = None
+    test: str | None = None
+    required: list[str] = field(default_factory=list)
     protocol: dict[str, Any] = field(default_factory=dict)
     options: dict[str, Any] = field(default_factory=dict)
 
@@ -72,17 +76,24 @@ class TaskSpec:
             _check_minimum("task.limit", self.limit, 1)
         _check_minimum("task.max_length", self.max_length, 3)
         _check_folder("task.path", self.path)
-        for split, own in self._own_files().items():
-            if not Path(own).is_file():
-                raise ConfigError(f"task.{split}={own}: is not a file")
+        self._check_own_files()
         for file in self.local_files():
             if not file.is_file():
-                raise ConfigError(f"task.path={self.path}: {file} is missing")
+                key = "task.path" if self.path else "task"
+                raise ConfigError(f"{key}={self.path or self.name}: {file} is missing")
+
+    @property
+    def own_files(self) -> dict[str, str]:
+        """The user's own file of each split that they named one for."""
+        named = {split: getattr(self, split) for split in SPLITS}
+        return {split: file for split, file in named.items() if file is not None}
 
     def arguments(self) -> dict[str, Any]:
         """Return the keyword arguments of the task's class."""
-        common = ("name", "path", "limit", "max_length", "files")
-        return self.options | {key: getattr(self, key) for key in common} | self._own_files()
+        common = {key: getattr(self, key) for key in ("name", "limit", "max_length")}
+        own = self.own_files
+        path = "." if own and self.path is None else self.path
+        return self.options | common | {"path": path, "files": own or self.files}
 
     def local_files(self) -> list[Path]:
         """Return the local files that the task reads; none when the data comes from elsewhere.
@@ -90,15 +101,22 @@ class TaskSpec:
         Raises:
             ConfigError: the task reads no files, so that a path means nothing to it.
         """
-        if self.path is None:
-            return [Path(file) for file in self._own_files().values()]
-        if not self.files:
+        files = self.own_files or self.files
+        if self.path is None and not self.own_files:
+            return []
+        if not files:
             raise ConfigError(f"task.path={self.path}: task={self.name} reads no files")
-        return [Path(self.path) / file for file in self.files.values()]
+        return [Path(self.path or ".") / file for file in files.values()]
 
-    def _own_files(self) -> dict[str, str]:
-        own = {"train": self.train, "validation": self.validation}
-        return {split: file for split, file in own.items() if file is not None}
+    def _check_own_files(self) -> None:
+        for split, own in self.own_files.items():
+            if not Path(self.path or ".", own).is_file():
+                raise ConfigError(f"task.{split}={own}: is not a file")
+        if self.options.get("hub") and not self.own_files:
+            return
+        for split in self.required:
+            if split not in self.own_files:
+                raise ConfigError(f"task.{split}: task={self.name} needs a file of yours here")
 
 
 @dataclass

@@ -26,6 +26,8 @@ from sparsead.runs.record import RunRecord, run_folder, staged, write_result
 from sparsead.tasks.cache import encoded
 from sparsead.training.allocator import keep_freed_memory
 from sparsead.training.device import describe_device, resolve_device, resolve_precision
+from sparsead.training.generation import generate_splits
+from sparsead.training.prediction import generates
 from sparsead.training.quiet import quiet_libraries
 from sparsead.training.report import final_scores
 from sparsead.training.sampling import scoring_batches, scoring_sample
@@ -106,7 +108,11 @@ def run(spec: RunSpec, folder: Path) -> dict[str, Any]:
     seconds["train"] -= seconds["evaluate"]
     epochs = history(trainer)
     with _timed("report", seconds):
-        scores = final_scores(trainer, data, epochs[-1]["scores"])
+        if generates(task):
+            scores = generate_splits(trainer, task, data, tokenizer, folder)
+            epochs[-1]["scores"] = scores["scores"]
+        else:
+            scores = final_scores(trainer, data, epochs[-1]["scores"])
 
     weights = folder / WEIGHTS_FILE
     save_sparse(

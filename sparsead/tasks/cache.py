@@ -33,7 +33,7 @@ REPORT_FILE = "report.json"
 WHOLE_LENGTH = "whole_length"
 
 # Where rows come from is no part of the key: what they are is.
-_PLACES = ("path", "files", "train", "validation", "limit")
+_PLACES = ("path", "files", "limit")
 _SELECTION_SEED = 0
 
 

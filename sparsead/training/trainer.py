@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from datasets import Dataset, DatasetDict
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.data import Sampler
 from transformers import (
     PreTrainedModel,
@@ -26,6 +26,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from transformers.utils import SAFE_WEIGHTS_NAME
 
 from sparsead.config import RunSpec
+from sparsead.training.prediction import scorer
 from sparsead.training.sampling import SeededOrder
 
 log = logging.getLogger(__name__)
@@ -53,7 +54,7 @@ class SparseadTrainer(Trainer):
         """Record the logs; say each evaluation in one line."""
         super().log(logs, *args, **kwargs)
         if "eval_loss" in logs:
-            scores = _scores(logs)
+            scores = _scores(logs) or {"loss": logs["eval_loss"]}
             line = ", ".join(f"{name} {value:.4f}" for name, value in scores.items())
             log.info("epoch %g: %s", logs["epoch"], line)
 
@@ -81,8 +82,8 @@ def build_trainer(
         model: on the device that it is to train on.
         data: what the task's `encode` gave.
         tokenizer: the backbone's.
-        task: gives the collator and the scores.
-        folder: where the Trainer may write.
+        task: gives the collator and the scores (see `sparsead.tasks`).
+        folder: where the Trainer may write, and the predictions that a task gives.
         precision: "fp32" or "bf16".
     """
     trainer = SparseadTrainer(
@@ -92,8 +93,8 @@ def build_trainer(
         eval_dataset=data["validation"],
         processing_class=tokenizer,
         data_collator=task.collator(tokenizer),
-        compute_metrics=task.scores,
-        preprocess_logits_for_metrics=_first_output,
+        compute_metrics=scorer(task, data["validation"], folder),
+        preprocess_logits_for_metrics=_logits,
     )
     trainer.remove_callback(PrinterCallback)
     trainer.remove_callback(ProgressCallback)
@@ -180,9 +181,11 @@ def _arguments(spec: RunSpec, folder: Path, device: str, precision: str) -> Trai
     return arguments
 
 
-def _first_output(outputs: Any, _labels: Tensor) -> Any:
-    """Keep the logits; an encoder-decoder returns its hidden states behind them."""
-    return outputs[0] if isinstance(outputs, tuple) else outputs
+def _logits(outputs: Any, labels: Any) -> Any:
+    """Keep the logits, one for each label; an encoder-decoder returns its states behind them."""
+    if not isinstance(outputs, tuple):
+        return outputs
+    return outputs[: len(labels)] if isinstance(labels, tuple) else outputs[0]
 
 
 def _scores(entry: dict[str, float]) -> dict[str, float]:
