@@ -28,7 +28,8 @@ class BackboneSpec:
 
     `architecture` holds the keyword arguments of the transformers config class and `model_type`;
     it stands for the weights where none are needed, and makes the random ones. `dropout` replaces
-    every dropout of the pretrained configuration; None keeps them.
+    every dropout of the pretrained configuration, `attention_dropout` those of the attention's
+    weights alone; None keeps them.
     """
 
     name: str
@@ -39,20 +40,22 @@ class BackboneSpec:
     sha256: str | None
     dropout: float | None
     architecture: dict[str, Any]
+    attention_dropout: float | None = None
 
     def __post_init__(self) -> None:
         _check_folder("backbone.path", self.path)
-        if self.dropout is not None and not 0 <= self.dropout < 1:
-            raise ConfigError(f"backbone.dropout={self.dropout:g}: must be at least 0 and below 1")
+        for key in ("dropout", "attention_dropout"):
+            value = getattr(self, key)
+            if value is not None and not 0 <= value < 1:
+                raise ConfigError(f"backbone.{key}={value:g}: must be at least 0 and below 1")
 
 
 @dataclass
 class TaskSpec:
     """A data set and how it is scored; `options` are the other keys of its file in conf/task.
 
-    `train`, `validation` and `test` are files of the user's own; a task that has no other data
-    names those that it needs in `required`. `protocol` holds what protocol=default takes for this
-    task in place of its usual values.
+    `train`, `validation` and `test` are files of the user's own. `protocol` holds what
+    protocol=default takes for this task in place of its usual values.
     """
 
     name: str
@@ -64,7 +67,6 @@ class TaskSpec:
     train: str | None = None
     validation: str | None = None
     test: str | None = None
-    required: list[str] = field(default_factory=list)
     protocol: dict[str, Any] = field(default_factory=dict)
     options: dict[str, Any] = field(default_factory=dict)
 
@@ -76,24 +78,17 @@ class TaskSpec:
             _check_minimum("task.limit", self.limit, 1)
         _check_minimum("task.max_length", self.max_length, 3)
         _check_folder("task.path", self.path)
-        self._check_own_files()
+        for split, own in self._own_files().items():
+            if not Path(own).is_file():
+                raise ConfigError(f"task.{split}={own}: is not a file")
         for file in self.local_files():
             if not file.is_file():
-                key = "task.path" if self.path else "task"
-                raise ConfigError(f"{key}={self.path or self.name}: {file} is missing")
-
-    @property
-    def own_files(self) -> dict[str, str]:
-        """The user's own file of each split that they named one for."""
-        named = {split: getattr(self, split) for split in SPLITS}
-        return {split: file for split, file in named.items() if file is not None}
+                raise ConfigError(f"task.path={self.path}: {file} is missing")
 
     def arguments(self) -> dict[str, Any]:
         """Return the keyword arguments of the task's class."""
-        common = {key: getattr(self, key) for key in ("name", "limit", "max_length")}
-        own = self.own_files
-        path = "." if own and self.path is None else self.path
-        return self.options | common | {"path": path, "files": own or self.files}
+        common = ("name", "path", "limit", "max_length", "files")
+        return self.options | {key: getattr(self, key) for key in common} | self._own_files()
 
     def local_files(self) -> list[Path]:
         """Return the local files that the task reads; none when the data comes from elsewhere.
@@ -101,22 +96,15 @@ class TaskSpec:
         Raises:
             ConfigError: the task reads no files, so that a path means nothing to it.
         """
-        files = self.own_files or self.files
-        if self.path is None and not self.own_files:
-            return []
-        if not files:
+        if self.path is None:
+            return [Path(file) for file in self._own_files().values()]
+        if not self.files:
             raise ConfigError(f"task.path={self.path}: task={self.name} reads no files")
-        return [Path(self.path or ".") / file for file in files.values()]
+        return [Path(self.path) / file for file in self.files.values()]
 
-    def _check_own_files(self) -> None:
-        for split, own in self.own_files.items():
-            if not Path(self.path or ".", own).is_file():
-                raise ConfigError(f"task.{split}={own}: is not a file")
-        if self.options.get("hub") and not self.own_files:
-            return
-        for split in self.required:
-            if split not in self.own_files:
-                raise ConfigError(f"task.{split}: task={self.name} needs a file of yours here")
+    def _own_files(self) -> dict[str, str]:
+        own = {"train": self.train, "validation": self.validation, "test": self.test}
+        return {split: file for split, file in own.items() if file is not None}
 
 
 @dataclass
@@ -212,6 +200,7 @@ class ProtocolSpec:
 
     `selection` is the share of the training examples that is held out to choose on; the task's
     own validation split is then scored once, at the end.
+    `gradient_checkpointing` computes each layer twice instead of keeping what is in it.
     """
 
     epochs: int
@@ -223,6 +212,7 @@ class ProtocolSpec:
     warmup: float
     max_grad_norm: float
     selection: float
+    gradient_checkpointing: bool = False
 
     def __post_init__(self) -> None:
         for key in ("epochs", "batch_size", "eval_batch_size"):

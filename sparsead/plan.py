@@ -68,7 +68,8 @@ def describe_plan(wanted: Sequence[Cell]) -> str:
     """
     counts = count_states(wanted)
     line = ", ".join(f"{counts[state]} {state}" for state in ("done", "failed", "running"))
-    text = f"{sum(counts.values())} runs: {line}, {counts['missing']} to run\n"
+    waiting = f", {counts['waiting']} that wait for them" if counts["waiting"] else ""
+    text = f"{sum(counts.values())} runs: {line}, {counts['missing']} to run{waiting}\n"
     missing = _missing(wanted)
     known = [(cell.spec, rate) for cell in missing if (rate := _throughput(cell.spec))]
     if not missing:
@@ -99,7 +100,7 @@ def kind(spec: RunSpec) -> str:
 
 
 def _missing(wanted: Sequence[Cell]) -> list[Cell]:
-    return [cell for cell in unique(wanted) if isinstance(run_state(cell.spec), Missing)]
+    return [c for c in unique(wanted) if not c.waits and isinstance(run_state(c.spec), Missing)]
 
 
 def _uncalibrated(wanted: Sequence[Cell]) -> list[Cell]:

@@ -32,7 +32,7 @@ def main() -> None:
     sys.stdout.flush()
     with stopping_on_interrupt("the same command goes on from the last epoch"):
         try:
-            run_cells(wanted, _train, retry_failed=arguments.retry_failed, tell=_tell)
+            wanted = _do(table, wanted, retry_failed=arguments.retry_failed)
         except OSError as error:
             raise StorageError(f"outputs: cannot be written ({error})") from error
     render(table, wanted[0].spec.outputs)
@@ -66,6 +66,15 @@ def report_failures(wanted: Sequence[Cell]) -> int:
     if failed:
         sys.stderr.write(f"sparsead: {failed} failed; --retry-failed does them again\n")
     return failed
+
+
+def _do(table: TableSpec, wanted: list[Cell], *, retry_failed: bool) -> list[Cell]:
+    """Do the cells, then those that waited for them; return the cells as they are then."""
+    run_cells(wanted, _train, retry_failed=retry_failed, tell=_tell)
+    now = cells(table)
+    if sum(cell.waits for cell in now) == sum(cell.waits for cell in wanted):
+        return now
+    return _do(table, now, retry_failed=False)
 
 
 def _train(spec: RunSpec) -> None:

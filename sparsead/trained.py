@@ -21,8 +21,11 @@ from sparsead.pruning.masks import Masks
 from sparsead.pruning.storage import WEIGHTS_FILE, load_sparse
 from sparsead.runs.query import find_run
 from sparsead.runs.record import RunRecord
+from sparsead.training.packing import Collator
+from sparsead.training.precision import frozen_stored
 from sparsead.training.quiet import quiet_libraries
 from sparsead.training.trainer import build_trainer
+from sparsead.training.unpadded import unpad
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,7 @@ class TrainedRun:
     tokenizer: PreTrainedTokenizerBase
     task: Any
     precision: str
+    collator: Collator
 
     @property
     def model(self) -> PreTrainedModel:
@@ -57,17 +61,17 @@ class TrainedRun:
             return []
         encoded = self.task.encode_inputs(Dataset.from_list(columns), self.tokenizer)
         splits = DatasetDict(train=encoded, validation=encoded)
-        with TemporaryDirectory() as folder:
+        with TemporaryDirectory() as folder, frozen_stored(self.adapted, self.precision):
             trainer = build_trainer(
                 *(self.spec, self.model, splits, self.tokenizer, self.task),
-                *(Path(folder), self.precision),
+                *(self.collator, Path(folder), self.precision),
             )
             output = trainer.predict(encoded)
         self.model.eval()
         labels = cast(Any, output.label_ids)
         return cast(
             list[dict[str, Any]],
-            self.task.predictions(EvalPrediction(output.predictions, labels), encoded),
+            self.task.decoded(EvalPrediction(output.predictions, labels), encoded),
         )
 
 
@@ -98,7 +102,8 @@ def load(
     masks = Masks({name: torch.from_numpy(mask) for name, mask in stored.masks.items()})
     masks.enforce(model)
     model.eval()
-    return TrainedRun(spec, adapted, masks, source.tokenizer, task, precision)
+    collator = unpad(model, task.collator(source.tokenizer), precision)
+    return TrainedRun(spec, adapted, masks, source.tokenizer, task, precision, collator)
 
 
 def _recorded(record: RunRecord, backbone: str | Path | None) -> tuple[RunSpec, str]:

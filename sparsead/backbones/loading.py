@@ -59,9 +59,9 @@ class Backbone:
         torch.manual_seed(derived_seed(seed, "head"))
         try:
             config = AutoConfig.from_pretrained(self.folder, **head_options)
-            self._check_head(config, head)
             if config.pad_token_id is None:  # a decoder's, which its head looks for
                 config.pad_token_id = self.tokenizer.pad_token_id
+            self._check_head(config, head)
             model: PreTrainedModel = head.from_pretrained(
                 self.folder,
                 config=self._with_dropout(config),
@@ -84,11 +84,15 @@ class Backbone:
             )
 
     def _with_dropout(self, config: PretrainedConfig) -> PretrainedConfig:
-        if self.spec.dropout is not None:
-            for name, value in config.to_dict().items():
-                if ("dropout" in name or name.endswith("pdrop")) and isinstance(value, float):
-                    setattr(config, name, self.spec.dropout)
+        for name, value in config.to_dict().items():
+            if ("dropout" in name or name.endswith("pdrop")) and isinstance(value, float):
+                setattr(config, name, self._dropout(name, value))
         return config
+
+    def _dropout(self, name: str, pretrained: float) -> float:
+        if name.startswith("att") and self.spec.attention_dropout is not None:
+            return self.spec.attention_dropout
+        return pretrained if self.spec.dropout is None else self.spec.dropout
 
     def fingerprint(self) -> dict[str, str]:
         """Return the SHA-256 of each weights file; nothing for random weights."""
@@ -131,13 +135,13 @@ def load_backbone(spec: BackboneSpec) -> Backbone:
 
 
 def skeleton(
-    spec: BackboneSpec, head: type[Any], head_options: Mapping[str, Any]
+    spec: BackboneSpec, head: type[Any], head_options: Mapping[str, Any], device: str = "meta"
 ) -> PreTrainedModel:
-    """Return the model on the meta device: all its names and shapes, no weights, no network.
+    """Return the model with all its names and shapes: no pretrained weights and no network.
 
     A folder's own configuration says the shapes; without a folder, the architecture in conf/.
     """
-    with torch.device("meta"):
+    with torch.device(device):
         model: PreTrainedModel = head.from_config(
             _shapes_config(spec, head_options), dtype=torch.float32
         )

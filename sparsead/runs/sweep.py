@@ -39,7 +39,7 @@ def run_cells(
     next cell goes on.
 
     Args:
-        cells: of which those of one run count once.
+        cells: of which those of one run count once, and those that wait are left out.
         execute: does and records one run.
         retry_failed: do the failed ones too, once.
         tell: hears "run", "failed" or "waiting" and the cell.
@@ -48,7 +48,7 @@ def run_cells(
         StorageError: nothing can be written, so that no other cell would fare better.
     """
     outcome = Outcome()
-    waiting = unique(cells)
+    waiting = [cell for cell in unique(cells) if not cell.waits]
     while waiting:
         left = [cell for cell in waiting if not _settle(cell, execute, retry_failed, tell, outcome)]
         if len(left) == len(waiting):
@@ -60,12 +60,17 @@ def run_cells(
 
 def unique(cells: Iterable[Cell]) -> list[Cell]:
     """Return one cell a run, the first."""
-    return list({identity(cell.spec): cell for cell in reversed(list(cells))}.values())[::-1]
+    named = {(identity(cell.spec), cell.waits and cell.row): cell for cell in reversed(list(cells))}
+    return list(named.values())[::-1]
 
 
 def count_states(cells: Iterable[Cell]) -> Counter[str]:
-    """Return how many runs are done, failed, running and missing."""
-    return Counter(type(run_state(cell.spec)).__name__.lower() for cell in unique(cells))
+    """Return how many runs are done, failed, running, missing, and waiting for others."""
+    return Counter(_state(cell) for cell in unique(cells))
+
+
+def _state(cell: Cell) -> str:
+    return "waiting" if cell.waits else type(run_state(cell.spec)).__name__.lower()
 
 
 def _settle(cell: Cell, execute: Execute, retry: bool, tell: Tell, outcome: Outcome) -> bool:

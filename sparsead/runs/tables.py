@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from fnmatch import fnmatch
 from importlib.resources import files
@@ -14,6 +14,7 @@ import yaml
 from sparsead.config import RunSpec
 from sparsead.errors import ConfigError, unknown, unknown_key
 from sparsead.runs.composed import compose_all
+from sparsead.runs.record import find_record, run_folder
 
 AVERAGE = "avg"
 """The key of a row's printed average, and of its parameters where all columns share them."""
@@ -37,6 +38,7 @@ class Row:
 
     `name` is the experiment's last word unless it is given; a table refers to its rows by it.
     `series` joins the rows that a figure draws as one line. `published` holds one entry a backbone.
+    `sources` is the row whose runs, one a column, a fusion starts from.
     """
 
     name: str
@@ -44,6 +46,7 @@ class Row:
     overrides: tuple[str, ...]
     series: str | None = None
     published: tuple[Published, ...] = ()
+    sources: Row | None = None
 
     def published_for(self, backbone: str) -> Published | None:
         """Return what the paper prints for this backbone, else for the last one it prints."""
@@ -107,7 +110,8 @@ class TableSpec:
 class Cell:
     """One run of a table: a row, a backbone, a column and a seed.
 
-    `overrides` are what `sparsead train` takes to do this very run; `spec` is the run.
+    `overrides` are what `sparsead train` takes to do this very run; `spec` is the run. While
+    `waits`, the runs that it starts from are not all there, and it cannot be done or named yet.
     """
 
     row: str
@@ -116,6 +120,7 @@ class Cell:
     seed: int
     overrides: tuple[str, ...]
     spec: RunSpec
+    waits: bool = False
 
 
 def load_table(name_or_path: str, overrides: Sequence[str] = ()) -> TableSpec:
@@ -149,19 +154,34 @@ def cells(table: TableSpec) -> list[Cell]:
     places = [(b, c, r) for b in table.backbones for c in table.columns for r in table.rows]
     overrides = [_overrides(table, *place) for place in places]
     return [
-        Cell(
-            row.name,
-            column.name,
-            backbone,
-            seed,
-            (*chosen, f"seed={seed}"),
-            replace(spec, seed=seed),
-        )
-        for (backbone, column, row), chosen, spec in zip(
-            places, overrides, compose_all(overrides), strict=True
-        )
-        for seed in range(1, table.seeds + 1)
+        cell
+        for place, chosen, spec in zip(places, overrides, compose_all(overrides), strict=True)
+        for cell in _over_seeds(table, place, chosen, spec)
     ]
+
+
+Place = tuple[str, Column, Row]
+
+
+def _over_seeds(
+    table: TableSpec, place: Place, chosen: tuple[str, ...], spec: RunSpec
+) -> Iterator[Cell]:
+    backbone, column, row = place
+    for seed in range(1, table.seeds + 1):
+        seeded = (*chosen, f"seed={seed}")
+        cell = Cell(row.name, column.name, backbone, seed, seeded, replace(spec, seed=seed))
+        yield cell if row.sources is None else _with_sources(table, cell, row.sources)
+
+
+def _with_sources(table: TableSpec, cell: Cell, sources: Row) -> Cell:
+    """Let a fusion start from the same seed's runs of another row, one a column."""
+    overrides = [_overrides(table, cell.backbone, column, sources) for column in table.columns]
+    runs = [replace(spec, seed=cell.seed) for spec in compose_all(overrides)]
+    if any(find_record(run) is None for run in runs):
+        return replace(cell, waits=True)
+    folders = ",".join(str(run_folder(run)) for run in runs)
+    chosen = (*cell.overrides, f"adapter.fusion.sources=[{folders}]")
+    return replace(cell, overrides=chosen, spec=compose_all([chosen])[0])
 
 
 def _overrides(table: TableSpec, backbone: str, column: Column, row: Row) -> tuple[str, ...]:
@@ -194,7 +214,7 @@ def _read(name_or_path: str) -> tuple[str, Any]:
 def _parse(name: str, values: Any) -> TableSpec:
     values = dict(_mapping(name, values, TableSpec))
     columns = tuple(_column(name, column) for column in _list(name, "columns", values))
-    rows = tuple(_row(name, row) for row in _list(name, "rows", values))
+    rows = _rows(name, _list(name, "rows", values))
     average = values.pop("average", False)
     names = tuple(column.name for column in columns)
     averaged = names if average is True else tuple(average or ())
@@ -218,18 +238,30 @@ def _parse(name: str, values: Any) -> TableSpec:
     return table
 
 
-def _row(table: str, values: Any) -> Row:
+def _rows(table: str, listed: Sequence[Any]) -> tuple[Row, ...]:
+    """Read the rows in their order: a row's sources are a row above it."""
+    rows: dict[str, Row] = {}
+    for values in listed:
+        row = _row(table, values, rows)
+        rows[row.name] = row
+    return tuple(rows.values())
+
+
+def _row(table: str, values: Any, above: Mapping[str, Row]) -> Row:
     values = dict(_mapping(f"{table}: row", values, Row, "experiment"))
     experiment = values.pop("experiment", None)
     overrides = _words(values.pop("overrides", ()))
     if experiment is not None:
         overrides = (f"experiment={experiment}", *overrides)
     published = values.pop("published", {})
+    sources = values.pop("sources", None)
+    _check_known(table, "sources", () if sources is None else (sources,), list(above))
     name = values.pop("name", str(experiment or values.get("label", "")).rpartition("/")[2])
     if not name:
         raise ConfigError(f"{table}: a row has neither name, nor experiment, nor label")
     entries = tuple(_published(table, b, entry) for b, entry in published.items())
     label = values.pop("label", name)
+    values["sources"] = above.get(sources)
     return Row(name=name, label=label, overrides=overrides, published=entries, **values)
 
 

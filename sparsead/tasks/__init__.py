@@ -5,8 +5,8 @@ tokenizer)`, the same in tokens; `collator(tokenizer)`; and `scores(…)`, the m
 is scored is one of three:
 
 - the Trainer's `EvalPrediction` over the validation split;
-- where the task has `scores_records`, the records that its `predictions(output, rows)` makes of
-  that `EvalPrediction` and of the encoded split, which has columns for it beside the model's;
+- where the task has `predictions(output, rows)`, the records that it makes of that `EvalPrediction`
+  and of the encoded split, which has columns for it beside the model's;
 - where the task has `generation`, settings of transformers' GenerationConfig, the records of the
   texts that the model generates for each split of `generated_splits`; the encoded split then has
   the columns `id` and `reference`. The loss alone is computed per epoch.

@@ -49,7 +49,7 @@ def answer_columns(
 
     Returns:
         `start_positions` and `end_positions`, the answer's first and last token, or those of the
-        first token of all in a feature without the whole answer; `lost`, true for the first
+        first token of all in a feature without the whole answer; `answer_lost`, true for the first
         feature of a question whose answer is whole in none.
     """
     spans = [
@@ -62,7 +62,7 @@ def answer_columns(
     return {
         "start_positions": [start for start, _ in labels],
         "end_positions": [end for _, end in labels],
-        "lost": [new and q not in found for new, q in zip(first, question_of, strict=True)],
+        "answer_lost": [new and q not in found for new, q in zip(first, question_of, strict=True)],
     }
 
 

@@ -66,7 +66,6 @@ class DemoRte(GeneratedTask):
 
 
 @TASKS.register("demo_questions")
-@dataclass(frozen=True)
 class DemoQuestions(SquadTask):
     """Questions about generated stories in the schema of SQuAD."""
 
@@ -75,7 +74,6 @@ class DemoQuestions(SquadTask):
 
 
 @TASKS.register("demo_summaries")
-@dataclass(frozen=True)
 class DemoSummaries(TextToText):
     """Summaries of generated stories in the schema of XSum."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -28,11 +27,9 @@ from sparsead.tasks.answer_features import (
     first_features,
 )
 from sparsead.tasks.answer_scores import AnswerScores
-from sparsead.tasks.limit import first_examples
 from sparsead.tasks.spans import Span, feature_spans, join_spans, probabilities
+from sparsead.tasks.splits import first_examples, split_files
 from sparsead.tasks.squad_json import read_squad
-
-log = logging.getLogger(__name__)
 
 SPLITS = ("train", "validation")
 
@@ -55,6 +52,9 @@ class SquadTask:
         limit: use the first questions of each split only.
         path: folder of the files; None loads `hub` from the hub.
         files: split → file below `path`.
+        hub: name of the data set on the hub.
+        train: a file of the user's own, in place of path and hub.
+        validation: likewise.
     """
 
     name: str
@@ -68,9 +68,10 @@ class SquadTask:
     path: str | None = None
     files: Mapping[str, str] = field(default_factory=dict)
     hub: str = ""
+    train: str | None = None
+    validation: str | None = None
 
     head = AutoModelForQuestionAnswering
-    scores_records = True
     head_options: Mapping[str, Any] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
@@ -88,14 +89,18 @@ class SquadTask:
             DataError: a local file is malformed.
             SourceError: the hub's data set cannot be had.
         """
-        splits = self._read() if self.path else self._download()
+        own = {split: getattr(self, split) for split in SPLITS}
+        files = split_files(self.path, self.files, own)
+        splits = self._read(files) if files else self._download()
         return first_examples(DatasetDict({split: splits[split] for split in SPLITS}), self.limit)
 
     def encode(self, splits: DatasetDict, tokenizer: PreTrainedTokenizerBase) -> DatasetDict:
-        """Tokenise every split into features; say what was split, cut and lost.
+        """Tokenise every split into features.
 
-        The rows of validation also hold what `predictions` needs: the question's id, its context
-        and its true answers, and the place of each token in the context.
+        The columns `questions`, `question_cut` and `answer_lost` are true for the first feature
+        of each, of one too long, and of one whose answer is whole in no feature. The splits but
+        train also hold what `predictions` needs: the question's id, its context and its true
+        answers, and the place of each token in the context.
 
         Raises:
             ConfigError: `max_length` has no room for a question and the stride.
@@ -103,7 +108,7 @@ class SquadTask:
         self._check_room(tokenizer)
         return DatasetDict(
             {
-                split: self._encode(split, rows, tokenizer, scored=split != "train")
+                split: self._encode(rows, tokenizer, scored=split != "train")
                 for split, rows in splits.items()
             }
         )
@@ -170,21 +175,12 @@ class SquadTask:
                 f"task.stride={self.stride}"
             )
 
-    def _encode(
-        self, split: str, rows: Dataset, tokenizer: PreTrainedTokenizerBase, scored: bool
-    ) -> Dataset:
-        encoded = rows.map(
+    def _encode(self, rows: Dataset, tokenizer: PreTrainedTokenizerBase, scored: bool) -> Dataset:
+        return rows.map(
             lambda batch: self._features(batch, tokenizer, scored),
             batched=True,
             remove_columns=rows.column_names,
         )
-        log.info(
-            "%s: %d questions, %d cut at %d tokens; %d features of at most %d tokens, in which "
-            "%d answers are lost",
-            *(split, len(rows), sum(encoded["cut"]), self.question_length),
-            *(len(encoded), self.max_length, sum(encoded["lost"])),
-        )
-        return encoded.remove_columns(["cut", "lost"])
 
     def _features(
         self, batch: Mapping[str, list[Any]], tokenizer: PreTrainedTokenizerBase, scored: bool
@@ -201,7 +197,10 @@ class SquadTask:
         question_of = encoded.pop("overflow_to_sample_mapping")
         columns = dict(encoded) | answer_columns(encoded, question_of, batch["answers"])
         first = first_features(question_of)
-        columns["cut"] = [new and cut[q] for new, q in zip(first, question_of, strict=True)]
+        columns["questions"] = first
+        columns["question_cut"] = [
+            new and cut[question] for new, question in zip(first, question_of, strict=True)
+        ]
         if not scored:
             return columns
         return columns | {
@@ -212,13 +211,13 @@ class SquadTask:
         }
 
     def _download(self) -> DatasetDict:
+        if not self.hub:
+            raise ConfigError("task.train, task.validation: name a SQuAD JSON file for each")
         splits: DatasetDict = fetch(self.hub, lambda: load_dataset(self.hub), "task.path")
         return splits
 
-    def _read(self) -> DatasetDict:
-        return DatasetDict(
-            {
-                split: Dataset.from_list(read_squad(Path(str(self.path)) / file))
-                for split, file in self.files.items()
-            }
-        )
+    def _read(self, files: Mapping[str, Path]) -> DatasetDict:
+        missing = [split for split in SPLITS if split not in files]
+        if missing:
+            raise ConfigError(f"task.{missing[0]}: name a SQuAD JSON file")
+        return DatasetDict({s: Dataset.from_list(read_squad(files[s])) for s in SPLITS})

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from sparsead.errors import DataError
+from sparsead.tasks.rows import read_text
 
 T = TypeVar("T")
 
@@ -95,12 +96,9 @@ def _answer(answer: _Node, question: _Node, context: str) -> tuple[str, int]:
 
 
 def _json(path: Path) -> Any:
-    content = path.read_bytes()
+    text = read_text(path)
     try:
-        return json.loads(content.decode("utf-8-sig"))
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise DataError(f"{path}:{line}: is not UTF-8 ({error.reason})") from error
+        return json.loads(text)
     except json.JSONDecodeError as error:
         place = f"{path}:{error.lineno}:{error.colno}"
         raise DataError(f"{place}: is not JSON ({error.msg})") from error

@@ -27,22 +27,26 @@ class TextTask(SentenceTask):
     names. `metrics` may be: accuracy, or pearson and spearmanr.
 
     Args:
-        validation_share: in place of a file to evaluate on, the share of the training file that
-            is held out, the same rows for every seed.
+        train: file to train on.
+        validation: file to evaluate on.
+        validation_share: in its place, the share of `train` that is held out, the same rows for
+            every seed.
         label: column of the classes or numbers.
         id: column that must not hold a value twice.
     """
 
+    train: str | None = None
+    validation: str | None = None
     validation_share: float | None = None
     label: str = "label"
     id: str | None = None
 
     def __post_init__(self) -> None:
-        if "train" not in self.files:
+        if self.train is None:
             raise ConfigError("task.train: name a CSV, TSV, JSONL or Parquet file")
         if len(self.inputs) not in (1, 2):
             raise ConfigError("task.inputs: name one or two columns of text, as task.inputs=[a,b]")
-        if ("validation" not in self.files) == (self.validation_share is None):
+        if (self.validation is None) == (self.validation_share is None):
             raise ConfigError(
                 "task.validation: name a file, or hold out a share of the training file with "
                 "task.validation_share=0.1; one of the two"
@@ -79,8 +83,8 @@ class TextTask(SentenceTask):
 
     @cached_property
     def _rows(self) -> dict[str, Rows]:
-        folder = Path(str(self.path))
-        return {split: self._read(folder / file) for split, file in self.files.items()}
+        files = {"train": self.train, "validation": self.validation}
+        return {split: self._read(Path(file)) for split, file in files.items() if file is not None}
 
     def _read(self, path: Path) -> Rows:
         ids = [] if self.id is None else [self.id]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,11 +18,10 @@ from sparsead.config import SPLITS
 from sparsead.errors import ConfigError, DataError, unknown, unknown_key
 from sparsead.hub import fetch
 from sparsead.registry import TASKS
-from sparsead.tasks.jsonl import check_unique, read_jsonl
-from sparsead.tasks.limit import first_examples
+from sparsead.tasks.files import read_file
+from sparsead.tasks.rows import Rows
+from sparsead.tasks.splits import first_examples, split_files
 from sparsead.tasks.text_scores import TextScores
-
-log = logging.getLogger(__name__)
 
 _LEAST = {"num_beams": 1, "max_new_tokens": 1, "min_new_tokens": 0, "no_repeat_ngram_size": 0}
 _KINDS: dict[str, tuple[type, ...]] = {"length_penalty": (int, float), "early_stopping": (bool,)}
@@ -49,8 +47,11 @@ class TextToText:
             the run's.
         limit: use the first examples of each split only.
         path: folder of the files; None loads `hub` from the hub.
-        files: split → JSON Lines file below `path`.
+        files: split → file below `path`.
         hub: name of the data set, with `hub_config` and `hub_revision`.
+        train: a file of the user's own, .jsonl, .csv, .tsv or .parquet, in place of path and hub.
+        validation: likewise.
+        test: likewise.
     """
 
     name: str
@@ -67,6 +68,9 @@ class TextToText:
     hub: str | None = None
     hub_config: str | None = None
     hub_revision: str | None = None
+    train: str | None = None
+    validation: str | None = None
+    test: str | None = None
 
     head = AutoModelForSeq2SeqLM
     head_options: Mapping[str, Any] = field(default_factory=dict, init=False)
@@ -77,8 +81,8 @@ class TextToText:
         if not self.generated_splits:
             raise ConfigError("task.generated_splits=[]: the run would have no scores")
         for split in self.generated_splits:
-            if split not in SPLITS or (self.path and split not in self.files):
-                raise ConfigError(unknown("task.generated_splits", split, self.files or SPLITS))
+            if split not in SPLITS:
+                raise ConfigError(unknown("task.generated_splits", split, SPLITS))
 
     def load(self) -> DatasetDict:
         """Return train, validation and what else is generated, with `id`, `source`, `target`.
@@ -87,16 +91,23 @@ class TextToText:
             DataError: a local file is malformed, or the data set has not these columns.
             SourceError: the hub's data set cannot be had.
         """
-        splits = self._read() if self.path else self._download()
+        own = {split: getattr(self, split) for split in SPLITS}
+        files = split_files(self.path, self.files, own)
+        splits = self._read(files) if files else self._download()
         return first_examples(splits, self.limit)
 
     def encode(self, splits: DatasetDict, tokenizer: PreTrainedTokenizerBase) -> DatasetDict:
-        """Tokenise every split; say how many texts were cut or are empty.
+        """Tokenise every split.
 
-        The splits but train also have `id` and `reference`, the target as it is.
+        The columns `source_cut`, `target_cut` and `empty_text` are true where a text was cut or
+        has nothing in it. The splits but train also have `id` and `reference`, the target as
+        it is.
         """
         return DatasetDict(
-            {split: self._encode(split, rows, tokenizer) for split, rows in splits.items()}
+            {
+                split: self._encode(rows, tokenizer, scored=split != "train")
+                for split, rows in splits.items()
+            }
         )
 
     def collator(self, tokenizer: PreTrainedTokenizerBase) -> DataCollatorForSeq2Seq:
@@ -111,18 +122,12 @@ class TextToText:
         )
         return values
 
-    def _encode(self, split: str, rows: Dataset, tokenizer: PreTrainedTokenizerBase) -> Dataset:
-        encoded = rows.map(
-            lambda batch: self._tokenise(batch, tokenizer, scored=split != "train"),
+    def _encode(self, rows: Dataset, tokenizer: PreTrainedTokenizerBase, scored: bool) -> Dataset:
+        return rows.map(
+            lambda batch: self._tokenise(batch, tokenizer, scored),
             batched=True,
             remove_columns=rows.column_names,
         )
-        log.info(
-            "%s: %d examples, %d sources cut at %d tokens, %d targets at %d; %d with an empty text",
-            *(split, len(rows), sum(encoded["source_cut"]), self.max_length),
-            *(sum(encoded["target_cut"]), self.target_length, sum(encoded["empty"])),
-        )
-        return encoded.remove_columns(["source_cut", "target_cut", "empty"])
 
     def _tokenise(
         self, batch: Mapping[str, list[str]], tokenizer: PreTrainedTokenizerBase, scored: bool
@@ -137,7 +142,7 @@ class TextToText:
             "labels": target["input_ids"],
             "source_cut": [bool(encoding.overflowing) for encoding in source.encodings or []],
             "target_cut": [bool(encoding.overflowing) for encoding in target.encodings or []],
-            "empty": [
+            "empty_text": [
                 not (source.strip() and target.strip())
                 for source, target in zip(batch["source"], batch["target"], strict=True)
             ],
@@ -150,7 +155,11 @@ class TextToText:
         return [s for s in SPLITS if s != "test" or s in self.generated_splits]
 
     def _download(self) -> DatasetDict:
-        hub = str(self.hub)
+        if self.hub is None:
+            raise ConfigError(
+                "task.train, task.validation: name a .jsonl, .csv, .tsv or .parquet file for each"
+            )
+        hub = self.hub
         splits = fetch(
             hub,
             lambda: load_dataset(hub, self.hub_config, revision=self.hub_revision),
@@ -174,17 +183,24 @@ class TextToText:
             return named
         return named.add_column("id", [str(number) for number in range(len(rows))])
 
-    def _read(self) -> DatasetDict:
-        folder = Path(str(self.path))
-        return DatasetDict({s: self._read_file(folder / self.files[s]) for s in self._splits()})
+    def _read(self, files: Mapping[str, Path]) -> DatasetDict:
+        missing = [split for split in self._splits() if split not in files]
+        if missing:
+            raise ConfigError(f"task.{missing[0]}: name a .jsonl, .csv, .tsv or .parquet file")
+        return DatasetDict({split: self._read_file(files[split]) for split in self._splits()})
 
     def _read_file(self, path: Path) -> Dataset:
-        columns = {name: key for name, key in self.columns.items() if key}
-        rows = read_jsonl(path, columns)
-        if "id" in columns:
-            check_unique(path, rows, "id")
-            return Dataset.from_list(rows)
-        return Dataset.from_list([{"id": str(number), **row} for number, row in enumerate(rows)])
+        columns = {name: column for name, column in self.columns.items() if column}
+        rows = read_file(path, list(columns.values()))
+        texts = {name: rows.texts(columns[name]) for name in ("source", "target")}
+        return Dataset.from_dict({"id": self._ids(rows), **texts})
+
+    def _ids(self, rows: Rows) -> list[str]:
+        column = self.columns.get("id")
+        if column is None:
+            return [str(number) for number in range(len(rows.values))]
+        rows.check_unique(column)
+        return [str(value) for value in rows.column(column)]
 
 
 def _check_generation(settings: Mapping[str, Any]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -24,20 +24,17 @@ def generate_splits(
     data: DatasetDict,
     tokenizer: PreTrainedTokenizerBase,
     folder: Path,
-) -> dict[str, Any]:
-    """Generate and keep a text for each example of the task's `generated_splits`; score them.
-
-    Returns:
-        `scores`: those of the first of the splits; `generated`: those of each split.
-    """
+    splits: Sequence[str],
+) -> dict[str, dict[str, float]]:
+    """Generate and keep a text for each example of the splits; return their scores by split."""
     scores: dict[str, dict[str, float]] = {}
-    for split in task.generated_splits:
+    for split in splits:
         file = predictions_file(folder, split)
         generate(trainer, task, data[split], tokenizer, file)
         scores[split] = task.scores(whole_records(file))
         line = ", ".join(f"{name} {value:.4f}" for name, value in scores[split].items())
         log.info("%s: %s", split, line)
-    return {"scores": next(iter(scores.values())), "generated": scores}
+    return scores
 
 
 def generate(

@@ -15,21 +15,21 @@ Record = dict[str, Any]
 Scorer = Callable[[EvalPrediction], dict[str, float]]
 
 
-def scorer(task: Any, rows: Dataset, folder: Path) -> Scorer | None:
-    """Return what scores an evaluation on the encoded validation split; None: the loss alone.
+def scorer(task: Any, rows: Dataset, file: Path) -> Scorer | None:
+    """Return what scores an evaluation on the encoded rows; None: the loss alone.
 
-    Where the task makes records, those of the last evaluation stay in `folder`.
+    Where the task makes records, those of the last evaluation stay in `file`.
     """
     if generates(task):
         return None
-    if not getattr(task, "scores_records", False):
+    if not hasattr(task, "predictions"):
         scores: Scorer = task.scores
         return scores
 
     def score_records(output: EvalPrediction) -> dict[str, float]:
         records = task.predictions(output, rows)
         if PartialState().is_main_process:
-            predictions_file(folder, "validation").write_text(lines(records), "utf-8")
+            file.write_text(lines(records), "utf-8")
         values: dict[str, float] = task.scores(records)
         return values
 

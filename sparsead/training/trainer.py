@@ -6,6 +6,7 @@ import json
 import logging
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
@@ -26,14 +27,32 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from transformers.utils import SAFE_WEIGHTS_NAME
 
 from sparsead.config import RunSpec
-from sparsead.training.prediction import scorer
+from sparsead.training.packing import Collator
+from sparsead.training.prediction import Scorer, predictions_file, scorer
 from sparsead.training.sampling import SeededOrder
 
 log = logging.getLogger(__name__)
 
 
 class SparseadTrainer(Trainer):
-    """A Trainer whose batches come in the order of `SeededOrder`."""
+    """A Trainer whose batches come in the order of `SeededOrder`.
+
+    `scorer_of` gives what scores an evaluation on an encoded split of that name.
+    """
+
+    scorer_of: Callable[[Dataset, str], Scorer | None]
+
+    def evaluate(
+        self,
+        eval_dataset: Any = None,
+        ignore_keys: list[str] | None = None,
+        metric_key_prefix: str = "eval",
+    ) -> dict[str, float]:
+        """Evaluate on validation, or on another split, which is the prefix of its metrics."""
+        rows = cast(Dataset, self.eval_dataset if eval_dataset is None else eval_dataset)
+        split = "validation" if metric_key_prefix == "eval" else metric_key_prefix
+        self.compute_metrics = self.scorer_of(rows, split)
+        return super().evaluate(eval_dataset, ignore_keys, metric_key_prefix)
 
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Sampler[int]:
         data = cast(Dataset, train_dataset if train_dataset is not None else self.train_dataset)
@@ -72,6 +91,7 @@ def build_trainer(
     data: DatasetDict,
     tokenizer: PreTrainedTokenizerBase,
     task: Any,
+    collator: Collator,
     folder: Path,
     precision: str,
 ) -> SparseadTrainer:
@@ -82,7 +102,8 @@ def build_trainer(
         model: on the device that it is to train on.
         data: what the task's `encode` gave.
         tokenizer: the backbone's.
-        task: gives the collator and the scores (see `sparsead.tasks`).
+        task: gives the scores (see `sparsead.tasks`).
+        collator: makes batches of examples.
         folder: where the Trainer may write, and the predictions that a task gives.
         precision: "fp32" or "bf16".
     """
@@ -92,10 +113,10 @@ def build_trainer(
         train_dataset=data["train"],
         eval_dataset=data["validation"],
         processing_class=tokenizer,
-        data_collator=task.collator(tokenizer),
-        compute_metrics=scorer(task, data["validation"], folder),
+        data_collator=collator,
         preprocess_logits_for_metrics=_logits,
     )
+    trainer.scorer_of = lambda rows, split: scorer(task, rows, predictions_file(folder, split))
     trainer.remove_callback(PrinterCallback)
     trainer.remove_callback(ProgressCallback)
     if sys.stderr.isatty():
@@ -167,6 +188,7 @@ def _arguments(spec: RunSpec, folder: Path, device: str, precision: str) -> Trai
         lr_scheduler_type="linear",
         eval_strategy="epoch",
         logging_strategy="epoch",
+        logging_nan_inf_filter=False,  # it would wait for the GPU in every step
         save_strategy="epoch",
         save_total_limit=2,
         report_to=[],
@@ -174,6 +196,7 @@ def _arguments(spec: RunSpec, folder: Path, device: str, precision: str) -> Trai
         seed=spec.seed,
         use_cpu=device == "cpu",
         bf16=precision == "bf16",
+        gradient_checkpointing=protocol.gradient_checkpointing or None,
         dataloader_pin_memory=device == "cuda",
     )
     if arguments.n_gpu > 1:

@@ -102,3 +102,27 @@ def test_two_columns_of_one_task_share_their_runs(tmp_path: Path) -> None:
     run_cells(cells(table), execute, tell=silent)
     assert [spec.seed for spec in done] == [1, 2]
     assert len(cells(table)) == 4
+
+
+FUSED = """\
+backbones: tiny-bert
+seeds: 2
+rows:
+  - {experiment: table4/pfeiffer}
+  - {experiment: table4/fusion, sources: pfeiffer}
+columns:
+  - {task: demo_mrpc, metric: accuracy}
+  - {task: demo_cola, metric: matthews_correlation}
+"""
+
+
+def test_a_fusion_waits_for_its_sources_and_starts_from_those_of_its_seed(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text(FUSED)
+    table = load_table(str(tmp_path / "mine.yaml"), [f"outputs={tmp_path}"])
+    assert count_states(cells(table)) == {"missing": 4, "waiting": 4}
+    run_cells(cells(table), record, tell=silent)
+    assert count_states(cells(table)) == {"done": 4, "missing": 4}
+    for cell in cells(table):
+        sources = cell.spec.adapter.sources()
+        assert len(sources) == 2 * (cell.row == "fusion")
+        assert all(f"seed{cell.seed}_" in source for source in sources)

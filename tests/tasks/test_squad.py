@@ -20,6 +20,7 @@ from sparsead.errors import ConfigError, DataError
 from sparsead.registry import TASKS
 from sparsead.runs.identity import identity
 from sparsead.tasks.answer_scores import AnswerScores
+from sparsead.tasks.cache import encoded
 from sparsead.tasks.squad import SquadTask
 from sparsead.tasks.squad_json import read_squad
 from sparsead.train import train
@@ -65,7 +66,7 @@ TEXT = st.text(
 )
 
 
-@settings(max_examples=60)
+@settings(max_examples=25)
 @given(st.data(), TEXT, st.sampled_from(sorted(TOKENIZERS)), st.sampled_from(["left", "right"]))
 def test_perfect_logits_give_the_gold_span_for_every_stride_and_length(
     tmp_path_factory: pytest.TempPathFactory,
@@ -94,8 +95,8 @@ def test_perfect_logits_give_the_gold_span_for_every_stride_and_length(
         f"task.max_length={length}",
         "task.question_length=20",
     )
-    encoded = one.encode(one.load(), tokens)["validation"]
-    (record,) = one.predictions(perfect(encoded), encoded)
+    rows = one.encode(one.load(), tokens)["validation"]
+    (record,) = one.predictions(perfect(rows), rows)
     best = record["n_best"][0]
     assert context.startswith(best["text"], best["start"])
     assert record["prediction"].strip() == context[start:end].strip()
@@ -174,14 +175,16 @@ def test_what_is_cut_split_and_lost_is_said(
     write(path, questions, context)
     own = [f"task.{split}={path}" for split in ("train", "validation")]
     some = task("task=qa", *own, "task.max_length=150", "task.stride=60")
-    with caplog.at_level("INFO"):
-        encoded = some.encode(some.load(), TOKENIZERS["tiny-bert"])
-    features = len(encoded["train"])
-    assert features > 2
-    assert (
-        f"train: 2 questions, 1 cut at 64 tokens; {features} features of at most 150 tokens, in "
-        "which 1 answers are lost"
-    ) in caplog.text
+    for _ in ("tokenised", "read from the cache"):
+        caplog.clear()
+        with caplog.at_level("INFO"):
+            splits, report = encoded(some, TOKENIZERS["tiny-bert"])
+        assert report["train"]["examples"] == len(splits["train"]) > 2
+        assert "1 answer lost; 2 questions; 1 question cut" in caplog.text
+    assert "question_cut" not in splits["train"].column_names
+    first, *others = splits["train"]["start_positions"][:]
+    assert splits["train"]["input_ids"][0][first] == TOKENIZERS["tiny-bert"]("n")["input_ids"][1]
+    assert set(others) == {0}
 
 
 GOOD = question(0, "In Rome.", 3, 7)
@@ -192,7 +195,7 @@ GOOD = question(0, "In Rome.", 3, 7)
     [
         (b"", "broken.json:1:1: is not JSON"),
         (b'{"data":\n [}', "broken.json:2:3: is not JSON"),
-        (b'{"data":\n "\xff"}', "broken.json:2: is not UTF-8"),
+        (b'{"data":\n "\xff"}', "broken.json:2: byte 3 is not UTF-8"),
         (b"[" * 100_000, "nested too deep"),
         (b"[]", "broken.json: has no list 'data'"),
         (b'{"data": []}', "broken.json: has no questions"),
@@ -223,15 +226,16 @@ def test_a_broken_file_is_named_with_its_place(
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["task=qa"], "task.train: task=qa needs a file of yours"),
-        (["task=qa", "task.train=nowhere.json", "task.validation=x"], "nowhere.json is missing"),
+        (["task=qa", "task.train=nowhere.json"], r"task\.train=nowhere\.json: is not a file"),
+        (["task=qa", f"task.train={__file__}"], r"task\.validation: name a SQuAD JSON file"),
+        (["task=qa"], r"task\.train, task\.validation: name a SQuAD JSON file for each"),
         (["task.metrics=[f2]"], "did you mean f1"),
         (["task.n_best=0"], "task.n_best=0: must be at least 1"),
     ],
 )
 def test_a_wrong_key_is_refused(overrides: list[str], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        task(*overrides)
+        task(*overrides).load()
 
 
 def test_a_length_without_room_is_refused() -> None:

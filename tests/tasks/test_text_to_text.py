@@ -12,7 +12,7 @@ from composing import compose
 from sparsead.backbones.loading import load_backbone
 from sparsead.errors import ConfigError, DataError
 from sparsead.registry import TASKS
-from sparsead.tasks.jsonl import read_jsonl
+from sparsead.tasks.cache import encoded
 from sparsead.tasks.text_scores import TextScores
 from sparsead.tasks.text_to_text import TextToText
 
@@ -68,9 +68,9 @@ def test_the_real_files_have_the_counts_of_their_note(data_root: Path) -> None:
 
 
 def own(folder: Path, rows: list[dict[str, str]]) -> list[str]:
-    for split in ("train", "validation"):
-        (folder / split).write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
-    return [f"task.{split}={folder / split}" for split in ("train", "validation")]
+    text = "".join(json.dumps(row) + "\n" for row in rows)
+    (folder / "pairs.jsonl").write_text(text, "utf-8")
+    return [f"task.{split}={folder / 'pairs.jsonl'}" for split in ("train", "validation")]
 
 
 def test_source_and_target_are_encoded_cut_and_counted(
@@ -88,16 +88,15 @@ def test_source_and_target_are_encoded_cut_and_counted(
     )
     tokenizer = load_backbone(compose("backbone=tiny-bart").backbone).tokenizer
     with caplog.at_level("INFO"):
-        encoded = some.encode(some.load(), tokenizer)
-    counts = "3 examples, 1 sources cut at 50 tokens, 1 targets at 20; 1 with an empty text"
-    assert f"train: {counts}" in caplog.text
-    assert set(encoded["train"].column_names) == {"input_ids", "attention_mask", "labels"}
-    assert tokenizer.decode(encoded["train"][1]["input_ids"]) == "<s>to English: a</s>"
-    assert tokenizer.decode(encoded["train"][0]["labels"]) == "<s>b</s>"
-    assert max(map(len, encoded["train"]["input_ids"])) == 50
-    assert max(map(len, encoded["train"]["labels"])) == 20
-    assert encoded["validation"]["reference"][:] == [row["en"] for row in rows]
-    batch = some.collator(tokenizer)([encoded["train"][i] for i in range(3)])
+        splits, _ = encoded(some, tokenizer)
+    assert "1 source cut; 1 target cut; 1 empty text" in caplog.text
+    assert set(splits["train"].column_names) == {"input_ids", "attention_mask", "labels"}
+    assert tokenizer.decode(splits["train"][1]["input_ids"]) == "<s>to English: a</s>"
+    assert tokenizer.decode(splits["train"][0]["labels"]) == "<s>b</s>"
+    assert max(map(len, splits["train"]["input_ids"])) == 50
+    assert max(map(len, splits["train"]["labels"])) == 20
+    assert splits["validation"]["reference"][:] == [row["en"] for row in rows]
+    batch = some.collator(tokenizer)([splits["train"][i] for i in range(3)])
     assert batch["labels"].shape == (3, 20)
     assert (batch["labels"][0, 3:] == -100).all()
 
@@ -106,32 +105,37 @@ def test_source_and_target_are_encoded_cut_and_counted(
     ("content", "message"),
     [
         (b"", "broken.jsonl: has no examples"),
-        (b" \n\n", "broken.jsonl: has no examples"),
-        (b'{"a": "x"}\n{"a": "y"', r"broken.jsonl:2:\d+: is not JSON"),
-        (b'{"a": "x"}\n{"a": "\xff"}', "broken.jsonl:2: is not UTF-8"),
-        (b'{"a": "x"}\n["a"]', "broken.jsonl:2: is no JSON object"),
-        (b'{"a": "x"}\n{"aa": "x"}', r"broken.jsonl:2: a: no such key; did you mean aa\?"),
-        (b'{"a": 3}', "broken.jsonl:1: 'a' is no text"),
-        (b"[" * 100_000, "broken.jsonl:1: is not JSON that can be read"),
+        (b'{"document": "x", "summary": "y"}\n{"document": "x"}', "broken.jsonl:2: column=summary"),
+        (b'{"document": "x", "summary": "\xff"}', "broken.jsonl:1: byte 31 is not UTF-8"),
+        (b'{"document": "x", "summary": 3}', "broken.jsonl:1: summary: 3 is no text"),
+        (b'{"document": "x"\n', "broken.jsonl:1: character"),
     ],
 )
 def test_a_broken_file_is_named_with_its_line(tmp_path: Path, content: bytes, message: str) -> None:
     path = tmp_path / "broken.jsonl"
     path.write_bytes(content)
+    files = [f"task.{split}={path}" for split in ("train", "validation")]
     with pytest.raises(DataError, match=message) as caught:
-        read_jsonl(path, {"source": "a"})
+        task("task=summarize", *files).load()
     assert "\n" not in str(caught.value)
 
 
-def test_a_million_characters_and_a_byte_order_mark_are_read(tmp_path: Path) -> None:
-    path = tmp_path / "long.jsonl"
-    path.write_text("\ufeff" + json.dumps({"a": "x" * 1_000_000}), "utf-8")
-    assert read_jsonl(path, {"source": "a"}) == [{"source": "x" * 1_000_000}]
+def test_pairs_are_read_from_csv_by_the_names_of_their_columns(tmp_path: Path) -> None:
+    path = tmp_path / "pairs.csv"
+    path.write_text('number,text,short\n1,"a, b",c\n2,d,e\n', "utf-8")
+    some = task(
+        "task=summarize",
+        *(f"task.{split}={path}" for split in ("train", "validation", "test")),
+        "task.generated_splits=[test]",
+        "task.columns={id: number, source: text, target: short}",
+    )
+    rows = some.load()["test"]
+    assert rows[0] == {"id": "1", "source": "a, b", "target": "c"}
 
 
 def test_a_duplicate_id_is_refused(tmp_path: Path) -> None:
     files = own(tmp_path, [{"key": "7", "document": "x", "summary": "y"}] * 2)
-    with pytest.raises(DataError, match="train: two examples have the id '7'"):
+    with pytest.raises(DataError, match=r"pairs\.jsonl:2: key: '7' is also the id of line 1"):
         task("task=summarize", *files, "task.columns.id=key").load()
 
 
