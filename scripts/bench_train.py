@@ -28,7 +28,7 @@ from rich.console import Console
 from rich.table import Table
 from train_peers import Peer, build_peer, peak_mib
 
-from sparsead.backbones.loading import load_backbone
+from sparsead.backbones.loading import Backbone, load_backbone
 from sparsead.config import RunSpec
 from sparsead.pruning.prune import prune
 from sparsead.registry import ADAPTERS, TASKS
@@ -50,7 +50,9 @@ REQUIREMENTS = ("adapters==1.3.0", "transformers~=4.57.6")
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--backbone", default="minilm", help="of BERT's architecture")
-    parser.add_argument("--random-weights", action="store_true", help="needs no files or hub")
+    parser.add_argument(
+        "--random-weights", action="store_true", help="no weights are read; MiniLM's tokens"
+    )
     parser.add_argument("--task-path", type=Path, default=None, help="GLUE folder, for RTE's text")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--batch-size", type=int, default=32)
@@ -125,7 +127,10 @@ class Bench:
         spec = self._spec("houlsby")
         self.device = resolve_device(arguments.device)
         self.task = TASKS.bind(spec.task.method, spec.task.arguments())()
-        self.backbone = load_backbone(spec.backbone)
+        tokens = ["backbone=minilm"] if arguments.random_weights else []
+        self.backbone = load_backbone(self._spec("houlsby", *tokens).backbone)
+        if arguments.random_weights:
+            self.backbone = Backbone(spec.backbone, None, self.backbone.tokenizer)
         rows = self.task.encode(self.task.load(), self.backbone.tokenizer)["train"]
         self.rows = self._batches(rows)
         self.setup = {
@@ -190,11 +195,9 @@ class Bench:
             peer.step(number)
         return float(worker.ask(do="peak")) if name in THERE else peak_mib(self.device)
 
-    def _spec(self, adapter: str) -> RunSpec:
+    def _spec(self, adapter: str, *more: str) -> RunSpec:
         with hydra.initialize_config_module("sparsead.conf", version_base="1.3"):
-            overrides = [*self.overrides, f"adapter={adapter}"]
-            if self.arguments.random_weights:
-                overrides += ["backbone.hub=null", "backbone.package=null"]
+            overrides = [*self.overrides, f"adapter={adapter}", *more]
             return RunSpec.from_config(hydra.compose("train", overrides))
 
     def _batches(self, rows: Any) -> dict[str, list[list[dict[str, Any]]]]:
