@@ -15,6 +15,7 @@ from sparsead.errors import ConfigError, unknown, unknown_key
 DEVICES = ("auto", "cpu", "cuda")
 PRECISIONS = ("auto", "fp32", "bf16")
 SCOPES = ("global", "tensor")
+SPLITS = ("train", "validation", "test")
 
 _TASK_PROTOCOL_KEYS = ("epochs", "learning_rate", "batch_size")
 
@@ -53,8 +54,8 @@ class BackboneSpec:
 class TaskSpec:
     """A data set and how it is scored; `options` are the other keys of its file in conf/task.
 
-    `train` and `validation` are files of the user's own. `protocol` holds what protocol=default
-    takes for this task in place of its usual values.
+    `train`, `validation` and `test` are files of the user's own. `protocol` holds what
+    protocol=default takes for this task in place of its usual values.
     """
 
     name: str
@@ -65,6 +66,7 @@ class TaskSpec:
     files: dict[str, str] = field(default_factory=dict)
     train: str | None = None
     validation: str | None = None
+    test: str | None = None
     protocol: dict[str, Any] = field(default_factory=dict)
     options: dict[str, Any] = field(default_factory=dict)
 
@@ -101,7 +103,7 @@ class TaskSpec:
         return [Path(self.path) / file for file in self.files.values()]
 
     def _own_files(self) -> dict[str, str]:
-        own = {"train": self.train, "validation": self.validation}
+        own = {"train": self.train, "validation": self.validation, "test": self.test}
         return {split: file for split, file in own.items() if file is not None}
 
 

@@ -48,14 +48,20 @@ class Backbone:
             head: a transformers auto class, such as AutoModelForSequenceClassification.
             head_options: what the head needs in the model's configuration, such as num_labels.
             seed: the run's seed; a random backbone does not depend on it.
+
+        Raises:
+            ConfigError: the architecture has no such head.
+            SourceError: the weights cannot be read.
         """
         if self.folder is None:
+            self._check_head(architecture_config(self.spec, {}), head)
             return self._random_model(head, head_options, seed)
         torch.manual_seed(derived_seed(seed, "head"))
         try:
             config = AutoConfig.from_pretrained(self.folder, **head_options)
             if config.pad_token_id is None:  # a decoder's, which its head looks for
                 config.pad_token_id = self.tokenizer.pad_token_id
+            self._check_head(config, head)
             model: PreTrainedModel = head.from_pretrained(
                 self.folder,
                 config=self._with_dropout(config),
@@ -66,6 +72,16 @@ class Backbone:
             reason = str(error).splitlines()[0]
             raise SourceError(f"{self.folder}: cannot be loaded ({reason})") from error
         return model
+
+    def _check_head(self, config: PretrainedConfig, head: type[Any]) -> None:
+        if type(config) not in head._model_mapping:
+            kind = (
+                "decoder to generate text" if "Seq2Seq" in head.__name__ else "head for this task"
+            )
+            raise ConfigError(
+                f"backbone={self.spec.name}: a {config.model_type} has no {kind} "
+                f"({head.__name__}); take another, such as backbone=tiny-bart or bart-large"
+            )
 
     def _with_dropout(self, config: PretrainedConfig) -> PretrainedConfig:
         for name, value in config.to_dict().items():
@@ -119,13 +135,13 @@ def load_backbone(spec: BackboneSpec) -> Backbone:
 
 
 def skeleton(
-    spec: BackboneSpec, head: type[Any], head_options: Mapping[str, Any]
+    spec: BackboneSpec, head: type[Any], head_options: Mapping[str, Any], device: str = "meta"
 ) -> PreTrainedModel:
-    """Return the model on the meta device: all its names and shapes, no weights, no network.
+    """Return the model with all its names and shapes: no pretrained weights and no network.
 
     A folder's own configuration says the shapes; without a folder, the architecture in conf/.
     """
-    with torch.device("meta"):
+    with torch.device(device):
         model: PreTrainedModel = head.from_config(
             _shapes_config(spec, head_options), dtype=torch.float32
         )

@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from sparsead.config import RunSpec
+from sparsead.config import SPLITS, RunSpec
 
 RESULT_FORMAT = 1
 """Raised when the same configuration no longer gives the same result."""
@@ -47,7 +47,7 @@ def _decisive(spec: RunSpec) -> dict[str, Any]:
     if spec.adapter.sources():
         weights = [_weights_files(folder) for folder in spec.adapter.sources()]
         decisive["adapter"]["options"]["fusion"]["sources"] = weights
-    for key in ("train", "validation", "protocol"):
+    for key in (*SPLITS, "protocol"):
         del decisive["task"][key]
     backbone = _backbone_files(spec.backbone.path)
     decisive["backbone"]["path"] = {file.name: file_digest(file) for file in backbone}

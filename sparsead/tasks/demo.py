@@ -5,12 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from datasets import DatasetDict
+from datasets import Dataset, DatasetDict
 
 from sparsead.registry import TASKS
 from sparsead.tasks.demo_pairs import paraphrase_pairs
 from sparsead.tasks.demo_sentences import acceptability, entailment, similarity
+from sparsead.tasks.demo_stories import questions, summaries
 from sparsead.tasks.sentences import SentenceTask
+from sparsead.tasks.squad import SPLITS, SquadTask
+from sparsead.tasks.text_to_text import TextToText
 
 
 @dataclass(frozen=True)
@@ -60,3 +63,21 @@ class DemoRte(GeneratedTask):
 
     def _rows(self, split: str) -> list[dict[str, Any]]:
         return entailment(split)
+
+
+@TASKS.register("demo_questions")
+class DemoQuestions(SquadTask):
+    """Questions about generated stories in the schema of SQuAD."""
+
+    def _download(self) -> DatasetDict:
+        return DatasetDict({split: Dataset.from_list(questions(split)) for split in SPLITS})
+
+
+@TASKS.register("demo_summaries")
+class DemoSummaries(TextToText):
+    """Summaries of generated stories in the schema of XSum."""
+
+    def _download(self) -> DatasetDict:
+        return DatasetDict(
+            {s: self._named(self.name, Dataset.from_list(summaries(s))) for s in self._splits()}
+        )

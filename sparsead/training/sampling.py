@@ -59,7 +59,7 @@ def scoring_sample(rows: Dataset, seed: int, count: int = SCORING_EXAMPLES) -> l
         Indices in a seeded order in which every prefix has about the classes' shares.
     """
     shuffled = torch.randperm(len(rows), generator=generator(seed, "scoring set")).tolist()
-    labels = rows["labels"][:]
+    labels = rows["labels"][:] if "labels" in rows.column_names else [None]
     if not isinstance(labels[0], int):
         return shuffled[:count]
     members: dict[int, list[int]] = defaultdict(list)

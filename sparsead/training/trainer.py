@@ -6,12 +6,13 @@ import json
 import logging
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
 from datasets import Dataset, DatasetDict
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.data import Sampler
 from transformers import (
     PreTrainedModel,
@@ -27,13 +28,31 @@ from transformers.utils import SAFE_WEIGHTS_NAME
 
 from sparsead.config import RunSpec
 from sparsead.training.packing import Collator
+from sparsead.training.prediction import Scorer, predictions_file, scorer
 from sparsead.training.sampling import SeededOrder
 
 log = logging.getLogger(__name__)
 
 
 class SparseadTrainer(Trainer):
-    """A Trainer whose batches come in the order of `SeededOrder`."""
+    """A Trainer whose batches come in the order of `SeededOrder`.
+
+    `scorer_of` gives what scores an evaluation on an encoded split of that name.
+    """
+
+    scorer_of: Callable[[Dataset, str], Scorer | None]
+
+    def evaluate(
+        self,
+        eval_dataset: Any = None,
+        ignore_keys: list[str] | None = None,
+        metric_key_prefix: str = "eval",
+    ) -> dict[str, float]:
+        """Evaluate on validation, or on another split, which is the prefix of its metrics."""
+        rows = cast(Dataset, self.eval_dataset if eval_dataset is None else eval_dataset)
+        split = "validation" if metric_key_prefix == "eval" else metric_key_prefix
+        self.compute_metrics = self.scorer_of(rows, split)
+        return super().evaluate(eval_dataset, ignore_keys, metric_key_prefix)
 
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Sampler[int]:
         data = cast(Dataset, train_dataset if train_dataset is not None else self.train_dataset)
@@ -54,7 +73,7 @@ class SparseadTrainer(Trainer):
         """Record the logs; say each evaluation in one line."""
         super().log(logs, *args, **kwargs)
         if "eval_loss" in logs:
-            scores = _scores(logs)
+            scores = _scores(logs) or {"loss": logs["eval_loss"]}
             line = ", ".join(f"{name} {value:.4f}" for name, value in scores.items())
             log.info("epoch %g: %s", logs["epoch"], line)
 
@@ -83,9 +102,9 @@ def build_trainer(
         model: on the device that it is to train on.
         data: what the task's `encode` gave.
         tokenizer: the backbone's.
-        task: gives the scores.
+        task: gives the scores (see `sparsead.tasks`).
         collator: makes batches of examples.
-        folder: where the Trainer may write.
+        folder: where the Trainer may write, and the predictions that a task gives.
         precision: "fp32" or "bf16".
     """
     trainer = SparseadTrainer(
@@ -95,9 +114,9 @@ def build_trainer(
         eval_dataset=data["validation"],
         processing_class=tokenizer,
         data_collator=collator,
-        compute_metrics=task.scores,
-        preprocess_logits_for_metrics=_first_output,
+        preprocess_logits_for_metrics=_logits,
     )
+    trainer.scorer_of = lambda rows, split: scorer(task, rows, predictions_file(folder, split))
     trainer.remove_callback(PrinterCallback)
     trainer.remove_callback(ProgressCallback)
     if sys.stderr.isatty():
@@ -185,9 +204,11 @@ def _arguments(spec: RunSpec, folder: Path, device: str, precision: str) -> Trai
     return arguments
 
 
-def _first_output(outputs: Any, _labels: Tensor) -> Any:
-    """Keep the logits; an encoder-decoder returns its hidden states behind them."""
-    return outputs[0] if isinstance(outputs, tuple) else outputs
+def _logits(outputs: Any, labels: Any) -> Any:
+    """Keep the logits, one for each label; an encoder-decoder returns its states behind them."""
+    if not isinstance(outputs, tuple):
+        return outputs
+    return outputs[: len(labels)] if isinstance(labels, tuple) else outputs[0]
 
 
 def _scores(entry: dict[str, float]) -> dict[str, float]:

@@ -1,0 +1,85 @@
+"""SQuAD v1.1's exact match and F1 as an `evaluate` module that needs no download."""
+
+from __future__ import annotations
+
+import re
+import string
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import datasets
+import evaluate
+import numpy as np
+
+from sparsead.errors import ConfigError, unknown
+
+_PUNCTUATION = str.maketrans("", "", string.punctuation)
+_ARTICLES = re.compile(r"\b(a|an|the)\b")
+
+
+def normalise(text: str) -> str:
+    """Return the text as SQuAD compares it: lower case, no punctuation, no articles, one space."""
+    return " ".join(_ARTICLES.sub(" ", text.lower().translate(_PUNCTUATION)).split())
+
+
+def exact_match(prediction: str, answer: str) -> float:
+    """Return 1 where both are the same after `normalise`, else 0."""
+    return float(normalise(prediction) == normalise(answer))
+
+
+def f1(prediction: str, answer: str) -> float:
+    """Return the F1 of the words of the prediction against those of the answer.
+
+    As in the official script it is 0 where no word is common, even where both have none.
+    """
+    predicted, true = normalise(prediction).split(), normalise(answer).split()
+    common = sum((Counter(predicted) & Counter(true)).values())
+    return 2 * common / (len(predicted) + len(true)) if common else 0.0
+
+
+_SCORES: dict[str, Callable[[str, str], float]] = {"f1": f1, "exact_match": exact_match}
+
+
+class AnswerScores(evaluate.Metric):  # type: ignore[misc]
+    """Mean over the questions of the best score against any of a question's true answers.
+
+    Shares between 0 and 1, as every score of a run; the official script prints percent.
+    """
+
+    def __init__(self, names: Sequence[str]) -> None:
+        """Choose the metrics.
+
+        Args:
+            names: of metrics, the task's main one first.
+
+        Raises:
+            ConfigError: a name is unknown.
+        """
+        for name in names:
+            if name not in _SCORES:
+                raise ConfigError(unknown("task.metrics", name, _SCORES))
+        self._names = tuple(names)
+        super().__init__(keep_in_memory=True)
+
+    def _info(self) -> evaluate.MetricInfo:
+        text = datasets.Value("string")
+        return evaluate.MetricInfo(
+            description="Exact match and F1 as in SQuAD v1.1 (Rajpurkar et al., 2016).",
+            citation="",
+            inputs_description="predictions: texts; references: the true answers of each",
+            features=datasets.Features(
+                {"predictions": text, "references": datasets.Sequence(text)}
+            ),
+        )
+
+    def _compute(self, predictions: Any, references: Any) -> dict[str, float]:
+        pairs = list(zip(predictions, references, strict=True))
+        return {name: _mean_of_best(_SCORES[name], pairs) for name in self._names}
+
+
+def _mean_of_best(
+    score: Callable[[str, str], float], pairs: Sequence[tuple[str, Sequence[str]]]
+) -> float:
+    best = [max(score(prediction, answer) for answer in answers) for prediction, answers in pairs]
+    return float(np.mean(best))

@@ -1,0 +1,223 @@
+"""Extractive question answering as in SQuAD v1.1: from the hub, or from SQuAD's JSON files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset, DatasetDict, load_dataset
+from transformers import (
+    AutoModelForQuestionAnswering,
+    BatchEncoding,
+    EvalPrediction,
+    PreTrainedTokenizerBase,
+)
+
+from sparsead.errors import ConfigError
+from sparsead.hub import fetch
+from sparsead.registry import TASKS
+from sparsead.tasks.answer_features import (
+    answer_columns,
+    context_places,
+    cut_texts,
+    first_features,
+)
+from sparsead.tasks.answer_scores import AnswerScores
+from sparsead.tasks.spans import Span, feature_spans, join_spans, probabilities
+from sparsead.tasks.splits import first_examples, split_files
+from sparsead.tasks.squad_json import read_squad
+
+SPLITS = ("train", "validation")
+
+
+@TASKS.register("squad")
+@dataclass(frozen=True)
+class SquadTask:
+    """The answer to a question is a span of its context.
+
+    A context that is too long for one input becomes several features that overlap.
+
+    Args:
+        name: of the task.
+        metrics: the main one first.
+        max_length: tokens of a feature, special ones included.
+        stride: tokens that two neighbouring features of a context share.
+        question_length: tokens beyond which a question is cut.
+        answer_length: tokens of the longest answer that is predicted.
+        n_best: number of answers that are kept of each question.
+        limit: use the first questions of each split only.
+        path: folder of the files; None loads `hub` from the hub.
+        files: split → file below `path`.
+        hub: name of the data set on the hub.
+        train: a file of the user's own, in place of path and hub.
+        validation: likewise.
+    """
+
+    name: str
+    metrics: Sequence[str]
+    max_length: int
+    stride: int
+    question_length: int
+    answer_length: int
+    n_best: int
+    limit: int | None = None
+    path: str | None = None
+    files: Mapping[str, str] = field(default_factory=dict)
+    hub: str = ""
+    train: str | None = None
+    validation: str | None = None
+
+    head = AutoModelForQuestionAnswering
+    head_options: Mapping[str, Any] = field(default_factory=dict, init=False)
+
+    def __post_init__(self) -> None:
+        for key in ("question_length", "answer_length", "n_best"):
+            if getattr(self, key) < 1:
+                raise ConfigError(f"task.{key}={getattr(self, key)}: must be at least 1")
+        if self.stride < 0:
+            raise ConfigError(f"task.stride={self.stride}: must be at least 0")
+        AnswerScores(self.metrics)
+
+    def load(self) -> DatasetDict:
+        """Return the splits train and validation in the columns of the hub's SQuAD.
+
+        Raises:
+            DataError: a local file is malformed.
+            SourceError: the hub's data set cannot be had.
+        """
+        own = {split: getattr(self, split) for split in SPLITS}
+        files = split_files(self.path, self.files, own)
+        splits = self._read(files) if files else self._download()
+        return first_examples(DatasetDict({split: splits[split] for split in SPLITS}), self.limit)
+
+    def encode(self, splits: DatasetDict, tokenizer: PreTrainedTokenizerBase) -> DatasetDict:
+        """Tokenise every split into features.
+
+        The columns `questions`, `question_cut` and `answer_lost` are true for the first feature
+        of each, of one too long, and of one whose answer is whole in no feature. The splits but
+        train also hold what `predictions` needs: the question's id, its context and its true
+        answers, and the place of each token in the context.
+
+        Raises:
+            ConfigError: `max_length` has no room for a question and the stride.
+        """
+        self._check_room(tokenizer)
+        return DatasetDict(
+            {
+                split: self._encode(rows, tokenizer, scored=split != "train")
+                for split, rows in splits.items()
+            }
+        )
+
+    def collator(self, tokenizer: PreTrainedTokenizerBase) -> Callable[[Any], BatchEncoding]:
+        """Return what makes a batch of features, padded to the longest of them.
+
+        The padding stands on the right whatever the tokenizer prefers, so that the positions of
+        the answers stay what they are.
+        """
+        return partial(tokenizer.pad, padding_side="right", return_tensors="pt")
+
+    def predictions(self, output: EvalPrediction, rows: Dataset) -> list[dict[str, Any]]:
+        """Return the answers to the questions, one record each, in the order of the questions.
+
+        Args:
+            output: start and end logits, two arrays of shape (features, tokens).
+            rows: the encoded split that they were computed from.
+        """
+        needed = ("id", "context", "references", "offset", "starts", "ends")
+        features = zip(rows.select_columns(needed), *output.predictions, strict=True)
+        return [
+            self._answer(list(group))
+            for _, group in groupby(features, key=lambda feature: feature[0]["id"])
+        ]
+
+    def scores(self, predictions: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+        """Return the metrics of what `predictions` gave, the main one first."""
+        values: dict[str, float] = AnswerScores(self.metrics).compute(
+            predictions=[record["prediction"] for record in predictions],
+            references=[record["references"] for record in predictions],
+        )
+        return values
+
+    def _answer(self, features: Sequence[tuple[Any, ...]]) -> dict[str, Any]:
+        row = features[0][0]
+        best = join_spans(
+            (span for feature in features for span in self._spans(*feature)), self.n_best
+        )
+        n_best = [
+            {"text": row["context"][span.start : span.end], "start": span.start, "probability": p}
+            for span, p in zip(best, probabilities(best), strict=True)
+        ]
+        return {
+            "id": row["id"],
+            "prediction": n_best[0]["text"] if n_best else "",
+            "references": row["references"],
+            "n_best": n_best,
+        }
+
+    def _spans(self, row: Mapping[str, Any], start: Any, end: Any) -> list[Span]:
+        tokens = slice(row["offset"], row["offset"] + len(row["starts"]))
+        return feature_spans(
+            row["starts"], row["ends"], start[tokens], end[tokens], self.n_best, self.answer_length
+        )
+
+    def _check_room(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        special = tokenizer.num_special_tokens_to_add(pair=True)
+        room = self.max_length - special - self.question_length - self.stride
+        if room < 1:
+            raise ConfigError(
+                f"task.max_length={self.max_length}: leaves no room beside {special} special "
+                f"tokens, task.question_length={self.question_length} and "
+                f"task.stride={self.stride}"
+            )
+
+    def _encode(self, rows: Dataset, tokenizer: PreTrainedTokenizerBase, scored: bool) -> Dataset:
+        return rows.map(
+            lambda batch: self._features(batch, tokenizer, scored),
+            batched=True,
+            remove_columns=rows.column_names,
+        )
+
+    def _features(
+        self, batch: Mapping[str, list[Any]], tokenizer: PreTrainedTokenizerBase, scored: bool
+    ) -> dict[str, list[Any]]:
+        questions, cut = cut_texts(batch["question"], tokenizer, self.question_length)
+        encoded = tokenizer(
+            questions,
+            batch["context"],
+            truncation="only_second",
+            max_length=self.max_length,
+            stride=self.stride,
+            return_overflowing_tokens=True,
+        )
+        question_of = encoded.pop("overflow_to_sample_mapping")
+        columns = dict(encoded) | answer_columns(encoded, question_of, batch["answers"])
+        first = first_features(question_of)
+        columns["questions"] = first
+        columns["question_cut"] = [
+            new and cut[question] for new, question in zip(first, question_of, strict=True)
+        ]
+        if not scored:
+            return columns
+        return columns | {
+            "id": [batch["id"][question] for question in question_of],
+            "context": [batch["context"][question] for question in question_of],
+            "references": [batch["answers"][question]["text"] for question in question_of],
+            **context_places(encoded),
+        }
+
+    def _download(self) -> DatasetDict:
+        if not self.hub:
+            raise ConfigError("task.train, task.validation: name a SQuAD JSON file for each")
+        splits: DatasetDict = fetch(self.hub, lambda: load_dataset(self.hub), "task.path")
+        return splits
+
+    def _read(self, files: Mapping[str, Path]) -> DatasetDict:
+        missing = [split for split in SPLITS if split not in files]
+        if missing:
+            raise ConfigError(f"task.{missing[0]}: name a SQuAD JSON file")
+        return DatasetDict({s: Dataset.from_list(read_squad(files[s])) for s in SPLITS})

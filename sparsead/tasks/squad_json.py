@@ -1,0 +1,106 @@
+"""Question files as SQuAD v1.1 has them: articles of paragraphs of questions, in one JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from sparsead.errors import DataError
+from sparsead.tasks.rows import read_text
+
+T = TypeVar("T")
+
+
+def read_squad(path: Path) -> list[dict[str, Any]]:
+    """Read the questions of a SQuAD v1.1 file.
+
+    Args:
+        path: the file; a byte order mark is skipped.
+
+    Returns:
+        One row a question with `id`, `title`, `context`, `question`, and `answers`, which has
+        the lists `text` and `answer_start`; the latter counts the context's characters from 0.
+
+    Raises:
+        DataError: the file is not UTF-8 or not JSON, something in it is missing or of the wrong
+            type, two questions share an id, or an answer does not stand at its `answer_start`;
+            the message names the place or the question.
+    """
+    root = _Node(f"{path}", _json(path))
+    rows = [row for article in root.children("data") for row in _article(article)]
+    if not rows:
+        raise DataError(f"{path}: has no questions")
+    seen: set[str] = set()
+    for row in rows:
+        if row["id"] in seen:
+            raise DataError(f"{path}: two questions have the id {row['id']!r}")
+        seen.add(row["id"])
+    return rows
+
+
+@dataclass(frozen=True)
+class _Node:
+    """A value of the file, and where it stands."""
+
+    place: str
+    value: Any
+
+    def get(self, key: str, kind: type[T]) -> T:
+        value = self.value.get(key) if isinstance(self.value, dict) else None
+        if not isinstance(value, kind) or isinstance(value, bool):
+            raise DataError(f"{self.place}: has no {_KINDS[kind]} {key!r}")
+        return value
+
+    def children(self, key: str) -> list[_Node]:
+        values: list[Any] = self.get(key, list)
+        at = f"{self.place}: " if ": " not in self.place else f"{self.place}."
+        return [_Node(f"{at}{key}[{number}]", value) for number, value in enumerate(values)]
+
+
+_KINDS: dict[type, str] = {str: "text", int: "whole number", list: "list"}
+
+
+def _article(article: _Node) -> Iterator[dict[str, Any]]:
+    title = article.value.get("title", "") if isinstance(article.value, dict) else ""
+    for paragraph in article.children("paragraphs"):
+        context = paragraph.get("context", str)
+        for question in paragraph.children("qas"):
+            answers = [
+                _answer(answer, question, context) for answer in question.children("answers")
+            ]
+            if not answers:
+                raise DataError(f"{question.place}: has no answer; SQuAD v1.1 has one at least")
+            yield {
+                "id": question.get("id", str),
+                "title": str(title),
+                "context": context,
+                "question": question.get("question", str),
+                "answers": {
+                    "text": [text for text, _ in answers],
+                    "answer_start": [start for _, start in answers],
+                },
+            }
+
+
+def _answer(answer: _Node, question: _Node, context: str) -> tuple[str, int]:
+    text, start = answer.get("text", str), answer.get("answer_start", int)
+    if not text or start < 0 or not context.startswith(text, start):
+        raise DataError(
+            f"{answer.place}: question {question.get('id', str)!r}: the answer {text[:40]!r} does "
+            f"not stand at character {start} of its context"
+        )
+    return text, start
+
+
+def _json(path: Path) -> Any:
+    text = read_text(path)
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        place = f"{path}:{error.lineno}:{error.colno}"
+        raise DataError(f"{place}: is not JSON ({error.msg})") from error
+    except RecursionError as error:
+        raise DataError(f"{path}: is not JSON that can be read (nested too deep)") from error

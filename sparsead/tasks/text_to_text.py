@@ -1,0 +1,214 @@
+"""Tasks whose answer is a generated text: summaries and translations."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset, DatasetDict, load_dataset
+from transformers import (
+    AutoModelForSeq2SeqLM,
+    DataCollatorForSeq2Seq,
+    PreTrainedTokenizerBase,
+)
+
+from sparsead.config import SPLITS
+from sparsead.errors import ConfigError, DataError, unknown, unknown_key
+from sparsead.hub import fetch
+from sparsead.registry import TASKS
+from sparsead.tasks.files import read_file
+from sparsead.tasks.rows import Rows
+from sparsead.tasks.splits import first_examples, split_files
+from sparsead.tasks.text_scores import TextScores
+
+_LEAST = {"num_beams": 1, "max_new_tokens": 1, "min_new_tokens": 0, "no_repeat_ngram_size": 0}
+_KINDS: dict[str, tuple[type, ...]] = {"length_penalty": (int, float), "early_stopping": (bool,)}
+_GENERATION = (*_LEAST, *_KINDS)
+
+
+@TASKS.register("text_to_text")
+@dataclass(frozen=True)
+class TextToText:
+    """A target text is learnt from a source text, and generated from it.
+
+    Args:
+        name: of the task.
+        columns: `source`, `target` and, where there is one, `id` → the column's name in the
+            data; `translation.en` is the key `en` of a column of objects on the hub.
+        metrics: the main one first.
+        max_length: tokens of the source, special ones included, beyond which it is cut.
+        target_length: likewise of the target.
+        prefix: put before every source, as T5 wants it.
+        generation: num_beams, max_new_tokens, min_new_tokens, length_penalty,
+            no_repeat_ngram_size, early_stopping, as transformers' GenerationConfig has them.
+        generated_splits: texts are generated for these at the end; the first one's scores are
+            the run's.
+        limit: use the first examples of each split only.
+        path: folder of the files; None loads `hub` from the hub.
+        files: split → file below `path`.
+        hub: name of the data set, with `hub_config` and `hub_revision`.
+        train: a file of the user's own, .jsonl, .csv, .tsv or .parquet, in place of path and hub.
+        validation: likewise.
+        test: likewise.
+    """
+
+    name: str
+    columns: Mapping[str, str | None]
+    metrics: Sequence[str]
+    max_length: int
+    target_length: int
+    generation: Mapping[str, Any]
+    generated_splits: Sequence[str]
+    prefix: str = ""
+    limit: int | None = None
+    path: str | None = None
+    files: Mapping[str, str] = field(default_factory=dict)
+    hub: str | None = None
+    hub_config: str | None = None
+    hub_revision: str | None = None
+    train: str | None = None
+    validation: str | None = None
+    test: str | None = None
+
+    head = AutoModelForSeq2SeqLM
+    head_options: Mapping[str, Any] = field(default_factory=dict, init=False)
+
+    def __post_init__(self) -> None:
+        TextScores(self.metrics)
+        _check_generation(self.generation)
+        if not self.generated_splits:
+            raise ConfigError("task.generated_splits=[]: the run would have no scores")
+        for split in self.generated_splits:
+            if split not in SPLITS:
+                raise ConfigError(unknown("task.generated_splits", split, SPLITS))
+
+    def load(self) -> DatasetDict:
+        """Return train, validation and what else is generated, with `id`, `source`, `target`.
+
+        Raises:
+            DataError: a local file is malformed, or the data set has not these columns.
+            SourceError: the hub's data set cannot be had.
+        """
+        own = {split: getattr(self, split) for split in SPLITS}
+        files = split_files(self.path, self.files, own)
+        splits = self._read(files) if files else self._download()
+        return first_examples(splits, self.limit)
+
+    def encode(self, splits: DatasetDict, tokenizer: PreTrainedTokenizerBase) -> DatasetDict:
+        """Tokenise every split.
+
+        The columns `source_cut`, `target_cut` and `empty_text` are true where a text was cut or
+        has nothing in it. The splits but train also have `id` and `reference`, the target as
+        it is.
+        """
+        return DatasetDict(
+            {
+                split: self._encode(rows, tokenizer, scored=split != "train")
+                for split, rows in splits.items()
+            }
+        )
+
+    def collator(self, tokenizer: PreTrainedTokenizerBase) -> DataCollatorForSeq2Seq:
+        """Return what makes a batch; the model shifts its labels to the decoder's inputs."""
+        return DataCollatorForSeq2Seq(tokenizer)
+
+    def scores(self, predictions: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+        """Return the metrics of records of `prediction` and `reference`, the main one first."""
+        values: dict[str, float] = TextScores(self.metrics).compute(
+            predictions=[record["prediction"] for record in predictions],
+            references=[record["reference"] for record in predictions],
+        )
+        return values
+
+    def _encode(self, rows: Dataset, tokenizer: PreTrainedTokenizerBase, scored: bool) -> Dataset:
+        return rows.map(
+            lambda batch: self._tokenise(batch, tokenizer, scored),
+            batched=True,
+            remove_columns=rows.column_names,
+        )
+
+    def _tokenise(
+        self, batch: Mapping[str, list[str]], tokenizer: PreTrainedTokenizerBase, scored: bool
+    ) -> dict[str, Any]:
+        texts = [self.prefix + source for source in batch["source"]]
+        source = tokenizer(texts, truncation=True, max_length=self.max_length)
+        target = tokenizer(
+            text_target=batch["target"], truncation=True, max_length=self.target_length
+        )
+        columns = {
+            **source,
+            "labels": target["input_ids"],
+            "source_cut": [bool(encoding.overflowing) for encoding in source.encodings or []],
+            "target_cut": [bool(encoding.overflowing) for encoding in target.encodings or []],
+            "empty_text": [
+                not (source.strip() and target.strip())
+                for source, target in zip(batch["source"], batch["target"], strict=True)
+            ],
+        }
+        if not scored:
+            return columns
+        return columns | {"id": batch["id"], "reference": batch["target"]}
+
+    def _splits(self) -> list[str]:
+        return [s for s in SPLITS if s != "test" or s in self.generated_splits]
+
+    def _download(self) -> DatasetDict:
+        if self.hub is None:
+            raise ConfigError(
+                "task.train, task.validation: name a .jsonl, .csv, .tsv or .parquet file for each"
+            )
+        hub = self.hub
+        splits = fetch(
+            hub,
+            lambda: load_dataset(hub, self.hub_config, revision=self.hub_revision),
+            "task.path",
+        )
+        missing = [split for split in self._splits() if split not in splits]
+        if missing:
+            raise DataError(f"{hub}: has no split {missing[0]} (splits: {', '.join(splits)})")
+        return DatasetDict({s: self._named(hub, splits[s]) for s in self._splits()})
+
+    def _named(self, hub: str, rows: Dataset) -> Dataset:
+        rows = rows.flatten()
+        columns = {name: column for name, column in self.columns.items() if column}
+        for column in columns.values():
+            if column not in rows.column_names:
+                raise DataError(f"{hub}: {unknown_key(column, rows.column_names)}")
+        named = rows.select_columns(list(columns.values())).rename_columns(
+            {column: name for name, column in columns.items()}
+        )
+        if "id" in columns:
+            return named
+        return named.add_column("id", [str(number) for number in range(len(rows))])
+
+    def _read(self, files: Mapping[str, Path]) -> DatasetDict:
+        missing = [split for split in self._splits() if split not in files]
+        if missing:
+            raise ConfigError(f"task.{missing[0]}: name a .jsonl, .csv, .tsv or .parquet file")
+        return DatasetDict({split: self._read_file(files[split]) for split in self._splits()})
+
+    def _read_file(self, path: Path) -> Dataset:
+        columns = {name: column for name, column in self.columns.items() if column}
+        rows = read_file(path, list(columns.values()))
+        texts = {name: rows.texts(columns[name]) for name in ("source", "target")}
+        return Dataset.from_dict({"id": self._ids(rows), **texts})
+
+    def _ids(self, rows: Rows) -> list[str]:
+        column = self.columns.get("id")
+        if column is None:
+            return [str(number) for number in range(len(rows.values))]
+        rows.check_unique(column)
+        return [str(value) for value in rows.column(column)]
+
+
+def _check_generation(settings: Mapping[str, Any]) -> None:
+    for key, value in settings.items():
+        if key not in _GENERATION:
+            raise ConfigError(unknown_key(f"task.generation.{key}", _GENERATION))
+        kinds = _KINDS.get(key, (int,))
+        if type(value) not in kinds:
+            raise ConfigError(f"task.generation.{key}={value}: must be {kinds[-1].__name__}")
+        if key in _LEAST and value < _LEAST[key]:
+            raise ConfigError(f"task.generation.{key}={value}: must be at least {_LEAST[key]}")

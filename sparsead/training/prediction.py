@@ -1,0 +1,62 @@
+"""What a model predicts on a split: made into records, scored, and kept with the run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from accelerate import PartialState
+from datasets import Dataset
+from transformers import EvalPrediction
+
+Record = dict[str, Any]
+Scorer = Callable[[EvalPrediction], dict[str, float]]
+
+
+def scorer(task: Any, rows: Dataset, file: Path) -> Scorer | None:
+    """Return what scores an evaluation on the encoded rows; None: the loss alone.
+
+    Where the task makes records, those of the last evaluation stay in `file`.
+    """
+    if generates(task):
+        return None
+    if not hasattr(task, "predictions"):
+        scores: Scorer = task.scores
+        return scores
+
+    def score_records(output: EvalPrediction) -> dict[str, float]:
+        records = task.predictions(output, rows)
+        if PartialState().is_main_process:
+            file.write_text(lines(records), "utf-8")
+        values: dict[str, float] = task.scores(records)
+        return values
+
+    return score_records
+
+
+def generates(task: Any) -> bool:
+    """Tell whether a task is scored on generated text."""
+    return hasattr(task, "generation")
+
+
+def predictions_file(folder: Path, split: str) -> Path:
+    """Return where a run keeps what it predicted on a split: one JSON record a line."""
+    return folder / f"predictions-{split}.jsonl"
+
+
+def lines(records: Iterable[Record]) -> str:
+    """Return the records as JSON lines."""
+    return "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
+
+
+def whole_records(file: Path) -> list[Record]:
+    """Return the records of a file up to the first line that was not written whole."""
+    records: list[Record] = []
+    for line in file.read_bytes().split(b"\n") if file.exists() else []:
+        try:
+            records.append(json.loads(line))
+        except ValueError:
+            break
+    return records

@@ -1,0 +1,272 @@
+from __future__ import annotations
+
+import json
+import re
+import string
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from transformers import EvalPrediction, PreTrainedTokenizerBase
+
+from composing import compose
+from sparsead.backbones.loading import load_backbone
+from sparsead.config import RunSpec
+from sparsead.errors import ConfigError, DataError
+from sparsead.registry import TASKS
+from sparsead.runs.identity import identity
+from sparsead.tasks.answer_scores import AnswerScores
+from sparsead.tasks.cache import encoded
+from sparsead.tasks.squad import SquadTask
+from sparsead.tasks.squad_json import read_squad
+from sparsead.train import train
+
+
+def task(*overrides: str) -> SquadTask:
+    spec = compose("task=squad", *overrides).task
+    made = TASKS.bind(spec.method, spec.arguments())()
+    assert isinstance(made, SquadTask)
+    return made
+
+
+def tokenizer(backbone: str) -> PreTrainedTokenizerBase:
+    return load_backbone(compose(f"backbone={backbone}").backbone).tokenizer
+
+
+TOKENIZERS = {name: tokenizer(name) for name in ("tiny-bert", "tiny-roberta")}
+
+
+def write(path: Path, questions: list[dict[str, Any]], context: str) -> None:
+    paragraphs = [{"context": context, "qas": questions}]
+    path.write_text(json.dumps({"data": [{"title": "t", "paragraphs": paragraphs}]}), "utf-8")
+
+
+def question(number: int, context: str, start: int, end: int) -> dict[str, Any]:
+    answer = {"text": context[start:end], "answer_start": start}
+    return {"id": f"q{number}", "question": " who was it? ", "answers": [answer]}
+
+
+def perfect(rows: Any) -> EvalPrediction:
+    """Logits that say what the labels say; a feature without the answer points at no context."""
+    width = max(map(len, rows["input_ids"]))
+    logits = []
+    for key in ("start_positions", "end_positions"):
+        array = np.full((len(rows), width), -5.0, dtype=np.float32)
+        array[np.arange(len(rows)), rows[key][:]] = 5
+        logits.append(array)
+    return EvalPrediction(predictions=tuple(logits), label_ids=None)
+
+
+TEXT = st.text(
+    st.characters(codec="utf-8", categories=["L", "N", "P", "Zs"]), min_size=1, max_size=300
+)
+
+
+@settings(max_examples=25)
+@given(st.data(), TEXT, st.sampled_from(sorted(TOKENIZERS)), st.sampled_from(["left", "right"]))
+def test_perfect_logits_give_the_gold_span_for_every_stride_and_length(
+    tmp_path_factory: pytest.TempPathFactory,
+    data: st.DataObject,
+    context: str,
+    backbone: str,
+    side: str,
+) -> None:
+    tokens = TOKENIZERS[backbone]
+    tokens.padding_side = side
+    whole = tokens(context, add_special_tokens=False, return_offsets_mapping=True)
+    words = [place for place in whole["offset_mapping"] if context[slice(*place)].strip()]
+    if not words:
+        return
+    first = data.draw(st.integers(0, len(words) - 1))
+    last = data.draw(st.integers(first, min(first + 9, len(words) - 1)))
+    start, end = words[first][0], words[last][1]
+    stride = data.draw(st.integers(15, 60))
+    length = stride + data.draw(st.integers(40, 200))
+    path = tmp_path_factory.mktemp("squad") / "one.json"
+    write(path, [question(0, context, start, end)], context)
+    one = task(
+        "task=qa",
+        *(f"task.{split}={path}" for split in ("train", "validation")),
+        f"task.stride={stride}",
+        f"task.max_length={length}",
+        "task.question_length=20",
+    )
+    rows = one.encode(one.load(), tokens)["validation"]
+    (record,) = one.predictions(perfect(rows), rows)
+    best = record["n_best"][0]
+    assert context.startswith(best["text"], best["start"])
+    assert record["prediction"].strip() == context[start:end].strip()
+    if normalised(context[start:end]):
+        assert one.scores([record]) == {"f1": 1, "exact_match": 1}
+
+
+def normalised(text: str) -> list[str]:
+    """The official definition, written anew: character by character, word by word."""
+    kept = "".join(" " if c.isspace() else c for c in text.lower() if c not in string.punctuation)
+    return [word for word in re.split(r"\b(?:a|an|the)\b|\s", kept) if word]
+
+
+def official(predictions: dict[str, str], path: Path) -> dict[str, float]:
+    """Exact match and F1 in percent, over all questions of the file."""
+    exact = f1 = total = 0.0
+    for article in json.loads(path.read_text("utf-8"))["data"]:
+        for paragraph in article["paragraphs"]:
+            for qa in paragraph["qas"]:
+                golds = [normalised(answer["text"]) for answer in qa["answers"]]
+                guess = normalised(predictions[qa["id"]])
+                total += 1
+                exact += max(" ".join(guess) == " ".join(gold) for gold in golds)
+                f1 += max(overlap(guess, gold) for gold in golds)
+    return {"exact_match": 100 * exact / total, "f1": 100 * f1 / total}
+
+
+def overlap(guess: list[str], gold: list[str]) -> float:
+    left, same = list(gold), 0
+    for word in guess:
+        if word in left:
+            left.remove(word)
+            same += 1
+    if not same:
+        return 0.0
+    precision, recall = same / len(guess), same / len(gold)
+    return 2 * precision * recall / (precision + recall)
+
+
+@pytest.mark.parametrize("kind", ["perfect", "empty", "perturbed"])
+def test_scores_on_the_real_dev_set_are_the_official_ones(data_root: Path, kind: str) -> None:
+    path = data_root / "squad" / "dev-v1.1.json"
+    rows = read_squad(path)
+    assert len(rows) == 10570
+    draw = Random(0)
+    predictions = {}
+    for row in rows:
+        text, start = row["answers"]["text"][-1], row["answers"]["answer_start"][-1]
+        before, after = draw.randrange(12), draw.randrange(12)
+        wider = row["context"][max(0, start - before) : start + len(text) + after]
+        predictions[row["id"]] = {"perfect": text, "empty": "", "perturbed": wider}[kind]
+    ours = AnswerScores(["f1", "exact_match"]).compute(
+        predictions=list(predictions.values()),
+        references=[row["answers"]["text"] for row in rows],
+    )
+    theirs = official(predictions, path)
+    assert list(ours) == ["f1", "exact_match"]
+    assert {name: 100 * value for name, value in ours.items()} == pytest.approx(theirs, abs=1e-9)
+    if kind == "perfect":
+        assert theirs["exact_match"] == 100
+    if kind == "perturbed":
+        assert 5 < theirs["exact_match"] < theirs["f1"] < 95
+
+
+def test_the_real_files_have_the_official_counts(data_root: Path) -> None:
+    assert len(read_squad(data_root / "squad" / "train-v1.1.json")) == 87599
+
+
+def test_what_is_cut_split_and_lost_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    context = "x" * 40 + " needle " + "y " * 200
+    path = tmp_path / "q.json"
+    questions = [question(0, context, 41, 47), question(1, context, 0, len(context) - 1)]
+    questions[1]["question"] = "why " * 30
+    write(path, questions, context)
+    own = [f"task.{split}={path}" for split in ("train", "validation")]
+    some = task("task=qa", *own, "task.max_length=150", "task.stride=60")
+    for _ in ("tokenised", "read from the cache"):
+        caplog.clear()
+        with caplog.at_level("INFO"):
+            splits, report = encoded(some, TOKENIZERS["tiny-bert"])
+        assert report["train"]["examples"] == len(splits["train"]) > 2
+        assert "1 answer lost; 2 questions; 1 question cut" in caplog.text
+    assert "question_cut" not in splits["train"].column_names
+    first, *others = splits["train"]["start_positions"][:]
+    assert splits["train"]["input_ids"][0][first] == TOKENIZERS["tiny-bert"]("n")["input_ids"][1]
+    assert set(others) == {0}
+
+
+GOOD = question(0, "In Rome.", 3, 7)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "broken.json:1:1: is not JSON"),
+        (b'{"data":\n [}', "broken.json:2:3: is not JSON"),
+        (b'{"data":\n "\xff"}', "broken.json:2: byte 3 is not UTF-8"),
+        (b"[" * 100_000, "nested too deep"),
+        (b"[]", "broken.json: has no list 'data'"),
+        (b'{"data": []}', "broken.json: has no questions"),
+        (b'{"data": [{"paragraphs": [{}]}]}', r"data\[0\].paragraphs\[0\]: has no text 'context'"),
+        ([GOOD | {"answers": []}], r"qas\[0\]: has no answer"),
+        ([GOOD | {"id": 3}], r"qas\[0\]: has no text 'id'"),
+        ([GOOD, GOOD], "two questions have the id 'q0'"),
+        (
+            [GOOD | {"answers": [{"text": "Rome", "answer_start": 2}]}],
+            "'q0': the answer 'Rome' does not stand at character 2",
+        ),
+        ([GOOD | {"answers": [{"text": "Rome"}]}], "has no whole number 'answer_start'"),
+    ],
+)
+def test_a_broken_file_is_named_with_its_place(
+    tmp_path: Path, content: bytes | list[dict[str, Any]], message: str
+) -> None:
+    path = tmp_path / "broken.json"
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    else:
+        write(path, content, "In Rome.")
+    with pytest.raises(DataError, match=message) as caught:
+        read_squad(path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["task=qa", "task.train=nowhere.json"], r"task\.train=nowhere\.json: is not a file"),
+        (["task=qa", f"task.train={__file__}"], r"task\.validation: name a SQuAD JSON file"),
+        (["task=qa"], r"task\.train, task\.validation: name a SQuAD JSON file for each"),
+        (["task.metrics=[f2]"], "did you mean f1"),
+        (["task.n_best=0"], "task.n_best=0: must be at least 1"),
+    ],
+)
+def test_a_wrong_key_is_refused(overrides: list[str], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        task(*overrides).load()
+
+
+def test_a_length_without_room_is_refused() -> None:
+    small = task("task.max_length=190")
+    with pytest.raises(ConfigError, match=r"task\.max_length=190: leaves no room"):
+        small.encode(None, TOKENIZERS["tiny-bert"])  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("backbone", ["tiny-bert", "tiny-bart"])
+def test_a_run_keeps_its_answers(tmp_path: Path, backbone: str) -> None:
+    context = "Ann lives in Rome. Bob lives in Oslo."
+    for name in "ab":
+        write(tmp_path / name, [question(n, context, 13, 17 + n) for n in range(5)], context)
+    record = train(own_run(tmp_path, tmp_path / "a", backbone))
+    kept = (record.folder / "predictions-validation.jsonl").read_text("utf-8").splitlines()
+    answers = [json.loads(line) for line in kept]
+    assert [answer["id"] for answer in answers] == [f"q{n}" for n in range(5)]
+    assert all(answer["prediction"] in context for answer in answers)
+    assert sum(option["probability"] for option in answers[0]["n_best"]) == pytest.approx(1)
+    assert list(record.result["scores"]) == ["f1", "exact_match"]
+    moved = (tmp_path / "a").rename(tmp_path / "c")
+    assert identity(own_run(tmp_path, moved, backbone)) == record.result["identity"]
+
+
+def own_run(folder: Path, file: Path, backbone: str) -> RunSpec:
+    return compose(
+        "task=qa",
+        f"task.train={file}",
+        f"task.validation={folder / 'b'}",
+        f"backbone={backbone}",
+        f"outputs={folder / 'outputs'}",
+        "protocol.epochs=1",
+        "device=cpu",
+    )

@@ -1,0 +1,112 @@
+"""Generated text: trained for, streamed to disk, and gone on from."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+import sparsead.training.generation as generation
+from composing import compose
+from sparsead.config import RunSpec
+from sparsead.train import train
+
+DOCUMENTS = [
+    f"{name} went to {place} by train." for name in "ABCDEFGH" for place in ("Rome", "Oslo")
+]
+
+
+def spec(folder: Path, *overrides: str) -> RunSpec:
+    rows = [{"document": text, "summary": f"{text[0]} travels."} for text in DOCUMENTS]
+    for split in ("train", "validation", "test"):
+        (folder / f"{split}.jsonl").write_text(
+            "".join(json.dumps(row) + "\n" for row in rows), "utf-8"
+        )
+    return compose(
+        "task=summarize",
+        *(f"task.{split}={folder / split}.jsonl" for split in ("train", "validation", "test")),
+        "task.generated_splits=[validation,test]",
+        "task.generation.num_beams=2",
+        "task.generation.max_new_tokens=12",
+        "task.generation.min_new_tokens=2",
+        "backbone=tiny-bart",
+        "protocol.epochs=2",
+        "protocol.batch_size=8",
+        "protocol.eval_batch_size=3",
+        "device=cpu",
+        *overrides,
+    )
+
+
+def test_generation_goes_on_where_it_was_interrupted_to_the_same_bits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    undisturbed = train(spec(tmp_path, f"outputs={tmp_path / 'one'}"))
+    texts = generation._texts
+    calls: list[int] = []
+
+    def interrupted(*arguments: object) -> list[str]:
+        calls.append(1)
+        if len(calls) == 9:
+            raise KeyboardInterrupt
+        return texts(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(generation, "_texts", interrupted)
+    again = spec(tmp_path, f"outputs={tmp_path / 'two'}")
+    with pytest.raises(KeyboardInterrupt):
+        train(again)
+    (half,) = (tmp_path / "two").glob("runs/.partial-*/predictions-test.jsonl")
+    kept = half.read_bytes()
+    assert kept.count(b"\n") == 6
+    half.write_bytes(kept + b'{"id": "6", "prediction": "torn')
+    calls[:] = [0] * 100
+    resumed = train(again)
+    assert len(calls) - 100 == 4
+    assert resumed.result["resumed_from_epoch"] == 2
+    for key in ("scores", "history", "sparsity"):
+        assert resumed.result[key] == undisturbed.result[key], key
+    for split in ("validation", "test"):
+        files = [run.folder / f"predictions-{split}.jsonl" for run in (undisturbed, resumed)]
+        assert files[0].read_bytes() == files[1].read_bytes()
+        records = [json.loads(line) for line in files[0].read_text("utf-8").splitlines()]
+        assert [record["id"] for record in records] == [str(n) for n in range(16)]
+        assert records[0]["reference"] == "A travels."
+    names = ["rouge2", "rouge1", "rougeL"]
+    assert list(resumed.result["scores"]) == [*names, *(f"test_{name}" for name in names)]
+    assert [epoch["scores"] for epoch in resumed.result["history"]] == [{}, {}]
+
+
+def test_the_settings_are_those_of_the_task_and_the_tokens_those_of_the_backbone() -> None:
+    from sparsead.backbones.loading import load_backbone
+    from sparsead.tasks.text_to_text import TextToText
+
+    model = load_backbone(compose("backbone=tiny-bart").backbone).model(TextToText.head, {}, 1)
+    model.generation_config.num_beams = 9
+    config = generation.generation_config(model, {"max_new_tokens": 5})
+    assert config.num_beams in (None, 1)
+    assert (config.max_new_tokens, config.decoder_start_token_id) == (5, 2)
+
+
+def test_the_loss_falls_on_real_pairs(data_root: Path, tmp_path: Path) -> None:
+    record = train(
+        compose(
+            "task=xsum",
+            f"task.path={data_root / 'xsum'}",
+            "task.limit=16",
+            "task.max_length=128",
+            "task.target_length=64",
+            "task.generation.num_beams=1",
+            "task.generation.max_new_tokens=12",
+            "backbone=tiny-bart",
+            f"outputs={tmp_path}",
+            "protocol.epochs=4",
+            "protocol.batch_size=4",
+            "protocol.learning_rate=1e-2",
+            "device=cpu",
+        )
+    )
+    losses = [epoch["train_loss"] for epoch in record.result["history"]]
+    assert losses == sorted(losses, reverse=True)
+    assert losses[-1] < losses[0] - 0.1
+    assert "rouge2" in record.result["scores"]
