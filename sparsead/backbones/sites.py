@@ -23,8 +23,8 @@ class Sites:
     `query`, `key` and `value` are the linear projections themselves, those of cross-attention
     included: what is adapted there is the map from input to output. `attention` are the modules
     that attend, `ffn_input` those whose input is the FFN sublayer's input, `ffn_norm` the
-    LayerNorms behind the FFN's residual connection; where there is none, `ffn_sum` are the
-    modules whose output is the sum that the connection gives. `layer` is the whole block, and
+    LayerNorms behind the FFN's residual connection; where there is none, `ffn_sum` are the modules
+    whose output is the sum that the residual connection gives. `layer` is the whole block, and
     `attention_residual` the module that is given an attention's context and the sublayer's input;
     it is empty where a layer cannot be computed for some of its tokens, as in a decoder or with
     relative positions.
@@ -40,9 +40,9 @@ class Sites:
     attention: tuple[str, ...]
     ffn_input: tuple[str, ...]
     ffn_norm: tuple[str, ...]
-    ffn_sum: tuple[str, ...] = ()
     layer: tuple[str, ...] = ()
     attention_residual: tuple[str, ...] = ()
+    ffn_sum: tuple[str, ...] = ()
 
 
 _BERT = Sites(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import MISSING, fields
 from pathlib import Path
 
 import pytest
@@ -19,22 +18,26 @@ from sparsead.errors import ConfigError, SourceError
 from sparsead.params import account
 from sparsead.registry import ADAPTERS
 
-EVERYWHERE = [field.name for field in fields(Sites) if field.default is MISSING]
-ENCODER = dict.fromkeys(EVERYWHERE, 2)
-PRE_NORM = {"ffn_norm": 0, "ffn_sum": 2}
-SEQ2SEQ = dict.fromkeys(EVERYWHERE, 4) | dict.fromkeys(
-    ("attention_output", "query", "key", "value", "attention"), 6
+PADDED = {"layer": 0, "attention_residual": 0}
+POST_NORM = {"ffn_sum": 0}
+PRE_NORM = {"ffn_norm": 0} | PADDED
+ENCODER = dict.fromkeys(Sites.__dataclass_fields__, 2) | POST_NORM
+DECODER = dict.fromkeys(Sites.__dataclass_fields__, 2) | PRE_NORM
+SEQ2SEQ = (
+    dict.fromkeys(Sites.__dataclass_fields__, 4)
+    | dict.fromkeys(("attention_output", "query", "key", "value", "attention"), 6)
+    | PADDED
 )
 COUNTS = {
     "tiny-bert": ENCODER,
     "tiny-roberta": ENCODER,
     "tiny-electra": ENCODER,
-    "tiny-deberta": ENCODER,
-    "tiny-distilbert": ENCODER,
-    "tiny-bart": SEQ2SEQ,
-    "tiny-t5": SEQ2SEQ | {"ffn_norm": 0, "ffn_sum": 4},
-    "tiny-gpt2": ENCODER | PRE_NORM | {"query": 0, "key": 0, "value": 0},
-    "tiny-llama": ENCODER | PRE_NORM,
+    "tiny-deberta": ENCODER | {"attention_residual": 0},
+    "tiny-distilbert": ENCODER | PADDED,
+    "tiny-bart": SEQ2SEQ | POST_NORM,
+    "tiny-t5": SEQ2SEQ | PRE_NORM,
+    "tiny-gpt2": DECODER | {"query": 0, "key": 0, "value": 0},
+    "tiny-llama": DECODER,
 }
 BACKBONES = list(COUNTS)
 TEXTS = (["One short text.", "Another, which is longer"], ["and a pair", "Zürich 1999"])
