@@ -69,7 +69,7 @@ def similarity(split: str) -> list[Row]:
 
 
 def entailment(split: str) -> list[Row]:
-    """Draw rows {"sentence1", "sentence2", "label", "idx"}: 0 is entailed, 1 alters a detail.
+    """Draw rows {"sentence1", "sentence2", "label", "idx"}: 0 is entailed, 1 alters details.
 
     Args:
         split: "train" (1,600 rows) or "validation" (300 rows).
@@ -134,7 +134,8 @@ def _entailment_row(rng: Random, idx: int) -> Row:
     event = _event(rng)
     slots, summary = rng.choice(SUMMARIES)
     label = idx % 2
-    told = _altered(rng, event, [rng.choice(slots)]) if label else event
+    changed = rng.sample(slots, rng.randint(1, len(slots))) if label else []
+    told = _altered(rng, event, changed)
     premise = rng.choice(TELLINGS).format_map(event)
     return {"sentence1": premise, "sentence2": summary.format_map(told), "label": label}
 
