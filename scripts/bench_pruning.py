@@ -2,20 +2,23 @@
 
     python scripts/bench_pruning.py [--backbone minilm] [--task-path FOLDER] [--repeats 15]
 
-All the times of one table are taken in turn in one process; ratios are medians of the ratios of
-neighbours, so that a machine whose speed drifts does not decide them. Sentences come from RTE below
---task-path, or from the generated pairs.
+All the times of one table are taken in turn, in shuffled order, in one process; ratios are medians
+of the ratios within a turn, so that a machine whose speed drifts does not decide them. The peak of
+memory is of one contestant alone in a process of its own, less that process's peak before it began.
+Sentences come from RTE below --task-path, or from the generated pairs.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import random
 import resource
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -27,10 +30,10 @@ from rich.table import Table
 
 from sparsead.backbones.loading import load_backbone
 from sparsead.config import RunSpec
-from sparsead.pruning.masks import Masks
 from sparsead.pruning.prune import prune
 from sparsead.pruning.scoring import Scoring, undisturbed
 from sparsead.registry import ADAPTERS, PRUNERS, TASKS
+from sparsead.training.allocator import keep_freed_memory
 from sparsead.training.device import resolve_device
 from sparsead.training.quiet import quiet_libraries
 from sparsead.training.sampling import scoring_batches
@@ -47,12 +50,13 @@ def main() -> None:
     parser.add_argument("--peak", default=None, help="print one contestant's peak MiB and stop")
     arguments = parser.parse_args()
     quiet_libraries()
+    keep_freed_memory()
     bench = Bench(arguments.backbone, arguments.task_path)
     if arguments.peak is not None:
         sys.stdout.write(f"{bench.peak(arguments.peak)}\n")
         return
     figures = bench.run(arguments.repeats)
-    figures["peak MiB"] = {name: peak_alone(name) for name in bench.contestants}
+    figures["peak MiB"] = {name: peak_alone(name) for name in bench.makers}
     report(figures, arguments.json)
 
 
@@ -79,25 +83,25 @@ class Bench:
         data = task.encode(task.load(), loaded.tokenizer)["train"].select(range(32))
         (self.batch,) = scoring_batches(data, task, loaded.tokenizer, self.device)
         self.tokens = int(self.batch["attention_mask"].sum())
-        self.models = [self._model(spec, loaded, task) for _ in range(2)]
-        self.prunable = self.models[0][1]
-        self._prune(self.models[1][0], "random")
-        self.scored = self._model(spec, loaded, task)[0]
-        dense, masked = (self._step(model, optimizer) for model, _, optimizer in self.models)
-        self.contestants: dict[str, Callable[[], None]] = {
-            "dense step": dense,
-            "masked step": masked,
-            **{name: self._scores(name) for name in ("snip", "grasp")},
+        self.build = partial(self._model, spec, loaded, task)
+        self.makers: dict[str, Callable[[], Callable[[], None]]] = {
+            "dense step": self._dense_step,
+            "masked step": self._masked_step,
+            "snip": partial(self._scores, "snip"),
+            "grasp": partial(self._scores, "grasp"),
         }
 
     def run(self, repeats: int) -> dict[str, Any]:
-        contestants = self.contestants
+        contestants = {name: make() for name, make in self.makers.items()}
+        order = list(contestants)
+        random.seed(0)
         for contestant in contestants.values():
             contestant()
         times: dict[str, list[float]] = {name: [] for name in contestants}
         for _ in range(repeats):
-            for name, contestant in contestants.items():
-                times[name].append(self._timed(contestant))
+            random.shuffle(order)
+            for name in order:
+                times[name].append(self._timed(contestants[name]))
         return {
             "device": self.device,
             "threads": torch.get_num_threads(),
@@ -111,9 +115,14 @@ class Bench:
         }
 
     def peak(self, contestant: str) -> float:
-        """Return the MiB that this process, or its GPU, needed at most for two turns of one."""
+        """Return the MiB that two turns of one contestant need beyond what was needed before."""
+        turn = self.makers[contestant]()
+        before = self._peak_mib()
         for _ in range(2):
-            self.contestants[contestant]()
+            turn()
+        return self._peak_mib() - before
+
+    def _peak_mib(self) -> float:
         if self.device == "cuda":
             return float(torch.cuda.max_memory_allocated() / 2**20)
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
@@ -125,35 +134,32 @@ class Bench:
         trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
         return model, adapted.prunable, torch.optim.AdamW(trained, lr=1e-4, weight_decay=0.1)
 
-    def _prune(self, model: Any, pruner: Any) -> Masks:
-        return prune(
-            model,
-            tensors=self.prunable,
-            sparsity=0.4,
-            pruner=pruner,
-            batches=[self.batch],
-            loss=lambda model, batch: model(**batch).loss,
-        )
+    def _dense_step(self) -> Callable[[], None]:
+        model, _, optimizer = self.build()
+        return partial(self._step, model, optimizer)
 
-    def _step(self, model: Any, optimizer: torch.optim.Optimizer) -> Callable[[], None]:
-        def step() -> None:
-            optimizer.zero_grad()
-            model(**self.batch).loss.backward()
-            optimizer.step()
+    def _masked_step(self) -> Callable[[], None]:
+        model, prunable, optimizer = self.build()
+        prune(model, tensors=prunable, sparsity=0.4, pruner="random")
+        return partial(self._step, model, optimizer)
 
-        return step
+    def _step(self, model: Any, optimizer: torch.optim.Optimizer) -> None:
+        optimizer.zero_grad()
+        model(**self.batch).loss.backward()
+        optimizer.step()
 
     def _scores(self, name: str) -> Callable[[], None]:
         """Score one batch, without the choice of what to remove."""
-        tensors = {name: self.scored.get_parameter(name) for name in self.prunable}
+        model, prunable, _ = self.build()
+        tensors = {name: model.get_parameter(name) for name in prunable}
         score = PRUNERS.bind(name, {})
 
         def loss(model: Any, batch: Any) -> Any:
             return model(**batch).loss
 
         def scoring() -> None:
-            with undisturbed(self.scored, tensors):
-                score(Scoring(self.scored, tensors, [self.batch], loss, 0.4, 1))
+            with undisturbed(model, tensors):
+                score(Scoring(model, tensors, [self.batch], loss, 0.4, 1))
 
         return scoring
 

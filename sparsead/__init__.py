@@ -6,15 +6,20 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sparsead.pruning.prune import prune
+    from sparsead.trained import load
 
-__all__ = ["__version__", "prune"]
+__all__ = ["__version__", "load", "prune"]
 __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:
-    """Import `prune` when it is first used, so that the command line starts without torch."""
+    """Import what needs torch when it is first used, so that the command line starts without."""
     if name == "prune":
         from sparsead.pruning.prune import prune
 
         return prune
+    if name == "load":
+        from sparsead.trained import load
+
+        return load
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -9,10 +9,15 @@ from sparsead.errors import SparseadError, fail, unknown
 
 _VERBS = {
     "train": ("sparsead.launch", "train one run, or a sweep with -m"),
+    "predict": ("sparsead.predict", "predict a file's rows with a finished run"),
+    "params": ("sparsead.params", "count a run's parameters, bytes and FLOPs without training"),
     "table": ("sparsead.report.table", "print the finished runs"),
     "show": ("sparsead.report.show", "print a run's mask: density, dead units, overlap"),
     "figure": ("sparsead.report.figure", "draw a figure: masks"),
-    "export": ("sparsead.export", "write a LoRA run as a folder that peft loads"),
+    "export": (
+        "sparsead.export",
+        "write a LoRA run as a folder for peft, or merged for transformers",
+    ),
 }
 
 

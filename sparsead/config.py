@@ -116,9 +116,25 @@ class AdapterSpec:
         if type(bottleneck) is not int:
             raise ConfigError(f"adapter.bottleneck={bottleneck}: must be a whole number")
         _check_minimum("adapter.bottleneck", bottleneck, 1)
+        for folder in self.sources():
+            _check_folder("adapter.fusion.sources", folder)
+
+    def sources(self) -> list[str]:
+        """Return the folders of the finished runs that the adapter is made of.
+
+        Raises:
+            ConfigError: they are no list.
+        """
+        fusion = self.options.get("fusion", {})
+        sources = fusion.get("sources", []) if isinstance(fusion, dict) else fusion
+        if not isinstance(sources, list):
+            raise ConfigError(f"adapter.fusion.sources={sources}: must be a list of folders")
+        return [str(source) for source in sources]
 
     def scaled(self, scale: float) -> AdapterSpec:
         """Return the adapter with `scale` times the bottleneck.
+
+        LoRA's alpha grows with it, so that its factor alpha / r stays what it was.
 
         Raises:
             ConfigError: the adapter has no bottleneck, or the product is no whole number.
@@ -132,7 +148,10 @@ class AdapterSpec:
             raise ConfigError(
                 f"sparsity.scale={scale:g}: times bottleneck {bottleneck} is not whole"
             )
-        return replace(self, options={**self.options, "bottleneck": int(bottleneck * scale)})
+        sizes = {"bottleneck": int(bottleneck * scale)}
+        if "alpha" in self.options:
+            sizes["alpha"] = self.options["alpha"] * scale
+        return replace(self, options={**self.options, **sizes})
 
 
 @dataclass
@@ -251,6 +270,12 @@ class RunSpec:
             **asdict(_typed("", _RunKeys, {key: config[key] for key in _RUN_KEYS})),
         )
 
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> RunSpec:
+        """Return the run that `to_dict` gave."""
+        sections = {group: schema(**values[group]) for group, schema in _SECTIONS.items()}
+        return cls(**{**values, **sections, "outputs": Path(values["outputs"])})
+
     def to_dict(self) -> dict[str, Any]:
         """Return the run as plain JSON values, in the order of the fields."""
         return asdict(self) | {"outputs": str(self.outputs)}
@@ -265,6 +290,13 @@ class _RunKeys:
     rerun: bool
 
 
+_SECTIONS: dict[str, Any] = {
+    "backbone": BackboneSpec,
+    "task": TaskSpec,
+    "adapter": AdapterSpec,
+    "pruner": PrunerSpec,
+    "protocol": ProtocolSpec,
+}
 _RUN_KEYS = tuple(f.name for f in fields(_RunKeys))
 
 

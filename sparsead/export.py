@@ -1,4 +1,4 @@
-"""`sparsead export`: a finished LoRA run as a folder that peft loads, in peft's own format."""
+"""`sparsead export`: a finished run as a folder that peft (LoRA) or transformers (merged) loads."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -33,8 +34,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="sparsead export", description=__doc__)
     add_run_arguments(parser)
     parser.add_argument("folder", type=Path, metavar="FOLDER", help="folder to make")
+    parser.add_argument(
+        "--merged",
+        action="store_true",
+        help="write the whole model, the adapter folded into its weights, for transformers",
+    )
     arguments = parser.parse_args()
-    export(find_run(arguments.run, arguments.outputs), arguments.folder)
+    write = export_merged if arguments.merged else export
+    write(find_run(arguments.run, arguments.outputs), arguments.folder)
     sys.stdout.write(f"{arguments.folder}\n")
 
 
@@ -55,8 +62,7 @@ def export(record: RunRecord, folder: Path) -> None:
             f"{record.folder}: was run with adapter={config['adapter']['name']}; "
             "only adapter=lora can be exported"
         )
-    if os.path.lexists(folder):
-        raise ConfigError(f"{folder}: exists already; name a folder that does not")
+    _check_new(folder)
     weights = load_sparse(record.folder / WEIGHTS_FILE).tensors
     description = json.dumps(peft_config(config, list(weights)), indent=2) + "\n"
     tensors = {peft_key(name): tensor for name, tensor in weights.items()}
@@ -64,7 +70,38 @@ def export(record: RunRecord, folder: Path) -> None:
         "adapter_config.json": description.encode(),
         "adapter_model.safetensors": save(tensors, {"format": "pt"}),
     }
-    _write_folder(folder, files)
+    with _new_folder(folder) as staging:
+        for name, content in files.items():
+            (staging / name).write_bytes(content)
+
+
+def export_merged(record: RunRecord, folder: Path) -> None:
+    """Write a run's model to a new folder, its adapter folded into the weights, and its tokenizer.
+
+    transformers loads the folder as any other model; it appears complete or not at all.
+
+    Raises:
+        ConfigError: the adapter is no change of the backbone's weights, or `folder` exists already.
+        RecordError: the run's weights cannot be read, or `folder` cannot be written.
+        SourceError: the backbone cannot be had, or is not the one that the run was trained on.
+    """
+    _check_new(folder)
+    from sparsead.adapters.lora import merge  # slow to import, and needed here alone
+    from sparsead.backbones.loading import skeleton
+    from sparsead.trained import load
+
+    run = load(record.folder)
+    merge(run.model)
+    plain = skeleton(run.spec.backbone, run.task.head, run.task.head_options).state_dict()
+    left = [name for name in run.model.state_dict() if name not in plain]
+    if left:
+        raise ConfigError(
+            f"{record.folder}: adapter={run.spec.adapter.name} cannot be merged: {left[0]} is part "
+            "of what is no linear change of one of the backbone's weights, as LoRA is"
+        )
+    with _new_folder(folder) as staging:
+        run.model.save_pretrained(staging)
+        run.tokenizer.save_pretrained(staging)
 
 
 def peft_config(config: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
@@ -125,15 +162,20 @@ def _base_model(backbone: Mapping[str, Any]) -> str | None:
     return str(load_backbone(BackboneSpec(**backbone)).folder)
 
 
-def _write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Write a new folder beside its place, and rename it there when it is complete."""
+def _check_new(folder: Path) -> None:
+    if os.path.lexists(folder):
+        raise ConfigError(f"{folder}: exists already; name a folder that does not")
+
+
+@contextmanager
+def _new_folder(folder: Path) -> Iterator[Path]:
+    """Give a folder to write in, beside `folder`; rename it to that when it is complete."""
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(prefix=".partial-", dir=folder.parent) as beside:
             staging = Path(beside) / folder.name
             staging.mkdir()
-            for name, content in files.items():
-                (staging / name).write_bytes(content)
+            yield staging
             staging.rename(folder)
     except OSError as error:
         raise RecordError(f"{folder}: cannot be written ({error})") from error

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import logging
 import os
-import re
 import sys
 
 import hydra
@@ -14,13 +13,14 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
-from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException
+from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+from sparsead.compose import describe
 from sparsead.config import RunSpec
-from sparsead.errors import AlreadyRecordedError, SparseadError, fail, unknown, unknown_key
+from sparsead.errors import AlreadyRecordedError, SparseadError, fail
 from sparsead.overrides import expand_numeric_sparsity
 from sparsead.runs.record import RunRecord, find_record, run_folder
 
@@ -117,26 +117,3 @@ def _report(record: RunRecord) -> None:
         100 * sparsity["realised"],
     )
     log.info("%s", record.folder)
-
-
-def describe(error: BaseException) -> str:
-    """Return what went wrong in one line, with the nearest choice where a name is unknown."""
-    if isinstance(error, MissingConfigException) and error.options:
-        group, _, choice = str(error.missing_cfg_file).rpartition("/")
-        return unknown(group, choice, error.options)
-    if isinstance(error, ConfigCompositionException) and error.__cause__ is not None:
-        return _describe_unknown_key(error)
-    return _first_line(error)
-
-
-def _describe_unknown_key(error: BaseException) -> str:
-    cause = error.__cause__
-    key = re.search(r"Could not override '([^']+)'", str(error))
-    parent = getattr(cause, "parent_node", None)
-    if key is None or not isinstance(parent, DictConfig):
-        return _first_line(error)
-    return unknown_key(key.group(1), (str(name) for name in parent))
-
-
-def _first_line(error: BaseException) -> str:
-    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -14,19 +14,20 @@ from omegaconf import OmegaConf
 from torch import nn
 
 from sparsead.adapters.accounting import parameter_accounting
+from sparsead.assembly import task_and_adapter, weights_metadata
 from sparsead.backbones.loading import load_backbone
 from sparsead.config import RunSpec
 from sparsead.pruning.masks import Masks
 from sparsead.pruning.prune import prune
 from sparsead.pruning.storage import WEIGHTS_FILE, save_sparse
-from sparsead.registry import ADAPTERS, PRUNERS, TASKS
+from sparsead.registry import PRUNERS
 from sparsead.runs.identity import identity, setting
 from sparsead.runs.record import RunRecord, run_folder, staged, write_result
 from sparsead.tasks.cache import encoded
+from sparsead.training.allocator import keep_freed_memory
 from sparsead.training.device import describe_device, resolve_device, resolve_precision
-from sparsead.training.prediction import generates
 from sparsead.training.quiet import quiet_libraries
-from sparsead.training.report import final_scores, generated_scores
+from sparsead.training.report import final_scores
 from sparsead.training.sampling import scoring_batches, scoring_sample
 from sparsead.training.trainer import (
     build_trainer,
@@ -60,11 +61,11 @@ def train(spec: RunSpec) -> RunRecord:
 def run(spec: RunSpec, folder: Path) -> dict[str, Any]:
     """Train and evaluate one run, write its weights to `folder`, and return its result."""
     quiet_libraries()
+    keep_freed_memory()
     seconds: dict[str, float] = {}
     device = resolve_device(spec.device)
     precision = resolve_precision(spec.precision, device)
-    task = TASKS.bind(spec.task.method, spec.task.arguments())()
-    adapter = ADAPTERS.bind(spec.adapter.method, spec.adapter.options)()
+    task, adapter = task_and_adapter(spec)
     pruner = PRUNERS.bind(spec.pruner.method, spec.pruner.options)
 
     with _timed("load", seconds):
@@ -105,18 +106,15 @@ def run(spec: RunSpec, folder: Path) -> dict[str, Any]:
     seconds["train"] -= seconds["evaluate"]
     epochs = history(trainer)
     with _timed("report", seconds):
-        if generates(task):
-            held_out = spec.protocol.selection > 0
-            scores = generated_scores(trainer, task, data, tokenizer, folder, held_out)
-        else:
-            scores = final_scores(trainer, data, epochs[-1]["scores"])
+        held_out = spec.protocol.selection > 0
+        scores = final_scores(trainer, task, data, folder, epochs[-1]["scores"], held_out)
 
     weights = folder / WEIGHTS_FILE
     save_sparse(
         weights,
         {name: tensor.numpy() for name, tensor in adapted.trained_state().items()},
         {name: mask.cpu().numpy() for name, mask in masks.items()},
-        {"identity": identity(spec), "backbone": backbone.fingerprint(), "config": spec.to_dict()},
+        weights_metadata(spec, backbone.fingerprint()),
     )
     return {
         "identity": identity(spec),

@@ -14,14 +14,19 @@ import pytest
 import torch
 from safetensors.numpy import load_file
 from torch import Tensor
-from transformers import AutoModelForSequenceClassification, EvalPrediction, PreTrainedModel
+from transformers import (
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    EvalPrediction,
+    PreTrainedModel,
+)
 
 from composing import compose
 from sparsead.adapters.adapted import AdaptedModel
 from sparsead.backbones.loading import load_backbone
 from sparsead.config import RunSpec
 from sparsead.errors import ConfigError, RecordError
-from sparsead.export import export, main, peft_config
+from sparsead.export import export, export_merged, main, peft_config
 from sparsead.pruning.prune import prune
 from sparsead.pruning.storage import WEIGHTS_FILE, save_sparse
 from sparsead.registry import ADAPTERS, TASKS
@@ -261,3 +266,46 @@ def test_it_starts_without_torch_and_peft() -> None:
     check = "import sparsead.export, sys; print({'torch', 'transformers', 'peft'} & {*sys.modules})"
     done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, timeout=60)
     assert done.stdout.strip() == "set()", done.stderr
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["backbone=tiny-bert", "adapter=lora"],
+        ["backbone=tiny-bart", "adapter=lora"],
+        ["backbone=tiny-roberta", "adapter=full"],
+    ],
+)
+def test_a_merged_run_is_a_plain_model_with_the_same_logits(
+    tmp_path: Path, glue_fixture: Path, overrides: list[str]
+) -> None:
+    import sparsead
+    from sparsead.train import train
+
+    data = ("task=mrpc", f"task.path={glue_fixture}", "task.limit=32")
+    protocol = ("protocol.epochs=1", "protocol.learning_rate=0.01", "device=cpu")
+    record = train(compose(*overrides, *data, *protocol, f"outputs={tmp_path}"))
+    export_merged(record, tmp_path / "merged")
+    plain_model = AutoModelForSequenceClassification.from_pretrained(tmp_path / "merged").eval()
+    unmerged = sparsead.load(record.folder).model
+    torch.testing.assert_close(
+        plain_model(**batch()).logits, unmerged(**batch()).logits, rtol=0, atol=1e-5
+    )
+    assert not [name for name in plain_model.state_dict() if "adapter" in name]
+    assert plain_model.config.id2label == {0: "not_equivalent", 1: "equivalent"}
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "merged")
+    assert (
+        tokenizer("abc")["input_ids"] == sparsead.load(record.folder).tokenizer("abc")["input_ids"]
+    )
+
+
+def test_an_adapter_that_is_no_change_of_a_weight_cannot_be_merged(
+    tmp_path: Path, glue_fixture: Path
+) -> None:
+    from sparsead.train import train
+
+    spec = ("backbone=tiny-bert", "task=mrpc", f"task.path={glue_fixture}", "task.limit=8")
+    record = train(compose(*spec, "protocol.epochs=1", f"outputs={tmp_path}", "device=cpu"))
+    with pytest.raises(ConfigError, match=r"adapter=houlsby cannot be merged: .* no linear change"):
+        export_merged(record, tmp_path / "merged")
+    assert not (tmp_path / "merged").exists()

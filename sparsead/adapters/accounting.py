@@ -18,24 +18,38 @@ def parameter_accounting(adapted: AdaptedModel, removed: int, stored_bytes: int)
 
     Returns:
         backbone, adapter, head: numbers of parameters, dense. A pooler is in two of them: it came
-            with the backbone, and it trains with the head.
+            with the backbone, and it trains with the head. Frozen parts of the adapter, which
+            earlier runs trained, count as the adapter's without their zeros.
         nominal: share of the backbone that the kept adapter weights make, as in the paper's
             #Param, head excluded.
         trainable_nonzero: weights that train: kept adapter weights and the head.
         stored_bytes: as given.
         added_flops_per_token: multiplications and additions that the adapter's matrices add to a
-            forward pass; pruned weights cost the same, since the products stay dense.
+            forward pass, each used once a token (a fusion uses key and value once a source);
+            pruned weights cost the same, since the products stay dense.
     """
     sizes = {name: p.numel() for name, p in adapted.model.named_parameters()}
     backbone = count_parameters(adapted.model.config)
-    adapter = sum(sizes[name] for name in adapted.adapter)
+    trained = sum(sizes[name] for name in adapted.adapter)
+    adapter = trained + _nonzero(adapted)
     head = sum(sizes[name] for name in adapted.head)
     return {
         "backbone": backbone,
         "adapter": adapter,
         "head": head,
         "nominal": (adapter - removed) / backbone,
-        "trainable_nonzero": adapter - removed + head,
+        "trainable_nonzero": trained - removed + head,
         "stored_bytes": stored_bytes,
-        "added_flops_per_token": 2 * sum(sizes[name] for name in adapted.prunable),
+        "added_flops_per_token": 2 * sum(sizes[name] for name in _matrices(adapted)),
     }
+
+
+def _matrices(adapted: AdaptedModel) -> list[str]:
+    """Return the matrices that the adapter adds; what it trains of the backbone adds none."""
+    added = (name for name in (*adapted.frozen, *adapted.adapter) if ".adapter." in name)
+    return [name for name in added if adapted.model.get_parameter(name).dim() == 2]
+
+
+def _nonzero(adapted: AdaptedModel) -> int:
+    frozen = [adapted.model.get_parameter(name) for name in adapted.frozen]
+    return sum(int(parameter.count_nonzero()) for parameter in frozen)

@@ -16,22 +16,32 @@ class AdaptedModel:
     """A model whose trainable parameters are the adapter's and the head's, and no others.
 
     `adapter` and `head` name parameters of `model`; `prunable` is the part of `adapter` that a
-    pruner may remove weights from (matrices: never biases, LayerNorms or the head).
+    pruner may remove weights from (matrices: never biases, LayerNorms or the head). `frozen` was
+    trained before: it is stored with the adapter, but does not train.
     """
 
     model: PreTrainedModel
     adapter: tuple[str, ...]
     head: tuple[str, ...]
     prunable: tuple[str, ...]
+    frozen: tuple[str, ...] = ()
+
+    @property
+    def stored(self) -> tuple[str, ...]:
+        """Names of the parameters that make the backbone this model."""
+        return (*self.frozen, *self.adapter, *self.head)
 
     def trained_state(self) -> dict[str, Tensor]:
-        """Return the adapter's and the head's tensors by name, on the CPU."""
+        """Return the adapter's and the head's tensors by name, on the CPU, the frozen ones too."""
         state = self.model.state_dict()
-        return {name: state[name].detach().cpu() for name in (*self.adapter, *self.head)}
+        return {name: state[name].detach().cpu() for name in self.stored}
 
 
 def adapted(
-    model: PreTrainedModel, adapter: Iterable[str], prunable: Iterable[str]
+    model: PreTrainedModel,
+    adapter: Iterable[str],
+    prunable: Iterable[str],
+    frozen: Iterable[str] = (),
 ) -> AdaptedModel:
     """Make the parameters named by `adapter`, and the head, the only ones that train.
 
@@ -48,4 +58,4 @@ def adapted(
     trained = {*adapter, *head}
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(name in trained)
-    return AdaptedModel(model, adapter, head, tuple(prunable))
+    return AdaptedModel(model, adapter, head, tuple(prunable), tuple(frozen))

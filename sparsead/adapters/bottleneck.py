@@ -1,8 +1,11 @@
-"""Bottleneck adapters: Houlsby et al., 2019, and the presets that differ from it in data only."""
+"""Bottleneck adapters: the module itself, and the adapter of Houlsby et al., 2019.
+
+`pfeiffer` and `parallel` put the same module in other places.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,45 +19,52 @@ from sparsead.backbones.sites import site_modules
 from sparsead.errors import ConfigError, unknown
 from sparsead.registry import ADAPTERS
 
+LAYER_NORMS = ("before", "after")
+
 
 class Bottleneck(nn.Module):
-    """y = x + scale · up(dropout(act(down(x)))), the last dimension of x being `width`."""
+    """scale · up(dropout(act(down(x)))), the last dimension of x being `width`.
 
-    def __init__(
-        self, width: int, bottleneck: int, activation: str, scale: float, dropout: float
-    ) -> None:
+    A LayerNorm of its own, where there is one, stands before `down` or behind the scaled output.
+    """
+
+    def __init__(self, width: int, options: BottleneckOptions) -> None:
         super().__init__()
-        self.down = nn.Linear(width, bottleneck)
-        self.act = ACT2FN[activation]
-        self.dropout = nn.Dropout(dropout)
-        self.up = nn.Linear(bottleneck, width)
-        self.scale = scale
+        self.down = nn.Linear(width, options.bottleneck)
+        self.act = ACT2FN[options.activation]
+        self.dropout = nn.Dropout(options.dropout)
+        self.up = nn.Linear(options.bottleneck, width)
+        self.scale = options.scale
+        self.layer_norm = options.layer_norm
+        if self.layer_norm is not None:
+            self.norm = nn.LayerNorm(width)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map a tensor of shape (..., width) to the same shape."""
-        change: Tensor = self.up(self.dropout(self.act(self.down(x))))
-        return x + self.scale * change
+        """Map a tensor of shape (..., width) to the change of the same shape."""
+        if self.layer_norm == "before":
+            x = self.norm(x)
+        change: Tensor = self.scale * self.up(self.dropout(self.act(self.down(x))))
+        return self.norm(change) if self.layer_norm == "after" else change
 
 
-@ADAPTERS.register("bottleneck")
-@dataclass(frozen=True)
-class BottleneckAdapter:
-    """A bottleneck at every site of the kinds in `sites`.
+@dataclass(frozen=True, kw_only=True)
+class BottleneckOptions:
+    """What the bottlenecks of every method share.
 
     Args:
         bottleneck: r, the width of the hidden layer.
-        sites: kinds of site, fields of `sparsead.backbones.sites.Sites`.
         activation: a name of transformers' activations.
-        scale: factor on the adapter's output before it is added to its input.
+        scale: factor on the adapter's output before it is added.
         dropout: probability, on the hidden layer.
+        layer_norm: place of a LayerNorm of the adapter's own, "before" or "after"; None for none.
         init: "bert" draws both sides from N(0, 0.02²); "zero_up" draws down and zeroes up.
     """
 
     bottleneck: int
-    sites: Sequence[str]
     activation: str = "relu"
     scale: float = 1.0
     dropout: float = 0.0
+    layer_norm: str | None = None
     init: str = "bert"
 
     def __post_init__(self) -> None:
@@ -62,30 +72,66 @@ class BottleneckAdapter:
             raise ConfigError(unknown("adapter.activation", self.activation, ACT2FN))
         if not 0 <= self.dropout < 1:
             raise ConfigError(f"adapter.dropout={self.dropout:g}: must be at least 0 and below 1")
+        if self.layer_norm is not None and self.layer_norm not in LAYER_NORMS:
+            choices = ("null", *LAYER_NORMS)
+            raise ConfigError(unknown("adapter.layer_norm", self.layer_norm, choices))
         check_init(self.init)
+
+    def attach(self, model: PreTrainedModel, module: nn.Module) -> Bottleneck:
+        """Make a bottleneck the submodule `adapter` of `module`.
+
+        There the backbone's own parameters keep their names.
+        """
+        bottleneck = Bottleneck(model.config.hidden_size, self)
+        module.add_module("adapter", bottleneck)
+        return bottleneck
+
+    def adapted(self, model: PreTrainedModel, places: Iterable[str], seed: int) -> AdaptedModel:
+        """Draw the bottlenecks' weights and freeze the backbone.
+
+        Args:
+            model: its modules `places` each have a bottleneck.
+            places: full names of modules.
+            seed: the run's seed.
+        """
+        names = [
+            f"{place}.adapter.{name}"
+            for place in places
+            for name, _ in model.get_submodule(f"{place}.adapter").named_parameters()
+        ]
+        drawn = [name for name in names if ".adapter.norm." not in name]
+        initialise(model, drawn, init=self.init, up=".up.weight", seed=seed)
+        return adapted(model, names, (name for name in drawn if name.endswith(".weight")))
+
+
+@ADAPTERS.register("bottleneck")
+@dataclass(frozen=True, kw_only=True)
+class BottleneckAdapter(BottleneckOptions):
+    """y = x + change(x) at every site of the kinds in `sites`, x being the site's output.
+
+    Houlsby et al., 2019 (arXiv:1902.00751), figure 2.
+
+    Args:
+        sites: kinds of site, fields of `sparsead.backbones.sites.Sites`.
+    """
+
+    sites: Sequence[str]
 
     def insert(self, model: PreTrainedModel, seed: int) -> AdaptedModel:
         """Attach the adapters to the model's sites and freeze the backbone.
 
-        Each adapter is a submodule `adapter` of the module whose output it changes, so that the
-        backbone's own parameters keep their names.
+        Raises:
+            ConfigError: a site is unknown, or the architecture has none of a kind.
         """
-        names: list[str] = []
-        for site in dict.fromkeys(self.sites):
-            for site_name, module in site_modules(model, site).items():
-                module.add_module("adapter", self._build(model.config.hidden_size))
-                module.register_forward_hook(_apply_adapter)
-                names += [f"{site_name}.adapter.{name}" for name in _PARAMETERS]
-        initialise(model, names, init=self.init, up=".up.weight", seed=seed)
-        return adapted(model, names, (name for name in names if name.endswith(".weight")))
-
-    def _build(self, width: int) -> Bottleneck:
-        return Bottleneck(width, self.bottleneck, self.activation, self.scale, self.dropout)
-
-
-_PARAMETERS = ("down.weight", "down.bias", "up.weight", "up.bias")
+        places: dict[str, nn.Module] = {}
+        for site in self.sites:
+            places |= site_modules(model, site)
+        for module in places.values():
+            self.attach(model, module)
+            module.register_forward_hook(_apply_adapter)
+        return self.adapted(model, places, seed)
 
 
 def _apply_adapter(module: nn.Module, _inputs: Any, output: Tensor) -> Tensor:
-    adapted_output: Tensor = module.adapter(output)  # type: ignore[operator]
-    return adapted_output
+    change: Tensor = module.adapter(output)  # type: ignore[operator]
+    return output + change

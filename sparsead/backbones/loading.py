@@ -29,6 +29,8 @@ from sparsead.seeding import derived_seed
 
 _HUB_FILES = ["*.json", "*.txt", "*.model", "model*.safetensors"]
 _RANDOM_WEIGHTS_SEED = 0
+_RELATIVE_POSITIONS = 512
+"""Tokens for a model without positions of its own: what T5 was pretrained with."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,8 @@ class Backbone:
         try:
             config = AutoConfig.from_pretrained(self.folder, **head_options)
             self._check_head(config, head)
+            if config.pad_token_id is None:  # a decoder's, which its head looks for
+                config.pad_token_id = self.tokenizer.pad_token_id
             model: PreTrainedModel = head.from_pretrained(
                 self.folder,
                 config=self._with_dropout(config),
@@ -82,7 +86,7 @@ class Backbone:
     def _with_dropout(self, config: PretrainedConfig) -> PretrainedConfig:
         if self.spec.dropout is not None:
             for name, value in config.to_dict().items():
-                if "dropout" in name and isinstance(value, float):
+                if ("dropout" in name or name.endswith("pdrop")) and isinstance(value, float):
                     setattr(config, name, self.spec.dropout)
         return config
 
@@ -94,15 +98,7 @@ class Backbone:
     def _random_model(
         self, head: type[Any], head_options: Mapping[str, Any], seed: int
     ) -> PreTrainedModel:
-        tokens = self.tokenizer
-        special = {
-            "pad_token_id": tokens.pad_token_id,
-            "bos_token_id": tokens.bos_token_id,
-            "eos_token_id": tokens.eos_token_id,
-        }
-        config = architecture_config(
-            self.spec, {"vocab_size": len(tokens), **special, **head_options}
-        )
+        config = _random_config(self.spec, self.tokenizer, head_options)
         config = self._with_dropout(config)
         torch.manual_seed(derived_seed(seed, "head"))
         model: PreTrainedModel = head.from_config(config, dtype=torch.float32)
@@ -120,16 +116,45 @@ def load_backbone(spec: BackboneSpec) -> Backbone:
     """
     folder = _find_folder(spec)
     if folder is None:
-        config = architecture_config(spec, {})
-        return Backbone(spec, None, build_tokenizer(config.model_type, _longest_input(config)))
+        return Backbone(spec, None, _random_tokenizer(spec))
     if not list(folder.glob("*.safetensors")):
-        raise SourceError(f"{folder}: has no safetensors weights")
+        raise SourceError(
+            f"{folder}: has no safetensors weights, and no others are read; convert them, and give "
+            "the folder with backbone.path=FOLDER"
+        )
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder)
     except (OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise SourceError(f"{folder}: has no usable tokenizer ({reason})") from error
-    return Backbone(spec, folder, tokenizer)
+    return Backbone(spec, folder, _padding(tokenizer, spec))
+
+
+def skeleton(
+    spec: BackboneSpec, head: type[Any], head_options: Mapping[str, Any]
+) -> PreTrainedModel:
+    """Return the model on the meta device: all its names and shapes, no weights, no network.
+
+    A folder's own configuration says the shapes; without a folder, the architecture in conf/.
+    """
+    with torch.device("meta"):
+        model: PreTrainedModel = head.from_config(
+            _shapes_config(spec, head_options), dtype=torch.float32
+        )
+    return model
+
+
+def _shapes_config(spec: BackboneSpec, head_options: Mapping[str, Any]) -> PretrainedConfig:
+    if spec.path is not None:
+        try:
+            config: PretrainedConfig = AutoConfig.from_pretrained(spec.path, **head_options)
+            return config
+        except (OSError, ValueError) as error:
+            reason = str(error).splitlines()[0]
+            raise SourceError(f"backbone.path={spec.path}: {reason}") from error
+    if spec.hub is None and spec.package is None:
+        return _random_config(spec, _random_tokenizer(spec), head_options)
+    return architecture_config(spec, head_options)
 
 
 def architecture_config(spec: BackboneSpec, options: Mapping[str, Any]) -> PretrainedConfig:
@@ -181,6 +206,34 @@ def _package_folder(spec: BackboneSpec) -> Path:
     return folder
 
 
+def _random_tokenizer(spec: BackboneSpec) -> PreTrainedTokenizerBase:
+    config = architecture_config(spec, {})
+    return _padding(build_tokenizer(config.model_type, _longest_input(config)), spec)
+
+
+def _padding(tokenizer: PreTrainedTokenizerBase, spec: BackboneSpec) -> PreTrainedTokenizerBase:
+    """Let the end of a text be the padding of a tokenizer that has none, as decoders' have not."""
+    if tokenizer.pad_token is None:
+        if tokenizer.eos_token is None:
+            raise SourceError(
+                f"backbone={spec.name}: its tokenizer has neither a padding token nor an end of "
+                "text that could be one; add pad_token to its tokenizer_config.json"
+            )
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def _random_config(
+    spec: BackboneSpec, tokens: PreTrainedTokenizerBase, head_options: Mapping[str, Any]
+) -> PretrainedConfig:
+    special = {
+        "pad_token_id": tokens.pad_token_id,
+        "bos_token_id": tokens.bos_token_id,
+        "eos_token_id": tokens.eos_token_id,
+    }
+    return architecture_config(spec, {"vocab_size": len(tokens), **special, **head_options})
+
+
 def _longest_input(config: PretrainedConfig) -> int:
-    offset = config.max_position_embeddings % 8  # RoBERTa keeps the first positions for padding
-    return int(config.max_position_embeddings - offset)
+    longest = getattr(config, "max_position_embeddings", _RELATIVE_POSITIONS)
+    return int(longest - longest % 8)  # RoBERTa keeps the first positions for padding

@@ -6,7 +6,7 @@ A new architecture is one entry of `SITES`.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import nn
 from transformers import PreTrainedModel
@@ -55,9 +55,17 @@ _BART_ATTENTIONS = (
     "decoder.layers.{i}.encoder_attn",
 )
 
+_T5_ATTENTIONS = (
+    "encoder.block.{i}.layer.0.SelfAttention",
+    "decoder.block.{i}.layer.0.SelfAttention",
+    "decoder.block.{i}.layer.1.EncDecAttention",
+)
+_T5_FFNS = ("encoder.block.{i}.layer.1", "decoder.block.{i}.layer.2")
+
 SITES: dict[str, Sites] = {
     "bert": _BERT,
     "roberta": _BERT,
+    "electra": _BERT,
     "bart": Sites(
         attention_output=tuple(f"{attention}.out_proj" for attention in _BART_ATTENTIONS),
         ffn_output=("encoder.layers.{i}.fc2", "decoder.layers.{i}.fc2"),
@@ -71,15 +79,84 @@ SITES: dict[str, Sites] = {
             "decoder.layers.{i}.final_layer_norm",
         ),
     ),
+    "deberta-v2": replace(
+        _BERT,
+        query=("encoder.layer.{i}.attention.self.query_proj",),
+        key=("encoder.layer.{i}.attention.self.key_proj",),
+        value=("encoder.layer.{i}.attention.self.value_proj",),
+    ),
+    "distilbert": Sites(
+        attention_output=("transformer.layer.{i}.attention.out_lin",),
+        ffn_output=("transformer.layer.{i}.ffn.dropout",),
+        query=("transformer.layer.{i}.attention.q_lin",),
+        key=("transformer.layer.{i}.attention.k_lin",),
+        value=("transformer.layer.{i}.attention.v_lin",),
+        attention=("transformer.layer.{i}.attention",),
+        ffn_input=("transformer.layer.{i}.ffn.lin1",),
+        ffn_norm=("transformer.layer.{i}.output_layer_norm",),
+    ),
+    # The LayerNorms of the three below stand before their sublayers.
+    "t5": Sites(
+        attention_output=(
+            "encoder.block.{i}.layer.0.dropout",
+            "decoder.block.{i}.layer.0.dropout",
+            "decoder.block.{i}.layer.1.dropout",
+        ),
+        ffn_output=tuple(f"{ffn}.dropout" for ffn in _T5_FFNS),
+        query=tuple(f"{attention}.q" for attention in _T5_ATTENTIONS),
+        key=tuple(f"{attention}.k" for attention in _T5_ATTENTIONS),
+        value=tuple(f"{attention}.v" for attention in _T5_ATTENTIONS),
+        attention=_T5_ATTENTIONS,
+        # wi of version 1.0; of the gated two of version 1.1, the one that is activated.
+        ffn_input=tuple(
+            f"{ffn}.DenseReluDense.{name}" for ffn in _T5_FFNS for name in ("wi", "wi_0")
+        ),
+        ffn_norm=(),
+    ),
+    "gpt2": Sites(
+        attention_output=("h.{i}.attn.resid_dropout",),
+        ffn_output=("h.{i}.mlp.dropout",),
+        query=(),  # one Conv1D, c_attn, computes query, key and value
+        key=(),
+        value=(),
+        attention=("h.{i}.attn",),
+        ffn_input=("h.{i}.mlp.c_fc",),
+        ffn_norm=(),
+    ),
+    "llama": Sites(
+        attention_output=("layers.{i}.self_attn.o_proj",),
+        ffn_output=("layers.{i}.mlp.down_proj",),
+        query=("layers.{i}.self_attn.q_proj",),
+        key=("layers.{i}.self_attn.k_proj",),
+        value=("layers.{i}.self_attn.v_proj",),
+        attention=("layers.{i}.self_attn",),
+        ffn_input=("layers.{i}.mlp.gate_proj",),
+        ffn_norm=(),
+    ),
 }
 
 
-def site_modules(model: PreTrainedModel, site: str) -> dict[str, nn.Module]:
+_PLACES = {
+    "attention_output": "end of an attention sublayer",
+    "ffn_output": "end of a feed-forward sublayer",
+    "query": "query projection of its own",
+    "key": "key projection of its own",
+    "value": "value projection of its own",
+    "attention": "attention module",
+    "ffn_input": "beginning of a feed-forward sublayer",
+    "ffn_norm": "LayerNorm behind the feed-forward sublayer's residual connection",
+}
+
+
+def site_modules(
+    model: PreTrainedModel, site: str, needed_by: str | None = None
+) -> dict[str, nn.Module]:
     """Return the modules of one kind of site by their full name, in the order of the model.
 
     Args:
         model: a transformers model, with or without a head.
         site: a field of `Sites`, such as "attention_output".
+        needed_by: the user's choice that asks for the site; the site itself by default.
 
     Raises:
         ConfigError: the architecture is not in the map, the site is unknown, or the architecture
@@ -92,7 +169,8 @@ def site_modules(model: PreTrainedModel, site: str) -> dict[str, nn.Module]:
     if patterns is None:
         raise ConfigError(unknown("adapter.sites", site, Sites.__dataclass_fields__))
     if not patterns:
-        raise ConfigError(f"adapter.sites={site}: {architecture} has no such place")
+        choice = needed_by or f"adapter.sites={site}"
+        raise ConfigError(f"{choice}: cannot go into {architecture}, which has no {_PLACES[site]}")
     prefix = "" if model.base_model is model else f"{model.base_model_prefix}."
     found = re.compile("|".join(_as_regex(prefix + pattern) for pattern in patterns))
     return {name: module for name, module in model.named_modules() if found.fullmatch(name)}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import string
+from collections.abc import Callable
+from functools import partial
 
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
@@ -22,11 +24,12 @@ def build_tokenizer(architecture: str, max_length: int) -> PreTrainedTokenizerFa
     """
     if architecture not in _BUILDERS:
         raise ConfigError(unknown("backbone.architecture.model_type", architecture, _BUILDERS))
-    tokenizer: PreTrainedTokenizerFast = _BUILDERS[architecture](max_length)
-    return tokenizer
+    return _BUILDERS[architecture](max_length)
 
 
-def _character_wordpiece(max_length: int) -> PreTrainedTokenizerFast:
+def _character_wordpiece(
+    max_length: int, inputs: tuple[str, ...] = ("input_ids", "token_type_ids", "attention_mask")
+) -> PreTrainedTokenizerFast:
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
     characters = string.ascii_lowercase + string.digits + string.punctuation
     pieces = [*special, *characters, *(f"##{character}" for character in characters)]
@@ -43,7 +46,7 @@ def _character_wordpiece(max_length: int) -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         model_max_length=max_length,
-        model_input_names=["input_ids", "token_type_ids", "attention_mask"],
+        model_input_names=list(inputs),
         pad_token="[PAD]",
         unk_token="[UNK]",
         cls_token="[CLS]",
@@ -53,12 +56,7 @@ def _character_wordpiece(max_length: int) -> PreTrainedTokenizerFast:
 
 
 def _byte_level(max_length: int) -> PreTrainedTokenizerFast:
-    special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
-    pieces = [*special, *sorted(pre_tokenizers.ByteLevel.alphabet())]
-    vocabulary = {piece: index for index, piece in enumerate(pieces)}
-    tokenizer = Tokenizer(models.BPE(vocabulary, merges=[]))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer, vocabulary = _bytes_of(["<s>", "<pad>", "</s>", "<unk>", "<mask>"])
     tokenizer.post_processor = processors.TemplateProcessing(
         single="<s> $A </s>",
         pair="<s> $A </s> </s> $B </s>",
@@ -78,8 +76,54 @@ def _byte_level(max_length: int) -> PreTrainedTokenizerFast:
     )
 
 
-_BUILDERS = {
+def _sentence_end(max_length: int) -> PreTrainedTokenizerFast:
+    """As T5's: every sentence ends in </s>, and padding starts the decoder."""
+    tokenizer, vocabulary = _bytes_of(["<pad>", "</s>", "<unk>"])
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="$A </s>",
+        pair="$A </s> $B </s>",
+        special_tokens=[("</s>", vocabulary["</s>"])],
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        model_max_length=max_length,
+        model_input_names=["input_ids", "attention_mask"],
+        pad_token="<pad>",
+        eos_token="</s>",
+        unk_token="<unk>",
+    )
+
+
+def _text_end(max_length: int) -> PreTrainedTokenizerFast:
+    """As GPT-2's and Llama's: nothing is added to a text, and nothing is there to pad with."""
+    tokenizer, _ = _bytes_of(["<|endoftext|>"])
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        model_max_length=max_length,
+        model_input_names=["input_ids", "attention_mask"],
+        bos_token="<|endoftext|>",
+        eos_token="<|endoftext|>",
+        unk_token="<|endoftext|>",
+    )
+
+
+def _bytes_of(special: list[str]) -> tuple[Tokenizer, dict[str, int]]:
+    pieces = [*special, *sorted(pre_tokenizers.ByteLevel.alphabet())]
+    vocabulary = {piece: index for index, piece in enumerate(pieces)}
+    tokenizer = Tokenizer(models.BPE(vocabulary, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    return tokenizer, vocabulary
+
+
+_BUILDERS: dict[str, Callable[[int], PreTrainedTokenizerFast]] = {
     "bert": _character_wordpiece,
+    "electra": _character_wordpiece,
+    "deberta-v2": _character_wordpiece,
+    "distilbert": partial(_character_wordpiece, inputs=("input_ids", "attention_mask")),
     "roberta": _byte_level,
     "bart": _byte_level,
+    "t5": _sentence_end,
+    "gpt2": _text_end,
+    "llama": _text_end,
 }

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch import Tensor
 
 from sparsead.pruning.scoring import Scores, Scoring
+from sparsead.pruning.twice import TwiceDifferentiable
 from sparsead.registry import PRUNERS
 
 
@@ -19,8 +19,8 @@ def grasp(scoring: Scoring) -> Scores:
     Wang et al., 2020 (arXiv:2002.07376) score -w ⊙ Hg and remove the highest, which is the same
     order. g = ∂L/∂w and H = ∂²L/∂w² are of the loss averaged over one and the same scoring set;
     the logits' temperature is 1. H is never formed: Hg = Σ_b weight_b · ∂(g_bᵀg)/∂w with g held
-    fixed, one batch's graph at a time. PyTorch's attention runs on its written-out products here,
-    the only ones that can be differentiated twice.
+    fixed, one batch's graph at a time; a single batch's graph gives g as well. Attention
+    is written out here, for fused attention cannot be differentiated twice.
 
     Returns:
         One tensor of scores per prunable tensor, of its shape, with sign.
@@ -28,35 +28,35 @@ def grasp(scoring: Scoring) -> Scores:
     Raises:
         PruningError: there are no batches.
     """
-    with sdpa_kernel(SDPBackend.MATH):
-        gradients = scoring.mean_gradients()
-        products = _hessian_products(scoring, gradients)
+    batches = scoring.weighted_batches()
+    gradients = scoring.mean_gradients() if len(batches) > 1 else None
+    products = {name: torch.zeros_like(tensor) for name, tensor in scoring.tensors.items()}
+    for batch, weight in batches:
+        for name, product in _hessian_products(scoring, batch, gradients).items():
+            products[name].add_(product, alpha=weight)
     return {name: tensor.detach() * products[name] for name, tensor in scoring.tensors.items()}
 
 
-def _hessian_products(scoring: Scoring, vectors: Scores) -> Scores:
-    """Return Hv of the mean loss over the scoring set, of the shapes of `vectors`."""
+def _hessian_products(scoring: Scoring, batch: Any, vectors: Scores | None) -> Scores:
+    """Return Hv of one batch's loss, v being its own gradient where `vectors` is None.
+
+    A tensor in which the loss is linear, or that it does not depend on, has no product.
+    """
+    names = list(scoring.tensors)
     parameters = list(scoring.tensors.values())
-    totals = [torch.zeros_like(parameter) for parameter in parameters]
-    for batch, weight in scoring.weighted_batches():
+    with TwiceDifferentiable():
         loss = scoring.loss(scoring.model, batch)
-        products = _hessian_product(loss, parameters, list(vectors.values()))
-        for total, product in zip(totals, products, strict=True):
-            total.add_(product, alpha=weight)
-    return dict(zip(scoring.tensors, totals, strict=True))
+        gradients = torch.autograd.grad(loss, parameters, create_graph=True, allow_unused=True)
+        curved = {n: g for n, g in zip(names, gradients, strict=True) if _is_curved(g)}
+        if not curved:
+            return {}
+        along = [curved[n].detach() if vectors is None else vectors[n] for n in curved]
+        products = torch.autograd.grad(
+            list(curved.values()), parameters, grad_outputs=along, materialize_grads=True
+        )
+    return dict(zip(names, products, strict=True))
 
 
-def _hessian_product(
-    loss: Tensor, parameters: Sequence[nn.Parameter], vectors: Sequence[Tensor]
-) -> Sequence[Tensor]:
-    gradients = torch.autograd.grad(loss, parameters, create_graph=True, materialize_grads=True)
-    # Where the loss is linear in a tensor, its gradient is constant and has no graph.
-    curved = [
-        (gradient, vector)
-        for gradient, vector in zip(gradients, vectors, strict=True)
-        if gradient.requires_grad
-    ]
-    if not curved:
-        return [torch.zeros_like(parameter) for parameter in parameters]
-    outputs, along = zip(*curved, strict=True)
-    return torch.autograd.grad(outputs, parameters, grad_outputs=along, materialize_grads=True)
+def _is_curved(gradient: Tensor | None) -> bool:
+    """Tell whether a gradient depends on the weights: a constant one has no graph."""
+    return gradient is not None and gradient.requires_grad

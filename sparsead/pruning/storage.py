@@ -15,7 +15,7 @@ import math
 import os
 import secrets
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -79,17 +79,41 @@ def save_sparse(
     """
     try:
         entries = _checked(tensors, masks)
-        document = {
-            "format": FORMAT,
-            "version": VERSION,
-            "tensors": _pack_table(entries),
-            "metadata": json.loads(json.dumps(metadata, allow_nan=False)),
-        }
+        document = _document(entries, metadata)
     except (TypeError, ValueError) as error:
         raise RecordError(f"{path}: cannot be written ({error})") from error
     flat = _flatten(entries, tensors, masks)
     document["sha256"] = _checksum(document, flat)
     _replace(path, save(flat, {FORMAT: json.dumps(document)}))
+
+
+def sparse_size(
+    shapes: Mapping[str, Sequence[int]],
+    masked: Container[str],
+    removed: int,
+    metadata: Mapping[str, Any],
+) -> int:
+    """Return the bytes of the file that `save_sparse` would write of 32-bit tensors.
+
+    Args:
+        shapes: of the tensors, in their order.
+        masked: names of those that have a mask.
+        removed: number of weights that the masks remove together.
+        metadata: as it would be saved, or of the same length.
+    """
+    entries = [_Entry(name, "float32", shape, name in masked) for name, shape in shapes.items()]
+    total, prunable = (sum(e.size for e in entries if e.masked >= only) for only in (False, True))
+    document = _document(entries, metadata) | {"sha256": hashlib.sha256().hexdigest()}
+    payload = {_MASKS: ("U8", math.ceil(prunable / 8)), "values.float32": ("F32", total - removed)}
+    if not entries:
+        del payload["values.float32"]
+    header: dict[str, Any] = {"__metadata__": {FORMAT: json.dumps(document)}}
+    end = 0
+    for key, (dtype, count) in sorted(payload.items(), key=lambda item: item[1]):
+        start, end = end, end + count * (4 if dtype == "F32" else 1)
+        header[key] = {"dtype": dtype, "shape": [count], "data_offsets": [start, end]}
+    text = json.dumps(header, separators=(",", ":"))
+    return 8 + math.ceil(len(text) / 8) * 8 + end
 
 
 def load_sparse(path: Path) -> StoredAdapter:
@@ -123,6 +147,15 @@ class _Entry(NamedTuple):
     @property
     def key(self) -> str:
         return f"values.{self.dtype}"
+
+
+def _document(entries: Sequence[_Entry], metadata: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "format": FORMAT,
+        "version": VERSION,
+        "tensors": _pack_table(entries),
+        "metadata": json.loads(json.dumps(metadata, allow_nan=False)),
+    }
 
 
 def _checked(tensors: Mapping[str, Array], masks: Mapping[str, Mask]) -> list[_Entry]:

@@ -44,6 +44,9 @@ def _decisive(spec: RunSpec) -> dict[str, Any]:
     for key in ("outputs", "rerun"):
         del decisive[key]
     decisive["task"]["path"] = [file_digest(file) for file in spec.task.local_files()]
+    if spec.adapter.sources():
+        weights = [_weights_files(folder) for folder in spec.adapter.sources()]
+        decisive["adapter"]["options"]["fusion"]["sources"] = weights
     for key in (*SPLITS, "protocol"):
         del decisive["task"][key]
     backbone = _backbone_files(spec.backbone.path)
@@ -60,6 +63,10 @@ def _hash(decisive: dict[str, Any]) -> str:
 def _digest_of(path: Path, _modified: int, _size: int) -> str:
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _weights_files(folder: str) -> list[str]:
+    return [file_digest(file) for file in sorted(Path(folder).glob("*.safetensors"))]
 
 
 def _backbone_files(folder: str | None) -> list[Path]:

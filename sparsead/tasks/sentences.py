@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from datasets import ClassLabel, Dataset, DatasetDict, Value
+from scipy.special import softmax
 from transformers import (
     AutoModelForSequenceClassification,
     DataCollatorWithPadding,
@@ -92,6 +93,15 @@ class SentenceTask:
             }
         )
 
+    def encode_inputs(self, rows: Dataset, tokenizer: PreTrainedTokenizerBase) -> Dataset:
+        """Tokenise the columns of `inputs` alone, cut at `max_length`: rows without labels."""
+
+        def tokenise(batch: Mapping[str, list[Any]]) -> dict[str, Any]:
+            texts = [batch[column] for column in self.inputs]
+            return dict(tokenizer(*texts, truncation=True, max_length=self.max_length))
+
+        return rows.map(tokenise, batched=True, remove_columns=rows.column_names)
+
     def collator(self, tokenizer: PreTrainedTokenizerBase) -> DataCollatorWithPadding:
         """Return what makes a batch of examples, padded to the longest of them."""
         return DataCollatorWithPadding(tokenizer)
@@ -103,6 +113,25 @@ class SentenceTask:
             references=prediction.label_ids,
         )
         return values
+
+    def predictions(self, output: EvalPrediction, _encoded: Dataset) -> list[dict[str, Any]]:
+        """Return the number of each row; or its class, and the probability of every class.
+
+        Args:
+            output: logits of shape (rows, classes), or (rows, 1) for regression.
+        """
+        logits = np.asarray(output.predictions, np.float64)
+        predicted = self.predicted(logits)
+        if self.regression:
+            return [{"prediction": float(number)} for number in predicted]
+        probabilities = softmax(logits, axis=-1).tolist()
+        return [
+            {
+                "prediction": self.classes[number],
+                "probabilities": dict(zip(self.classes, shares, strict=True)),
+            }
+            for number, shares in zip(predicted, probabilities, strict=True)
+        ]
 
     def predicted(self, logits: np.ndarray) -> np.ndarray:
         """Return the class numbers, or the numbers, that logits of shape (examples, n) say."""

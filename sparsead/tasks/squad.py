@@ -135,11 +135,11 @@ class SquadTask:
             for _, group in groupby(features, key=lambda feature: feature[0]["id"])
         ]
 
-    def scores(self, predictions: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    def record_scores(self, records: Sequence[Mapping[str, Any]]) -> dict[str, float]:
         """Return the metrics of what `predictions` gave, the main one first."""
         values: dict[str, float] = AnswerScores(self.metrics).compute(
-            predictions=[record["prediction"] for record in predictions],
-            references=[record["references"] for record in predictions],
+            predictions=[record["prediction"] for record in records],
+            references=[record["references"] for record in records],
         )
         return values
 

@@ -114,11 +114,11 @@ class TextToText:
         """Return what makes a batch; the model shifts its labels to the decoder's inputs."""
         return DataCollatorForSeq2Seq(tokenizer)
 
-    def scores(self, predictions: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    def record_scores(self, records: Sequence[Mapping[str, Any]]) -> dict[str, float]:
         """Return the metrics of records of `prediction` and `reference`, the main one first."""
         values: dict[str, float] = TextScores(self.metrics).compute(
-            predictions=[record["prediction"] for record in predictions],
-            references=[record["reference"] for record in predictions],
+            predictions=[record["prediction"] for record in records],
+            references=[record["reference"] for record in records],
         )
         return values
 

@@ -31,7 +31,7 @@ def generate_splits(
     for split in splits:
         file = predictions_file(folder, split)
         generate(trainer, task, data[split], tokenizer, file)
-        scores[split] = task.scores(whole_records(file))
+        scores[split] = task.record_scores(whole_records(file))
         line = ", ".join(f"{name} {value:.4f}" for name, value in scores[split].items())
         log.info("%s: %s", split, line)
     return scores

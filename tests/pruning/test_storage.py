@@ -19,7 +19,7 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from sparsead.errors import RecordError
-from sparsead.pruning.storage import FORMAT, load_sparse, save_sparse
+from sparsead.pruning.storage import FORMAT, load_sparse, save_sparse, sparse_size
 
 DTYPES = ("float32", "float16", "float64", "int8", "int64", "uint16", "bool")
 METADATA = {"identity": "00c0ffee00c0ffee", "config": {"seed": 1, "rate": 1e-4, "é": [None, True]}}
@@ -262,3 +262,19 @@ def test_neither_torch_nor_pickle_is_used(saved: Path) -> None:
     assert done.stdout == "False\n"
     source = Path(sys.modules[load_sparse.__module__].__file__ or "").read_text("utf-8")
     assert not re.search(r"pickle|np\.load|\beval\b", source)
+
+
+@given(adapters())
+def test_the_size_of_the_file_is_known_beforehand(
+    tmp_path_factory: pytest.TempPathFactory,
+    adapter: tuple[dict[str, np.ndarray], dict[str, np.ndarray]],
+) -> None:
+    given_tensors, masks = adapter
+    path = tmp_path_factory.mktemp("size") / "adapter.safetensors"
+    tensors = {name: np.ones(t.shape, np.float32) for name, t in given_tensors.items()}
+    for name, mask in masks.items():
+        tensors[name][~mask] = 0
+    removed = sum(int((~mask).sum()) for mask in masks.values())
+    shapes = {name: tensor.shape for name, tensor in tensors.items()}
+    save_sparse(path, tensors, masks, METADATA)
+    assert path.stat().st_size == sparse_size(shapes, masks, removed, METADATA)

@@ -1,0 +1,39 @@
+"""BitFit: the backbone's biases train and nothing else (Ben Zaken et al., 2022)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from transformers import PreTrainedModel
+
+from sparsead.adapters.adapted import AdaptedModel, adapted
+from sparsead.errors import ConfigError
+from sparsead.registry import ADAPTERS
+
+
+@ADAPTERS.register("bitfit")
+@dataclass(frozen=True)
+class BitFit:
+    """Train every bias of the backbone, those of LayerNorms included; nothing is prunable.
+
+    Ben Zaken et al., 2022 (arXiv:2106.10199), equations 1 to 5.
+    """
+
+    def insert(self, model: PreTrainedModel, seed: int) -> AdaptedModel:
+        """Make the biases trainable.
+
+        Raises:
+            ConfigError: the architecture has no biases.
+        """
+        backbone = {id(parameter) for parameter in model.base_model.parameters()}
+        names = [
+            name
+            for name, parameter in model.named_parameters()
+            if id(parameter) in backbone and name.endswith(".bias") and ".pooler." not in name
+        ]
+        if not names:
+            architecture = model.config.model_type
+            raise ConfigError(
+                f"adapter.method=bitfit: cannot go into {architecture}, which has no biases"
+            )
+        return adapted(model, adapter=names, prunable=())

@@ -1,0 +1,171 @@
+"""AdapterFusion: single-task adapters, frozen, combined by attention over their outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from sparsead.adapters.adapted import AdaptedModel, adapted
+from sparsead.adapters.bottleneck import Bottleneck
+from sparsead.adapters.initialisation import initialise
+from sparsead.adapters.pfeiffer import PfeifferAdapter, add_to_sum
+from sparsead.backbones.sites import site_modules
+from sparsead.errors import ConfigError, RecordError, unknown, unknown_key
+from sparsead.pruning.storage import WEIGHTS_FILE, StoredAdapter, load_sparse
+from sparsead.registry import ADAPTERS
+
+PRUNABLE: dict[str | None, tuple[str, ...]] = {None: (), "qk": ("query.weight", "key.weight")}
+OFF_DIAGONAL = 1e-6
+REGULARISATION = 0.01
+
+_FUSION = ("query.weight", "query.bias", "key.weight", "key.bias", "value.weight")
+
+
+class Fusion(nn.Module):
+    """Σ_n softmax_n(q(x) · k(z_n)) · v(z_n), z_n being the change of single-task adapter n.
+
+    Pfeiffer et al., 2021 (arXiv:2005.00247), section 3.2, where the query is what the adapters
+    read.
+    """
+
+    def __init__(self, width: int, tasks: Sequence[Bottleneck]) -> None:
+        super().__init__()
+        self.tasks = nn.ModuleList(tasks)
+        self.query = nn.Linear(width, width)
+        self.key = nn.Linear(width, width)
+        self.value = nn.Linear(width, width, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map a tensor of shape (..., width) to the change of the same shape."""
+        changes = torch.stack([task(x) for task in self.tasks], dim=-2)
+        scores = (self.key(changes) @ self.query(x).unsqueeze(-1)).squeeze(-1)
+        weights = scores.softmax(dim=-1).unsqueeze(-2)
+        fused: Tensor = (weights @ self.value(changes)).squeeze(-2)
+        return fused
+
+    def regulariser(self) -> Tensor:
+        """Return 0.01 · ‖V - I‖², which keeps the single-task adapters' outputs as they are."""
+        identity = torch.eye(len(self.value.weight), device=self.value.weight.device)
+        return REGULARISATION * (self.value.weight - identity).square().sum()
+
+
+@ADAPTERS.register("fusion")
+@dataclass(frozen=True, kw_only=True)
+class FusionAdapter:
+    """AdapterFusion's second stage: `fusion.sources` are finished runs of the first.
+
+    Their adapters come as they were stored, sparse or dense, and stay frozen. A new query, key
+    and value in each layer train with the head; V starts as I + 1e-6 beside the diagonal, query
+    and key from N(0, 0.02²). In training, the regulariser of V is added to the loss.
+
+    Args:
+        fusion: `sources`, folders of finished runs with adapter=pfeiffer on the same backbone;
+            `prune`, None for nothing or "qk" for the matrices of query and key.
+    """
+
+    fusion: Mapping[str, Any]
+
+    def __post_init__(self) -> None:
+        for option in self.fusion:
+            if option not in ("sources", "prune"):
+                allowed = ["sources", "prune"]
+                raise ConfigError(unknown_key(f"adapter.fusion.{option}", allowed))
+        if self._prune not in PRUNABLE:
+            raise ConfigError(unknown("adapter.fusion.prune", self._prune, ("null", "qk")))
+        if not self._sources:
+            raise ConfigError(
+                "adapter.fusion.sources=[]: name the folders of finished runs; "
+                "sparsead train adapter=pfeiffer task=TASK makes one"
+            )
+
+    @property
+    def _sources(self) -> Sequence[str]:
+        return self.fusion.get("sources") or ()
+
+    @property
+    def _prune(self) -> str | None:
+        return self.fusion.get("prune")
+
+    def insert(self, model: PreTrainedModel, seed: int) -> AdaptedModel:
+        """Attach the sources' adapters and a fusion of them; freeze the former and the backbone.
+
+        Raises:
+            ConfigError: a source is no finished run of adapter=pfeiffer on this backbone, or the
+                architecture has no place for it.
+        """
+        places = site_modules(model, "ffn_norm", needed_by="adapter.method=fusion")
+        sources = {source: _load(source) for source in self._sources}
+        width = model.config.hidden_size
+        for place, module in places.items():
+            tasks = [_task_adapter(source, sources[source], place, width) for source in sources]
+            module.add_module("adapter", Fusion(width, tasks))
+            module.register_forward_pre_hook(add_to_sum)
+        model.register_forward_hook(_add_regulariser)
+        return self._adapted(model, places, seed)
+
+    def _adapted(
+        self, model: PreTrainedModel, places: Mapping[str, nn.Module], seed: int
+    ) -> AdaptedModel:
+        new = [f"{place}.adapter.{name}" for place in places for name in _FUSION]
+        initialise(model, new, init="bert", up="", seed=seed)
+        for module in places.values():
+            _nearly_identity(module.adapter.value.weight)  # type: ignore[union-attr, arg-type]
+        frozen = [
+            f"{place}.adapter.tasks.{name}"
+            for place in places
+            for name, _ in model.get_submodule(f"{place}.adapter.tasks").named_parameters()
+        ]
+        prunable = (name for name in new if name.endswith(PRUNABLE[self._prune]))
+        return adapted(model, new, prunable, frozen=frozen)
+
+
+def _load(source: str) -> StoredAdapter:
+    try:
+        stored = load_sparse(Path(source) / WEIGHTS_FILE)
+        method = stored.metadata["config"]["adapter"]["method"]
+    except (RecordError, KeyError, TypeError) as error:
+        raise ConfigError(
+            f"adapter.fusion.sources={source}: is no folder of a finished run; "
+            "sparsead train adapter=pfeiffer task=TASK makes one"
+        ) from error
+    if method != "pfeiffer":
+        raise ConfigError(
+            f"adapter.fusion.sources={source}: was run with adapter.method={method}; "
+            "fusion takes pfeiffer"
+        )
+    return stored
+
+
+@torch.no_grad()
+def _task_adapter(source: str, stored: StoredAdapter, place: str, width: int) -> Bottleneck:
+    """Return a run's adapter at one place, its weights as they were stored."""
+    options = stored.metadata["config"]["adapter"]["options"]
+    adapter = Bottleneck(width, PfeifferAdapter(**options))
+    for name, parameter in adapter.named_parameters():
+        value = stored.tensors.get(f"{place}.adapter.{name}")
+        if value is None or value.shape != tuple(parameter.shape):
+            raise ConfigError(
+                f"adapter.fusion.sources={source}: was trained in another backbone; "
+                f"it has no {place}.adapter.{name} of shape {list(parameter.shape)}"
+            )
+        parameter.copy_(torch.from_numpy(value))
+    return adapter
+
+
+@torch.no_grad()
+def _nearly_identity(weight: Tensor) -> None:
+    weight.fill_(OFF_DIAGONAL).fill_diagonal_(1.0)
+
+
+def _add_regulariser(model: nn.Module, _inputs: Any, output: Any) -> None:
+    """Add every layer's regulariser to the loss of a model in training."""
+    if not model.training or not isinstance(output, Mapping) or output.get("loss") is None:
+        return
+    terms = [module.regulariser() for module in model.modules() if isinstance(module, Fusion)]
+    output["loss"] = output["loss"] + torch.stack(terms).sum()  # type: ignore[index]

@@ -1,0 +1,20 @@
+"""The linear probe: the head trains on a frozen backbone, the other end from full fine-tuning."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from transformers import PreTrainedModel
+
+from sparsead.adapters.adapted import AdaptedModel, adapted
+from sparsead.registry import ADAPTERS
+
+
+@ADAPTERS.register("head")
+@dataclass(frozen=True)
+class HeadOnly:
+    """Add nothing to the backbone; there is nothing to prune."""
+
+    def insert(self, model: PreTrainedModel, seed: int) -> AdaptedModel:
+        """Freeze the backbone."""
+        return adapted(model, adapter=(), prunable=())

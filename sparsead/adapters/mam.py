@@ -1,0 +1,49 @@
+"""The mix-and-match adapter: prefixes in attention, parallel adapters at the FFN."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from transformers import PreTrainedModel
+
+from sparsead.adapters.adapted import AdaptedModel, adapted
+from sparsead.adapters.parallel import ParallelAdapter
+from sparsead.adapters.prefix import PrefixAdapter
+from sparsead.backbones.sites import site_modules
+from sparsead.registry import ADAPTERS
+
+
+@ADAPTERS.register("mam")
+@dataclass(frozen=True, kw_only=True)
+class MAMAdapter(ParallelAdapter):
+    """`parallel` and `prefix` in one model, with equally many weights in their matrices.
+
+    He et al., 2021 (arXiv:2110.04366), section 4.6. A parallel adapter has 2·r·d weights per FFN
+    beside its biases, a prefix 2·l·d per attention module; so l is r times the number of FFNs by
+    that of attention modules, rounded: r itself in an encoder.
+
+    Args:
+        bottleneck: r, of the parallel adapters. Their other keys are those of `parallel`.
+        prefix: as for `prefix`.
+    """
+
+    prefix: Mapping[str, Any] = field(default_factory=dict)
+
+    def insert(self, model: PreTrainedModel, seed: int) -> AdaptedModel:
+        """Attach both and freeze the backbone.
+
+        Raises:
+            ConfigError: the architecture takes one of them not.
+        """
+        attentions = site_modules(model, "attention", needed_by="adapter.method=mam")
+        ffns = site_modules(model, "ffn_output", needed_by="adapter.method=mam")
+        length = max(1, round(self.bottleneck * len(ffns) / len(attentions)))
+        in_attention = PrefixAdapter(bottleneck=length, prefix=self.prefix).insert(model, seed)
+        at_ffn = super().insert(model, seed)
+        return adapted(
+            model,
+            (*in_attention.adapter, *at_ffn.adapter),
+            (*in_attention.prunable, *at_ffn.prunable),
+        )

@@ -1,0 +1,39 @@
+"""Putting a run's model together: what training, loading and accounting do alike."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from sparsead.config import RunSpec
+from sparsead.errors import ConfigError
+from sparsead.registry import ADAPTERS, TASKS, Registry
+from sparsead.runs.identity import identity
+
+
+def task_and_adapter(spec: RunSpec) -> tuple[Any, Any]:
+    """Return the run's task and its adapter method, their options checked, nothing loaded.
+
+    Raises:
+        ConfigError: a method or one of its options is unknown, or a method is of another kind.
+    """
+    _check_kind(TASKS, spec.task.method, "encode")
+    _check_kind(ADAPTERS, spec.adapter.method, "insert")
+    task = TASKS.bind(spec.task.method, spec.task.arguments())()
+    return task, ADAPTERS.bind(spec.adapter.method, spec.adapter.options)()
+
+
+def weights_metadata(spec: RunSpec, fingerprint: Mapping[str, str]) -> dict[str, Any]:
+    """Return what a run's weights file says of the run.
+
+    Args:
+        spec: the run.
+        fingerprint: SHA-256 of each of the backbone's weights files.
+    """
+    return {"identity": identity(spec), "backbone": dict(fingerprint), "config": spec.to_dict()}
+
+
+def _check_kind(registry: Registry, method: str, needed: str) -> None:
+    """Refuse a dotted path to something else: a record from elsewhere could name any function."""
+    if not hasattr(registry.get(method), needed):
+        raise ConfigError(f"{registry.kind}._target_={method}: has no method {needed!r}")

@@ -1,0 +1,133 @@
+"""AdapterFusion: what it loads, how it starts, and what training adds to the loss."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from transformers import AutoModelForSequenceClassification, PreTrainedModel
+
+from composing import compose
+from sparsead.adapters.accounting import parameter_accounting
+from sparsead.adapters.fusion import Fusion, FusionAdapter
+from sparsead.adapters.pfeiffer import PfeifferAdapter
+from sparsead.backbones.loading import load_backbone
+from sparsead.errors import ConfigError
+from sparsead.pruning.storage import save_sparse
+from sparsead.runs.identity import identity
+
+PLACE = "bert.encoder.layer.1.output.LayerNorm.adapter"
+
+
+def tiny(backbone: str = "tiny-bert") -> PreTrainedModel:
+    loaded = load_backbone(compose(f"backbone={backbone}").backbone)
+    return loaded.model(AutoModelForSequenceClassification, {"num_labels": 2}, seed=1).eval()
+
+
+def batch() -> dict[str, Tensor]:
+    return {"input_ids": torch.tensor([[2, 7, 8, 3], [2, 9, 4, 3]]), "labels": torch.tensor([0, 1])}
+
+
+def stage_one(folder: Path, seed: int = 1, method: str = "pfeiffer") -> PreTrainedModel:
+    """Write a run's weights, half of each matrix zero, and return its model."""
+    options = {"bottleneck": 4, "scale": 0.5}
+    adapted = PfeifferAdapter(**options).insert(tiny(), seed)
+    masks = {}
+    with torch.no_grad():
+        for name in adapted.prunable:
+            weight = adapted.model.get_parameter(name)
+            weight[:, ::2] = 0
+            masks[name] = (weight != 0).numpy()
+    folder.mkdir()
+    tensors = {name: tensor.numpy() for name, tensor in adapted.trained_state().items()}
+    config = {"adapter": {"method": method, "options": options}}
+    save_sparse(folder / "adapter.safetensors", tensors, masks, {"config": config})
+    return adapted.model
+
+
+def fused(*folders: Path, prune: str | None = None) -> Any:
+    options = {"sources": [str(folder) for folder in folders], "prune": prune}
+    return FusionAdapter(fusion=options).insert(tiny(), seed=1)
+
+
+def test_one_source_fused_starts_nearly_as_that_source_alone(tmp_path: Path) -> None:
+    source = stage_one(tmp_path / "a")
+    adapted = fused(tmp_path / "a")
+    model = adapted.model.eval()
+    task = model.get_submodule(f"{PLACE}.tasks.0")
+    assert torch.equal(task.down.weight, source.get_submodule(PLACE).down.weight)
+    assert not task.down.weight.requires_grad
+    model.classifier.load_state_dict(source.classifier.state_dict())
+    plain = tiny()
+    logits = [m(**batch()).logits for m in (model, source, plain)]
+    torch.testing.assert_close(logits[0], logits[1], rtol=0, atol=1e-6)
+    assert not torch.equal(logits[1], logits[2])
+
+
+def test_training_adds_the_regulariser_and_evaluation_does_not(tmp_path: Path) -> None:
+    stage_one(tmp_path / "a")
+    model = fused(tmp_path / "a").model
+    with torch.no_grad():
+        model.get_parameter(f"{PLACE}.value.weight").add_(0.1)
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+    evaluated = model.eval()(**batch()).loss
+    trained = model.train()(**batch()).loss
+    expected = 0.01 * (32 * 32 * 0.1**2)  # the other layer's value is 1e-6 from the identity
+    torch.testing.assert_close(trained - evaluated, torch.tensor(expected), rtol=1e-3, atol=1e-5)
+    trained.backward()
+    assert model.get_parameter(f"{PLACE}.tasks.0.up.weight").grad is None
+
+
+def test_what_trains_is_the_fusion_and_the_sources_count_by_what_is_left(tmp_path: Path) -> None:
+    for seed, task in enumerate("ab"):
+        stage_one(tmp_path / task, seed)
+    dense, pruned = (fused(tmp_path / "a", tmp_path / "b", prune=prune) for prune in (None, "qk"))
+    assert dense.prunable == ()
+    assert len(pruned.prunable) == 4
+    assert all(n.endswith(("query.weight", "key.weight")) for n in pruned.prunable)
+    counts = parameter_accounting(dense, removed=0, stored_bytes=0)
+    fusion = 2 * (3 * 32 * 32 + 2 * 32)
+    sources = 2 * 2 * (32 * 4)  # half of down and up; biases start at 0
+    assert counts["adapter"] == fusion + sources
+    assert counts["trainable_nonzero"] == fusion + counts["head"]
+    assert len(dense.frozen) == 2 * 2 * 4
+    assert sum(isinstance(module, Fusion) for module in dense.model.modules()) == 2
+
+
+def test_a_run_is_told_by_its_sources_content_and_not_by_their_folders(tmp_path: Path) -> None:
+    def told(folder: Path) -> str:
+        return identity(compose("adapter=fusion", f"adapter.fusion.sources=[{folder}]"))
+
+    for name, seed in (("a", 1), ("same", 1), ("other", 2)):
+        stage_one(tmp_path / name, seed)
+    assert told(tmp_path / "a") == told(tmp_path / "same") != told(tmp_path / "other")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"sources": []}, "adapter=pfeiffer task=TASK makes one"),
+        ({"sources": ["{folder}/none"]}, "is no folder of a finished run; .*adapter=pfeiffer"),
+        ({"sources": ["{folder}/lora"]}, "adapter.method=lora; fusion takes pfeiffer"),
+        ({"sources": ["{folder}/a"], "prune": "kq"}, "did you mean qk"),
+        ({"source": ["{folder}/a"]}, "did you mean adapter.fusion.sources"),
+    ],
+)
+def test_bad_sources_are_named(tmp_path: Path, options: dict[str, Any], message: str) -> None:
+    stage_one(tmp_path / "a")
+    stage_one(tmp_path / "lora", method="lora")
+    folders = [text.format(folder=tmp_path) for text in options.get("sources", [])]
+    with pytest.raises(ConfigError, match=message):
+        FusionAdapter(fusion=options | {"sources": folders}).insert(tiny(), seed=1)
+
+
+def test_a_source_of_another_backbone_is_named(tmp_path: Path) -> None:
+    stage_one(tmp_path / "a")
+    adapter = FusionAdapter(fusion={"sources": [str(tmp_path / "a")]})
+    with pytest.raises(ConfigError, match="was trained in another backbone"):
+        adapter.insert(tiny("tiny-roberta"), seed=1)

@@ -1,0 +1,204 @@
+"""Prefixes inside attention: against peft, in generation with a cache, and under GraSP."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import peft
+import pytest
+import torch
+from torch import Tensor
+from transformers import (
+    AutoModelForSeq2SeqLM,
+    BertConfig,
+    BertLMHeadModel,
+    DebertaV2Config,
+    DebertaV2Model,
+    PreTrainedModel,
+)
+
+from composing import compose
+from sparsead.adapters.prefix import PrefixAdapter
+from sparsead.backbones import sites
+from sparsead.backbones.attention import attend_to_prefixes
+from sparsead.backbones.loading import load_backbone
+from sparsead.errors import ConfigError
+from sparsead.pruning.grasp import grasp
+from sparsead.pruning.scoring import Scoring, undisturbed
+
+LENGTH = 3
+
+
+@torch.no_grad()
+def randomised(model: PreTrainedModel, std: float = 0.5) -> PreTrainedModel:
+    """Draw the prefixes, and the rest, so large that each tells in the output."""
+    draws = torch.Generator().manual_seed(4)
+    for name, parameter in model.named_parameters():
+        if parameter.dim() > 1:
+            scale = 1.0 if ".adapter." in name else std
+            parameter.normal_(0, scale, generator=draws)
+    return model.eval()
+
+
+def decoder(attention: str = "sdpa") -> PreTrainedModel:
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=30,
+        hidden_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=24,
+        max_position_embeddings=20,
+        is_decoder=True,
+    )
+    return BertLMHeadModel._from_config(config, attn_implementation=attention).eval()
+
+
+def bart(attention: str = "sdpa") -> PreTrainedModel:
+    backbone = load_backbone(compose("backbone=tiny-bart").backbone)
+    options = {"forced_eos_token_id": None, "attn_implementation": attention}
+    model = backbone.model(AutoModelForSeq2SeqLM, options, seed=1)
+    model.set_attn_implementation(attention)
+    return model
+
+
+def sources() -> dict[str, Tensor]:
+    draws = torch.Generator().manual_seed(5)
+    tokens = torch.randint(5, 200, (3, 7), generator=draws)
+    mask = torch.ones_like(tokens)
+    mask[1, 4:] = 0
+    return {"input_ids": tokens, "attention_mask": mask}
+
+
+@pytest.mark.parametrize("padded", [True, False])
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+def test_a_decoder_with_prefixes_is_that_of_peft(attention: str, padded: bool) -> None:
+    ours = decoder(attention)
+    theirs = copy.deepcopy(ours)
+    config = peft.PrefixTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=LENGTH)
+    theirs = peft.get_peft_model(theirs, config).eval()
+    PrefixAdapter(bottleneck=LENGTH).insert(ours, seed=1)
+    randomised(ours)
+    states = {n: t for n, t in ours.state_dict().items() if ".adapter." not in n}
+    theirs.base_model.load_state_dict(states)
+    positions = "bert.embeddings.position_embeddings.weight"
+    prompt = theirs.prompt_encoder["default"].embedding.weight
+    with torch.no_grad():
+        # There a prefix takes positions; here it takes none.
+        shifted = theirs.base_model.get_parameter(positions)
+        shifted[LENGTH:] = states[positions][:-LENGTH]
+        by_layer = prompt.view(LENGTH, 2, 2, 16)
+        for layer, module in enumerate(ours.bert.encoder.layer):
+            by_layer[:, layer, 0] = module.attention.self.adapter.key
+            by_layer[:, layer, 1] = module.attention.self.adapter.value
+    tokens = torch.randint(0, 30, (2, 6), generator=torch.Generator().manual_seed(2))
+    mask = torch.tensor([[1] * 6, [1] * 6 if not padded else [1] * 4 + [0] * 2])
+    batch = {"input_ids": tokens, "attention_mask": mask, "labels": tokens}
+    outputs = [model(**batch) for model in (ours, theirs)]
+    torch.testing.assert_close(outputs[0].logits, outputs[1].logits, rtol=0, atol=1e-5)
+    for output in outputs:
+        output.loss.backward()
+    gradients = prompt.grad.view(LENGTH, 2, 2, 16)
+    for layer, module in enumerate(ours.bert.encoder.layer):
+        prefix = module.attention.self.adapter
+        torch.testing.assert_close(prefix.key.grad, gradients[:, layer, 0], rtol=0, atol=1e-5)
+        torch.testing.assert_close(prefix.value.grad, gradients[:, layer, 1], rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+@pytest.mark.parametrize("beams", [1, 3])
+def test_generation_with_a_cache_agrees_with_teacher_forcing(attention: str, beams: int) -> None:
+    model = bart(attention)
+    PrefixAdapter(bottleneck=LENGTH).insert(model, seed=1)
+    randomised(model, std=0.1)
+    arguments: dict[str, Any] = {
+        **sources(),
+        "num_beams": beams,
+        "min_new_tokens": 8,
+        "max_new_tokens": 8,
+        "do_sample": False,
+        "length_penalty": 0.0,
+        "output_scores": True,
+        "output_logits": True,
+        "return_dict_in_generate": True,
+    }
+    cached = model.generate(**arguments, use_cache=True)
+    uncached = model.generate(**arguments, use_cache=False)
+    assert torch.equal(cached.sequences, uncached.sequences)
+    with torch.no_grad():
+        forced = model(**sources(), decoder_input_ids=cached.sequences[:, :-1]).logits
+    if beams == 1:
+        torch.testing.assert_close(torch.stack(cached.logits, 1), forced, rtol=0, atol=1e-5)
+        return
+    chosen = cached.sequences[:, 1:, None]
+    expected = forced.log_softmax(-1).gather(-1, chosen).squeeze(-1).sum(-1)
+    torch.testing.assert_close(cached.sequences_scores, expected, rtol=0, atol=1e-4)
+
+
+def test_every_attention_of_bart_sees_its_prefix_and_causality_holds() -> None:
+    model = bart()
+    adapted = PrefixAdapter(bottleneck=LENGTH).insert(model, seed=1)
+    randomised(model)
+    sequence = torch.randint(5, 200, (3, 6), generator=torch.Generator().manual_seed(3))
+    logits = model(**sources(), decoder_input_ids=sequence).logits
+    logits[:, 2].square().sum().backward()
+    for name in adapted.adapter:
+        assert model.get_parameter(name).grad.abs().sum() > 0
+    later = sequence.clone()
+    later[:, 3:] = 7
+    changed = model(**sources(), decoder_input_ids=later).logits
+    torch.testing.assert_close(changed[:, :3], logits[:, :3])
+    assert not torch.allclose(changed[:, 3:], logits[:, 3:])
+
+
+def test_grasp_scores_prefixes_under_sdpa_as_under_eager_attention() -> None:
+    scores = []
+    for attention in ("sdpa", "eager"):
+        model = bart(attention)
+        adapted = PrefixAdapter(bottleneck=LENGTH).insert(model, seed=1)
+        randomised(model).double()
+        tensors = {name: model.get_parameter(name) for name in adapted.prunable}
+        batch = sources() | {"labels": sources()["input_ids"]}
+        scoring = Scoring(model, tensors, [batch], lambda m, b: m(**b).loss, 0.5, 0)
+        with undisturbed(model, tensors):
+            scores.append(torch.cat([score.flatten() for score in grasp(scoring).values()]))
+    assert scores[0].abs().max() > 1e-3
+    torch.testing.assert_close(scores[0], scores[1], rtol=1e-6, atol=1e-9)
+
+
+def test_a_backbone_without_the_interface_is_refused() -> None:
+    size = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    config = DebertaV2Config(vocab_size=30, intermediate_size=16, **size)
+    with pytest.raises(ConfigError, match=r"deberta-v2.*attention interface"):
+        attend_to_prefixes(DebertaV2Model(config), "adapter")
+
+
+def test_prefixes_that_another_attention_function_leaves_out_are_noticed() -> None:
+    model = decoder()
+    PrefixAdapter(bottleneck=LENGTH).insert(model, seed=1)
+    model.set_attn_implementation("eager")
+    with pytest.raises(ConfigError, match="were not attended to"):
+        model(input_ids=torch.tensor([[1, 2, 3]]))
+
+
+def test_keys_and_values_are_drawn_from_n_0_002_and_prunable_unless_told() -> None:
+    model = bart()
+    adapted = PrefixAdapter(bottleneck=100).insert(model, seed=1)
+    assert len(sites.site_modules(model, "attention")) == 6
+    assert adapted.prunable == adapted.adapter
+    assert len(adapted.adapter) == 12
+    drawn = torch.cat([model.get_parameter(name).detach() for name in adapted.adapter])
+    assert drawn.shape == (1200, 32)
+    assert drawn.std() == pytest.approx(0.02, rel=0.02)
+    kept = PrefixAdapter(bottleneck=2, prefix={"prune": False}).insert(bart(), seed=1)
+    assert kept.prunable == ()
+
+
+@pytest.mark.parametrize(
+    ("prefix", "message"),
+    [({"prun": True}, "did you mean adapter.prefix.prune"), ({"prune": 1}, "must be true or")],
+)
+def test_bad_options_are_named(prefix: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        PrefixAdapter(bottleneck=2, prefix=prefix)

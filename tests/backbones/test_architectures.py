@@ -1,0 +1,182 @@
+"""Every architecture of the map: its sites are found, and adapters in them work."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+from transformers import AutoModelForSequenceClassification, BatchEncoding, PreTrainedModel
+
+import sparsead
+from composing import compose
+from sparsead.assembly import task_and_adapter
+from sparsead.backbones.loading import architecture_config, count_parameters, load_backbone
+from sparsead.backbones.sites import SITES, Sites, site_modules
+from sparsead.errors import ConfigError, SourceError
+from sparsead.registry import ADAPTERS
+
+ENCODER = dict.fromkeys(Sites.__dataclass_fields__, 2)
+PRE_NORM = {"ffn_norm": 0}
+SEQ2SEQ = dict.fromkeys(Sites.__dataclass_fields__, 4) | dict.fromkeys(
+    ("attention_output", "query", "key", "value", "attention"), 6
+)
+COUNTS = {
+    "tiny-bert": ENCODER,
+    "tiny-roberta": ENCODER,
+    "tiny-electra": ENCODER,
+    "tiny-deberta": ENCODER,
+    "tiny-distilbert": ENCODER,
+    "tiny-bart": SEQ2SEQ,
+    "tiny-t5": SEQ2SEQ | PRE_NORM,
+    "tiny-gpt2": ENCODER | PRE_NORM | {"query": 0, "key": 0, "value": 0},
+    "tiny-llama": ENCODER | PRE_NORM,
+}
+BACKBONES = list(COUNTS)
+TEXTS = (["One short text.", "Another, which is longer"], ["and a pair", "Zürich 1999"])
+
+
+def plain(backbone: str) -> tuple[PreTrainedModel, BatchEncoding]:
+    loaded = load_backbone(compose(f"backbone={backbone}").backbone)
+    model = loaded.model(AutoModelForSequenceClassification, {"num_labels": 2}, seed=1).eval()
+    return model, loaded.tokenizer(*TEXTS, padding=True, return_tensors="pt")
+
+
+def inserted(model: PreTrainedModel, adapter: str, *overrides: str):
+    spec = compose(f"adapter={adapter}", *overrides).adapter
+    return ADAPTERS.bind(spec.method, spec.options)().insert(model, 1)
+
+
+def test_every_architecture_has_a_tiny_backbone() -> None:
+    tiny = {compose(f"backbone={b}").backbone.architecture["model_type"] for b in BACKBONES}
+    assert tiny == set(SITES)
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_every_site_is_found_once_a_layer(backbone: str) -> None:
+    model, _ = plain(backbone)
+    for site, count in COUNTS[backbone].items():
+        if count:
+            assert len(site_modules(model, site)) == count, site
+            assert len(site_modules(model.base_model, site)) == count, site
+        else:
+            with pytest.raises(ConfigError, match=r"cannot go into .*, which has no"):
+                site_modules(model, site)
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_the_output_sites_are_what_the_residual_adds(backbone: str) -> None:
+    """With both sublayers' outputs at zero a layer is the identity, but for its LayerNorms."""
+    model, batch = plain(backbone)
+    seen: list[Tensor] = []
+    for site in ("attention_output", "ffn_output"):
+        for module in site_modules(model, site).values():
+            module.register_forward_hook(lambda _m, _i, output: torch.zeros_like(output))
+    norms = [m for m in model.base_model.modules() if "Norm" in type(m).__name__]
+    for norm in norms:
+        norm.register_forward_hook(lambda _m, inputs, _o: inputs[0])
+    first_layers = ("h.0", "layers.0", "layer.0", "block.0")
+    embedded = [m for n, m in model.base_model.named_modules() if n.endswith(first_layers)]
+    embedded[0].register_forward_pre_hook(
+        lambda _m, args, options: seen.append(args[0] if args else options["hidden_states"]),
+        with_kwargs=True,
+    )
+    if model.config.is_encoder_decoder:
+        batch["decoder_input_ids"] = batch["input_ids"]
+    output = model.base_model(**batch)
+    last = getattr(output, "encoder_last_hidden_state", None)
+    last = output.last_hidden_state if last is None else last
+    assert torch.equal(last, seen[0])
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_houlsby_goes_in_changes_the_output_and_is_trained_whole(backbone: str) -> None:
+    model, batch = plain(backbone)
+    before = model(**batch).logits
+    zero_up, _ = plain(backbone)
+    inserted(zero_up, "houlsby", "adapter.init=zero_up")
+    torch.testing.assert_close(zero_up(**batch).logits, before, rtol=0, atol=1e-6)
+    adapted = inserted(model, "houlsby", "adapter.bottleneck=8")
+    with torch.no_grad():
+        for name in adapted.adapter:
+            model.get_parameter(name).normal_(0, 0.3)
+    output = model(**batch, labels=torch.tensor([0, 1]))
+    assert output.logits.isfinite().all()
+    assert not torch.allclose(output.logits, before, rtol=0, atol=1e-4)
+    output.loss.backward()
+    for name, parameter in model.named_parameters():
+        reached = parameter.grad is not None and bool(parameter.grad.any())
+        assert reached == parameter.requires_grad, name
+
+
+@pytest.mark.parametrize(
+    ("backbone", "adapter", "words"),
+    [
+        ("tiny-gpt2", "lora", "query.*gpt2, which has no query projection"),
+        ("tiny-deberta", "prefix", "prefixes cannot go into deberta-v2"),
+    ],
+)
+def test_a_method_that_cannot_go_in_says_why(backbone: str, adapter: str, words: str) -> None:
+    model, _ = plain(backbone)
+    with pytest.raises(ConfigError, match=words):
+        inserted(model, adapter)
+
+
+@pytest.mark.parametrize(
+    ("backbone", "parameters"),
+    [
+        ("bert-base", 109_482_240),
+        ("roberta-base", 124_645_632),
+        ("bart-large", 406_291_456),
+        ("electra-base", 108_891_648),
+        ("deberta-v3-base", 183_831_552),
+        ("distilbert-base", 66_362_880),
+        ("t5-base", 222_903_552),
+        ("gpt2", 124_439_808),
+    ],
+)
+def test_the_architecture_has_as_many_parameters_as_the_published_model(
+    backbone: str, parameters: int
+) -> None:
+    assert count_parameters(architecture_config(compose(f"backbone={backbone}").backbone, {})) == (
+        parameters
+    )
+
+
+def test_a_decoder_is_padded_with_its_end_of_text(tmp_path: Path) -> None:
+    tiny = load_backbone(compose("backbone=tiny-gpt2").backbone)
+    model = tiny.model(AutoModelForSequenceClassification, {"num_labels": 2}, seed=1)
+    model.config.pad_token_id = None
+    model.save_pretrained(tmp_path)
+    tiny.tokenizer.pad_token = None
+    tiny.tokenizer.save_pretrained(tmp_path)
+    spec = compose("backbone=gpt2", f"backbone.path={tmp_path}").backbone
+    loaded = load_backbone(spec)
+    model = loaded.model(AutoModelForSequenceClassification, {"num_labels": 2}, seed=1).eval()
+    assert model.config.pad_token_id == loaded.tokenizer.eos_token_id
+    padded = loaded.tokenizer(["short", "rather longer"], padding=True, return_tensors="pt")
+    alone = loaded.tokenizer(["short"], return_tensors="pt")
+    torch.testing.assert_close(model(**padded).logits[:1], model(**alone).logits)
+    tiny.tokenizer.eos_token = None
+    tiny.tokenizer.save_pretrained(tmp_path)
+    with pytest.raises(SourceError, match="neither a padding token nor an end of text"):
+        load_backbone(spec)
+
+
+@pytest.mark.parametrize("backbone", BACKBONES[2:])
+def test_a_run_is_pruned_trained_loaded_and_predicts(
+    tmp_path: Path, glue_fixture: Path, backbone: str
+) -> None:
+    from sparsead.train import train
+
+    data = ("task=mrpc", f"task.path={glue_fixture}", "task.limit=32", "device=cpu")
+    spec = compose(f"backbone={backbone}", *data, "protocol.epochs=1", f"outputs={tmp_path}")
+    record = train(spec)
+    task, _ = task_and_adapter(spec)
+    rows = task.load()["validation"].to_list()
+    right = [
+        prediction["prediction"] == task.labels[row["label"]]
+        for prediction, row in zip(sparsead.load(record.folder).predict(rows), rows, strict=True)
+    ]
+    assert sum(right) / len(right) == record.main_score

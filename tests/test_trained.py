@@ -1,0 +1,221 @@
+"""A finished run, rebuilt from its record: the same model, the same predictions."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from transformers import AutoModel, PreTrainedModel
+
+import sparsead
+from composing import compose
+from sparsead import predict, train
+from sparsead.assembly import task_and_adapter
+from sparsead.backbones.loading import load_backbone
+from sparsead.config import RunSpec
+from sparsead.errors import ConfigError, DataError, SourceError
+from sparsead.runs.record import RunRecord
+from sparsead.training import trainer
+
+TEXTS = {"sentence1": "The ship sank.", "sentence2": "A vessel went down — Zürich."}
+
+
+def spec_of(outputs: Path, glue: Path, *overrides: str) -> RunSpec:
+    return compose(
+        *("backbone=tiny-bert", "task=mrpc", f"task.path={glue}", f"outputs={outputs}"),
+        *("device=cpu", "protocol.epochs=1", "protocol.learning_rate=0.01", *overrides),
+    )
+
+
+def trained(
+    monkeypatch: pytest.MonkeyPatch, spec: RunSpec
+) -> tuple[RunRecord, PreTrainedModel, dict[str, Tensor]]:
+    """Train, and return the trained model too, and the state that it had before the training."""
+    seen = {}
+
+    def spy(spec: RunSpec, model: PreTrainedModel, *rest: object) -> trainer.SparseadTrainer:
+        before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+        seen["run"] = (model, before)
+        return trainer.build_trainer(spec, model, *rest)
+
+    monkeypatch.setattr(train, "build_trainer", spy)
+    return train.train(spec), *seen["run"]
+
+
+@pytest.fixture
+def run(tmp_path: Path, glue_fixture: Path) -> RunRecord:
+    return train.train(spec_of(tmp_path / "outputs", glue_fixture, "task.limit=16"))
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["backbone=tiny-bert"],
+        ["backbone=tiny-roberta", "adapter=lora", "pruner=random"],
+        ["backbone=tiny-bart", "pruner=none"],
+        ["backbone=tiny-bert", "adapter=full"],
+    ],
+)
+def test_a_loaded_run_is_the_trained_model_to_the_bit(
+    tmp_path: Path, glue_fixture: Path, monkeypatch: pytest.MonkeyPatch, overrides: list[str]
+) -> None:
+    spec = spec_of(tmp_path, glue_fixture, *overrides)
+    record, model, before = trained(monkeypatch, spec)
+    loaded = sparsead.load(record.folder)
+    assert not loaded.model.training
+    state = loaded.model.state_dict()
+    assert list(state) == list(before)
+    assert all(torch.equal(state[name], tensor) for name, tensor in model.state_dict().items())
+    task, _ = task_and_adapter(spec)
+    rows = task.load()["validation"].to_list()
+    right = [
+        prediction["prediction"] == task.labels[row["label"]]
+        for prediction, row in zip(loaded.predict(rows), rows, strict=True)
+    ]
+    assert sum(right) / len(right) == record.main_score
+    batch = loaded.tokenizer(TEXTS["sentence1"], return_tensors="pt")
+    with torch.no_grad():
+        assert torch.equal(loaded.model(**batch).logits, model.eval()(**batch).logits)
+
+
+@pytest.mark.parametrize("backbone", ["tiny-bert", "tiny-bart"])
+def test_training_changes_no_frozen_weight_by_one_bit(
+    tmp_path: Path, glue_fixture: Path, monkeypatch: pytest.MonkeyPatch, backbone: str
+) -> None:
+    spec = spec_of(tmp_path, glue_fixture, f"backbone={backbone}")
+    record, model, before = trained(monkeypatch, spec)
+    after = model.state_dict()
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    moved = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    assert changed <= moved
+    assert any(".adapter." in name for name in changed)
+    untouched = load_backbone(spec.backbone).model(
+        *(sparsead.load(record.folder).task.head, {"num_labels": 2}, spec.seed)
+    )
+    for name, tensor in untouched.state_dict().items():
+        if name not in moved:
+            assert after[name].numpy().tobytes() == tensor.numpy().tobytes()
+
+
+def test_a_loaded_run_keeps_its_removed_weights_at_zero_when_trained_on(run: RunRecord) -> None:
+    loaded = sparsead.load(run.folder)
+    optimiser = torch.optim.AdamW(loaded.model.parameters(), lr=0.1)
+    batch = loaded.tokenizer("some text", return_tensors="pt")
+    loaded.model(**batch, labels=torch.tensor([1])).loss.backward()
+    optimiser.step()
+    for name, mask in loaded.masks.items():
+        weight = loaded.model.get_parameter(name)
+        assert not weight[~mask].any()
+        assert weight[mask].any()
+
+
+def test_another_backbone_is_refused_and_a_moved_one_found(
+    tmp_path: Path, glue_fixture: Path
+) -> None:
+    tiny = load_backbone(compose("backbone=tiny-bert").backbone)
+    here, there = tmp_path / "here", tmp_path / "there"
+    tiny.tokenizer.save_pretrained(here)
+    tiny.model(AutoModel, {}, seed=1).save_pretrained(here)
+    spec = spec_of(tmp_path, glue_fixture, f"backbone.path={here}", "task.limit=16")
+    record = train.train(spec)
+    here.rename(there)
+    with pytest.raises(ConfigError, match=r"backbone\.path=.*here: is not a folder"):
+        sparsead.load(record.folder)
+    moved = sparsead.load(record.folder, backbone=there).predict([TEXTS])
+    assert set(moved[0]["probabilities"]) == {"not_equivalent", "equivalent"}
+    weights = load_file(there / "model.safetensors")
+    weights["embeddings.word_embeddings.weight"][0, 0] += 1
+    save_file(weights, there / "model.safetensors", {"format": "pt"})
+    with pytest.raises(SourceError, match="trained on another backbone: model"):
+        sparsead.load(record.folder, backbone=there)
+
+
+def test_the_training_data_need_not_be_there_any_more(tmp_path: Path, glue_fixture: Path) -> None:
+    data = shutil.copytree(glue_fixture, tmp_path / "glue")
+    record = train.train(spec_of(tmp_path, data, "task.limit=16"))
+    shutil.rmtree(data)
+    assert len(sparsead.load(record.folder).predict([TEXTS, TEXTS])) == 2
+
+
+def test_a_record_cannot_name_any_function_at_all(run: RunRecord, tmp_path: Path) -> None:
+    result = run.result
+    result["config"]["adapter"] = {
+        "name": "evil",
+        "method": "os.system",
+        "options": {"command": f"touch {tmp_path}/harm"},
+    }
+    (run.folder / "result.json").write_text(json.dumps(result))
+    with pytest.raises(ConfigError, match=r"os\.system: has no method 'insert'"):
+        sparsead.load(run.folder)
+    assert not (tmp_path / "harm").exists()
+
+
+def verb(monkeypatch: pytest.MonkeyPatch, *arguments: str | Path) -> None:
+    monkeypatch.setattr(sys, "argv", ["sparsead predict", *map(str, arguments)])
+    predict.main()
+
+
+def test_the_verb_reads_three_formats_and_writes_json_lines(
+    run: RunRecord,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    rows = [{"id": "a", **TEXTS}, {"id": "b", "sentence1": 'One "x", y.', "sentence2": "Two."}]
+    (tmp_path / "in.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with (tmp_path / "in.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    lines = [list(rows[0]), *(row.values() for row in rows)]
+    (tmp_path / "in.tsv").write_text("".join("\t".join(line) + "\n" for line in lines))
+    outputs = []
+    for suffix in ("jsonl", "csv", "tsv"):
+        verb(monkeypatch, run.folder, "--input", tmp_path / f"in.{suffix}", "--device", "cpu")
+        outputs.append(capsys.readouterr().out)
+    assert outputs[0] == outputs[1] == outputs[2]
+    records = [json.loads(line) for line in outputs[0].splitlines()]
+    assert [record["id"] for record in records] == ["a", "b"]
+    for record in records:
+        assert list(record) == ["id", "prediction", "probabilities"]
+        assert sum(record["probabilities"].values()) == pytest.approx(1)
+        best = max(record["probabilities"], key=record["probabilities"].get)
+        assert record["prediction"] == best
+    target = tmp_path / "out.jsonl"
+    verb(monkeypatch, run.folder, "--input", tmp_path / "in.csv", "--output", target)
+    assert target.read_text() == outputs[0]
+    with pytest.raises(ConfigError, match="exists already"):
+        verb(monkeypatch, run.folder, "--input", tmp_path / "in.csv", "--output", target)
+
+
+def checked(path: Path) -> None:
+    predict.check_columns(path, predict.read_rows(path), ["sentence1", "sentence2"])
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "words"),
+    [
+        ("in.json", "{}", "suffix=.json: no such choice; did you mean .jsonl?"),
+        ("in.jsonl", "", "has no rows"),
+        ("in.jsonl", '{"sentence1": "a"}\n{', "in.jsonl:2: is no JSON"),
+        ("in.jsonl", "[1]\n", "in.jsonl:1: has not one value for each column"),
+        ("in.csv", "sentence1,sentence2\na,b\nc\n", "in.csv:3: has not one value"),
+        ("in.csv", "sentence1,sentence2\na,b,c\n", "in.csv:2: has not one value"),
+        ("in.tsv", "sentence1\tsentence\na\tb\n", "in.tsv:2: sentence2 is missing"),
+        ("in.jsonl", '{"sentence1": "a", "sentence2": 2}', "in.jsonl:1: sentence2 2 is no text"),
+    ],
+)
+def test_a_malformed_file_is_refused_with_its_line(
+    tmp_path: Path, name: str, text: str, words: str
+) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(DataError, match=re.escape(words)):
+        checked(tmp_path / name)
