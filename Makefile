@@ -5,11 +5,16 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 WORKERS ?= auto
 
+PAPER := $(addprefix reproduce-,table1 table2 table3 table4 figure1 figure2 figure4)
+ARGS ?=
+
 .DEFAULT_GOAL := help
-.PHONY: help install demo lint test check format clean
+.PHONY: help install demo $(PAPER) lint test check format clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-10s %s\n", $$1, $$2}'
+	@echo "  $(PAPER):"
+	@echo "             do what a table or figure of the paper lacks, with ARGS='backbone=minilm seeds=2'"
 
 install: $(INSTALLED) ## create the virtual environment and install into it
 
@@ -21,6 +26,9 @@ $(INSTALLED): pyproject.toml constraints.txt
 demo: $(INSTALLED) ## from nothing to a pruned, trained, evaluated and tabulated run
 	$(BIN)/sparsead train
 	$(BIN)/sparsead table
+
+$(PAPER): reproduce-%: $(INSTALLED)
+	$(BIN)/sparsead reproduce $* $(ARGS)
 
 test: $(INSTALLED) ## from nothing to a passing test suite
 	$(BIN)/pytest -n $(WORKERS)

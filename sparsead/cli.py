@@ -9,11 +9,14 @@ from sparsead.errors import SparseadError, fail, unknown
 
 _VERBS = {
     "train": ("sparsead.launch", "train one run, or a sweep with -m"),
+    "reproduce": ("sparsead.reproduce", "do what a table lacks, then print it"),
+    "plan": ("sparsead.plan", "what a table lacks, and about how long it will take"),
+    "runs": ("sparsead.report.runs", "list, filter, delete or export the runs"),
     "predict": ("sparsead.predict", "predict a file's rows with a finished run"),
     "params": ("sparsead.params", "count a run's parameters, bytes and FLOPs without training"),
-    "table": ("sparsead.report.table", "print the finished runs"),
+    "table": ("sparsead.report.table", "print a table by name, or the finished runs"),
     "show": ("sparsead.report.show", "print a run's mask: density, dead units, overlap"),
-    "figure": ("sparsead.report.figure", "draw a figure: masks"),
+    "figure": ("sparsead.report.figure", "draw a run's masks, or the figure of a table"),
     "export": (
         "sparsead.export",
         "write a LoRA run as a folder for peft, or merged for transformers",
@@ -40,7 +43,7 @@ def main() -> None:
 
 
 def _help() -> str:
-    verbs = "\n".join(f"  {verb:<8} {purpose}" for verb, (_, purpose) in _VERBS.items())
+    verbs = "\n".join(f"  {verb:<9} {purpose}" for verb, (_, purpose) in _VERBS.items())
     return (
         "usage: sparsead VERB [ARGUMENTS…]\n\n"
         "Adapters pruned at initialisation: train them, compare them, trust the answer.\n\n"

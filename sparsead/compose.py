@@ -12,7 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from sparsead.config import RunSpec
 from sparsead.errors import ConfigError, unknown, unknown_key
-from sparsead.overrides import expand_numeric_sparsity
+from sparsead.overrides import expand
 
 
 def compose(overrides: Sequence[str]) -> RunSpec:
@@ -23,7 +23,7 @@ def compose(overrides: Sequence[str]) -> RunSpec:
     """
     with hydra.initialize_config_module("sparsead.conf", version_base="1.3"):
         try:
-            config = hydra.compose("train", expand_numeric_sparsity(overrides))
+            config = hydra.compose("train", expand(overrides))
             return RunSpec.from_config(config)
         except (HydraException, OmegaConfBaseException) as error:
             raise ConfigError(describe(error)) from error

@@ -40,6 +40,14 @@ class AlreadyRecordedError(RecordError):
     """Another process finished the very run that this one was about to do."""
 
 
+class ClaimedError(RecordError):
+    """Another process is at this run."""
+
+
+class StorageError(RecordError):
+    """The outputs folder is full, read-only or not ours: no other run would fare better."""
+
+
 def fail(message: str) -> NoReturn:
     """Print one line for the user and exit with status 2."""
     sys.stderr.write(f"sparsead: {message}\n")

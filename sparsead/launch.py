@@ -20,8 +20,16 @@ from omegaconf.errors import OmegaConfBaseException
 
 from sparsead.compose import describe
 from sparsead.config import RunSpec
-from sparsead.errors import AlreadyRecordedError, SparseadError, fail
-from sparsead.overrides import expand_numeric_sparsity
+from sparsead.errors import (
+    AlreadyRecordedError,
+    ClaimedError,
+    SparseadError,
+    StorageError,
+    fail,
+)
+from sparsead.overrides import expand
+from sparsead.runs.failure import record_failure
+from sparsead.runs.interrupt import stopping_on_interrupt
 from sparsead.runs.record import RunRecord, find_record, run_folder
 
 log = logging.getLogger(__name__)
@@ -34,12 +42,16 @@ def job(config: DictConfig) -> float:
 
     What is recorded already is not trained again, and torch is then never imported.
     """
+    spec = RunSpec.from_config(config)
+    sweeping = HydraConfig.get().mode is RunMode.MULTIRUN
     try:
-        record = _recorded_or_trained(RunSpec.from_config(config))
-    except SparseadError as error:
-        if HydraConfig.get().mode is RunMode.MULTIRUN:
-            raise  # Hydra goes on with the other jobs, and reports this one at the end
-        fail(str(error))
+        record = _recorded_or_trained(spec)
+    except StorageError:
+        raise  # there is no writing down a failure either
+    except Exception as error:
+        if sweeping and not isinstance(error, ClaimedError):
+            record_failure(spec, run_folder(spec), error)
+        raise  # in a sweep Hydra goes on with the other jobs, and reports this one at the end
     _report(record)
     return record.objective
 
@@ -53,22 +65,20 @@ def main() -> None:
     keep_traceback = os.environ.get(_FULL_ERROR) == "1"
     os.environ[_FULL_ERROR] = "1"
     try:
-        sys.argv[1:] = expand_numeric_sparsity(sys.argv[1:])
+        sys.argv[1:] = expand(sys.argv[1:])
         arguments = get_args_parser().parse_args()
         if arguments.multirun and arguments.cfg:
             fail("--cfg prints the configuration of one run: leave out -m")
         if arguments.multirun and not (arguments.config_dir or arguments.config_path):
             _check_sweep(arguments.overrides)
-        hydra.main(version_base="1.3", config_path="pkg://sparsead.conf", config_name="train")(
-            job
-        )()
+        with stopping_on_interrupt("the same command goes on from the last epoch"):
+            hydra.main(version_base="1.3", config_path="pkg://sparsead.conf", config_name="train")(
+                job
+            )()
     except (SparseadError, HydraException, OmegaConfBaseException) as error:
         if keep_traceback:
             raise
         fail(describe(error))
-    except KeyboardInterrupt:
-        sys.stderr.write("sparsead: interrupted; the same command goes on from the last epoch\n")
-        raise SystemExit(130) from None
 
 
 def _check_sweep(arguments: list[str]) -> None:

@@ -1,14 +1,25 @@
-"""Hydra overrides as users type them: numbers given to `sparsity` mean `sparsity.ratio`."""
+"""Overrides as users type them: numbers for `sparsity`, and globs over folders of experiments."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import ChoiceSweep, Override, RangeSweep
+from hydra.core.override_parser.types import ChoiceSweep, Glob, Override, RangeSweep
 from hydra.errors import HydraException
 
 from sparsead.errors import ConfigError
+
+
+def expand(arguments: Sequence[str]) -> list[str]:
+    """Rewrite what Hydra itself would refuse; see the two functions below.
+
+    Raises:
+        ConfigError: a list mixes numbers with names, or a glob matches no experiment.
+    """
+    return [_expand_experiments(argument) for argument in expand_numeric_sparsity(arguments)]
 
 
 def expand_numeric_sparsity(arguments: Sequence[str]) -> list[str]:
@@ -36,6 +47,28 @@ def _expand(argument: str) -> str:
     if any(numeric):
         raise ConfigError(f"{argument}: mixes numbers and names; sweep them one kind at a time")
     return argument
+
+
+def _expand_experiments(argument: str) -> str:
+    """Rewrite `experiment=glob(table3/*)` to its choices: Hydra's glob enters no folder."""
+    if not argument.startswith("experiment=glob("):
+        return argument
+    try:
+        glob: object = OverridesParser.create().parse_override(argument).value()
+    except HydraException:
+        return argument
+    if not isinstance(glob, Glob):
+        return argument
+    chosen = glob.filter(_experiments())
+    if not chosen:
+        raise ConfigError(f"{argument}: matches none of {', '.join(_experiments())}")
+    return f"experiment={','.join(chosen)}"
+
+
+def _experiments() -> list[str]:
+    root = Path(str(files("sparsead.conf"))) / "experiment"
+    found = (file.relative_to(root).with_suffix("") for file in root.rglob("*.yaml"))
+    return sorted(path.as_posix() for path in found)
 
 
 def _values(override: Override) -> Sequence[object]:

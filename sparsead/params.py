@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from omegaconf import OmegaConf
+from transformers import PreTrainedModel
 from transformers.utils import SAFE_WEIGHTS_NAME
 
 from sparsead.adapters.accounting import parameter_accounting
@@ -82,13 +83,19 @@ def account(spec: RunSpec) -> dict[str, Any]:
         SparseadError: an option is unknown, or the adapter has no place in the backbone.
     """
     task, adapter = task_and_adapter(spec)
-    adapted = adapter.insert(skeleton(spec.backbone, task.head, task.head_options), spec.seed)
+    adapted = adapter.insert(_shapes(spec, task), spec.seed)
     state = adapted.model.state_dict()
     shapes = {name: tuple(state[name].shape) for name in adapted.stored}
     removed = round(spec.sparsity * sum(state[name].numel() for name in adapted.prunable))
     metadata = weights_metadata(spec, _fingerprint(spec.backbone))
     stored = sparse_size(shapes, adapted.prunable, removed, metadata)
     return parameter_accounting(adapted, removed, stored)
+
+
+def _shapes(spec: RunSpec, task: Any) -> PreTrainedModel:
+    """Return the model without its weights; a fusion is told apart from its sources' zeros."""
+    device = "cpu" if spec.adapter.sources() else "meta"
+    return skeleton(spec.backbone, task.head, task.head_options, device)
 
 
 def _paper_row(row: Mapping[str, Any]) -> Row:

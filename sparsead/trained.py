@@ -67,7 +67,7 @@ class TrainedRun:
         labels = cast(Any, output.label_ids)
         return cast(
             list[dict[str, Any]],
-            self.task.predictions(EvalPrediction(output.predictions, labels), encoded),
+            self.task.decoded(EvalPrediction(output.predictions, labels), encoded),
         )
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import hydra
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -19,7 +20,7 @@ CONF = Path(__file__).resolve().parents[1] / "conf"
     [
         f"{folder.name}={file.stem}"
         for folder in sorted(CONF.iterdir())
-        if folder.is_dir()
+        if folder.is_dir() and folder.name not in ("table", "experiment")
         for file in sorted(folder.glob("*.yaml"))
     ],
 )
@@ -83,6 +84,35 @@ def test_a_wrong_value_is_named(override: str, message: str) -> None:
         compose(override)
     assert str(error.value).startswith(message)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "learning_rate"),
+    [
+        (["task=cola"], 1e-3),
+        (["task=mrpc"], 5e-4),
+        (["task=cola", "protocol=clean"], 1e-3),
+        (["task=cola", "protocol.learning_rate=2e-4"], 2e-4),
+        (["task=cola", "protocol=paper"], 1e-4),
+        (["task=cola", "adapter=full"], 5e-5),
+    ],
+)
+def test_a_task_has_its_own_point_until_the_user_names_one(
+    overrides: list[str], learning_rate: float
+) -> None:
+    assert compose(*overrides).protocol.learning_rate == pytest.approx(learning_rate)
+
+
+def test_the_papers_grid_is_80_runs() -> None:
+    with hydra.initialize_config_module("sparsead.conf", version_base="1.3"):
+        config = hydra.compose("train", ["protocol=paper"], return_hydra_config=True).hydra
+    sizes = [len(values.split(",")) for values in config.sweeper.params.values()]
+    assert (config.mode.name, sorted(sizes)) == ("MULTIRUN", [4, 4, 5])
+
+
+def test_an_unknown_protocol_key_of_a_task_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"did you mean task\.protocol\.learning_rate"):
+        compose("task=cola", "+task.protocol.learning_rat=1e-3")
 
 
 def test_a_dense_run_with_a_sparsity_is_refused() -> None:

@@ -78,6 +78,39 @@ def test_the_record_says_what_was_run(tmp_path: Path, glue_fixture: Path) -> Non
     assert result["parameters"]["stored_bytes"] == stored
 
 
+def test_clean_chooses_on_a_part_of_train_and_reports_the_dev_set(
+    tmp_path: Path, glue_fixture: Path
+) -> None:
+    record = train(tiny(tmp_path, glue_fixture, "protocol=clean"))
+    result = record.result
+    assert {split: said["examples"] for split, said in result["data"].items()} == {
+        "train": 86,
+        "validation": 10,
+        "test": 32,
+    }
+    assert result["selection"] == result["history"][-1]["scores"]
+    assert list(result["scores"]) == ["accuracy", "f1"]
+    assert result["scores"]["accuracy"] * 32 == pytest.approx(
+        round(result["scores"]["accuracy"] * 32)
+    )
+    assert record.objective == result["selection"]["accuracy"]
+    assert record.main_score == result["scores"]["accuracy"]
+
+
+def test_a_regression_is_scored_by_its_correlations(tmp_path: Path, glue_fixture: Path) -> None:
+    spec = compose(
+        "backbone=tiny-bert",
+        "task=demo_stsb",
+        "task.limit=48",
+        f"outputs={tmp_path}",
+        "device=cpu",
+        "protocol.epochs=1",
+    )
+    result = train(spec).result
+    assert list(result["scores"]) == ["pearson", "spearmanr"]
+    assert result["data"]["train"]["numbers"]["mean"] > 0
+
+
 def test_full_fine_tuning_changes_the_backbone_and_an_adapter_does_not(
     tmp_path: Path, glue_fixture: Path
 ) -> None:

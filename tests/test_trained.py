@@ -181,41 +181,39 @@ def test_the_verb_reads_three_formats_and_writes_json_lines(
     for suffix in ("jsonl", "csv", "tsv"):
         verb(monkeypatch, run.folder, "--input", tmp_path / f"in.{suffix}", "--device", "cpu")
         outputs.append(capsys.readouterr().out)
-    assert outputs[0] == outputs[1] == outputs[2]
-    records = [json.loads(line) for line in outputs[0].splitlines()]
-    assert [record["id"] for record in records] == ["a", "b"]
-    for record in records:
-        assert list(record) == ["id", "prediction", "probabilities"]
+    per_format = [[json.loads(line) for line in text.splitlines()] for text in outputs]
+    assert [[record.pop("line") for record in records] for records in per_format] == [
+        [1, 2],
+        [2, 3],
+        [2, 3],
+    ]
+    assert per_format[0] == per_format[1] == per_format[2]
+    for record in per_format[0]:
+        assert list(record) == ["prediction", "probabilities"]
         assert sum(record["probabilities"].values()) == pytest.approx(1)
         best = max(record["probabilities"], key=record["probabilities"].get)
         assert record["prediction"] == best
     target = tmp_path / "out.jsonl"
     verb(monkeypatch, run.folder, "--input", tmp_path / "in.csv", "--output", target)
-    assert target.read_text() == outputs[0]
+    assert target.read_text() == outputs[1]
     with pytest.raises(ConfigError, match="exists already"):
         verb(monkeypatch, run.folder, "--input", tmp_path / "in.csv", "--output", target)
 
 
-def checked(path: Path) -> None:
-    predict.check_columns(path, predict.read_rows(path), ["sentence1", "sentence2"])
-
-
 @pytest.mark.parametrize(
-    ("name", "text", "words"),
+    ("text", "words"),
     [
-        ("in.json", "{}", "suffix=.json: no such choice; did you mean .jsonl?"),
-        ("in.jsonl", "", "has no rows"),
-        ("in.jsonl", '{"sentence1": "a"}\n{', "in.jsonl:2: is no JSON"),
-        ("in.jsonl", "[1]\n", "in.jsonl:1: has not one value for each column"),
-        ("in.csv", "sentence1,sentence2\na,b\nc\n", "in.csv:3: has not one value"),
-        ("in.csv", "sentence1,sentence2\na,b,c\n", "in.csv:2: has not one value"),
-        ("in.tsv", "sentence1\tsentence\na\tb\n", "in.tsv:2: sentence2 is missing"),
-        ("in.jsonl", '{"sentence1": "a", "sentence2": 2}', "in.jsonl:1: sentence2 2 is no text"),
+        ('{"sentence1": "a", "sentence2": "b"}\n{', "in.jsonl:2: character 2"),
+        ('{"sentence1": "a", "sentence": "b"}', "did you mean sentence?"),
+        ('\n{"sentence1": "a", "sentence2": 2}', "in.jsonl:2: sentence2: 2 is no text"),
     ],
 )
 def test_a_malformed_file_is_refused_with_its_line(
-    tmp_path: Path, name: str, text: str, words: str
+    run: RunRecord, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, words: str
 ) -> None:
-    (tmp_path / name).write_text(text)
+    (tmp_path / "in.jsonl").write_text(text)
     with pytest.raises(DataError, match=re.escape(words)):
-        checked(tmp_path / name)
+        verb(
+            monkeypatch, run.folder, "--input", tmp_path / "in.jsonl", "--output", tmp_path / "out"
+        )
+    assert not (tmp_path / "out").exists()

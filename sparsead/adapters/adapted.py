@@ -32,9 +32,12 @@ class AdaptedModel:
         return (*self.frozen, *self.adapter, *self.head)
 
     def trained_state(self) -> dict[str, Tensor]:
-        """Return the adapter's and the head's tensors by name, on the CPU, the frozen ones too."""
+        """Return the adapter's and the head's tensors by name, on the CPU, the frozen ones too.
+
+        All are in fp32, also those that a device keeps in what it computes in.
+        """
         state = self.model.state_dict()
-        return {name: state[name].detach().cpu() for name in self.stored}
+        return {name: state[name].detach().cpu().float() for name in self.stored}
 
 
 def adapted(

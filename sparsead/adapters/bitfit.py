@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from transformers import PreTrainedModel
 
 from sparsead.adapters.adapted import AdaptedModel, adapted
-from sparsead.errors import ConfigError
+from sparsead.backbones.sites import SiteError
 from sparsead.registry import ADAPTERS
 
 
@@ -23,7 +23,7 @@ class BitFit:
         """Make the biases trainable.
 
         Raises:
-            ConfigError: the architecture has no biases.
+            SiteError: the architecture has no biases.
         """
         backbone = {id(parameter) for parameter in model.base_model.parameters()}
         names = [
@@ -32,8 +32,5 @@ class BitFit:
             if id(parameter) in backbone and name.endswith(".bias") and ".pooler." not in name
         ]
         if not names:
-            architecture = model.config.model_type
-            raise ConfigError(
-                f"adapter.method=bitfit: cannot go into {architecture}, which has no biases"
-            )
+            raise SiteError(f"{model.config.model_type} has no biases")
         return adapted(model, adapter=names, prunable=())

@@ -99,7 +99,7 @@ class FusionAdapter:
             ConfigError: a source is no finished run of adapter=pfeiffer on this backbone, or the
                 architecture has no place for it.
         """
-        places = site_modules(model, "ffn_norm", needed_by="adapter.method=fusion")
+        places = site_modules(model, "ffn_norm")
         sources = {source: _load(source) for source in self._sources}
         width = model.config.hidden_size
         for place, module in places.items():

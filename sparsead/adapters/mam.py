@@ -35,10 +35,10 @@ class MAMAdapter(ParallelAdapter):
         """Attach both and freeze the backbone.
 
         Raises:
-            ConfigError: the architecture takes one of them not.
+            SiteError: the architecture takes one of them not.
         """
-        attentions = site_modules(model, "attention", needed_by="adapter.method=mam")
-        ffns = site_modules(model, "ffn_output", needed_by="adapter.method=mam")
+        attentions = site_modules(model, "attention")
+        ffns = site_modules(model, "ffn_output")
         length = max(1, round(self.bottleneck * len(ffns) / len(attentions)))
         in_attention = PrefixAdapter(bottleneck=length, prefix=self.prefix).insert(model, seed)
         at_ffn = super().insert(model, seed)

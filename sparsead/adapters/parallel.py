@@ -29,11 +29,10 @@ class ParallelAdapter(BottleneckOptions):
         """Attach an adapter beside every FFN and freeze the backbone.
 
         Raises:
-            ConfigError: the architecture's map has no input or no output of the FFN.
+            SiteError: the architecture's map has no input or no output of the FFN.
         """
-        method = "adapter.method=parallel"
-        inputs = site_modules(model, "ffn_input", needed_by=method)
-        places = site_modules(model, "ffn_output", needed_by=method)
+        inputs = site_modules(model, "ffn_input")
+        places = site_modules(model, "ffn_output")
         for first, last in zip(inputs.values(), places.values(), strict=True):
             adapter = self.attach(model, last)
             first.register_forward_pre_hook(partial(_remember, adapter))

@@ -26,9 +26,9 @@ class PfeifferAdapter(BottleneckOptions):
         """Attach an adapter to the LayerNorm behind every FFN and freeze the backbone.
 
         Raises:
-            ConfigError: the architecture has no such LayerNorm.
+            SiteError: the architecture has no such LayerNorm.
         """
-        places = site_modules(model, "ffn_norm", needed_by="adapter.method=pfeiffer")
+        places = site_modules(model, "ffn_norm")
         for module in places.values():
             self.attach(model, module)
             module.register_forward_pre_hook(add_to_sum)

@@ -63,9 +63,9 @@ class PrefixAdapter:
         """Put a prefix into every attention module of the model and freeze the backbone.
 
         Raises:
-            ConfigError: the architecture's attention takes no prefix.
+            SiteError: the architecture's attention takes no prefix.
         """
-        places = site_modules(model, "attention", needed_by="adapter.method=prefix")
+        places = site_modules(model, "attention")
         attend_to_prefixes(model, prefix="adapter")
         for module in places.values():
             module.add_module("adapter", Prefix(self.bottleneck, _width(model)))

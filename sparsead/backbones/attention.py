@@ -18,6 +18,7 @@ from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedM
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
+from sparsead.backbones.sites import SiteError
 from sparsead.errors import ConfigError
 
 _PREFIXED = "sparsead_prefixed_"
@@ -38,13 +39,13 @@ def attend_to_prefixes(model: PreTrainedModel, prefix: str) -> None:
             width of a head).
 
     Raises:
-        ConfigError: the architecture's attention does not go through transformers' interface, or
-            the active function takes masks that a prefix cannot be added to.
+        SiteError: the architecture's attention does not go through transformers' interface.
+        ConfigError: the active function takes masks that a prefix cannot be added to.
     """
     architecture = model.config.model_type
     if not model._can_set_attn_implementation():
-        raise ConfigError(
-            f"adapter: prefixes cannot go into {architecture}, whose attention does not go "
+        raise SiteError(
+            f"prefixes have no way into the attention of {architecture}, which does not go "
             "through transformers' attention interface"
         )
     active = model.config._attn_implementation

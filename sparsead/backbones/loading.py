@@ -59,9 +59,9 @@ class Backbone:
         torch.manual_seed(derived_seed(seed, "head"))
         try:
             config = AutoConfig.from_pretrained(self.folder, **head_options)
-            self._check_head(config, head)
             if config.pad_token_id is None:  # a decoder's, which its head looks for
                 config.pad_token_id = self.tokenizer.pad_token_id
+            self._check_head(config, head)
             model: PreTrainedModel = head.from_pretrained(
                 self.folder,
                 config=self._with_dropout(config),
@@ -131,13 +131,13 @@ def load_backbone(spec: BackboneSpec) -> Backbone:
 
 
 def skeleton(
-    spec: BackboneSpec, head: type[Any], head_options: Mapping[str, Any]
+    spec: BackboneSpec, head: type[Any], head_options: Mapping[str, Any], device: str = "meta"
 ) -> PreTrainedModel:
-    """Return the model on the meta device: all its names and shapes, no weights, no network.
+    """Return the model with all its names and shapes: no pretrained weights and no network.
 
     A folder's own configuration says the shapes; without a folder, the architecture in conf/.
     """
-    with torch.device("meta"):
+    with torch.device(device):
         model: PreTrainedModel = head.from_config(
             _shapes_config(spec, head_options), dtype=torch.float32
         )

@@ -148,29 +148,29 @@ _PLACES = {
 }
 
 
-def site_modules(
-    model: PreTrainedModel, site: str, needed_by: str | None = None
-) -> dict[str, nn.Module]:
+class SiteError(ConfigError):
+    """An adapter method needs a place that the architecture has not."""
+
+
+def site_modules(model: PreTrainedModel, site: str) -> dict[str, nn.Module]:
     """Return the modules of one kind of site by their full name, in the order of the model.
 
     Args:
         model: a transformers model, with or without a head.
         site: a field of `Sites`, such as "attention_output".
-        needed_by: the user's choice that asks for the site; the site itself by default.
 
     Raises:
-        ConfigError: the architecture is not in the map, the site is unknown, or the architecture
-            has no such place.
+        SiteError: the architecture is not in the map, or has no such place.
+        ConfigError: the site is unknown.
     """
     architecture = model.config.model_type
     if architecture not in SITES:
-        raise ConfigError(unknown("backbone architecture", architecture, SITES))
+        raise SiteError(unknown("backbone architecture", architecture, SITES))
     patterns = getattr(SITES[architecture], site, None)
     if patterns is None:
         raise ConfigError(unknown("adapter.sites", site, Sites.__dataclass_fields__))
     if not patterns:
-        choice = needed_by or f"adapter.sites={site}"
-        raise ConfigError(f"{choice}: cannot go into {architecture}, which has no {_PLACES[site]}")
+        raise SiteError(f"{architecture} has no {_PLACES[site]}")
     prefix = "" if model.base_model is model else f"{model.base_model_prefix}."
     found = re.compile("|".join(_as_regex(prefix + pattern) for pattern in patterns))
     return {name: module for name, module in model.named_modules() if found.fullmatch(name)}

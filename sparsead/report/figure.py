@@ -1,29 +1,55 @@
-"""`sparsead figure`: draw one of the figures from finished runs."""
+"""`sparsead figure`: a run's masks, or a table's figure, drawn from finished runs."""
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
+from sparsead.errors import RecordError
 from sparsead.report.masks_figure import draw_masks
+from sparsead.report.publish import save_figure
+from sparsead.report.results import measure
 from sparsead.runs.query import add_run_arguments, find_run
-from sparsead.runs.record import RunRecord
+from sparsead.runs.tables import load_table
 
-FIGURES: dict[str, Callable[[RunRecord, Path], None]] = {"masks": draw_masks}
+MASKS = "masks"
 
 
 def main() -> None:
     """Entry point of `sparsead figure`."""
-    parser = argparse.ArgumentParser(prog="sparsead figure", description=__doc__)
-    parser.add_argument("figure", choices=sorted(FIGURES))
+    if sys.argv[1:2] == [MASKS]:
+        _masks(sys.argv[2:])
+    else:
+        _table(sys.argv[1:])
+
+
+def _masks(given: list[str]) -> None:
+    parser = argparse.ArgumentParser(prog=f"sparsead figure {MASKS}", description=__doc__)
     add_run_arguments(parser)
-    where = "PNG or SVG by its suffix (default: OUTPUTS/figures/FIGURE_RUN.png)"
+    where = "PNG or SVG by its suffix (default: OUTPUTS/figures/masks_RUN.png)"
     parser.add_argument("--out", metavar="FILE", type=Path, help=where)
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(given)
     record = find_run(arguments.run, arguments.outputs)
-    name = f"{arguments.figure}_{record.folder.resolve().name}.png"
+    name = f"{MASKS}_{record.folder.resolve().name}.png"
     path = arguments.out or arguments.outputs / "figures" / name
-    FIGURES[arguments.figure](record, path)
+    draw_masks(record, path)
     sys.stdout.write(f"{path}\n")
+
+
+def _table(given: list[str]) -> None:
+    usage = "sparsead figure masks RUN | sparsead figure TABLE [KEY=VALUE …]"
+    parser = argparse.ArgumentParser(prog="sparsead figure", usage=usage, description=__doc__)
+    named = "figure1, figure2, figure4, a table, or a path that ends in .yaml"
+    parser.add_argument("table", metavar="TABLE", help=named)
+    changes = "what sparsead reproduce takes"
+    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help=changes)
+    parser.add_argument("--outputs", type=Path, default=Path("outputs"), help="folder of the runs")
+    where = "folder of the PNG and the SVG (default: OUTPUTS/figures)"
+    parser.add_argument("--out", metavar="FOLDER", type=Path, help=where)
+    arguments = parser.parse_args(given)
+    table = load_table(arguments.table, [f"outputs={arguments.outputs}", *arguments.overrides])
+    paths = save_figure(measure(table), arguments.out or arguments.outputs / "figures")
+    if not paths:
+        raise RecordError(f"{arguments.outputs}: has no finished runs of {table.name} to draw")
+    sys.stdout.write("".join(f"{path}\n" for path in paths))

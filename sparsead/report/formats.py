@@ -5,55 +5,78 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
+import sys
 from collections.abc import Callable, Mapping, Sequence
-from statistics import mean, stdev
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
+
+from sparsead.report.statistics import Estimate
 
 Rows = Sequence[Mapping[str, Any]]
 Format = Callable[[Sequence[str], Rows], str]
 
 _UNBOUNDED = 1000
-_LATEX_SPECIAL = {"%": r"\%", "#": r"\#", "_": r"\_", "&": r"\&", "±": r"$\pm$"}
+_LATEX_SPECIAL = {character: rf"\{character}" for character in "%#_&${}"} | {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    "±": r"$\pm$",
+    "×": r"$\times$",
+    "÷": r"$\div$",
+    "−": r"$-$",
+    "≤": r"$\leq$",
+    "≥": r"$\geq$",
+}
+_MARKDOWN_SPECIAL = {character: rf"\{character}" for character in "\\`*_|[]"} | {
+    "<": "&lt;",
+    ">": "&gt;",
+    "&": "&amp;",
+}
+_MARKDOWN_MARKS = {"bold": "**{}**", "underline": "<u>{}</u>"}
+_LATEX_MARKS = {"bold": r"\textbf{{{}}}", "underline": r"\underline{{{}}}"}
 
 
-class Estimate(NamedTuple):
-    """A mean over seeds and its sample standard deviation, None for a single seed."""
+@dataclass(frozen=True)
+class Marked:
+    """A text that stands out in its column: in bold or underlined."""
 
-    mean: float
-    sd: float | None
-
-    @classmethod
-    def of(cls, values: Sequence[float]) -> Estimate:
-        """Estimate from one value per seed."""
-        return cls(mean(values), stdev(values) if len(values) > 1 else None)
+    text: str
+    mark: str
 
     def __str__(self) -> str:
-        return f"{self.mean:.2f}" + ("" if self.sd is None else f" ± {self.sd:.2f}")
+        return self.text
 
 
 def rich_table(columns: Sequence[str], rows: Rows) -> str:
-    """Return a table for the terminal, as wide as it needs to be."""
+    """Return a table for the terminal, as wide as it needs to be; in colours only on one."""
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
+    from rich.text import Text
 
-    table = Table(*columns)
+    table = Table(*map(escape, columns))
     for row in rows:
-        table.add_row(*_cells(columns, row))
-    Console(file=(text := io.StringIO()), width=_UNBOUNDED).print(table)
+        table.add_row(*(Text(str(cell), style=_mark(cell)) for cell in _cells(columns, row)))
+    console = Console(file=(text := io.StringIO()), width=_UNBOUNDED, force_terminal=_on_terminal())
+    console.print(table)
     return text.getvalue()
 
 
 def markdown(columns: Sequence[str], rows: Rows) -> str:
     """Return a Markdown table."""
-    head, *body = _lines(columns, rows)
+    head, *body = _lines(columns, rows, _MARKDOWN_SPECIAL, _MARKDOWN_MARKS)
     lines = [head, ["---"] * len(columns), *body]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
 def latex(columns: Sequence[str], rows: Rows) -> str:
     """Return a LaTeX tabular with booktabs rules."""
-    lines = [" & ".join(map(_escape, line)) + r" \\" for line in _lines(columns, rows)]
-    head, *body = lines
+    escaped = _lines(columns, rows, _LATEX_SPECIAL, _LATEX_MARKS)
+    head, *body = [" & ".join(line) + r" \\" for line in escaped]
     rules = [rf"\begin{{tabular}}{{{'l' * len(columns)}}}", r"\toprule", head, r"\midrule"]
     return "\n".join([*rules, *body, r"\bottomrule", r"\end{tabular}", ""])
 
@@ -92,13 +115,25 @@ def _plain(row: Mapping[str, Any]) -> dict[str, Any]:
     return plain
 
 
-def _lines(columns: Sequence[str], rows: Rows) -> list[list[str]]:
-    return [list(columns), *(_cells(columns, row) for row in rows)]
+def _lines(
+    columns: Sequence[str], rows: Rows, special: Mapping[str, str], marks: Mapping[str, str]
+) -> list[list[str]]:
+    lines = [list(columns), *(_cells(columns, row) for row in rows)]
+    return [[_written(cell, special, marks) for cell in line] for line in lines]
 
 
-def _cells(columns: Sequence[str], row: Mapping[str, Any]) -> list[str]:
-    return ["" if row.get(column) is None else str(row[column]) for column in columns]
+def _written(cell: Any, special: Mapping[str, str], marks: Mapping[str, str]) -> str:
+    text = "".join(special.get(character, character) for character in " ".join(str(cell).split()))
+    return marks.get(_mark(cell), "{}").format(text)
 
 
-def _escape(text: str) -> str:
-    return "".join(_LATEX_SPECIAL.get(character, character) for character in text)
+def _cells(columns: Sequence[str], row: Mapping[str, Any]) -> list[Any]:
+    return ["" if row.get(column) is None else row[column] for column in columns]
+
+
+def _mark(cell: Any) -> str:
+    return cell.mark if isinstance(cell, Marked) else ""
+
+
+def _on_terminal() -> bool:
+    return sys.stdout.isatty() and "NO_COLOR" not in os.environ

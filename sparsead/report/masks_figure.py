@@ -12,13 +12,12 @@ import numpy as np
 from sparsead.errors import RecordError
 from sparsead.report.mask_structure import Grid, density_grid
 from sparsead.report.show import describe, stored_masks
+from sparsead.report.style import save
 from sparsead.runs.record import RunRecord
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-SUFFIXES = (".png", ".svg")
 
 _FONT_SIZE = 8
 _INCHES_PER_LETTER = 0.075
@@ -38,25 +37,10 @@ def draw_masks(record: RunRecord, path: Path) -> None:
     Raises:
         RecordError: the run cannot be read or has no masks, or the path cannot be written.
     """
-    if path.suffix not in SUFFIXES:
-        raise RecordError(f"{path}: must end in {' or '.join(SUFFIXES)}")
     masks = stored_masks(record)
     if not masks:
         raise RecordError(f"{record.folder}: has no masks to draw, for nothing was prunable")
-    figure = _figure(density_grid(masks), describe(record))
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _save(figure, path)
-    except OSError as error:
-        raise RecordError(f"{path}: cannot be written ({error})") from error
-
-
-def _save(figure: Figure, path: Path) -> None:
-    from matplotlib import rc_context
-
-    # An SVG has a date and random identifiers otherwise.
-    with rc_context({"svg.hashsalt": "sparsead"}):
-        figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
+    save(_figure(density_grid(masks), describe(record)), path)
 
 
 def _figure(grid: Grid, title: str) -> Figure:

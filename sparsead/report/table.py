@@ -1,76 +1,70 @@
-"""`sparsead table`: finished runs, one row a setting, mean and spread over its seeds."""
+"""`sparsead table`: a named table from its records, or all finished runs, one row a setting.
+
+`sparsead table table3 backbone=minilm` takes what `sparsead reproduce` takes.
+"""
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
 from pathlib import Path
-from statistics import mean
-from typing import Any
 
-from sparsead.errors import RecordError
-from sparsead.report.formats import FORMATS, Estimate
-from sparsead.runs.record import RunRecord, all_records
-
-Row = dict[str, Any]
+from sparsead.errors import ConfigError, RecordError, unknown
+from sparsead.report.formats import FORMATS
+from sparsead.report.settings import columns_of, rows_of
+from sparsead.report.tabulate import TABLE_FORMATS, render
+from sparsead.runs.index import summaries
 
 
 def main() -> None:
     """Entry point of `sparsead table`."""
     parser = argparse.ArgumentParser(prog="sparsead table", description=__doc__)
+    named = "table1, …, or a path that ends in .yaml; none lists all runs by setting"
+    parser.add_argument("table", nargs="?", metavar="TABLE", help=named)
+    changes = "backbone=, seeds=, protocol=, only=row=PATTERN, or any override of sparsead train"
+    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help=changes)
     parser.add_argument("--outputs", type=Path, default=Path("outputs"), help="folder of the runs")
-    parser.add_argument("--format", choices=sorted(FORMATS), default="rich")
+    parser.add_argument("--format", choices=sorted(TABLE_FORMATS), default="rich")
+    where = "write to this file (default: the terminal)"
+    parser.add_argument("--out", type=Path, metavar="FILE", help=where)
     arguments = parser.parse_args()
-    rows = rows_of(all_records(arguments.outputs))
-    if not rows:
-        sys.stderr.write(f"sparsead: {arguments.outputs}: has no finished runs yet\n")
-        return
-    sys.stdout.write(FORMATS[arguments.format](_columns(rows), rows))
+    text = _text(arguments)
+    if arguments.out is None:
+        sys.stdout.write(text)
+    else:
+        write(arguments.out, text)
+        sys.stdout.write(f"{arguments.out}\n")
 
 
-def rows_of(records: Iterable[RunRecord]) -> list[Row]:
-    """Return one row per setting: the runs that differ in nothing but the seed.
+def write(path: Path, text: str) -> None:
+    """Write a table to a file, making its folder.
 
-    Scores, sparsity and #param are percentages, as the field prints them.
+    Raises:
+        RecordError: the file cannot be written.
     """
-    groups: dict[str, list[RunRecord]] = defaultdict(list)
-    for record in records:
-        groups[record.result.get("setting", record.folder.name)].append(record)
-    rows = [_row(group) for group in groups.values()]
-    return sorted(rows, key=lambda row: [(row[c] is not None, row[c]) for c in _ORDER])
-
-
-_ORDER = ("task", "backbone", "adapter", "r", "pruner", "sparsity")
-
-
-def _row(group: Sequence[RunRecord]) -> Row:
     try:
-        return _summary(group)
-    except (KeyError, TypeError, AttributeError) as error:
-        raise RecordError(f"{group[0].folder}: its result is incomplete ({error!r})") from error
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, "utf-8")
+    except OSError as error:
+        raise RecordError(f"{path}: cannot be written ({error})") from error
 
 
-def _summary(group: Sequence[RunRecord]) -> Row:
-    result = group[0].result
-    config = result["config"]
-    row: Row = {
-        "task": config["task"]["name"],
-        "backbone": config["backbone"]["name"],
-        "adapter": config["adapter"]["name"],
-        "r": config["adapter"]["options"].get("bottleneck"),
-        "pruner": config["pruner"]["name"],
-        "sparsity": round(100 * result["sparsity"]["realised"], 2),
-        "#param": round(100 * result["parameters"]["nominal"], 2),
-        "n": len(group),
-    }
-    for metric in result["scores"]:
-        row[metric] = Estimate.of([100 * record.result["scores"][metric] for record in group])
-    row["seconds"] = round(mean(sum(record.result["seconds"].values()) for record in group), 1)
-    return row
+def _text(arguments: argparse.Namespace) -> str:
+    if arguments.table is None:
+        return _settings(arguments.outputs, arguments.format)
+    from sparsead.report.results import measure
+    from sparsead.report.view import view
+    from sparsead.runs.tables import load_table
+
+    overrides = [f"outputs={arguments.outputs}", *arguments.overrides]
+    return render(view(measure(load_table(arguments.table, overrides))), arguments.format)
 
 
-def _columns(rows: Sequence[Row]) -> list[str]:
-    seen = dict.fromkeys(column for row in rows for column in row)
-    return [column for column in seen if column != "seconds"] + ["seconds"]
+def _settings(outputs: Path, form: str) -> str:
+    if form not in FORMATS:
+        raise ConfigError(f"{unknown('--format', form, FORMATS)} without the name of a table")
+    rows = rows_of(summaries(outputs))
+    if not rows:
+        sys.stderr.write(f"sparsead: {outputs}: has no finished runs yet\n")
+        return ""
+    return FORMATS[form](columns_of(rows), rows)

@@ -9,19 +9,21 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from errno import EDQUOT, ENOSPC
+from os import strerror
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from sparsead.config import RunSpec
-from sparsead.errors import AlreadyRecordedError, RecordError
+from sparsead.errors import AlreadyRecordedError, RecordError, StorageError
+from sparsead.runs.claim import Claim, check_owned, claimed, newest_claim
+from sparsead.runs.failure import failure_file
 from sparsead.runs.identity import identity
 
 RESULT_FILE = "result.json"
 CONFIG_FILE = "config.yaml"
 _STAGING_PREFIX = ".partial-"
-_CLAIM_FILE = "claim"
+_FULL_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -92,32 +94,53 @@ def staged(folder: Path, *, replace: bool = False) -> Iterator[Path]:
 
     Raises:
         AlreadyRecordedError: another process finished the run meanwhile.
-        RecordError: the outputs folder cannot be written, or another process is at this run.
+        ClaimedError: another process is at this run.
+        StorageError: the outputs folder cannot be written, or its disk is full.
     """
-    staging = folder.with_name(_STAGING_PREFIX + folder.name)
-    fresh = not staging.exists()
     created = [path for path in (folder.parent, *folder.parent.parents) if not path.exists()]
     try:
-        staging.mkdir(parents=True, exist_ok=True)
-        claim = FileLock(staging / _CLAIM_FILE, timeout=0)
-        claim.acquire()
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with claimed(folder) as claim, _cleaned(folder, claim, replace=replace) as staging:
+            yield staging
+            _move_into_place(staging, folder, claim)
     except OSError as error:
-        if isinstance(error, Timeout):
-            raise RecordError(f"{folder}: another process is at this run") from error
-        raise RecordError(f"outputs={folder.parent.parent}: cannot be written ({error})") from error
-    try:
-        _finish_replacing(folder)
-        if folder.exists() and not replace:
-            raise AlreadyRecordedError(f"{folder}: another process has just finished this run")
-        yield staging
-        _move_into_place(staging, folder)
-    except Exception:
-        if fresh and not any(staging.glob("checkpoint-*")):
-            shutil.rmtree(staging, ignore_errors=True)
-            _remove_empty(created)
+        raise StorageError(_say_why(folder, error)) from error
+    except Exception as error:
+        if _is_full(folder.parent):  # the libraries that write weights have errors of their own
+            raise StorageError(_say_why(folder, OSError(ENOSPC, strerror(ENOSPC)))) from error
         raise
     finally:
-        claim.release()
+        _remove_empty(created)
+
+
+@contextmanager
+def _cleaned(folder: Path, claim: Claim, *, replace: bool) -> Iterator[Path]:
+    """Give the staging folder; on an error remove it, unless there is something to go on from."""
+    _finish_replacing(folder)
+    if folder.exists() and not replace:
+        raise AlreadyRecordedError(f"{folder}: another process has just finished this run")
+    staging = folder.with_name(_STAGING_PREFIX + folder.name)
+    fresh = not staging.exists()
+    staging.mkdir(exist_ok=True)
+    try:
+        yield staging
+    except Exception:
+        if fresh and newest_claim(folder) == claim and not any(staging.glob("checkpoint-*")):
+            shutil.rmtree(staging, ignore_errors=True)
+        raise
+
+
+def _say_why(folder: Path, error: OSError) -> str:
+    reason = "its disk is full" if error.errno in (ENOSPC, EDQUOT) else "cannot be written"
+    where = f"outputs={folder.parent.parent}"
+    return f"{where}: {reason} ({error}); what is recorded is whole, the same command goes on"
+
+
+def _is_full(folder: Path) -> bool:
+    try:
+        return shutil.disk_usage(folder).free < _FULL_BYTES
+    except OSError:
+        return False
 
 
 def write_result(folder: Path, result: dict[str, Any], config_yaml: str) -> None:
@@ -127,11 +150,12 @@ def write_result(folder: Path, result: dict[str, Any], config_yaml: str) -> None
     (folder / CONFIG_FILE).write_text(config_yaml, "utf-8")
 
 
-def _move_into_place(staging: Path, folder: Path) -> None:
+def _move_into_place(staging: Path, folder: Path, claim: Claim) -> None:
+    check_owned(folder, claim)
     if folder.exists():
         os.replace(folder, _replaced(folder))
     os.replace(staging, folder)
-    (folder / _CLAIM_FILE).unlink(missing_ok=True)
+    failure_file(folder).unlink(missing_ok=True)
     shutil.rmtree(_replaced(folder), ignore_errors=True)
 
 

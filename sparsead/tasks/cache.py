@@ -33,9 +33,8 @@ REPORT_FILE = "report.json"
 WHOLE_LENGTH = "whole_length"
 
 # Where rows come from is no part of the key: what they are is.
-_PLACES = ("path", "files", "train", "validation", "test", "limit")
+_PLACES = ("path", "files", "train", "validation", "limit")
 _SELECTION_SEED = 0
-_COUNTS = ("examples", "cut", "longest_kept")
 
 
 def encoded(
@@ -49,15 +48,15 @@ def encoded(
     `sparsead` below XDG_CACHE_HOME, else in ~/.cache/sparsead; it can be deleted at any time.
 
     Args:
-        task: its `load` gives rows, its `encode` gives them tokenised, and may give a column
-            `whole_length`: the tokens of an example before it was cut. Columns of booleans are
-            no model's: how many are true is reported under the column's name.
+        task: its `load` gives rows, its `encode` gives them tokenised. Columns that `encode` gives
+            to be reported are not kept: `whole_length`, the tokens of an example before it was
+            cut, and any column of booleans, such as `target_cut`, whose trues are counted.
         tokenizer: the backbone's.
         selection: share of train to hold out as `validation`; the task's own is then `test`.
 
     Returns:
-        The splits, and per split the number of examples, their lengths in tokens, how many were
-        cut, and the share of each class or the spread of the numbers.
+        The splits, and per split the number of examples, their lengths in tokens, what was
+        counted, and the number of each class or the spread of the numbers.
 
     Raises:
         SourceError: the cache cannot be written or read.
@@ -122,12 +121,7 @@ def _write(folder: Path, splits: DatasetDict) -> None:
     beside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
         report = {split: _report(rows) for split, rows in splits.items()}
-        without = {
-            split: rows.remove_columns(
-                [name for name in rows.column_names if name in (WHOLE_LENGTH, *_flags(rows))]
-            )
-            for split, rows in splits.items()
-        }
+        without = {split: _without_reported(rows) for split, rows in splits.items()}
         DatasetDict(without).save_to_disk(str(beside))
         (beside / REPORT_FILE).write_text(json.dumps(report), "utf-8")
         os.replace(beside, folder)
@@ -144,11 +138,12 @@ def _report(rows: Dataset) -> dict[str, Any]:
             "mean": float(whole.mean()),
             "median": float(np.median(whole)),
             "max": int(whole.max()),
+            "longest_kept": int(kept.max()),
         },
-        "cut": int((whole > kept).sum()),
-        "longest_kept": int(kept.max()),
+        "counts": {name: int(sum(rows[name])) for name in _flags(rows)},
     }
-    report |= {name: sum(rows[name]) for name in _flags(rows)}
+    if WHOLE_LENGTH in rows.column_names:
+        report["counts"]["cut"] = int((whole > kept).sum())
     labels = rows.features.get("labels")
     if isinstance(labels, ClassLabel):
         counts = np.bincount(rows["labels"][:], minlength=labels.num_classes)
@@ -163,15 +158,21 @@ def _flags(rows: Dataset) -> list[str]:
     return [name for name, kind in rows.features.items() if kind == Value("bool")]
 
 
+def _without_reported(rows: Dataset) -> Dataset:
+    reported = {WHOLE_LENGTH, *_flags(rows)}
+    return rows.remove_columns([name for name in rows.column_names if name in reported])
+
+
 def _line(values: dict[str, Any]) -> str:
     tokens = values["tokens"]
     parts = [
         f"{values['examples']} examples",
-        f"tokens mean {tokens['mean']:.0f}, median {tokens['median']:.0f}, max {tokens['max']}",
-        f"{values['cut']} cut at {values['longest_kept']}" if values["cut"] else "none cut",
+        f"tokens mean {tokens['mean']:.0f}, median {tokens['median']:.0f}, max {tokens['max']}, "
+        f"longest kept {tokens['longest_kept']}",
     ]
-    counts = [name for name in values if isinstance(values[name], int) and name not in _COUNTS]
-    parts += [f"{values[name]} {name.replace('_', ' ')}" for name in counts]
+    parts += [
+        f"{count or 'none'} {name.replace('_', ' ')}" for name, count in values["counts"].items()
+    ]
     parts += [
         f"{name} {100 * count / values['examples']:.1f} %"
         for name, count in values.get("classes", {}).items()

@@ -114,7 +114,7 @@ class SentenceTask:
         )
         return values
 
-    def predictions(self, output: EvalPrediction, _encoded: Dataset) -> list[dict[str, Any]]:
+    def decoded(self, output: EvalPrediction, _encoded: Dataset) -> list[dict[str, Any]]:
         """Return the number of each row; or its class, and the probability of every class.
 
         Args:
@@ -156,9 +156,11 @@ class SentenceTask:
         self, rows: Mapping[str, list[Any]], tokenizer: PreTrainedTokenizerBase
     ) -> dict[str, list[Any]]:
         texts = [rows[column] for column in self.inputs]
-        whole = tokenizer(*texts, truncation=False, verbose=False)["input_ids"]
-        encoded = tokenizer(*texts, truncation=True, max_length=self.max_length)
-        return {**encoded, "whole_length": [len(ids) for ids in whole]}
+        encoded = tokenizer(*texts, truncation=False, verbose=False)
+        lengths = [len(ids) for ids in encoded["input_ids"]]
+        if max(lengths) > self.max_length:
+            encoded = tokenizer(*texts, truncation=True, max_length=self.max_length)
+        return {**encoded, "whole_length": lengths}
 
     def _dataset(self, columns: Mapping[str, Sequence[Any]]) -> Dataset:
         """Return rows whose label, if they have one, is typed as the task's."""

@@ -131,3 +131,12 @@ def test_a_source_of_another_backbone_is_named(tmp_path: Path) -> None:
     adapter = FusionAdapter(fusion={"sources": [str(tmp_path / "a")]})
     with pytest.raises(ConfigError, match="was trained in another backbone"):
         adapter.insert(tiny("tiny-roberta"), seed=1)
+
+
+def test_frozen_adapters_kept_in_bf16_are_stored_in_fp32(tmp_path: Path) -> None:
+    stage_one(tmp_path / "a")
+    adapted = fused(tmp_path / "a")
+    for name in adapted.frozen:
+        parameter = adapted.model.get_parameter(name)
+        parameter.data = parameter.data.bfloat16()
+    assert {tensor.dtype for tensor in adapted.trained_state().values()} == {torch.float32}

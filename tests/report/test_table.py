@@ -10,6 +10,7 @@ import pytest
 
 from sparsead.errors import RecordError
 from sparsead.report import table
+from sparsead.report.settings import rows_of
 from sparsead.runs.record import all_records, staged, write_result
 
 
@@ -83,4 +84,4 @@ def test_a_result_that_lacks_its_parts_is_named(tmp_path: Path) -> None:
     with staged(tmp_path / "runs" / "one") as staging:
         write_result(staging, {"config": {}, "scores": {}}, "")
     with pytest.raises(RecordError, match="runs/one: its result is incomplete"):
-        table.rows_of(all_records(tmp_path))
+        rows_of(all_records(tmp_path))

@@ -43,6 +43,20 @@ def test_what_a_local_folder_holds_counts(tmp_path: Path, glue_fixture: Path) ->
     assert len({identity(spec) for spec in (before, after, hub)}) == 3
 
 
+def test_a_users_own_file_counts_by_its_content(tmp_path: Path) -> None:
+    for name, content in (("a", "one"), ("b", "one"), ("c", "two")):
+        (tmp_path / f"{name}.csv").write_text(content, "utf-8")
+    files = {name: f"task.train={tmp_path / name}.csv" for name in "abc"}
+    here, moved, changed = (identity(compose("task=text", files[name])) for name in "abc")
+    assert here == moved != changed
+
+
+def test_a_tasks_own_point_is_the_same_run_as_its_values() -> None:
+    assert identity(compose("task=cola")) == identity(
+        compose("task=cola", "protocol.learning_rate=1e-3")
+    )
+
+
 def test_a_shorthand_and_what_it_stands_for_are_one_run() -> None:
     short = compose("sparsity=large_sparse", "sparsity.scale=4")
     long = compose("adapter.bottleneck=256", "sparsity.ratio=0.75")

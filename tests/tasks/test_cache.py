@@ -130,9 +130,32 @@ def test_lengths_cuts_and_classes_are_said(
     assert 0 < cut < 4
     assert report["train"]["examples"] == 4
     assert report["train"]["tokens"]["max"] == max(lengths)
-    assert report["train"]["cut"] == cut
+    assert report["train"]["counts"] == {"cut": cut}
     assert report["train"]["classes"] == {"no": 2, "yes": 2}
-    assert f"{cut} cut at 12; no 50.0 %; yes 50.0 %" in caplog.text
+    assert f"longest kept 12; {cut} cut; no 50.0 %; yes 50.0 %" in caplog.text
+
+
+def test_what_a_task_flags_is_counted_and_not_kept(
+    cache: Path, file: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    encode = TextTask.encode
+
+    def flagged(*args: Any) -> DatasetDict:
+        return DatasetDict(
+            {
+                split: rows.add_column("target_cut", [True, False, True, True])
+                for split, rows in encode(*args).items()
+            }
+        )
+
+    monkeypatch.setattr(TextTask, "encode", flagged)
+    for _ in range(2):
+        caplog.clear()
+        with caplog.at_level("INFO"):
+            splits, report = encoded(text(file), tokenizer())
+        assert report["train"]["counts"] == {"target_cut": 3, "cut": 0}
+        assert "3 target cut; none cut" in caplog.text
+    assert not {"target_cut", "whole_length"} & set(splits["train"].column_names)
 
 
 PAIRS = [("One two", "three"), ("Four", "five"), ("Six", "seven"), ("Eight", "nine")]

@@ -89,7 +89,7 @@ def test_source_and_target_are_encoded_cut_and_counted(
     tokenizer = load_backbone(compose("backbone=tiny-bart").backbone).tokenizer
     with caplog.at_level("INFO"):
         splits, report = encoded(some, tokenizer)
-    assert "1 cut at 50; 1 target cut; 1 empty text" in caplog.text
+    assert "longest kept 50; 1 target cut; 1 empty text; 1 cut" in caplog.text
     whole = len(tokenizer("to English: " + rows[0]["de"])["input_ids"])
     assert report["train"]["tokens"]["max"] == whole > 100
     assert set(splits["train"].column_names) == {"input_ids", "attention_mask", "labels"}

@@ -1,0 +1,92 @@
+"""Whole-process times of the command line on synthetic records: python scripts/bench_cli.py."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+
+from sparsead.compose import compose
+from sparsead.config import RunSpec
+from sparsead.runs.identity import identity, setting
+from sparsead.runs.record import run_folder, write_result
+
+COUNTS = (100, 5000)
+SEEDS = 5
+TENSORS = 24
+REPEATS = 3
+
+
+def synthetic_result(spec: RunSpec) -> dict[str, object]:
+    """A result as large as that of a real run of Houlsby adapters in a base model."""
+    accuracy = 0.5 + int(identity(spec)[:4], 16) / 2**18
+    scores = {"accuracy": accuracy, "f1": accuracy}
+    tensors = {f"encoder.layer.{n}.adapter.up.weight": {"removed": n} for n in range(TENSORS)}
+    return {
+        "identity": identity(spec),
+        "setting": setting(spec),
+        "config": spec.to_dict(),
+        "scores": scores,
+        "history": [{"epoch": n, "train_loss": 0.5, "scores": scores} for n in range(1, 6)],
+        "parameters": {"nominal": 0.0115, "trainable_nonzeros": 1, "stored_bytes": 1},
+        "sparsity": {
+            "requested": spec.sparsity,
+            "realised": spec.sparsity,
+            "scored_on": list(range(320)),
+            "by_tensor": tensors,
+        },
+        "seconds": {"load": 1.0, "prune": 1.0, "train": 60.0, "evaluate": 5.0},
+        "environment": {"device": {"kind": "cpu"}, "packages": {}},
+    }
+
+
+def write_records(outputs: Path, count: int) -> None:
+    """Write `count` records: settings that differ in sparsity, over SEEDS seeds."""
+    spec = compose(["pruner=snip", f"outputs={outputs}"])
+    for number in range(count):
+        ratio = (number // SEEDS) / count
+        one = replace(spec, sparsity=ratio, seed=number % SEEDS + 1)
+        folder = run_folder(one)
+        folder.mkdir(parents=True)
+        write_result(folder, synthetic_result(one), "")
+
+
+def seconds(*arguments: str, repeats: int = REPEATS) -> float:
+    """The fastest of a few calls of the console script."""
+    script = Path(sys.executable).with_name("sparsead")
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        subprocess.run([script, *arguments], check=True, capture_output=True)
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures there")
+    arguments = parser.parse_args()
+    figures = {"sparsead --help": seconds("--help")}
+    with tempfile.TemporaryDirectory() as folder:
+        for count in COUNTS:
+            outputs = Path(folder) / str(count)
+            write_records(outputs, count)
+            words = ("--outputs", str(outputs))
+            figures[f"sparsead table, {count} records, no index yet"] = seconds(
+                "table", *words, repeats=1
+            )
+            for verb in ("table", "runs"):
+                figures[f"sparsead {verb}, {count} records"] = seconds(verb, *words)
+    for name, value in figures.items():
+        print(f"{name:<45} {value:6.2f} s")
+    if arguments.json:
+        arguments.json.write_text(json.dumps(figures, indent=2) + "\n", "utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,117 @@
+"""`sparsead plan`: what a table still lacks, and about how long and how large that will be."""
+
+from __future__ import annotations
+
+import argparse
+import socket
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sparsead.config import RunSpec
+from sparsead.runs.files import read_json
+from sparsead.runs.states import Missing, run_state
+from sparsead.runs.sweep import count_states, unique
+from sparsead.runs.tables import Cell, cells, load_table
+
+THROUGHPUT_FILE = Path("cache") / "throughput.json"
+
+
+@dataclass(frozen=True)
+class Throughput:
+    """What a short run of one kind took on this machine.
+
+    Attributes:
+        fixed: seconds to load and to prune, once a run.
+        train: seconds per training example and epoch.
+        evaluate: seconds per evaluation example and epoch.
+        examples: of the two splits, all of them.
+        stored: bytes that a record keeps.
+    """
+
+    fixed: float
+    train: float
+    evaluate: float
+    examples: tuple[int, int]
+    stored: int
+
+    def seconds(self, spec: RunSpec) -> float:
+        """Estimate one run."""
+        limit = spec.task.limit
+        training, validation = (min(n, limit) if limit else n for n in self.examples)
+        epoch = training * self.train + validation * self.evaluate
+        return self.fixed + spec.protocol.epochs * epoch
+
+
+def main() -> None:
+    """Entry point of `sparsead plan`."""
+    parser = argparse.ArgumentParser(prog="sparsead plan", description=__doc__)
+    parser.add_argument("table", metavar="TABLE", help="table1, …, or a path that ends in .yaml")
+    changes = "as `sparsead reproduce` takes them"
+    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help=changes)
+    arguments = parser.parse_args()
+    wanted = cells(load_table(arguments.table, arguments.overrides))
+    unknown_kinds = {kind(cell.spec): cell.spec for cell in reversed(_uncalibrated(wanted))}
+    if unknown_kinds:
+        from sparsead.calibrate import calibrate
+
+        calibrate(unknown_kinds, lambda line: sys.stderr.write(f"{line}\n"))
+    sys.stdout.write(describe_plan(wanted))
+
+
+def describe_plan(wanted: Sequence[Cell]) -> str:
+    """Return how many cells are done, failed, running and to run, and what those will take.
+
+    The estimate is of the kinds of run that were measured here; `sparsead plan` measures them all.
+    """
+    counts = count_states(wanted)
+    line = ", ".join(f"{counts[state]} {state}" for state in ("done", "failed", "running"))
+    waiting = f", {counts['waiting']} that wait for them" if counts["waiting"] else ""
+    text = f"{sum(counts.values())} runs: {line}, {counts['missing']} to run{waiting}\n"
+    missing = _missing(wanted)
+    known = [(cell.spec, rate) for cell in missing if (rate := _throughput(cell.spec))]
+    if not missing:
+        return text
+    if len(known) < len(missing):
+        return text + f"no estimate for {len(missing) - len(known)} of them (sparsead plan)\n"
+    hours = sum(rate.seconds(spec) for spec, rate in known) / 3600
+    stored = sum(rate.stored for _, rate in known) / 1e6
+    return text + f"about {hours:.2g} hours on this machine, one at a time, and {stored:.3g} MB\n"
+
+
+def kind(spec: RunSpec) -> str:
+    """Return what two runs share that take about as long: a name of the measured throughput."""
+    words: Iterable[Any] = (
+        socket.gethostname(),
+        spec.device,
+        spec.precision,
+        spec.backbone.name,
+        spec.backbone.path,
+        spec.task.name,
+        spec.task.path,
+        spec.task.max_length,
+        spec.adapter.name,
+        spec.pruner.name if spec.sparsity else "dense",
+        spec.protocol.batch_size,
+    )
+    return "|".join(str(word) for word in words)
+
+
+def _missing(wanted: Sequence[Cell]) -> list[Cell]:
+    return [c for c in unique(wanted) if not c.waits and isinstance(run_state(c.spec), Missing)]
+
+
+def _uncalibrated(wanted: Sequence[Cell]) -> list[Cell]:
+    return [cell for cell in _missing(wanted) if _throughput(cell.spec) is None]
+
+
+def _throughput(spec: RunSpec) -> Throughput | None:
+    measured = read_json(spec.outputs / THROUGHPUT_FILE).get(kind(spec))
+    if not isinstance(measured, Mapping):
+        return None
+    try:
+        return Throughput(**{**measured, "examples": tuple(measured["examples"])})
+    except (KeyError, TypeError):
+        return None

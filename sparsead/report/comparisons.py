@@ -1,0 +1,109 @@
+"""A table's comparisons with its dense row, corrected together, and the marks they allow."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Literal
+
+from sparsead.report.results import Place, Results
+from sparsead.report.statistics import ALPHA, Comparison, compare, holm, smallest_p
+
+Mark = Literal["bold", "underline"]
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One row against its dense row in one column, with its p-value before and after Holm."""
+
+    place: Place
+    baseline: str
+    found: Comparison
+    p_holm: float
+
+    @property
+    def is_better(self) -> bool:
+        """Whether the row is significantly better than the dense one."""
+        return self.found.difference > 0 and self.p_holm <= ALPHA
+
+
+def comparisons(results: Results) -> list[Compared]:
+    """Compare every row that the table compares; all of them are one family for Holm.
+
+    They are compared in the average and in the columns that are not part of it. A pair of rows
+    that share no seed is left out.
+    """
+    found = [
+        (Place(backbone, row, column), baseline, comparison)
+        for backbone in results.table.backbones
+        for baseline, row in _pairs(results)
+        for column in results.tested
+        if (comparison := _compare(results, backbone, row, baseline, column)) is not None
+    ]
+    corrected = holm([comparison.p for *_, comparison in found])
+    return [Compared(*each, p) for each, p in zip(found, corrected, strict=True)]
+
+
+def marks(results: Results, compared: Sequence[Compared]) -> dict[Place, Mark]:
+    """Return which cells stand out: the best row of each column in bold, if it is significant.
+
+    The best of the rows that are compared with the same dense row is bold only if it is
+    significantly better than that; underlined are those of the others that cannot be told from it
+    (paired permutation test, Holm over the others).
+    """
+    found: dict[Place, Mark] = {}
+    for family in _families(compared):
+        means = {each: _mean(results, each.place) for each in family}
+        best = max(family, key=lambda each: means[each])
+        if best.is_better:
+            found[best.place] = "bold"
+            others = [each.place for each in family if each is not best]
+            found |= dict.fromkeys(_like(results, best.place, others), "underline")
+    return found
+
+
+def smallest_corrected_p(compared: Sequence[Compared]) -> float:
+    """Return the smallest p-value that any of the comparisons could have reached after Holm."""
+    return min(1.0, len(compared) * min(smallest_p(each.found.n) for each in compared))
+
+
+def _pairs(results: Results) -> list[tuple[str, str]]:
+    """Pair rows with their dense row: the table's baseline, else that of its claims that keep."""
+    table = results.table
+    rows = [row.name for row in table.rows]
+    if table.baseline is not None:
+        pairs = [(table.baseline, row) for row in table.comparisons]
+    else:
+        pairs = [(one, two) for claim in table.claims for one, two in claim.get("pairs", ())]
+    return [pair for pair in dict.fromkeys(pairs) if set(pair) <= set(rows)]
+
+
+def _compare(
+    results: Results, backbone: str, row: str, baseline: str, column: str
+) -> Comparison | None:
+    one, other = (results.at(backbone, name, column).scores for name in (row, baseline))
+    return compare(one, other)
+
+
+def _families(compared: Sequence[Compared]) -> list[list[Compared]]:
+    def family(each: Compared) -> tuple[str, str, str]:
+        return each.place.backbone, each.place.column, each.baseline
+
+    return [list(group) for _, group in groupby(sorted(compared, key=family), family)]
+
+
+def _mean(results: Results, place: Place) -> float:
+    estimate = results.at(*place).estimate
+    assert estimate is not None  # a row that has been compared has scores
+    return estimate.mean
+
+
+def _like(results: Results, best: Place, others: Sequence[Place]) -> list[Place]:
+    found = [
+        (place, comparison.p)
+        for place in others
+        if (comparison := _compare(results, place.backbone, place.row, best.row, place.column))
+    ]
+    corrected = holm([p for _, p in found])
+    return [place for (place, _), p in zip(found, corrected, strict=True) if p > ALPHA]

@@ -1,0 +1,125 @@
+"""A table as one HTML file that needs nothing else: figures, configurations, runs, claims."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from sparsead.report.plots import draw
+from sparsead.report.results import Results
+from sparsead.report.style import image
+from sparsead.report.view import View
+from sparsead.runs.record import RunRecord
+
+_FIGURES = {
+    "score_by_parameters": "Score and trained parameters",
+    "score_by_sparsity": "Score against sparsity",
+    "score_by_training": "Score against the share of training; ★ reaches the dense row's best",
+}
+
+
+class _Figure(NamedTuple):
+    caption: str
+    svg: str
+
+
+class _Configuration(NamedTuple):
+    row: str
+    place: str
+    yaml: str
+
+
+class _Run(NamedTuple):
+    row: str
+    column: str
+    backbone: str
+    seed: int
+    score: str
+    folder: str
+    link: str
+
+
+def html(shown: View) -> str:
+    """Return the report. Names are escaped, and its figures are images that cannot run scripts."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("sparsead.report", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    results = shown.results
+    return environment.get_template("report.html.j2").render(
+        shown=shown,
+        table=results.table,
+        tested=set(results.tested) if shown.compared else set(),
+        figures=list(_figures(results)),
+        configurations=list(_configurations(results)),
+        runs=list(_runs(results)),
+        environments=_environments(results),
+    )
+
+
+def _figures(results: Results) -> Iterator[_Figure]:
+    asked = results.table.options.get("kind")
+    kinds = [asked] if asked else ["score_by_parameters", "score_by_training"]
+    for kind in kinds:
+        figure = draw(results, kind)
+        if figure is not None:
+            svg = b64encode(image(figure, ".svg")).decode("ascii")
+            yield _Figure(_FIGURES[kind], f"data:image/svg+xml;base64,{svg}")
+
+
+def _configurations(results: Results) -> Iterator[_Configuration]:
+    """Yield the resolved configuration of each place, from the first of its runs."""
+    from omegaconf import OmegaConf
+
+    for place, measured in results.places.items():
+        for record in list(measured.records.values())[:1]:
+            config = {k: v for k, v in record.result["config"].items() if k not in _NOT_DECISIVE}
+            where = f"{place.column}, {place.backbone}"
+            yield _Configuration(results.label(place.row), where, OmegaConf.to_yaml(config))
+
+
+_NOT_DECISIVE = ("seed", "outputs", "rerun")
+
+
+def _runs(results: Results) -> Iterator[_Run]:
+    for place, measured in results.places.items():
+        for seed, record in measured.records.items():
+            score = measured.scores.get(seed)
+            yield _Run(
+                results.label(place.row),
+                place.column,
+                place.backbone,
+                seed,
+                "not finite" if score is None else f"{score:.2f}",
+                record.folder.name,
+                record.folder.resolve().as_uri(),
+            )
+
+
+def _environments(results: Results) -> list[dict[str, Any]]:
+    """Return the different environments of the runs, each with the number of its runs."""
+    found: dict[str, dict[str, Any]] = {}
+    for record in _records(results):
+        environment = _flat(record.result.get("environment", {}))
+        known = found.setdefault(repr(environment), {"environment": environment, "runs": 0})
+        known["runs"] += 1
+    return list(found.values())
+
+
+def _records(results: Results) -> Iterator[RunRecord]:
+    for measured in results.places.values():
+        yield from measured.records.values()
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        nested = _flat(value, f"{prefix}{key} ") if isinstance(value, dict) else None
+        flat |= {f"{prefix}{key}": value} if nested is None else nested
+    return flat

@@ -1,0 +1,229 @@
+"""The figures of a table: score against parameters, against sparsity, and by share of training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from statistics import fmean
+from typing import TYPE_CHECKING
+
+from sparsead.errors import ConfigError, unknown
+from sparsead.report.histories import Curve, curves, reaches
+from sparsead.report.results import Results
+from sparsead.report.statistics import Estimate
+from sparsead.report.style import Look, drawing, looks
+from sparsead.runs.tables import AVERAGE, Row
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_PANEL = (5.2, 3.9)
+_LEGEND = 1.9
+_ACROSS = 2
+_BAND = 0.12
+_APART = 1.09
+
+
+def draw(results: Results, kind: str) -> Figure | None:
+    """Draw one kind of figure, one panel a backbone (or column); None where nothing is measured.
+
+    Raises:
+        ConfigError: there is no such kind.
+    """
+    if kind not in KINDS:
+        raise ConfigError(unknown(f"{results.table.name}: kind", kind, KINDS))
+    panels = KINDS[kind](results)
+    if not panels:
+        return None
+    columns = min(len(panels), _ACROSS)
+    rows = -(-len(panels) // columns)
+    with drawing(columns * _PANEL[0] + _LEGEND, rows * _PANEL[1]) as figure:
+        grid = [figure.add_subplot(rows, columns, i + 1) for i in range(len(panels))]
+        for axes, (title, fill) in zip(grid, panels, strict=True):
+            axes.set_title(title)
+            fill(axes)
+        entries = [
+            each for axes in grid for each in zip(*axes.get_legend_handles_labels(), strict=True)
+        ]
+        handles = {label: handle for handle, label in entries}
+        figure.legend(list(handles.values()), list(handles), loc="outside right center", fontsize=9)
+    return figure
+
+
+Panel = tuple[str, Callable[["Axes"], None]]
+
+
+def _by_parameters(results: Results) -> list[Panel]:
+    shown = AVERAGE if results.table.average else results.columns[-1]
+    return [
+        (backbone, partial(_scatter, results=results, backbone=backbone, column=shown))
+        for backbone in results.table.backbones
+        if any(results.at(backbone, row.name, shown).scores for row in results.table.rows)
+    ]
+
+
+def _scatter(axes: Axes, results: Results, backbone: str, column: str) -> None:
+    """One point a row with its spread; x is logarithmic, for full fine-tuning is at 100 %."""
+    taken: list[float] = []
+    for row, look in zip(results.table.rows, looks(), strict=False):
+        estimate = results.at(backbone, row.name, column).estimate
+        share = _parameters(results, backbone, row)
+        if estimate is None or share is None:
+            continue
+        taken.append(_beside(taken, share))
+        axes.errorbar(
+            taken[-1],
+            estimate.mean,
+            yerr=estimate.sd or 0.0,
+            color=look.color,
+            marker=look.marker,
+            linestyle="none",
+            capsize=3,
+            label=row.label,
+        )
+    axes.set_xscale("log")
+    axes.xaxis.set_major_formatter(lambda share, _: f"{share:g} %")
+    axes.xaxis.set_minor_formatter(
+        lambda share, _: f"{share:g} %" if _is_two_or_five(share) else ""
+    )
+    axes.margins(0.1)
+    axes.set_xlabel("trained parameters, share of the backbone (equal ones side by side)")
+    axes.set_ylabel(_score_label(results, column))
+
+
+def _beside(taken: Sequence[float], share: float) -> float:
+    """Return the share, or a little more, so that no point hides another of about the same size."""
+    while any(share / _APART < other < share * _APART for other in taken):
+        share *= _APART
+    return share
+
+
+def _by_sparsity(results: Results) -> list[Panel]:
+    shown = AVERAGE if results.table.average else results.columns[-1]
+    return [
+        (backbone, partial(_sparsities, results=results, backbone=backbone, column=shown))
+        for backbone in results.table.backbones
+        if any(results.at(backbone, row.name, shown).scores for row in results.table.rows)
+    ]
+
+
+def _sparsities(axes: Axes, results: Results, backbone: str, column: str) -> None:
+    """One line a series; rows without a series are levels: the dense adapter, full fine-tuning."""
+    series: dict[str, list[Row]] = {}
+    for row in results.table.rows:
+        series.setdefault(row.series or "", []).append(row)
+    levels = series.pop("", [])
+    for (label, rows), look in zip(series.items(), looks(), strict=False):
+        points = [(_sparsity(results, backbone, row), row) for row in rows]
+        known = sorted((s, row.name) for s, row in points if s is not None)
+        _band(
+            axes,
+            [share for share, _ in known],
+            [list(results.at(backbone, name, column).scores.values()) for _, name in known],
+            look,
+            label,
+        )
+    for row, style in zip(levels, ((0, (8, 3)), (0, (1, 2)), (0, (4, 2, 1, 2))), strict=False):
+        _level(axes, results.at(backbone, row.name, column).estimate, row.label, style)
+    axes.set_xlabel("sparsity, % of prunable weights removed")
+    axes.set_ylabel(_score_label(results, column))
+
+
+def _by_training(results: Results) -> list[Panel]:
+    return [
+        (
+            f"{column.label}, {backbone}",
+            partial(_courses, results=results, backbone=backbone, column=column.name),
+        )
+        for backbone in results.table.backbones
+        for column in results.table.columns
+        if any(curves(results, backbone, row.name, column.name) for row in results.table.rows)
+    ]
+
+
+def _courses(axes: Axes, results: Results, backbone: str, column: str) -> None:
+    """One line a row; a dotted level at the dense row's best, and where each row reaches it."""
+    baseline = results.table.baseline
+    found = {row.name: curves(results, backbone, row.name, column) for row in results.table.rows}
+    best = max(_mean_curve(found.get(baseline or "", {}).values()).values(), default=None)
+    for row, look in zip(results.table.rows, looks(), strict=False):
+        each = list(found[row.name].values())
+        mean = _mean_curve(each)
+        shares = [100 * share for share in mean]
+        values = [[points[share] for points in each if share in points] for share in mean]
+        _band(axes, shares, values, look, row.label)
+        at = None if best is None else reaches(mean, best)
+        if at is not None and best is not None:
+            axes.axvline(100 * at, color=look.color, linestyle=look.line, linewidth=0.9)
+            axes.plot(100 * at, mean[at], marker="*", markersize=13, color=look.color, zorder=5)
+    if best is not None:
+        axes.axhline(best, color="#555555", linestyle=":", linewidth=1, label="dense row's best")
+    axes.set_xlabel("training done, %  (★: reaches the dense row's best)")
+    axes.set_ylabel(_score_label(results, column))
+
+
+KINDS: dict[str, Callable[[Results], list[Panel]]] = {
+    "score_by_parameters": _by_parameters,
+    "score_by_sparsity": _by_sparsity,
+    "score_by_training": _by_training,
+}
+
+
+def _band(
+    axes: Axes, x: Sequence[float], values: Sequence[Sequence[float]], look: Look, label: str
+) -> None:
+    """Draw a line of means and a band of one standard deviation over seeds."""
+    kept = [(at, Estimate.of(each)) for at, each in zip(x, values, strict=True) if each]
+    if not kept:
+        return
+    shares = [at for at, _ in kept]
+    low = [estimate.mean - (estimate.sd or 0.0) for _, estimate in kept]
+    high = [estimate.mean + (estimate.sd or 0.0) for _, estimate in kept]
+    mean = [estimate.mean for _, estimate in kept]
+    axes.plot(shares, mean, color=look.color, marker=look.marker, linestyle=look.line, label=label)
+    axes.fill_between(shares, low, high, color=look.color, alpha=_BAND, linewidth=0)
+
+
+def _level(
+    axes: Axes, estimate: Estimate | None, label: str, style: tuple[int, tuple[int, ...]]
+) -> None:
+    if estimate is None:
+        return
+    sd = estimate.sd or 0.0
+    axes.axhline(estimate.mean, color="black", linestyle=style, linewidth=1.2, label=label)
+    axes.axhspan(estimate.mean - sd, estimate.mean + sd, color="black", alpha=0.07, linewidth=0)
+
+
+def _mean_curve(each: Iterable[Curve]) -> Curve:
+    """Return the mean over seeds at the shares of training that all of them have."""
+    found = list(each)
+    shared = set.intersection(*(set(points) for points in found)) if found else set()
+    return {share: fmean(points[share] for points in found) for share in sorted(shared)}
+
+
+def _parameters(results: Results, backbone: str, row: Row) -> float | None:
+    return _first(results, backbone, row, "parameters", "nominal")
+
+
+def _sparsity(results: Results, backbone: str, row: Row) -> float | None:
+    return _first(results, backbone, row, "sparsity", "realised")
+
+
+def _first(results: Results, backbone: str, row: Row, part: str, key: str) -> float | None:
+    """Return a percentage that all runs of a row share, from the first of them."""
+    for column in results.table.columns:
+        for record in results.at(backbone, row.name, column.name).records.values():
+            return 100 * float(record.result[part][key])
+    return None
+
+
+def _score_label(results: Results, column: str) -> str:
+    heads = {each.name: f"{each.label}, {each.metric}" for each in results.table.columns}
+    labels = {each.name: each.label for each in results.table.columns}
+    over = ", ".join(labels[name] for name in results.table.average)
+    return f"{heads[column]} (%)" if column in heads else f"mean of {over} (%)"
+
+
+def _is_two_or_five(share: float) -> bool:
+    return f"{share:e}"[0] in "25"

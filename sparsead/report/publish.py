@@ -1,0 +1,42 @@
+"""What a table leaves in files: its HTML report, and its figure where it is one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sparsead.report.html import html
+from sparsead.report.plots import draw
+from sparsead.report.results import Results
+from sparsead.report.style import SUFFIXES, save
+from sparsead.report.table import write
+from sparsead.report.view import View
+
+DEFAULT_KIND = "score_by_parameters"
+
+
+def publish(shown: View, outputs: Path) -> list[Path]:
+    """Write the report, and the figure of a table that is one, below `outputs`.
+
+    Raises:
+        RecordError: a file cannot be written.
+    """
+    name = shown.results.table.name
+    report = outputs / "reports" / f"{name}.html"
+    write(report, html(shown))
+    is_figure = "kind" in shown.results.table.options
+    return [report, *(save_figure(shown.results, outputs / "figures") if is_figure else ())]
+
+
+def save_figure(results: Results, folder: Path) -> list[Path]:
+    """Draw a table's figure as PNG and SVG; nothing where nothing is measured.
+
+    Raises:
+        RecordError: a file cannot be written.
+    """
+    figure = draw(results, results.table.options.get("kind", DEFAULT_KIND))
+    paths = [folder / f"{results.table.name}{suffix}" for suffix in SUFFIXES]
+    if figure is None:
+        return []
+    for path in paths:
+        save(figure, path)
+    return paths

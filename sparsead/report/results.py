@@ -1,0 +1,137 @@
+"""What has been measured of a table: the scores of every place, read from the records alone."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from sparsead.config import RunSpec
+from sparsead.errors import RecordError, unknown
+from sparsead.report.statistics import Estimate, Scores, average
+from sparsead.runs.record import RESULT_FILE, RunRecord
+from sparsead.runs.states import Done, Failed, State, run_state
+from sparsead.runs.tables import AVERAGE, Cell, Column, TableSpec, cells
+
+
+class Place(NamedTuple):
+    """A row and a column for one backbone; the column may be `avg`."""
+
+    backbone: str
+    row: str
+    column: str
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The runs of one place.
+
+    Attributes:
+        scores: in percent, by seed; a run whose score is not finite has none.
+        records: by seed.
+        asked: number of seeds asked for.
+        failed: number of seeds that failed, or whose score is not finite.
+    """
+
+    scores: Scores
+    records: dict[int, RunRecord]
+    asked: int
+    failed: int
+
+    @property
+    def estimate(self) -> Estimate | None:
+        """Mean and spread, None where nothing is measured."""
+        return Estimate.of(list(self.scores.values())) if self.scores else None
+
+    def __str__(self) -> str:
+        counts = f"n={len(self.scores)}" if len(self.scores) < self.asked else ""
+        failed = f"{self.failed} failed" if self.failed else ""
+        if self.estimate is None:
+            return "failed" if self.failed else "missing"
+        lacking = ", ".join(filter(None, (counts, failed)))
+        return f"{self.estimate}" + (f" ({lacking})" if lacking else "")
+
+
+@dataclass(frozen=True)
+class Results:
+    """A table and all that is measured of it."""
+
+    table: TableSpec
+    places: dict[Place, Measured]
+
+    def at(self, backbone: str, row: str, column: str) -> Measured:
+        """Return what is measured at a place; `avg` is over tasks within each seed."""
+        if column == AVERAGE:
+            return self._average(backbone, row)
+        return self.places.get(Place(backbone, row, column), _nothing(self.table.seeds))
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of the columns, the average last."""
+        return (*(c.name for c in self.table.columns), *((AVERAGE,) if self.table.average else ()))
+
+    @property
+    def tested(self) -> tuple[str, ...]:
+        """Names of the columns that rows are compared in: the average, and those not in it."""
+        return tuple(name for name in self.columns if name not in self.table.average)
+
+    def label(self, row: str) -> str:
+        """Return what a row is called in print."""
+        return next((r.label for r in self.table.rows if r.name == row), row)
+
+    def _average(self, backbone: str, row: str) -> Measured:
+        parts = [self.at(backbone, row, column) for column in self.table.average]
+        scores = average([part.scores for part in parts])
+        failed = max((part.failed for part in parts), default=0)
+        return Measured(scores, {}, self.table.seeds, failed)
+
+
+def measure(table: TableSpec, state: Callable[[RunSpec], State] = run_state) -> Results:
+    """Read the records of a table's runs.
+
+    Args:
+        table: whose cells to read.
+        state: says where a run stands.
+
+    Raises:
+        ConfigError: a cell composes to no run.
+        RecordError: a record cannot be read, or lacks a column's metric.
+    """
+    columns = {column.name: column for column in table.columns}
+    at_place: dict[Place, list[Cell]] = defaultdict(list)
+    for cell in cells(table):
+        at_place[Place(cell.backbone, cell.row, cell.column)].append(cell)
+    return Results(
+        table,
+        {
+            place: _measured(columns[place.column], [(c.seed, state(c.spec)) for c in found])
+            for place, found in at_place.items()
+        },
+    )
+
+
+def main_score(record: RunRecord, metric: str) -> float | None:
+    """Return a run's score in percent, None where it is not finite.
+
+    Raises:
+        RecordError: the run has no such metric.
+    """
+    scores = record.result.get("scores", {})
+    if metric not in scores:
+        where = record.folder / RESULT_FILE
+        raise RecordError(f"{where}: {unknown('metric', metric, scores)}")
+    return None if scores[metric] is None else 100 * float(scores[metric])
+
+
+def _measured(column: Column, states: Iterable[tuple[int, State]]) -> Measured:
+    found = sorted(states, key=lambda each: each[0])
+    records = {seed: state.record for seed, state in found if isinstance(state, Done)}
+    scores = {seed: main_score(record, column.metric) for seed, record in records.items()}
+    finite = {seed: score for seed, score in scores.items() if score is not None}
+    failed = sum(isinstance(state, Failed) for _, state in found) + len(scores) - len(finite)
+    return Measured(finite, records, len(found), failed)
+
+
+def _nothing(asked: int) -> Measured:
+    return Measured({}, {}, asked, 0)

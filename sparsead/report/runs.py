@@ -1,0 +1,183 @@
+"""`sparsead runs`: list, filter, delete or export the runs, finished and failed."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+from collections.abc import Callable, Sequence
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+from sparsead.errors import ConfigError, RecordError, StorageError, unknown
+from sparsead.report.formats import FORMATS
+from sparsead.runs.failure import all_failures, failure_file
+from sparsead.runs.index import summaries
+from sparsead.runs.record import RunRecord
+
+Row = dict[str, Any]
+
+COLUMNS = (
+    *("run", "state", "backbone", "task", "adapter", "r", "pruner", "sparsity"),
+    *("seed", "metric", "score", "seconds"),
+)
+_NOTHING = dict.fromkeys(COLUMNS)
+
+
+def main() -> None:
+    """Entry point of `sparsead runs`."""
+    words = sys.argv[1:]
+    if not words or words[0] not in (*_ACTIONS, "-h", "--help"):
+        words = ["list", *words]
+    parser = argparse.ArgumentParser(prog="sparsead runs", description=__doc__)
+    actions = parser.add_subparsers(dest="action", metavar="ACTION")
+    for action, purpose in _PURPOSES.items():
+        sub = actions.add_parser(action, help=purpose, description=purpose)
+        if action == "export":
+            sub.add_argument("file", type=Path, help="ends in .parquet, .csv or .json")
+        where = f"KEY=PATTERN with KEY one of {', '.join(COLUMNS)}; all must match"
+        sub.add_argument("filters", nargs="*", metavar="FILTER", help=where)
+        sub.add_argument("--outputs", type=Path, default=Path("outputs"), help="folder of the runs")
+        if action == "list":
+            sub.add_argument("--format", choices=sorted(FORMATS), help="default: plain columns")
+        if action == "delete":
+            sub.add_argument("--yes", action="store_true", help="do not ask")
+    arguments = parser.parse_args(words)
+    rows = [row for row in run_rows(arguments.outputs) if _matches(row, arguments.filters)]
+    _ACTIONS[arguments.action](rows, arguments)
+
+
+def run_rows(outputs: Path) -> list[Row]:
+    """Return one row a run with the keys `COLUMNS`; sparsity and score in percent."""
+    rows = [_done(record) for record in summaries(outputs)]
+    names = {row["run"] for row in rows}
+    failed = [_failed(folder, why) for folder, why in all_failures(outputs)]
+    return rows + [row for row in failed if row["run"] not in names]
+
+
+def _done(record: RunRecord) -> Row:
+    result = record.result
+    try:
+        metric, score = next(iter(result["scores"].items()))
+        measured = {
+            "run": record.folder.name,
+            "state": "done",
+            "sparsity": round(100 * result["sparsity"]["realised"], 2),
+            "metric": metric,
+            "score": None if score is None else round(100 * score, 2),
+            "seconds": round(sum(result["seconds"].values()), 1),
+        }
+        return _NOTHING | _choices(result["config"]) | measured
+    except (KeyError, TypeError, AttributeError, StopIteration) as error:
+        raise RecordError(f"{record.folder}: its result is incomplete ({error!r})") from error
+
+
+def _failed(folder: Path, failure: dict[str, Any]) -> Row:
+    config = failure.get("config", {})
+    asked = {"run": folder.name, "state": "failed", "sparsity": 100 * config.get("sparsity", 0)}
+    return _NOTHING | _choices(config) | asked
+
+
+def _choices(config: dict[str, Any]) -> Row:
+    names = {group: config[group]["name"] for group in ("backbone", "task", "adapter", "pruner")}
+    return names | {"r": config["adapter"]["options"].get("bottleneck"), "seed": config.get("seed")}
+
+
+def _matches(row: Row, filters: Sequence[str]) -> bool:
+    for given in filters:
+        key, _, pattern = given.partition("=")
+        if key not in COLUMNS:
+            raise ConfigError(unknown("filter", key, COLUMNS))
+        if not any(_is(row[key], each) for each in pattern.split(",")):
+            return False
+    return True
+
+
+def _is(value: Any, pattern: str) -> bool:
+    if isinstance(value, int | float):
+        try:
+            return bool(value == float(pattern))
+        except ValueError:
+            return False
+    return fnmatch(str(value), pattern)
+
+
+def _list(rows: list[Row], arguments: argparse.Namespace) -> None:
+    if arguments.format:
+        sys.stdout.write(FORMATS[arguments.format](COLUMNS, rows))
+        return
+    lines = [COLUMNS, *(tuple(_text(row[column]) for column in COLUMNS) for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        padded = (word.ljust(width) for word, width in zip(line, widths, strict=True))
+        sys.stdout.write("  ".join(padded).rstrip() + "\n")
+
+
+def _text(value: Any) -> str:
+    return "" if value is None else str(value)
+
+
+def _delete(rows: list[Row], arguments: argparse.Namespace) -> None:
+    if not rows:
+        sys.stdout.write("no such runs\n")
+        return
+    if not arguments.yes and not _is_confirmed(len(rows)):
+        sys.stdout.write("nothing deleted\n")
+        return
+    for row in rows:
+        _remove(arguments.outputs / "runs" / row["run"])
+    sys.stdout.write(f"deleted {len(rows)}\n")
+
+
+def _is_confirmed(count: int) -> bool:
+    if not sys.stdin.isatty():
+        raise ConfigError(f"runs delete: would delete {count} runs; say --yes")
+    return input(f"delete {count} runs? [y/N] ").strip().lower() in ("y", "yes")
+
+
+def _remove(folder: Path) -> None:
+    """Rename first: a run that is half deleted must not be found as one."""
+    try:
+        failure_file(folder).unlink(missing_ok=True)
+        if folder.exists():
+            shutil.rmtree(folder.rename(folder.with_name(f".deleted-{folder.name}")))
+    except OSError as error:
+        raise StorageError(f"{folder}: cannot be deleted ({error})") from error
+
+
+def _export(rows: list[Row], arguments: argparse.Namespace) -> None:
+    """Write the rows by the file's suffix."""
+    file: Path = arguments.file
+    if file.suffix not in _WRITERS:
+        raise ConfigError(unknown("runs export", file.suffix or file.name, _WRITERS))
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        _WRITERS[file.suffix](rows, file)
+    except OSError as error:
+        raise StorageError(f"{file}: cannot be written ({error})") from error
+    sys.stdout.write(f"{file}\n")
+
+
+def _parquet(rows: list[Row], file: Path) -> None:
+    import pyarrow
+    from pyarrow import parquet
+
+    table = pyarrow.table({column: [row[column] for row in rows] for column in COLUMNS})
+    parquet.write_table(table, file)
+
+
+def _text_writer(form: str) -> Callable[[list[Row], Path], None]:
+    def write(rows: list[Row], file: Path) -> None:
+        file.write_text(FORMATS[form](COLUMNS, rows), "utf-8")
+
+    return write
+
+
+_WRITERS = {".parquet": _parquet, ".csv": _text_writer("csv"), ".json": _text_writer("json")}
+_ACTIONS = {"list": _list, "delete": _delete, "export": _export}
+_PURPOSES = {
+    "list": "list the runs (also without this word)",
+    "delete": "delete the runs that match",
+    "export": "write the runs to a file",
+}

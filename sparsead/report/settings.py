@@ -1,0 +1,113 @@
+"""Finished runs by setting: one row for the runs that differ in nothing but the seed."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from statistics import mean
+from typing import Any
+
+from sparsead.errors import RecordError
+from sparsead.report.statistics import Estimate
+from sparsead.runs.record import RunRecord
+
+Row = dict[str, Any]
+
+_ORDER = ("task", "backbone", "adapter", "r", "pruner", "sparsity")
+_NOT_DECISIVE = ("seed", "outputs", "rerun")
+_SHOWN = (
+    "task.name",
+    "backbone.name",
+    "adapter.name",
+    "adapter.options.bottleneck",
+    "pruner.name",
+    "sparsity",
+)
+
+
+def rows_of(records: Iterable[RunRecord]) -> list[Row]:
+    """Return one row per setting; rows that would look alike say what they differ in.
+
+    Scores, sparsity and #param are percentages, as the field prints them.
+    """
+    groups: dict[str, list[RunRecord]] = defaultdict(list)
+    for record in records:
+        groups[record.result.get("setting", record.folder.name)].append(record)
+    settings = [(_place(group), group) for group in groups.values()]
+    alike: dict[tuple[Any, ...], list[Mapping[str, Any]]] = defaultdict(list)
+    for place, group in settings:
+        alike[tuple(place.values())].append(_flat(group[0].result["config"]))
+    differing = {key: _differing(configs) for key, configs in alike.items()}
+    shown = list(dict.fromkeys(name for names in differing.values() for name in names))
+    rows = [
+        _row(place, differing[tuple(place.values())], shown, group) for place, group in settings
+    ]
+    return sorted(rows, key=lambda row: [(row[c] is not None, row[c]) for c in _ORDER])
+
+
+def columns_of(rows: Sequence[Row]) -> list[str]:
+    """Return the columns that any row has, the seconds last."""
+    seen = dict.fromkeys(column for row in rows for column in row)
+    return [column for column in seen if column != "seconds"] + ["seconds"]
+
+
+def _place(group: Sequence[RunRecord]) -> Row:
+    result = group[0].result
+    try:
+        config = result["config"]
+        return {
+            "task": config["task"]["name"],
+            "backbone": config["backbone"]["name"],
+            "adapter": config["adapter"]["name"],
+            "r": config["adapter"]["options"].get("bottleneck"),
+            "pruner": config["pruner"]["name"],
+            "sparsity": round(100 * result["sparsity"]["realised"], 2),
+        }
+    except (KeyError, TypeError, AttributeError) as error:
+        raise _incomplete(group, error) from error
+
+
+def _row(place: Row, differing: Sequence[str], shown: list[str], group: list[RunRecord]) -> Row:
+    result = group[0].result
+    config = _flat(result["config"])
+    said = {name: _said(config.get(name)) if name in differing else None for name in shown}
+    try:
+        nominal = round(100 * result["parameters"]["nominal"], 2)
+        row = place | said | {"#param": nominal, "n": len(group)}
+        for metric in result["scores"]:
+            row[metric] = _estimate([record.result["scores"][metric] for record in group])
+        row["seconds"] = round(mean(sum(r.result["seconds"].values()) for r in group), 1)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise _incomplete(group, error) from error
+    return row
+
+
+def _estimate(scores: Sequence[float | None]) -> Estimate | None:
+    finite = [100 * score for score in scores if score is not None]
+    return Estimate.of(finite) if finite else None
+
+
+def _incomplete(group: Sequence[RunRecord], error: Exception) -> RecordError:
+    return RecordError(f"{group[0].folder}: its result is incomplete ({error!r})")
+
+
+def _differing(configs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the keys, in their order, that settings of the same place differ in."""
+    keys = dict.fromkeys(key for config in configs for key in config)
+    return [key for key in keys if len({_said(config.get(key)) for config in configs}) > 1]
+
+
+def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return the keys that decide a setting and that no column shows yet, joined by dots."""
+    flat: dict[str, Any] = {}
+    for key, value in config.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{name}.")
+        elif name not in (*_SHOWN, *_NOT_DECISIVE):
+            flat[name.replace(".options.", ".")] = value
+    return flat
+
+
+def _said(value: Any) -> str:
+    return "–" if value is None else str(value)

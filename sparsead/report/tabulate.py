@@ -1,0 +1,159 @@
+"""A table of the paper, or a user's own, in each of the formats."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable
+from typing import Any
+
+from sparsead.report.claims import Verdict
+from sparsead.report.comparisons import Compared
+from sparsead.report.formats import Marked, latex, markdown, rich_table
+from sparsead.report.html import html
+from sparsead.report.view import View, ViewCell, ViewRow
+
+
+def render(shown: View, form: str) -> str:
+    """Return a table in one of the formats; the same records give the same bytes."""
+    return TABLE_FORMATS[form](shown)
+
+
+def _rich(shown: View) -> str:
+    table = shown.results.table
+    claims = rich_table(*_claims(shown)) if shown.verdicts else ""
+    notes = "".join(f"{note}\n" for note in shown.notes)
+    return f"{table.title}\n{rich_table(*_rows(shown))}{notes}{claims}"
+
+
+def _markdown(shown: View) -> str:
+    claims = "\n" + markdown(*_claims(shown)) if shown.verdicts else ""
+    notes = "".join(f"\n{note}\n" for note in shown.notes)
+    return f"{markdown(*_rows(shown))}{notes}{claims}"
+
+
+def _latex(shown: View) -> str:
+    """Return the tabular; notes and claims are comments above it."""
+    heads, claims = _claims(shown)
+    lines = [": ".join(str(claim[head]) for head in heads) for claim in claims]
+    comments = [" ".join(line.split()) for line in (*shown.notes, *lines)]
+    return "".join(f"% {comment}\n" for comment in comments) + latex(*_rows(shown))
+
+
+def _csv(shown: View) -> str:
+    """Return one line a cell, with everything that is known of it."""
+    lines = [_cell_line(row, cell) for row in shown.rows for cell in row.cells]
+    writer = csv.DictWriter(text := io.StringIO(), list(lines[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(lines)
+    return text.getvalue()
+
+
+def _json(shown: View) -> str:
+    table = shown.results.table
+    content = {
+        "name": table.name,
+        "title": table.title,
+        "seeds": table.seeds,
+        "cells": [_cell_line(row, cell) for row in shown.rows for cell in row.cells],
+        "comparisons": [_comparison_line(each) for each in shown.compared],
+        "claims": [_claim_line(verdict) for verdict in shown.verdicts],
+        "notes": shown.notes,
+    }
+    return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+TABLE_FORMATS: dict[str, Callable[[View], str]] = {
+    "rich": _rich,
+    "md": _markdown,
+    "latex": _latex,
+    "csv": _csv,
+    "json": _json,
+    "html": html,
+}
+
+
+def _rows(shown: View) -> tuple[list[str], list[dict[str, Any]]]:
+    rows = [_line(shown, row) for row in shown.rows]
+    names = dict.fromkeys(name for row in rows for name in row)
+    return [name for name in names if any(row.get(name) not in (None, "") for row in rows)], rows
+
+
+def _line(shown: View, row: ViewRow) -> dict[str, Any]:
+    line: dict[str, Any] = {
+        "backbone": row.backbone,
+        "method": row.row.label,
+        "#param": row.params_text,
+        "#param paper": row.paper_params_text,
+    }
+    for cell in row.cells:
+        label, text = shown.label(cell.column), str(cell.measured)
+        line[label] = text if cell.mark is None else Marked(text, cell.mark)
+        line[f"{label} paper"] = None if cell.paper is None else f"{cell.paper:.1f}"
+        compared = cell.compared
+        line[f"{label} p"] = None if compared is None else f"{compared.p_holm:.3g}"
+    return line
+
+
+def _claims(shown: View) -> tuple[list[str], list[dict[str, Any]]]:
+    rows = [
+        {
+            "claim": verdict.text,
+            "backbone": verdict.backbone,
+            "verdict": ", ".join(filter(None, (verdict.verdict, verdict.reason))),
+            "measured": "; ".join(map(str, verdict.parts)),
+        }
+        for verdict in shown.verdicts
+    ]
+    return ["claim", "backbone", "verdict", "measured"], rows
+
+
+def _cell_line(row: ViewRow, cell: ViewCell) -> dict[str, Any]:
+    measured, estimate = cell.measured, cell.measured.estimate
+    return {
+        "backbone": row.backbone,
+        "row": row.row.name,
+        "label": row.row.label,
+        "column": cell.column,
+        "params": row.params_text,
+        "mean": None if estimate is None else estimate.mean,
+        "sd": None if estimate is None else estimate.sd,
+        "n": len(measured.scores),
+        "asked": measured.asked,
+        "failed": measured.failed,
+        "paper": cell.paper,
+        **_difference(cell.compared),
+        "mark": cell.mark,
+    }
+
+
+def _difference(compared: Compared | None) -> dict[str, Any]:
+    if compared is None:
+        return dict.fromkeys(("difference", "low", "high", "p", "p_holm"))
+    low, high = compared.found.interval or (None, None)
+    return {
+        "difference": compared.found.difference,
+        "low": low,
+        "high": high,
+        "p": compared.found.p,
+        "p_holm": compared.p_holm,
+    }
+
+
+def _comparison_line(compared: Compared) -> dict[str, Any]:
+    where = compared.place._asdict() | {"baseline": compared.baseline, "n": compared.found.n}
+    return where | _difference(compared)
+
+
+def _claim_line(verdict: Verdict) -> dict[str, Any]:
+    return {
+        "text": verdict.text,
+        "kind": verdict.kind,
+        "backbone": verdict.backbone,
+        "verdict": verdict.verdict,
+        "n": verdict.n,
+        "p_holds": verdict.p_holds,
+        "p_fails": verdict.p_fails,
+        "parts": [vars(part) for part in verdict.parts],
+    }

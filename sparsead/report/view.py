@@ -1,0 +1,149 @@
+"""A table as it is read: every row with its cells, the paper's numbers, comparisons and claims."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from sparsead.report.claims import Verdict, verdicts
+from sparsead.report.comparisons import (
+    Compared,
+    Mark,
+    comparisons,
+    marks,
+    smallest_corrected_p,
+)
+from sparsead.report.results import Measured, Place, Results
+from sparsead.report.statistics import ALPHA
+from sparsead.runs.tables import AVERAGE, Row
+
+
+@dataclass(frozen=True)
+class ViewCell:
+    """One cell: what is measured, what the paper prints, how it compares and stands out."""
+
+    column: str
+    measured: Measured
+    paper: float | None
+    compared: Compared | None
+    mark: Mark | None
+
+
+@dataclass(frozen=True)
+class ViewRow:
+    """One row for one backbone; `params` are percentages of the backbone, one a column."""
+
+    row: Row
+    backbone: str
+    params: tuple[float, ...]
+    paper_params: tuple[float, ...]
+    cells: tuple[ViewCell, ...]
+
+    @property
+    def params_text(self) -> str:
+        """Our #param, where columns differ one after the other."""
+        return " / ".join(dict.fromkeys(f"{share:.2f}" for share in self.params))
+
+    @property
+    def paper_params_text(self) -> str:
+        """The paper's #param likewise."""
+        return " / ".join(dict.fromkeys(f"{share:g}" for share in self.paper_params))
+
+
+@dataclass(frozen=True)
+class View:
+    """A whole table with its notes and claims."""
+
+    results: Results
+    rows: tuple[ViewRow, ...]
+    compared: tuple[Compared, ...]
+    verdicts: tuple[Verdict, ...]
+
+    def label(self, column: str) -> str:
+        """Return the head of a column."""
+        table = self.results.table
+        heads = {each.name: each.label for each in table.columns}
+        return heads.get(column, table.average_label)
+
+    @property
+    def notes(self) -> list[str]:
+        """What a reader has to know to read the numbers."""
+        seeds = self.results.table.seeds
+        notes = [
+            f"Percent, mean ± standard deviation over {seeds} paired seeds; n where it is fewer.",
+            "Averages are over tasks within each seed, then over seeds.",
+        ]
+        return [
+            *notes,
+            *_notes_of_backbones(self),
+            *(_notes_of_tests(self) if self.compared else ()),
+        ]
+
+
+def view(results: Results) -> View:
+    """Put together all that a table shows. It depends on the records alone, never on their times.
+
+    Raises:
+        ConfigError: a claim is malformed.
+    """
+    compared = comparisons(results)
+    by_place = {each.place: each for each in compared}
+    marked = marks(results, compared)
+    rows = [
+        _row(results, row, backbone, by_place, marked)
+        for backbone in results.table.backbones
+        for row in results.table.rows
+    ]
+    return View(results, tuple(rows), tuple(compared), tuple(verdicts(results)))
+
+
+def _row(
+    results: Results,
+    row: Row,
+    backbone: str,
+    compared: dict[Place, Compared],
+    marked: dict[Place, Mark],
+) -> ViewRow:
+    published = row.published_for(backbone)
+    scores = {} if published is None else published.scores
+    params = {} if published is None else published.params
+    places = [Place(backbone, row.name, column) for column in results.columns]
+    cells = [
+        ViewCell(
+            place.column,
+            results.at(*place),
+            scores.get(place.column),
+            compared.get(place),
+            marked.get(place),
+        )
+        for place in places
+    ]
+    return ViewRow(row, backbone, _nominal(results, places), tuple(params.values()), tuple(cells))
+
+
+def _nominal(results: Results, places: list[Place]) -> tuple[float, ...]:
+    found = [results.at(*place).records for place in places if place.column != AVERAGE]
+    first: list[Any] = [next(iter(records.values())).result for records in found if records]
+    return tuple(100 * float(result["parameters"]["nominal"]) for result in first)
+
+
+def _notes_of_backbones(shown: View) -> list[str]:
+    """Say where the paper's numbers are for another backbone than ours."""
+    pairs = [(row.backbone, row.row.published_for(row.backbone)) for row in shown.rows]
+    theirs = [(ours, published.backbone) for ours, published in pairs if published is not None]
+    return [
+        f"The paper's numbers beside {ours} are for {other}."
+        for ours, other in dict.fromkeys(theirs)
+        if other not in (ours, None)
+    ]
+
+
+def _notes_of_tests(shown: View) -> list[str]:
+    least = smallest_corrected_p(shown.compared)
+    out_of_reach = "; with so few seeds no difference can be significant" if least > ALPHA else ""
+    return [
+        "Bold: the best row, only where it is significantly better than its dense row; underlined: "
+        "the others that cannot be told from it.",
+        f"p: paired permutation test, {len(shown.compared)} comparisons corrected by Holm; the "
+        f"smallest p within reach is {least:.3g}{out_of_reach}.",
+    ]

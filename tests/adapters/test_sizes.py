@@ -1,0 +1,34 @@
+"""The sizes that the configuration files state for RoBERTa-base are those of the model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoModelForSequenceClassification
+
+from composing import compose
+from sparsead.adapters.accounting import parameter_accounting
+from sparsead.backbones.loading import architecture_config
+from sparsead.registry import ADAPTERS
+
+CONF = Path(__file__).parents[2] / "conf" / "adapter"
+
+
+@pytest.mark.parametrize("method", ["pfeiffer", "parallel", "lora", "prefix", "mam", "bitfit"])
+def test_the_file_states_the_parameters_and_their_share(method: str) -> None:
+    spec = compose("backbone=roberta-base", f"adapter={method}", "pruner=none")
+    with torch.device("meta"):
+        config = architecture_config(spec.backbone, {})
+        model = AutoModelForSequenceClassification.from_config(config)
+    adapter = ADAPTERS.bind(spec.adapter.method, spec.adapter.options)()
+    adapted = adapter.insert(model, seed=1)
+    counts = parameter_accounting(adapted, removed=0, stored_bytes=0)
+    stated = (CONF / f"{method}.yaml").read_text("utf-8")
+    assert f"{counts['adapter']:,} parameters" in stated
+    assert f"{100 * counts['nominal']:.2f} %" in stated
+    if method == "mam":
+        sizes = {name: model.get_parameter(name).numel() for name in adapted.prunable}
+        halves = [sum(n for name, n in sizes.items() if (".self." in name) == p) for p in (0, 1)]
+        assert halves[0] == halves[1]

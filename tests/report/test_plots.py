@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from itertools import islice, product
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sparsead.errors import ConfigError
+from sparsead.report.histories import curve, reaches
+from sparsead.report.plots import KINDS, draw
+from sparsead.report.publish import save_figure
+from sparsead.report.results import Results
+from sparsead.report.style import looks
+from sparsead.runs.tables import Cell, Column, Row, TableSpec
+from tables import measured
+
+PRUNERS = {"Random": "random", "SNIP": "snip"}
+
+TABLE = TableSpec(
+    name="figure",
+    title="Figure",
+    rows=(
+        Row("dense", "Dense", ()),
+        Row("full", "Full", ()),
+        *(
+            Row(f"{name}-{share}", f"{label} {share}", (), series=label)
+            for (label, name), share in product(PRUNERS.items(), (20, 40))
+        ),
+    ),
+    columns=(Column("one", "one", "accuracy", "One"), Column("two", "two", "f1", "Two")),
+    backbones=("small",),
+    seeds=3,
+    average=("one", "two"),
+    baseline="dense",
+)
+
+
+def score(cell: Cell) -> Mapping[str, float | None]:
+    value = 0.7 + cell.seed / 50 + (0.1 if cell.row.startswith("snip") else 0.0)
+    return {"accuracy" if cell.column == "one" else "f1": value}
+
+
+@pytest.fixture
+def results(monkeypatch: pytest.MonkeyPatch) -> Results:
+    return measured(TABLE, score, monkeypatch)
+
+
+@pytest.mark.parametrize("kind", sorted(KINDS))
+def test_a_figure_is_the_same_each_time(kind: str, results: Results, tmp_path: Path) -> None:
+    asked = replace(results, table=replace(TABLE, options={"kind": kind}))
+    one, two = (save_figure(asked, tmp_path / folder) for folder in "ab")
+    assert [path.name for path in one] == ["figure.png", "figure.svg"]
+    assert [path.read_bytes() for path in one] == [path.read_bytes() for path in two]
+    assert b"<!-- Dense -->" in one[1].read_bytes()
+
+
+def test_the_lines_are_the_means_over_seeds(results: Results) -> None:
+    figure = draw(results, "score_by_sparsity")
+    assert figure is not None
+    (axes,) = figure.axes
+    lines = {str(line.get_label()): line for line in axes.lines}
+    assert set(lines) == {"Random", "SNIP", "Dense", "Full"}
+    assert np.allclose(lines["SNIP"].get_xydata(), [[20, 84], [40, 84]])
+    assert np.allclose(lines["Dense"].get_ydata(), 74)
+
+
+def test_it_is_marked_where_a_row_reaches_the_best_of_the_dense_one(results: Results) -> None:
+    figure = draw(results, "score_by_training")
+    assert figure is not None
+    assert [axes.get_title() for axes in figure.axes] == ["One, small", "Two, small"]
+    stars = [line.get_xydata() for line in figure.axes[0].lines if line.get_marker() == "*"]
+    # a course rises by quarters: 74 is reached at the end, and by one that ends at 84 there too
+    assert np.allclose(np.concatenate(stars)[0], [100, 74])
+    assert len(stars) == len(TABLE.rows)
+
+
+def test_a_course_is_by_the_share_of_training(results: Results) -> None:
+    record = results.at("small", "dense", "one").records[1]
+    points = curve(record, "accuracy")
+    assert list(points) == [0.25, 0.5, 0.75, 1]
+    assert points[1] == pytest.approx(72)
+    assert reaches(points, 36) == 0.5
+    assert reaches(points, 73) is None
+    assert curve(record, "absent") == {}
+
+
+def test_points_of_the_same_size_do_not_hide_each_other(results: Results) -> None:
+    figure = draw(results, "score_by_parameters")
+    assert figure is not None
+    shares = sorted(container.lines[0].get_xdata()[0] for container in figure.axes[0].containers)
+    assert len(shares) == len(TABLE.rows)
+    assert shares[0] == pytest.approx(1.23)
+    assert min(np.diff(np.log(shares))) > 0.05
+
+
+def test_series_differ_without_their_colour() -> None:
+    found = list(islice(looks(), 10))
+    assert len({(look.marker, look.line) for look in found}) == 10
+
+
+def test_nothing_is_drawn_of_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    empty = measured(TABLE, lambda _: "missing", monkeypatch)
+    assert [draw(empty, kind) for kind in KINDS] == [None] * len(KINDS)
+    with pytest.raises(ConfigError, match="did you mean score_by_sparsity"):
+        draw(empty, "score_by_sparse")

@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+from itertools import product
+from statistics import fmean
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sparsead.report.statistics import (
+    Alternative,
+    average,
+    bootstrap_interval,
+    compare,
+    differences,
+    holm,
+    permutation_p,
+    smallest_p,
+)
+
+ALTERNATIVES: tuple[Alternative, ...] = ("two-sided", "greater", "less")
+paired = st.lists(st.integers(-8, 8).map(lambda eighths: eighths / 8), min_size=1, max_size=7)
+p_values = st.lists(st.floats(0, 1), max_size=8)
+
+
+def enumerated_p(values: list[float], alternative: Alternative) -> float:
+    """All assignments of signs, written out; eighths add exactly, so that ties are ties."""
+    total = sum(values)
+    sums = [
+        sum(sign * value for sign, value in zip(signs, values, strict=True))
+        for signs in product((1, -1), repeat=len(values))
+    ]
+    greater = sum(s >= total for s in sums) / len(sums)
+    less = sum(s <= total for s in sums) / len(sums)
+    return {"greater": greater, "less": less, "two-sided": min(1, 2 * min(greater, less))}[
+        alternative
+    ]
+
+
+@settings(max_examples=30)
+@given(paired, st.sampled_from(ALTERNATIVES))
+def test_the_permutation_test_is_exact(values: list[float], alternative: Alternative) -> None:
+    assert permutation_p(values, alternative) == pytest.approx(enumerated_p(values, alternative))
+
+
+@pytest.mark.parametrize("n", [1, 2, 5, 13, 15])
+def test_the_smallest_p_is_that_of_differences_of_one_sign(n: int) -> None:
+    assert permutation_p([0.5] * n) == pytest.approx(smallest_p(n))
+    assert permutation_p([0.5] * n, "greater") == pytest.approx(smallest_p(n, "greater"))
+    assert permutation_p([0.5] * n, "less") == pytest.approx(1)
+
+
+def test_two_sided_smallest_p_is_two_in_two_to_the_n() -> None:
+    assert [smallest_p(n) for n in (1, 2, 3, 5)] == [1, 0.5, 0.25, 0.0625]
+
+
+def test_a_comparison_pairs_by_seed_and_ignores_their_order() -> None:
+    row, dense = {1: 70.0, 2: 72.0, 3: 71.5, 9: 99.0}, {3: 70.0, 2: 71.5, 1: 70.5, 8: 1.0}
+    found = compare(row, dense)
+    assert found is not None
+    assert (found.n, found.difference) == (3, pytest.approx(0.5))
+    assert differences(row, dense) == [-0.5, 0.5, 1.5]
+    assert found == compare(dict(reversed(row.items())), dense)
+    mirrored = compare(dense, row)
+    assert mirrored is not None
+    assert mirrored.difference == -found.difference
+    assert mirrored.p == found.p
+    assert compare(row, {7: 1.0}) is None
+
+
+def test_the_bootstrap_interval_of_two_pairs_is_known() -> None:
+    # The mean of two draws is 0, 1 or 2 with chances 1/4, 1/2, 1/4.
+    assert bootstrap_interval([0, 2]) == (0, 2)
+    assert bootstrap_interval([1.0]) is None
+    assert bootstrap_interval([1.5, 1.5, 1.5]) == (1.5, 1.5)
+
+
+def test_the_bootstrap_interval_of_many_pairs_is_the_normal_one() -> None:
+    values = [i / 100 for i in range(200)]
+    sd = fmean((value - fmean(values)) ** 2 for value in values) ** 0.5
+    half = 1.96 * sd / 200**0.5
+    assert bootstrap_interval(values) == pytest.approx(
+        (fmean(values) - half, fmean(values) + half), abs=0.01
+    )
+
+
+def test_holm_by_hand() -> None:
+    # rising: .005·4, .01·3, .03·2, .04·1 → .02, .03, .06, .04; never below the one before
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.5, 0.5]) == [1, 1]
+    assert holm([]) == []
+
+
+@given(p_values)
+def test_holm_lies_between_no_correction_and_bonferroni(raw: list[float]) -> None:
+    corrected = holm(raw)
+    for p, q in zip(raw, corrected, strict=True):
+        assert p <= q <= min(1, p * len(raw)) + 1e-12
+    pairs = sorted(zip(raw, corrected, strict=True))
+    assert [q for _, q in pairs] == sorted(corrected)
+
+
+@given(p_values, st.randoms())
+def test_holm_does_not_depend_on_the_order(raw: list[float], random) -> None:
+    order = list(range(len(raw)))
+    random.shuffle(order)
+    shuffled = holm([raw[i] for i in order])
+    assert shuffled == [holm(raw)[i] for i in order]
+
+
+def test_an_average_is_over_tasks_within_a_seed() -> None:
+    cola, rte = {1: 50.0, 2: 60.0, 3: 0.0}, {2: 70.0, 1: 60.0}
+    assert average([cola, rte]) == {1: 55, 2: 65}
+    assert average([]) == {}

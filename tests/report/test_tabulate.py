@@ -1,0 +1,171 @@
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import Mapping
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from sparsead.report.tabulate import TABLE_FORMATS, render
+from sparsead.report.view import View, view
+from sparsead.runs.tables import Cell, Column, Published, Row, TableSpec
+from tables import cells, measured
+
+ODD = r"<script>alert(1)</script> A&B_c | 50 % $x$ #1 {y} ~^\ [red]×−"
+
+TABLE = TableSpec(
+    name="two",
+    title="Two & <b>one</b>",
+    rows=(
+        Row("dense", "Dense", ()),
+        Row("snip-40", ODD, (), published=(Published("big", {"avg": 1.2}, {"one": 80.5}),)),
+        Row("random-40", "Random", ()),
+    ),
+    columns=(Column("one", "one", "accuracy", "One"), Column("two", "two", "f1", "Two")),
+    backbones=("big",),
+    seeds=8,
+    average=("one", "two"),
+    baseline="dense",
+    comparisons=("snip-40", "random-40"),
+    claims=({"text": ODD, "kind": "beats", "row": "snip-40", "over": "dense"},),
+)
+
+GAIN = {"dense": 0.0, "snip-40": 0.02, "random-40": 0.019}
+
+
+def score(cell: Cell) -> Mapping[str, float | None]:
+    """Seed s scores 0.8 + s / 100 and what its row gains; random's gain goes up and down."""
+    wobble = 0.002 * (-1) ** cell.seed if cell.row == "random-40" else 0.0
+    value = 0.8 + cell.seed / 100 + GAIN[cell.row] + wobble
+    return {"accuracy" if cell.column == "one" else "f1": value}
+
+
+def lacking(cell: Cell) -> Mapping[str, float | None] | str:
+    if cell.row == "random-40":
+        return "failed"
+    if cell.row == "snip-40" and cell.column == "one" and cell.seed > 3:
+        return {4: "failed", 5: {"accuracy": None}}.get(cell.seed, "missing")  # type: ignore[return-value]
+    return "missing" if cell.row == "dense" else score(cell)
+
+
+@pytest.fixture
+def shown(monkeypatch: pytest.MonkeyPatch) -> View:
+    return view(measured(TABLE, score, monkeypatch))
+
+
+def test_the_numbers_are_those_worked_by_hand(shown: View) -> None:
+    content = json.loads(render(shown, "json"))
+    found = {(line["row"], line["column"]): line for line in content["cells"]}
+    # seeds 1…8: 0.8 + 4.5/100; the sample sd of 1…8 is √6
+    assert found["dense", "avg"]["mean"] == pytest.approx(84.5)
+    assert found["dense", "avg"]["sd"] == pytest.approx(6**0.5)
+    assert found["snip-40", "avg"]["difference"] == pytest.approx(2)
+    # all 8 of one sign: 2/2⁸; Holm doubles the smallest of two, and neither may fall below it
+    assert found["snip-40", "avg"]["p"] == pytest.approx(2 / 256)
+    assert [line["p_holm"] for line in content["comparisons"]] == pytest.approx([4 / 256] * 2)
+    assert found["snip-40", "one"]["p"] is None
+    assert found["snip-40", "one"]["paper"] == 80.5
+
+
+def test_the_best_is_bold_where_significant_and_its_equals_underlined(shown: View) -> None:
+    content = json.loads(render(shown, "json"))
+    marks = {line["row"]: line["mark"] for line in content["cells"] if line["column"] == "avg"}
+    assert marks == {"dense": None, "snip-40": "bold", "random-40": "underline"}
+
+
+def test_nothing_is_bold_that_so_few_seeds_cannot_show(monkeypatch: pytest.MonkeyPatch) -> None:
+    few = view(measured(replace(TABLE, seeds=5), score, monkeypatch))
+    content = json.loads(render(few, "json"))
+    assert {line["mark"] for line in content["cells"]} == {None}
+    assert any("no difference can be significant" in note for note in content["notes"])
+
+
+def test_missing_and_failed_cells_are_called_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = view(measured(TABLE, lacking, monkeypatch))
+    text = render(shown, "md")
+    dense, snip, random = [line for line in text.splitlines() if line.startswith("| big")][:3]
+    assert dense.count("missing") == 3
+    assert random.count("failed") == 3
+    assert "84.00 ± 1.00 (n=3, 2 failed)" in snip  # seeds 1…3 of 82 + s
+    assert shown.compared == ()
+    assert "cannot be told with 0 seeds, not measured yet" in text
+    for form in TABLE_FORMATS:
+        assert "missing" in render(shown, form) or form in ("csv", "json")
+
+
+@pytest.mark.parametrize("form", sorted(TABLE_FORMATS))
+def test_times_do_not_change_a_byte(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    one, two = (view(measured(TABLE, score, monkeypatch, seconds)) for seconds in (1.0, 99.0))
+    assert render(one, form) == render(two, form)
+
+
+def test_csv_has_a_line_for_every_cell(shown: View) -> None:
+    lines = list(csv.DictReader(io.StringIO(render(shown, "csv"))))
+    assert len(lines) == 3 * 3
+    assert {line["label"] for line in lines} == {"Dense", ODD, "Random"}
+
+
+def test_markdown_keeps_its_columns_whatever_the_names(shown: View) -> None:
+    table = render(shown, "md").split("\n\n")[0].splitlines()
+    assert len({len(re.findall(r"(?<!\\)\|", line)) for line in table}) == 1
+    assert "<script>" not in render(shown, "md")
+
+
+def test_rich_does_not_read_a_name_as_markup(shown: View) -> None:
+    assert ODD in render(shown, "rich")
+
+
+def test_latex_escapes_what_latex_would_read(shown: View) -> None:
+    text = render(shown, "latex")
+    body = [line for line in text.splitlines() if not line.startswith("%")]
+    (row,) = [line for line in body if "script" in line]
+    for escaped in (r"A\&B\_c", r"50 \%", r"\$x\$", r"\#1", r"\{y\}", r"$\times$$-$"):
+        assert escaped in row
+    assert len({len(re.findall(r"(?<!\\)&", line)) for line in body if "\\\\" in line}) == 1
+    assert r"\textbf{" in row
+
+
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no LaTeX here")
+def test_latex_compiles(shown: View, tmp_path: Path) -> None:
+    head = "\\documentclass{article}\\usepackage[T1]{fontenc}\\usepackage{booktabs}"
+    body = f"{head}\\begin{{document}}\n{render(shown, 'latex')}\\end{{document}}\n"
+    (tmp_path / "table.tex").write_text(body, "utf-8")
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "table.tex"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-2000:]
+
+
+class Tags(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.seen.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def test_html_stands_alone_and_escapes_every_name(shown: View) -> None:
+    page = Tags()
+    page.feed(render(shown, "html"))
+    tags = {tag for tag, _ in page.seen}
+    assert not tags & {"script", "link", "b", "iframe"}
+    assert ODD in page.text
+    assert TABLE.title in page.text
+    images = [attributes["src"] or "" for tag, attributes in page.seen if tag == "img"]
+    assert images
+    assert all(source.startswith("data:image/svg+xml;base64,") for source in images)
+    links = [attributes["href"] for tag, attributes in page.seen if tag == "a"]
+    assert len(links) == len(cells(TABLE))
+    for words in ("paper 80.5", "p = 0.0156", "holds", "precision", "task:"):
+        assert words in page.text, words

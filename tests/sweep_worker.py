@@ -1,0 +1,32 @@
+"""A worker on a table whose runs take a tenth of a second: for killing at any moment."""
+
+from __future__ import annotations
+
+import random
+import sys
+import time
+
+from sparsead.config import RunSpec
+from sparsead.runs.record import run_folder, staged, write_result
+from sparsead.runs.sweep import run_cells
+from sparsead.runs.tables import cells, load_table
+from synthetic import synthetic_result
+
+SECONDS = 0.08
+
+
+def execute(spec: RunSpec) -> None:
+    with staged(run_folder(spec)) as staging:
+        for step in ("checkpoint-1", "checkpoint-2"):
+            (staging / step).mkdir(exist_ok=True)
+            time.sleep(random.uniform(0, SECONDS))
+        write_result(staging, synthetic_result(spec), "")
+        for step in ("checkpoint-1", "checkpoint-2"):
+            (staging / step).rmdir()
+
+
+if __name__ == "__main__":
+    wanted = cells(load_table(sys.argv[1], sys.argv[2:]))
+    sys.stdout.write("ready\n")
+    sys.stdout.flush()
+    run_cells(wanted, execute, tell=lambda *_: None)

@@ -1,0 +1,207 @@
+"""A user's own files: what comes back, and how each broken one is refused."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from datasets import Dataset
+from hypothesis import given
+from hypothesis import strategies as st
+
+from composing import compose
+from sparsead.backbones.loading import load_backbone
+from sparsead.errors import ConfigError, DataError, SparseadError
+from sparsead.registry import TASKS
+from sparsead.tasks.files import read_file
+
+BROKEN = Path(__file__).resolve().parents[1] / "data" / "broken"
+PLAIN = st.text(st.characters(exclude_characters="\r\x00", exclude_categories=["Cs"]), max_size=30)
+TABLE = st.lists(st.tuples(PLAIN, PLAIN), min_size=1, max_size=8)
+
+
+def text(*overrides: str) -> Any:
+    spec = compose("task=text", *overrides).task
+    return TASKS.bind(spec.method, spec.arguments())()
+
+
+def broken(name: str, *overrides: str) -> Any:
+    file = BROKEN / name
+    return text(
+        f"task.train={file}", f"task.validation={file}", "task.inputs=[text]", *overrides
+    ).load()
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("empty.csv", ": has no examples"),
+        ("header_only.csv", ": has no examples"),
+        ("short_row.csv", ":3: has 1 fields, the header 2"),
+        ("long_row.csv", ":3: has 3 fields, the header 2"),
+        ("after_two_lines.csv", ":4: has 1 fields, the header 2"),
+        ("open_quote.csv", ":3: unexpected end of data"),
+        ("text_after_quote.csv", ":2: ',' expected after '\"'"),
+        ("same_column.csv", ":1: the column 'text' is there twice"),
+        ("other_column.csv", ":1: column=text: no such choice; did you mean txt?"),
+        ("latin1.csv", ":3: byte 4 is not UTF-8"),
+        ("utf16.csv", ":1: byte 1 is not UTF-8"),
+        ("no_label.csv", ":3: label: has no label"),
+        ("empty.jsonl", ": has no examples"),
+        ("cut_off.jsonl", ":2: character 10: Unterminated string"),
+        ("no_object.jsonl", ":2: ['odd', 'no'] is no JSON object"),
+        ("missing_key.jsonl", ":2: column=label: no such choice"),
+        ("null_text.jsonl", ":2: text: None is no text"),
+        ("number_text.jsonl", ":2: text: 3 is no text"),
+        ("null_label.jsonl", ":2: label: has no label"),
+        ("deep.jsonl", ":1: "),
+        ("not_parquet.parquet", ": is no readable Parquet file"),
+        ("short_row.tsv", ":3: has 1 tab-separated fields, not 2 (text, label)"),
+        ("long_row.tsv", ":3: has 3 tab-separated fields, not 2 (text, label)"),
+        ("latin1.tsv", ":2: byte 4 is not UTF-8"),
+        ("table.xlsx", ": suffix=.xlsx: no such choice"),
+    ],
+)
+def test_a_broken_file_is_refused_with_its_place(name: str, message: str) -> None:
+    with pytest.raises(DataError) as error:
+        broken(name)
+    assert str(error.value).startswith(f"{BROKEN / name}{message}")
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "overrides", "message"),
+    [
+        ("unknown_label.csv", ["task.labels=[no,yes]"], ":3: label: 'perhaps' is none of no, yes"),
+        ("same_id.csv", ["task.id=id"], ":4: id: '7' is also the id of line 2"),
+        ("not_a_number.csv", ["task.regression=true"], ":3: label: '1.5.0' is no finite number"),
+        ("infinite.csv", ["task.regression=true"], ":3: label: 'inf' is no finite number"),
+    ],
+)
+def test_a_wrong_value_is_refused_with_its_place(
+    name: str, overrides: list[str], message: str
+) -> None:
+    with pytest.raises(DataError) as error:
+        broken(name, *overrides)
+    assert str(error.value) == f"{BROKEN / name}{message}"
+
+
+def test_every_broken_file_is_tried() -> None:
+    tried = Path(__file__).read_text("utf-8")
+    assert [file.name for file in BROKEN.iterdir() if f'"{file.name}"' not in tried] == []
+
+
+@given(content=st.binary(max_size=200), suffix=st.sampled_from([".csv", ".tsv", ".jsonl"]))
+def test_any_bytes_are_read_or_refused_in_one_line(
+    tmp_path_factory: pytest.TempPathFactory, content: bytes, suffix: str
+) -> None:
+    path = tmp_path_factory.mktemp("any") / f"any{suffix}"
+    path.write_bytes(content)
+    try:
+        rows = read_file(path, ["label"]).values
+    except SparseadError as error:
+        rows, said = [], str(error)
+    else:
+        said = str(path)
+    assert said.startswith(str(path))
+    assert all(list(row) == ["label"] for row in rows)
+
+
+@given(TABLE, st.sampled_from(["csv", "jsonl", "parquet"]))
+def test_what_was_written_comes_back(
+    tmp_path_factory: pytest.TempPathFactory, table: list[tuple[str, str]], kind: str
+) -> None:
+    path = tmp_path_factory.mktemp("any") / f"any.{kind}"
+    rows = [{"text": first, "other": second} for first, second in table]
+    if kind == "csv":
+        with path.open("w", encoding="utf-8", newline="") as stream:
+            writer = csv.DictWriter(stream, ["text", "other"], quoting=csv.QUOTE_ALL)
+            writer.writeheader()
+            writer.writerows(rows)
+    elif kind == "jsonl":
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    else:
+        Dataset.from_list(rows).to_parquet(path)
+    assert list(read_file(path, ["other", "text"]).values) == rows
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    path = tmp_path / "mine.csv"
+    lines = [f"question {i},answer {i},{i % 3 + 9}" for i in range(30)]
+    path.write_text("\n".join(["q,a,grade", *lines]) + "\n", "utf-8")
+    return path
+
+
+def test_pairs_with_the_classes_of_the_file(table: Path) -> None:
+    mine = text(
+        f"task.train={table}",
+        "task.inputs=[q,a]",
+        "task.label=grade",
+        "task.validation_share=0.2",
+    )
+    splits = mine.load()
+    assert mine.head_options["id2label"] == {0: "9", 1: "10", 2: "11"}
+    assert {split: len(rows) for split, rows in splits.items()} == {"train": 24, "validation": 6}
+    assert splits["validation"][:] == mine.load()["validation"][:]
+    row = splits["train"][0]
+    assert row["a"].split()[1] == row["q"].split()[1]
+    assert row["label"] == int(row["a"].split()[1]) % 3
+
+
+def test_numbers_are_a_switch(table: Path) -> None:
+    mine = text(
+        f"task.train={table}",
+        f"task.validation={table}",
+        "task.inputs=[q]",
+        "task.label=grade",
+        "task.regression=true",
+    )
+    assert mine.load()["train"]["label"][:3] == [9.0, 10.0, 11.0]
+    assert mine.head_options["num_labels"] == 1
+
+
+def test_a_line_of_a_million_characters_is_cut_and_counted(tmp_path: Path) -> None:
+    path = tmp_path / "long.csv"
+    path.write_text("text,label\nshort,yes\n" + "word " * 200_000 + ",no\n", "utf-8")
+    short = tmp_path / "short.csv"
+    short.write_text("text,label\nshort,yes\n", "utf-8")
+    mine = text(f"task.train={path}", f"task.validation={short}", "task.inputs=[text]")
+    tokenizer = load_backbone(compose("backbone=tiny-bert").backbone).tokenizer
+    encoded = mine.encode(mine.load(), tokenizer)["train"]
+    assert encoded["whole_length"][:] == [7, 800_002]
+    assert [len(ids) for ids in encoded["input_ids"]] == [7, 512]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ([], "task.validation: name a file, or hold out"),
+        (["task.validation_share=1"], "task.validation_share=1: must be above 0 and below 1"),
+        (["task.validation_share=0.1", "task.inputs=[]"], "task.inputs: name one or two columns"),
+        (["task.validation_share=0.1", "task.inputs=[a,q,b]"], "task.inputs: name one or two"),
+        (
+            ["task.validation_share=0.1", "task.regression=true", "task.labels=[a]"],
+            "task.labels: task.regression=true",
+        ),
+    ],
+)
+def test_an_incomplete_command_is_refused(table: Path, overrides: list[str], message: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        text(f"task.train={table}", "task.inputs=[q]", *overrides)
+    assert str(error.value).startswith(message)
+
+
+def test_f1_of_three_classes_is_refused(table: Path) -> None:
+    mine = text(
+        f"task.train={table}",
+        f"task.validation={table}",
+        "task.inputs=[q]",
+        "task.label=grade",
+        "task.metrics=[f1]",
+    )
+    with pytest.raises(ConfigError, match="did you mean f1_macro"):
+        _ = mine._metric
