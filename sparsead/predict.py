@@ -57,14 +57,8 @@ def predictions(run: TrainedRun, file: Path) -> Iterator[dict[str, Any]]:
         file: with a column of text for each of the inputs of the run's task.
 
     Raises:
-        ConfigError: the task reads no columns of text to predict a class or a number.
         DataError: the file is malformed, lacks a column, or a value is no text.
     """
-    if not hasattr(run.task, "inputs"):
-        raise ConfigError(
-            f"task={run.spec.task.name}: predicts no class or number; what it predicted on its "
-            "own splits is in the run's folder"
-        )
     rows = read_file(file, run.task.inputs)
     texts = {column: rows.texts(column) for column in run.task.inputs}
     values = [dict(zip(texts, row, strict=True)) for row in zip(*texts.values(), strict=True)]

@@ -10,4 +10,7 @@ are computed by:
   split, which has columns for it beside the model's; or, where the task has `generation`, the
   model generates them for each split of `generated_splits`, which has the columns `id` and
   `reference`. Per epoch only the loss is then computed.
+
+For rows that are new, a task has `inputs`, the columns of text that it reads; `encode_inputs(rows,
+tokenizer)`; and, unless it generates, `decoded(output, encoded)`, one record a row.
 """
