@@ -27,9 +27,8 @@ from sparsead.tasks.cache import encoded
 from sparsead.training.allocator import keep_freed_memory
 from sparsead.training.device import describe_device, peak_memory, resolve_device
 from sparsead.training.precision import resolve_precision, store_frozen
-from sparsead.training.prediction import generates
 from sparsead.training.quiet import quiet_libraries
-from sparsead.training.report import final_scores, generated_scores
+from sparsead.training.report import final_scores
 from sparsead.training.sampling import scoring_batches, scoring_sample
 from sparsead.training.trainer import (
     build_trainer,
@@ -111,11 +110,8 @@ def run(spec: RunSpec, folder: Path) -> dict[str, Any]:
     seconds["train"] -= seconds["evaluate"]
     epochs = history(trainer)
     with _timed("report", seconds):
-        if generates(task):
-            held_out = spec.protocol.selection > 0
-            scores = generated_scores(trainer, task, data, tokenizer, folder, held_out)
-        else:
-            scores = final_scores(trainer, data, epochs[-1]["scores"])
+        held_out = spec.protocol.selection > 0
+        scores = final_scores(trainer, task, data, folder, epochs[-1]["scores"], held_out)
 
     weights = folder / WEIGHTS_FILE
     save_sparse(

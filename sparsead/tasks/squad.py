@@ -150,11 +150,11 @@ class SquadTask:
         answered = self.predictions(output, rows)
         return [{key: record[key] for key in ("prediction", "n_best")} for record in answered]
 
-    def scores(self, predictions: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    def record_scores(self, records: Sequence[Mapping[str, Any]]) -> dict[str, float]:
         """Return the metrics of what `predictions` gave, the main one first."""
         values: dict[str, float] = AnswerScores(self.metrics).compute(
-            predictions=[record["prediction"] for record in predictions],
-            references=[record["references"] for record in predictions],
+            predictions=[record["prediction"] for record in records],
+            references=[record["references"] for record in records],
         )
         return values
 

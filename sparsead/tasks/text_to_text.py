@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from datasets import Dataset, DatasetDict, load_dataset
+from tokenizers import Encoding
 from transformers import (
     AutoModelForSeq2SeqLM,
     DataCollatorForSeq2Seq,
@@ -104,9 +105,9 @@ class TextToText:
     def encode(self, splits: DatasetDict, tokenizer: PreTrainedTokenizerBase) -> DatasetDict:
         """Tokenise every split.
 
-        The columns `source_cut`, `target_cut` and `empty_text` are true where a text was cut or
-        has nothing in it. The splits but train also have `id` and `reference`, the target as
-        it is.
+        `whole_length` are the tokens of a source before it was cut; the columns `target_cut` and
+        `empty_text` are true where a target was cut or a text has nothing in it. The splits but
+        train also have `id` and `reference`, the target as it is.
         """
         return DatasetDict(
             {
@@ -125,11 +126,11 @@ class TextToText:
         """Return what makes a batch; the model shifts its labels to the decoder's inputs."""
         return DataCollatorForSeq2Seq(tokenizer)
 
-    def scores(self, predictions: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    def record_scores(self, records: Sequence[Mapping[str, Any]]) -> dict[str, float]:
         """Return the metrics of records of `prediction` and `reference`, the main one first."""
         values: dict[str, float] = TextScores(self.metrics).compute(
-            predictions=[record["prediction"] for record in predictions],
-            references=[record["reference"] for record in predictions],
+            predictions=[record["prediction"] for record in records],
+            references=[record["reference"] for record in records],
         )
         return values
 
@@ -148,10 +149,11 @@ class TextToText:
         target = tokenizer(
             text_target=batch["target"], truncation=True, max_length=self.target_length
         )
+        special = tokenizer.num_special_tokens_to_add()
         columns = {
             **source,
             "labels": target["input_ids"],
-            "source_cut": [bool(encoding.overflowing) for encoding in source.encodings or []],
+            "whole_length": [_whole_length(e, special) for e in source.encodings or []],
             "target_cut": [bool(encoding.overflowing) for encoding in target.encodings or []],
             "empty_text": [
                 not (source.strip() and target.strip())
@@ -212,6 +214,10 @@ class TextToText:
             return [str(number) for number in range(len(rows.values))]
         rows.check_unique(column)
         return [str(value) for value in rows.column(column)]
+
+
+def _whole_length(encoding: Encoding, special: int) -> int:
+    return len(encoding) + sum(len(rest) - special for rest in encoding.overflowing)
 
 
 def _check_generation(settings: Mapping[str, Any]) -> None:

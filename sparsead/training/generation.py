@@ -31,7 +31,7 @@ def generate_splits(
     for split in splits:
         file = predictions_file(folder, split)
         generate(trainer, task, data[split], tokenizer, file)
-        scores[split] = task.scores(whole_records(file))
+        scores[split] = task.record_scores(whole_records(file))
         line = ", ".join(f"{name} {value:.4f}" for name, value in scores[split].items())
         log.info("%s: %s", split, line)
     return scores
@@ -87,7 +87,7 @@ def _texts(
     columns = [name for name in tokenizer.model_input_names if name in rows.column_names]
     inputs = task.collator(tokenizer)(list(rows.select_columns(columns)))
     model.eval()
-    with trainer.compute_loss_context_manager():
+    with trainer.accelerator.autocast():  # generating calls the encoder, past the wrapped forward
         ids = generator.generate(
             **inputs.to(model.device), generation_config=generation_config(model, task.generation)
         )

@@ -22,7 +22,7 @@ def scorer(task: Any, rows: Dataset, file: Path) -> Scorer | None:
     """
     if generates(task):
         return None
-    if not hasattr(task, "predictions"):
+    if not hasattr(task, "record_scores"):
         scores: Scorer = task.scores
         return scores
 
@@ -30,7 +30,7 @@ def scorer(task: Any, rows: Dataset, file: Path) -> Scorer | None:
         records = task.predictions(output, rows)
         if PartialState().is_main_process:
             file.write_text(lines(records), "utf-8")
-        values: dict[str, float] = task.scores(records)
+        values: dict[str, float] = task.record_scores(records)
         return values
 
     return score_records

@@ -10,57 +10,50 @@ from datasets import Dataset, DatasetDict
 from transformers import PreTrainedTokenizerBase, Trainer
 
 from sparsead.training.generation import generate_splits
+from sparsead.training.prediction import generates
 
 Scores = dict[str, float]
 
 
 def final_scores(
-    trainer: Trainer, data: DatasetDict, last: Mapping[str, float]
+    trainer: Trainer,
+    task: Any,
+    data: DatasetDict,
+    folder: Path,
+    last: Mapping[str, float],
+    held_out: bool,
 ) -> dict[str, Scores]:
     """Score the splits that no epoch was evaluated on; call once, after training.
 
     Args:
         trainer: its model is trained.
+        task: whose scores are computed.
         data: the encoded splits; those beside train and validation are scored.
+        folder: of the run, where generated texts are kept.
         last: the scores of the last epoch, on validation.
+        held_out: `validation` is a part of train to choose on, and `test` the task's own.
 
     Returns:
-        `scores`: those of validation, then those of the other splits as `SPLIT_METRIC`. Where
-        there is a split `test`, `scores` begins with its scores, under their plain names, and
-        those of validation are `selection`: what runs are chosen by.
+        `scores`: those of validation, or of the first of the task's `generated_splits`; then
+        those of the other splits as `SPLIT_METRIC`. With `held_out`, `scores` begins with those
+        of test, and those of validation are `selection`: what runs are chosen by.
     """
+    if generates(task):
+        return _generated_scores(trainer, task, data, folder, held_out)
     others = {
         split: _scores(trainer, cast(Dataset, rows), split, last)
         for split, rows in data.items()
         if split not in ("train", "validation")
     }
-    chosen_by = {"selection": dict(last)} if "test" in others else {}
-    scores = dict(others.pop("test", last))
+    chosen_by = {"selection": dict(last)} if held_out else {}
+    scores = dict(others.pop("test") if held_out else last)
     return {"scores": _beside(scores, others), **chosen_by}
 
 
-def generated_scores(
-    trainer: Trainer,
-    task: Any,
-    data: DatasetDict,
-    tokenizer: PreTrainedTokenizerBase,
-    folder: Path,
-    held_out: bool,
+def _generated_scores(
+    trainer: Trainer, task: Any, data: DatasetDict, folder: Path, held_out: bool
 ) -> dict[str, Scores]:
-    """Score the texts generated for the task's `generated_splits`, kept in `folder`.
-
-    Args:
-        trainer: its model is trained.
-        task: has `generation`.
-        data: the encoded splits.
-        tokenizer: the backbone's.
-        folder: of the run.
-        held_out: `validation` is a part of train to choose on, and `test` the task's own.
-
-    Returns:
-        `scores`: those of the first split, then those of the others as `SPLIT_METRIC`; with
-        `held_out`, those of test, and those of validation are `selection`.
-    """
+    tokenizer = cast(PreTrainedTokenizerBase, trainer.processing_class)
     splits = ("test", "validation") if held_out else task.generated_splits
     scores = generate_splits(trainer, task, data, tokenizer, folder, splits)
     chosen_by = {"selection": scores.pop("validation")} if held_out else {}

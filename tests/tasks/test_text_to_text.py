@@ -88,8 +88,10 @@ def test_source_and_target_are_encoded_cut_and_counted(
     )
     tokenizer = load_backbone(compose("backbone=tiny-bart").backbone).tokenizer
     with caplog.at_level("INFO"):
-        splits, _ = encoded(some, tokenizer)
-    assert "1 source cut; 1 target cut; 1 empty text" in caplog.text
+        splits, report = encoded(some, tokenizer)
+    assert "longest kept 50; 1 target cut; 1 empty text; 1 cut" in caplog.text
+    whole = len(tokenizer("to English: " + rows[0]["de"])["input_ids"])
+    assert report["train"]["tokens"]["max"] == whole > 100
     assert set(splits["train"].column_names) == {"input_ids", "attention_mask", "labels"}
     assert tokenizer.decode(splits["train"][1]["input_ids"]) == "<s>to English: a</s>"
     assert tokenizer.decode(splits["train"][0]["labels"]) == "<s>b</s>"
