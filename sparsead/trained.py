@@ -15,14 +15,19 @@ from transformers import EvalPrediction, PreTrainedModel, PreTrainedTokenizerBas
 from sparsead.adapters.adapted import AdaptedModel
 from sparsead.assembly import task_and_adapter
 from sparsead.backbones.loading import Backbone, load_backbone
-from sparsead.config import RunSpec
+from sparsead.config import SPLITS, RunSpec
 from sparsead.errors import ConfigError, RecordError, SourceError
 from sparsead.pruning.masks import Masks
 from sparsead.pruning.storage import WEIGHTS_FILE, load_sparse
 from sparsead.runs.query import find_run
 from sparsead.runs.record import RunRecord
+from sparsead.training.generation import generate
+from sparsead.training.packing import Collator
+from sparsead.training.precision import frozen_stored
+from sparsead.training.prediction import generates, whole_records
 from sparsead.training.quiet import quiet_libraries
 from sparsead.training.trainer import build_trainer
+from sparsead.training.unpadded import unpad
 
 
 @dataclass(frozen=True)
@@ -38,6 +43,7 @@ class TrainedRun:
     tokenizer: PreTrainedTokenizerBase
     task: Any
     precision: str
+    collator: Collator
 
     @property
     def model(self) -> PreTrainedModel:
@@ -57,11 +63,16 @@ class TrainedRun:
             return []
         encoded = self.task.encode_inputs(Dataset.from_list(columns), self.tokenizer)
         splits = DatasetDict(train=encoded, validation=encoded)
-        with TemporaryDirectory() as folder:
+        with TemporaryDirectory() as folder, frozen_stored(self.adapted, self.precision):
             trainer = build_trainer(
                 *(self.spec, self.model, splits, self.tokenizer, self.task),
-                *(Path(folder), self.precision),
+                *(self.collator, Path(folder), self.precision),
             )
+            trainer.compute_metrics = None
+            if generates(self.task):
+                file = Path(folder) / "generated.jsonl"
+                generate(trainer, self.task, encoded, self.tokenizer, file)
+                return [{"prediction": record["prediction"]} for record in whole_records(file)]
             output = trainer.predict(encoded)
         self.model.eval()
         labels = cast(Any, output.label_ids)
@@ -98,7 +109,8 @@ def load(
     masks = Masks({name: torch.from_numpy(mask) for name, mask in stored.masks.items()})
     masks.enforce(model)
     model.eval()
-    return TrainedRun(spec, adapted, masks, source.tokenizer, task, precision)
+    collator = unpad(model, task.collator(source.tokenizer), precision)
+    return TrainedRun(spec, adapted, masks, source.tokenizer, task, precision, collator)
 
 
 def _recorded(record: RunRecord, backbone: str | Path | None) -> tuple[RunSpec, str]:
@@ -107,7 +119,7 @@ def _recorded(record: RunRecord, backbone: str | Path | None) -> tuple[RunSpec, 
         config = record.result["config"]
         source = config["backbone"] | ({} if backbone is None else {"path": str(backbone)})
         # The training data is not read again, and need not be there any more.
-        task = config["task"] | {"path": None}
+        task = config["task"] | dict.fromkeys(("path", *SPLITS))
         spec = RunSpec.from_dict(config | {"backbone": source, "task": task})
         return spec, record.result["environment"]["precision"]
     except (KeyError, TypeError) as error:

@@ -18,17 +18,20 @@ from sparsead.errors import ConfigError, SourceError
 from sparsead.params import account
 from sparsead.registry import ADAPTERS
 
+PADDED = {"layer": 0, "attention_residual": 0}
 ENCODER = dict.fromkeys(Sites.__dataclass_fields__, 2)
-PRE_NORM = {"ffn_norm": 0}
-SEQ2SEQ = dict.fromkeys(Sites.__dataclass_fields__, 4) | dict.fromkeys(
-    ("attention_output", "query", "key", "value", "attention"), 6
+PRE_NORM = {"ffn_norm": 0} | PADDED
+SEQ2SEQ = (
+    dict.fromkeys(Sites.__dataclass_fields__, 4)
+    | dict.fromkeys(("attention_output", "query", "key", "value", "attention"), 6)
+    | PADDED
 )
 COUNTS = {
     "tiny-bert": ENCODER,
     "tiny-roberta": ENCODER,
     "tiny-electra": ENCODER,
-    "tiny-deberta": ENCODER,
-    "tiny-distilbert": ENCODER,
+    "tiny-deberta": ENCODER | {"attention_residual": 0},
+    "tiny-distilbert": ENCODER | PADDED,
     "tiny-bart": SEQ2SEQ,
     "tiny-t5": SEQ2SEQ | PRE_NORM,
     "tiny-gpt2": ENCODER | PRE_NORM | {"query": 0, "key": 0, "value": 0},
