@@ -17,6 +17,7 @@ Rows = Sequence[Mapping[str, Any]]
 Format = Callable[[Sequence[str], Rows], str]
 
 _UNBOUNDED = 1000
+_RULED_ROWS = 200
 _LATEX_SPECIAL = {character: rf"\{character}" for character in "%#_&${}"} | {
     "\\": r"\textbackslash{}",
     "~": r"\textasciitilde{}",
@@ -51,8 +52,21 @@ class Marked:
         return self.text
 
 
+def aligned(columns: Sequence[str], rows: Rows) -> str:
+    """Return a table of plain columns, which takes no time however long it is."""
+    lines = [list(columns), *([str(cell) for cell in _cells(columns, row)] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    padded = (
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+        for line in lines
+    )
+    return "".join(f"{line.rstrip()}\n" for line in padded)
+
+
 def rich_table(columns: Sequence[str], rows: Rows) -> str:
     """Return a table for the terminal, as wide as it needs to be; in colours only on one."""
+    if len(rows) > _RULED_ROWS:
+        return aligned(columns, rows)
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table

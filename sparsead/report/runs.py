@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from sparsead.errors import ConfigError, RecordError, StorageError, unknown
-from sparsead.report.formats import FORMATS
+from sparsead.report.formats import FORMATS, aligned
 from sparsead.runs.failure import all_failures, failure_file
 from sparsead.runs.index import summaries
 from sparsead.runs.record import RunRecord
@@ -104,18 +104,8 @@ def _is(value: Any, pattern: str) -> bool:
 
 
 def _list(rows: list[Row], arguments: argparse.Namespace) -> None:
-    if arguments.format:
-        sys.stdout.write(FORMATS[arguments.format](COLUMNS, rows))
-        return
-    lines = [COLUMNS, *(tuple(_text(row[column]) for column in COLUMNS) for row in rows)]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    for line in lines:
-        padded = (word.ljust(width) for word, width in zip(line, widths, strict=True))
-        sys.stdout.write("  ".join(padded).rstrip() + "\n")
-
-
-def _text(value: Any) -> str:
-    return "" if value is None else str(value)
+    written = FORMATS[arguments.format] if arguments.format else aligned
+    sys.stdout.write(written(COLUMNS, rows))
 
 
 def _delete(rows: list[Row], arguments: argparse.Namespace) -> None:

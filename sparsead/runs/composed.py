@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,8 @@ def compose_all(overrides: Sequence[Sequence[str]]) -> list[RunSpec]:
     composed = [spec or compose(each) for spec, each in zip(specs, overrides, strict=True)]
     if _is_cacheable(overrides) and cache.parent.parent.is_dir():
         entries = {key: spec.to_dict() for key, spec in zip(keys, composed, strict=True)}
-        write_atomically(cache, json.dumps(known | entries))
+        with suppress(OSError):  # a folder that may only be read, or a full disk
+            write_atomically(cache, json.dumps(known | entries))
     return composed
 
 

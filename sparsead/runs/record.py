@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from errno import EDQUOT, ENOSPC
+from errno import EACCES, EDQUOT, ENOSPC, EPERM, EROFS
 from os import strerror
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ RESULT_FILE = "result.json"
 CONFIG_FILE = "config.yaml"
 _STAGING_PREFIX = ".partial-"
 _FULL_BYTES = 1 << 20
+_STORAGE = (ENOSPC, EDQUOT, EROFS, EACCES, EPERM)
 
 
 @dataclass(frozen=True)
@@ -99,11 +100,13 @@ def staged(folder: Path, *, replace: bool = False) -> Iterator[Path]:
     """
     created = [path for path in (folder.parent, *folder.parent.parents) if not path.exists()]
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
+        _make(folder.parent)
         with claimed(folder) as claim, _cleaned(folder, claim, replace=replace) as staging:
             yield staging
             _move_into_place(staging, folder, claim)
     except OSError as error:
+        if error.errno not in _STORAGE:
+            raise  # of the run: a file that it reads, a network
         raise StorageError(_say_why(folder, error)) from error
     except Exception as error:
         if _is_full(folder.parent):  # the libraries that write weights have errors of their own
@@ -111,6 +114,13 @@ def staged(folder: Path, *, replace: bool = False) -> Iterator[Path]:
         raise
     finally:
         _remove_empty(created)
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(_say_why(folder / "run", error)) from error
 
 
 @contextmanager

@@ -70,6 +70,15 @@ def test_a_full_disk_stops_the_sweep_and_leaves_nothing_half(
     assert {path.name for path in tmp_path.iterdir()} <= {"cache"}
 
 
+def test_an_error_of_the_run_is_not_taken_for_one_of_the_disk(wanted: list[Cell]) -> None:
+    def execute(_spec: RunSpec) -> None:
+        with staged(run_folder(_spec)):
+            raise ConnectionError("no route to the hub")
+
+    run_cells(wanted, execute, tell=silent)
+    assert count_states(wanted) == {"failed": 5}
+
+
 def test_the_states_of_a_run(wanted: list[Cell]) -> None:
     spec = wanted[0].spec
     assert isinstance(run_state(spec), Missing)
