@@ -15,14 +15,16 @@ from transformers import EvalPrediction, PreTrainedModel, PreTrainedTokenizerBas
 from sparsead.adapters.adapted import AdaptedModel
 from sparsead.assembly import task_and_adapter
 from sparsead.backbones.loading import Backbone, load_backbone
-from sparsead.config import RunSpec
+from sparsead.config import SPLITS, RunSpec
 from sparsead.errors import ConfigError, RecordError, SourceError
 from sparsead.pruning.masks import Masks
 from sparsead.pruning.storage import WEIGHTS_FILE, load_sparse
 from sparsead.runs.query import find_run
 from sparsead.runs.record import RunRecord
+from sparsead.training.generation import generate
 from sparsead.training.packing import Collator
 from sparsead.training.precision import frozen_stored
+from sparsead.training.prediction import generates, whole_records
 from sparsead.training.quiet import quiet_libraries
 from sparsead.training.trainer import build_trainer
 from sparsead.training.unpadded import unpad
@@ -66,6 +68,11 @@ class TrainedRun:
                 *(self.spec, self.model, splits, self.tokenizer, self.task),
                 *(self.collator, Path(folder), self.precision),
             )
+            trainer.compute_metrics = None
+            if generates(self.task):
+                file = Path(folder) / "generated.jsonl"
+                generate(trainer, self.task, encoded, self.tokenizer, file)
+                return [{"prediction": record["prediction"]} for record in whole_records(file)]
             output = trainer.predict(encoded)
         self.model.eval()
         labels = cast(Any, output.label_ids)
@@ -112,7 +119,7 @@ def _recorded(record: RunRecord, backbone: str | Path | None) -> tuple[RunSpec, 
         config = record.result["config"]
         source = config["backbone"] | ({} if backbone is None else {"path": str(backbone)})
         # The training data is not read again, and need not be there any more.
-        task = config["task"] | {"path": None}
+        task = config["task"] | dict.fromkeys(("path", *SPLITS))
         spec = RunSpec.from_dict(config | {"backbone": source, "task": task})
         return spec, record.result["environment"]["precision"]
     except (KeyError, TypeError) as error:

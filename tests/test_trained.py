@@ -218,3 +218,25 @@ def test_a_malformed_file_is_refused_with_its_line(
             monkeypatch, run.folder, "--input", tmp_path / "in.jsonl", "--output", tmp_path / "out"
         )
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("backbone", "task"), [("tiny-bert", "demo_squad"), ("tiny-bart", "demo_xsum")]
+)
+def test_answers_and_texts_are_those_that_the_run_kept(
+    tmp_path: Path, backbone: str, task: str
+) -> None:
+    spec = compose(
+        *(f"backbone={backbone}", f"task={task}", "task.limit=16", "device=cpu"),
+        *("protocol.epochs=1", f"outputs={tmp_path}"),
+    )
+    record = train.train(spec)
+    kept = (record.folder / "predictions-validation.jsonl").read_text().splitlines()
+    rows = task_and_adapter(spec)[0].load()["validation"].to_list()
+    loaded = sparsead.load(record.folder)
+    column = {"source": loaded.task.inputs[0]}
+    given = [{column.get(name, name): text for name, text in row.items()} for row in rows]
+    predicted = loaded.predict(given)
+    assert [one["prediction"] for one in predicted] == [
+        json.loads(line)["prediction"] for line in kept
+    ]

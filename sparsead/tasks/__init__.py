@@ -11,5 +11,8 @@ is scored is one of three:
   texts that the model generates for each split of `generated_splits`; the encoded split then has
   the columns `id` and `reference`. The loss alone is computed per epoch.
 
+For rows that are new, a task has `inputs`, the columns of text that it reads; `encode_inputs(rows,
+tokenizer)`; and, unless it generates, `decoded(output, encoded)`, one record a row.
+
 Records have at least an `id` and a `prediction`, and are kept with the run.
 """

@@ -87,6 +87,8 @@ def _token_span(
     encoded: BatchEncoding, feature: int, answers: Mapping[str, Any]
 ) -> tuple[int, int] | None:
     """Return the first and the last token of the first answer, if both are in the feature."""
+    if not answers["text"]:
+        return None
     text, start = answers["text"][0], answers["answer_start"][0]
     opening = start + len(text) - len(text.lstrip())
     closing = start + len(text.rstrip()) - 1

@@ -71,6 +71,7 @@ class SquadTask:
     train: str | None = None
     validation: str | None = None
 
+    inputs = ("question", "context")
     head = AutoModelForQuestionAnswering
     head_options: Mapping[str, Any] = field(default_factory=dict, init=False)
 
@@ -113,6 +114,15 @@ class SquadTask:
             }
         )
 
+    def encode_inputs(self, rows: Dataset, tokenizer: PreTrainedTokenizerBase) -> Dataset:
+        """Tokenise questions and contexts without answers, as `encode` does a scored split."""
+        self._check_room(tokenizer)
+        unknown: dict[str, list[Any]] = {"text": [], "answer_start": []}
+        numbered = rows.map(
+            lambda _row, number: {"id": str(number), "answers": unknown}, with_indices=True
+        )
+        return self._encode(numbered, tokenizer, scored=True)
+
     def collator(self, tokenizer: PreTrainedTokenizerBase) -> Callable[[Any], BatchEncoding]:
         """Return what makes a batch of features, padded to the longest of them.
 
@@ -134,6 +144,11 @@ class SquadTask:
             self._answer(list(group))
             for _, group in groupby(features, key=lambda feature: feature[0]["id"])
         ]
+
+    def decoded(self, output: EvalPrediction, rows: Dataset) -> list[dict[str, Any]]:
+        """Return the answers to questions of `encode_inputs`, and the best few of each."""
+        answered = self.predictions(output, rows)
+        return [{key: record[key] for key in ("prediction", "n_best")} for record in answered]
 
     def scores(self, predictions: Sequence[Mapping[str, Any]]) -> dict[str, float]:
         """Return the metrics of what `predictions` gave, the main one first."""

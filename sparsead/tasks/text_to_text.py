@@ -84,6 +84,11 @@ class TextToText:
             if split not in SPLITS:
                 raise ConfigError(unknown("task.generated_splits", split, SPLITS))
 
+    @property
+    def inputs(self) -> Sequence[str]:
+        """The column of the source texts."""
+        return (str(self.columns["source"]),)
+
     def load(self) -> DatasetDict:
         """Return train, validation and what else is generated, with `id`, `source`, `target`.
 
@@ -109,6 +114,12 @@ class TextToText:
                 for split, rows in splits.items()
             }
         )
+
+    def encode_inputs(self, rows: Dataset, tokenizer: PreTrainedTokenizerBase) -> Dataset:
+        """Tokenise source texts without targets, as `encode` does a scored split."""
+        numbers = [str(number) for number in range(len(rows))]
+        sources = {"id": numbers, "source": rows[self.inputs[0]][:], "target": [""] * len(rows)}
+        return self._encode(Dataset.from_dict(sources), tokenizer, scored=True)
 
     def collator(self, tokenizer: PreTrainedTokenizerBase) -> DataCollatorForSeq2Seq:
         """Return what makes a batch; the model shifts its labels to the decoder's inputs."""
