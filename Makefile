@@ -9,7 +9,7 @@ PAPER := $(addprefix reproduce-,table1 table2 table3 table4 figure1 figure2 figu
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo $(PAPER) lint test check format clean
+.PHONY: help install demo $(PAPER) bench lint test check format clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-10s %s\n", $$1, $$2}'
@@ -32,6 +32,12 @@ $(PAPER): reproduce-%: $(INSTALLED)
 
 test: $(INSTALLED) ## from nothing to a passing test suite
 	$(BIN)/pytest -n $(WORKERS)
+
+bench: $(INSTALLED) ## time training, pruning, sweeps and the command line, with GLUE=FOLDER on real text
+	$(BIN)/python scripts/bench_train.py --steps 10 $(GLUE:%=--task-path %)
+	$(BIN)/python scripts/bench_pruning.py $(GLUE:%=--task-path %)
+	$(BIN)/python scripts/bench_sweep.py $(GLUE:%=--task-path %)
+	$(BIN)/python scripts/bench_cli.py
 
 lint: $(INSTALLED) ## format, lint, types, import rules
 	$(BIN)/ruff format --check .

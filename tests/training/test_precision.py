@@ -75,3 +75,11 @@ def test_attention_dropout_is_set_apart() -> None:
     assert model.config.hidden_dropout_prob == 0.2
     with pytest.raises(ConfigError, match=r"backbone.attention_dropout=1: must be"):
         compose("backbone=tiny-bert", "backbone.attention_dropout=1.0")
+
+
+def test_text_is_generated_with_the_weights_that_are_kept_in_bf16(tmp_path: Path) -> None:
+    spec = compose(
+        *("backbone=tiny-bart", "task=demo_xsum", "task.limit=8", "protocol.epochs=1"),
+        *("pruner=random", "precision=bf16", "device=cpu", f"outputs={tmp_path}"),
+    )
+    assert "rougeL" in run.train(spec).result["scores"]

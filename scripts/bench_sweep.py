@@ -1,0 +1,79 @@
+"""What a sweep costs beside its steps: python scripts/bench_sweep.py [--quick].
+
+One process does a small table; its wall time, start included, is divided by the seconds that its
+runs spent in training and evaluation steps.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from sparsead.runs.record import all_records
+
+STEPS = ("train", "evaluate")
+GOAL = 1.05
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--backbone", default="minilm")
+    parser.add_argument("--task-path", type=Path, default=None, help="GLUE folder, for MRPC")
+    parser.add_argument("--quick", action="store_true", help="two small cells")
+    parser.add_argument("--json", type=Path, default=None, help="write the figures to this file")
+    arguments = parser.parse_args()
+    source = ["task=demo_mrpc"]
+    if arguments.task_path is not None:
+        source = ["task=mrpc", f"task.path={arguments.task_path.resolve()}"]
+    table = ["pruner=random,snip", "seed=1,2", "protocol.epochs=2"]
+    if arguments.quick:
+        table = ["pruner=random,snip", "protocol.epochs=1", "task.limit=256"]
+    report(sweep([f"backbone={arguments.backbone}", *source, *table]), arguments.json)
+
+
+def sweep(overrides: list[str]) -> dict[str, Any]:
+    """Run the cells in one new process and add up what their records say."""
+    script = Path(sys.executable).with_name("sparsead")
+    with tempfile.TemporaryDirectory() as folder:
+        start = time.perf_counter()
+        command = [script, "train", "-m", *overrides, f"outputs={folder}"]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        wall = time.perf_counter() - start
+        results = [record.result for record in all_records(Path(folder))]
+    seconds: Counter[str] = Counter()
+    for result in results:
+        seconds.update(result["seconds"])
+    steps = sum(seconds[phase] for phase in STEPS)
+    return {
+        "cells": len(results),
+        "precision": results[0]["environment"]["precision"],
+        "seconds": dict(seconds) | {"all else": wall - sum(seconds.values())},
+        "wall": wall,
+        "wall ÷ steps": wall / steps,
+    }
+
+
+def report(figures: dict[str, Any], json_file: Path | None) -> None:
+    table = Table("", "seconds", "share of the wall time")
+    for phase, seconds in (figures["seconds"] | {"wall": figures["wall"]}).items():
+        table.add_row(phase, f"{seconds:.2f}", f"{100 * seconds / figures['wall']:.1f} %")
+    console = Console()
+    console.print(table)
+    console.print(f"wall ÷ steps {figures['wall ÷ steps']:.3f}, goal ≤ {GOAL}", highlight=False)
+    console.print({key: figures[key] for key in ("cells", "precision")})
+    if json_file is not None:
+        json_file.write_text(json.dumps(figures, indent=2) + "\n", "utf-8")
+
+
+if __name__ == "__main__":
+    main()
