@@ -81,7 +81,7 @@ class Bench:
         task = TASKS.bind(spec.task.method, spec.task.arguments())()
         loaded = load_backbone(spec.backbone)
         data = task.encode(task.load(), loaded.tokenizer)["train"].select(range(32))
-        (self.batch,) = scoring_batches(data, task, loaded.tokenizer, self.device)
+        (self.batch,) = scoring_batches(data, task.collator(loaded.tokenizer), self.device)
         self.tokens = int(self.batch["attention_mask"].sum())
         self.build = partial(self._model, spec, loaded, task)
         self.makers: dict[str, Callable[[], Callable[[], None]]] = {

@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from transformers import PreTrainedModel
+
+from sparsead.adapters.adapted import AdaptedModel
+from sparsead.backbones.sites import SiteError
 from sparsead.config import RunSpec
 from sparsead.errors import ConfigError
 from sparsead.registry import ADAPTERS, TASKS, Registry
@@ -21,6 +25,20 @@ def task_and_adapter(spec: RunSpec) -> tuple[Any, Any]:
     _check_kind(ADAPTERS, spec.adapter.method, "insert")
     task = TASKS.bind(spec.task.method, spec.task.arguments())()
     return task, ADAPTERS.bind(spec.adapter.method, spec.adapter.options)()
+
+
+def insert(spec: RunSpec, adapter: Any, model: PreTrainedModel) -> AdaptedModel:
+    """Put the run's adapter into the model.
+
+    Raises:
+        SiteError: the architecture has no place for it; the message names method and place.
+    """
+    try:
+        adapted: AdaptedModel = adapter.insert(model, spec.seed)
+    except SiteError as error:
+        name, backbone = spec.adapter.name, spec.backbone.name
+        raise SiteError(f"adapter={name} cannot go into backbone={backbone}: {error}") from error
+    return adapted
 
 
 def weights_metadata(spec: RunSpec, fingerprint: Mapping[str, str]) -> dict[str, Any]:

@@ -28,7 +28,8 @@ class BackboneSpec:
 
     `architecture` holds the keyword arguments of the transformers config class and `model_type`;
     it stands for the weights where none are needed, and makes the random ones. `dropout` replaces
-    every dropout of the pretrained configuration; None keeps them.
+    every dropout of the pretrained configuration, `attention_dropout` those of the attention's
+    weights alone; None keeps them.
     """
 
     name: str
@@ -39,11 +40,14 @@ class BackboneSpec:
     sha256: str | None
     dropout: float | None
     architecture: dict[str, Any]
+    attention_dropout: float | None = None
 
     def __post_init__(self) -> None:
         _check_folder("backbone.path", self.path)
-        if self.dropout is not None and not 0 <= self.dropout < 1:
-            raise ConfigError(f"backbone.dropout={self.dropout:g}: must be at least 0 and below 1")
+        for key in ("dropout", "attention_dropout"):
+            value = getattr(self, key)
+            if value is not None and not 0 <= value < 1:
+                raise ConfigError(f"backbone.{key}={value:g}: must be at least 0 and below 1")
 
 
 @dataclass
@@ -196,6 +200,7 @@ class ProtocolSpec:
 
     `selection` is the share of the training examples that is held out to choose on; the task's
     own validation split is then scored once, at the end.
+    `gradient_checkpointing` computes each layer twice instead of keeping what is in it.
     """
 
     epochs: int
@@ -207,6 +212,7 @@ class ProtocolSpec:
     warmup: float
     max_grad_norm: float
     selection: float
+    gradient_checkpointing: bool = False
 
     def __post_init__(self) -> None:
         for key in ("epochs", "batch_size", "eval_batch_size"):

@@ -14,7 +14,7 @@ from transformers import PreTrainedModel
 from transformers.utils import SAFE_WEIGHTS_NAME
 
 from sparsead.adapters.accounting import parameter_accounting
-from sparsead.assembly import task_and_adapter, weights_metadata
+from sparsead.assembly import insert, task_and_adapter, weights_metadata
 from sparsead.backbones.loading import skeleton
 from sparsead.compose import compose
 from sparsead.config import BackboneSpec, RunSpec
@@ -83,7 +83,7 @@ def account(spec: RunSpec) -> dict[str, Any]:
         SparseadError: an option is unknown, or the adapter has no place in the backbone.
     """
     task, adapter = task_and_adapter(spec)
-    adapted = adapter.insert(_shapes(spec, task), spec.seed)
+    adapted = insert(spec, adapter, _shapes(spec, task))
     state = adapted.model.state_dict()
     shapes = {name: tuple(state[name].shape) for name in adapted.stored}
     removed = round(spec.sparsity * sum(state[name].numel() for name in adapted.prunable))

@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 from torch import nn
 
 from sparsead.adapters.accounting import parameter_accounting
-from sparsead.assembly import task_and_adapter, weights_metadata
+from sparsead.assembly import insert, task_and_adapter, weights_metadata
 from sparsead.backbones.loading import load_backbone
 from sparsead.config import RunSpec
 from sparsead.pruning.masks import Masks
@@ -25,7 +25,8 @@ from sparsead.runs.identity import identity, setting
 from sparsead.runs.record import RunRecord, run_folder, staged, write_result
 from sparsead.tasks.cache import encoded
 from sparsead.training.allocator import keep_freed_memory
-from sparsead.training.device import describe_device, resolve_device, resolve_precision
+from sparsead.training.device import describe_device, peak_memory, resolve_device
+from sparsead.training.precision import resolve_precision, store_frozen
 from sparsead.training.prediction import generates
 from sparsead.training.quiet import quiet_libraries
 from sparsead.training.report import final_scores, generated_scores
@@ -38,6 +39,7 @@ from sparsead.training.trainer import (
     last_checkpoint,
     remove_checkpoints,
 )
+from sparsead.training.unpadded import unpad
 
 MASKS_FILE = "masks.safetensors"
 
@@ -74,8 +76,9 @@ def run(spec: RunSpec, folder: Path) -> dict[str, Any]:
         tokenizer = backbone.tokenizer
         data, described = encoded(task, tokenizer, spec.protocol.selection)
         model = backbone.model(task.head, task.head_options, spec.seed)
-        adapted = adapter.insert(model, spec.seed)
+        adapted = insert(spec, adapter, model)
         nn.Module.to(model, device)
+        collator = unpad(model, task.collator(tokenizer), precision)
 
     checkpoint = last_checkpoint(folder)
     resumed_from = checkpoint_epoch(checkpoint)
@@ -91,7 +94,7 @@ def run(spec: RunSpec, folder: Path) -> dict[str, Any]:
                 tensors=adapted.prunable,
                 sparsity=spec.sparsity,
                 pruner=pruner,
-                batches=scoring_batches(data["train"].select(scored_on), task, tokenizer, device),
+                batches=scoring_batches(data["train"].select(scored_on), collator, device),
                 loss=lambda model, batch: model(**batch).loss,
                 scope=spec.pruner.scope,
                 probe=spec.pruner.probe,
@@ -99,9 +102,10 @@ def run(spec: RunSpec, folder: Path) -> dict[str, Any]:
                 seed=spec.seed,
             )
             masks.save(saved_masks)
+    store_frozen(adapted, precision)
 
     with _timed("train", seconds):
-        trainer = build_trainer(spec, model, data, tokenizer, task, folder, precision)
+        trainer = build_trainer(spec, model, data, tokenizer, task, collator, folder, precision)
         trainer.train(resume_from_checkpoint=checkpoint)
     seconds["evaluate"] = evaluation_seconds(trainer, resumed_from)
     seconds["train"] -= seconds["evaluate"]
@@ -134,6 +138,7 @@ def run(spec: RunSpec, folder: Path) -> dict[str, Any]:
         "environment": {
             "device": describe_device(device),
             "precision": precision,
+            "peak_memory_bytes": peak_memory(device),
             "python": platform.python_version(),
             "packages": {package: version(package) for package in _PACKAGES},
         },

@@ -13,7 +13,7 @@ from datasets import Dataset, DatasetDict
 from transformers import EvalPrediction, PreTrainedModel, PreTrainedTokenizerBase
 
 from sparsead.adapters.adapted import AdaptedModel
-from sparsead.assembly import task_and_adapter
+from sparsead.assembly import insert, task_and_adapter
 from sparsead.backbones.loading import Backbone, load_backbone
 from sparsead.config import SPLITS, RunSpec
 from sparsead.errors import ConfigError, RecordError, SourceError
@@ -22,9 +22,12 @@ from sparsead.pruning.storage import WEIGHTS_FILE, load_sparse
 from sparsead.runs.query import find_run
 from sparsead.runs.record import RunRecord
 from sparsead.training.generation import generate
+from sparsead.training.packing import Collator
+from sparsead.training.precision import frozen_stored
 from sparsead.training.prediction import generates, whole_records
 from sparsead.training.quiet import quiet_libraries
 from sparsead.training.trainer import build_trainer
+from sparsead.training.unpadded import unpad
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,7 @@ class TrainedRun:
     tokenizer: PreTrainedTokenizerBase
     task: Any
     precision: str
+    collator: Collator
 
     @property
     def model(self) -> PreTrainedModel:
@@ -59,10 +63,10 @@ class TrainedRun:
             return []
         encoded = self.task.encode_inputs(Dataset.from_list(columns), self.tokenizer)
         splits = DatasetDict(train=encoded, validation=encoded)
-        with TemporaryDirectory() as folder:
+        with TemporaryDirectory() as folder, frozen_stored(self.adapted, self.precision):
             trainer = build_trainer(
                 *(self.spec, self.model, splits, self.tokenizer, self.task),
-                *(Path(folder), self.precision),
+                *(self.collator, Path(folder), self.precision),
             )
             trainer.compute_metrics = None
             if generates(self.task):
@@ -100,12 +104,13 @@ def load(
     source = load_backbone(spec.backbone)
     _check_fingerprint(record, source, stored.metadata.get("backbone", {}))
     model = source.model(task.head, task.head_options, spec.seed)
-    adapted = adapter.insert(model, spec.seed)
+    adapted = insert(spec, adapter, model)
     _load_weights(record, adapted, {n: torch.from_numpy(t) for n, t in stored.tensors.items()})
     masks = Masks({name: torch.from_numpy(mask) for name, mask in stored.masks.items()})
     masks.enforce(model)
     model.eval()
-    return TrainedRun(spec, adapted, masks, source.tokenizer, task, precision)
+    collator = unpad(model, task.collator(source.tokenizer), precision)
+    return TrainedRun(spec, adapted, masks, source.tokenizer, task, precision, collator)
 
 
 def _recorded(record: RunRecord, backbone: str | Path | None) -> tuple[RunSpec, str]:

@@ -12,6 +12,7 @@ from composing import compose
 from sparsead.errors import SparseadError
 from sparsead.pruning.storage import load_sparse
 from sparsead.train import train
+from sparsead.training.precision import resolve_precision
 
 
 def tiny(outputs: Path, glue: Path, *overrides: str):
@@ -73,7 +74,8 @@ def test_the_record_says_what_was_run(tmp_path: Path, glue_fixture: Path) -> Non
     assert sum(result["data"]["train"]["classes"].values()) == 96
     assert len(set(result["sparsity"]["scored_on"])) == 96
     assert set(result["seconds"]) == {"load", "prune", "train", "evaluate", "report"}
-    assert result["environment"]["precision"] == "fp32"
+    assert result["environment"]["precision"] == resolve_precision("auto", "cpu")
+    assert result["environment"]["peak_memory_bytes"] > 2**20
     stored = (record.folder / "adapter.safetensors").stat().st_size
     assert result["parameters"]["stored_bytes"] == stored
 

@@ -31,7 +31,8 @@ TEXTS = {"sentence1": "The ship sank.", "sentence2": "A vessel went down — Zü
 def spec_of(outputs: Path, glue: Path, *overrides: str) -> RunSpec:
     return compose(
         *("backbone=tiny-bert", "task=mrpc", f"task.path={glue}", f"outputs={outputs}"),
-        *("device=cpu", "protocol.epochs=1", "protocol.learning_rate=0.01", *overrides),
+        *("device=cpu", "precision=fp32", "protocol.epochs=1", "protocol.learning_rate=0.01"),
+        *overrides,
     )
 
 

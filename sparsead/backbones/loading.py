@@ -84,11 +84,15 @@ class Backbone:
             )
 
     def _with_dropout(self, config: PretrainedConfig) -> PretrainedConfig:
-        if self.spec.dropout is not None:
-            for name, value in config.to_dict().items():
-                if ("dropout" in name or name.endswith("pdrop")) and isinstance(value, float):
-                    setattr(config, name, self.spec.dropout)
+        for name, value in config.to_dict().items():
+            if ("dropout" in name or name.endswith("pdrop")) and isinstance(value, float):
+                setattr(config, name, self._dropout(name, value))
         return config
+
+    def _dropout(self, name: str, pretrained: float) -> float:
+        if name.startswith("att") and self.spec.attention_dropout is not None:
+            return self.spec.attention_dropout
+        return pretrained if self.spec.dropout is None else self.spec.dropout
 
     def fingerprint(self) -> dict[str, str]:
         """Return the SHA-256 of each weights file; nothing for random weights."""

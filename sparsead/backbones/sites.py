@@ -23,7 +23,10 @@ class Sites:
     `query`, `key` and `value` are the linear projections themselves, those of cross-attention
     included: what is adapted there is the map from input to output. `attention` are the modules
     that attend, `ffn_input` those whose input is the FFN sublayer's input, `ffn_norm` the
-    LayerNorms behind the FFN's residual connection.
+    LayerNorms behind the FFN's residual connection. `layer` is the whole block, and
+    `attention_residual` the module that is given an attention's context and the sublayer's input;
+    it is empty where a layer cannot be computed for some of its tokens, as in a decoder or with
+    relative positions.
 
     An empty field says that the architecture has no such place.
     """
@@ -36,6 +39,8 @@ class Sites:
     attention: tuple[str, ...]
     ffn_input: tuple[str, ...]
     ffn_norm: tuple[str, ...]
+    layer: tuple[str, ...] = ()
+    attention_residual: tuple[str, ...] = ()
 
 
 _BERT = Sites(
@@ -47,6 +52,8 @@ _BERT = Sites(
     attention=("encoder.layer.{i}.attention.self",),
     ffn_input=("encoder.layer.{i}.intermediate.dense",),
     ffn_norm=("encoder.layer.{i}.output.LayerNorm",),
+    layer=("encoder.layer.{i}",),
+    attention_residual=("encoder.layer.{i}.attention.output",),
 )
 
 _BART_ATTENTIONS = (
@@ -84,6 +91,7 @@ SITES: dict[str, Sites] = {
         query=("encoder.layer.{i}.attention.self.query_proj",),
         key=("encoder.layer.{i}.attention.self.key_proj",),
         value=("encoder.layer.{i}.attention.self.value_proj",),
+        attention_residual=(),
     ),
     "distilbert": Sites(
         attention_output=("transformer.layer.{i}.attention.out_lin",),
@@ -144,6 +152,8 @@ _PLACES = {
     "value": "value projection of its own",
     "attention": "attention module",
     "ffn_input": "beginning of a feed-forward sublayer",
+    "layer": "block of its own",
+    "attention_residual": "layer that can be computed for some of its tokens",
     "ffn_norm": "LayerNorm behind the feed-forward sublayer's residual connection",
 }
 

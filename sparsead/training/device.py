@@ -1,8 +1,10 @@
-"""Which device and which precision a run computes in."""
+"""Which device a run computes on, and how much of its memory it took."""
 
 from __future__ import annotations
 
 import platform
+import resource
+import sys
 from typing import Any
 
 import torch
@@ -24,21 +26,18 @@ def resolve_device(device: str) -> str:
     return device
 
 
-def resolve_precision(precision: str, device: str) -> str:
-    """Return "fp32" or "bf16"; auto takes bf16 on a GPU that computes in it.
-
-    Raises:
-        DeviceError: bf16 was asked for on a GPU without it.
-    """
-    gpu_bf16 = device == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-    if precision == "bf16" and device == "cuda" and not gpu_bf16:
-        raise DeviceError("precision=bf16: this GPU does not compute in bf16; use precision=fp32")
-    if precision == "auto":
-        return "bf16" if gpu_bf16 else "fp32"
-    return precision
-
-
 def describe_device(device: str) -> dict[str, Any]:
     """Return the device's kind and name, for the record."""
     name = torch.cuda.get_device_name() if device == "cuda" else platform.processor() or "cpu"
     return {"kind": device, "name": name, "threads": torch.get_num_threads()}
+
+
+def peak_memory(device: str) -> int:
+    """Return the most bytes that were in use: the GPU's, or the process's own on the CPU.
+
+    A process's figure never falls, so that of a sweep's later runs is no smaller than before.
+    """
+    if device == "cuda":
+        return torch.cuda.max_memory_allocated()
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

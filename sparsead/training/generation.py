@@ -87,7 +87,7 @@ def _texts(
     columns = [name for name in tokenizer.model_input_names if name in rows.column_names]
     inputs = task.collator(tokenizer)(list(rows.select_columns(columns)))
     model.eval()
-    with trainer.compute_loss_context_manager():
+    with trainer.accelerator.autocast():
         ids = generator.generate(
             **inputs.to(model.device), generation_config=generation_config(model, task.generation)
         )

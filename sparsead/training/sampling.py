@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import torch
 from datasets import Dataset
 from torch.utils.data import DataLoader, Sampler
-from transformers import BatchEncoding, PreTrainedTokenizerBase
+from transformers import BatchEncoding
 from transformers.trainer_pt_utils import get_length_grouped_indices
 
 from sparsead.seeding import generator
+from sparsead.training.packing import Collator
 
 SCORING_EXAMPLES = 320
 SCORING_BATCH_SIZE = 32
@@ -73,9 +73,7 @@ def scoring_sample(rows: Dataset, seed: int, count: int = SCORING_EXAMPLES) -> l
     return [index for _, index in sorted(places)[:count]]
 
 
-def scoring_batches(
-    rows: Dataset, task: Any, tokenizer: PreTrainedTokenizerBase, device: str
-) -> Iterator[BatchEncoding]:
-    """Yield the rows as the task's batches, in order, on the device."""
-    loader = DataLoader(rows, SCORING_BATCH_SIZE, collate_fn=task.collator(tokenizer))
+def scoring_batches(rows: Dataset, collator: Collator, device: str) -> Iterator[BatchEncoding]:
+    """Yield the rows as the collator's batches, in order, on the device."""
+    loader = DataLoader(rows, SCORING_BATCH_SIZE, collate_fn=collator)
     return (batch.to(device) for batch in loader)

@@ -27,6 +27,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from transformers.utils import SAFE_WEIGHTS_NAME
 
 from sparsead.config import RunSpec
+from sparsead.training.packing import Collator
 from sparsead.training.prediction import Scorer, predictions_file, scorer
 from sparsead.training.sampling import SeededOrder
 
@@ -90,6 +91,7 @@ def build_trainer(
     data: DatasetDict,
     tokenizer: PreTrainedTokenizerBase,
     task: Any,
+    collator: Collator,
     folder: Path,
     precision: str,
 ) -> SparseadTrainer:
@@ -100,7 +102,8 @@ def build_trainer(
         model: on the device that it is to train on.
         data: what the task's `encode` gave.
         tokenizer: the backbone's.
-        task: gives the collator and the scores (see `sparsead.tasks`).
+        task: gives the scores (see `sparsead.tasks`).
+        collator: makes batches of examples.
         folder: where the Trainer may write, and the predictions that a task gives.
         precision: "fp32" or "bf16".
     """
@@ -110,7 +113,7 @@ def build_trainer(
         train_dataset=data["train"],
         eval_dataset=data["validation"],
         processing_class=tokenizer,
-        data_collator=task.collator(tokenizer),
+        data_collator=collator,
         preprocess_logits_for_metrics=_logits,
     )
     trainer.scorer_of = lambda rows, split: scorer(task, rows, predictions_file(folder, split))
@@ -185,6 +188,7 @@ def _arguments(spec: RunSpec, folder: Path, device: str, precision: str) -> Trai
         lr_scheduler_type="linear",
         eval_strategy="epoch",
         logging_strategy="epoch",
+        logging_nan_inf_filter=False,  # it would wait for the GPU in every step
         save_strategy="epoch",
         save_total_limit=2,
         report_to=[],
@@ -192,6 +196,7 @@ def _arguments(spec: RunSpec, folder: Path, device: str, precision: str) -> Trai
         seed=spec.seed,
         use_cpu=device == "cpu",
         bf16=precision == "bf16",
+        gradient_checkpointing=protocol.gradient_checkpointing or None,
         dataloader_pin_memory=device == "cuda",
     )
     if arguments.n_gpu > 1:

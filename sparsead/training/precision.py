@@ -1,0 +1,65 @@
+"""What a run computes in, and what its frozen weights are kept in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import nn
+
+from sparsead.adapters.adapted import AdaptedModel
+from sparsead.errors import DeviceError
+
+
+def resolve_precision(precision: str, device: str) -> str:
+    """Return "fp32" or "bf16"; auto takes bf16 where the device has instructions for it.
+
+    Raises:
+        DeviceError: bf16 was asked for on a GPU without it.
+    """
+    computes_in_bf16 = _gpu_computes_in_bf16() if device == "cuda" else _cpu_computes_in_bf16()
+    if precision == "bf16" and device == "cuda" and not computes_in_bf16:
+        raise DeviceError("precision=bf16: this GPU does not compute in bf16; use precision=fp32")
+    if precision == "auto":
+        return "bf16" if computes_in_bf16 else "fp32"
+    return precision
+
+
+def store_frozen(adapted: AdaptedModel, precision: str) -> None:
+    """Keep the backbone's frozen weights in what they are computed in, once for all steps.
+
+    Adapter and head, and with them the optimiser's state, stay in fp32 under autocast; so do
+    LayerNorms, which sum many small terms. Scores are taken before this, in fp32.
+    """
+    if precision == "bf16":
+        for parameter in _frozen(adapted):
+            parameter.data = parameter.data.to(torch.bfloat16)
+
+
+@contextmanager
+def frozen_stored(adapted: AdaptedModel, precision: str) -> Iterator[None]:
+    """Compute with `store_frozen`; put the weights back as they were."""
+    before = [(parameter, parameter.data) for parameter in _frozen(adapted)]
+    store_frozen(adapted, precision)
+    try:
+        yield
+    finally:
+        for parameter, weights in before:
+            parameter.data = weights
+
+
+def _frozen(adapted: AdaptedModel) -> Iterator[nn.Parameter]:
+    trained = {*adapted.adapter, *adapted.head}
+    for name, parameter in adapted.model.named_parameters():
+        owner = adapted.model.get_submodule(name.rpartition(".")[0])
+        if name not in trained and not isinstance(owner, nn.LayerNorm):
+            yield parameter
+
+
+def _gpu_computes_in_bf16() -> bool:
+    return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+
+
+def _cpu_computes_in_bf16() -> bool:
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())

@@ -1,0 +1,77 @@
+"""What is computed in bf16, what stays fp32, and what that leaves of the scores of pruners."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoModelForSequenceClassification
+
+import sparsead.train as run
+from composing import compose
+from sparsead.adapters.lora import LoRAAdapter
+from sparsead.backbones.loading import load_backbone
+from sparsead.errors import ConfigError
+from sparsead.pruning.storage import load_sparse
+from sparsead.training import precision
+from sparsead.training.precision import resolve_precision, store_frozen
+
+
+def test_frozen_weights_go_to_bf16_and_what_trains_stays_fp32() -> None:
+    loaded = load_backbone(compose("backbone=tiny-bert").backbone)
+    model = loaded.model(AutoModelForSequenceClassification, {"num_labels": 2}, seed=1)
+    adapted = LoRAAdapter(bottleneck=2, sites=["query"]).insert(model, seed=1)
+    store_frozen(adapted, "fp32")
+    assert {p.dtype for p in model.parameters()} == {torch.float32}
+    store_frozen(adapted, "bf16")
+    for name, parameter in model.named_parameters():
+        kept = parameter.requires_grad or "LayerNorm" in name
+        assert parameter.dtype is (torch.float32 if kept else torch.bfloat16), name
+
+
+@pytest.mark.parametrize("has_instructions", [True, False])
+def test_auto_takes_bf16_on_a_cpu_only_where_it_has_the_instructions(
+    monkeypatch: pytest.MonkeyPatch, has_instructions: bool
+) -> None:
+    monkeypatch.setattr(precision, "_cpu_computes_in_bf16", lambda: has_instructions)
+    assert resolve_precision("auto", "cpu") == ("bf16" if has_instructions else "fp32")
+    assert resolve_precision("fp32", "cpu") == "fp32"
+    assert resolve_precision("bf16", "cpu") == "bf16"
+
+
+@pytest.mark.parametrize("pruner", ["snip", "grasp"])
+def test_masks_are_the_same_in_both_precisions(
+    tmp_path: Path, glue_fixture: Path, pruner: str
+) -> None:
+    masks = {}
+    for chosen in ("fp32", "bf16"):
+        spec = compose(
+            "backbone=tiny-bert",
+            "task=mrpc",
+            f"task.path={glue_fixture}",
+            f"outputs={tmp_path / chosen}",
+            "device=cpu",
+            "protocol.epochs=1",
+            "protocol.gradient_checkpointing=true",
+            f"pruner={pruner}",
+            f"precision={chosen}",
+        )
+        record = run.train(spec)
+        assert record.result["environment"]["precision"] == chosen
+        saved = load_sparse(record.folder / "adapter.safetensors").tensors
+        names = record.result["sparsity"]["by_tensor"]
+        masks[chosen] = {name: saved[name] != 0 for name in names}
+    assert masks["fp32"].keys() == masks["bf16"].keys()
+    disagreeing = sum(int((masks["fp32"][n] != m).sum()) for n, m in masks["bf16"].items())
+    total = sum(mask.size for mask in masks["fp32"].values())
+    assert disagreeing <= 1e-3 * total  # packed shapes round differently; bf16 scores would not fit
+
+
+def test_attention_dropout_is_set_apart() -> None:
+    spec = compose("backbone=tiny-bert", "backbone.dropout=0.2", "backbone.attention_dropout=0")
+    model = load_backbone(spec.backbone).model(AutoModelForSequenceClassification, {}, seed=1)
+    assert model.config.attention_probs_dropout_prob == 0
+    assert model.config.hidden_dropout_prob == 0.2
+    with pytest.raises(ConfigError, match=r"backbone.attention_dropout=1: must be"):
+        compose("backbone=tiny-bert", "backbone.attention_dropout=1.0")

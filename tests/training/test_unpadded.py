@@ -1,0 +1,193 @@
+"""Packed batches against padded ones: the same loss and the same gradients, adapter by adapter."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import (
+    AutoModelForQuestionAnswering,
+    AutoModelForSequenceClassification,
+    DataCollatorWithPadding,
+)
+
+from composing import compose
+from sparsead.backbones.loading import load_backbone
+from sparsead.registry import ADAPTERS
+from sparsead.seeding import generator
+from sparsead.training.packing import BUCKET, packing
+from sparsead.training.unpadded import _fused, _products, unpad
+
+CONF = Path(__file__).parents[2] / "conf"
+ADAPTER_NAMES = sorted(
+    {path.stem for path in (CONF / "adapter").glob("*.yaml")} - {"fusion"}  # needs finished runs
+)
+LENGTHS = (7, 40, 3, 33, 7, 64, 65, 12)
+
+
+def build(backbone: str, adapter: str, *overrides: str):
+    spec = compose(f"backbone={backbone}", f"adapter={adapter}", *overrides)
+    loaded = load_backbone(spec.backbone)
+    model = loaded.model(AutoModelForSequenceClassification, {"num_labels": 3}, seed=1)
+    adapted = ADAPTERS.bind(spec.adapter.method, spec.adapter.options)().insert(model, 1)
+    draws = torch.Generator().manual_seed(3)
+    with torch.no_grad():
+        for name in adapted.adapter if adapter != "full" else ():
+            model.get_parameter(name).normal_(0, 0.2, generator=draws)
+    return adapted, DataCollatorWithPadding(loaded.tokenizer)
+
+
+def examples(vocabulary: int, lengths=LENGTHS, segments: bool = False):
+    rows = []
+    for number, length in enumerate(lengths):
+        ids = torch.randint(5, vocabulary, (length,), generator=generator(number, "ids")).tolist()
+        row = {"input_ids": ids, "attention_mask": [1] * length, "labels": number % 3}
+        if segments:
+            row["token_type_ids"] = [int(place > length // 2) for place in range(length)]
+        rows.append(row)
+    return rows
+
+
+def loss_and_gradients(model, batch):
+    model.zero_grad()
+    output = model(**batch)
+    output.loss.backward()
+    gradients = {n: p.grad for n, p in model.named_parameters() if p.grad is not None}
+    return output, {name: gradient.clone() for name, gradient in gradients.items()}
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])  # bf16: the rounded shapes, in fp32
+@pytest.mark.parametrize("adapter", ADAPTER_NAMES)
+@pytest.mark.parametrize("backbone", ["tiny-bert", "tiny-roberta", "tiny-electra"])
+def test_loss_logits_and_every_gradient_are_those_of_the_padded_batch(
+    backbone: str, adapter: str, precision: str
+) -> None:
+    adapted, collator = build(backbone, adapter, "backbone.dropout=0")
+    model = adapted.model.train()
+    rows = examples(model.config.vocab_size, segments=backbone == "tiny-bert")
+    rows[1]["input_ids"][5] = model.config.pad_token_id  # a literal [PAD] in the text
+    padded, expected = loss_and_gradients(model, collator(rows))
+    packing_collator = unpad(model, collator, precision)
+    packed, gradients = loss_and_gradients(model, packing_collator(rows))
+    torch.testing.assert_close(packed.logits, padded.logits, rtol=0, atol=1e-5)
+    torch.testing.assert_close(packed.loss, padded.loss, rtol=0, atol=1e-5)
+    assert gradients.keys() == expected.keys()
+    assert {*adapted.adapter, *adapted.head} & gradients.keys()
+    for name, gradient in gradients.items():
+        torch.testing.assert_close(gradient, expected[name], rtol=0, atol=1e-5, msg=name)
+    again, _ = loss_and_gradients(model, collator(rows))
+    torch.testing.assert_close(again.logits, padded.logits, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("backbone", ["tiny-bert", "tiny-roberta"])
+def test_the_last_layer_is_computed_for_one_token_a_sequence(backbone: str) -> None:
+    adapted, collator = build(backbone, "houlsby")
+    rows_seen = {}
+    model = adapted.model
+    batch = unpad(model, collator, "fp32")(examples(model.config.vocab_size))
+    for number, layer in enumerate(model.base_model.encoder.layer):
+        layer.intermediate.register_forward_hook(
+            lambda _m, inputs, _o, number=number: rows_seen.update({number: inputs[0].shape[1]})
+        )
+    model(**batch)
+    assert rows_seen == {0: sum(LENGTHS), 1: len(LENGTHS)}
+
+
+def test_gradient_checkpointing_recomputes_the_packed_layers() -> None:
+    adapted, collator = build("tiny-bert", "houlsby", "backbone.dropout=0")
+    model = adapted.model.train()
+    batch = unpad(model, collator, "fp32")(examples(model.config.vocab_size))
+    _, expected = loss_and_gradients(model, batch)
+    model.gradient_checkpointing_enable({"use_reentrant": False})
+    _, gradients = loss_and_gradients(model, batch)
+    for name, gradient in gradients.items():
+        torch.testing.assert_close(gradient, expected[name], rtol=0, atol=1e-6)
+
+
+def test_packed_attention_can_be_differentiated_twice() -> None:
+    adapted, collator = build("tiny-bert", "houlsby", "backbone.dropout=0")
+    model, name = adapted.model, adapted.prunable[0]
+    rows = examples(model.config.vocab_size)
+
+    def product(batch) -> torch.Tensor:
+        with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
+            loss = model(**batch).loss
+            (first,) = torch.autograd.grad(loss, model.get_parameter(name), create_graph=True)
+            return torch.autograd.grad(first.square().sum(), model.get_parameter(name))[0]
+
+    expected = product(collator(rows))
+    torch.testing.assert_close(product(unpad(model, collator, "fp32")(rows)), expected)
+
+
+@pytest.mark.parametrize(
+    ("backbone", "head", "reason"),
+    [
+        ("tiny-bart", AutoModelForSequenceClassification, "bart has no place"),
+        ("tiny-bert", AutoModelForQuestionAnswering, "BertForQuestionAnswering reads more"),
+    ],
+)
+def test_where_it_is_not_exact_one_line_says_so(
+    backbone: str, head: type, reason: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    loaded = load_backbone(compose(f"backbone={backbone}").backbone)
+    model = loaded.model(head, {}, seed=1)
+    active = model.config._attn_implementation
+    collator = DataCollatorWithPadding(loaded.tokenizer)
+    with caplog.at_level(logging.INFO):
+        assert unpad(model, collator, "fp32") is collator
+    assert [reason in record.message for record in caplog.records] == [True]
+    assert model.config._attn_implementation == active
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.5])
+def test_written_out_attention_is_pytorchs(dropout: float) -> None:
+    query, key, value = torch.randn(3, 2, 4, 9, 8, dtype=torch.float64).unbind()
+    mask = torch.ones(2, 1, 1, 9, dtype=torch.bool)
+    mask[1, ..., 6:] = False
+    expected = torch.nn.functional.scaled_dot_product_attention(query, key, value, mask)
+    if dropout:
+        torch.manual_seed(0)
+        draws = [
+            _products(None, query, key, value, mask, scaling=8**-0.5, dropout=dropout)[0]
+            for _ in range(2000)
+        ]
+        got, tolerance = torch.stack(draws).mean(dim=0), 0.15
+    else:
+        got, tolerance = _products(None, query, key, value, mask, scaling=8**-0.5)[0], 1e-12
+    torch.testing.assert_close(got.transpose(1, 2), expected, rtol=0, atol=tolerance)
+
+
+def test_jagged_attention_is_attention_in_each_sequence() -> None:
+    layout = packing(LENGTHS, sum(LENGTHS), 1)
+    states = torch.randn(3, 1, 4, sum(LENGTHS), 8).unbind()
+    fused = _fused(*states, layout, {"scaling": 8**-0.5})
+    for start, length in zip(layout.firsts.tolist(), LENGTHS, strict=True):
+        one = [s[:, :, start : start + length] for s in states]
+        expected = torch.nn.functional.scaled_dot_product_attention(*one)[0].transpose(0, 1)
+        torch.testing.assert_close(fused[start : start + length], expected)
+
+
+def test_sequences_of_like_length_share_a_bucket() -> None:
+    layout = packing(LENGTHS, 256, 16)
+    assert [tuple(bucket.places.shape) for bucket in layout.buckets] == [(4, 16), (3, 64), (1, 80)]
+    assert all(b.mask is not None for b in layout.buckets)
+    assert packing([BUCKET, BUCKET], 2 * BUCKET, 1).buckets[0].mask is None
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_kernel_on_cuda_gives_the_padded_loss(dtype: torch.dtype) -> None:
+    adapted, collator = build("tiny-bert", "houlsby", "backbone.dropout=0")
+    model = adapted.model.cuda()
+    rows = examples(model.config.vocab_size)
+    tolerance = 1e-5 if dtype is torch.float32 else 1e-2
+    with torch.autocast("cuda", dtype, enabled=dtype is not torch.float32):
+        padded, expected = loss_and_gradients(model, collator(rows).to("cuda"))
+        batch = unpad(model, collator, "fp32")(rows).to("cuda")
+        packed, gradients = loss_and_gradients(model, batch)
+    torch.testing.assert_close(packed.loss, padded.loss, rtol=0, atol=tolerance)
+    for name, gradient in gradients.items():
+        torch.testing.assert_close(gradient, expected[name], rtol=0, atol=tolerance)
