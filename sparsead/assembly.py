@@ -31,7 +31,7 @@ def insert(spec: RunSpec, adapter: Any, model: PreTrainedModel) -> AdaptedModel:
     """Put the run's adapter into the model.
 
     Raises:
-        SiteError: the architecture has no place for it; the message says which, and of what method.
+        SiteError: the architecture has no place for it; the message names method and place.
     """
     try:
         adapted: AdaptedModel = adapter.insert(model, spec.seed)

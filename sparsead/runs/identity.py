@@ -10,7 +10,7 @@ from typing import Any
 
 from sparsead.config import SPLITS, RunSpec
 
-RESULT_FORMAT = 1
+RESULT_FORMAT = 2
 """Raised when the same configuration no longer gives the same result."""
 
 _BACKBONE_SUFFIXES = (".json", ".txt", ".model", ".safetensors")
