@@ -34,6 +34,8 @@ from transformers import (
     PreTrainedModel,
     RobertaConfig,
     RobertaModel,
+    T5Config,
+    T5Model,
 )
 
 import adapters
@@ -57,7 +59,15 @@ BART_SIZE = {
     "decoder_ffn_dim": 24,
     "max_position_embeddings": 16,
 }
-SIZES = {"bert": BERT_SIZE, "roberta": BERT_SIZE, "bart": BART_SIZE}
+T5_SIZE = {
+    "vocab_size": 24,
+    "d_model": 16,
+    "d_kv": 8,
+    "d_ff": 24,
+    "num_layers": 2,
+    "num_heads": 2,
+}
+SIZES = {"bert": BERT_SIZE, "roberta": BERT_SIZE, "bart": BART_SIZE, "t5": T5_SIZE}
 BACKBONES: dict[str, Callable[[], PreTrainedModel]] = {
     "bert": lambda: BertModel(
         BertConfig(**BERT_SIZE, attn_implementation="eager"), add_pooling_layer=False
@@ -66,6 +76,7 @@ BACKBONES: dict[str, Callable[[], PreTrainedModel]] = {
         RobertaConfig(**BERT_SIZE, attn_implementation="eager"), add_pooling_layer=False
     ),
     "bart": lambda: BartModel(BartConfig(**BART_SIZE, attn_implementation="eager")),
+    "t5": lambda: T5Model(T5Config(**T5_SIZE)),
 }
 METHODS: dict[str, Any] = {
     "houlsby": adapters.DoubleSeqBnConfig(
@@ -84,9 +95,17 @@ METHODS: dict[str, Any] = {
 # The length that gives prefixes as many weights as parallel adapters of 4, rounded.
 MAM_LENGTHS = {"bert": 4, "roberta": 4, "bart": 3}
 ATTENTIONS = {
-    "self_prefix": ("encoder.layer.{}.attention.self", "decoder.layers.{}.self_attn"),
-    "encoder_prefix": ("", "encoder.layers.{}.self_attn"),
-    "cross_prefix": ("", "decoder.layers.{}.encoder_attn"),
+    ".layer.": {"self_prefix": "encoder.layer.{}.attention.self"},
+    ".layers.": {
+        "encoder_prefix": "encoder.layers.{}.self_attn",
+        "self_prefix": "decoder.layers.{}.self_attn",
+        "cross_prefix": "decoder.layers.{}.encoder_attn",
+    },
+    ".block.": {
+        "encoder_prefix": "encoder.block.{}.layer.0.SelfAttention",
+        "self_prefix": "decoder.block.{}.layer.0.SelfAttention",
+        "cross_prefix": "decoder.block.{}.layer.1.EncDecAttention",
+    },
 }
 RENAMED = [
     (r"\.(attention_adapters)\.adapters", ".self_attn.out_proj.adapters"),
@@ -116,14 +135,20 @@ def main() -> None:
         weights = {f"weight.{name}": value for name, value in backbone.items()}
         described = metadata | {"size": json.dumps(SIZES[architecture])}
         save_file(given | weights, folder / f"{architecture}.safetensors", described)
-        mam = adapters.MAMConfig(
-            METHODS["prefix"].replace(prefix_length=MAM_LENGTHS[architecture]), METHODS["parallel"]
-        )
-        for method, config in (METHODS | {"mam": mam}).items():
+        for method, config in methods(architecture).items():
             model = build()
             model.load_state_dict(backbone, strict=False)
             expected = expect(model, method, config, inputs, probe)
             save_file(expected, folder / f"{architecture}-{method}.safetensors", metadata)
+
+
+def methods(architecture: str) -> dict[str, Any]:
+    if architecture == "t5":
+        # There the package's parallel adapter reads what enters the LayerNorm before the FFN, and
+        # its prefixes take positions, which moves the relative positions of the true tokens.
+        return {n: config for n, config in METHODS.items() if n not in ("parallel", "prefix")}
+    prefix = METHODS["prefix"].replace(prefix_length=MAM_LENGTHS[architecture])
+    return METHODS | {"mam": adapters.MAMConfig(prefix, METHODS["parallel"])}
 
 
 def make_backbone(build: Callable[[], PreTrainedModel], architecture: str) -> tuple[Any, Any, Any]:
@@ -133,10 +158,10 @@ def make_backbone(build: Callable[[], PreTrainedModel], architecture: str) -> tu
     tokens = torch.randint(4, 24, (2, 6))
     mask = torch.tensor([[1] * 6, [1] * 4 + [0] * 2])
     inputs = {"input_ids": tokens, "attention_mask": mask}
-    if architecture == "bart":
+    if architecture in ("bart", "t5"):
         inputs["decoder_input_ids"] = torch.randint(4, 24, (2, 5))
     state = {name: p.detach().clone() for name, p in model.named_parameters()}
-    probe = 0.2 * torch.randn(2, 5 if architecture == "bart" else 6, 16)
+    probe = 0.2 * torch.randn(2, 5 if "decoder_input_ids" in inputs else 6, 16)
     return state, inputs, probe
 
 
@@ -193,6 +218,8 @@ def translate(name: str, value: torch.Tensor, method: str) -> dict[str, torch.Te
     ):
         name = re.sub(theirs, ours, name)
     name = name.replace(".attention.output.adapter", ".attention.output.dropout.adapter")
+    if not summed:
+        name = re.sub(r"(block\.\d\.layer\.\d)\.adapter", r"\1.dropout.adapter", name)
     if method == "fusion" and task:
         name = name.replace(".adapter.", f".adapter.tasks.{'ab'.index(task[1])}.")
     return {name: value}
@@ -201,7 +228,7 @@ def translate(name: str, value: torch.Tensor, method: str) -> dict[str, torch.Te
 def split_prefix(name: str, value: torch.Tensor) -> dict[str, torch.Tensor]:
     """Split (l * layers * 2 * width) into each layer's keys and values, (l, width)."""
     location = re.search(r"(\w+_prefix)\.control_trans", name)[1]
-    module = ATTENTIONS[location]["layers" in name.split(".prefix_tuning")[0]]
+    module = ATTENTIONS[re.search(r"\.(block|layers?)\.", name)[0]][location]
     by_layer = value.view(-1, 2, 2, 16)
     return {
         f"{module.format(layer)}.adapter.{kind}": by_layer[:, layer, index].clone()

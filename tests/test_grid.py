@@ -27,11 +27,9 @@ CONF = Path(__file__).parents[1] / "conf"
 METHODS = sorted(file.stem for file in (CONF / "adapter").glob("*.yaml"))
 BACKBONES = sorted(file.stem for file in (CONF / "backbone").glob("tiny-*.yaml"))
 NO_INTERFACE = "the attention of deberta-v2, which does not go through"
-NO_NORM = "has no LayerNorm behind the feed-forward sublayer's residual"
 REFUSED = {
     ("prefix", "tiny-deberta"): NO_INTERFACE,
     ("mam", "tiny-deberta"): NO_INTERFACE,
-    **{(m, f"tiny-{b}"): NO_NORM for m in ("pfeiffer", "fusion") for b in ("t5", "gpt2", "llama")},
     ("lora", "tiny-gpt2"): "gpt2 has no query projection of its own",
     ("bitfit", "tiny-t5"): "t5 has no biases",
     ("bitfit", "tiny-llama"): "llama has no biases",

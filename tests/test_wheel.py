@@ -51,3 +51,7 @@ def test_every_config_file_is_in_the_wheel(installed: Path) -> None:
         path.relative_to(installed / "sparsead" / "conf") for path in installed.rglob("*.yaml")
     }
     assert packed == {path.relative_to(ROOT / "conf") for path in (ROOT / "conf").rglob("*.yaml")}
+
+
+def test_the_template_of_the_report_is_in_the_wheel(installed: Path) -> None:
+    assert list((installed / "sparsead" / "report").rglob("*.j2"))

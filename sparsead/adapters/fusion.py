@@ -14,8 +14,7 @@ from transformers import PreTrainedModel
 from sparsead.adapters.adapted import AdaptedModel, adapted
 from sparsead.adapters.bottleneck import Bottleneck
 from sparsead.adapters.initialisation import initialise
-from sparsead.adapters.pfeiffer import PfeifferAdapter, add_to_sum
-from sparsead.backbones.sites import site_modules
+from sparsead.adapters.pfeiffer import PfeifferAdapter, adapt_sums
 from sparsead.errors import ConfigError, RecordError, unknown, unknown_key
 from sparsead.pruning.storage import WEIGHTS_FILE, StoredAdapter, load_sparse
 from sparsead.registry import ADAPTERS
@@ -99,13 +98,12 @@ class FusionAdapter:
             ConfigError: a source is no finished run of adapter=pfeiffer on this backbone, or the
                 architecture has no place for it.
         """
-        places = site_modules(model, "ffn_norm")
+        places = adapt_sums(model)
         sources = {source: _load(source) for source in self._sources}
         width = model.config.hidden_size
         for place, module in places.items():
             tasks = [_task_adapter(source, sources[source], place, width) for source in sources]
             module.add_module("adapter", Fusion(width, tasks))
-            module.register_forward_pre_hook(add_to_sum)
         model.register_forward_hook(_add_regulariser)
         return self._adapted(model, places, seed)
 

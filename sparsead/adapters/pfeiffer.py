@@ -3,40 +3,63 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from sparsead.adapters.adapted import AdaptedModel
 from sparsead.adapters.bottleneck import BottleneckOptions
-from sparsead.backbones.sites import site_modules
+from sparsead.backbones.sites import SITES, site_modules
 from sparsead.registry import ADAPTERS
 
 
 @ADAPTERS.register("pfeiffer")
 @dataclass(frozen=True, kw_only=True)
 class PfeifferAdapter(BottleneckOptions):
-    """z ← z + change(LN(z)), z being the sum that enters the FFN's LayerNorm LN.
+    """z ← z + change(LN(z)), z being the sum behind the FFN, which enters the LayerNorm LN.
 
     Pfeiffer et al., 2021 (arXiv:2005.00247), section 3.1 and figure 5: the configuration that
     their search found best. LN is the backbone's own, used once more for what the adapter reads.
+    Where LayerNorms begin the sublayers, z is the layer's output and the adapter reads z itself.
     """
 
     def insert(self, model: PreTrainedModel, seed: int) -> AdaptedModel:
-        """Attach an adapter to the LayerNorm behind every FFN and freeze the backbone.
+        """Attach an adapter to the sum behind every FFN and freeze the backbone.
 
         Raises:
-            SiteError: the architecture has no such LayerNorm.
+            SiteError: the architecture is not in the map of sites.
         """
-        places = site_modules(model, "ffn_norm")
+        places = adapt_sums(model)
         for module in places.values():
             self.attach(model, module)
-            module.register_forward_pre_hook(add_to_sum)
         return self.adapted(model, places, seed)
 
 
-def add_to_sum(norm: nn.Module, inputs: tuple[Tensor, ...]) -> Tensor:
-    """Return what `norm` is to see instead of z: z + adapter(norm(z))."""
+def adapt_sums(model: PreTrainedModel) -> dict[str, nn.Module]:
+    """Let the submodule `adapter` of the modules returned change the sum behind every FFN.
+
+    Raises:
+        SiteError: the architecture is not in the map of sites.
+    """
+    sites = SITES.get(model.config.model_type)
+    if sites is not None and sites.ffn_sum:
+        places = site_modules(model, "ffn_sum")
+        for layer in places.values():
+            layer.register_forward_hook(_change_output)
+        return places
+    places = site_modules(model, "ffn_norm")
+    for norm in places.values():
+        norm.register_forward_pre_hook(_change_input)
+    return places
+
+
+def _change_output(layer: nn.Module, _inputs: Any, z: Tensor) -> Tensor:
+    change: Tensor = layer.adapter(z)  # type: ignore[operator]
+    return z + change
+
+
+def _change_input(norm: nn.Module, inputs: tuple[Tensor, ...]) -> Tensor:
     (z,) = inputs
     change: Tensor = norm.adapter(norm.forward(z))  # type: ignore[operator]
     return z + change

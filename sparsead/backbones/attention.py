@@ -70,7 +70,10 @@ def _attend(
     attention_mask: Tensor | None,
     **options: Any,
 ) -> tuple[Tensor, Tensor | None]:
-    """Attend to the module's prefix and then to (key, value), each (batch, heads, n, width)."""
+    """Attend to the module's prefix and then to (key, value), each (batch, heads, n, width).
+
+    A prefix has no position: relative position biases are 0 for it and unchanged for the rest.
+    """
     attention = _function(active, module)
     own = getattr(module, prefix, None)
     if own is None:

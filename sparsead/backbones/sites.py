@@ -23,7 +23,8 @@ class Sites:
     `query`, `key` and `value` are the linear projections themselves, those of cross-attention
     included: what is adapted there is the map from input to output. `attention` are the modules
     that attend, `ffn_input` those whose input is the FFN sublayer's input, `ffn_norm` the
-    LayerNorms behind the FFN's residual connection. `layer` is the whole block, and
+    LayerNorms behind the FFN's residual connection; where there is none, `ffn_sum` are the modules
+    whose output is the sum that the residual connection gives. `layer` is the whole block, and
     `attention_residual` the module that is given an attention's context and the sublayer's input;
     it is empty where a layer cannot be computed for some of its tokens, as in a decoder or with
     relative positions.
@@ -41,6 +42,7 @@ class Sites:
     ffn_norm: tuple[str, ...]
     layer: tuple[str, ...] = ()
     attention_residual: tuple[str, ...] = ()
+    ffn_sum: tuple[str, ...] = ()
 
 
 _BERT = Sites(
@@ -120,6 +122,7 @@ SITES: dict[str, Sites] = {
             f"{ffn}.DenseReluDense.{name}" for ffn in _T5_FFNS for name in ("wi", "wi_0")
         ),
         ffn_norm=(),
+        ffn_sum=_T5_FFNS,
     ),
     "gpt2": Sites(
         attention_output=("h.{i}.attn.resid_dropout",),
@@ -130,6 +133,7 @@ SITES: dict[str, Sites] = {
         attention=("h.{i}.attn",),
         ffn_input=("h.{i}.mlp.c_fc",),
         ffn_norm=(),
+        ffn_sum=("h.{i}",),
     ),
     "llama": Sites(
         attention_output=("layers.{i}.self_attn.o_proj",),
@@ -140,6 +144,7 @@ SITES: dict[str, Sites] = {
         attention=("layers.{i}.self_attn",),
         ffn_input=("layers.{i}.mlp.gate_proj",),
         ffn_norm=(),
+        ffn_sum=("layers.{i}",),
     ),
 }
 
@@ -155,6 +160,7 @@ _PLACES = {
     "layer": "block of its own",
     "attention_residual": "layer that can be computed for some of its tokens",
     "ffn_norm": "LayerNorm behind the feed-forward sublayer's residual connection",
+    "ffn_sum": "layer that ends with the feed-forward sublayer's residual connection",
 }
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from sparsead.errors import ConfigError, unknown
 from sparsead.report.histories import Curve, curves, reaches
-from sparsead.report.results import Results
+from sparsead.report.results import Results, backbone_of
 from sparsead.report.statistics import Estimate
 from sparsead.report.style import Look, drawing, looks
 from sparsead.runs.tables import AVERAGE, Row
@@ -133,7 +133,7 @@ def _sparsities(axes: Axes, results: Results, backbone: str, column: str) -> Non
 def _by_training(results: Results) -> list[Panel]:
     return [
         (
-            f"{column.label}, {backbone}",
+            f"{column.label}, {backbone_of(column, backbone)}",
             partial(_courses, results=results, backbone=backbone, column=column.name),
         )
         for backbone in results.table.backbones

@@ -111,6 +111,12 @@ def measure(table: TableSpec, state: Callable[[RunSpec], State] = run_state) -> 
     )
 
 
+def backbone_of(column: Column, backbone: str) -> str:
+    """Return the backbone that a column is measured with: its own, else that of the rows."""
+    own = [word.partition("=")[2] for word in column.overrides if word.startswith("backbone=")]
+    return (own or [backbone])[-1]
+
+
 def main_score(record: RunRecord, metric: str) -> float | None:
     """Return a run's score in percent, None where it is not finite.
 

@@ -102,7 +102,7 @@ def _claims(shown: View) -> tuple[list[str], list[dict[str, Any]]]:
             "claim": verdict.text,
             "backbone": verdict.backbone,
             "verdict": ", ".join(filter(None, (verdict.verdict, verdict.reason))),
-            "measured": "; ".join(map(str, verdict.parts)),
+            "measured": ";\n".join(map(str, verdict.parts)),
         }
         for verdict in shown.verdicts
     ]

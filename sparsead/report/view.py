@@ -13,9 +13,9 @@ from sparsead.report.comparisons import (
     marks,
     smallest_corrected_p,
 )
-from sparsead.report.results import Measured, Place, Results
+from sparsead.report.results import Measured, Place, Results, backbone_of
 from sparsead.report.statistics import ALPHA
-from sparsead.runs.tables import AVERAGE, Row
+from sparsead.runs.tables import AVERAGE, Column, Row
 
 
 @dataclass(frozen=True)
@@ -128,14 +128,19 @@ def _nominal(results: Results, places: list[Place]) -> tuple[float, ...]:
 
 
 def _notes_of_backbones(shown: View) -> list[str]:
-    """Say where the paper's numbers are for another backbone than ours."""
+    """Say which columns have a backbone of their own, and where the paper's is another."""
+    own = [f"{c.label} on {backbone_of(c, '')}" for c in _with_own_backbone(shown)]
     pairs = [(row.backbone, row.row.published_for(row.backbone)) for row in shown.rows]
     theirs = [(ours, published.backbone) for ours, published in pairs if published is not None]
-    return [
+    return [f"{', '.join(own)}, in every row."] * bool(own) + [
         f"The paper's numbers beside {ours} are for {other}."
         for ours, other in dict.fromkeys(theirs)
         if other not in (ours, None)
     ]
+
+
+def _with_own_backbone(shown: View) -> list[Column]:
+    return [column for column in shown.results.table.columns if backbone_of(column, "")]
 
 
 def _notes_of_tests(shown: View) -> list[str]:

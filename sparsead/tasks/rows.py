@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +20,14 @@ class Rows:
         values: one mapping of column → value a row.
         lines: where each row begins, the file's first line being 1.
         skipped: lines that were left out, because the field leaves them out.
+        names: our column → what the file calls it, where that is another name.
     """
 
     path: Path
     values: Sequence[dict[str, Any]]
     lines: Sequence[int]
     skipped: Sequence[int] = ()
+    names: Mapping[str, str] = field(default_factory=dict)
 
     def column(self, name: str) -> list[Any]:
         """Return the values of a column."""
@@ -33,7 +35,8 @@ class Rows:
 
     def error(self, row: int, column: str, reason: str) -> DataError:
         """Return an error that names file, line and column of a value."""
-        return DataError(f"{self.path}:{self.lines[row]}: {column}: {reason}")
+        name = self.names.get(column, column)
+        return DataError(f"{self.path}:{self.lines[row]}: {name}: {reason}")
 
     def check_unique(self, column: str) -> None:
         """Refuse an id that occurs twice.

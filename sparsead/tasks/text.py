@@ -66,7 +66,7 @@ class TextTask(SentenceTask):
         rows = self._rows["train"]
         for row, value in enumerate(rows.column("label")):
             if value is None or value == "":
-                raise rows.error(row, self.label, "has no label")
+                raise rows.error(row, "label", "has no label")
         names = {class_name(value) for value in rows.column("label")}
         return sorted(names, key=_number_first)
 
@@ -92,7 +92,7 @@ class TextTask(SentenceTask):
         if self.id is not None:
             rows.check_unique(self.id)
         values = [{**row, "label": row[self.label]} for row in rows.values]
-        return Rows(path, values, rows.lines)
+        return Rows(path, values, rows.lines, names={"label": self.label})
 
     @property
     def _metric_names(self) -> Sequence[str]:

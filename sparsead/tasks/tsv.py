@@ -52,7 +52,7 @@ def read_tsv(
             )
         values.append({name: fields[place] for name, place in places.items()})
         numbers.append(number)
-    return Rows(path, values, numbers, skipped)
+    return Rows(path, values, numbers, skipped, columns)
 
 
 def _place(path: Path, header: Sequence[str], column: str) -> int:

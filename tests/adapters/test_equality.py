@@ -86,8 +86,15 @@ def copy_weights(adapted: AdaptedModel, weights: dict[str, Tensor]) -> None:
 
 
 @pytest.mark.parametrize("attention", ATTENTIONS)
-@pytest.mark.parametrize("architecture", ["bert", "roberta", "bart"])
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(
+    ("method", "architecture"),
+    [
+        (method, architecture)
+        for architecture in ("bert", "roberta", "bart", "t5")
+        for method in METHODS
+        if (FIXTURES / f"{architecture}-{method}.safetensors").is_file()
+    ],
+)
 def test_outputs_and_all_gradients_are_those_of_the_package_adapters(
     tmp_path: Path, method: str, architecture: str, attention: str
 ) -> None:
@@ -106,7 +113,7 @@ def test_outputs_and_all_gradients_are_those_of_the_package_adapters(
     for name, gradient in gradients.items():
         ours = model.get_parameter(name).grad
         assert ours is not None
-        torch.testing.assert_close(ours, gradient, rtol=0, atol=1e-5)
+        torch.testing.assert_close(ours, gradient, rtol=1e-5, atol=1e-5)
     if method == "fusion":
         fusions = [module for module in model.modules() if isinstance(module, Fusion)]
         total = torch.stack([fusion.regulariser() for fusion in fusions]).sum()

@@ -150,6 +150,21 @@ def test_a_label_outside_the_set_names_file_and_line(tmp_path: Path, glue_fixtur
         task("task=rte", f"task.path={tmp_path}").load()
 
 
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("1\tx\ty\t3.5x", r"train\.tsv:3: score: '3\.5x' is no finite number"),
+        ("0\tx\ty\t3.5", r"train\.tsv:3: index: '0' is also the id of line 2"),
+        ("1\tx\ty\tnan", r"train\.tsv:3: score: 'nan' is no finite number"),
+    ],
+)
+def test_a_wrong_number_names_file_line_and_column(tmp_path: Path, line: str, message: str) -> None:
+    text = f"index\tsentence1\tsentence2\tscore\n0\ta\tb\t5.000\n{line}\n"
+    path = write(tmp_path, {"STS-B/train.tsv": text, "STS-B/dev.tsv": text})
+    with pytest.raises(DataError, match=message):
+        task("task=stsb", path).load()
+
+
 def test_scores_are_those_of_scikit_learn() -> None:
     draw = np.random.default_rng(0)
     logits, labels = draw.normal(size=(200, 2)), draw.integers(0, 2, 200)

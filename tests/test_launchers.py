@@ -1,0 +1,53 @@
+"""The same small sweep under each launcher that is installed: the same records."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from pathlib import Path
+
+import pytest
+
+from composing import compose
+from conftest import Cli
+from sparsead.runs.record import all_records, find_record
+from sparsead.train import train
+
+SMALL = ("backbone=tiny-bert", "task=demo_mrpc", "task.limit=8", "protocol.epochs=1", "device=cpu")
+SEEDS = (1, 2)
+LAUNCHERS = {
+    "joblib": ("hydra_plugins.hydra_joblib_launcher", "hydra.launcher.n_jobs=2"),
+    "submitit_local": ("hydra_plugins.hydra_submitit_launcher", "hydra.launcher.timeout_min=5"),
+    "ray": (
+        "hydra_plugins.hydra_ray_launcher",
+        "+hydra.launcher.ray.init.num_cpus=2",
+        "+hydra.launcher.ray.init.include_dashboard=false",
+    ),
+}
+
+
+def is_installed(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:
+        return False
+
+
+@pytest.mark.parametrize("launcher", LAUNCHERS)
+def test_a_launcher_leaves_the_records_of_a_run_alone(
+    launcher: str, sparsead: Cli, tmp_path: Path
+) -> None:
+    module, *settings = LAUNCHERS[launcher]
+    if not is_installed(module):
+        pytest.skip(f"{module} is not installed")
+    sweep = (f"seed={','.join(map(str, SEEDS))}", f"hydra/launcher={launcher}", *settings)
+    done = sparsead(["train", "-m", *SMALL, *sweep], HOME=str(tmp_path), RAY_AUTH_MODE="disabled")
+    assert done.returncode == 0, done.stderr
+    assert len(list(all_records(tmp_path / "outputs"))) == len(SEEDS)
+    for seed in SEEDS:
+        spec = compose(*SMALL, f"seed={seed}", f"outputs={tmp_path / 'outputs'}")
+        launched = find_record(spec)
+        assert launched is not None
+        alone = train(compose(*SMALL, f"seed={seed}", f"outputs={tmp_path / 'alone'}"))
+        for key in ("identity", "scores", "history", "sparsity"):
+            assert json.dumps(launched.result[key]) == json.dumps(alone.result[key]), key
