@@ -42,16 +42,13 @@ def job(config: DictConfig) -> float:
 
     What is recorded already is not trained again, and torch is then never imported.
     """
-    spec = RunSpec.from_config(config)
     sweeping = HydraConfig.get().mode is RunMode.MULTIRUN
     try:
-        record = _recorded_or_trained(spec)
-    except StorageError:
-        raise  # there is no writing down a failure either
-    except Exception as error:
-        if sweeping and not isinstance(error, ClaimedError):
-            record_failure(spec, run_folder(spec), error)
-        raise  # in a sweep Hydra goes on with the other jobs, and reports this one at the end
+        record = _swept(config) if sweeping else _recorded_or_trained(RunSpec.from_config(config))
+    except SparseadError as error:
+        if sweeping:
+            raise  # Hydra goes on with the other jobs, and reports this one at the end
+        fail(str(error))  # here: Hydra would put a line of its own before it
     _report(record)
     return record.objective
 
@@ -79,6 +76,18 @@ def main() -> None:
         if keep_traceback:
             raise
         fail(describe(error))
+
+
+def _swept(config: DictConfig) -> RunRecord:
+    """Do one job of a sweep; write down why it failed, where it does."""
+    spec = RunSpec.from_config(config)
+    try:
+        return _recorded_or_trained(spec)
+    except (StorageError, ClaimedError):
+        raise  # there is nowhere to write it down, or another process is at it
+    except Exception as error:
+        record_failure(spec, run_folder(spec), error)
+        raise
 
 
 def _check_sweep(arguments: list[str]) -> None:
