@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import platform
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +23,7 @@ from sparsead.runs.identity import identity, setting
 from sparsead.runs.record import RunRecord, run_folder, staged, write_result
 from sparsead.tasks.cache import encoded
 from sparsead.training.allocator import keep_freed_memory
-from sparsead.training.device import describe_device, peak_memory, resolve_device
+from sparsead.training.device import environment, resolve_device
 from sparsead.training.precision import resolve_precision, store_frozen
 from sparsead.training.quiet import quiet_libraries
 from sparsead.training.report import final_scores
@@ -41,8 +39,6 @@ from sparsead.training.trainer import (
 from sparsead.training.unpadded import unpad
 
 MASKS_FILE = "masks.safetensors"
-
-_PACKAGES = ("sparsead", "torch", "transformers", "datasets", "accelerate", "hydra-core", "numpy")
 
 
 def train(spec: RunSpec) -> RunRecord:
@@ -131,13 +127,7 @@ def run(spec: RunSpec, folder: Path) -> dict[str, Any]:
         "data": described,
         "seconds": seconds,
         "resumed_from_epoch": resumed_from,
-        "environment": {
-            "device": describe_device(device),
-            "precision": precision,
-            "peak_memory_bytes": peak_memory(device),
-            "python": platform.python_version(),
-            "packages": {package: version(package) for package in _PACKAGES},
-        },
+        "environment": environment(device, precision),
     }
 
 

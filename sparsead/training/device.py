@@ -5,11 +5,14 @@ from __future__ import annotations
 import platform
 import resource
 import sys
+from importlib.metadata import version
 from typing import Any
 
 import torch
 
 from sparsead.errors import DeviceError
+
+_PACKAGES = ("sparsead", "torch", "transformers", "datasets", "accelerate", "hydra-core", "numpy")
 
 
 def resolve_device(device: str) -> str:
@@ -41,3 +44,14 @@ def peak_memory(device: str) -> int:
         return torch.cuda.max_memory_allocated()
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def environment(device: str, precision: str) -> dict[str, Any]:
+    """Return what a run was done on: device, precision, peak of memory so far, versions."""
+    return {
+        "device": describe_device(device),
+        "precision": precision,
+        "peak_memory_bytes": peak_memory(device),
+        "python": platform.python_version(),
+        "packages": {package: version(package) for package in _PACKAGES},
+    }
