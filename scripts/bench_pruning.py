@@ -4,7 +4,8 @@
 
 All the times of one table are taken in turn, in shuffled order, in one process; ratios are medians
 of the ratios within a turn, so that a machine whose speed drifts does not decide them. The peak of
-memory is of one contestant alone in a process of its own, less that process's peak before it began.
+memory is of one contestant alone in a process of its own, the process included (on Linux).
+Batches are unpadded, as a run's are.
 Sentences come from RTE below --task-path, or from the generated pairs.
 """
 
@@ -13,7 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import random
-import resource
+import re
 import subprocess
 import sys
 import time
@@ -37,6 +38,7 @@ from sparsead.training.allocator import keep_freed_memory
 from sparsead.training.device import resolve_device
 from sparsead.training.quiet import quiet_libraries
 from sparsead.training.sampling import scoring_batches
+from sparsead.training.unpadded import unpad
 
 GOALS = {"snip": 1.0, "grasp": 2.3, "masked step": 1.01}
 
@@ -81,9 +83,8 @@ class Bench:
         task = TASKS.bind(spec.task.method, spec.task.arguments())()
         loaded = load_backbone(spec.backbone)
         data = task.encode(task.load(), loaded.tokenizer)["train"].select(range(32))
-        (self.batch,) = scoring_batches(data, task.collator(loaded.tokenizer), self.device)
-        self.tokens = int(self.batch["attention_mask"].sum())
-        self.build = partial(self._model, spec, loaded, task)
+        self.tokens = sum(len(ids) for ids in data["input_ids"])
+        self.build = partial(self._model, spec, loaded, task, data)
         self.makers: dict[str, Callable[[], Callable[[], None]]] = {
             "dense step": self._dense_step,
             "masked step": self._masked_step,
@@ -115,42 +116,51 @@ class Bench:
         }
 
     def peak(self, contestant: str) -> float:
-        """Return the MiB that two turns of one contestant need beyond what was needed before."""
+        """Return the MiB in use at the peak of two turns of one contestant."""
         turn = self.makers[contestant]()
-        before = self._peak_mib()
-        for _ in range(2):
-            turn()
-        return self._peak_mib() - before
-
-    def _peak_mib(self) -> float:
+        turn()
+        if self.device == "cuda":
+            torch.cuda.reset_peak_memory_stats()
+        else:
+            Path("/proc/self/clear_refs").write_text("5")  # the peak from now on
+        turn()
         if self.device == "cuda":
             return float(torch.cuda.max_memory_allocated() / 2**20)
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+        peak = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
+        return int(peak[1]) / 2**10 if peak else float("nan")
 
-    def _model(self, spec: RunSpec, loaded: Any, task: Any) -> tuple[Any, Any, Any]:
+    def _model(self, spec: RunSpec, loaded: Any, task: Any, data: Any) -> tuple[Any, Any, Any]:
+        """Return a model with its prunable names, and the batch as a run would give it."""
         model = loaded.model(task.head, task.head_options, spec.seed)
         adapted = ADAPTERS.bind(spec.adapter.method, spec.adapter.options)().insert(model, 1)
         model.to(self.device).train()
-        trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-        return model, adapted.prunable, torch.optim.AdamW(trained, lr=1e-4, weight_decay=0.1)
+        collator = unpad(model, task.collator(loaded.tokenizer), "fp32")
+        (batch,) = scoring_batches(data, collator, self.device)
+        return model, adapted.prunable, batch
 
     def _dense_step(self) -> Callable[[], None]:
-        model, _, optimizer = self.build()
-        return partial(self._step, model, optimizer)
+        model, _, batch = self.build()
+        return self._step(model, batch)
 
     def _masked_step(self) -> Callable[[], None]:
-        model, prunable, optimizer = self.build()
+        model, prunable, batch = self.build()
         prune(model, tensors=prunable, sparsity=0.4, pruner="random")
-        return partial(self._step, model, optimizer)
+        return self._step(model, batch)
 
-    def _step(self, model: Any, optimizer: torch.optim.Optimizer) -> None:
-        optimizer.zero_grad()
-        model(**self.batch).loss.backward()
-        optimizer.step()
+    def _step(self, model: Any, batch: Any) -> Callable[[], None]:
+        trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        optimizer = torch.optim.AdamW(trained, lr=1e-4, weight_decay=0.1)
+
+        def step() -> None:
+            optimizer.zero_grad()
+            model(**batch).loss.backward()
+            optimizer.step()
+
+        return step
 
     def _scores(self, name: str) -> Callable[[], None]:
         """Score one batch, without the choice of what to remove."""
-        model, prunable, _ = self.build()
+        model, prunable, batch = self.build()
         tensors = {name: model.get_parameter(name) for name in prunable}
         score = PRUNERS.bind(name, {})
 
@@ -159,7 +169,7 @@ class Bench:
 
         def scoring() -> None:
             with undisturbed(model, tensors):
-                score(Scoring(model, tensors, [self.batch], loss, 0.4, 1))
+                score(Scoring(model, tensors, [batch], loss, 0.4, 1))
 
         return scoring
 
