@@ -42,13 +42,16 @@ def insert(spec: RunSpec, adapter: Any, model: PreTrainedModel) -> AdaptedModel:
 
 
 def weights_metadata(spec: RunSpec, fingerprint: Mapping[str, str]) -> dict[str, Any]:
-    """Return what a run's weights file says of the run.
+    """Return what a run's weights file says of the run: nothing of where it was written.
 
     Args:
         spec: the run.
         fingerprint: SHA-256 of each of the backbone's weights files.
     """
-    return {"identity": identity(spec), "backbone": dict(fingerprint), "config": spec.to_dict()}
+    config = spec.to_dict()
+    for key in ("outputs", "rerun"):
+        del config[key]
+    return {"identity": identity(spec), "backbone": dict(fingerprint), "config": config}
 
 
 def _check_kind(registry: Registry, method: str, needed: str) -> None:

@@ -16,7 +16,7 @@ from sparsead.adapters.adapted import AdaptedModel
 from sparsead.assembly import insert, task_and_adapter
 from sparsead.backbones.loading import Backbone, load_backbone
 from sparsead.config import SPLITS, RunSpec
-from sparsead.errors import ConfigError, RecordError, SourceError
+from sparsead.errors import ConfigError, DataError, RecordError, SourceError
 from sparsead.pruning.masks import Masks
 from sparsead.pruning.storage import WEIGHTS_FILE, load_sparse
 from sparsead.runs.query import find_run
@@ -57,7 +57,14 @@ class TrainedRun:
 
         Args:
             rows: with the columns that the task reads, `task.inputs`; others are not looked at.
+
+        Raises:
+            DataError: a row lacks one of these columns.
         """
+        for number, row in enumerate(rows):
+            for column in self.task.inputs:
+                if column not in row:
+                    raise DataError(f"row {number}: {column} is missing")
         columns = [{column: row[column] for column in self.task.inputs} for row in rows]
         if not columns:
             return []

@@ -118,6 +118,13 @@ def test_a_loaded_run_keeps_its_removed_weights_at_zero_when_trained_on(run: Run
         assert weight[mask].any()
 
 
+def test_a_row_without_a_column_is_refused_by_its_name(run: RunRecord) -> None:
+    with pytest.raises(DataError, match="row 1: sentence2 is missing"):
+        sparsead.load(run.folder).predict(
+            [{"sentence1": "a", "sentence2": "b"}, {"sentence1": "c"}]
+        )
+
+
 def test_another_backbone_is_refused_and_a_moved_one_found(
     tmp_path: Path, glue_fixture: Path
 ) -> None:

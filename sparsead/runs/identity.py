@@ -27,9 +27,15 @@ def identity(spec: RunSpec) -> str:
 
 
 def setting(spec: RunSpec) -> str:
-    """Return what the runs of one row share: the identity but for the seed."""
+    """Return what the runs of one row share: the identity but for the seed.
+
+    Seeds that fuse adapters of their own seed are one row: what counts is the sources' setting.
+    """
     decisive = _decisive(spec)
     del decisive["seed"]
+    if spec.adapter.sources():
+        sources = [_setting_of(folder) for folder in spec.adapter.sources()]
+        decisive["adapter"]["options"]["fusion"]["sources"] = sources
     return _hash(decisive)
 
 
@@ -63,6 +69,11 @@ def _hash(decisive: dict[str, Any]) -> str:
 def _digest_of(path: Path, _modified: int, _size: int) -> str:
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _setting_of(folder: str) -> str:
+    result = json.loads((Path(folder) / "result.json").read_text("utf-8"))
+    return str(result["setting"])
 
 
 def _weights_files(folder: str) -> list[str]:

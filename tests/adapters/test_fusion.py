@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from sparsead.adapters.pfeiffer import PfeifferAdapter
 from sparsead.backbones.loading import load_backbone
 from sparsead.errors import ConfigError
 from sparsead.pruning.storage import save_sparse
-from sparsead.runs.identity import identity
+from sparsead.runs.identity import identity, setting
 
 PLACE = "bert.encoder.layer.1.output.LayerNorm.adapter"
 
@@ -140,3 +141,15 @@ def test_frozen_adapters_kept_in_bf16_are_stored_in_fp32(tmp_path: Path) -> None
         parameter = adapted.model.get_parameter(name)
         parameter.data = parameter.data.bfloat16()
     assert {tensor.dtype for tensor in adapted.trained_state().values()} == {torch.float32}
+
+
+def test_seeds_that_fuse_runs_of_their_own_seed_share_a_setting(tmp_path: Path) -> None:
+    def fused(seed: int, source_setting: str) -> str:
+        folder = tmp_path / f"{source_setting}-{seed}"
+        folder.mkdir()
+        (folder / "adapter.safetensors").write_bytes(bytes([seed]))
+        (folder / "result.json").write_text(json.dumps({"setting": source_setting}))
+        sources = f"adapter.fusion.sources=[{folder}]"
+        return setting(compose("adapter=fusion", sources, f"seed={seed}"))
+
+    assert fused(1, "a") == fused(2, "a") != fused(1, "b")
