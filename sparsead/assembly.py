@@ -12,7 +12,7 @@ from sparsead.backbones.sites import SiteError
 from sparsead.config import RunSpec
 from sparsead.errors import ConfigError
 from sparsead.registry import ADAPTERS, TASKS, Registry
-from sparsead.runs.identity import identity
+from sparsead.runs.identity import identity, placeless
 
 
 def task_and_adapter(spec: RunSpec) -> tuple[Any, Any]:
@@ -48,10 +48,7 @@ def weights_metadata(spec: RunSpec, fingerprint: Mapping[str, str]) -> dict[str,
         spec: the run.
         fingerprint: SHA-256 of each of the backbone's weights files.
     """
-    config = spec.to_dict()
-    for key in ("outputs", "rerun"):
-        del config[key]
-    return {"identity": identity(spec), "backbone": dict(fingerprint), "config": config}
+    return {"identity": identity(spec), "backbone": dict(fingerprint), "config": placeless(spec)}
 
 
 def _check_kind(registry: Registry, method: str, needed: str) -> None:

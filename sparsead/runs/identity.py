@@ -39,6 +39,11 @@ def setting(spec: RunSpec) -> str:
     return _hash(decisive)
 
 
+def placeless(spec: RunSpec) -> dict[str, Any]:
+    """Return the run as plain values, but where it is written and whether it is done again."""
+    return {k: v for k, v in spec.to_dict().items() if k not in ("outputs", "rerun")}
+
+
 def file_digest(path: Path) -> str:
     """Return the SHA-256 of a file's content, read once per modification of the file."""
     status = path.stat()
@@ -46,9 +51,7 @@ def file_digest(path: Path) -> str:
 
 
 def _decisive(spec: RunSpec) -> dict[str, Any]:
-    decisive = spec.to_dict()
-    for key in ("outputs", "rerun"):
-        del decisive[key]
+    decisive = placeless(spec)
     decisive["task"]["path"] = [file_digest(file) for file in spec.task.local_files()]
     if spec.adapter.sources():
         weights = [_weights_files(folder) for folder in spec.adapter.sources()]
