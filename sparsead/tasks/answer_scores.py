@@ -12,7 +12,7 @@ import datasets
 import evaluate
 import numpy as np
 
-from sparsead.errors import ConfigError, unknown
+from sparsead.tasks.metrics import NamedScores
 
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
@@ -41,7 +41,7 @@ def f1(prediction: str, answer: str) -> float:
 _SCORES: dict[str, Callable[[str, str], float]] = {"f1": f1, "exact_match": exact_match}
 
 
-class AnswerScores(evaluate.Metric):  # type: ignore[misc]
+class AnswerScores(NamedScores):
     """Mean over the questions of the best score against any of a question's true answers.
 
     Shares between 0 and 1, as every score of a run; the official script prints percent.
@@ -56,11 +56,7 @@ class AnswerScores(evaluate.Metric):  # type: ignore[misc]
         Raises:
             ConfigError: a name is unknown.
         """
-        for name in names:
-            if name not in _SCORES:
-                raise ConfigError(unknown("task.metrics", name, _SCORES))
-        self._names = tuple(names)
-        super().__init__(keep_in_memory=True)
+        super().__init__(names, _SCORES)
 
     def _info(self) -> evaluate.MetricInfo:
         text = datasets.Value("string")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -49,7 +49,27 @@ _OF_NUMBERS: Mapping[str, Score] = {
 }
 
 
-class TaskScores(evaluate.Metric):  # type: ignore[misc]
+class NamedScores(evaluate.Metric):  # type: ignore[misc]
+    """Metrics chosen by name, in that order, computed in memory."""
+
+    def __init__(self, names: Sequence[str], choices: Collection[str]) -> None:
+        """Choose the metrics.
+
+        Args:
+            names: of metrics, the task's main one first.
+            choices: the names that there are.
+
+        Raises:
+            ConfigError: a name is unknown.
+        """
+        for name in names:
+            if name not in choices:
+                raise ConfigError(unknown("task.metrics", name, choices))
+        self._names = tuple(names)
+        super().__init__(keep_in_memory=True)
+
+
+class TaskScores(NamedScores):
     """The metrics of one task, over predicted and true classes or numbers.
 
     The names and the values are those of the hub's `glue` metric. For predictions that are all
@@ -70,12 +90,9 @@ class TaskScores(evaluate.Metric):  # type: ignore[misc]
         choices = _OF_NUMBERS if regression else _OF_CLASSES
         if not names:
             raise ConfigError(f"task.metrics=[]: name one of {', '.join(sorted(choices))}")
-        for name in names:
-            if name not in choices:
-                raise ConfigError(unknown("task.metrics", name, choices))
-        self._scores = {name: choices[name] for name in names}
         self._dtype = "float64" if regression else "int64"
-        super().__init__(keep_in_memory=True)
+        super().__init__(names, choices)
+        self._scores = {name: choices[name] for name in self._names}
 
     def _info(self) -> evaluate.MetricInfo:
         value = datasets.Value(self._dtype)

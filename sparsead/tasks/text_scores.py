@@ -11,7 +11,7 @@ import numpy as np
 import sacrebleu
 from rouge_score.rouge_scorer import RougeScorer
 
-from sparsead.errors import ConfigError, unknown
+from sparsead.tasks.metrics import NamedScores
 
 _ROUGE = ("rouge1", "rouge2", "rougeL")
 _CORPUS: dict[str, Callable[..., Any]] = {
@@ -20,7 +20,7 @@ _CORPUS: dict[str, Callable[..., Any]] = {
 }
 
 
-class TextScores(evaluate.Metric):  # type: ignore[misc]
+class TextScores(NamedScores):
     """Scores of generated texts against one reference each, as shares between 0 and 1.
 
     `rouge1`, `rouge2` and `rougeL` are the mean F-measures of rouge_score with stemming; `bleu`
@@ -36,11 +36,7 @@ class TextScores(evaluate.Metric):  # type: ignore[misc]
         Raises:
             ConfigError: a name is unknown.
         """
-        for name in names:
-            if name not in (*_ROUGE, *_CORPUS):
-                raise ConfigError(unknown("task.metrics", name, (*_ROUGE, *_CORPUS)))
-        self._names = tuple(names)
-        super().__init__(keep_in_memory=True)
+        super().__init__(names, (*_ROUGE, *_CORPUS))
 
     def _info(self) -> evaluate.MetricInfo:
         text = datasets.Value("string")
