@@ -54,10 +54,11 @@ def draw(results: Results, kind: str) -> Figure | None:
 Panel = tuple[str, Callable[["Axes"], None]]
 
 
-def _by_parameters(results: Results) -> list[Panel]:
+def _by_backbone(fill: Callable[..., None], results: Results) -> list[Panel]:
+    """Return one panel a backbone that has a score in the column shown, the average if there is."""
     shown = AVERAGE if results.table.average else results.columns[-1]
     return [
-        (backbone, partial(_scatter, results=results, backbone=backbone, column=shown))
+        (backbone, partial(fill, results=results, backbone=backbone, column=shown))
         for backbone in results.table.backbones
         if any(results.at(backbone, row.name, shown).scores for row in results.table.rows)
     ]
@@ -97,15 +98,6 @@ def _beside(taken: Sequence[float], share: float) -> float:
     while any(share / _APART < other < share * _APART for other in taken):
         share *= _APART
     return share
-
-
-def _by_sparsity(results: Results) -> list[Panel]:
-    shown = AVERAGE if results.table.average else results.columns[-1]
-    return [
-        (backbone, partial(_sparsities, results=results, backbone=backbone, column=shown))
-        for backbone in results.table.backbones
-        if any(results.at(backbone, row.name, shown).scores for row in results.table.rows)
-    ]
 
 
 def _sparsities(axes: Axes, results: Results, backbone: str, column: str) -> None:
@@ -164,8 +156,8 @@ def _courses(axes: Axes, results: Results, backbone: str, column: str) -> None:
 
 
 KINDS: dict[str, Callable[[Results], list[Panel]]] = {
-    "score_by_parameters": _by_parameters,
-    "score_by_sparsity": _by_sparsity,
+    "scorepartial(_by_backbone, _scatter)": partial(_by_backbone, _scatter),
+    "scorepartial(_by_backbone, _sparsities)": partial(_by_backbone, _sparsities),
     "score_by_training": _by_training,
 }
 
