@@ -14,7 +14,8 @@ from sparsead.config import RunSpec
 from sparsead.runs.files import read_json
 from sparsead.runs.states import Missing, run_state
 from sparsead.runs.sweep import count_states, unique
-from sparsead.runs.tables import Cell, cells, load_table
+from sparsead.runs.table_files import load_table
+from sparsead.runs.tables import Cell, cells
 
 THROUGHPUT_FILE = Path("cache") / "throughput.json"
 

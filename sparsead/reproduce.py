@@ -17,7 +17,8 @@ from sparsead.report.view import view
 from sparsead.runs.interrupt import stopping_on_interrupt
 from sparsead.runs.states import Failed, run_state
 from sparsead.runs.sweep import run_cells, unique
-from sparsead.runs.tables import Cell, TableSpec, cells, load_table
+from sparsead.runs.table_files import load_table
+from sparsead.runs.tables import Cell, TableSpec, cells
 
 
 def main() -> None:

@@ -9,7 +9,8 @@ import time
 from sparsead.config import RunSpec
 from sparsead.runs.record import run_folder, staged, write_result
 from sparsead.runs.sweep import run_cells
-from sparsead.runs.tables import cells, load_table
+from sparsead.runs.table_files import load_table
+from sparsead.runs.tables import cells
 from synthetic import synthetic_result
 
 SECONDS = 0.08

@@ -17,7 +17,8 @@ from sparsead.report.settings import columns_of, rows_of
 from sparsead.runs.index import summaries
 from sparsead.runs.record import run_folder
 from sparsead.runs.sweep import run_cells
-from sparsead.runs.tables import Cell, cells, load_table
+from sparsead.runs.table_files import load_table
+from sparsead.runs.tables import Cell, cells
 
 Worker = subprocess.Popen[str]
 CHANGES = ("backbone=tiny-bert", "only=column=mrpc", "seeds=24")

@@ -11,7 +11,7 @@ from sparsead.report.masks_figure import draw_masks
 from sparsead.report.publish import save_figure
 from sparsead.report.results import measure
 from sparsead.runs.query import add_run_arguments, find_run
-from sparsead.runs.tables import load_table
+from sparsead.runs.table_files import load_table
 
 MASKS = "masks"
 

@@ -54,7 +54,7 @@ def _text(arguments: argparse.Namespace) -> str:
         return _settings(arguments.outputs, arguments.format)
     from sparsead.report.results import measure
     from sparsead.report.view import view
-    from sparsead.runs.tables import load_table
+    from sparsead.runs.table_files import load_table
 
     overrides = [f"outputs={arguments.outputs}", *arguments.overrides]
     return render(view(measure(load_table(arguments.table, overrides))), arguments.format)

@@ -8,7 +8,8 @@ import pytest
 
 from sparsead.errors import ConfigError
 from sparsead.report.claims import Verdict, verdicts
-from sparsead.runs.tables import Cell, Column, Row, TableSpec, load_table
+from sparsead.runs.table_files import load_table
+from sparsead.runs.tables import Cell, Column, Row, TableSpec
 from tables import measured
 
 TABLE = TableSpec(

@@ -13,7 +13,8 @@ from sparsead.errors import ConfigError, RecordError
 from sparsead.report import figure, table
 from sparsead.runs.identity import identity, setting
 from sparsead.runs.record import run_folder, staged, write_result
-from sparsead.runs.tables import Cell, cells, load_table
+from sparsead.runs.table_files import load_table
+from sparsead.runs.tables import Cell, cells
 
 OWN = """\
 title: Mine

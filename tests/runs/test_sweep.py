@@ -11,7 +11,8 @@ from sparsead.runs.failure import all_failures
 from sparsead.runs.record import run_folder, staged, write_result
 from sparsead.runs.states import Done, Failed, Missing, Running, run_state
 from sparsead.runs.sweep import count_states, run_cells
-from sparsead.runs.tables import Cell, cells, load_table
+from sparsead.runs.table_files import load_table
+from sparsead.runs.tables import Cell, cells
 from synthetic import synthetic_result
 
 

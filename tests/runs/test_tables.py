@@ -10,7 +10,8 @@ from sparsead.errors import ConfigError
 from sparsead.overrides import expand
 from sparsead.runs.composed import CACHE_FILE
 from sparsead.runs.identity import identity
-from sparsead.runs.tables import cells, load_table
+from sparsead.runs.table_files import load_table
+from sparsead.runs.tables import cells
 
 TABLES = Path(__file__).resolve().parents[2] / "conf" / "table"
 SMALL = ("backbone=tiny-bert", "only=column=mrpc,rte")
