@@ -126,7 +126,8 @@ def _recorded(record: RunRecord, backbone: str | Path | None) -> tuple[RunSpec, 
         config = record.result["config"]
         source = config["backbone"] | ({} if backbone is None else {"path": str(backbone)})
         # The training data is not read again, and need not be there any more.
-        task = config["task"] | dict.fromkeys(("path", *SPLITS))
+        options = config["task"]["options"] | record.result.get("from_data", {})
+        task = config["task"] | dict.fromkeys(("path", *SPLITS)) | {"options": options}
         spec = RunSpec.from_dict(config | {"backbone": source, "task": task})
         return spec, record.result["environment"]["precision"]
     except (KeyError, TypeError) as error:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from datasets import DatasetDict
 
@@ -16,6 +17,10 @@ from sparsead.tasks.rows import Rows, class_name
 from sparsead.tasks.sentences import SentenceTask
 
 _SPLIT_SEED = 0
+_ONE_OF_TWO = (
+    "name a file, or hold out a share of the training file with task.validation_share=0.1; "
+    "one of the two"
+)
 
 
 @TASKS.register("text")
@@ -42,15 +47,10 @@ class TextTask(SentenceTask):
     id: str | None = None
 
     def __post_init__(self) -> None:
-        if self.train is None:
-            raise ConfigError("task.train: name a CSV, TSV, JSONL or Parquet file")
         if len(self.inputs) not in (1, 2):
             raise ConfigError("task.inputs: name one or two columns of text, as task.inputs=[a,b]")
-        if (self.validation is None) == (self.validation_share is None):
-            raise ConfigError(
-                "task.validation: name a file, or hold out a share of the training file with "
-                "task.validation_share=0.1; one of the two"
-            )
+        if self.validation is not None and self.validation_share is not None:
+            raise ConfigError(f"task.validation={self.validation}: {_ONE_OF_TWO}")
         if self.validation_share is not None and not 0 < self.validation_share < 1:
             raise ConfigError(
                 f"task.validation_share={self.validation_share:g}: must be above 0 and below 1"
@@ -70,6 +70,11 @@ class TextTask(SentenceTask):
         names = {class_name(value) for value in rows.column("label")}
         return sorted(names, key=_number_first)
 
+    @property
+    def from_data(self) -> dict[str, Any]:
+        """The names of the classes, which the training file may have decided."""
+        return {} if self.regression else {"labels": self.classes}
+
     def _splits(self) -> DatasetDict:
         splits = DatasetDict(
             {split: self._typed(rows, self.classes) for split, rows in self._rows.items()}
@@ -83,6 +88,10 @@ class TextTask(SentenceTask):
 
     @cached_property
     def _rows(self) -> dict[str, Rows]:
+        if self.train is None:
+            raise ConfigError("task.train: name a CSV, TSV, JSONL or Parquet file")
+        if self.validation is None and self.validation_share is None:
+            raise ConfigError(f"task.validation: {_ONE_OF_TWO}")
         files = {"train": self.train, "validation": self.validation}
         return {split: self._read(Path(file)) for split, file in files.items() if file is not None}
 
