@@ -23,8 +23,8 @@ from datasets import ClassLabel, Dataset, DatasetDict, Value, load_from_disk
 from filelock import FileLock
 from transformers import PreTrainedTokenizerBase
 
-from sparsead.errors import SourceError
-from sparsead.seeding import derived_seed
+from sparsead.errors import ConfigError, SourceError
+from sparsead.tasks.splits import held_out_rows
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +34,6 @@ WHOLE_LENGTH = "whole_length"
 
 # Where rows come from is no part of the key: what they are is.
 _PLACES = ("path", "files", "train", "validation", "limit")
-_SELECTION_SEED = 0
 
 
 def encoded(
@@ -93,26 +92,24 @@ def cache_folder() -> Path:
 
 
 def held_out(rows: DatasetDict, selection: float) -> DatasetDict:
-    """Return the splits with the last share of a shuffled `train` as their `validation`.
-
-    The shuffle is the same for every run, so that all choose on the same examples; the task's
-    own validation split becomes `test`.
+    """Return the splits with a share of `train` as their `validation`; the task's own is `test`.
 
     Args:
         rows: train, validation and any others.
-        selection: the share; 0 returns `rows` as they are.
+        selection: the share, see `held_out_rows`; 0 returns `rows` as they are.
+
+    Raises:
+        ConfigError: `train` has one example, or there is a `test` already.
     """
     if not selection:
         return rows
-    count = len(rows["train"])
-    draw = np.random.default_rng(derived_seed(_SELECTION_SEED, "selection"))
-    shuffled = draw.permutation(count)
-    kept = count - min(max(round(selection * count), 1), count - 1)
-    parts = {
-        "train": rows["train"].select(shuffled[:kept]),
-        "validation": rows["train"].select(shuffled[kept:]),
-        "test": rows["validation"],
-    }
+    given = f"protocol.selection={selection:g}"
+    if "test" in rows:
+        raise ConfigError(f"{given}: scores validation, not test; take test out of the task")
+    if len(rows["train"]) < 2:
+        raise ConfigError(f"{given}: one training example cannot be split")
+    train, chosen_on = held_out_rows(rows["train"], selection)
+    parts = {"train": train, "validation": chosen_on, "test": rows["validation"]}
     return DatasetDict({**rows, **parts})
 
 

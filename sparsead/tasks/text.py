@@ -15,8 +15,8 @@ from sparsead.registry import TASKS
 from sparsead.tasks.files import read_file
 from sparsead.tasks.rows import Rows, class_name
 from sparsead.tasks.sentences import SentenceTask
+from sparsead.tasks.splits import held_out_rows
 
-_SPLIT_SEED = 0
 _ONE_OF_TWO = (
     "name a file, or hold out a share of the training file with task.validation_share=0.1; "
     "one of the two"
@@ -35,7 +35,7 @@ class TextTask(SentenceTask):
         train: file to train on.
         validation: file to evaluate on.
         validation_share: in its place, the share of `train` that is held out, the same rows for
-            every seed.
+            every seed and method, of every class its share.
         label: column of the classes or numbers.
         id: column that must not hold a value twice.
     """
@@ -83,8 +83,8 @@ class TextTask(SentenceTask):
             return splits
         if len(splits["train"]) < 2:
             raise ConfigError("task.validation_share: one example cannot be split")
-        halves = splits["train"].train_test_split(self.validation_share, seed=_SPLIT_SEED)
-        return DatasetDict({"train": halves["train"], "validation": halves["test"]})
+        train, validation = held_out_rows(splits["train"], self.validation_share)
+        return DatasetDict({"train": train, "validation": validation})
 
     @cached_property
     def _rows(self) -> dict[str, Rows]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from datasets import Dataset
+from datasets import ClassLabel, Dataset
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -17,6 +17,7 @@ from sparsead.backbones.loading import load_backbone
 from sparsead.errors import ConfigError, DataError, SparseadError
 from sparsead.registry import TASKS
 from sparsead.tasks.files import read_file
+from sparsead.tasks.splits import held_out_rows
 
 BROKEN = Path(__file__).resolve().parents[1] / "data" / "broken"
 PLAIN = st.text(st.characters(exclude_characters="\r\x00", exclude_categories=["Cs"]), max_size=30)
@@ -191,7 +192,7 @@ def test_a_line_of_a_million_characters_is_cut_and_counted(tmp_path: Path) -> No
 )
 def test_an_incomplete_command_is_refused(table: Path, overrides: list[str], message: str) -> None:
     with pytest.raises(ConfigError) as error:
-        text(f"task.train={table}", "task.inputs=[q]", *overrides)
+        text(f"task.train={table}", "task.inputs=[q]", *overrides).load()
     assert str(error.value).startswith(message)
 
 
@@ -205,3 +206,19 @@ def test_f1_of_three_classes_is_refused(table: Path) -> None:
     )
     with pytest.raises(ConfigError, match="did you mean f1_macro"):
         _ = mine._metric
+
+
+@given(st.lists(st.integers(0, 3), min_size=2, max_size=60), st.floats(0.05, 0.9))
+def test_what_is_held_out_has_every_class_in_its_share(labels: list[int], share: float) -> None:
+    names = sorted({str(label) for label in labels})
+    rows = Dataset.from_dict(
+        {"id": range(len(labels)), "label": [names.index(str(label)) for label in labels]}
+    ).cast_column("label", ClassLabel(names=names))
+    stays, held_out = held_out_rows(rows, share)
+    assert sorted([*stays["id"], *held_out["id"]]) == rows["id"][:]
+    assert len(held_out) == min(max(round(share * len(labels)), 1), len(labels) - 1)
+    realised = len(held_out) / len(labels)
+    for number in range(len(names)):
+        expected = realised * rows["label"][:].count(number)
+        assert abs(held_out["label"][:].count(number) - expected) <= 1
+    assert held_out[:] == held_out_rows(rows, share)[1][:]
