@@ -69,6 +69,12 @@ def test_the_verb_reads_three_formats_and_writes_json_lines(
         verb(monkeypatch, run.folder, "--input", tmp_path / "in.csv", "--output", target)
 
 
+def test_a_row_that_is_cut_is_said(run: RunRecord, caplog: pytest.LogCaptureFixture) -> None:
+    long = {"sentence1": "word " * 400, "sentence2": "b"}
+    sparsead.load(run.folder).predict([TEXTS, long])
+    assert "1 of 2 rows are cut at 512 tokens" in caplog.text
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [

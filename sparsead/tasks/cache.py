@@ -21,6 +21,7 @@ import tokenizers
 import transformers
 from datasets import ClassLabel, Dataset, DatasetDict, Value, load_from_disk
 from filelock import FileLock
+from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
 from sparsead.errors import ConfigError, SourceError
@@ -113,6 +114,18 @@ def held_out(rows: DatasetDict, selection: float) -> DatasetDict:
     return DatasetDict({**rows, **parts})
 
 
+def cut_examples(rows: Dataset) -> int:
+    """Return how many of the rows that a task encoded were cut at its longest length."""
+    kept, whole = _lengths(rows)
+    return int((whole > kept).sum())
+
+
+def _lengths(rows: Dataset) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return the tokens of each example that are kept, and those that it had."""
+    kept = np.array([len(ids) for ids in rows["input_ids"]])
+    return kept, np.array(rows[WHOLE_LENGTH][:]) if WHOLE_LENGTH in rows.column_names else kept
+
+
 def _write(folder: Path, splits: DatasetDict) -> None:
     """Write beside and rename: a killed process leaves no half of a folder under the name."""
     beside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
@@ -127,8 +140,7 @@ def _write(folder: Path, splits: DatasetDict) -> None:
 
 
 def _report(rows: Dataset) -> dict[str, Any]:
-    kept = np.array([len(ids) for ids in rows["input_ids"]])
-    whole = np.array(rows[WHOLE_LENGTH][:]) if WHOLE_LENGTH in rows.column_names else kept
+    kept, whole = _lengths(rows)
     report: dict[str, Any] = {
         "examples": len(rows),
         "tokens": {
@@ -140,7 +152,7 @@ def _report(rows: Dataset) -> dict[str, Any]:
         "counts": {name: int(sum(rows[name])) for name in _flags(rows)},
     }
     if WHOLE_LENGTH in rows.column_names:
-        report["counts"]["cut"] = int((whole > kept).sum())
+        report["counts"]["cut"] = cut_examples(rows)
     labels = rows.features.get("labels")
     if isinstance(labels, ClassLabel):
         counts = np.bincount(rows["labels"][:], minlength=labels.num_classes)

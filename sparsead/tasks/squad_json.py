@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from sparsead.errors import DataError
-from sparsead.tasks.rows import read_text
+from sparsead.tasks.rows import is_text, read_text
 
 T = TypeVar("T")
 
@@ -48,7 +48,8 @@ class _Node:
 
     def get(self, key: str, kind: type[T]) -> T:
         value = self.value.get(key) if isinstance(self.value, dict) else None
-        if not isinstance(value, kind) or isinstance(value, bool):
+        wrong = isinstance(value, bool) or (kind is str and not is_text(value))
+        if not isinstance(value, kind) or wrong:
             raise DataError(f"{self.place}: has no {_KINDS[kind]} {key!r}")
         return value
 
@@ -79,8 +80,13 @@ def _article(article: _Node) -> Iterator[tuple[_Node, dict[str, Any]]]:
     for paragraph in article.children("paragraphs"):
         context = paragraph.get("context", str)
         for question in paragraph.children("qas"):
-            row = {"id": question.get("id", str), "title": str(title), "context": context}
-            yield question, row | {"question": question.get("question", str)}
+            row = {
+                "id": question.get("id", str),
+                "title": title if is_text(title) else "",
+                "context": context,
+                "question": question.get("question", str),
+            }
+            yield question, row
 
 
 def _answers(question: _Node, context: str) -> dict[str, list[Any]]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from datasets import DatasetDict
 
-from sparsead.errors import ConfigError
+from sparsead.errors import ConfigError, DataError
 from sparsead.registry import TASKS
 from sparsead.tasks.files import read_file
 from sparsead.tasks.rows import Rows, class_name
@@ -55,6 +55,8 @@ class TextTask(SentenceTask):
             raise ConfigError(
                 f"task.validation_share={self.validation_share:g}: must be above 0 and below 1"
             )
+        if self.labels and len({class_name(label) for label in self.labels}) < 2:
+            raise ConfigError(f"task.labels={list(self.labels)}: name two different ones at least")
         if self.regression and self.labels:
             raise ConfigError("task.labels: task.regression=true predicts numbers, not labels")
 
@@ -64,11 +66,10 @@ class TextTask(SentenceTask):
         if self.labels or self.regression:
             return [class_name(label) for label in self.labels]
         rows = self._rows["train"]
-        for row, value in enumerate(rows.column("label")):
-            if value is None or value == "":
-                raise rows.error(row, "label", "has no label")
-        names = {class_name(value) for value in rows.column("label")}
-        return sorted(names, key=_number_first)
+        names = sorted(set(rows.class_names("label")), key=_number_first)
+        if len(names) < 2:
+            raise DataError(f"{rows.path}: {self.label}: is {names[0]} in every row")
+        return names
 
     @property
     def from_data(self) -> dict[str, Any]:

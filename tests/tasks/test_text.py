@@ -59,6 +59,9 @@ def broken(name: str, *overrides: str) -> Any:
         ("number_text.jsonl", ":2: text: 3 is no text"),
         ("null_label.jsonl", ":2: label: has no label"),
         ("deep.jsonl", ":1: "),
+        ("half_character.jsonl", ":2: text: 'a \\ud800' is no text"),
+        ("list_label.jsonl", ":2: label: ['yes'] is no class"),
+        ("one_class.csv", ": label: is yes in every row"),
         ("not_parquet.parquet", ": is no readable Parquet file"),
         ("short_row.tsv", ":3: has 1 tab-separated fields, not 2 (text, label)"),
         ("long_row.tsv", ":3: has 3 tab-separated fields, not 2 (text, label)"),
@@ -80,6 +83,11 @@ def test_a_broken_file_is_refused_with_its_place(name: str, message: str) -> Non
         ("same_id.csv", ["task.id=id"], ":4: id: '7' is also the id of line 2"),
         ("not_a_number.csv", ["task.regression=true"], ":3: label: '1.5.0' is no finite number"),
         ("infinite.csv", ["task.regression=true"], ":3: label: 'inf' is no finite number"),
+        (
+            "huge_number.csv",
+            ["task.regression=true"],
+            ":3: label: '4e38' is no finite number",
+        ),
     ],
 )
 def test_a_wrong_value_is_refused_with_its_place(
@@ -185,9 +193,10 @@ def test_a_line_of_a_million_characters_is_cut_and_counted(tmp_path: Path) -> No
         (["task.validation_share=0.1", "task.inputs=[]"], "task.inputs: name one or two columns"),
         (["task.validation_share=0.1", "task.inputs=[a,q,b]"], "task.inputs: name one or two"),
         (
-            ["task.validation_share=0.1", "task.regression=true", "task.labels=[a]"],
+            ["task.validation_share=0.1", "task.regression=true", "task.labels=[a,b]"],
             "task.labels: task.regression=true",
         ),
+        (["task.validation_share=0.1", "task.labels=[a]"], "task.labels=['a']: name two different"),
     ],
 )
 def test_an_incomplete_command_is_refused(table: Path, overrides: list[str], message: str) -> None:
