@@ -156,8 +156,8 @@ def _courses(axes: Axes, results: Results, backbone: str, column: str) -> None:
 
 
 KINDS: dict[str, Callable[[Results], list[Panel]]] = {
-    "scorepartial(_by_backbone, _scatter)": partial(_by_backbone, _scatter),
-    "scorepartial(_by_backbone, _sparsities)": partial(_by_backbone, _sparsities),
+    "score_by_parameters": partial(_by_backbone, _scatter),
+    "score_by_sparsity": partial(_by_backbone, _sparsities),
     "score_by_training": _by_training,
 }
 
