@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from datasets import ClassLabel, Dataset, DatasetDict, Value
@@ -18,10 +18,8 @@ from transformers import (
 )
 
 from sparsead.errors import ConfigError
+from sparsead.tasks.metrics import TaskScores
 from sparsead.tasks.rows import Rows, class_name
-
-if TYPE_CHECKING:
-    from sparsead.tasks.metrics import TaskScores
 
 
 @dataclass(frozen=True)
@@ -150,8 +148,6 @@ class SentenceTask:
 
     @cached_property
     def _metric(self) -> TaskScores:
-        from sparsead.tasks.metrics import TaskScores  # slow to import, and not needed to train
-
         if "f1" in self._metric_names and not self.regression and len(self.classes) != 2:
             raise ConfigError("task.metrics=f1: is for two classes; did you mean f1_macro?")
         return TaskScores(self._metric_names, self.regression)
