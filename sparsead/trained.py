@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, cast
@@ -128,6 +128,8 @@ def _recorded(record: RunRecord, backbone: str | Path | None) -> tuple[RunSpec, 
         # The training data is not read again, and need not be there any more.
         task = config["task"] | dict.fromkeys(("path", *SPLITS))
         spec = RunSpec.from_dict(config | {"backbone": source, "task": task})
+        if spec.adapter.sources():  # as little: the run's own weights hold theirs
+            spec = replace(spec, adapter=spec.adapter.fusing(sources=[]))
         return spec, record.result["environment"]["precision"]
     except (KeyError, TypeError) as error:
         raise RecordError(f"{record.folder}: is no run's result ({error!r})") from error

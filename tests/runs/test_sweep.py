@@ -24,6 +24,7 @@ def wanted(tmp_path: Path) -> list[Cell]:
 
 def record(spec: RunSpec) -> None:
     with staged(run_folder(spec)) as staging:
+        (staging / "adapter.safetensors").touch()
         write_result(staging, synthetic_result(spec), "")
 
 
