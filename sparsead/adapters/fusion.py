@@ -98,11 +98,12 @@ class FusionAdapter:
         """
         places = adapt_sums(model)
         width = model.config.hidden_size
-        for module in places.values():
-            tasks = [Bottleneck(width, PfeifferAdapter(**o)) for o in self.fusion["adapters"]]
-            module.add_module("adapter", Fusion(width, tasks))
+        options = [PfeifferAdapter(**each) for each in self.fusion["adapters"]]
+        fusions = {p: Fusion(width, [Bottleneck(width, o) for o in options]) for p in places}
+        for place, module in places.items():
+            module.add_module("adapter", fusions[place])
         for number, source in enumerate(self.fusion.get("sources") or ()):
-            _load(source, {place: module.adapter.tasks[number] for place, module in places.items()})  # type: ignore[union-attr, index]
+            _load(source, {place: fusion.tasks[number] for place, fusion in fusions.items()})
         model.register_forward_hook(_add_regulariser)
         return self._adapted(model, places, seed)
 
