@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,12 +11,12 @@ import torch
 
 import sparsead
 from composing import compose
+from sparsead import launch
 from sparsead.config import RunSpec
 from sparsead.errors import ConfigError
 from sparsead.runs.identity import identity
 from sparsead.runs.record import find_record, run_folder, staged, write_result
-from sparsead.runs.sources import first_stage, found, with_sources
-from sparsead.train import train
+from sparsead.runs.sources import first_stage, with_sources
 from synthetic import synthetic_result
 
 TASKS = "adapter.fusion.tasks=[demo_mrpc,demo_cola]"
@@ -31,8 +32,7 @@ def record(spec: RunSpec) -> None:
 
 def fusion(outputs: Path, *changes: str) -> tuple[RunSpec, list[str]]:
     overrides = ["backbone=tiny-bert", "task=demo_mrpc", "adapter=fusion", f"outputs={outputs}"]
-    overrides += changes
-    return compose(*overrides), overrides
+    return compose(*overrides, *changes), [*overrides, *changes]
 
 
 def fused(outputs: Path, *changes: str) -> RunSpec:
@@ -92,32 +92,28 @@ def test_what_cannot_be_fused_is_named(tmp_path: Path, changes: list[str], messa
         fused(tmp_path, *changes)
 
 
-def test_tasks_are_trained_once_and_a_trained_fusion_needs_them_no_more(tmp_path: Path) -> None:
-    done: list[str] = []
-
-    def do(spec: RunSpec) -> None:
-        if find_record(spec) is None:
-            done.append(spec.task.name)
-            train(spec)
-
-    short = (TASKS, "task.limit=16", "protocol.epochs=1", "device=cpu", "precision=fp32")
-    pruned = ("pruner=snip", "sparsity.ratio=0.4")
-    spec, overrides = fusion(tmp_path, *short, *pruned)
-    fusions = [with_sources(spec, overrides, do) for _ in range(2)]
-    assert done == ["demo_mrpc", "demo_cola"]
-    assert fusions[0] == fusions[1]
-    run = train(fusions[0])
-    source = found(fusions[0]).adapter.sources()[1]
-    stored = sparsead.load(source).adapted.trained_state()
-    trained = sparsead.load(run.folder).adapted
-    down = "bert.encoder.layer.0.output.LayerNorm.adapter{}.down.weight"
-    assert torch.equal(
-        trained.model.get_parameter(down.format(".tasks.1")), stored[down.format("")]
+def test_one_command_trains_both_stages_and_the_run_then_needs_its_sources_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, overrides = fusion(tmp_path, TASKS, "pruner=snip", "task.limit=16", "protocol.epochs=1")
+    more = ["sparsity=0.4", "device=cpu", "precision=fp32"]
+    written = []
+    for _ in range(2):
+        monkeypatch.setattr(sys, "argv", ["sparsead train", *overrides, *more])
+        launch.main()
+        written.append({run: run.stat().st_mtime_ns for run in tmp_path.glob("runs/*/result.json")})
+    assert written[0] == written[1]
+    run, *sources = (
+        next(tmp_path.glob(f"runs/*_{name}_*"))
+        for name in ("fusion", "demo_mrpc_pfeiffer", "demo_cola_pfeiffer")
     )
+    stored = sparsead.load(sources[1]).adapted.trained_state()
+    state = sparsead.load(run).adapted.trained_state()
+    down = "bert.encoder.layer.0.output.LayerNorm.adapter{}.down.weight"
+    assert torch.equal(state[down.format(".tasks.1")], stored[down.format("")])
     assert not stored[down.format("")].all()
-    before = trained.trained_state()
-    for folder in fusions[0].adapter.sources():
+    for folder in sources:
         shutil.rmtree(folder)
-    after = sparsead.load(run.folder).adapted.trained_state()
-    assert all(torch.equal(tensor, after[name]) for name, tensor in before.items())
-    assert before.keys() == after.keys()
+    alone = sparsead.load(run).adapted.trained_state()
+    assert alone.keys() == state.keys()
+    assert all(torch.equal(tensor, alone[name]) for name, tensor in state.items())
