@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 import hydra
+from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -21,7 +23,7 @@ def compose(overrides: Sequence[str]) -> RunSpec:
     Raises:
         ConfigError: an override is wrong.
     """
-    with hydra.initialize_config_module("sparsead.conf", version_base="1.3"):
+    with _initialised():
         try:
             config = hydra.compose("train", expand(overrides), return_hydra_config=True)
             check_no_grid(config, overrides)
@@ -53,6 +55,13 @@ def check_no_grid(config: DictConfig, overrides: Sequence[str]) -> None:
 def swept_keys(config: DictConfig) -> list[str]:
     """Return the keys that a configuration, composed with Hydra's own, sweeps by itself."""
     return [str(key) for key in OmegaConf.select(config, "hydra.sweeper.params") or {}]
+
+
+def _initialised() -> AbstractContextManager[object]:
+    """Give Hydra the project's configuration, unless this is inside a job of its own."""
+    if GlobalHydra.instance().is_initialized():
+        return nullcontext()
+    return hydra.initialize_config_module("sparsead.conf", version_base="1.3")
 
 
 def describe(error: BaseException) -> str:

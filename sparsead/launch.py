@@ -31,6 +31,7 @@ from sparsead.overrides import expand
 from sparsead.runs.failure import record_failure
 from sparsead.runs.interrupt import stopping_on_interrupt
 from sparsead.runs.record import RunRecord, find_record, run_folder
+from sparsead.runs.sources import first_stage, found, with_sources
 
 log = logging.getLogger(__name__)
 
@@ -43,8 +44,10 @@ def job(config: DictConfig) -> float:
     What is recorded already is not trained again, and torch is then never imported.
     """
     sweeping = HydraConfig.get().mode is RunMode.MULTIRUN
+    do = _swept if sweeping else _recorded_or_trained
     try:
-        record = _swept(config) if sweeping else _recorded_or_trained(RunSpec.from_config(config))
+        overrides = list(HydraConfig.get().overrides.task)
+        record = do(with_sources(RunSpec.from_config(config), overrides, do))
     except SparseadError as error:
         if sweeping:
             raise  # Hydra goes on with the other jobs, and reports this one at the end
@@ -78,9 +81,8 @@ def main() -> None:
         fail(describe(error))
 
 
-def _swept(config: DictConfig) -> RunRecord:
-    """Do one job of a sweep; write down why it failed, where it does."""
-    spec = RunSpec.from_config(config)
+def _swept(spec: RunSpec) -> RunRecord:
+    """Do one run of a sweep; write down why it failed, where it does."""
     try:
         return _recorded_or_trained(spec)
     except (StorageError, ClaimedError):
@@ -104,7 +106,8 @@ def _check_sweep(arguments: list[str]) -> None:
         for values in itertools.product(*(_expanded(override) for override in overrides)):
             config = hydra.compose("train", list(values), return_hydra_config=True)
             check_no_grid(config, [*values, *whole])
-            RunSpec.from_config(config)
+            spec = RunSpec.from_config(config)
+            first_stage(found(spec), list(values))
 
 
 def _own_sweep(overrides: list[Override]) -> list[str]:

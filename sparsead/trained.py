@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, cast
@@ -136,6 +136,8 @@ def _recorded(record: RunRecord, backbone: str | Path | None) -> tuple[RunSpec, 
         options = config["task"]["options"] | record.result.get("from_data", {})
         task = config["task"] | dict.fromkeys(("path", *SPLITS)) | {"options": options}
         spec = RunSpec.from_dict(config | {"backbone": source, "task": task})
+        if spec.adapter.sources():  # as little: the run's own weights hold theirs
+            spec = replace(spec, adapter=spec.adapter.fusing(sources=[]))
         return spec, record.result["environment"]["precision"]
     except (KeyError, TypeError) as error:
         raise RecordError(f"{record.folder}: is no run's result ({error!r})") from error

@@ -21,9 +21,7 @@ from sparsead.training.packing import BUCKET, packing
 from sparsead.training.unpadded import _fused, _products, unpad
 
 CONF = Path(__file__).parents[2] / "conf"
-ADAPTER_NAMES = sorted(
-    {path.stem for path in (CONF / "adapter").glob("*.yaml")} - {"fusion"}  # needs finished runs
-)
+ADAPTER_NAMES = sorted(path.stem for path in (CONF / "adapter").glob("*.yaml"))
 LENGTHS = (7, 40, 3, 33, 7, 64, 65, 12)
 
 
@@ -31,10 +29,13 @@ def build(backbone: str, adapter: str, *overrides: str):
     spec = compose(f"backbone={backbone}", f"adapter={adapter}", *overrides)
     loaded = load_backbone(spec.backbone)
     model = loaded.model(AutoModelForSequenceClassification, {"num_labels": 3}, seed=1)
-    adapted = ADAPTERS.bind(spec.adapter.method, spec.adapter.options)().insert(model, 1)
+    chosen = spec.adapter
+    if adapter == "fusion":
+        chosen = chosen.fusing(adapters=[{"bottleneck": 4}, {"bottleneck": 8}])
+    adapted = ADAPTERS.bind(chosen.method, chosen.options)().insert(model, 1)
     draws = torch.Generator().manual_seed(3)
     with torch.no_grad():
-        for name in adapted.adapter if adapter != "full" else ():
+        for name in (*adapted.adapter, *adapted.frozen) if adapter != "full" else ():
             model.get_parameter(name).normal_(0, 0.2, generator=draws)
     return adapted, DataCollatorWithPadding(loaded.tokenizer)
 
