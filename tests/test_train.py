@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from sparsead.errors import SparseadError
 from sparsead.pruning.storage import load_sparse
 from sparsead.train import train
 from sparsead.training.precision import resolve_precision
+from sparsead.training.trainer import SparseadTrainer
 
 
 def tiny(outputs: Path, glue: Path, *overrides: str):
@@ -80,11 +82,21 @@ def test_the_record_says_what_was_run(tmp_path: Path, glue_fixture: Path) -> Non
     assert result["parameters"]["stored_bytes"] == stored
 
 
-def test_clean_chooses_on_a_part_of_train_and_reports_the_dev_set(
-    tmp_path: Path, glue_fixture: Path
+def test_clean_chooses_on_a_part_of_train_and_scores_the_dev_set_once(
+    tmp_path: Path, glue_fixture: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    scored: list[str] = []
+    evaluate = SparseadTrainer.evaluate
+
+    def counted(*arguments: Any, **keywords: Any) -> dict[str, float]:
+        scored.append(keywords.get("metric_key_prefix", "validation"))
+        return evaluate(*arguments, **keywords)
+
+    monkeypatch.setattr(SparseadTrainer, "evaluate", counted)
     record = train(tiny(tmp_path, glue_fixture, "protocol=clean"))
     result = record.result
+    assert len(scored) == 3
+    assert scored[-1] == "test"
     assert {split: said["examples"] for split, said in result["data"].items()} == {
         "train": 86,
         "validation": 10,

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from datasets import DatasetDict
+from datasets import Dataset, DatasetDict
 
 from composing import compose
 from sparsead.backbones.loading import load_backbone
-from sparsead.errors import SourceError
+from sparsead.errors import ConfigError, SourceError
 from sparsead.registry import TASKS
 from sparsead.tasks.cache import encoded, held_out
 from sparsead.tasks.text import TextTask
@@ -175,3 +175,11 @@ def test_the_selection_split_is_a_tenth_of_train_and_the_own_one_is_kept() -> No
     assert sorted(together) == rows["train"]["idx"][:]
     assert parts["validation"]["idx"][:] == held_out(rows, 0.1)["validation"]["idx"][:]
     assert parts["validation"]["idx"][:] != rows["train"]["idx"][-160:]
+
+
+def test_a_test_set_that_selection_would_leave_out_is_refused() -> None:
+    rows = Dataset.from_dict({"source": ["a", "b", "c"]})
+    with pytest.raises(ConfigError, match=r"protocol\.selection=0\.1: scores validation, not test"):
+        held_out(DatasetDict(train=rows, validation=rows, test=rows), 0.1)
+    with pytest.raises(ConfigError, match="one training example cannot be split"):
+        held_out(DatasetDict(train=rows.take(1), validation=rows), 0.1)
