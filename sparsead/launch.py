@@ -18,7 +18,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from sparsead.compose import describe
+from sparsead.compose import check_no_grid, describe, swept_keys
 from sparsead.config import RunSpec
 from sparsead.errors import (
     AlreadyRecordedError,
@@ -102,9 +102,20 @@ def _check_sweep(arguments: list[str]) -> None:
         overrides = OverridesParser.create(loader).parse_overrides(arguments)
         if any(o.is_sweep_override() and not o.is_discrete_sweep() for o in overrides):
             return
+        whole = _own_sweep(overrides)
         for values in itertools.product(*(_expanded(override) for override in overrides)):
-            spec = RunSpec.from_config(hydra.compose("train", list(values)))
+            config = hydra.compose("train", list(values), return_hydra_config=True)
+            check_no_grid(config, [*values, *whole])
+            spec = RunSpec.from_config(config)
             first_stage(found(spec), list(values))
+
+
+def _own_sweep(overrides: list[Override]) -> list[str]:
+    """Return the keys that Hydra sweeps for the choices that are not swept themselves."""
+    fixed = [o for o in overrides if not o.is_sweep_override()]
+    choices = [o for o in fixed if "." not in o.get_key_element() or o.is_hydra_override()]
+    lines = [str(choice.input_line) for choice in choices]
+    return swept_keys(hydra.compose("train", lines, return_hydra_config=True))
 
 
 def _expanded(override: Override) -> list[str]:
