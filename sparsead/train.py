@@ -124,6 +124,7 @@ def run(spec: RunSpec, folder: Path) -> dict[str, Any]:
         "parameters": parameter_accounting(adapted, masks.removed, weights.stat().st_size),
         "sparsity": {"requested": spec.sparsity, "scored_on": scored_on, **masks.report()},
         "data": read.described,
+        "from_data": getattr(task, "from_data", {}),
         "seconds": seconds,
         "resumed_from_epoch": resumed_from,
         "environment": environment(device, precision),
