@@ -31,6 +31,7 @@ GOAL = 1.05
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--backbone", default="minilm")
+    parser.add_argument("--random-weights", action="store_true", help="no weights are read")
     parser.add_argument("--task-path", type=Path, default=None, help="GLUE folder, for MRPC")
     parser.add_argument("--quick", action="store_true", help="two small cells")
     parser.add_argument("--epochs", type=int, default=2)
@@ -44,6 +45,8 @@ def main() -> None:
     table = ["pruner=random,snip", "seed=1,2", f"protocol.epochs={arguments.epochs}"]
     if arguments.quick:
         table = ["pruner=random,snip", "protocol.epochs=1", "task.limit=256"]
+    if arguments.random_weights:  # texts become more tokens, of single characters
+        source += ["backbone.hub=null", "backbone.package=null", "task.max_length=128"]
     overrides = [f"backbone={arguments.backbone}", f"device={arguments.device}", *source, *table]
     if arguments.jobs is None:
         report(sweep(overrides), arguments.json)
