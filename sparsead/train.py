@@ -122,7 +122,11 @@ def run(spec: RunSpec, folder: Path) -> dict[str, Any]:
         **scores,
         "history": epochs,
         "parameters": parameter_accounting(adapted, masks.removed, weights.stat().st_size),
-        "sparsity": {"requested": spec.sparsity, "scored_on": scored_on, **masks.report()},
+        "sparsity": {
+            "requested": spec.sparsity,
+            "scored_on": scored_on if masks.data_read else None,
+            **masks.report(),
+        },
         "data": read.described,
         "from_data": getattr(task, "from_data", {}),
         "seconds": seconds,

@@ -108,7 +108,7 @@ def remove_weights(adapted: AdaptedModel, pruner: str, data: dict[str, Tensor]) 
     if not adapted.prunable:
         with pytest.raises(PruningError, match="nothing to prune"):
             prune(adapted.model, sparsity=0.4, loss=_loss, **arguments)
-        return Masks()
+        return Masks({})
     return prune(adapted.model, sparsity=0.4, loss=_loss, **arguments)
 
 

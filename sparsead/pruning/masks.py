@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 
 class Masks(dict[str, Tensor]):
-    """Boolean masks by parameter name, True where the weight is kept."""
+    """Boolean masks by parameter name, True where the weight is kept.
+
+    `data_read` tells whether the pruner looked at any batch.
+    """
+
+    def __init__(self, masks: Mapping[str, Tensor], *, data_read: bool = False) -> None:
+        super().__init__(masks)
+        self.data_read = data_read
 
     @property
     def total(self) -> int:
@@ -47,13 +56,16 @@ class Masks(dict[str, Tensor]):
     def save(self, path: Path) -> None:
         """Write the masks to a safetensors file, whole or not at all."""
         partial = path.with_name(path.name + ".partial")
-        save_file({name: mask.cpu() for name, mask in self.items()}, partial)
+        tensors = {name: mask.cpu() for name, mask in self.items()}
+        save_file(tensors, partial, {"data_read": str(self.data_read)})
         os.replace(partial, path)
 
     @classmethod
     def load(cls, path: Path) -> Masks:
         """Read masks that `save` wrote."""
-        return cls(load_file(path))
+        with safe_open(path, "pt") as file:
+            masks = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            return cls(masks, data_read=(file.metadata() or {}).get("data_read") == "True")
 
     def enforce(self, model: nn.Module) -> None:
         """Zero the removed weights of `model` now, and mask their gradients from here on.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
+from difflib import get_close_matches
 from typing import Any
 
 import torch
@@ -13,7 +14,15 @@ from sparsead.config import SCOPES
 from sparsead.errors import ConfigError, PruningError, unknown
 from sparsead.pruning.budget import MINIMUM_KEPT, masks_from_scores
 from sparsead.pruning.masks import Masks
-from sparsead.pruning.scoring import Loss, Scores, Scoring, check_scores, probed, undisturbed
+from sparsead.pruning.scoring import (
+    Batches,
+    Loss,
+    Scores,
+    Scoring,
+    check_scores,
+    probed,
+    undisturbed,
+)
 from sparsead.registry import PRUNERS
 
 
@@ -23,7 +32,7 @@ def prune(
     tensors: Iterable[str],
     sparsity: float,
     pruner: str | Callable[[Scoring], Scores] = "snip",
-    batches: Iterable[Any] = (),
+    batches: Iterable[Any] | None = None,
     loss: Loss | None = None,
     scope: str = "global",
     probe: bool = False,
@@ -38,7 +47,7 @@ def prune(
         tensors: names of its prunable parameters.
         sparsity: share of their weights to remove: exactly round(sparsity · N) of N.
         pruner: a registered name, a dotted path, or the function from Scoring to Scores itself.
-        batches: the scoring set, on the model's device; not needed by data-free pruners.
+        batches: the scoring set, on the model's device; data-free pruners do not ask for it.
         loss: maps (model, batch) to a scalar mean loss.
         scope: "global" or "tensor": where the weights compete.
         probe: score tensors that are wholly zero at N(0, 0.02²) instead.
@@ -50,14 +59,15 @@ def prune(
         The masks by name: boolean, True where the weight is kept.
 
     Raises:
-        PruningError: the scores are not finite, say nothing, or the budget cannot be met.
+        PruningError: the model has no such parameter, the pruner needs batches or a loss, its
+            scores are not finite or say nothing, or the budget cannot be met.
         ConfigError: the pruner or one of its options is unknown.
     """
     if not 0 <= sparsity < 1:
         raise PruningError(f"sparsity={sparsity:g}: must be at least 0 and below 1")
     if scope not in SCOPES:
         raise ConfigError(unknown("scope", scope, SCOPES))
-    parameters = {name: model.get_parameter(name) for name in tensors}
+    parameters = _parameters(model, tensors)
     frozen = [name for name, parameter in parameters.items() if not parameter.requires_grad]
     if frozen:
         raise PruningError(f"{frozen[0]}: is frozen; only what trains can be pruned")
@@ -66,14 +76,28 @@ def prune(
     if not parameters:
         raise PruningError(f"sparsity.ratio={sparsity:g}: there is nothing to prune")
     score = PRUNERS.bind(pruner, options) if isinstance(pruner, str) else pruner
-    scoring = Scoring(model, parameters, list(batches), loss or _no_loss, sparsity, seed)
+    scored_on = Batches(() if batches is None else batches)
+    scoring = Scoring(model, parameters, scored_on, loss or _no_loss, sparsity, seed)
     with undisturbed(model, parameters), probed(parameters, seed) if probe else nullcontext():
         scores: Scores = score(scoring)
         check_scores(scores, parameters)
     kept = masks_from_scores(scores, sparsity, scope=scope, minimum_kept=minimum_kept, seed=seed)
-    masks = Masks(kept)
+    masks = Masks(kept, data_read=scored_on.read)
     masks.enforce(model)
     return masks
+
+
+def _parameters(model: nn.Module, names: Iterable[str]) -> dict[str, nn.Parameter]:
+    if isinstance(names, str):
+        raise PruningError(f"tensors={names}: must be names, as in tensors=[{names!r}]")
+    every = dict(model.named_parameters(remove_duplicate=False))
+    wanted = list(names)
+    for name in wanted:
+        if name not in every:
+            near = get_close_matches(name, every, n=1, cutoff=0.4)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise PruningError(f"tensors={name}: the model has no such parameter{hint}")
+    return {name: every[name] for name in wanted}
 
 
 def _no_loss(_model: nn.Module, _batch: Any) -> Tensor:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+from typing import Any, overload
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +19,36 @@ Scores = dict[str, Tensor]
 Loss = Callable[[nn.Module, Any], Tensor]
 
 PROBE_STD = 0.02
+
+
+class Batches(Sequence[Any]):
+    """Batches that are made when a pruner first asks for them; `read` tells whether one did."""
+
+    def __init__(self, batches: Iterable[Any]) -> None:
+        self._source = batches
+
+    @cached_property
+    def _made(self) -> list[Any]:
+        return list(self._source)
+
+    @property
+    def read(self) -> bool:
+        """Whether the batches were made."""
+        return "_made" in vars(self)
+
+    @overload
+    def __getitem__(self, index: int) -> Any: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Any]: ...
+
+    def __getitem__(self, index: int | slice) -> Any:
+        """Return one batch, or some."""
+        return self._made[index]
+
+    def __len__(self) -> int:
+        """Return the number of batches."""
+        return len(self._made)
 
 
 @dataclass(frozen=True)
@@ -46,13 +77,11 @@ class Scoring:
         A batch counts by its number of examples, so that the batch size changes nothing.
         """
         parameters = list(self.tensors.values())
-        totals = [torch.zeros_like(parameter) for parameter in parameters]
+        totals: list[Tensor] = []
         for batch, weight in self.weighted_batches():
-            loss = self.loss(self.model, batch)
-            gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
-            for total, gradient in zip(totals, gradients, strict=True):
-                if gradient is not None:
-                    total.add_(gradient, alpha=weight)
+            loss = self.loss(self.model, batch) * weight
+            gradients = torch.autograd.grad(loss, parameters, materialize_grads=True)
+            totals = [*map(torch.add, totals, gradients)] or [*gradients]
         return dict(zip(self.tensors, totals, strict=True))
 
     def weighted_batches(self) -> list[tuple[Any, float]]:

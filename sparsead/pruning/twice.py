@@ -63,7 +63,7 @@ def _is_plain(
     enable_gqa: bool = False,
 ) -> bool:
     learnt = attn_mask is not None and attn_mask.requires_grad
-    return not (learnt or dropout_p or is_causal or query.shape[:-2] != key.shape[:-2])
+    return not (learnt or dropout_p) and query.shape[:-2] == key.shape[:-2]
 
 
 def _attention(
@@ -77,12 +77,15 @@ def _attention(
     enable_gqa: bool = False,
 ) -> Tensor:
     """Return softmax(scale · query keyᵀ + attn_mask) value, of shape (…, queries, width)."""
+    if is_causal:
+        causal = (query.shape[-2], key.shape[-2])
+        attn_mask = torch.ones(causal, dtype=torch.bool, device=query.device).tril()
     batch = query.shape[:-2]
-    states = [state.flatten(0, -3).contiguous() for state in (query, key, value)]
-    context: Tensor = _applied(
-        _Attention, *states, attn_mask, scale or query.shape[-1] ** -0.5, batch
-    )
-    return context.unflatten(0, batch)
+    scale = query.shape[-1] ** -0.5 if scale is None else scale
+    q, k, v = (states.flatten(0, -3).contiguous() for states in (query, key, value))
+    shares: Tensor = _applied(_Shares, q, k, attn_mask, scale, batch)
+    context: Tensor = (shares @ v).unflatten(0, batch)
+    return context
 
 
 def _layer_norm(
@@ -177,122 +180,109 @@ class _GELU(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: FunctionCtx, x: Tensor) -> Tensor:
-        ctx.save_for_backward(x)
+        slope = torch.ops.aten.gelu_backward(torch.ones_like(x), x)
+        ctx.save_for_backward(x, slope)
         return F.gelu(x)
 
     @staticmethod
     def backward(ctx: Any, outer: Tensor) -> Any:
-        return _applied(_GELUGradient, outer, *ctx.saved_tensors)
+        return _applied(_TimesSlope, outer, *ctx.saved_tensors)
 
 
-class _GELUGradient(torch.autograd.Function):
-    """outer · f'(x), f'(x) = Φ(x) + x φ(x)."""
-
-    @staticmethod
-    def forward(ctx: FunctionCtx, outer: Tensor, x: Tensor) -> Tensor:
-        ctx.save_for_backward(outer, x)
-        return _gelu_gradient(outer, x)
+class _TimesSlope(torch.autograd.Function):
+    """outer · f'(x), f'(x) = Φ(x) + x φ(x) being at hand as `slope`."""
 
     @staticmethod
-    def backward(ctx: Any, vector: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(ctx: FunctionCtx, outer: Tensor, x: Tensor, slope: Tensor) -> Tensor:
+        ctx.save_for_backward(outer, x, slope)
+        return outer * slope
+
+    @staticmethod
+    def backward(ctx: Any, vector: Tensor) -> tuple[Tensor, Tensor, None]:
         """Return vector · f'(x) and vector · outer · f''(x), with f''(x) = φ(x) (2 - x²).
 
-        Where s = log 2φ(x), that is e^s (1 + s - log 2φ(0)).
+        Where s = log 2φ(x), f''(x) = e^s (1 + s - log 2φ(0)).
         """
-        outer, x = ctx.saved_tensors
-        peak = x.new_tensor(_LOG_TWICE_DENSITY_AT_ZERO)
-        s = torch.addcmul(peak, x, x, value=-0.5)
-        change = s.exp()
-        change.mul_(s.add_(1 - _LOG_TWICE_DENSITY_AT_ZERO)).mul_(outer).mul_(vector)
-        return _gelu_gradient(vector, x), change
+        outer, x, slope = ctx.saved_tensors
+        s = torch.addcmul(x.new_tensor(_LOG_TWICE_DENSITY_AT_ZERO), x, x, value=-0.5)
+        curvature = s.exp().mul_(s.add_(1 - _LOG_TWICE_DENSITY_AT_ZERO))
+        return vector * slope, curvature.mul_(outer).mul_(vector), None
 
 
-def _gelu_gradient(outer: Tensor, x: Tensor) -> Tensor:
-    gradient: Tensor = torch.ops.aten.gelu_backward(outer, x)
-    return gradient
+class _Shares(torch.autograd.Function):
+    """P = softmax(c Q Kᵀ + mask); 0 where a whole row is -∞.
 
-
-class _Attention(torch.autograd.Function):
-    """P V, with P = softmax(S), S = c Q Kᵀ + mask; P is 0 where a whole row of S is -∞.
-
-    Q, K and V are (batches, tokens, width), `shape` the dimensions that the batches are of. The
-    result is constant in the mask, which is True where a key is seen, or added.
+    Q and K are (batches, tokens, width), `batch` the dimensions that the batches are of. P is
+    constant in the mask, which is True where a key is seen, or added.
     """
 
     @staticmethod
     def forward(
-        ctx: Any, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, c: float, shape: Any
+        ctx: Any, q: Tensor, k: Tensor, mask: Tensor | None, c: float, batch: torch.Size
     ) -> Tensor:
-        scores = _product(q, k.mT, c)
-        split = scores.unflatten(0, shape)
-        if mask is not None and mask.dtype == torch.bool:
-            split.masked_fill_(~mask, -math.inf)
-        elif mask is not None:
-            split.add_(mask)
-        p = torch.ops.aten._safe_softmax(scores, -1)
-        ctx.save_for_backward(q, k, v, p)
+        p = _softmax(_product(q, k.mT, c).unflatten(0, batch), mask).flatten(0, -3)
+        ctx.save_for_backward(q, k, p)
         ctx.c = c
-        return p @ v
+        return p
 
     @staticmethod
     def backward(ctx: Any, outer: Tensor) -> tuple[Tensor | None, ...]:
-        return *_applied(_AttentionGradient, outer, *ctx.saved_tensors, ctx.c), None, None, None
+        along_q, along_k = _applied(_SharesGradient, outer, *ctx.saved_tensors, ctx.c)
+        return along_q, along_k, None, None, None
 
 
-class _AttentionGradient(torch.autograd.Function):
-    """c D K, c Dᵀ Q and Pᵀ outer, with D = J(A), A = outer Vᵀ.
+class _SharesGradient(torch.autograd.Function):
+    """c D K and c Dᵀ Q, with D = J(outer).
 
-    J is the softmax's derivative, J(X) = P ∘ (X - rows' sums of P ∘ X). P is no input of its own.
+    J is the softmax's derivative, J(X) = P ∘ (X - rows' sums of P ∘ X).
     """
 
     @staticmethod
     def forward(
-        ctx: Any, outer: Tensor, q: Tensor, k: Tensor, v: Tensor, p: Tensor, c: float
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        outer = outer.contiguous()
-        a = outer @ v.mT
-        d = _softmax_gradient(a, p)
-        ctx.save_for_backward(outer, q, k, v, p, a, d)
+        ctx: Any, outer: Tensor, q: Tensor, k: Tensor, p: Tensor, c: float
+    ) -> tuple[Tensor, Tensor]:
+        d = _softmax_gradient(outer, p)
+        ctx.save_for_backward(outer, q, k, p, d)
         ctx.c = c
-        return _product(d, k, c), _product(d.mT, q, c), p.mT @ outer
+        return _product(d, k, c), _product(d.mT, q, c)
 
     @staticmethod
-    def backward(
-        ctx: Any, along_q: Tensor, along_k: Tensor, along_v: Tensor
-    ) -> tuple[Tensor | None, ...]:
-        """Return the derivatives along `outer`, Q, K and V.
+    def backward(ctx: Any, along_q: Tensor, along_k: Tensor) -> tuple[Tensor | None, ...]:
+        """Return the derivatives along `outer`, Q, K and P.
 
-        With T = c (along_q Kᵀ + Q along_kᵀ), they are
+        With T = c (along_q Kᵀ + Q along_kᵀ), they are J(T), c D along_k, c Dᵀ along_q and
 
-        J(T) V + P along_v, c (D along_k + E K), c (Dᵀ along_q + Eᵀ Q) and J(T)ᵀ outer,
-
-        where E = J(outer along_vᵀ + T ∘ (A - rows' sums of P ∘ A) - A ∘ rows' sums of P ∘ T).
+        T ∘ (outer - rows' sums of P ∘ outer) - outer ∘ rows' sums of P ∘ T.
         """
-        outer, q, k, v, p, a, d = ctx.saved_tensors
-        c = ctx.c
-        along = [vector.contiguous() for vector in (along_q, along_k, along_v)]
-        t = _product(along[0], k.mT, c).baddbmm_(q, along[1].mT, alpha=c)
+        outer, q, k, p, d = ctx.saved_tensors
+        along_q, along_k = along_q.contiguous(), along_k.contiguous()
+        t = _product(along_q, k.mT, ctx.c).baddbmm_(q, along_k.mT, alpha=ctx.c)
+        product = t * p
+        along_t = product.sum(-1, keepdim=True)
+        along_outer = torch.mul(outer, p, out=product).sum(-1, keepdim=True)
         turned = _softmax_gradient(t, p)
-        e = outer @ along[2].mT
-        e.addcmul_(t, a - _row_sums(p, a)).addcmul_(a, _row_sums(p, t), value=-1)
-        e = _softmax_gradient(e, p)
-        return (
-            (turned @ v).baddbmm_(p, along[2]),
-            _product(d, along[1], c).baddbmm_(e, k, alpha=c),
-            _product(d.mT, along[0], c).baddbmm_(e.mT, q, alpha=c),
-            turned.mT @ outer,
-            None,
-            None,
-        )
+        along_p = torch.sub(outer, along_outer, out=product).mul_(t)
+        along_p.addcmul_(outer, along_t, value=-1)
+        along_q, along_k = _product(d, along_k, ctx.c), _product(d.mT, along_q, ctx.c)
+        return turned, along_q, along_k, along_p, None
+
+
+def _softmax(scores: Tensor, mask: Tensor | None) -> Tensor:
+    """Return the softmax of scores + mask over the last dimension; the scores are lost."""
+    if mask is None:
+        return scores.softmax(-1)
+    if mask.dtype != torch.bool:
+        shared: Tensor = torch.ops.aten._safe_softmax(scores.add_(mask), -1)
+        return shared
+    # An added number is far faster than a masked fill; where no key is seen, the shares are 0.
+    lowest = torch.finfo(scores.dtype).min
+    bias = torch.zeros_like(mask, dtype=scores.dtype).masked_fill_(~mask, lowest)
+    return scores.add_(bias).softmax(-1).mul_(mask.any(-1, keepdim=True))
 
 
 def _product(a: Tensor, b: Tensor, factor: float) -> Tensor:
     """Return factor · a b."""
     return torch.baddbmm(a.new_empty(()), a, b, beta=0, alpha=factor)
-
-
-def _row_sums(a: Tensor, b: Tensor) -> Tensor:
-    return (a * b).sum(-1, keepdim=True)
 
 
 def _softmax_gradient(outer: Tensor, shares: Tensor) -> Tensor:

@@ -38,7 +38,7 @@ class Packing:
 
     Attributes:
         true: (sequences, padded length), True for the tokens that are packed.
-        unpacked: of the shape of `true`, the place of each token in the packed batch; 0 for padding.
+        unpacked: as `true`, the place of each token in the packed batch; 0 for padding.
         total: number of packed tokens; those behind the sequences belong to none.
         offsets: (sequences + 1,), the first token of each sequence, then the number of true tokens.
         longest: number of tokens of the longest sequence.

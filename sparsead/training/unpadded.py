@@ -176,7 +176,7 @@ def _rows(states: Tensor, layout: Packing) -> list[Tensor]:
     true = _by_token(states)
     if len(true) > len(layout.tokens):
         true = true[: len(layout.tokens)]
-    together: Tensor = _Rearranged.apply(true, layout.places, layout.tokens)
+    together = _rearranged(true, layout.places, layout.tokens)
     parts = together.split([bucket.places.numel() for bucket in layout.buckets])
     return [
         _by_head(part.unflatten(0, bucket.places.shape), states.shape[1])
@@ -198,7 +198,8 @@ def _by_token(states: Tensor) -> Tensor:
 
 
 def _by_head(states: Tensor, heads: int) -> Tensor:
-    return states.unflatten(2, (heads, -1)).transpose(1, 2)
+    by_head: Tensor = states.unflatten(2, (heads, -1))
+    return by_head.transpose(1, 2)
 
 
 def _lengthened(rows: Tensor, length: int) -> Tensor:
@@ -219,8 +220,12 @@ class _Rearranged(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, outer: Tensor) -> tuple[Tensor, None, None]:
         places, inverse = ctx.saved_tensors
-        gradient: Tensor = _Rearranged.apply(outer, inverse, places)
-        return gradient, None, None
+        return _rearranged(outer, inverse, places), None, None
+
+
+def _rearranged(rows: Tensor, places: Tensor, inverse: Tensor) -> Tensor:
+    chosen: Tensor = _Rearranged.apply(rows, places, inverse)  # type: ignore[no-untyped-call]
+    return chosen
 
 
 def _products(

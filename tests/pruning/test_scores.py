@@ -9,7 +9,9 @@ from torch.nn import functional as F
 from torch.nn.utils import prune as torch_prune
 
 from sparsead.config import RunSpec
+from sparsead.errors import PruningError
 from sparsead.pruning.magnitude import magnitude
+from sparsead.pruning.masks import Masks
 from sparsead.pruning.prune import prune
 from sparsead.pruning.scoring import Scoring
 from sparsead.registry import PRUNERS
@@ -148,3 +150,42 @@ def test_the_paper_preset_differs_from_snip_in_one_option():
     snip, paper = (spec.pruner for spec in specs)
     assert (snip.method, snip.scope, snip.probe) == (paper.method, paper.scope, paper.probe)
     assert paper.options == {**snip.options, "faithful": "paper"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"tensors": ["0.down.wieght"]}, r"0\.down\.wieght: .*did you mean 0\.down\.weight\?"),
+        ({"tensors": "0.down.weight"}, "must be names"),
+        ({"batches": None}, "needs batches"),
+        ({"loss": None}, "needs a loss"),
+    ],
+)
+def test_what_cannot_be_scored_is_refused_in_one_line(arguments, message):
+    given = {"tensors": NAMES, "batches": batches(), "loss": cross_entropy} | arguments
+    model = small()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    with pytest.raises(PruningError, match=message) as refused:
+        prune(model, pruner="snip", sparsity=0.4, **given)
+    assert "\n" not in str(refused.value)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("pruner", "options", "read"),
+    [("random", {}, False), ("units", {"criterion": "magnitude"}, False), ("snip", {}, True)],
+)
+def test_masks_say_whether_data_was_read_also_from_their_file(tmp_path, pruner, options, read):
+    masks = prune(
+        small(),
+        tensors=NAMES,
+        pruner=pruner,
+        sparsity=0.4,
+        batches=iter(batches()),
+        loss=cross_entropy,
+        **options,
+    )
+    masks.save(tmp_path / "masks.safetensors")
+    again = Masks.load(tmp_path / "masks.safetensors")
+    assert (masks.data_read, again.data_read) == (read, read)
+    assert all(torch.equal(again[name], mask) for name, mask in masks.items())
