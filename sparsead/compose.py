@@ -24,6 +24,8 @@ def compose(overrides: Sequence[str]) -> RunSpec:
     with hydra.initialize_config_module("sparsead.conf", version_base="1.3"):
         try:
             config = hydra.compose("train", expand(overrides))
+            if "search" in config:
+                raise ConfigError(f"search={config.search.name}: is of `sparsead train` alone")
             return RunSpec.from_config(config)
         except (HydraException, OmegaConfBaseException) as error:
             raise ConfigError(describe(error)) from error

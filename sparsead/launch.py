@@ -44,7 +44,7 @@ def job(config: DictConfig) -> float:
     """
     sweeping = HydraConfig.get().mode is RunMode.MULTIRUN
     try:
-        record = _swept(config) if sweeping else _recorded_or_trained(RunSpec.from_config(config))
+        record = _swept(config) if sweeping else _done(config)
     except SparseadError as error:
         if sweeping:
             raise  # Hydra goes on with the other jobs, and reports this one at the end
@@ -82,7 +82,7 @@ def _swept(config: DictConfig) -> RunRecord:
     """Do one job of a sweep; write down why it failed, where it does."""
     spec = RunSpec.from_config(config)
     try:
-        return _recorded_or_trained(spec)
+        return _done(config)
     except (StorageError, ClaimedError):
         raise  # there is nowhere to write it down, or another process is at it
     except Exception as error:
@@ -109,6 +109,15 @@ def _expanded(override: Override) -> list[str]:
         return [str(override.input_line)]
     key = override.get_key_element()
     return [f"{key}={value}" for value in override.sweep_string_iterator()]
+
+
+def _done(config: DictConfig) -> RunRecord:
+    """Do what one job asks for: a run, or a search for the best point and then its run."""
+    if config.get("search", {}).get("name") != "asha":
+        return _recorded_or_trained(RunSpec.from_config(config))
+    from sparsead.search import SearchSpec, search
+
+    return search(RunSpec.from_config(config), SearchSpec.from_config(config))
 
 
 def _recorded_or_trained(spec: RunSpec) -> RunRecord:
