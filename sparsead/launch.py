@@ -5,7 +5,11 @@ from __future__ import annotations
 import itertools
 import logging
 import os
+import secrets
 import sys
+from collections.abc import Sequence
+from multiprocessing import current_process
+from pathlib import Path
 
 import hydra
 from hydra._internal.utils import get_args_parser
@@ -35,6 +39,8 @@ from sparsead.runs.record import RunRecord, find_record, run_folder
 log = logging.getLogger(__name__)
 
 _FULL_ERROR = "HYDRA_FULL_ERROR"
+_VISIBLE = "CUDA_VISIBLE_DEVICES"
+_NVIDIA = Path("/proc/driver/nvidia/gpus")
 
 
 def job(config: DictConfig) -> float:
@@ -43,6 +49,8 @@ def job(config: DictConfig) -> float:
     What is recorded already is not trained again, and torch is then never imported.
     """
     sweeping = HydraConfig.get().mode is RunMode.MULTIRUN
+    if sweeping and current_process().name != "MainProcess":
+        take_a_gpu(HydraConfig.get().job.num)
     try:
         record = _swept(config) if sweeping else _done(config)
     except SparseadError as error:
@@ -63,6 +71,7 @@ def main() -> None:
     os.environ[_FULL_ERROR] = "1"
     try:
         sys.argv[1:] = expand(sys.argv[1:])
+        _give_ray_a_token(sys.argv[1:])
         arguments = get_args_parser().parse_args()
         if arguments.multirun and arguments.cfg:
             fail("--cfg prints the configuration of one run: leave out -m")
@@ -88,6 +97,35 @@ def _swept(config: DictConfig) -> RunRecord:
     except Exception as error:
         record_failure(spec, run_folder(spec), error)
         raise
+
+
+def take_a_gpu(job: int) -> None:
+    """Spread a launcher's worker processes over the GPUs that are visible, in turn.
+
+    A worker keeps the GPU of its first job. A scheduler lets each job see none but its own.
+    """
+    gpus = _visible_gpus()
+    if len(gpus) > 1:
+        os.environ[_VISIBLE] = gpus[job % len(gpus)]
+
+
+def _visible_gpus() -> list[str]:
+    """Return what CUDA_VISIBLE_DEVICES lists, else all of NVIDIA's devices here; torch is slow."""
+    if _VISIBLE in os.environ:
+        return [gpu for gpu in os.environ[_VISIBLE].split(",") if gpu]
+    return [str(number) for number, _ in enumerate(_NVIDIA.glob("*"))]
+
+
+def _give_ray_a_token(arguments: Sequence[str]) -> None:
+    """Give the cluster that Ray starts for a sweep a token of this process alone.
+
+    Ray would write one into the home directory. What the user has set up goes before.
+    """
+    chosen = "hydra/launcher=ray" in arguments
+    own = any(name.startswith(("RAY_AUTH", "RAY_ADDRESS")) for name in os.environ)
+    elsewhere = any("ray.init.address" in argument for argument in arguments)
+    if chosen and not (own or elsewhere or (Path.home() / ".ray" / "auth_token").exists()):
+        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
 
 
 def _check_sweep(arguments: list[str]) -> None:
