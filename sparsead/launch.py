@@ -22,7 +22,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from sparsead.compose import describe
+from sparsead.compose import check_no_grid, describe, swept_keys
 from sparsead.config import RunSpec
 from sparsead.errors import (
     AlreadyRecordedError,
@@ -35,6 +35,8 @@ from sparsead.overrides import expand
 from sparsead.runs.failure import record_failure
 from sparsead.runs.interrupt import stopping_on_interrupt
 from sparsead.runs.record import RunRecord, find_record, run_folder
+from sparsead.runs.sources import first_stage, found, with_sources
+from sparsead.search import SearchSpec, search
 
 log = logging.getLogger(__name__)
 
@@ -51,8 +53,12 @@ def job(config: DictConfig) -> float:
     sweeping = HydraConfig.get().mode is RunMode.MULTIRUN
     if sweeping and current_process().name != "MainProcess":
         take_a_gpu(HydraConfig.get().job.num)
+    do = _swept if sweeping else _recorded_or_trained
     try:
-        record = _swept(config) if sweeping else _done(config)
+        overrides = list(HydraConfig.get().overrides.task)
+        spec = with_sources(RunSpec.from_config(config), overrides, do)
+        searched = "search" in config
+        record = search(spec, SearchSpec.from_config(config)) if searched else do(spec)
     except SparseadError as error:
         if sweeping:
             raise  # Hydra goes on with the other jobs, and reports this one at the end
@@ -87,11 +93,10 @@ def main() -> None:
         fail(describe(error))
 
 
-def _swept(config: DictConfig) -> RunRecord:
-    """Do one job of a sweep; write down why it failed, where it does."""
-    spec = RunSpec.from_config(config)
+def _swept(spec: RunSpec) -> RunRecord:
+    """Do one run of a sweep; write down why it failed, where it does."""
     try:
-        return _done(config)
+        return _recorded_or_trained(spec)
     except (StorageError, ClaimedError):
         raise  # there is nowhere to write it down, or another process is at it
     except Exception as error:
@@ -138,8 +143,20 @@ def _check_sweep(arguments: list[str]) -> None:
         overrides = OverridesParser.create(loader).parse_overrides(arguments)
         if any(o.is_sweep_override() and not o.is_discrete_sweep() for o in overrides):
             return
+        whole = _own_sweep(overrides)
         for values in itertools.product(*(_expanded(override) for override in overrides)):
-            RunSpec.from_config(hydra.compose("train", list(values)))
+            config = hydra.compose("train", list(values), return_hydra_config=True)
+            check_no_grid(config, [*values, *whole])
+            spec = RunSpec.from_config(config)
+            first_stage(found(spec), list(values))
+
+
+def _own_sweep(overrides: list[Override]) -> list[str]:
+    """Return the keys that Hydra sweeps for the choices that are not swept themselves."""
+    fixed = [o for o in overrides if not o.is_sweep_override()]
+    choices = [o for o in fixed if "." not in o.get_key_element() or o.is_hydra_override()]
+    lines = [str(choice.input_line) for choice in choices]
+    return swept_keys(hydra.compose("train", lines, return_hydra_config=True))
 
 
 def _expanded(override: Override) -> list[str]:
@@ -147,15 +164,6 @@ def _expanded(override: Override) -> list[str]:
         return [str(override.input_line)]
     key = override.get_key_element()
     return [f"{key}={value}" for value in override.sweep_string_iterator()]
-
-
-def _done(config: DictConfig) -> RunRecord:
-    """Do what one job asks for: a run, or a search for the best point and then its run."""
-    if config.get("search", {}).get("name") != "asha":
-        return _recorded_or_trained(RunSpec.from_config(config))
-    from sparsead.search import SearchSpec, search
-
-    return search(RunSpec.from_config(config), SearchSpec.from_config(config))
 
 
 def _recorded_or_trained(spec: RunSpec) -> RunRecord:

@@ -137,5 +137,5 @@ def test_a_search_that_cannot_be_is_refused(tmp_path: Path, override: str, said:
 
 
 def test_one_run_takes_no_search() -> None:
-    with pytest.raises(ConfigError, match="search=grid: is of `sparsead train` alone"):
-        compose(["search=grid"])
+    with pytest.raises(ConfigError, match="search=asha: is of `sparsead train` alone"):
+        compose(["search=asha"])

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 from sparsead.errors import ConfigError, RecordError, unknown
+from sparsead.report.choice import GRID, best_points
 from sparsead.report.formats import FORMATS
 from sparsead.report.settings import columns_of, rows_of
 from sparsead.report.tabulate import TABLE_FORMATS, render
@@ -25,9 +26,13 @@ def main() -> None:
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help=changes)
     parser.add_argument("--outputs", type=Path, default=Path("outputs"), help="folder of the runs")
     parser.add_argument("--format", choices=sorted(TABLE_FORMATS), default="rich")
+    of_grids = "without TABLE: only the best point of each grid of learning rate, epochs and batch"
+    parser.add_argument("--best", action="store_true", help=of_grids)
     where = "write to this file (default: the terminal)"
     parser.add_argument("--out", type=Path, metavar="FILE", help=where)
     arguments = parser.parse_args()
+    if arguments.best and arguments.table is not None:
+        raise ConfigError("--best: is of all finished runs, without the name of a table")
     text = _text(arguments)
     if arguments.out is None:
         sys.stdout.write(text)
@@ -51,7 +56,7 @@ def write(path: Path, text: str) -> None:
 
 def _text(arguments: argparse.Namespace) -> str:
     if arguments.table is None:
-        return _settings(arguments.outputs, arguments.format)
+        return _settings(arguments.outputs, arguments.format, best=arguments.best)
     from sparsead.report.results import measure
     from sparsead.report.view import view
     from sparsead.runs.table_files import load_table
@@ -60,10 +65,12 @@ def _text(arguments: argparse.Namespace) -> str:
     return render(view(measure(load_table(arguments.table, overrides))), arguments.format)
 
 
-def _settings(outputs: Path, form: str) -> str:
+def _settings(outputs: Path, form: str, *, best: bool) -> str:
     if form not in FORMATS:
         raise ConfigError(f"{unknown('--format', form, FORMATS)} without the name of a table")
-    rows = rows_of(summaries(outputs))
+    records = summaries(outputs)
+    always = [f"protocol.{key}" for key in GRID] if best else []
+    rows = rows_of(best_points(records) if best else records, always)
     if not rows:
         sys.stderr.write(f"sparsead: {outputs}: has no finished runs yet\n")
         return ""
