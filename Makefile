@@ -20,7 +20,7 @@ install: $(INSTALLED) ## create the virtual environment and install into it
 
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[offline,joblib,dev]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[offline,joblib,slurm,ray,optuna,dev]'
 	touch $@
 
 demo: $(INSTALLED) ## from nothing to a pruned, trained, evaluated and tabulated run

@@ -27,13 +27,15 @@ def compose(overrides: Sequence[str]) -> RunSpec:
         try:
             config = hydra.compose("train", expand(overrides), return_hydra_config=True)
             check_no_grid(config, overrides)
+            if "search" in config:
+                raise ConfigError(f"search={config.search.name}: is of `sparsead train` alone")
             return RunSpec.from_config(config)
         except (HydraException, OmegaConfBaseException) as error:
             raise ConfigError(describe(error)) from error
 
 
 def check_no_grid(config: DictConfig, overrides: Sequence[str]) -> None:
-    """Refuse a configuration that is a sweep of its own, such as protocol=paper, for one run.
+    """Refuse a configuration that is a sweep of its own, such as search=grid, for one run.
 
     Args:
         config: composed with Hydra's own keys.
@@ -45,7 +47,9 @@ def check_no_grid(config: DictConfig, overrides: Sequence[str]) -> None:
     given = {override.partition("=")[0] for override in overrides}
     swept = [key for key in swept_keys(config) if key not in given]
     if swept:
-        chosen = " ".join(o for o in overrides if o.startswith(("protocol=", "experiment=")))
+        chosen = " ".join(
+            o for o in overrides if o.startswith(("search=", "protocol=", "experiment="))
+        )
         raise ConfigError(
             f"{chosen}: sweeps {', '.join(swept)}; give one value of each here, or do the whole "
             "of it with a sparsead train of its own"

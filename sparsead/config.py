@@ -259,8 +259,8 @@ class RunSpec:
     seed: int
     device: str
     precision: str
-    outputs: Path
-    rerun: bool
+    outputs: Path = Path("outputs")
+    rerun: bool = False
 
     def __post_init__(self) -> None:
         _check_minimum("seed", self.seed, 0)
@@ -279,23 +279,24 @@ class RunSpec:
         Raises:
             ConfigError: a value is of the wrong type, out of range or no known choice.
         """
-        sparsity = _section(config, "sparsity", SparsitySpec)
+        sparsity = section(config, "sparsity", SparsitySpec)
         assert sparsity.ratio is not None
         return cls(
-            backbone=_section(config, "backbone", BackboneSpec),
-            task=_section(config, "task", TaskSpec),
-            adapter=_section(config, "adapter", AdapterSpec).scaled(sparsity.scale),
-            pruner=_section(config, "pruner", PrunerSpec),
+            backbone=section(config, "backbone", BackboneSpec),
+            task=section(config, "task", TaskSpec),
+            adapter=section(config, "adapter", AdapterSpec).scaled(sparsity.scale),
+            pruner=section(config, "pruner", PrunerSpec),
             sparsity=sparsity.ratio,
-            protocol=_section(config, "protocol", ProtocolSpec),
+            protocol=section(config, "protocol", ProtocolSpec),
             **asdict(_typed("", _RunKeys, {key: config[key] for key in _RUN_KEYS})),
         )
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> RunSpec:
-        """Return the run that `to_dict` gave."""
+        """Return the run that `to_dict` gave; a record keeps neither `outputs` nor `rerun`."""
         sections = {group: schema(**values[group]) for group, schema in _SECTIONS.items()}
-        return cls(**{**values, **sections, "outputs": Path(values["outputs"])})
+        where = {"outputs": Path(values["outputs"])} if "outputs" in values else {}
+        return cls(**{**values, **sections, **where})
 
     def to_dict(self) -> dict[str, Any]:
         """Return the run as plain JSON values, in the order of the fields."""
@@ -321,7 +322,8 @@ _SECTIONS: dict[str, Any] = {
 _RUN_KEYS = tuple(f.name for f in fields(_RunKeys))
 
 
-def _section(config: DictConfig, group: str, schema: type[Spec]) -> Spec:
+def section(config: DictConfig, group: str, schema: type[Spec]) -> Spec:
+    """Read one group of a composed configuration; ConfigError says what is wrong in it."""
     values = OmegaConf.to_container(config[group], resolve=True)
     if not isinstance(values, dict):
         raise ConfigError(f"{group}={values}: is no configuration group")

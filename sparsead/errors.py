@@ -32,6 +32,10 @@ class PruningError(SparseadError):
     """Scores or budget do not determine a mask that means anything."""
 
 
+class TrainingStopped(SparseadError):  # noqa: N818
+    """Whoever watches a training ended it; what it has done so far is kept."""
+
+
 class RecordError(SparseadError):
     """A run's record cannot be read or written."""
 

@@ -5,7 +5,11 @@ from __future__ import annotations
 import itertools
 import logging
 import os
+import secrets
 import sys
+from collections.abc import Sequence
+from multiprocessing import current_process
+from pathlib import Path
 
 import hydra
 from hydra._internal.utils import get_args_parser
@@ -32,10 +36,13 @@ from sparsead.runs.failure import record_failure
 from sparsead.runs.interrupt import stopping_on_interrupt
 from sparsead.runs.record import RunRecord, find_record, run_folder
 from sparsead.runs.sources import first_stage, found, with_sources
+from sparsead.search import SearchSpec, search
 
 log = logging.getLogger(__name__)
 
 _FULL_ERROR = "HYDRA_FULL_ERROR"
+_VISIBLE = "CUDA_VISIBLE_DEVICES"
+_NVIDIA = Path("/proc/driver/nvidia/gpus")
 
 
 def job(config: DictConfig) -> float:
@@ -44,10 +51,14 @@ def job(config: DictConfig) -> float:
     What is recorded already is not trained again, and torch is then never imported.
     """
     sweeping = HydraConfig.get().mode is RunMode.MULTIRUN
+    if sweeping and current_process().name != "MainProcess":
+        take_a_gpu(HydraConfig.get().job.num)
     do = _swept if sweeping else _recorded_or_trained
     try:
         overrides = list(HydraConfig.get().overrides.task)
-        record = do(with_sources(RunSpec.from_config(config), overrides, do))
+        spec = with_sources(RunSpec.from_config(config), overrides, do)
+        searched = "search" in config
+        record = search(spec, SearchSpec.from_config(config)) if searched else do(spec)
     except SparseadError as error:
         if sweeping:
             raise  # Hydra goes on with the other jobs, and reports this one at the end
@@ -66,6 +77,7 @@ def main() -> None:
     os.environ[_FULL_ERROR] = "1"
     try:
         sys.argv[1:] = expand(sys.argv[1:])
+        _give_ray_a_token(sys.argv[1:])
         arguments = get_args_parser().parse_args()
         if arguments.multirun and arguments.cfg:
             fail("--cfg prints the configuration of one run: leave out -m")
@@ -90,6 +102,35 @@ def _swept(spec: RunSpec) -> RunRecord:
     except Exception as error:
         record_failure(spec, run_folder(spec), error)
         raise
+
+
+def take_a_gpu(job: int) -> None:
+    """Spread a launcher's worker processes over the GPUs that are visible, in turn.
+
+    A worker keeps the GPU of its first job. A scheduler lets each job see none but its own.
+    """
+    gpus = _visible_gpus()
+    if len(gpus) > 1:
+        os.environ[_VISIBLE] = gpus[job % len(gpus)]
+
+
+def _visible_gpus() -> list[str]:
+    """Return what CUDA_VISIBLE_DEVICES lists, else all of NVIDIA's devices here; torch is slow."""
+    if _VISIBLE in os.environ:
+        return [gpu for gpu in os.environ[_VISIBLE].split(",") if gpu]
+    return [str(number) for number, _ in enumerate(_NVIDIA.glob("*"))]
+
+
+def _give_ray_a_token(arguments: Sequence[str]) -> None:
+    """Give the cluster that Ray starts for a sweep a token of this process alone.
+
+    Ray would write one into the home directory. What the user has set up goes before.
+    """
+    chosen = "hydra/launcher=ray" in arguments
+    own = any(name.startswith(("RAY_AUTH", "RAY_ADDRESS")) for name in os.environ)
+    elsewhere = any("ray.init.address" in argument for argument in arguments)
+    if chosen and not (own or elsewhere or (Path.home() / ".ray" / "auth_token").exists()):
+        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
 
 
 def _check_sweep(arguments: list[str]) -> None:

@@ -18,7 +18,8 @@ from sparsead.pruning.masks import Masks
 from sparsead.pruning.prune import prune
 from sparsead.pruning.storage import WEIGHTS_FILE, save_sparse
 from sparsead.registry import PRUNERS
-from sparsead.runs.identity import identity, setting
+from sparsead.runs.identity import identity, placeless, setting
+from sparsead.runs.interrupt import held_interrupt
 from sparsead.runs.record import RunRecord, run_folder, staged, write_result
 from sparsead.sources import sources
 from sparsead.training.allocator import keep_freed_memory, leave_imports_alone
@@ -26,7 +27,9 @@ from sparsead.training.device import environment, resolve_device
 from sparsead.training.precision import resolve_precision, store_frozen
 from sparsead.training.quiet import quiet_libraries
 from sparsead.training.report import final_scores
+from sparsead.training.resume import MASKS_FILE, PRECISION_FILE, begun_precision
 from sparsead.training.sampling import scoring_batches, scoring_sample
+from sparsead.training.stopping import Stopping, Watch
 from sparsead.training.trainer import (
     build_trainer,
     checkpoint_epoch,
@@ -37,32 +40,33 @@ from sparsead.training.trainer import (
 )
 from sparsead.training.unpadded import unpad
 
-MASKS_FILE = "masks.safetensors"
 
-
-def train(spec: RunSpec) -> RunRecord:
+def train(spec: RunSpec, watch: Watch | None = None) -> RunRecord:
     """Train, evaluate and record one run, in place of any record it has.
 
     Raises:
         SparseadError: something the user can mend; nothing is then left behind.
+        TrainingStopped: `watch` ended the training behind an epoch, to go on from there or not.
     """
     folder = run_folder(spec)
     with staged(folder, replace=spec.rerun) as staging:
-        result = run(spec, staging)
-        write_result(staging, result, OmegaConf.to_yaml(spec.to_dict()))
+        result = run(spec, staging, watch)
+        write_result(staging, result, OmegaConf.to_yaml(placeless(spec)))
         remove_checkpoints(staging)
-        (staging / MASKS_FILE).unlink()  # last: a checkpoint is of no use without its masks
     return RunRecord.read(folder)
 
 
-def run(spec: RunSpec, folder: Path) -> dict[str, Any]:
+def run(spec: RunSpec, folder: Path, watch: Watch | None = None) -> dict[str, Any]:
     """Train and evaluate one run, write its weights to `folder`, and return its result."""
+    named = {"identity": identity(spec), "setting": setting(spec)}  # of the files as they are now
     quiet_libraries()
     keep_freed_memory()
     leave_imports_alone()
     seconds: dict[str, float] = {}
     device = resolve_device(spec.device)
-    precision = resolve_precision(spec.precision, device)
+    checkpoint = last_checkpoint(folder)
+    resumed_from = checkpoint_epoch(checkpoint)
+    precision = resolve_precision(begun_precision(folder, checkpoint, spec.precision), device)
     task, adapter = task_and_adapter(spec)
     pruner = PRUNERS.bind(spec.pruner.method, spec.pruner.options)
 
@@ -74,8 +78,6 @@ def run(spec: RunSpec, folder: Path) -> dict[str, Any]:
         nn.Module.to(model, device)
         collator = unpad(model, task.collator(tokenizer), precision)
 
-    checkpoint = last_checkpoint(folder)
-    resumed_from = checkpoint_epoch(checkpoint)
     saved_masks = folder / MASKS_FILE
     with _timed("prune", seconds):
         scored_on = scoring_sample(data["train"], spec.seed) if spec.sparsity else []
@@ -96,10 +98,12 @@ def run(spec: RunSpec, folder: Path) -> dict[str, Any]:
                 seed=spec.seed,
             )
             masks.save(saved_masks)
+            (folder / PRECISION_FILE).write_text(precision)
     store_frozen(adapted, precision)
 
-    with _timed("train", seconds):
+    with _timed("train", seconds), held_interrupt() as interrupted:
         trainer = build_trainer(spec, model, data, tokenizer, task, collator, folder, precision)
+        trainer.add_callback(Stopping(trainer, interrupted, watch))
         trainer.train(resume_from_checkpoint=checkpoint)
     seconds["evaluate"] = evaluation_seconds(trainer, resumed_from)
     seconds["train"] -= seconds["evaluate"]
@@ -116,9 +120,8 @@ def run(spec: RunSpec, folder: Path) -> dict[str, Any]:
         weights_metadata(spec, backbone.fingerprint()),
     )
     return {
-        "identity": identity(spec),
-        "setting": setting(spec),
-        "config": spec.to_dict(),
+        **named,
+        "config": placeless(spec),
         **scores,
         "history": epochs,
         "parameters": parameter_accounting(adapted, masks.removed, weights.stat().st_size),

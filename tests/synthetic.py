@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sparsead.config import RunSpec
-from sparsead.runs.identity import identity, setting
+from sparsead.runs.identity import identity, placeless, setting
 
 
 def synthetic_result(spec: RunSpec) -> dict[str, object]:
@@ -12,7 +12,7 @@ def synthetic_result(spec: RunSpec) -> dict[str, object]:
     return {
         "identity": identity(spec),
         "setting": setting(spec),
-        "config": spec.to_dict(),
+        "config": placeless(spec),
         "scores": {"accuracy": accuracy, "f1": accuracy},
         "history": [{"epoch": epoch, "scores": {"accuracy": accuracy}} for epoch in range(1, 6)],
         "parameters": {"nominal": 0.0123, "stored_bytes": 1000},

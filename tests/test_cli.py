@@ -32,7 +32,7 @@ def assert_refused(done: subprocess.CompletedProcess[str], folder: Path, *words:
         (["sed=1"], ["sed: no such key", "did you mean seed?"]),
         (["-m", "pruner=snip,snop"], ["pruner=snop", "did you mean snip?"]),
         (["-m", "sparsity=0.2,1.2"], ["sparsity.ratio=1.2"]),
-        (["-m", "protocol=paper,clean"], ["protocol=paper: sweeps protocol.learning_rate, "]),
+        (["-m", "search=grid,asha"], ["search=grid: sweeps protocol.learning_rate, "]),
         (["seed=1=2", "x"], ["x"]),
     ],
 )

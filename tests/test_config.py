@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import hydra
@@ -106,16 +107,19 @@ def test_a_task_has_its_own_point_until_the_user_names_one(
 
 def test_a_grid_is_no_single_run_until_each_of_its_keys_is_given() -> None:
     point = ["protocol.learning_rate=2e-4", "protocol.epochs=5", "protocol.batch_size=8"]
-    with pytest.raises(ConfigError, match=r"protocol=paper: sweeps protocol\.batch_size; give one"):
-        compose_one(["protocol=paper", *point[:2]])
-    assert compose_one(["protocol=paper", *point]).protocol.batch_size == 8
+    with pytest.raises(ConfigError, match=r"search=grid: sweeps protocol\.batch_size; give one"):
+        compose_one(["search=grid", *point[:2]])
+    assert compose_one(["search=grid", *point]).protocol.batch_size == 8
 
 
-def test_the_papers_grid_is_80_runs() -> None:
+def test_both_searches_go_over_the_papers_80_points() -> None:
     with hydra.initialize_config_module("sparsead.conf", version_base="1.3"):
-        config = hydra.compose("train", ["protocol=paper"], return_hydra_config=True).hydra
-    sizes = [len(values.split(",")) for values in config.sweeper.params.values()]
-    assert (config.mode.name, sorted(sizes)) == ("MULTIRUN", [4, 4, 5])
+        grid = hydra.compose("train", ["search=grid"], return_hydra_config=True).hydra
+        asha = hydra.compose("train", ["search=asha"]).search
+    assert grid.mode.name == "MULTIRUN"
+    points = {key: list(map(float, v.split(","))) for key, v in grid.sweeper.params.items()}
+    assert math.prod(map(len, points.values())) == 80
+    assert points == {f"protocol.{k}": asha[k] for k in ("learning_rate", "epochs", "batch_size")}
 
 
 def test_an_unknown_protocol_key_of_a_task_is_refused() -> None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
+from multiprocessing import current_process
 from pathlib import Path
 
 import pytest
 
 from composing import compose
 from conftest import Cli
+from sparsead import launch
 from sparsead.runs.record import all_records, find_record
 from sparsead.train import train
 
@@ -20,8 +23,7 @@ LAUNCHERS = {
     "submitit_local": ("hydra_plugins.hydra_submitit_launcher", "hydra.launcher.timeout_min=5"),
     "ray": (
         "hydra_plugins.hydra_ray_launcher",
-        "+hydra.launcher.ray.init.num_cpus=2",
-        "+hydra.launcher.ray.init.include_dashboard=false",
+        "hydra.launcher.ray.init.num_cpus=2",
     ),
 }
 
@@ -41,8 +43,10 @@ def test_a_launcher_leaves_the_records_of_a_run_alone(
     if not is_installed(module):
         pytest.skip(f"{module} is not installed")
     sweep = (f"seed={','.join(map(str, SEEDS))}", f"hydra/launcher={launcher}", *settings)
-    done = sparsead(["train", "-m", *SMALL, *sweep], HOME=str(tmp_path), RAY_AUTH_MODE="disabled")
+    done = sparsead(["train", "-m", *SMALL, *sweep], HOME=str(tmp_path))
     assert done.returncode == 0, done.stderr
+    assert "dashboard at" not in done.stderr
+    assert not (tmp_path / ".ray").exists()
     assert len(list(all_records(tmp_path / "outputs"))) == len(SEEDS)
     for seed in SEEDS:
         spec = compose(*SMALL, f"seed={seed}", f"outputs={tmp_path / 'outputs'}")
@@ -51,3 +55,25 @@ def test_a_launcher_leaves_the_records_of_a_run_alone(
         alone = train(compose(*SMALL, f"seed={seed}", f"outputs={tmp_path / 'alone'}"))
         for key in ("identity", "scores", "history", "sparsity"):
             assert json.dumps(launched.result[key]) == json.dumps(alone.result[key]), key
+
+
+def test_joblibs_workers_spread_over_the_visible_gpus(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from joblib import Parallel, delayed
+
+    names = Parallel(n_jobs=2)(delayed(lambda: current_process().name)() for _ in range(2))
+    assert "MainProcess" not in names
+    for device in ("0000:01:00.0", "0000:02:00.0", "0000:03:00.0"):
+        (tmp_path / device).mkdir()
+    monkeypatch.setattr(launch, "_NVIDIA", tmp_path)
+    taken = []
+    for given in (None, "4,7", "5", "", "none"):
+        for job in (0, 1, 5):
+            if given is None:
+                monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+            else:
+                monkeypatch.setenv("CUDA_VISIBLE_DEVICES", given)
+            launch.take_a_gpu(job)
+            taken.append(os.environ["CUDA_VISIBLE_DEVICES"])
+    assert taken == ["0", "1", "2", "4", "7", "7", *["5"] * 3, *[""] * 3, *["none"] * 3]

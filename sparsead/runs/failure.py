@@ -14,7 +14,7 @@ from typing import Any
 
 from sparsead.config import RunSpec
 from sparsead.runs.files import read_json, write_atomically
-from sparsead.runs.identity import identity
+from sparsead.runs.identity import identity, placeless
 
 _PREFIX = "failed-"
 
@@ -34,7 +34,7 @@ def record_failure(spec: RunSpec, folder: Path, error: BaseException) -> Path:
         "identity": identity(spec),
         "error": f"{type(error).__name__}: {error}",
         "traceback": "".join(traceback.format_exception(error)),
-        "config": spec.to_dict(),
+        "config": placeless(spec),
         "command": sys.argv,
         "host": socket.gethostname(),
         "pid": os.getpid(),

@@ -1,16 +1,23 @@
-"""Ctrl-C: once to stop at the last checkpoint, twice to stop at once."""
+"""Ctrl-C: once to stop behind a checkpoint, twice to stop at once."""
 
 from __future__ import annotations
 
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import current_thread, main_thread
 from types import FrameType
 
 INTERRUPTED = 130
+
+
+class _Held:
+    """Whether the first Ctrl-C waits for a checkpoint, and whether there was one."""
+
+    active = False
+    requested = False
 
 
 @contextmanager
@@ -35,7 +42,26 @@ def stopping_on_interrupt(goes_on: str) -> Iterator[None]:
             signal.signal(signal.SIGINT, before)
 
 
+@contextmanager
+def held_interrupt() -> Iterator[Callable[[], bool]]:
+    """Let the first Ctrl-C wait until the block can be left without loss; tell whether it came.
+
+    The block asks the function that it is given, and raises KeyboardInterrupt itself; what it
+    leaves is raised at its end. Of several processes that train together each would stop at a step
+    of its own: there Ctrl-C does not wait.
+    """
+    _Held.active = int(os.environ.get("WORLD_SIZE", "1")) == 1
+    try:
+        yield lambda: _Held.requested
+        if _Held.requested:
+            raise KeyboardInterrupt
+    finally:
+        _Held.active = _Held.requested = False
+
+
 def _stop(_signal: int, _frame: FrameType | None) -> None:
     signal.signal(signal.SIGINT, lambda *_: os._exit(INTERRUPTED))
     sys.stderr.write("sparsead: stopping; again to stop at once\n")
-    raise KeyboardInterrupt
+    if not _Held.active:
+        raise KeyboardInterrupt
+    _Held.requested = True

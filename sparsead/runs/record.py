@@ -153,6 +153,18 @@ def _is_full(folder: Path) -> bool:
         return False
 
 
+def discard(folder: Path) -> None:
+    """Remove what an unfinished run left to go on from.
+
+    Raises:
+        ClaimedError: another process is at this run.
+    """
+    staging = folder.with_name(_STAGING_PREFIX + folder.name)
+    if staging.exists():
+        with claimed(folder):
+            shutil.rmtree(staging, ignore_errors=True)
+
+
 def write_result(folder: Path, result: dict[str, Any], config_yaml: str) -> None:
     """Write `result.json` and `config.yaml`; what is not finite becomes null, as JSON has it."""
     text = json.dumps(_finite(result), indent=2, allow_nan=False)

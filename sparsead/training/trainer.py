@@ -6,7 +6,7 @@ import json
 import logging
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -40,6 +40,7 @@ from sparsead.training.evaluation import (
 )
 from sparsead.training.packing import Collator
 from sparsead.training.prediction import Scorer, predictions_file, scorer
+from sparsead.training.resume import MASKS_FILE, PRECISION_FILE
 from sparsead.training.sampling import SeededOrder
 
 log = logging.getLogger(__name__)
@@ -150,7 +151,17 @@ class SparseadTrainer(Trainer):
         folder.mkdir(parents=True, exist_ok=True)
         model = cast(nn.Module, self.model)
         trained = {n: p.detach() for n, p in model.named_parameters() if p.requires_grad}
-        save_file(trained, folder / SAFE_WEIGHTS_NAME)
+        save_file(trained, folder / SAFE_WEIGHTS_NAME, self._running_loss())
+
+    def _running_loss(self) -> dict[str, str]:
+        """Return the loss of the epoch so far; the state leaves it out."""
+        steps = self.state.global_step - self._globalstep_last_logged
+        return {"loss_sum": repr(self._tr_loss.item()), "loss_steps": str(steps)}
+
+    def restore_running_loss(self, saved: Mapping[str, str]) -> None:
+        """Go on with the loss of an epoch that was interrupted."""
+        self._tr_loss += float(saved.get("loss_sum", 0))
+        self._globalstep_last_logged -= int(saved.get("loss_steps", 0))
 
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
         """Record the logs; say each evaluation in one line."""
@@ -219,6 +230,8 @@ def remove_checkpoints(folder: Path) -> None:
     """Remove what only a resumed training needs."""
     for checkpoint in folder.glob(f"{PREFIX_CHECKPOINT_DIR}-*"):
         shutil.rmtree(checkpoint)
+    for file in (PRECISION_FILE, MASKS_FILE):  # last: no checkpoint is of use without them
+        (folder / file).unlink()
 
 
 def _is_whole(checkpoint: Path) -> bool:

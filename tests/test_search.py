@@ -1,0 +1,141 @@
+"""Successive halving over a small grid: what stops when, killed and gone on, and for real."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import hydra
+import pytest
+from omegaconf import DictConfig
+
+from sparsead import train as training
+from sparsead.compose import compose
+from sparsead.config import RunSpec
+from sparsead.errors import ConfigError, TrainingStopped
+from sparsead.runs.record import RunRecord, run_folder
+from sparsead.search import SearchSpec, search
+
+pytest.importorskip("optuna")
+
+GRID = (
+    "search.learning_rate=[1e-4,1e-3,5e-3,1e-2]",
+    "search.epochs=[8]",
+    "search.batch_size=[8,16]",
+)
+
+
+def composed(outputs: Path, *overrides: str) -> DictConfig:
+    small = ("search=asha", "backbone=tiny-bert", "task=demo_mrpc", "device=cpu")
+    with hydra.initialize_config_module("sparsead.conf", version_base="1.3"):
+        return hydra.compose("train", [*small, f"outputs={outputs}", *overrides])
+
+
+def searched(config: DictConfig) -> RunRecord:
+    return search(RunSpec.from_config(config), SearchSpec.from_config(config))
+
+
+def file_of(outputs: Path) -> dict[str, Any]:
+    (file,) = (outputs / "search").iterdir()
+    return dict(json.loads(file.read_text()))
+
+
+class FakeTraining:
+    """Scores that grow with the learning rate, and for equal ones with the batch."""
+
+    def __init__(self, kill_at: int = 0) -> None:
+        self.begun: list[RunSpec] = []
+        self.kill_at = kill_at
+
+    def __call__(self, spec: RunSpec, watch: Callable[[list[float]], bool] | None = None) -> Any:
+        self.begun.append(spec)
+        if len(self.begun) == self.kill_at:
+            raise KeyboardInterrupt
+        if watch is None:
+            return RunRecord(run_folder(spec), {"scores": {"accuracy": 0.5}})
+        point = spec.protocol
+        scores: list[float] = []
+        for epoch in range(1, point.epochs + 1):
+            scores.append(epoch / 100 + point.learning_rate + point.batch_size / 1e5)
+            if watch(scores):
+                raise TrainingStopped("over")
+        raise AssertionError("the search lets no trial score the dev set")
+
+
+def test_hopeless_points_stop_at_a_rung_and_a_killed_search_repeats_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = composed(tmp_path / "whole", *GRID, "search.reduction=2")
+    monkeypatch.setattr(training, "train", whole := FakeTraining())
+    record = searched(config)
+    trials = file_of(tmp_path / "whole")["trials"]
+    assert len(trials) == 8
+    assert {len(trial["scores"]) for trial in trials if trial["state"] == "stopped"} <= {1, 2, 4, 8}
+    assert {len(trial["scores"]) for trial in trials if trial["state"] == "finished"} == {8}
+    assert any(trial["state"] == "stopped" for trial in trials)
+    best = max(trials, key=lambda trial: (trial["learning_rate"], trial["batch_size"]))
+    assert best["state"] == "finished"
+    assert record.folder.name.endswith(best["identity"])
+    assert file_of(tmp_path / "whole")["chosen"] == record.folder.name
+
+    config = composed(tmp_path / "killed", *GRID, "search.reduction=2")
+    monkeypatch.setattr(training, "train", first := FakeTraining(kill_at=5))
+    with pytest.raises(KeyboardInterrupt):
+        searched(config)
+    monkeypatch.setattr(training, "train", second := FakeTraining())
+    searched(config)
+    assert file_of(tmp_path / "killed")["trials"] == trials
+    assert len(first.begun) - 1 + len(second.begun) == len(whole.begun)
+
+
+def test_a_point_that_fails_is_told_and_the_others_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake = FakeTraining()
+
+    def out_of_memory(spec: RunSpec, watch: Any = None) -> Any:
+        if spec.protocol.batch_size == 16:
+            raise RuntimeError("out of memory")
+        return fake(spec, watch)
+
+    monkeypatch.setattr(training, "train", out_of_memory)
+    searched(composed(tmp_path, *GRID))
+    failed = [trial for trial in file_of(tmp_path)["trials"] if trial["state"] == "failed"]
+    assert [trial["error"] for trial in failed] == ["RuntimeError: out of memory"] * 4
+    assert len(list((tmp_path / "runs").glob("failed-*.json"))) == 4
+
+
+def test_a_real_search_chooses_on_a_part_of_train_and_keeps_one_run(tmp_path: Path) -> None:
+    grid = ("search.learning_rate=[1e-5,1e-2]", "search.epochs=[2]", "search.batch_size=[8]")
+    config = composed(tmp_path, *grid, "task.limit=40", "search.reduction=2")
+    record = searched(config)
+    content = file_of(tmp_path)
+    (best,) = [t for t in content["trials"] if t["identity"] == record.result["identity"]]
+    history = [next(iter(epoch["scores"].values())) for epoch in record.result["history"]]
+    assert best["scores"] == history
+    assert record.objective == history[-1] == max(t["scores"][-1] for t in content["trials"])
+    assert record.result["data"].keys() >= {"train", "validation", "test"}
+    assert record.result["resumed_from_epoch"] == 2
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == [content["chosen"]]
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("protocol.selection=0", "chooses on a part of train"),
+        ("search.reduction=1", "search.reduction=1: must be at least 2"),
+        ("search.epochs=[]", "at least one"),
+        ("search.batch_size=[0]", "protocol.batch_size=0"),
+    ],
+)
+def test_a_search_that_cannot_be_is_refused(tmp_path: Path, override: str, said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        searched(composed(tmp_path, override))
+    assert not list(tmp_path.iterdir())
+
+
+def test_one_run_takes_no_search() -> None:
+    with pytest.raises(ConfigError, match="search=asha: is of `sparsead train` alone"):
+        compose(["search=asha"])

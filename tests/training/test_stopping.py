@@ -1,0 +1,83 @@
+"""A training that Ctrl-C left in the middle of an epoch goes on to the same bits."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from composing import compose
+from sparsead import train as training
+from sparsead.config import RunSpec
+from sparsead.runs.interrupt import held_interrupt, stopping_on_interrupt
+from sparsead.training import precision
+
+
+@contextmanager
+def interrupted_at_step(number: int) -> Iterator[Callable[[], bool]]:
+    """Tell of a Ctrl-C at the step, and from then on."""
+    asked = iter(range(1, 10_000))
+    yield lambda: next(asked) >= number
+
+
+def press_ctrl_c(seen: list[bool]) -> None:
+    with stopping_on_interrupt("go on"), held_interrupt() as interrupted:
+        seen.append(interrupted())
+        os.kill(os.getpid(), signal.SIGINT)
+        seen.append(interrupted())
+
+
+def spec_of(outputs: Path, glue: Path) -> RunSpec:
+    small = ("backbone=tiny-bert", "task=mrpc", f"task.path={glue}", "device=cpu")
+    protocol = ("protocol.epochs=3", "protocol.batch_size=8", "adapter.dropout=0.1")
+    return compose(*small, *protocol, f"outputs={outputs}")
+
+
+def test_an_epoch_left_in_its_middle_goes_on_to_the_same_bits_in_the_same_precision(
+    tmp_path: Path, glue_fixture: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(precision, "_cpu_computes_in_bf16", lambda: True)
+    whole = training.train(spec_of(tmp_path / "whole", glue_fixture))
+    spec = spec_of(tmp_path / "left", glue_fixture)
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "held_interrupt", lambda: interrupted_at_step(18))
+        with pytest.raises(KeyboardInterrupt):
+            training.train(spec)
+    (partial,) = (tmp_path / "left" / "runs").iterdir()
+    steps = sorted(int(path.name.rpartition("-")[2]) for path in partial.glob("checkpoint-*"))
+    assert steps[-1] % 12, "the checkpoint is to be inside an epoch"
+
+    monkeypatch.setattr(precision, "_cpu_computes_in_bf16", lambda: False)
+    resumed = training.train(spec)
+    assert resumed.result["environment"]["precision"] == "bf16"
+    assert resumed.result["resumed_from_epoch"] == pytest.approx(steps[-1] / 12)
+    for key in ("identity", "scores", "history", "sparsity"):
+        assert resumed.result[key] == whole.result[key], key
+    weights = [(each.folder / "adapter.safetensors").read_bytes() for each in (whole, resumed)]
+    assert weights[0] == weights[1]
+    assert {path.name for path in resumed.folder.iterdir()} == {
+        path.name for path in whole.folder.iterdir()
+    }
+    assert not {"outputs", "rerun"} & set(resumed.result["config"])
+
+
+def test_a_held_ctrl_c_waits_for_the_end_of_the_block(capsys: pytest.CaptureFixture[str]) -> None:
+    seen: list[bool] = []
+    with pytest.raises(SystemExit, match="130"):
+        press_ctrl_c(seen)
+    assert seen == [False, True]
+    assert capsys.readouterr().err.splitlines()[0] == "sparsead: stopping; again to stop at once"
+
+
+def test_ctrl_c_does_not_wait_where_several_processes_train_together(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    seen: list[bool] = []
+    with pytest.raises(SystemExit, match="130"):
+        press_ctrl_c(seen)
+    assert seen == [False]
