@@ -34,7 +34,7 @@ def main() -> None:
         sys.stdout.write(f"{importlib.import_module('sparsead').__version__}\n")
         return
     if verb not in _VERBS:
-        fail(unknown("verb", verb, _VERBS))
+        fail(unknown("verb", verb, [*_VERBS, "--help", "--version"]))
     sys.argv = [f"sparsead {verb}", *arguments]
     try:
         importlib.import_module(_VERBS[verb][0]).main()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
@@ -14,10 +13,12 @@ from transformers import PreTrainedModel
 from transformers.utils import SAFE_WEIGHTS_NAME
 
 from sparsead.adapters.accounting import parameter_accounting
+from sparsead.arguments import Parser, add_overrides
 from sparsead.assembly import insert, task_and_adapter, weights_metadata
 from sparsead.backbones.loading import skeleton
 from sparsead.compose import compose
 from sparsead.config import BackboneSpec, RunSpec
+from sparsead.errors import ConfigError
 from sparsead.pruning.storage import sparse_size
 from sparsead.report.formats import FORMATS
 from sparsead.training.quiet import quiet_libraries
@@ -33,19 +34,15 @@ _LEGEND = (
 
 def main() -> None:
     """Entry point of `sparsead params`."""
-    parser = argparse.ArgumentParser(
-        prog="sparsead params",
-        description="Count what a run would train, store and compute; needs no weights.",
-        epilog="sparsead train --help lists the choices and keys of an OVERRIDE.",
-    )
-    parser.add_argument("overrides", nargs="*", metavar="OVERRIDE", help="as for sparsead train")
+    parser = Parser("sparsead params", __doc__)
+    add_overrides(parser, "as `sparsead train` takes them")
     parser.add_argument(
         "--paper", action="store_true", help="the #Param columns of the paper's Tables 1, 2 and 3"
     )
     parser.add_argument("--format", choices=_OUTPUTS, default="rich")
-    arguments = parser.parse_intermixed_args()
+    arguments = parser.parse()
     if arguments.paper and arguments.overrides:
-        parser.error("--paper names the runs itself: leave out the overrides")
+        raise ConfigError("params: --paper names the runs itself: leave out the overrides")
     quiet_libraries()
     rows = paper_rows() if arguments.paper else [run_row(compose(arguments.overrides))]
     legend = _LEGEND if arguments.format == "rich" else ""

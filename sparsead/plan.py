@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import socket
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sparsead.arguments import Parser, add_table
 from sparsead.config import RunSpec
 from sparsead.runs.files import read_json
 from sparsead.runs.states import Missing, run_state
@@ -48,11 +48,9 @@ class Throughput:
 
 def main() -> None:
     """Entry point of `sparsead plan`."""
-    parser = argparse.ArgumentParser(prog="sparsead plan", description=__doc__)
-    parser.add_argument("table", metavar="TABLE", help="table1, …, or a path that ends in .yaml")
-    changes = "as `sparsead reproduce` takes them"
-    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help=changes)
-    arguments = parser.parse_args()
+    parser = Parser("sparsead plan", __doc__)
+    add_table(parser)
+    arguments = parser.parse()
     wanted = cells(load_table(arguments.table, arguments.overrides))
     unknown_kinds = {kind(cell.spec): cell.spec for cell in reversed(_uncalibrated(wanted))}
     if unknown_kinds:

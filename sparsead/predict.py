@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import secrets
@@ -13,6 +12,7 @@ from typing import Any
 
 from torch import nn
 
+from sparsead.arguments import Parser
 from sparsead.config import DEVICES
 from sparsead.errors import ConfigError, RecordError
 from sparsead.runs.query import add_run_arguments
@@ -23,7 +23,7 @@ from sparsead.training.device import resolve_device
 
 def main() -> None:
     """Entry point of `sparsead predict`."""
-    parser = argparse.ArgumentParser(prog="sparsead predict", description=__doc__)
+    parser = Parser("sparsead predict", __doc__)
     add_run_arguments(parser)
     parser.add_argument(
         "--input",
@@ -35,7 +35,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, metavar="FILE", help="new file; default: stdout")
     parser.add_argument("--backbone", metavar="FOLDER", help="where the run's backbone is now")
     parser.add_argument("--device", choices=DEVICES, default="auto")
-    arguments = parser.parse_args()
+    arguments = parser.parse()
     if arguments.output is not None and os.path.lexists(arguments.output):
         raise ConfigError(f"--output {arguments.output}: exists already; name a file that does not")
     device = resolve_device(arguments.device)

@@ -30,6 +30,8 @@ def assert_refused(done: subprocess.CompletedProcess[str], folder: Path, *words:
         (["task=mrpc", "task.path=nowhere"], ["task.path=nowhere", "not a folder"]),
         (["pruner.scop=global"], ["pruner.scop: no such key", "did you mean pruner.scope?"]),
         (["sed=1"], ["sed: no such key", "did you mean seed?"]),
+        (["--mulitrun"], ["--mulitrun", "did you mean --multirun?"]),
+        (["seed=${nope}"], ["nope"]),
         (["-m", "pruner=snip,snop"], ["pruner=snop", "did you mean snip?"]),
         (["-m", "sparsity=0.2,1.2"], ["sparsity.ratio=1.2"]),
         (["seed=1=2", "x"], ["x"]),
@@ -81,7 +83,7 @@ def test_an_unknown_verb_names_the_nearest(sparsead: Cli, tmp_path: Path) -> Non
     [
         (["--help"], "sparsead train adapter=houlsby"),
         (["train", "--help"], "pruner:"),
-        (["train", "--cfg", "job", "pruner=random", "sparsity=0.3"], "ratio: 0.3"),
+        (["train", "pruner=random", "--cfg", "job", "sparsity=0.3"], "ratio: 0.3"),
         (["train", "--info", "defaults"], "pruner/snip"),
         (["--version"], "0.1"),
         (["table"], ""),

@@ -9,6 +9,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from sparsead.arguments import Parser, add_outputs, add_overrides
 from sparsead.errors import ConfigError, RecordError, unknown
 from sparsead.report.formats import FORMATS
 from sparsead.report.settings import columns_of, rows_of
@@ -18,16 +19,15 @@ from sparsead.runs.index import summaries
 
 def main() -> None:
     """Entry point of `sparsead table`."""
-    parser = argparse.ArgumentParser(prog="sparsead table", description=__doc__)
+    parser = Parser("sparsead table", __doc__)
     named = "table1, …, or a path that ends in .yaml; none lists all runs by setting"
     parser.add_argument("table", nargs="?", metavar="TABLE", help=named)
-    changes = "backbone=, seeds=, protocol=, only=row=PATTERN, or any override of sparsead train"
-    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help=changes)
-    parser.add_argument("--outputs", type=Path, default=Path("outputs"), help="folder of the runs")
+    add_overrides(parser, "as `sparsead reproduce` takes them")
+    add_outputs(parser)
     parser.add_argument("--format", choices=sorted(TABLE_FORMATS), default="rich")
     where = "write to this file (default: the terminal)"
     parser.add_argument("--out", type=Path, metavar="FILE", help=where)
-    arguments = parser.parse_args()
+    arguments = parser.parse()
     text = _text(arguments)
     if arguments.out is None:
         sys.stdout.write(text)

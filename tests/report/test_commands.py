@@ -104,6 +104,8 @@ def test_what_cannot_be_done_is_one_line(own, monkeypatch, capsys) -> None:
     with pytest.raises(ConfigError, match="without the name of a table"):
         call(monkeypatch, capsys, table, "--format", "html")
     with pytest.raises(RecordError, match="no finished runs of own"):
+        call(monkeypatch, capsys, figure, own, "task.limit=7")
+    with pytest.raises(ConfigError, match="--outputs elsewhere: is not a folder"):
         call(monkeypatch, capsys, figure, own, "--outputs", "elsewhere")
     with pytest.raises(RecordError, match="cannot be written"):
         call(monkeypatch, capsys, table, own, "--out", "own.yaml/x.md")
