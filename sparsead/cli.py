@@ -21,6 +21,7 @@ _VERBS = {
         "sparsead.export",
         "write a LoRA run as a folder for peft, or merged for transformers",
     ),
+    "doctor": ("sparsead.doctor", "what is installed, found and writable here"),
 }
 
 
@@ -40,6 +41,10 @@ def main() -> None:
         importlib.import_module(_VERBS[verb][0]).main()
     except SparseadError as error:
         fail(str(error))
+    except OSError as error:
+        if error.filename is None:
+            raise
+        fail(f"{error.filename}: {error.strerror}")
 
 
 def _help() -> str:

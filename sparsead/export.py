@@ -176,6 +176,15 @@ def _new_folder(folder: Path) -> Iterator[Path]:
             staging = Path(beside) / folder.name
             staging.mkdir()
             yield staging
+            _open_as_usual(staging)
             staging.rename(folder)
     except OSError as error:
         raise RecordError(f"{folder}: cannot be written ({error})") from error
+
+
+def _open_as_usual(folder: Path) -> None:
+    """Let be read by whom the umask says; transformers writes its weights for their owner alone."""
+    mode = folder.stat().st_mode & 0o666  # a new folder has what the umask leaves
+    for file in folder.rglob("*"):
+        if file.is_file():
+            file.chmod(mode)

@@ -18,6 +18,8 @@ from sparsead.runs.table_files import load_table
 from sparsead.runs.tables import Cell, cells
 
 THROUGHPUT_FILE = Path("cache") / "throughput.json"
+_TIMES = {"h": 3600, "min": 60, "s": 1}
+_SIZES = {"GB": 1e9, "MB": 1e6, "kB": 1e3}
 
 
 @dataclass(frozen=True)
@@ -75,9 +77,15 @@ def describe_plan(wanted: Sequence[Cell]) -> str:
         return text
     if len(known) < len(missing):
         return text + f"no estimate for {len(missing) - len(known)} of them (sparsead plan)\n"
-    hours = sum(rate.seconds(spec) for spec, rate in known) / 3600
-    stored = sum(rate.stored for _, rate in known) / 1e6
-    return text + f"about {hours:.2g} hours on this machine, one at a time, and {stored:.3g} MB\n"
+    duration = in_units(sum(rate.seconds(spec) for spec, rate in known), _TIMES)
+    size = in_units(sum(rate.stored for _, rate in known), _SIZES)
+    return text + f"about {duration} on this machine, one at a time, and {size}\n"
+
+
+def in_units(amount: float, units: Mapping[str, float]) -> str:
+    """Return an amount to two digits, in the first unit of which there is at least one."""
+    name = next((name for name, size in units.items() if amount >= size), list(units)[-1])
+    return f"{float(f'{amount / units[name]:.2g}'):g} {name}"
 
 
 def kind(spec: RunSpec) -> str:

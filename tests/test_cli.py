@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from conftest import Cli
+from sparsead import cli
 
 TINY = ("backbone=tiny-bert", "task=mrpc", "protocol.epochs=1", "device=cpu")
 
@@ -32,6 +33,7 @@ def assert_refused(done: subprocess.CompletedProcess[str], folder: Path, *words:
         (["sed=1"], ["sed: no such key", "did you mean seed?"]),
         (["--mulitrun"], ["--mulitrun", "did you mean --multirun?"]),
         (["seed=${nope}"], ["nope"]),
+        ([f"outputs={300 * 'x'}"], ["outputs=xxx", "cannot be read"]),
         (["-m", "pruner=snip,snop"], ["pruner=snop", "did you mean snip?"]),
         (["-m", "sparsity=0.2,1.2"], ["sparsity.ratio=1.2"]),
         (["seed=1=2", "x"], ["x"]),
@@ -72,6 +74,18 @@ def test_a_malformed_row_names_file_and_line(
     (folder / "dev.tsv").write_text("\n".join(lines[:4]), "utf-8")
     done = sparsead(["train", *TINY, f"task.path={folder.parent}"])
     assert_refused(done, tmp_path, f"{folder}/train.tsv:7: has 4 tab-separated fields")
+
+
+def test_outputs_that_cannot_be_read_are_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["sparsead", "table", "table1", "only=row=snip", "seeds=1", f"outputs={300 * 'x'}"]
+    monkeypatch.setattr("sys.argv", words)
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    said = capsys.readouterr()
+    assert (end.value.code, said.out, said.err.count("\n")) == (2, "", 1)
+    assert "File name too long" in said.err
 
 
 def test_an_unknown_verb_names_the_nearest(sparsead: Cli, tmp_path: Path) -> None:

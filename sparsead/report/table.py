@@ -52,12 +52,18 @@ def write(path: Path, text: str) -> None:
 def _text(arguments: argparse.Namespace) -> str:
     if arguments.table is None:
         return _settings(arguments.outputs, arguments.format)
+    from sparsead.report.other_settings import other_settings
     from sparsead.report.results import measure
     from sparsead.report.view import view
     from sparsead.runs.table_files import load_table
+    from sparsead.runs.tables import cells
 
     overrides = [f"outputs={arguments.outputs}", *arguments.overrides]
-    return render(view(measure(load_table(arguments.table, overrides))), arguments.format)
+    table = load_table(arguments.table, overrides)
+    text = render(view(measure(table)), arguments.format)
+    if (others := other_settings(cells(table))) is not None:
+        sys.stderr.write(f"sparsead: {others}\n")
+    return text
 
 
 def _settings(outputs: Path, form: str) -> str:
