@@ -34,7 +34,7 @@ test: $(INSTALLED) ## from nothing to a passing test suite
 	$(BIN)/pytest -n $(WORKERS)
 
 bench: $(INSTALLED) ## time training, pruning, sweeps and the command line, with GLUE=FOLDER on real text
-	$(BIN)/python scripts/bench_train.py --steps 10 $(GLUE:%=--task-path %)
+	$(BIN)/python scripts/bench_train.py --steps 4 --peaks Houlsby $(GLUE:%=--task-path %)
 	$(BIN)/python scripts/bench_pruning.py $(GLUE:%=--task-path %)
 	$(BIN)/python scripts/bench_sweep.py $(GLUE:%=--task-path %)
 	$(BIN)/python scripts/bench_cli.py

@@ -1,7 +1,9 @@
-"""What a sweep costs beside its steps: python scripts/bench_sweep.py [--quick].
+"""What a sweep costs beside its steps: python scripts/bench_sweep.py [--quick | --jobs 1,4,8].
 
 One process does a small table; its wall time, start included, is divided by the seconds that its
-runs spent in training and evaluation steps.
+runs spent in training and evaluation steps; then also with the batches that pruners score on as
+steps. With --jobs a cell of each pruner and as many seeds as processes are done by these at once,
+and the cells an hour are counted.
 """
 
 from __future__ import annotations
@@ -21,7 +23,8 @@ from rich.table import Table
 
 from sparsead.runs.record import all_records
 
-STEPS = ("train", "evaluate")
+STEPS = ("train", "evaluate", "report")
+SCORING = "prune"
 GOAL = 1.05
 
 
@@ -30,15 +33,22 @@ def main() -> None:
     parser.add_argument("--backbone", default="minilm")
     parser.add_argument("--task-path", type=Path, default=None, help="GLUE folder, for MRPC")
     parser.add_argument("--quick", action="store_true", help="two small cells")
+    parser.add_argument("--epochs", type=int, default=2)
+    parser.add_argument("--jobs", default=None, help="numbers of processes, such as 1,4,8")
+    parser.add_argument("--device", default="auto")
     parser.add_argument("--json", type=Path, default=None, help="write the figures to this file")
     arguments = parser.parse_args()
     source = ["task=demo_mrpc"]
     if arguments.task_path is not None:
         source = ["task=mrpc", f"task.path={arguments.task_path.resolve()}"]
-    table = ["pruner=random,snip", "seed=1,2", "protocol.epochs=2"]
+    table = ["pruner=random,snip", "seed=1,2", f"protocol.epochs={arguments.epochs}"]
     if arguments.quick:
         table = ["pruner=random,snip", "protocol.epochs=1", "task.limit=256"]
-    report(sweep([f"backbone={arguments.backbone}", *source, *table]), arguments.json)
+    overrides = [f"backbone={arguments.backbone}", f"device={arguments.device}", *source, *table]
+    if arguments.jobs is None:
+        report(sweep(overrides), arguments.json)
+    else:
+        report_jobs(overrides, [int(jobs) for jobs in arguments.jobs.split(",")], arguments.json)
 
 
 def sweep(overrides: list[str]) -> dict[str, Any]:
@@ -60,7 +70,24 @@ def sweep(overrides: list[str]) -> dict[str, Any]:
         "seconds": dict(seconds) | {"all else": wall - sum(seconds.values())},
         "wall": wall,
         "wall ÷ steps": wall / steps,
+        "wall ÷ steps and scoring": wall / (steps + seconds[SCORING]),
     }
+
+
+def report_jobs(overrides: list[str], numbers: list[int], json_file: Path | None) -> None:
+    """Print the cells an hour that each number of processes does."""
+    figures = {}
+    for jobs in numbers:
+        cells = [f"seed={','.join(str(seed) for seed in range(1, jobs + 1))}"]
+        launcher = ["hydra/launcher=joblib", f"hydra.launcher.n_jobs={jobs}"] if jobs > 1 else []
+        done = sweep([*overrides, *cells, *launcher])
+        figures[jobs] = 3600 * done["cells"] / done["wall"]
+        print(
+            f"{jobs} jobs: {done['cells']} cells in {done['wall']:.1f} s, "
+            f"{figures[jobs]:.0f} an hour"
+        )
+    if json_file is not None:
+        json_file.write_text(json.dumps(figures, indent=2) + "\n", "utf-8")
 
 
 def report(figures: dict[str, Any], json_file: Path | None) -> None:
@@ -69,7 +96,8 @@ def report(figures: dict[str, Any], json_file: Path | None) -> None:
         table.add_row(phase, f"{seconds:.2f}", f"{100 * seconds / figures['wall']:.1f} %")
     console = Console()
     console.print(table)
-    console.print(f"wall ÷ steps {figures['wall ÷ steps']:.3f}, goal ≤ {GOAL}", highlight=False)
+    for ratio in ("wall ÷ steps", "wall ÷ steps and scoring"):
+        console.print(f"{ratio} {figures[ratio]:.3f}, goal ≤ {GOAL}", highlight=False)
     console.print({key: figures[key] for key in ("cells", "precision")})
     if json_file is not None:
         json_file.write_text(json.dumps(figures, indent=2) + "\n", "utf-8")

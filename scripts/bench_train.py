@@ -2,7 +2,8 @@
 
     python scripts/bench_train.py [--backbone minilm] [--task-path FOLDER] [--steps 20] [--quick]
 
-All contestants are given the same examples, in the same shuffled turns. The peers are timed as
+All contestants of an order are given the same batches, in shuffled turns; seconds are for each true
+token, times those of a mean batch. The peers are timed as
 their users run them (random batches, padded, fp32) and at their best (length-grouped; bf16).
 `adapters` needs an older transformers: it is installed into an environment of its own in the cache
 folder, and asked there for one step at a time. Sentences come from RTE below --task-path, or from
@@ -17,13 +18,14 @@ import os
 import random
 import subprocess
 import sys
-import venv
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import hydra
 import torch
+from adapters_environment import adapters_python
+from matrix_floor import floor_seconds
 from rich.console import Console
 from rich.table import Table
 from train_peers import Peer, build_peer, peak_mib
@@ -34,17 +36,24 @@ from sparsead.pruning.prune import prune
 from sparsead.registry import ADAPTERS, TASKS
 from sparsead.training.allocator import keep_freed_memory
 from sparsead.training.device import resolve_device
+from sparsead.training.evaluation import token_counts
 from sparsead.training.precision import store_frozen
 from sparsead.training.quiet import quiet_libraries
 from sparsead.training.sampling import SeededOrder
 from sparsead.training.unpadded import unpad
 
-OURS = {"sparsead Houlsby": "houlsby", "sparsead LoRA": "lora", "sparsead MAM": "mam"}
+DENSE, LARGE_SPARSE = "sparsead Houlsby, dense", "sparsead Houlsby, r=256 at 75 %"
+OURS = {
+    "sparsead Houlsby": ("adapter=houlsby",),
+    "sparsead LoRA": ("adapter=lora",),
+    "sparsead MAM": ("adapter=mam",),
+    DENSE: ("adapter=houlsby", "sparsity=dense"),
+    LARGE_SPARSE: ("adapter=houlsby", "sparsity=large_sparse", "sparsity.scale=4"),
+}
 HERE = ("full fine-tuning", "hand-written adapter", "peft LoRA")
 THERE = ("adapters Houlsby", "adapters LoRA", "adapters MAM")
 WAYS = (("random", "fp32"), ("grouped", "fp32"), ("grouped", "bf16"))
 OPPONENTS = {"sparsead Houlsby": "adapters Houlsby", "sparsead LoRA": "peft LoRA"}
-REQUIREMENTS = ("adapters==1.3.0", "transformers~=4.57.6")
 
 
 def main() -> None:
@@ -57,8 +66,11 @@ def main() -> None:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--dropout", type=float, default=None, help="in all contestants")
+    parser.add_argument("--attention-dropout", type=float, default=None, help="likewise")
+    parser.add_argument("--length", type=int, default=None, help="make every text so many tokens")
     parser.add_argument("--steps", type=int, default=20, help="timed batches of each contestant")
     parser.add_argument("--quick", action="store_true", help="Houlsby alone, 5 steps, no peaks")
+    parser.add_argument("--peaks", default="", help="only of contestants named so; 'none' of none")
     parser.add_argument("--without-adapters", action="store_true", help="leave `adapters` out")
     parser.add_argument("--adapters-python", type=Path, default=None, help="has `adapters` already")
     parser.add_argument("--json", type=Path, default=None, help="write the figures to this file")
@@ -79,7 +91,11 @@ class Worker:
     def __init__(self, python: Path, setup: dict[str, Any]) -> None:
         script = Path(__file__).with_name("train_peers.py")
         self._process = subprocess.Popen(
-            [python, script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [python, script],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=os.environ | {"TRANSFORMERS_VERBOSITY": "error"},
         )
         self._send(setup)
 
@@ -122,22 +138,25 @@ class Bench:
         if arguments.task_path is not None:
             source = ["task=rte", f"task.path={arguments.task_path}"]
         self.overrides = [f"backbone={arguments.backbone}", *source]
-        if arguments.dropout is not None:
-            self.overrides.append(f"backbone.dropout={arguments.dropout}")
-        spec = self._spec("houlsby")
+        for name in ("dropout", "attention_dropout"):
+            if getattr(arguments, name) is not None:
+                self.overrides.append(f"backbone.{name}={getattr(arguments, name)}")
+        spec = self._spec("adapter=houlsby")
         self.device = resolve_device(arguments.device)
         self.task = TASKS.bind(spec.task.method, spec.task.arguments())()
         tokens = ["backbone=minilm"] if arguments.random_weights else []
-        self.backbone = load_backbone(self._spec("houlsby", *tokens).backbone)
+        self.backbone = load_backbone(self._spec(*tokens).backbone)
         if arguments.random_weights:
             self.backbone = Backbone(spec.backbone, None, self.backbone.tokenizer)
         rows = self.task.encode(self.task.load(), self.backbone.tokenizer)["train"]
         self.rows = self._batches(rows)
+        self.mean_tokens = arguments.length or sum(token_counts(rows)) / len(rows)
         self.setup = {
             "source": {
                 "folder": str(self.backbone.folder) if self.backbone.folder else None,
                 "architecture": dict(spec.backbone.architecture),
                 "dropout": spec.backbone.dropout,
+                "attention_dropout": spec.backbone.attention_dropout,
             },
             "rows": self.rows,
             "device": self.device,
@@ -160,7 +179,11 @@ class Bench:
                     seconds[key].append(taken / tokens[key[1]][number])
         if worker is not None:
             worker.close()
-        mean = sum(tokens["grouped"]) / self.steps
+        floors = {
+            precision: self._against_floor(contestants["sparsead Houlsby", "grouped", precision])
+            for precision in ("fp32", "bf16")
+        }
+        mean = self.mean_tokens * self.arguments.batch_size
         return {
             "backbone": self.arguments.backbone,
             "device": self.device,
@@ -168,6 +191,7 @@ class Bench:
             "batch size": self.arguments.batch_size,
             "steps": self.steps,
             "tokens a step": mean,
+            "step ÷ its matrix products": floors,
             "rows": [
                 {
                     "contestant": name,
@@ -195,27 +219,29 @@ class Bench:
             peer.step(number)
         return float(worker.ask(do="peak")) if name in THERE else peak_mib(self.device)
 
-    def _spec(self, adapter: str, *more: str) -> RunSpec:
+    def _spec(self, *more: str) -> RunSpec:
         with hydra.initialize_config_module("sparsead.conf", version_base="1.3"):
-            overrides = [*self.overrides, f"adapter={adapter}", *more]
-            return RunSpec.from_config(hydra.compose("train", overrides))
+            return RunSpec.from_config(hydra.compose("train", [*self.overrides, *more]))
 
     def _batches(self, rows: Any) -> dict[str, list[list[dict[str, Any]]]]:
-        """Return the same examples in length-grouped and in random batches."""
+        """Return the first batches of an epoch in length-grouped and in random order."""
         size = self.arguments.batch_size
-        order = SeededOrder([len(ids) for ids in rows["input_ids"]], size, seed=1)
         count = self.steps * size
-        grouped = [self._row(rows[index]) for index in list(order)[:count]]
-        shuffled = random.Random(1).sample(grouped, len(grouped))
+        grouped = list(SeededOrder(token_counts(rows), size, seed=1))
+        shuffled = random.Random(1).sample(range(len(rows)), len(rows))
         return {
-            name: [listed[start : start + size] for start in range(0, count, size)]
-            for name, listed in (("grouped", grouped), ("random", shuffled))
+            name: [
+                [self._row(rows[index]) for index in order[start : start + size]]
+                for start in range(0, count, size)
+            ]
+            for name, order in (("grouped", grouped), ("random", shuffled))
         }
 
-    @staticmethod
-    def _row(row: dict[str, Any]) -> dict[str, Any]:
-        length = len(row["input_ids"])
-        return {"token_type_ids": [0] * length, "attention_mask": [1] * length} | row
+    def _row(self, row: dict[str, Any]) -> dict[str, Any]:
+        length = self.arguments.length or len(row["input_ids"])
+        ids = (row["input_ids"] * length)[:length]
+        same = {"token_type_ids": [0] * length, "attention_mask": [1] * length}
+        return same | {"input_ids": ids, "labels": row["labels"]}
 
     def _contestants(self, worker: Worker | None) -> dict[tuple[str, str, str], Any]:
         ours = list(OURS)[:1] if self.arguments.quick else list(OURS)
@@ -234,18 +260,22 @@ class Bench:
                 contestants[name, order, precision] = peer
         return contestants
 
+    def _against_floor(self, peer: Peer) -> float:
+        floor = floor_seconds(lambda: peer.step(0), self.device)
+        return median(peer.step(0) for _ in range(5)) / floor
+
     def _here(self, name: str, order: str, precision: str) -> Peer:
         if name in OURS:
             return self._ours(OURS[name], precision)
         return build_peer(name, self.setup, order, precision)
 
-    def _ours(self, adapter: str, precision: str) -> Peer:
-        spec = self._spec(adapter)
+    def _ours(self, overrides: tuple[str, ...], precision: str) -> Peer:
+        spec = self._spec(*overrides)
         model = self.backbone.model(self.task.head, self.task.head_options, spec.seed)
         adapted = ADAPTERS.bind(spec.adapter.method, spec.adapter.options)().insert(model, 1)
         model.to(self.device)
         collator = unpad(model, self.task.collator(self.backbone.tokenizer), precision)
-        prune(model, tensors=adapted.prunable, sparsity=0.4, pruner="random")
+        prune(model, tensors=adapted.prunable, sparsity=spec.sparsity, pruner="random")
         store_frozen(adapted, precision)
         batches = [collator([dict(row) for row in rows]) for rows in self.rows["grouped"]]
         return Peer(model, batches, precision, self.device)
@@ -253,30 +283,16 @@ class Bench:
     def _worker(self) -> Worker | None:
         if self.arguments.without_adapters:
             return None
-        python = self.arguments.adapters_python or adapters_environment()
+        python = self.arguments.adapters_python or adapters_python()
         return Worker(python, self.setup)
 
     def _peak_alone(self, *contestant: str) -> float | None:
         """Run one contestant in a process of its own: a process's peak never falls."""
-        if self.arguments.quick:
+        if self.arguments.quick or self.arguments.peaks not in contestant[0]:
             return None
         command = [sys.executable, *sys.argv, "--peak", "/".join(contestant)]
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
         return float(done.stdout.splitlines()[-1])
-
-
-def adapters_environment() -> Path:
-    """Return the interpreter of an environment that has `adapters`, made where there is none."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
-    folder = cache / "sparsead" / "bench-adapters"
-    python, ready = folder / "bin" / "python", folder / ".installed"
-    if not ready.is_file():
-        venv.create(folder, with_pip=True, clear=True)
-        same_torch = f"torch=={torch.__version__.partition('+')[0]}"
-        pip = [python, "-m", "pip", "install", "--quiet", *REQUIREMENTS, same_torch]
-        subprocess.run(pip, check=True)
-        ready.touch()
-    return python
 
 
 def report(figures: dict[str, Any], json_file: Path | None) -> None:
@@ -289,6 +305,11 @@ def report(figures: dict[str, Any], json_file: Path | None) -> None:
         for precision in ("fp32", "bf16")
         for order, way in WAYS
         if (ours, "grouped", precision) in seconds and (theirs, order, way) in seconds
+    }
+    figures["ratios"] |= {
+        f"{LARGE_SPARSE} ÷ {DENSE}, {precision}": larger / seconds[DENSE, "grouped", precision]
+        for (name, _, precision), larger in seconds.items()
+        if name == LARGE_SPARSE
     }
     table = Table("", "batches", "precision", "s a step", "÷ full", "tokens/s", "peak MiB")
     full = seconds["full fine-tuning", "random", "fp32"]

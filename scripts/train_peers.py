@@ -64,7 +64,13 @@ def plain_model(source: dict[str, Any]) -> Any:
     """Return BERT with a classification head: from a folder, or of random weights."""
     from transformers import AutoConfig, AutoModelForSequenceClassification
 
-    dropout = {name: source["dropout"] for name in _DROPOUTS if source["dropout"] is not None}
+    both = {"hidden_dropout_prob": source["dropout"], _ATTENTION: source["dropout"]}
+    chosen = (
+        both
+        if source["attention_dropout"] is None
+        else both | {_ATTENTION: source["attention_dropout"]}
+    )
+    dropout = {name: value for name, value in chosen.items() if value is not None}
     if source["folder"] is not None:
         config = AutoConfig.from_pretrained(source["folder"], num_labels=2, **dropout)
         return AutoModelForSequenceClassification.from_pretrained(
@@ -75,7 +81,7 @@ def plain_model(source: dict[str, Any]) -> Any:
     return AutoModelForSequenceClassification.from_config(config)
 
 
-_DROPOUTS = ("hidden_dropout_prob", "attention_probs_dropout_prob")
+_ATTENTION = "attention_probs_dropout_prob"
 
 
 def full(model: Any) -> Any:
@@ -111,11 +117,14 @@ def peft_lora(model: Any) -> Any:
 
 
 def adapters_of(config: str) -> Any:
+    """Return what inserts adapters of the same size as ours in a backbone of any width."""
+
     def build(model: Any) -> Any:
         import adapters
 
         adapters.init(model)
-        model.add_adapter("bench", config=config)
+        width = model.config.hidden_size
+        model.add_adapter("bench", config=config.format(houlsby=width / 64, mam=width / 32))
         model.train_adapter("bench")
         model.set_active_adapters("bench")
         return model
@@ -127,9 +136,11 @@ BUILDERS = {
     "full fine-tuning": full,
     "hand-written adapter": handwritten,
     "peft LoRA": peft_lora,
-    "adapters Houlsby": adapters_of("double_seq_bn[reduction_factor=6]"),
+    "adapters Houlsby": adapters_of("double_seq_bn[reduction_factor={houlsby}]"),
     "adapters LoRA": adapters_of("lora"),
-    "adapters MAM": adapters_of("mam"),
+    "adapters MAM": adapters_of(
+        "prefix_tuning[prefix_length=32,bottleneck_size=800]|par_bn[reduction_factor={mam}]"
+    ),
 }
 
 

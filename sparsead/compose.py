@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 import hydra
+from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import (
     ConfigCompositionException,
     HydraException,
     MissingConfigException,
     OverrideParseException,
 )
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from sparsead.config import RunSpec
@@ -25,12 +27,45 @@ def compose(overrides: Sequence[str]) -> RunSpec:
     Raises:
         ConfigError: an override is wrong.
     """
-    with hydra.initialize_config_module("sparsead.conf", version_base="1.3"):
+    with _initialised():
         try:
-            config = hydra.compose("train", expand(overrides))
+            config = hydra.compose("train", expand(overrides), return_hydra_config=True)
+            check_no_grid(config, overrides)
             return RunSpec.from_config(config)
         except (HydraException, OmegaConfBaseException) as error:
             raise ConfigError(describe(error)) from error
+
+
+def check_no_grid(config: DictConfig, overrides: Sequence[str]) -> None:
+    """Refuse a configuration that is a sweep of its own, such as protocol=paper, for one run.
+
+    Args:
+        config: composed with Hydra's own keys.
+        overrides: that it was composed of; a key that they give is no longer swept.
+
+    Raises:
+        ConfigError: a key is left to sweep.
+    """
+    given = {override.partition("=")[0] for override in overrides}
+    swept = [key for key in swept_keys(config) if key not in given]
+    if swept:
+        chosen = " ".join(o for o in overrides if o.startswith(("protocol=", "experiment=")))
+        raise ConfigError(
+            f"{chosen}: sweeps {', '.join(swept)}; give one value of each here, or do the whole "
+            "of it with a sparsead train of its own"
+        )
+
+
+def swept_keys(config: DictConfig) -> list[str]:
+    """Return the keys that a configuration, composed with Hydra's own, sweeps by itself."""
+    return [str(key) for key in OmegaConf.select(config, "hydra.sweeper.params") or {}]
+
+
+def _initialised() -> AbstractContextManager[object]:
+    """Give Hydra the project's configuration, unless this is inside a job of its own."""
+    if GlobalHydra.instance().is_initialized():
+        return nullcontext()
+    return hydra.initialize_config_module("sparsead.conf", version_base="1.3")
 
 
 def describe(error: BaseException) -> str:

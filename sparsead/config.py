@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from sparsead.errors import ConfigError, unknown, unknown_key
-from sparsead.schema import read_group, typed
+from sparsead.schema import is_interpolated, read_group, typed
 
 DEVICES = ("auto", "cpu", "cuda")
 PRECISIONS = ("auto", "fp32", "bf16")
@@ -119,20 +118,35 @@ class AdapterSpec:
         if type(bottleneck) is not int:
             raise ConfigError(f"adapter.bottleneck={bottleneck}: must be a whole number")
         _check_minimum("adapter.bottleneck", bottleneck, 1)
-        for folder in self.sources():
-            _check_folder("adapter.fusion.sources", folder)
+        self.sources()
+        self.first_stage_tasks()
 
     def sources(self) -> list[str]:
-        """Return the folders of the finished runs that the adapter is made of.
+        """Return the finished runs that the adapter is made of, as the user calls them.
 
         Raises:
             ConfigError: they are no list.
         """
+        return self._fused("sources", "of runs")
+
+    def first_stage_tasks(self) -> list[str]:
+        """Return the tasks whose runs are to be done first, and are then the sources.
+
+        Raises:
+            ConfigError: they are no list.
+        """
+        return self._fused("tasks", "of tasks")
+
+    def fusing(self, **keys: Any) -> AdapterSpec:
+        """Return the adapter with these keys of its fusion replaced."""
+        return replace(self, options={**self.options, "fusion": {**self.options["fusion"], **keys}})
+
+    def _fused(self, key: str, kind: str) -> list[str]:
         fusion = self.options.get("fusion", {})
-        sources = fusion.get("sources", []) if isinstance(fusion, dict) else fusion
-        if not isinstance(sources, list):
-            raise ConfigError(f"adapter.fusion.sources={sources}: must be a list of folders")
-        return [str(source) for source in sources]
+        names = fusion.get(key, []) if isinstance(fusion, dict) else fusion
+        if not isinstance(names, list):
+            raise ConfigError(f"adapter.fusion.{key}={names}: must be a list {kind}")
+        return [str(name) for name in names]
 
     def scaled(self, scale: float) -> AdapterSpec:
         """Return the adapter with `scale` times the bottleneck.
@@ -313,16 +327,11 @@ def _check_keys(config: DictConfig) -> None:
     """
     known = (*_SECTIONS, "sparsity", *_RUN_KEYS)
     for key in config:
-        if key not in known and not _is_interpolated(str(key), config):
+        if key not in (*known, "hydra") and not is_interpolated(str(key), config):
             raise ConfigError(unknown_key(str(key), known))
     for key in known:
         if key not in config:
             raise ConfigError(f"{key}: is missing")
-
-
-def _is_interpolated(key: str, config: DictConfig) -> bool:
-    """Tell whether `${key…}` or `${oc.select:key…}` stands anywhere."""
-    return re.search(rf"[{{:]{re.escape(key)}\b", OmegaConf.to_yaml(config)) is not None
 
 
 def _check_choice(key: str, value: str, allowed: tuple[str, ...]) -> None:

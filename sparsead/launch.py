@@ -19,7 +19,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from sparsead.arguments import Parser
-from sparsead.compose import describe
+from sparsead.compose import check_no_grid, describe, swept_keys
 from sparsead.config import RunSpec
 from sparsead.errors import (
     AlreadyRecordedError,
@@ -32,6 +32,7 @@ from sparsead.overrides import expand
 from sparsead.runs.failure import record_failure
 from sparsead.runs.interrupt import stopping_on_interrupt
 from sparsead.runs.record import RunRecord, find_record, run_folder
+from sparsead.runs.sources import first_stage, found, with_sources
 
 log = logging.getLogger(__name__)
 
@@ -44,8 +45,10 @@ def job(config: DictConfig) -> float:
     What is recorded already is not trained again, and torch is then never imported.
     """
     sweeping = HydraConfig.get().mode is RunMode.MULTIRUN
+    do = _swept if sweeping else _recorded_or_trained
     try:
-        record = _swept(config) if sweeping else _recorded_or_trained(RunSpec.from_config(config))
+        overrides = list(HydraConfig.get().overrides.task)
+        record = do(with_sources(RunSpec.from_config(config), overrides, do))
     except (SparseadError, OmegaConfBaseException) as error:
         if sweeping:
             raise  # Hydra goes on with the other jobs, and reports this one at the end
@@ -82,9 +85,8 @@ def main() -> None:
         fail(describe(error))
 
 
-def _swept(config: DictConfig) -> RunRecord:
-    """Do one job of a sweep; write down why it failed, where it does."""
-    spec = RunSpec.from_config(config)
+def _swept(spec: RunSpec) -> RunRecord:
+    """Do one run of a sweep; write down why it failed, where it does."""
     try:
         return _recorded_or_trained(spec)
     except (StorageError, ClaimedError):
@@ -104,8 +106,20 @@ def _check_sweep(arguments: list[str]) -> None:
         overrides = OverridesParser.create(loader).parse_overrides(arguments)
         if any(o.is_sweep_override() and not o.is_discrete_sweep() for o in overrides):
             return
+        whole = _own_sweep(overrides)
         for values in itertools.product(*(_expanded(override) for override in overrides)):
-            RunSpec.from_config(hydra.compose("train", list(values)))
+            config = hydra.compose("train", list(values), return_hydra_config=True)
+            check_no_grid(config, [*values, *whole])
+            spec = RunSpec.from_config(config)
+            first_stage(found(spec), list(values))
+
+
+def _own_sweep(overrides: list[Override]) -> list[str]:
+    """Return the keys that Hydra sweeps for the choices that are not swept themselves."""
+    fixed = [o for o in overrides if not o.is_sweep_override()]
+    choices = [o for o in fixed if "." not in o.get_key_element() or o.is_hydra_override()]
+    lines = [str(choice.input_line) for choice in choices]
+    return swept_keys(hydra.compose("train", lines, return_hydra_config=True))
 
 
 def _expanded(override: Override) -> list[str]:

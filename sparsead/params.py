@@ -3,32 +3,32 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
-from importlib.resources import files
-from pathlib import Path
-from typing import Any, cast
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
 
-from omegaconf import OmegaConf
-from transformers import PreTrainedModel
-from transformers.utils import SAFE_WEIGHTS_NAME
-
-from sparsead.adapters.accounting import parameter_accounting
 from sparsead.arguments import Parser, add_overrides
-from sparsead.assembly import insert, task_and_adapter, weights_metadata
-from sparsead.backbones.loading import skeleton
 from sparsead.compose import compose
-from sparsead.config import BackboneSpec, RunSpec
+from sparsead.config import RunSpec
 from sparsead.errors import ConfigError
-from sparsead.pruning.storage import sparse_size
+from sparsead.overrides import expand
 from sparsead.report.formats import FORMATS
-from sparsead.training.quiet import quiet_libraries
+from sparsead.runs.record import find_record
+from sparsead.runs.sources import with_sources
+from sparsead.runs.table_files import load_table
+from sparsead.runs.tables import AVERAGE, TableSpec, cells
 
 Row = dict[str, Any]
 
 _OUTPUTS = ("rich", "json")
-_LEGEND = (
+_PAPER_TABLES = ("table1", "table2", "table3")
+_COUNTED = ("backbone", "r", "sparsity", "adapter parameters")
+_NOMINAL = (
     "nominal %: kept adapter weights ÷ the backbone's parameters, head excluded, as the paper.\n"
-    "nonzero: what trains, kept adapter weights and the head. bytes: of the run's weights file.\n"
+)
+_LEGEND = (
+    _NOMINAL
+    + "nonzero: what trains, kept adapter weights and the head. bytes: of the run's weights file.\n"
 )
 
 
@@ -43,14 +43,16 @@ def main() -> None:
     arguments = parser.parse()
     if arguments.paper and arguments.overrides:
         raise ConfigError("params: --paper names the runs itself: leave out the overrides")
-    quiet_libraries()
-    rows = paper_rows() if arguments.paper else [run_row(compose(arguments.overrides))]
-    legend = _LEGEND if arguments.format == "rich" else ""
-    sys.stdout.write(FORMATS[arguments.format](list(rows[0]), rows) + legend)
+    rows = paper_rows() if arguments.paper else [run_row(_asked_for(arguments.overrides))]
+    legend = _NOMINAL if arguments.paper else _LEGEND
+    text = FORMATS[arguments.format](list(rows[0]), rows)
+    sys.stdout.write(text + (legend if arguments.format == "rich" else ""))
 
 
 def run_row(spec: RunSpec) -> Row:
     """Return the four figures of a run, and what they are made of."""
+    from sparsead.accounting import account
+
     counts = account(spec)
     return {
         "backbone": spec.backbone.name,
@@ -67,51 +69,45 @@ def run_row(spec: RunSpec) -> Row:
 
 
 def paper_rows() -> list[Row]:
-    """Return, for every figure in the #Param columns of Tables 1 to 3, what the paper prints."""
-    text = (files("sparsead.conf") / "params.yaml").read_text("utf-8")
-    printed = cast(list[Row], OmegaConf.to_container(OmegaConf.create(text)))
-    return [_paper_row(row) for row in printed]
+    """Return, for every #Param that Tables 1 to 3 print, what the paper has and what is counted.
 
-
-def account(spec: RunSpec) -> dict[str, Any]:
-    """Return what `parameter_accounting` would record of the run, its stored bytes included.
-
-    Raises:
-        SparseadError: an option is unknown, or the adapter has no place in the backbone.
+    Rows, backbones and printed figures are those of the tables' own files.
     """
-    task, adapter = task_and_adapter(spec)
-    adapted = insert(spec, adapter, _shapes(spec, task))
-    state = adapted.model.state_dict()
-    shapes = {name: tuple(state[name].shape) for name in adapted.stored}
-    removed = round(spec.sparsity * sum(state[name].numel() for name in adapted.prunable))
-    metadata = weights_metadata(spec, _fingerprint(spec.backbone))
-    stored = sparse_size(shapes, adapted.prunable, removed, metadata)
-    return parameter_accounting(adapted, removed, stored)
+    counted: dict[str, Row] = {}
+    tables = [load_table(name, ["seeds=1"]) for name in _PAPER_TABLES]
+    return [row for table in tables for row in _table_rows(table, counted)]
 
 
-def _shapes(spec: RunSpec, task: Any) -> PreTrainedModel:
-    """Return the model without its weights; a fusion is told apart from its sources' zeros."""
-    device = "cpu" if spec.adapter.sources() else "meta"
-    return skeleton(spec.backbone, task.head, task.head_options, device)
+def _table_rows(table: TableSpec, counted: dict[str, Row]) -> Iterator[Row]:
+    shared = table.average[0]  # of the columns with one #Param for all, any is as good
+    printed = {c for row in table.rows for p in row.published for c in p.params} | {shared}
+    columns = tuple(column for column in table.columns if column.name in printed)
+    specs = {(c.backbone, c.row, c.column): c.spec for c in cells(replace(table, columns=columns))}
+    heads = {column.name: column.label for column in columns} | {AVERAGE: table.average_label}
+    for backbone in table.backbones:
+        for row in table.rows:
+            published = row.published_for(backbone)
+            for column, share in published.params.items() if published else ():
+                spec = specs[backbone, row.name, shared if column == AVERAGE else column]
+                alike = repr((spec.backbone, spec.task.name, spec.adapter, spec.sparsity))
+                ours = counted[alike] = counted.get(alike) or run_row(spec)
+                yield {
+                    "table": table.name,
+                    "row": row.label,
+                    "column": heads[column],
+                    **{key: ours[key] for key in _COUNTED},
+                    "paper %": share,
+                    "nominal %": ours["nominal %"],
+                }
 
 
-def _paper_row(row: Mapping[str, Any]) -> Row:
-    ours = run_row(compose(row["run"]))
-    return {
-        "table": row["table"],
-        "row": row["row"],
-        **{key: ours[key] for key in ("backbone", "r", "sparsity", "adapter parameters")},
-        "paper %": row["printed"],
-        "nominal %": ours["nominal %"],
-    }
+def _asked_for(overrides: Sequence[str]) -> RunSpec:
+    return with_sources(compose(overrides), expand(overrides), _need_record)
 
 
-def _fingerprint(backbone: BackboneSpec) -> Mapping[str, str]:
-    """Return a fingerprint of the right length; weights that are not here are taken as one file."""
-    return dict.fromkeys(_weight_files(backbone), 64 * "0")
-
-
-def _weight_files(backbone: BackboneSpec) -> Sequence[str]:
-    if backbone.path is not None:
-        return sorted(file.name for file in Path(backbone.path).glob("*.safetensors"))
-    return [SAFE_WEIGHTS_NAME] if backbone.hub or backbone.package else []
+def _need_record(spec: RunSpec) -> None:
+    if find_record(spec) is None:
+        raise ConfigError(
+            f"adapter.fusion.tasks={spec.task.name}: its run is yet to be done; "
+            "sparsead train with the same overrides does it"
+        )

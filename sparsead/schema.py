@@ -40,6 +40,11 @@ def read_group(config: DictConfig, group: str, schema: type[Spec]) -> Spec:
     return typed(group, schema, known)
 
 
+def is_interpolated(key: str, config: DictConfig) -> bool:
+    """Tell whether `${key…}` or `${oc.select:key…}` stands anywhere."""
+    return re.search(rf"[{{:]{re.escape(key)}\b", OmegaConf.to_yaml(config)) is not None
+
+
 def typed(group: str, schema: type[Spec], values: Mapping[str, Any]) -> Spec:
     """Return `values` as a dataclass, converted to the types of its fields.
 

@@ -13,7 +13,6 @@ from torch import nn
 
 from sparsead.adapters.accounting import parameter_accounting
 from sparsead.assembly import insert, task_and_adapter, weights_metadata
-from sparsead.backbones.loading import load_backbone
 from sparsead.config import RunSpec
 from sparsead.pruning.masks import Masks
 from sparsead.pruning.prune import prune
@@ -21,8 +20,8 @@ from sparsead.pruning.storage import WEIGHTS_FILE, save_sparse
 from sparsead.registry import PRUNERS
 from sparsead.runs.identity import identity, setting
 from sparsead.runs.record import RunRecord, run_folder, staged, write_result
-from sparsead.tasks.cache import encoded
-from sparsead.training.allocator import keep_freed_memory
+from sparsead.sources import sources
+from sparsead.training.allocator import keep_freed_memory, leave_imports_alone
 from sparsead.training.device import environment, resolve_device
 from sparsead.training.precision import resolve_precision, store_frozen
 from sparsead.training.quiet import quiet_libraries
@@ -60,6 +59,7 @@ def run(spec: RunSpec, folder: Path) -> dict[str, Any]:
     """Train and evaluate one run, write its weights to `folder`, and return its result."""
     quiet_libraries()
     keep_freed_memory()
+    leave_imports_alone()
     seconds: dict[str, float] = {}
     device = resolve_device(spec.device)
     precision = resolve_precision(spec.precision, device)
@@ -67,9 +67,8 @@ def run(spec: RunSpec, folder: Path) -> dict[str, Any]:
     pruner = PRUNERS.bind(spec.pruner.method, spec.pruner.options)
 
     with _timed("load", seconds):
-        backbone = load_backbone(spec.backbone)
-        tokenizer = backbone.tokenizer
-        data, described = encoded(task, tokenizer, spec.protocol.selection)
+        read = sources(spec)
+        backbone, tokenizer, data = read.backbone, read.backbone.tokenizer, read.data
         model = backbone.model(task.head, task.head_options, spec.seed)
         adapted = insert(spec, adapter, model)
         nn.Module.to(model, device)
@@ -124,7 +123,8 @@ def run(spec: RunSpec, folder: Path) -> dict[str, Any]:
         "history": epochs,
         "parameters": parameter_accounting(adapted, masks.removed, weights.stat().st_size),
         "sparsity": {"requested": spec.sparsity, "scored_on": scored_on, **masks.report()},
-        "data": described,
+        "data": read.described,
+        "from_data": getattr(task, "from_data", {}),
         "seconds": seconds,
         "resumed_from_epoch": resumed_from,
         "environment": environment(device, precision),

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, cast
@@ -21,6 +22,7 @@ from sparsead.pruning.masks import Masks
 from sparsead.pruning.storage import WEIGHTS_FILE, load_sparse
 from sparsead.runs.query import find_run
 from sparsead.runs.record import RunRecord
+from sparsead.tasks.cache import cut_examples
 from sparsead.training.generation import generate
 from sparsead.training.packing import Collator
 from sparsead.training.precision import frozen_stored
@@ -28,6 +30,8 @@ from sparsead.training.prediction import generates, whole_records
 from sparsead.training.quiet import quiet_libraries
 from sparsead.training.trainer import build_trainer
 from sparsead.training.unpadded import unpad
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -69,6 +73,9 @@ class TrainedRun:
         if not columns:
             return []
         encoded = self.task.encode_inputs(Dataset.from_list(columns), self.tokenizer)
+        if cut := cut_examples(encoded):
+            longest = self.task.max_length
+            log.warning("%d of %d rows are cut at %d tokens", cut, len(columns), longest)
         splits = DatasetDict(train=encoded, validation=encoded)
         with TemporaryDirectory() as folder, frozen_stored(self.adapted, self.precision):
             trainer = build_trainer(
@@ -126,8 +133,11 @@ def _recorded(record: RunRecord, backbone: str | Path | None) -> tuple[RunSpec, 
         config = record.result["config"]
         source = config["backbone"] | ({} if backbone is None else {"path": str(backbone)})
         # The training data is not read again, and need not be there any more.
-        task = config["task"] | dict.fromkeys(("path", *SPLITS))
+        options = config["task"]["options"] | record.result.get("from_data", {})
+        task = config["task"] | dict.fromkeys(("path", *SPLITS)) | {"options": options}
         spec = RunSpec.from_dict(config | {"backbone": source, "task": task})
+        if spec.adapter.sources():  # as little: the run's own weights hold theirs
+            spec = replace(spec, adapter=spec.adapter.fusing(sources=[]))
         return spec, record.result["environment"]["precision"]
     except (KeyError, TypeError) as error:
         raise RecordError(f"{record.folder}: is no run's result ({error!r})") from error

@@ -36,6 +36,7 @@ def assert_refused(done: subprocess.CompletedProcess[str], folder: Path, *words:
         ([f"outputs={300 * 'x'}"], ["outputs=xxx", "cannot be read"]),
         (["-m", "pruner=snip,snop"], ["pruner=snop", "did you mean snip?"]),
         (["-m", "sparsity=0.2,1.2"], ["sparsity.ratio=1.2"]),
+        (["-m", "protocol=paper,clean"], ["protocol=paper: sweeps protocol.learning_rate, "]),
         (["seed=1=2", "x"], ["x"]),
     ],
 )

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from composing import compose
+from sparsead.compose import compose as compose_one
 from sparsead.errors import ConfigError
 from sparsead.pruning.prune import prune
 
@@ -107,6 +108,13 @@ def test_a_task_has_its_own_point_until_the_user_names_one(
     overrides: list[str], learning_rate: float
 ) -> None:
     assert compose(*overrides).protocol.learning_rate == pytest.approx(learning_rate)
+
+
+def test_a_grid_is_no_single_run_until_each_of_its_keys_is_given() -> None:
+    point = ["protocol.learning_rate=2e-4", "protocol.epochs=5", "protocol.batch_size=8"]
+    with pytest.raises(ConfigError, match=r"protocol=paper: sweeps protocol\.batch_size; give one"):
+        compose_one(["protocol=paper", *point[:2]])
+    assert compose_one(["protocol=paper", *point]).protocol.batch_size == 8
 
 
 def test_the_papers_grid_is_80_runs() -> None:

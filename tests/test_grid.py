@@ -58,9 +58,7 @@ def fresh(method: str, backbone: Backbone, folder: Path) -> AdaptedModel:
     spec = adapter_spec(method)
     options = dict(spec.options)
     if method == "fusion":
-        unread = (method, backbone.spec.name) in REFUSED
-        sources = ["unread"] if unread else stage_one(backbone, folder)
-        options["fusion"] = options["fusion"] | {"sources": sources}
+        options["fusion"] = options["fusion"] | stage_one(backbone, folder)
     adapter = ADAPTERS.bind(spec.method, options)()
     adapted: AdaptedModel = adapter.insert(plain(backbone), seed=1)
     return adapted
@@ -70,18 +68,16 @@ def plain(backbone: Backbone) -> PreTrainedModel:
     return backbone.model(AutoModelForSequenceClassification, {"num_labels": 2}, seed=1)
 
 
-def stage_one(backbone: Backbone, folder: Path) -> list[str]:
+def stage_one(backbone: Backbone, folder: Path) -> dict[str, Any]:
     """Write what fusion reads of two finished runs, once."""
     runs = [folder / task for task in "ab"]
     for seed, run in enumerate(runs):
         if not run.is_dir():
             run.mkdir()
-            options = {"bottleneck": 4}
-            adapted = PfeifferAdapter(**options).insert(plain(backbone), seed)
+            adapted = PfeifferAdapter(bottleneck=4).insert(plain(backbone), seed)
             tensors = {name: tensor.numpy() for name, tensor in adapted.trained_state().items()}
-            config = {"adapter": {"method": "pfeiffer", "options": options}}
-            save_sparse(run / "adapter.safetensors", tensors, {}, {"config": config})
-    return [str(run) for run in runs]
+            save_sparse(run / "adapter.safetensors", tensors, {}, {})
+    return {"sources": [str(run) for run in runs], "adapters": 2 * [{"bottleneck": 4}]}
 
 
 def batch(backbone: Backbone) -> dict[str, Tensor]:

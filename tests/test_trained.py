@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 import json
-import re
 import shutil
-import sys
 from pathlib import Path
 
 import pytest
@@ -153,6 +150,61 @@ def test_the_training_data_need_not_be_there_any_more(tmp_path: Path, glue_fixtu
     assert len(sparsead.load(record.folder).predict([TEXTS, TEXTS])) == 2
 
 
+ANSWER = {"text": "Rome", "answer_start": 3}
+QUESTIONS = [{"id": f"q{n}", "question": "Where?", "answers": [ANSWER]} for n in range(4)]
+PARAGRAPH = {"context": "In Rome.", "qas": QUESTIONS}
+OWN = {
+    "text": [
+        *("text", "task.inputs=[src]", "task.label=mark", "task.validation_share=0.25"),
+        "backbone=tiny-bert",
+    ],
+    "numbers": [
+        *("text", "task.inputs=[src,tgt]", "task.label=mark", "task.regression=true"),
+        *("task.validation=VALIDATION", "backbone=tiny-bert"),
+    ],
+    "translate": [
+        *("translate", "task.validation=VALIDATION", "task.generation.max_new_tokens=5"),
+        "backbone=tiny-bart",
+    ],
+    "summarize": [
+        *("summarize", "task.validation=VALIDATION", "task.generation.max_new_tokens=5"),
+        "task.generation.min_new_tokens=0",
+        *("task.columns={id: null, source: src, target: tgt}", "backbone=tiny-bart"),
+    ],
+    "qa": ["qa", "task.validation=VALIDATION", "backbone=tiny-bert"],
+}
+
+
+@pytest.mark.parametrize("kind", OWN)
+def test_a_run_on_files_that_are_gone_predicts_what_it_predicted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    rows = [{"src": f"text {n}", "tgt": f"t {n}", "mark": n % 3 + 9} for n in range(8)]
+    questions = {"data": [{"title": "t", "paragraphs": [PARAGRAPH]}]}
+    file = tmp_path / ("questions.json" if kind == "qa" else "rows.jsonl")
+    file.write_text(
+        json.dumps(questions) if kind == "qa" else "".join(json.dumps(r) + "\n" for r in rows)
+    )
+    name, *options = [option.replace("VALIDATION", str(file)) for option in OWN[kind]]
+    common = ("device=cpu", "precision=fp32", "protocol.epochs=1", f"outputs={tmp_path}")
+    spec = compose(f"task={name}", f"task.train={file}", *options, *common)
+    record, model, _ = trained(monkeypatch, spec)
+    given = file.rename(tmp_path / f"new{file.suffix}")
+    loaded = sparsead.load(record.folder)
+    assert all(torch.equal(model.state_dict()[n], t) for n, t in loaded.model.state_dict().items())
+    predicted = list(predict.predictions(loaded, given))
+    if kind == "text":
+        assert list(predicted[0]["probabilities"]) == ["9", "10", "11"]
+    if kind == "numbers":
+        assert all(isinstance(one["prediction"], float) for one in predicted)
+    if kind in ("translate", "summarize", "qa"):
+        kept = (record.folder / "predictions-validation.jsonl").read_text().splitlines()
+        told = [json.loads(line)["prediction"] for line in kept]
+        assert [one["prediction"] for one in predicted] == told
+    names = [one.get("id", one.get("line")) for one in predicted]
+    assert names == ([q["id"] for q in QUESTIONS] if kind == "qa" else [*range(1, 9)])
+
+
 def test_a_record_cannot_name_any_function_at_all(run: RunRecord, tmp_path: Path) -> None:
     result = run.result
     result["config"]["adapter"] = {
@@ -164,67 +216,6 @@ def test_a_record_cannot_name_any_function_at_all(run: RunRecord, tmp_path: Path
     with pytest.raises(ConfigError, match=r"os\.system: has no method 'insert'"):
         sparsead.load(run.folder)
     assert not (tmp_path / "harm").exists()
-
-
-def verb(monkeypatch: pytest.MonkeyPatch, *arguments: str | Path) -> None:
-    monkeypatch.setattr(sys, "argv", ["sparsead predict", *map(str, arguments)])
-    predict.main()
-
-
-def test_the_verb_reads_three_formats_and_writes_json_lines(
-    run: RunRecord,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    rows = [{"id": "a", **TEXTS}, {"id": "b", "sentence1": 'One "x", y.', "sentence2": "Two."}]
-    (tmp_path / "in.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    with (tmp_path / "in.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
-    lines = [list(rows[0]), *(row.values() for row in rows)]
-    (tmp_path / "in.tsv").write_text("".join("\t".join(line) + "\n" for line in lines))
-    outputs = []
-    for suffix in ("jsonl", "csv", "tsv"):
-        verb(monkeypatch, run.folder, "--input", tmp_path / f"in.{suffix}", "--device", "cpu")
-        outputs.append(capsys.readouterr().out)
-    per_format = [[json.loads(line) for line in text.splitlines()] for text in outputs]
-    assert [[record.pop("line") for record in records] for records in per_format] == [
-        [1, 2],
-        [2, 3],
-        [2, 3],
-    ]
-    assert per_format[0] == per_format[1] == per_format[2]
-    for record in per_format[0]:
-        assert list(record) == ["prediction", "probabilities"]
-        assert sum(record["probabilities"].values()) == pytest.approx(1)
-        best = max(record["probabilities"], key=record["probabilities"].get)
-        assert record["prediction"] == best
-    target = tmp_path / "out.jsonl"
-    verb(monkeypatch, run.folder, "--input", tmp_path / "in.csv", "--output", target)
-    assert target.read_text() == outputs[1]
-    with pytest.raises(ConfigError, match="exists already"):
-        verb(monkeypatch, run.folder, "--input", tmp_path / "in.csv", "--output", target)
-
-
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        ('{"sentence1": "a", "sentence2": "b"}\n{', "in.jsonl:2: character 2"),
-        ('{"sentence1": "a", "sentence": "b"}', "did you mean sentence?"),
-        ('\n{"sentence1": "a", "sentence2": 2}', "in.jsonl:2: sentence2: 2 is no text"),
-    ],
-)
-def test_a_malformed_file_is_refused_with_its_line(
-    run: RunRecord, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, words: str
-) -> None:
-    (tmp_path / "in.jsonl").write_text(text)
-    with pytest.raises(DataError, match=re.escape(words)):
-        verb(
-            monkeypatch, run.folder, "--input", tmp_path / "in.jsonl", "--output", tmp_path / "out"
-        )
-    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(

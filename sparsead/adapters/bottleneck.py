@@ -99,7 +99,7 @@ class BottleneckOptions:
             for place in places
             for name, _ in model.get_submodule(f"{place}.adapter").named_parameters()
         ]
-        drawn = [name for name in names if ".adapter.norm." not in name]
+        drawn = [name for name in names if name.split(".")[-2] in ("down", "up")]
         initialise(model, drawn, init=self.init, up=".up.weight", seed=seed)
         return adapted(model, names, (name for name in drawn if name.endswith(".weight")))
 

@@ -16,13 +16,14 @@ from sparsead.adapters.bottleneck import Bottleneck
 from sparsead.adapters.initialisation import initialise
 from sparsead.adapters.pfeiffer import PfeifferAdapter, adapt_sums
 from sparsead.errors import ConfigError, RecordError, unknown, unknown_key
-from sparsead.pruning.storage import WEIGHTS_FILE, StoredAdapter, load_sparse
+from sparsead.pruning.storage import WEIGHTS_FILE, load_sparse
 from sparsead.registry import ADAPTERS
 
 PRUNABLE: dict[str | None, tuple[str, ...]] = {None: (), "qk": ("query.weight", "key.weight")}
 OFF_DIAGONAL = 1e-6
 REGULARISATION = 0.01
 
+_OPTIONS = ("sources", "adapters", "tasks", "prune")
 _FUSION = ("query.weight", "query.bias", "key.weight", "key.bias", "value.weight")
 
 
@@ -64,28 +65,25 @@ class FusionAdapter:
     and key from N(0, 0.02²). In training, the regulariser of V is added to the loss.
 
     Args:
-        fusion: `sources`, folders of finished runs with adapter=pfeiffer on the same backbone;
-            `prune`, None for nothing or "qk" for the matrices of query and key.
+        fusion: `sources`, folders of finished runs with adapter=pfeiffer on the same backbone,
+            and `adapters`, the options of each one's adapter; without sources the adapters' own
+            weights are yet to be loaded. `prune`, None for nothing or "qk" for the matrices of
+            query and key.
     """
 
     fusion: Mapping[str, Any]
 
     def __post_init__(self) -> None:
         for option in self.fusion:
-            if option not in ("sources", "prune"):
-                allowed = ["sources", "prune"]
-                raise ConfigError(unknown_key(f"adapter.fusion.{option}", allowed))
+            if option not in _OPTIONS:
+                raise ConfigError(unknown_key(f"adapter.fusion.{option}", _OPTIONS))
         if self._prune not in PRUNABLE:
             raise ConfigError(unknown("adapter.fusion.prune", self._prune, ("null", "qk")))
-        if not self._sources:
+        if not self.fusion.get("adapters"):
             raise ConfigError(
-                "adapter.fusion.sources=[]: name the folders of finished runs; "
-                "sparsead train adapter=pfeiffer task=TASK makes one"
+                "adapter.fusion.sources=[]: name finished runs of adapter=pfeiffer, "
+                "or with adapter.fusion.tasks the tasks to train it on first"
             )
-
-    @property
-    def _sources(self) -> Sequence[str]:
-        return self.fusion.get("sources") or ()
 
     @property
     def _prune(self) -> str | None:
@@ -95,15 +93,17 @@ class FusionAdapter:
         """Attach the sources' adapters and a fusion of them; freeze the former and the backbone.
 
         Raises:
-            ConfigError: a source is no finished run of adapter=pfeiffer on this backbone, or the
-                architecture has no place for it.
+            ConfigError: a source has no such adapter for this backbone, or the architecture has
+                no place for it.
         """
         places = adapt_sums(model)
-        sources = {source: _load(source) for source in self._sources}
         width = model.config.hidden_size
+        options = [PfeifferAdapter(**each) for each in self.fusion["adapters"]]
+        fusions = {p: Fusion(width, [Bottleneck(width, o) for o in options]) for p in places}
         for place, module in places.items():
-            tasks = [_task_adapter(source, sources[source], place, width) for source in sources]
-            module.add_module("adapter", Fusion(width, tasks))
+            module.add_module("adapter", fusions[place])
+        for number, source in enumerate(self.fusion.get("sources") or ()):
+            _load(source, {place: fusion.tasks[number] for place, fusion in fusions.items()})
         model.register_forward_hook(_add_regulariser)
         return self._adapted(model, places, seed)
 
@@ -123,37 +123,22 @@ class FusionAdapter:
         return adapted(model, new, prunable, frozen=frozen)
 
 
-def _load(source: str) -> StoredAdapter:
-    try:
-        stored = load_sparse(Path(source) / WEIGHTS_FILE)
-        method = stored.metadata["config"]["adapter"]["method"]
-    except (RecordError, KeyError, TypeError) as error:
-        raise ConfigError(
-            f"adapter.fusion.sources={source}: is no folder of a finished run; "
-            "sparsead train adapter=pfeiffer task=TASK makes one"
-        ) from error
-    if method != "pfeiffer":
-        raise ConfigError(
-            f"adapter.fusion.sources={source}: was run with adapter.method={method}; "
-            "fusion takes pfeiffer"
-        )
-    return stored
-
-
 @torch.no_grad()
-def _task_adapter(source: str, stored: StoredAdapter, place: str, width: int) -> Bottleneck:
-    """Return a run's adapter at one place, its weights as they were stored."""
-    options = stored.metadata["config"]["adapter"]["options"]
-    adapter = Bottleneck(width, PfeifferAdapter(**options))
-    for name, parameter in adapter.named_parameters():
-        value = stored.tensors.get(f"{place}.adapter.{name}")
-        if value is None or value.shape != tuple(parameter.shape):
-            raise ConfigError(
-                f"adapter.fusion.sources={source}: was trained in another backbone; "
-                f"it has no {place}.adapter.{name} of shape {list(parameter.shape)}"
-            )
-        parameter.copy_(torch.from_numpy(value))
-    return adapter
+def _load(source: str, adapters: Mapping[str, nn.Module]) -> None:
+    """Give the adapters, by their place, the weights that a run stored for them."""
+    try:
+        tensors = load_sparse(Path(source) / WEIGHTS_FILE).tensors
+    except RecordError as error:
+        raise ConfigError(f"adapter.fusion.sources={source}: {error}") from error
+    for place, adapter in adapters.items():
+        for name, parameter in adapter.named_parameters():
+            value = tensors.get(f"{place}.adapter.{name}")
+            if value is None or value.shape != tuple(parameter.shape):
+                raise ConfigError(
+                    f"adapter.fusion.sources={source}: was trained in another backbone; "
+                    f"it has no {place}.adapter.{name} of shape {list(parameter.shape)}"
+                )
+            parameter.copy_(torch.from_numpy(value))
 
 
 @torch.no_grad()

@@ -27,7 +27,8 @@ class Sites:
     whose output is the sum that the residual connection gives. `layer` is the whole block, and
     `attention_residual` the module that is given an attention's context and the sublayer's input;
     it is empty where a layer cannot be computed for some of its tokens, as in a decoder or with
-    relative positions.
+    relative positions. `positions` is the module that is given the tokens' `position_ids`; it is
+    empty where the model's attention depends on tokens' places in another way.
 
     An empty field says that the architecture has no such place.
     """
@@ -43,6 +44,7 @@ class Sites:
     layer: tuple[str, ...] = ()
     attention_residual: tuple[str, ...] = ()
     ffn_sum: tuple[str, ...] = ()
+    positions: tuple[str, ...] = ()
 
 
 _BERT = Sites(
@@ -56,6 +58,7 @@ _BERT = Sites(
     ffn_norm=("encoder.layer.{i}.output.LayerNorm",),
     layer=("encoder.layer.{i}",),
     attention_residual=("encoder.layer.{i}.attention.output",),
+    positions=("embeddings.position_embeddings",),
 )
 
 _BART_ATTENTIONS = (
@@ -94,6 +97,7 @@ SITES: dict[str, Sites] = {
         key=("encoder.layer.{i}.attention.self.key_proj",),
         value=("encoder.layer.{i}.attention.self.value_proj",),
         attention_residual=(),
+        positions=(),
     ),
     "distilbert": Sites(
         attention_output=("transformer.layer.{i}.attention.out_lin",),
@@ -104,6 +108,7 @@ SITES: dict[str, Sites] = {
         attention=("transformer.layer.{i}.attention",),
         ffn_input=("transformer.layer.{i}.ffn.lin1",),
         ffn_norm=("transformer.layer.{i}.output_layer_norm",),
+        positions=("embeddings.position_embeddings",),
     ),
     # The LayerNorms of the three below stand before their sublayers.
     "t5": Sites(
@@ -134,6 +139,7 @@ SITES: dict[str, Sites] = {
         ffn_input=("h.{i}.mlp.c_fc",),
         ffn_norm=(),
         ffn_sum=("h.{i}",),
+        positions=("wpe",),
     ),
     "llama": Sites(
         attention_output=("layers.{i}.self_attn.o_proj",),
@@ -145,6 +151,7 @@ SITES: dict[str, Sites] = {
         ffn_input=("layers.{i}.mlp.gate_proj",),
         ffn_norm=(),
         ffn_sum=("layers.{i}",),
+        positions=("rotary_emb",),
     ),
 }
 
@@ -160,6 +167,7 @@ _PLACES = {
     "layer": "block of its own",
     "attention_residual": "layer that can be computed for some of its tokens",
     "ffn_norm": "LayerNorm behind the feed-forward sublayer's residual connection",
+    "positions": "module that is given the tokens' positions",
     "ffn_sum": "layer that ends with the feed-forward sublayer's residual connection",
 }
 

@@ -25,10 +25,14 @@ _SHOWN = (
 )
 
 
-def rows_of(records: Iterable[RunRecord]) -> list[Row]:
+def rows_of(records: Iterable[RunRecord], always: Sequence[str] = ()) -> list[Row]:
     """Return one row per setting; rows that would look alike say what they differ in.
 
     Scores, sparsity and #param are percentages, as the field prints them.
+
+    Args:
+        records: of finished runs.
+        always: keys that every row says, such as `protocol.epochs`.
     """
     groups: dict[str, list[RunRecord]] = defaultdict(list)
     for record in records:
@@ -37,7 +41,7 @@ def rows_of(records: Iterable[RunRecord]) -> list[Row]:
     alike: dict[tuple[Any, ...], list[Mapping[str, Any]]] = defaultdict(list)
     for place, group in settings:
         alike[tuple(place.values())].append(_flat(group[0].result["config"]))
-    differing = {key: _differing(configs) for key, configs in alike.items()}
+    differing = {key: [*always, *_differing(configs, always)] for key, configs in alike.items()}
     shown = list(dict.fromkeys(name for names in differing.values() for name in names))
     rows = [
         _row(place, differing[tuple(place.values())], shown, group) for place, group in settings
@@ -76,6 +80,9 @@ def _row(place: Row, differing: Sequence[str], shown: list[str], group: list[Run
         row = place | said | {"#param": nominal, "n": len(group)}
         for metric in result["scores"]:
             row[metric] = _estimate([record.result["scores"][metric] for record in group])
+        for metric in result.get("selection", {}):
+            scores = [record.result["selection"][metric] for record in group]
+            row[f"selection {metric}"] = _estimate(scores)
         row["seconds"] = round(mean(sum(r.result["seconds"].values()) for r in group), 1)
     except (KeyError, TypeError, AttributeError) as error:
         raise _incomplete(group, error) from error
@@ -91,9 +98,9 @@ def _incomplete(group: Sequence[RunRecord], error: Exception) -> RecordError:
     return RecordError(f"{group[0].folder}: its result is incomplete ({error!r})")
 
 
-def _differing(configs: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return the keys, in their order, that settings of the same place differ in."""
-    keys = dict.fromkeys(key for config in configs for key in config)
+def _differing(configs: Sequence[Mapping[str, Any]], known: Sequence[str]) -> list[str]:
+    """Return the keys, in their order, that settings of the same place differ in, but for known."""
+    keys = dict.fromkeys(key for config in configs for key in config if key not in known)
     return [key for key in keys if len({_said(config.get(key)) for config in configs}) > 1]
 
 

@@ -5,12 +5,13 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
+from argparse import Namespace
 from pathlib import Path
 
 from sparsead.arguments import Parser, add_outputs, add_overrides
 from sparsead.errors import ConfigError, RecordError, unknown
+from sparsead.report.choice import GRID, best_points
 from sparsead.report.formats import FORMATS
 from sparsead.report.settings import columns_of, rows_of
 from sparsead.report.tabulate import TABLE_FORMATS, render
@@ -25,9 +26,13 @@ def main() -> None:
     add_overrides(parser, "as `sparsead reproduce` takes them")
     add_outputs(parser)
     parser.add_argument("--format", choices=sorted(TABLE_FORMATS), default="rich")
+    of_grids = "without TABLE: only the best point of each grid of learning rate, epochs and batch"
+    parser.add_argument("--best", action="store_true", help=of_grids)
     where = "write to this file (default: the terminal)"
     parser.add_argument("--out", type=Path, metavar="FILE", help=where)
     arguments = parser.parse()
+    if arguments.best and arguments.table is not None:
+        raise ConfigError("--best: is of all finished runs, without the name of a table")
     text = _text(arguments)
     if arguments.out is None:
         sys.stdout.write(text)
@@ -49,9 +54,9 @@ def write(path: Path, text: str) -> None:
         raise RecordError(f"{path}: cannot be written ({error})") from error
 
 
-def _text(arguments: argparse.Namespace) -> str:
+def _text(arguments: Namespace) -> str:
     if arguments.table is None:
-        return _settings(arguments.outputs, arguments.format)
+        return _settings(arguments.outputs, arguments.format, best=arguments.best)
     from sparsead.report.other_settings import other_settings
     from sparsead.report.results import measure
     from sparsead.report.view import view
@@ -66,10 +71,12 @@ def _text(arguments: argparse.Namespace) -> str:
     return text
 
 
-def _settings(outputs: Path, form: str) -> str:
+def _settings(outputs: Path, form: str, *, best: bool) -> str:
     if form not in FORMATS:
         raise ConfigError(f"{unknown('--format', form, FORMATS)} without the name of a table")
-    rows = rows_of(summaries(outputs))
+    records = summaries(outputs)
+    always = [f"protocol.{key}" for key in GRID] if best else []
+    rows = rows_of(best_points(records) if best else records, always)
     if not rows:
         sys.stderr.write(f"sparsead: {outputs}: has no finished runs yet\n")
         return ""

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sparsead.config import SPLITS, RunSpec
+from sparsead.errors import RecordError
 
 RESULT_FORMAT = 2
 """Raised when the same configuration no longer gives the same result."""
@@ -55,7 +56,8 @@ def _decisive(spec: RunSpec) -> dict[str, Any]:
     decisive["task"]["path"] = [file_digest(file) for file in spec.task.local_files()]
     if spec.adapter.sources():
         weights = [_weights_files(folder) for folder in spec.adapter.sources()]
-        decisive["adapter"]["options"]["fusion"]["sources"] = weights
+        prune = decisive["adapter"]["options"]["fusion"].get("prune")
+        decisive["adapter"]["options"]["fusion"] = {"sources": weights, "prune": prune}
     for key in (*SPLITS, "protocol"):
         del decisive["task"][key]
     backbone = _backbone_files(spec.backbone.path)
@@ -80,7 +82,10 @@ def _setting_of(folder: str) -> str:
 
 
 def _weights_files(folder: str) -> list[str]:
-    return [file_digest(file) for file in sorted(Path(folder).glob("*.safetensors"))]
+    files = sorted(Path(folder).glob("*.safetensors"))
+    if not files:
+        raise RecordError(f"adapter.fusion.sources={folder}: is no folder of a finished run")
+    return [file_digest(file) for file in files]
 
 
 def _backbone_files(folder: str | None) -> list[Path]:

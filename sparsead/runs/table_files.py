@@ -172,13 +172,19 @@ def _with_backbones(table: TableSpec, value: str) -> TableSpec:
 def _only(table: TableSpec, value: str) -> TableSpec:
     axis, _, patterns = value.partition("=")
     if axis == "row":
-        rows = _matching(axis, table.rows, patterns)
+        rows = _with_sources(table.rows, _matching(axis, table.rows, patterns))
         compared = _among(table.comparisons, rows)
         return replace(table, rows=rows, comparisons=compared)
     if axis == "column":
         columns = _matching(axis, table.columns, patterns)
         return replace(table, columns=columns, average=_among(table.average, columns))
     raise ConfigError(unknown("only", axis, ("row", "column")))
+
+
+def _with_sources(rows: tuple[Row, ...], kept: tuple[Row, ...]) -> tuple[Row, ...]:
+    """Keep beside a fusion the row that its sources are the runs of."""
+    sources = [row.sources.name for row in kept if row.sources is not None]
+    return tuple(row for row in rows if row in kept or row.name in sources)
 
 
 def _matching(axis: str, items: tuple[Named, ...], patterns: str) -> tuple[Named, ...]:

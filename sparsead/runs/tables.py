@@ -9,6 +9,7 @@ from typing import Any
 from sparsead.config import RunSpec
 from sparsead.runs.composed import compose_all
 from sparsead.runs.record import find_record, run_folder
+from sparsead.runs.sources import found
 
 AVERAGE = "avg"
 """The key of a row's printed average, and of its parameters where all columns share them."""
@@ -152,7 +153,7 @@ def _with_sources(table: TableSpec, cell: Cell, sources: Row) -> Cell:
         return replace(cell, waits=True)
     folders = ",".join(str(run_folder(run)) for run in runs)
     chosen = (*cell.overrides, f"adapter.fusion.sources=[{folders}]")
-    return replace(cell, overrides=chosen, spec=compose_all([chosen])[0])
+    return replace(cell, overrides=chosen, spec=found(compose_all([chosen])[0]))
 
 
 def _overrides(table: TableSpec, backbone: str, column: Column, row: Row) -> tuple[str, ...]:

@@ -11,6 +11,12 @@ are computed by:
   model generates them for each split of `generated_splits`, which has the columns `id` and
   `reference`. Per epoch only the loss is then computed.
 
+Options that are left to the data, such as the names of classes, a task gives as `from_data` once it
+has read it: they are kept in the record, and a loaded run has them instead of the data.
+
 For rows that are new, a task has `inputs`, the columns of text that it reads; `encode_inputs(rows,
 tokenizer)`; and, unless it generates, `decoded(output, encoded)`, one record a row.
+Where it has a JSON format of its own, `read_json(file)` gives its rows, each with an `id`. Where a
+benchmark's server takes predictions, `load_tests()` gives the test sets by the name of their file,
+and `submission(records)` that file's content from what `decoded` gave.
 """

@@ -21,10 +21,11 @@ import tokenizers
 import transformers
 from datasets import ClassLabel, Dataset, DatasetDict, Value, load_from_disk
 from filelock import FileLock
+from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
-from sparsead.errors import SourceError
-from sparsead.seeding import derived_seed
+from sparsead.errors import ConfigError, SourceError
+from sparsead.tasks.splits import held_out_rows
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +35,6 @@ WHOLE_LENGTH = "whole_length"
 
 # Where rows come from is no part of the key: what they are is.
 _PLACES = ("path", "files", "train", "validation", "limit")
-_SELECTION_SEED = 0
 
 
 def encoded(
@@ -93,27 +93,37 @@ def cache_folder() -> Path:
 
 
 def held_out(rows: DatasetDict, selection: float) -> DatasetDict:
-    """Return the splits with the last share of a shuffled `train` as their `validation`.
-
-    The shuffle is the same for every run, so that all choose on the same examples; the task's
-    own validation split becomes `test`.
+    """Return the splits with a share of `train` as their `validation`; the task's own is `test`.
 
     Args:
         rows: train, validation and any others.
-        selection: the share; 0 returns `rows` as they are.
+        selection: the share, see `held_out_rows`; 0 returns `rows` as they are.
+
+    Raises:
+        ConfigError: `train` has one example, or there is a `test` already.
     """
     if not selection:
         return rows
-    count = len(rows["train"])
-    draw = np.random.default_rng(derived_seed(_SELECTION_SEED, "selection"))
-    shuffled = draw.permutation(count)
-    kept = count - min(max(round(selection * count), 1), count - 1)
-    parts = {
-        "train": rows["train"].select(shuffled[:kept]),
-        "validation": rows["train"].select(shuffled[kept:]),
-        "test": rows["validation"],
-    }
+    given = f"protocol.selection={selection:g}"
+    if "test" in rows:
+        raise ConfigError(f"{given}: scores validation, not test; take test out of the task")
+    if len(rows["train"]) < 2:
+        raise ConfigError(f"{given}: one training example cannot be split")
+    train, chosen_on = held_out_rows(rows["train"], selection)
+    parts = {"train": train, "validation": chosen_on, "test": rows["validation"]}
     return DatasetDict({**rows, **parts})
+
+
+def cut_examples(rows: Dataset) -> int:
+    """Return how many of the rows that a task encoded were cut at its longest length."""
+    kept, whole = _lengths(rows)
+    return int((whole > kept).sum())
+
+
+def _lengths(rows: Dataset) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return the tokens of each example that are kept, and those that it had."""
+    kept = np.array([len(ids) for ids in rows["input_ids"]])
+    return kept, np.array(rows[WHOLE_LENGTH][:]) if WHOLE_LENGTH in rows.column_names else kept
 
 
 def _write(folder: Path, splits: DatasetDict) -> None:
@@ -130,8 +140,7 @@ def _write(folder: Path, splits: DatasetDict) -> None:
 
 
 def _report(rows: Dataset) -> dict[str, Any]:
-    kept = np.array([len(ids) for ids in rows["input_ids"]])
-    whole = np.array(rows[WHOLE_LENGTH][:]) if WHOLE_LENGTH in rows.column_names else kept
+    kept, whole = _lengths(rows)
     report: dict[str, Any] = {
         "examples": len(rows),
         "tokens": {
@@ -143,7 +152,7 @@ def _report(rows: Dataset) -> dict[str, Any]:
         "counts": {name: int(sum(rows[name])) for name in _flags(rows)},
     }
     if WHOLE_LENGTH in rows.column_names:
-        report["counts"]["cut"] = int((whole > kept).sum())
+        report["counts"]["cut"] = cut_examples(rows)
     labels = rows.features.get("labels")
     if isinstance(labels, ClassLabel):
         counts = np.bincount(rows["labels"][:], minlength=labels.num_classes)

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from datasets import Dataset, DatasetDict, load_dataset
@@ -32,7 +33,8 @@ class GlueTask(SentenceTask):
         hub: name of the data set on the hub.
         hub_config: its configuration.
         hub_splits: our split → the hub's.
-        tests: name of the submission's file → {"hub": the hub's split, "file": below `path`}.
+        tests: name of the submission's file → {"hub": the hub's split, "file": below `path`};
+            "hub_config" where it is another, "optional" where `path` may lack the file.
     """
 
     tsv_columns: Mapping[str, str] = field(default_factory=dict)
@@ -43,7 +45,7 @@ class GlueTask(SentenceTask):
     hub: str = ""
     hub_config: str = ""
     hub_splits: Mapping[str, str] = field(default_factory=dict)
-    tests: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    tests: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def load_tests(self) -> DatasetDict:
         """Return the unlabelled test sets, keyed by the name of the submission's file.
@@ -52,48 +54,49 @@ class GlueTask(SentenceTask):
             DataError: a local file is missing or malformed.
             SourceError: the hub's data set cannot be had.
         """
-        if self.path is None:
-            hub = self._download()
-            return DatasetDict(
-                {name: self._without_label(hub[test["hub"]]) for name, test in self.tests.items()}
-            )
-        columns = {column: self.tsv_columns[column] for column in self.inputs}
-        return DatasetDict(
-            {
-                name: self._typed(read_tsv(Path(self.path) / test["file"], columns), ())
-                for name, test in self.tests.items()
-            }
-        )
+        loaded = {name: self._load_test(test) for name, test in self.tests.items()}
+        return DatasetDict({name: rows for name, rows in loaded.items() if rows is not None})
 
-    def submission(self, logits: np.ndarray) -> str:
+    def submission(self, records: Sequence[Mapping[str, Any]]) -> str:
         """Return the content of a file that GLUE's server takes.
 
         Args:
-            logits: of shape (examples, classes), in the order of the official test set.
+            records: what `decoded` gave for the test set, in its order.
 
         Returns:
             The header `index, prediction`, then one line an example, tab separated: classes as
             GLUE's files write them, STS-B's numbers between 0 and 5 with three decimals.
         """
-        predicted = self.predicted(logits)
+        predicted = [record["prediction"] for record in records]
         if self.regression:
             texts = [f"{number:.3f}" for number in np.clip(predicted, 0, 5)]
         else:
-            texts = [self.tsv_labels[number] for number in predicted]
+            written = dict(zip(self.classes, self.tsv_labels, strict=True))
+            texts = [written[name] for name in predicted]
         lines = [f"{index}\t{text}" for index, text in enumerate(texts)]
         return "\n".join(["index\tprediction", *lines]) + "\n"
 
     def _splits(self) -> DatasetDict:
         if self.path is None:
-            hub = self._download()
+            hub = self._download(self.hub_config)
             return DatasetDict({ours: hub[theirs] for ours, theirs in self.hub_splits.items()})
         folder = Path(self.path)
         return DatasetDict({split: self._read(folder / file) for split, file in self.files.items()})
 
-    def _download(self) -> DatasetDict:
-        name = f"{self.hub}/{self.hub_config}"
+    def _load_test(self, test: Mapping[str, Any]) -> Dataset | None:
+        if self.path is None:
+            hub = self._download(test.get("hub_config", self.hub_config))
+            return hub[test["hub"]].select_columns(list(self.inputs))
+        file = Path(self.path) / test["file"]
+        if test.get("optional", False) and not file.exists():
+            log.warning("%s: is not there, and left out", file)
+            return None
+        columns = {column: self.tsv_columns[column] for column in self.inputs}
+        return self._typed(read_tsv(file, columns), ())
+
+    def _download(self, config: str) -> DatasetDict:
         splits: DatasetDict = fetch(
-            name, lambda: load_dataset(self.hub, self.hub_config), "task.path"
+            f"{self.hub}/{config}", lambda: load_dataset(self.hub, config), "task.path"
         )
         return splits
 
@@ -109,6 +112,3 @@ class GlueTask(SentenceTask):
         if self.tsv_id is not None:
             rows.check_unique(self.tsv_id)
         return self._typed(rows, self.tsv_labels)
-
-    def _without_label(self, rows: Dataset) -> Dataset:
-        return rows.select_columns(list(self.inputs))

@@ -10,6 +10,8 @@ from typing import Any
 
 from sparsead.errors import DataError
 
+_LARGEST = 2.0**127 * (2 - 2.0**-23)  # in 32 bits, as which numbers are learnt
+
 
 @dataclass(frozen=True)
 class Rows:
@@ -58,9 +60,22 @@ class Rows:
             DataError: a value is no text.
         """
         for row, value in enumerate(self.column(column)):
-            if not isinstance(value, str):
+            if not is_text(value):
                 raise self.error(row, column, f"{shown(value)} is no text")
         return self.column(column)
+
+    def class_names(self, column: str) -> list[str]:
+        """Return how the classes of a column are written.
+
+        Raises:
+            DataError: a value is missing, or is no class.
+        """
+        for row, value in enumerate(self.column(column)):
+            if value is None or value == "":
+                raise self.error(row, column, "has no label")
+            if not _is_class(value):
+                raise self.error(row, column, f"{shown(value)} is no class")
+        return [class_name(value) for value in self.column(column)]
 
     def classes(self, column: str, numbers: Mapping[str, int]) -> list[int]:
         """Return the numbers of the classes that a column names.
@@ -85,11 +100,28 @@ class Rows:
     def _number(self, row: int, column: str, value: Any) -> float:
         try:
             number = math.nan if isinstance(value, bool) else float(value)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             number = math.nan
-        if not math.isfinite(number):
+        if not abs(number) <= _LARGEST:
             raise self.error(row, column, f"{shown(value)} is no finite number")
         return number
+
+
+def is_text(value: Any) -> bool:
+    """Tell whether a value is text that UTF-8 can write: JSON can name half a character."""
+    if not isinstance(value, str):
+        return False
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _is_class(value: Any) -> bool:
+    if isinstance(value, str):
+        return is_text(value)
+    return not isinstance(value, list | dict | bytes) and value == value  # nan is not
 
 
 def class_name(value: Any) -> str:

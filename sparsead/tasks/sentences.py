@@ -94,13 +94,9 @@ class SentenceTask:
         )
 
     def encode_inputs(self, rows: Dataset, tokenizer: PreTrainedTokenizerBase) -> Dataset:
-        """Tokenise the columns of `inputs` alone, cut at `max_length`: rows without labels."""
-
-        def tokenise(batch: Mapping[str, list[Any]]) -> dict[str, Any]:
-            texts = [batch[column] for column in self.inputs]
-            return dict(tokenizer(*texts, truncation=True, max_length=self.max_length))
-
-        return rows.map(tokenise, batched=True, remove_columns=rows.column_names)
+        """Tokenise rows without labels, as `encode` does those of a split."""
+        texts = rows.select_columns(list(self.inputs))
+        return self.encode(DatasetDict(new=texts), tokenizer)["new"]
 
     def collator(self, tokenizer: PreTrainedTokenizerBase) -> DataCollatorWithPadding:
         """Return what makes a batch of examples, padded to the longest of them."""

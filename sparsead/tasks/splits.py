@@ -1,11 +1,17 @@
-"""What tasks do with their splits: find the file of each, and take the first examples only."""
+"""What tasks do with their splits: find the file of each, take the first rows, hold some out."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from datasets import DatasetDict
+import numpy as np
+from datasets import ClassLabel, Dataset, DatasetDict
+
+from sparsead.seeding import derived_seed
+
+_HELD_OUT_SEED = 0  # not the run's: every run holds out the same rows
 
 
 def split_files(
@@ -28,3 +34,39 @@ def first_examples(splits: DatasetDict, limit: int | None) -> DatasetDict:
     if limit is None:
         return splits
     return DatasetDict({split: rows.take(min(limit, len(rows))) for split, rows in splits.items()})
+
+
+def held_out_rows(rows: Dataset, share: float) -> tuple[Dataset, Dataset]:
+    """Return the rows that stay, and a share of them that is held out; each has one at least.
+
+    Which ones is the same for every run, so that all methods and seeds learn from and choose on
+    the same rows. Where `label` is a class, each class gives its share, to within one row.
+
+    Args:
+        rows: at least two.
+        share: above 0 and below 1.
+    """
+    count = min(max(round(share * len(rows)), 1), len(rows) - 1)
+    draw = np.random.default_rng(derived_seed(_HELD_OUT_SEED, "selection"))
+    order = draw.permutation(len(rows)).tolist()
+    if isinstance(rows.features.get("label"), ClassLabel):
+        order = stratified(order, rows["label"][:])
+    return rows.select(order[count:]), rows.select(order[:count])
+
+
+def stratified(order: Sequence[int], labels: Sequence[int]) -> list[int]:
+    """Return the indices in an order in which every prefix has about the classes' shares.
+
+    Args:
+        order: of the indices; within a class it stays as it is.
+        labels: the class of each index.
+    """
+    members: dict[int, list[int]] = defaultdict(list)
+    for index in order:
+        members[labels[index]].append(index)
+    places = [
+        ((rank + 0.5) / len(indices), index)
+        for indices in members.values()
+        for rank, index in enumerate(indices)
+    ]
+    return [index for _, index in sorted(places)]

@@ -29,7 +29,7 @@ from sparsead.tasks.answer_features import (
 from sparsead.tasks.answer_scores import AnswerScores
 from sparsead.tasks.spans import Span, feature_spans, join_spans, probabilities
 from sparsead.tasks.splits import first_examples, split_files
-from sparsead.tasks.squad_json import read_squad
+from sparsead.tasks.squad_json import read_questions, read_squad
 
 SPLITS = ("train", "validation")
 
@@ -74,6 +74,7 @@ class SquadTask:
     inputs = ("question", "context")
     head = AutoModelForQuestionAnswering
     head_options: Mapping[str, Any] = field(default_factory=dict, init=False)
+    read_json = staticmethod(read_questions)
 
     def __post_init__(self) -> None:
         for key in ("question_length", "answer_length", "n_best"):

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from sparsead.errors import DataError
-from sparsead.tasks.rows import read_text
+from sparsead.tasks.rows import is_text, read_text
 
 T = TypeVar("T")
 
@@ -29,16 +29,14 @@ def read_squad(path: Path) -> list[dict[str, Any]]:
             type, two questions share an id, or an answer does not stand at its `answer_start`;
             the message names the place or the question.
     """
-    root = _Node(f"{path}", _json(path))
-    rows = [row for article in root.children("data") for row in _article(article)]
-    if not rows:
-        raise DataError(f"{path}: has no questions")
-    seen: set[str] = set()
-    for row in rows:
-        if row["id"] in seen:
-            raise DataError(f"{path}: two questions have the id {row['id']!r}")
-        seen.add(row["id"])
-    return rows
+    return [
+        row | {"answers": _answers(question, row["context"])} for question, row in _questions(path)
+    ]
+
+
+def read_questions(path: Path) -> list[dict[str, Any]]:
+    """Read such a file as `read_squad` does, but for the answers, which it may lack."""
+    return [row for _, row in _questions(path)]
 
 
 @dataclass(frozen=True)
@@ -50,7 +48,8 @@ class _Node:
 
     def get(self, key: str, kind: type[T]) -> T:
         value = self.value.get(key) if isinstance(self.value, dict) else None
-        if not isinstance(value, kind) or isinstance(value, bool):
+        wrong = isinstance(value, bool) or (kind is str and not is_text(value))
+        if not isinstance(value, kind) or wrong:
             raise DataError(f"{self.place}: has no {_KINDS[kind]} {key!r}")
         return value
 
@@ -63,26 +62,41 @@ class _Node:
 _KINDS: dict[type, str] = {str: "text", int: "whole number", list: "list"}
 
 
-def _article(article: _Node) -> Iterator[dict[str, Any]]:
+def _questions(path: Path) -> list[tuple[_Node, dict[str, Any]]]:
+    root = _Node(f"{path}", _json(path))
+    found = [pair for article in root.children("data") for pair in _article(article)]
+    if not found:
+        raise DataError(f"{path}: has no questions")
+    seen: set[str] = set()
+    for _, row in found:
+        if row["id"] in seen:
+            raise DataError(f"{path}: two questions have the id {row['id']!r}")
+        seen.add(row["id"])
+    return found
+
+
+def _article(article: _Node) -> Iterator[tuple[_Node, dict[str, Any]]]:
     title = article.value.get("title", "") if isinstance(article.value, dict) else ""
     for paragraph in article.children("paragraphs"):
         context = paragraph.get("context", str)
         for question in paragraph.children("qas"):
-            answers = [
-                _answer(answer, question, context) for answer in question.children("answers")
-            ]
-            if not answers:
-                raise DataError(f"{question.place}: has no answer; SQuAD v1.1 has one at least")
-            yield {
+            row = {
                 "id": question.get("id", str),
-                "title": str(title),
+                "title": title if is_text(title) else "",
                 "context": context,
                 "question": question.get("question", str),
-                "answers": {
-                    "text": [text for text, _ in answers],
-                    "answer_start": [start for _, start in answers],
-                },
             }
+            yield question, row
+
+
+def _answers(question: _Node, context: str) -> dict[str, list[Any]]:
+    answers = [_answer(answer, question, context) for answer in question.children("answers")]
+    if not answers:
+        raise DataError(f"{question.place}: has no answer; SQuAD v1.1 has one at least")
+    return {
+        "text": [text for text, _ in answers],
+        "answer_start": [start for _, start in answers],
+    }
 
 
 def _answer(answer: _Node, question: _Node, context: str) -> tuple[str, int]:

@@ -6,16 +6,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from datasets import DatasetDict
 
-from sparsead.errors import ConfigError
+from sparsead.errors import ConfigError, DataError
 from sparsead.registry import TASKS
 from sparsead.tasks.files import read_file
 from sparsead.tasks.rows import Rows, class_name
 from sparsead.tasks.sentences import SentenceTask
+from sparsead.tasks.splits import held_out_rows
 
-_SPLIT_SEED = 0
+_ONE_OF_TWO = (
+    "name a file, or hold out a share of the training file with task.validation_share=0.1; "
+    "one of the two"
+)
 
 
 @TASKS.register("text")
@@ -30,7 +35,7 @@ class TextTask(SentenceTask):
         train: file to train on.
         validation: file to evaluate on.
         validation_share: in its place, the share of `train` that is held out, the same rows for
-            every seed.
+            every seed and method, of every class its share.
         label: column of the classes or numbers.
         id: column that must not hold a value twice.
     """
@@ -42,19 +47,16 @@ class TextTask(SentenceTask):
     id: str | None = None
 
     def __post_init__(self) -> None:
-        if self.train is None:
-            raise ConfigError("task.train: name a CSV, TSV, JSONL or Parquet file")
         if len(self.inputs) not in (1, 2):
             raise ConfigError("task.inputs: name one or two columns of text, as task.inputs=[a,b]")
-        if (self.validation is None) == (self.validation_share is None):
-            raise ConfigError(
-                "task.validation: name a file, or hold out a share of the training file with "
-                "task.validation_share=0.1; one of the two"
-            )
+        if self.validation is not None and self.validation_share is not None:
+            raise ConfigError(f"task.validation={self.validation}: {_ONE_OF_TWO}")
         if self.validation_share is not None and not 0 < self.validation_share < 1:
             raise ConfigError(
                 f"task.validation_share={self.validation_share:g}: must be above 0 and below 1"
             )
+        if self.labels and len({class_name(label) for label in self.labels}) < 2:
+            raise ConfigError(f"task.labels={list(self.labels)}: name two different ones at least")
         if self.regression and self.labels:
             raise ConfigError("task.labels: task.regression=true predicts numbers, not labels")
 
@@ -64,11 +66,15 @@ class TextTask(SentenceTask):
         if self.labels or self.regression:
             return [class_name(label) for label in self.labels]
         rows = self._rows["train"]
-        for row, value in enumerate(rows.column("label")):
-            if value is None or value == "":
-                raise rows.error(row, "label", "has no label")
-        names = {class_name(value) for value in rows.column("label")}
-        return sorted(names, key=_number_first)
+        names = sorted(set(rows.class_names("label")), key=_number_first)
+        if len(names) < 2:
+            raise DataError(f"{rows.path}: {self.label}: is {names[0]} in every row")
+        return names
+
+    @property
+    def from_data(self) -> dict[str, Any]:
+        """The names of the classes, which the training file may have decided."""
+        return {} if self.regression else {"labels": self.classes}
 
     def _splits(self) -> DatasetDict:
         splits = DatasetDict(
@@ -78,11 +84,15 @@ class TextTask(SentenceTask):
             return splits
         if len(splits["train"]) < 2:
             raise ConfigError("task.validation_share: one example cannot be split")
-        halves = splits["train"].train_test_split(self.validation_share, seed=_SPLIT_SEED)
-        return DatasetDict({"train": halves["train"], "validation": halves["test"]})
+        train, validation = held_out_rows(splits["train"], self.validation_share)
+        return DatasetDict({"train": train, "validation": validation})
 
     @cached_property
     def _rows(self) -> dict[str, Rows]:
+        if self.train is None:
+            raise ConfigError("task.train: name a CSV, TSV, JSONL or Parquet file")
+        if self.validation is None and self.validation_share is None:
+            raise ConfigError(f"task.validation: {_ONE_OF_TWO}")
         files = {"train": self.train, "validation": self.validation}
         return {split: self._read(Path(file)) for split, file in files.items() if file is not None}
 

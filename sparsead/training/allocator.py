@@ -1,9 +1,11 @@
-"""Freed memory kept for the next step, which asks for tensors of the same sizes."""
+"""A process's memory: what is freed is kept for the next step, what stays is left alone."""
 
 from __future__ import annotations
 
 import ctypes
+import gc
 import sys
+from functools import cache
 
 # From glibc's malloc.h, where they are the numbers of mallopt's parameters.
 _M_TRIM_THRESHOLD = -1
@@ -24,3 +26,9 @@ def keep_freed_memory() -> None:
     if mallopt is not None:
         mallopt(_M_TRIM_THRESHOLD, _NEVER)
         mallopt(_M_MMAP_THRESHOLD, _LARGEST_MMAP_THRESHOLD)
+
+
+@cache
+def leave_imports_alone() -> None:
+    """Take what the imports made out of all later garbage collections: it stays, and is much."""
+    gc.freeze()

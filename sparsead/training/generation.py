@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, cast
 
@@ -13,7 +14,9 @@ from datasets import Dataset, DatasetDict
 from datasets.utils import tqdm
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase, Trainer
 
-from sparsead.training.prediction import Record, lines, predictions_file, whole_records
+from sparsead.runs.files import write_atomically
+from sparsead.training.evaluation import token_batches, token_counts
+from sparsead.training.prediction import lines, predictions_file, whole_records
 
 log = logging.getLogger(__name__)
 
@@ -42,30 +45,37 @@ def generate(
 ) -> None:
     """Generate a text for each row, and append it to `file` as soon as its batch is done.
 
-    What an earlier process wrote is gone on from, at the start of a batch: a batch is padded as
-    a whole, so that a row gives the same text whether or not there was an interruption.
+    Batches are of about equal token count, the longest rows first; the whole file is in the rows'
+    order. What an earlier process wrote is gone on from, at the start of a batch: a batch is
+    padded as a whole, so that a row gives the same text whether or not there was an interruption.
 
     Args:
         trainer: has trained the model.
         task: gives the collator and the settings of the generation.
-        rows: an encoded split with the columns `id` and `reference`.
+        rows: an encoded split with the columns `id`, which differ, and `reference`.
         tokenizer: the backbone's.
         file: of one record a line: `id`, `prediction`, `reference`.
     """
     state = PartialState()
-    batch_size = trainer.args.eval_batch_size * state.num_processes
-    done = _whole_batches(whole_records(file), batch_size, len(rows))
+    generated = int(task.generation.get("max_new_tokens", 0))
+    lengths = [length + generated for length in token_counts(rows)]
+    batches = token_batches(lengths, trainer.args.eval_batch_size * state.num_processes)
+    ends = list(accumulate(map(len, batches)))
+    written = whole_records(file)
+    done = max((end for end in ends if end <= len(written)), default=0)
     state.wait_for_everyone()
     if state.is_main_process:
-        file.write_text(lines(done), "utf-8")
+        file.write_text(lines(written[:done]), "utf-8")
     if done:
-        log.info("%s: %d texts are there, going on behind them", file.name, len(done))
-    for start in tqdm(range(len(done), len(rows), batch_size), desc=file.name):
-        batch = rows.select(range(start, min(start + batch_size, len(rows))))
+        log.info("%s: %d texts are there, going on behind them", file.name, done)
+    left = [batch for batch, end in zip(batches, ends, strict=True) if end > done]
+    for batch in (rows.select(indices) for indices in tqdm(left, desc=file.name)):
         with state.split_between_processes(list(range(len(batch)))) as share:
             texts = gather_object(_texts(trainer, task, batch.select(share), tokenizer))
         if state.is_main_process:
             _append(file, batch, texts)
+    if state.is_main_process:
+        _put_in_order(file, rows)
     state.wait_for_everyone()
 
 
@@ -94,9 +104,9 @@ def _texts(
     return [text.strip() for text in tokenizer.batch_decode(ids, skip_special_tokens=True)]
 
 
-def _whole_batches(records: list[Record], batch_size: int, total: int) -> list[Record]:
-    whole = len(records) if len(records) == total else len(records) // batch_size * batch_size
-    return records[:whole]
+def _put_in_order(file: Path, rows: Dataset) -> None:
+    records = {record["id"]: record for record in whole_records(file)}
+    write_atomically(file, lines(records[name] for name in rows["id"]))
 
 
 def _append(file: Path, rows: Dataset, texts: list[str]) -> None:

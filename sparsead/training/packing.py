@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
-from itertools import groupby
 from typing import Any, TypeVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from transformers import BatchEncoding
 
-BUCKET = 32
-"""Sequences whose lengths fall between the same multiples of this attend in one product."""
+SLACK = 16
+"""Sequences at most this many tokens longer than the shortest attend in one product with it."""
+
+RELATIVE_SLACK = 1.25
+"""Or at most this many times as long."""
 
 Collator = Callable[[list[Any]], Any]
 
@@ -33,16 +34,22 @@ class Bucket:
 
 @dataclass(frozen=True)
 class Packing:
-    """Where the sequences of a packed batch are.
+    """Where the sequences of a batch are when it is packed.
 
     Attributes:
+        true: (sequences, padded length), True for the tokens that are packed.
+        unpacked: of the shape of `true`, the place of each token in the packed batch; 0 for padding.
+        total: number of packed tokens; those behind the sequences belong to none.
         offsets: (sequences + 1,), the first token of each sequence, then the number of true tokens.
         longest: number of tokens of the longest sequence.
         buckets: all sequences, those of like length together.
-        tokens: (all tokens,), the place of each packed token in the buckets laid end to end.
+        tokens: (true tokens,), the place of each one in the buckets laid end to end.
         sequences: (sequences,), the row of each sequence in the buckets laid end to end.
     """
 
+    true: Tensor
+    unpacked: Tensor
+    total: int
     offsets: Tensor
     longest: int
     buckets: tuple[Bucket, ...]
@@ -54,34 +61,53 @@ class Packing:
         """The places of the sequences' first tokens, (sequences,)."""
         return self.offsets[:-1]
 
+    @property
+    def places(self) -> Tensor:
+        """Where in the packed batch the tokens of the buckets laid end to end are."""
+        return torch.cat([bucket.places.flatten() for bucket in self.buckets])
+
     def to(self, device: str | torch.device, non_blocking: bool = False) -> Packing:
         """Return the packing with its tensors on `device`, as `Tensor.to` does."""
         buckets = tuple(_moved(bucket, device, non_blocking) for bucket in self.buckets)
         return replace(_moved(self, device, non_blocking), buckets=buckets)
 
 
-def packing(lengths: Sequence[int], total: int, round_to: int) -> Packing:
-    """Lay out sequences of these lengths.
+def packing(true: Tensor, round_to: int = 1, round_lengths_to: int = 1) -> Packing:
+    """Lay out the sequences of a padded batch.
 
     Args:
-        lengths: of the sequences, in the order in which they are packed.
-        total: number of packed tokens; those behind the sequences belong to none.
-        round_to: the buckets' lengths are multiples of it.
+        true: (sequences, length), True for the tokens that are not padding.
+        round_to: the number of packed tokens is a multiple of it.
+        round_lengths_to: the same for the buckets' lengths.
     """
+    lengths: list[int] = true.sum(dim=1).tolist()
     offsets = torch.tensor([0, *lengths]).cumsum(0)
-    by_length = sorted(range(len(lengths)), key=lambda index: lengths[index])
-    groups = [list(g) for _, g in groupby(by_length, lambda i: -(-lengths[i] // BUCKET))]
-    tokens = torch.zeros(total, dtype=torch.long)
+    unpacked = (true.flatten().cumsum(0) - 1).view(true.shape).where(true, 0)
+    tokens = torch.zeros(sum(lengths), dtype=torch.long)
     buckets, start = [], 0
+    groups = _like_lengths(lengths)
     for group in groups:
-        length = _up(max(lengths[index] for index in group), round_to)
+        length = _up(lengths[group[-1]], round_lengths_to)
         inside = torch.arange(length) < torch.tensor([lengths[i] for i in group])[:, None]
         places = (offsets[group, None] + torch.arange(length)).where(inside, 0)
         tokens[places[inside]] = start + inside.flatten().nonzero().flatten()
         buckets.append(Bucket(places, None if inside.all() else inside[:, None, None]))
         start += places.numel()
-    rows = torch.tensor(by_length).argsort()
-    return Packing(offsets, max(lengths), tuple(buckets), tokens, rows)
+    rows = torch.tensor([index for group in groups for index in group]).argsort()
+    total = _up(sum(lengths), round_to)
+    return Packing(true, unpacked, total, offsets, max(lengths), tuple(buckets), tokens, rows)
+
+
+def _like_lengths(lengths: Sequence[int]) -> list[list[int]]:
+    """Return the sequences' numbers from short to long, those that share a bucket together."""
+    groups: list[list[int]] = []
+    longest = 0.0
+    for index in sorted(range(len(lengths)), key=lambda index: lengths[index]):
+        if lengths[index] > longest:
+            groups.append([])
+            longest = max(lengths[index] + SLACK, lengths[index] * RELATIVE_SLACK)
+        groups[-1].append(index)
+    return groups
 
 
 Layout = TypeVar("Layout", Bucket, Packing)
@@ -89,11 +115,9 @@ Layout = TypeVar("Layout", Bucket, Packing)
 
 @dataclass(frozen=True)
 class PackingCollator:
-    """Packs the padded batches of another collator.
+    """Adds to the padded batches of another collator what a model needs to pack them.
 
-    Every tensor of the shape of `attention_mask` becomes (1, tokens); the mask itself becomes
-    `position_ids` and `packing`. The other tensors come first, so that a batch's first dimension
-    is its number of examples.
+    That is `position_ids`, which the model would count itself if it saw the padding, and `packing`.
 
     Args:
         collator: gives a padded batch.
@@ -110,28 +134,17 @@ class PackingCollator:
     round_lengths_to: int = 1
 
     def __call__(self, examples: list[Any]) -> BatchEncoding:
-        """Collate and pack the examples."""
+        """Collate the examples and say where they are when they are packed."""
         batch = dict(self.collator(examples))
-        true = batch.pop("attention_mask").bool()
-        lengths = true.sum(dim=1).tolist()
-        total = _up(sum(lengths), self.round_to)
-        by_token = {name: value for name, value in batch.items() if value.shape == true.shape}
-        by_example = {name: value for name, value in batch.items() if name not in by_token}
-        by_token["position_ids"] = self._positions(by_token["input_ids"], true)
-        packed = {name: _packed(value, true, total) for name, value in by_token.items()}
-        layout = packing(lengths, total, self.round_lengths_to)
-        return BatchEncoding(by_example | packed | {"packing": layout})
+        layout = packing(batch["attention_mask"].bool(), self.round_to, self.round_lengths_to)
+        positions = self._positions(batch["input_ids"])
+        return BatchEncoding(batch | {"position_ids": positions, "packing": layout})
 
-    def _positions(self, input_ids: Tensor, true: Tensor) -> Tensor:
+    def _positions(self, input_ids: Tensor) -> Tensor:
         if self.padding_idx is None:
-            return true.cumsum(dim=1) - 1
+            return torch.arange(input_ids.shape[1]).repeat(len(input_ids), 1)
         counted = input_ids.ne(self.padding_idx)
         return counted.cumsum(dim=1) * counted + self.padding_idx
-
-
-def _packed(values: Tensor, true: Tensor, total: int) -> Tensor:
-    chosen = values[true]
-    return F.pad(chosen, (0, total - len(chosen)))[None]
 
 
 def _moved(layout: Layout, device: str | torch.device, non_blocking: bool) -> Layout:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 from datasets import Dataset
@@ -12,6 +12,7 @@ from transformers import BatchEncoding
 from transformers.trainer_pt_utils import get_length_grouped_indices
 
 from sparsead.seeding import generator
+from sparsead.tasks.splits import stratified
 from sparsead.training.packing import Collator
 
 SCORING_EXAMPLES = 320
@@ -59,18 +60,10 @@ def scoring_sample(rows: Dataset, seed: int, count: int = SCORING_EXAMPLES) -> l
         Indices in a seeded order in which every prefix has about the classes' shares.
     """
     shuffled = torch.randperm(len(rows), generator=generator(seed, "scoring set")).tolist()
-    labels = rows["labels"][:] if "labels" in rows.column_names else [None]
+    labels: list[Any] = rows["labels"][:] if "labels" in rows.column_names else [None]
     if not isinstance(labels[0], int):
         return shuffled[:count]
-    members: dict[int, list[int]] = defaultdict(list)
-    for index in shuffled:
-        members[labels[index]].append(index)
-    places = [
-        ((rank + 0.5) / len(indices), index)
-        for indices in members.values()
-        for rank, index in enumerate(indices)
-    ]
-    return [index for _, index in sorted(places)[:count]]
+    return stratified(shuffled, labels)[:count]
 
 
 def scoring_batches(rows: Dataset, collator: Collator, device: str) -> Iterator[BatchEncoding]:

@@ -12,9 +12,10 @@ from typing import Any, cast
 
 from datasets import Dataset, DatasetDict
 from safetensors.torch import save_file
-from torch import nn
-from torch.utils.data import Sampler
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Sampler
 from transformers import (
+    EvalPrediction,
     PreTrainedModel,
     PreTrainedTokenizerBase,
     PrinterCallback,
@@ -23,10 +24,20 @@ from transformers import (
     TrainingArguments,
 )
 from transformers.trainer import TRAINER_STATE_NAME
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
+from transformers.trainer_pt_utils import find_batch_size
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, EvalLoopOutput, PredictionOutput
 from transformers.utils import SAFE_WEIGHTS_NAME
 
 from sparsead.config import RunSpec
+from sparsead.training.evaluation import (
+    collated,
+    in_order,
+    loss_terms,
+    padded_columns,
+    token_batches,
+    token_counts,
+    unchanged,
+)
 from sparsead.training.packing import Collator
 from sparsead.training.prediction import Scorer, predictions_file, scorer
 from sparsead.training.sampling import SeededOrder
@@ -37,10 +48,12 @@ log = logging.getLogger(__name__)
 class SparseadTrainer(Trainer):
     """A Trainer whose batches come in the order of `SeededOrder`.
 
-    `scorer_of` gives what scores an evaluation on an encoded split of that name.
+    It evaluates and predicts in batches of like length, of which those of validation are made
+    once. `scorer_of` gives what scores an evaluation on an encoded split of that name.
     """
 
     scorer_of: Callable[[Dataset, str], Scorer | None]
+    _validation: DataLoader[Any] | None = None
 
     def evaluate(
         self,
@@ -51,13 +64,83 @@ class SparseadTrainer(Trainer):
         """Evaluate on validation, or on another split, which is the prefix of its metrics."""
         rows = cast(Dataset, self.eval_dataset if eval_dataset is None else eval_dataset)
         split = "validation" if metric_key_prefix == "eval" else metric_key_prefix
-        self.compute_metrics = self.scorer_of(rows, split)
+        self.compute_metrics = self._ordered(self.scorer_of(rows, split), rows)
         return super().evaluate(eval_dataset, ignore_keys, metric_key_prefix)
+
+    def predict(self, test_dataset: Any, *args: Any, **kwargs: Any) -> PredictionOutput:
+        """Predict on an encoded split; the outputs are in its order."""
+        output = super().predict(test_dataset, *args, **kwargs)
+        batches = self._batches(test_dataset)
+        return output._replace(
+            predictions=in_order(output.predictions, batches),
+            label_ids=in_order(output.label_ids, batches),
+        )
+
+    def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader[Any]:
+        """Return the batches of validation, which are the same in every epoch, or of a split."""
+        if eval_dataset is not None:
+            return self.get_test_dataloader(eval_dataset)
+        if self._validation is None:
+            self._validation = self.get_test_dataloader(cast(Any, self.eval_dataset))
+        return self._validation
+
+    def get_test_dataloader(self, test_dataset: Any) -> DataLoader[Any]:
+        """Return the batches of a split, of about equal token count."""
+        if self._shared_out:
+            return super().get_test_dataloader(test_dataset)
+        rows = self._remove_unused_columns(test_dataset, "evaluation")
+        ready = collated(rows, self._batches(test_dataset), self.data_collator)
+        pinned = self.args.dataloader_pin_memory
+        loader: DataLoader[Any] = DataLoader(
+            cast(Any, ready), None, collate_fn=unchanged, pin_memory=pinned
+        )
+        return cast(DataLoader[Any], self.accelerator.prepare(loader))
+
+    def evaluation_loop(self, *args: Any, **kwargs: Any) -> EvalLoopOutput:
+        """Evaluate; the loss is the mean over all rows or target tokens, however batched."""
+        self._losses: list[tuple[Tensor, int]] = []
+        output = super().evaluation_loop(*args, **kwargs)
+        name = f"{kwargs.get('metric_key_prefix', 'eval')}_loss"
+        if output.metrics and name in output.metrics and not self._shared_out:
+            total = sum(float(loss) * terms for loss, terms in self._losses)
+            output.metrics[name] = total / sum(terms for _, terms in self._losses)
+        return output
+
+    def prediction_step(self, model: nn.Module, inputs: Any, *args: Any, **kwargs: Any) -> Any:
+        """Do a step of the evaluation, and keep its loss with the number of its terms."""
+        loss, logits, labels = super().prediction_step(model, inputs, *args, **kwargs)
+        if loss is not None:
+            terms = loss_terms(inputs.get("labels"), find_batch_size(inputs))
+            self._losses.append((loss, terms))
+        return loss, logits, labels
+
+    def floating_point_ops(self, inputs: dict[str, Any]) -> int:
+        """Return 0: nobody reads the sum, and counting walks over all parameters in each step."""
+        return 0
+
+    @property
+    def _shared_out(self) -> bool:
+        """Several processes share each evaluation out, in batches of one size."""
+        return bool(self.args.world_size > 1)
+
+    def _batches(self, rows: Dataset) -> list[list[int]]:
+        if self._shared_out:
+            return [list(range(len(rows)))]
+        return token_batches(token_counts(rows, padded_columns(rows)), self.args.eval_batch_size)
+
+    def _ordered(self, score: Scorer | None, rows: Dataset) -> Scorer | None:
+        if score is None:
+            return None
+        batches = self._batches(rows)
+        return lambda output: score(
+            EvalPrediction(
+                in_order(output.predictions, batches), in_order(output.label_ids, batches)
+            )
+        )
 
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Sampler[int]:
         data = cast(Dataset, train_dataset if train_dataset is not None else self.train_dataset)
-        lengths = [len(ids) for ids in data["input_ids"]]
-        return SeededOrder(lengths, self.args.train_batch_size, self.args.seed)
+        return SeededOrder(token_counts(data), self.args.train_batch_size, self.args.seed)
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         """Write a checkpoint of what trains alone; the frozen backbone need not be kept."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 import torch
 from torch import nn
@@ -12,6 +14,7 @@ from sparsead.adapters.accounting import parameter_accounting
 from sparsead.adapters.adapted import AdaptedModel
 from sparsead.adapters.bottleneck import BottleneckAdapter
 from sparsead.backbones.loading import architecture_config, count_parameters, load_backbone
+from sparsead.registry import ADAPTERS
 
 HOULSBY = {"bottleneck": 8, "sites": ["attention_output", "ffn_output"]}
 
@@ -72,6 +75,23 @@ def test_zero_up_is_the_identity_at_the_start_and_bert_is_not() -> None:
     BottleneckAdapter(**HOULSBY).insert(bert, seed=1)
     assert torch.equal(zero_up(**tokens).logits, plain)
     assert not torch.equal(bert(**tokens).logits, plain)
+
+
+@pytest.mark.parametrize("method", ["houlsby", "pfeiffer", "parallel", "mam"])
+def test_every_key_of_a_bottleneck_is_heard(method: str) -> None:
+    tokens = {"input_ids": torch.tensor([[2, 7, 8, 3]])}
+
+    def logits(*options: str, train: bool = False) -> torch.Tensor:
+        spec = compose(f"adapter={method}", *(f"adapter.{option}" for option in options)).adapter
+        model = tiny("tiny-bert").train(train)
+        ADAPTERS.bind(spec.method, spec.options)().insert(model, seed=1)
+        torch.manual_seed(1)
+        return model(**tokens).logits.detach()
+
+    keys = ("activation=tanh", "scale=3", "layer_norm=before", "layer_norm=after", "init=zero_up")
+    heard = [logits(), logits("bottleneck=5"), *(logits(key) for key in keys)]
+    assert not any(torch.equal(a, b) for a, b in itertools.combinations(heard, 2))
+    assert not torch.equal(logits(train=True), logits("dropout=0.5", train=True))
 
 
 def test_weights_are_drawn_from_n_0_002_and_biases_are_zero() -> None:

@@ -18,8 +18,6 @@ from transformers import AutoConfig, AutoModel, PreTrainedModel
 
 from sparsead.adapters.adapted import AdaptedModel
 from sparsead.adapters.fusion import Fusion
-from sparsead.adapters.pfeiffer import PfeifferAdapter
-from sparsead.pruning.storage import save_sparse
 from sparsead.registry import ADAPTERS
 
 FIXTURES = Path(__file__).parents[1] / "data" / "equality"
@@ -55,23 +53,12 @@ def backbone(architecture: str, attention: str) -> tuple[PreTrainedModel, dict[s
     return model.eval(), {n: t for n, t in tensors.items() if not n.startswith("weight.")}
 
 
-def build(method: str, architecture: str, folder: Path) -> Any:
+def build(method: str) -> Any:
     name, options = METHODS[method]
     if method == "fusion":
-        runs = [stage_one(folder / task, architecture) for task in "ab"]
-        options = {"fusion": {"sources": [str(run) for run in runs], "prune": "qk"}}
+        # The fixture holds the weights of the single-task adapters too.
+        options = {"fusion": {"adapters": 2 * [{"bottleneck": 4}], "prune": "qk"}}
     return ADAPTERS.bind(name, options)()
-
-
-def stage_one(folder: Path, architecture: str) -> Path:
-    """Write what fusion reads of a finished run: weights that the fixture then replaces."""
-    folder.mkdir()
-    options = {"bottleneck": 4}
-    adapted = PfeifferAdapter(**options).insert(backbone(architecture, "sdpa")[0], seed=1)
-    tensors = {name: tensor.numpy() for name, tensor in adapted.trained_state().items()}
-    config = {"adapter": {"method": "pfeiffer", "options": options}}
-    save_sparse(folder / "adapter.safetensors", tensors, {}, {"config": config})
-    return folder
 
 
 def part(tensors: dict[str, Tensor], kind: str) -> dict[str, Tensor]:
@@ -96,11 +83,11 @@ def copy_weights(adapted: AdaptedModel, weights: dict[str, Tensor]) -> None:
     ],
 )
 def test_outputs_and_all_gradients_are_those_of_the_package_adapters(
-    tmp_path: Path, method: str, architecture: str, attention: str
+    method: str, architecture: str, attention: str
 ) -> None:
     model, given = backbone(architecture, attention)
     plain = model(**part(given, "input")).last_hidden_state
-    adapted = build(method, architecture, tmp_path).insert(model, seed=1)
+    adapted = build(method).insert(model, seed=1)
     expected = load_file(FIXTURES / f"{architecture}-{method}.safetensors")
     copy_weights(adapted, part(expected, "adapter"))
     model.requires_grad_(True)

@@ -20,6 +20,7 @@ from sparsead.errors import ConfigError
 from sparsead.pruning.storage import save_sparse
 from sparsead.runs.identity import identity, setting
 
+PFEIFFER = {"bottleneck": 4, "scale": 0.5}
 PLACE = "bert.encoder.layer.1.output.LayerNorm.adapter"
 
 
@@ -32,10 +33,9 @@ def batch() -> dict[str, Tensor]:
     return {"input_ids": torch.tensor([[2, 7, 8, 3], [2, 9, 4, 3]]), "labels": torch.tensor([0, 1])}
 
 
-def stage_one(folder: Path, seed: int = 1, method: str = "pfeiffer") -> PreTrainedModel:
+def stage_one(folder: Path, seed: int = 1) -> PreTrainedModel:
     """Write a run's weights, half of each matrix zero, and return its model."""
-    options = {"bottleneck": 4, "scale": 0.5}
-    adapted = PfeifferAdapter(**options).insert(tiny(), seed)
+    adapted = PfeifferAdapter(**PFEIFFER).insert(tiny(), seed)
     masks = {}
     with torch.no_grad():
         for name in adapted.prunable:
@@ -44,14 +44,14 @@ def stage_one(folder: Path, seed: int = 1, method: str = "pfeiffer") -> PreTrain
             masks[name] = (weight != 0).numpy()
     folder.mkdir()
     tensors = {name: tensor.numpy() for name, tensor in adapted.trained_state().items()}
-    config = {"adapter": {"method": method, "options": options}}
-    save_sparse(folder / "adapter.safetensors", tensors, masks, {"config": config})
+    save_sparse(folder / "adapter.safetensors", tensors, masks, {})
     return adapted.model
 
 
-def fused(*folders: Path, prune: str | None = None) -> Any:
-    options = {"sources": [str(folder) for folder in folders], "prune": prune}
-    return FusionAdapter(fusion=options).insert(tiny(), seed=1)
+def fused(*folders: Path, prune: str | None = None, backbone: str = "tiny-bert") -> Any:
+    adapters = [PFEIFFER for _ in folders]
+    options = {"sources": [str(f) for f in folders], "adapters": adapters, "prune": prune}
+    return FusionAdapter(fusion=options).insert(tiny(backbone), seed=1)
 
 
 def test_one_source_fused_starts_nearly_as_that_source_alone(tmp_path: Path) -> None:
@@ -112,26 +112,22 @@ def test_a_run_is_told_by_its_sources_content_and_not_by_their_folders(tmp_path:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"sources": []}, "adapter=pfeiffer task=TASK makes one"),
-        ({"sources": ["{folder}/none"]}, "is no folder of a finished run; .*adapter=pfeiffer"),
-        ({"sources": ["{folder}/lora"]}, "adapter.method=lora; fusion takes pfeiffer"),
-        ({"sources": ["{folder}/a"], "prune": "kq"}, "did you mean qk"),
-        ({"source": ["{folder}/a"]}, "did you mean adapter.fusion.sources"),
+        ({"sources": []}, "name finished runs of adapter=pfeiffer, or with adapter.fusion.tasks"),
+        ({"adapters": [PFEIFFER], "prune": "kq"}, "did you mean qk"),
+        ({"source": ["a"]}, "did you mean adapter.fusion.sources"),
     ],
 )
-def test_bad_sources_are_named(tmp_path: Path, options: dict[str, Any], message: str) -> None:
-    stage_one(tmp_path / "a")
-    stage_one(tmp_path / "lora", method="lora")
-    folders = [text.format(folder=tmp_path) for text in options.get("sources", [])]
+def test_bad_options_are_named(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        FusionAdapter(fusion=options | {"sources": folders}).insert(tiny(), seed=1)
+        FusionAdapter(fusion=options)
 
 
-def test_a_source_of_another_backbone_is_named(tmp_path: Path) -> None:
+def test_a_source_without_weights_for_the_backbone_is_named(tmp_path: Path) -> None:
     stage_one(tmp_path / "a")
-    adapter = FusionAdapter(fusion={"sources": [str(tmp_path / "a")]})
     with pytest.raises(ConfigError, match="was trained in another backbone"):
-        adapter.insert(tiny("tiny-roberta"), seed=1)
+        fused(tmp_path / "a", backbone="tiny-roberta")
+    with pytest.raises(ConfigError, match=r"adapter\.fusion\.sources=.*none"):
+        fused(tmp_path / "none")
 
 
 def test_frozen_adapters_kept_in_bf16_are_stored_in_fp32(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 from transformers import (
+    AutoModelForCausalLM,
     AutoModelForSeq2SeqLM,
     BertConfig,
     BertLMHeadModel,
@@ -55,8 +56,8 @@ def decoder(attention: str = "sdpa") -> PreTrainedModel:
     return BertLMHeadModel._from_config(config, attn_implementation=attention).eval()
 
 
-def bart(attention: str = "sdpa") -> PreTrainedModel:
-    backbone = load_backbone(compose("backbone=tiny-bart").backbone)
+def bart(attention: str = "sdpa", name: str = "tiny-bart") -> PreTrainedModel:
+    backbone = load_backbone(compose(f"backbone={name}").backbone)
     options = {"forced_eos_token_id": None, "attn_implementation": attention}
     model = backbone.model(AutoModelForSeq2SeqLM, options, seed=1)
     model.set_attn_implementation(attention)
@@ -106,10 +107,15 @@ def test_a_decoder_with_prefixes_is_that_of_peft(attention: str, padded: bool) -
         torch.testing.assert_close(prefix.value.grad, gradients[:, layer, 1], rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+@pytest.mark.parametrize(
+    ("backbone", "attention"),
+    [("tiny-bart", "sdpa"), ("tiny-bart", "eager"), ("tiny-t5", "sdpa"), ("tiny-t5", "eager")],
+)
 @pytest.mark.parametrize("beams", [1, 3])
-def test_generation_with_a_cache_agrees_with_teacher_forcing(attention: str, beams: int) -> None:
-    model = bart(attention)
+def test_generation_with_a_cache_agrees_with_teacher_forcing(
+    backbone: str, attention: str, beams: int
+) -> None:
+    model = bart(attention, backbone)
     PrefixAdapter(bottleneck=LENGTH).insert(model, seed=1)
     randomised(model, std=0.1)
     arguments: dict[str, Any] = {
@@ -134,6 +140,30 @@ def test_generation_with_a_cache_agrees_with_teacher_forcing(attention: str, bea
     chosen = cached.sequences[:, 1:, None]
     expected = forced.log_softmax(-1).gather(-1, chosen).squeeze(-1).sum(-1)
     torch.testing.assert_close(cached.sequences_scores, expected, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("backbone", ["tiny-gpt2", "tiny-llama"])
+def test_a_decoder_alone_generates_with_a_cache_as_it_is_trained(backbone: str) -> None:
+    loaded = load_backbone(compose(f"backbone={backbone}").backbone)
+    model = loaded.model(AutoModelForCausalLM, {}, seed=1)
+    PrefixAdapter(bottleneck=LENGTH).insert(model, seed=1)
+    randomised(model, std=0.1)
+    prompt = torch.randint(5, 200, (3, 7), generator=torch.Generator().manual_seed(5))
+    arguments: dict[str, Any] = {
+        "attention_mask": torch.ones_like(prompt),
+        "min_new_tokens": 8,
+        "max_new_tokens": 8,
+        "do_sample": False,
+        "output_logits": True,
+        "return_dict_in_generate": True,
+    }
+    cached = model.generate(prompt, **arguments, use_cache=True)
+    assert torch.equal(
+        cached.sequences, model.generate(prompt, **arguments, use_cache=False).sequences
+    )
+    with torch.no_grad():
+        forced = model(cached.sequences).logits[:, 6:-1]
+    torch.testing.assert_close(torch.stack(cached.logits, 1), forced, rtol=0, atol=1e-5)
 
 
 def test_every_attention_of_bart_sees_its_prefix_and_causality_holds() -> None:

@@ -10,7 +10,7 @@ from transformers import AutoModelForSequenceClassification
 
 from composing import compose
 from sparsead.adapters.accounting import parameter_accounting
-from sparsead.backbones.loading import architecture_config
+from sparsead.backbones.loading import architecture_config, count_parameters
 from sparsead.registry import ADAPTERS
 
 CONF = Path(__file__).parents[2] / "conf" / "adapter"
@@ -32,3 +32,20 @@ def test_the_file_states_the_parameters_and_their_share(method: str) -> None:
         sizes = {name: model.get_parameter(name).numel() for name in adapted.prunable}
         halves = [sum(n for name, n in sizes.items() if (".self." in name) == p) for p in (0, 1)]
         assert halves[0] == halves[1]
+
+
+def test_the_file_of_fusion_states_what_it_trains_and_what_a_source_adds() -> None:
+    spec = compose("backbone=roberta-base", "adapter=fusion").adapter.fusing(
+        adapters=[compose("adapter=pfeiffer", "pruner=none").adapter.options]
+    )
+    backbone = compose("backbone=roberta-base").backbone
+    with torch.device("meta"):
+        model = AutoModelForSequenceClassification.from_config(architecture_config(backbone, {}))
+        adapted = ADAPTERS.bind(spec.method, spec.options)().insert(model, seed=1)
+    sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
+    stated = (CONF / "fusion.yaml").read_text("utf-8")
+    for names in (adapted.adapter, adapted.frozen):
+        count = sum(sizes[name] for name in names)
+        share = 100 * count / count_parameters(model.config)
+        assert f"{count:,}" in stated
+        assert f"{share:.2f} %" in stated

@@ -11,11 +11,11 @@ from transformers import AutoModelForSequenceClassification, BatchEncoding, PreT
 
 import sparsead
 from composing import compose
+from sparsead.accounting import account
 from sparsead.assembly import task_and_adapter
 from sparsead.backbones.loading import architecture_config, count_parameters, load_backbone
 from sparsead.backbones.sites import SITES, Sites, site_modules
 from sparsead.errors import ConfigError, SourceError
-from sparsead.params import account
 from sparsead.registry import ADAPTERS
 
 PADDED = {"layer": 0, "attention_residual": 0}

@@ -8,8 +8,9 @@ from statistics import mean, stdev
 
 import pytest
 
-from sparsead.errors import RecordError
+from sparsead.errors import ConfigError, RecordError
 from sparsead.report import table
+from sparsead.report.choice import best_points
 from sparsead.report.settings import rows_of
 from sparsead.runs.record import all_records, staged, write_result
 
@@ -85,3 +86,49 @@ def test_a_result_that_lacks_its_parts_is_named(tmp_path: Path) -> None:
         write_result(staging, {"config": {}, "scores": {}}, "")
     with pytest.raises(RecordError, match="runs/one: its result is incomplete"):
         rows_of(all_records(tmp_path))
+
+
+def point(outputs: Path, rate: float, seed: int, selection: float, scores: float) -> None:
+    """A run of a grid over the learning rate, chosen by `selection`."""
+    name = f"{rate:g}"
+    record(outputs, seed, scores, pruner=name)
+    file = outputs / "runs" / f"{name}-{seed}" / "result.json"
+    result = json.loads(file.read_text("utf-8"))
+    result["config"] |= {
+        "pruner": {"name": "snip"},
+        "protocol": {"learning_rate": rate, "epochs": 5, "batch_size": 16, "warmup": 0.1},
+    }
+    result["selection"] = {"accuracy": selection}
+    file.write_text(json.dumps(result), "utf-8")
+
+
+def test_the_best_point_of_a_grid_is_chosen_by_the_selection_split(
+    tmp_path: Path, monkeypatch, capsys
+) -> None:
+    for seed in (1, 2):
+        point(tmp_path, 1e-4, seed, selection=0.7 + seed / 10, scores=0.6)
+        point(tmp_path, 5e-4, seed, selection=0.8, scores=0.9)
+    record(tmp_path, 1, 0.5, pruner="random")
+    assert len(rows_of(all_records(tmp_path))) == 3
+    arguments = ["sparsead table", "--outputs", str(tmp_path), "--format", "json", "--best"]
+    monkeypatch.setattr("sys.argv", arguments)
+    table.main()
+    rows = json.loads(capsys.readouterr().out)
+    assert [(row["pruner"], row["accuracy"]) for row in rows] == [("random", 50), ("snip", 60)]
+    assert float(rows[1]["protocol.learning_rate"]) == 1e-4
+    assert (rows[1]["protocol.epochs"], rows[1]["n"]) == ("5", 2)
+    assert rows[1]["selection accuracy"] == pytest.approx(85)
+    monkeypatch.setattr("sys.argv", [*arguments, "table3"])
+    with pytest.raises(ConfigError, match="--best: is of all finished runs"):
+        table.main()
+
+
+def test_of_errors_the_smallest_is_the_best(tmp_path: Path) -> None:
+    for rate, error in ((1e-4, 0.9), (5e-4, 0.3), (1e-3, None)):
+        point(tmp_path, rate, 1, selection=0, scores=0)
+        file = tmp_path / "runs" / f"{rate:g}-1" / "result.json"
+        result = json.loads(file.read_text("utf-8"))
+        result["scores"] = result["selection"] = {"mse": error}
+        file.write_text(json.dumps(result), "utf-8")
+    (best,) = best_points(all_records(tmp_path))
+    assert best.folder.name == "0.0005-1"

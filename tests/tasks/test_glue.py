@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from datasets import Dataset
 from sklearn.metrics import accuracy_score, f1_score
 from transformers import EvalPrediction
 
@@ -80,9 +81,11 @@ def test_mnli_has_two_validation_sets_whose_columns_differ(tmp_path: Path) -> No
     mnli = task("task=mnli", write(tmp_path, files))
     labels = {split: rows["label"][:] for split, rows in mnli.load().items()}
     assert labels == {"train": [1], "validation": [0], "mismatched": [2]}
+    assert list(mnli.load_tests()) == ["MNLI-m", "MNLI-mm"]
+    write(tmp_path, {"diagnostic/diagnostic.tsv": "index\tsentence1\tsentence2\n0\tp\th\n"})
     tests = mnli.load_tests()
-    assert list(tests) == ["MNLI-m", "MNLI-mm"]
-    assert tests["MNLI-m"][:] == {"premise": ["p"], "hypothesis": ["h"]}
+    assert list(tests) == ["MNLI-m", "MNLI-mm", "AX"]
+    assert all(rows[:] == {"premise": ["p"], "hypothesis": ["h"]} for rows in tests.values())
 
 
 def test_short_lines_of_qqp_are_left_out_and_said(
@@ -107,7 +110,9 @@ def test_short_lines_of_qqp_are_left_out_and_said(
 def test_a_submission_is_in_glues_format(
     name: str, logits: list[list[float]], expected: list[str]
 ) -> None:
-    lines = task(f"task={name}").submission(np.array(logits)).split("\n")
+    glue = task(f"task={name}")
+    decoded = glue.decoded(EvalPrediction(np.array(logits), np.array(())), Dataset.from_dict({}))
+    lines = glue.submission(decoded).split("\n")
     assert lines == ["index\tprediction", f"0\t{expected[0]}", f"1\t{expected[1]}", ""]
 
 

@@ -270,3 +270,35 @@ def own_run(folder: Path, file: Path, backbone: str) -> RunSpec:
         "protocol.epochs=1",
         "device=cpu",
     )
+
+
+JUNK = st.one_of(
+    st.none(), st.booleans(), st.integers(), st.text(max_size=4), st.just("\ud800"), st.just([{}])
+)
+
+
+@given(st.data())
+def test_a_file_with_a_wrong_value_anywhere_is_read_or_refused_in_one_line(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    path = tmp_path_factory.mktemp("squad") / "one.json"
+    write(path, [question(0, "In Rome.", 3, 7), question(1, "In Rome.", 0, 2)], "In Rome.")
+    node = root = json.loads(path.read_text("utf-8"))
+    while isinstance(node, dict | list) and node:
+        above, keys = node, sorted(node) if isinstance(node, dict) else range(len(node))
+        key = data.draw(st.sampled_from(list(keys)))
+        node = above[key] if data.draw(st.integers(0, 3)) else None
+    above[key] = data.draw(JUNK)
+    path.write_text(json.dumps(root), "utf-8")
+    try:
+        rows = read_squad(path)
+    except DataError as error:
+        rows, said = [], str(error)
+    else:
+        said = str(path)
+    assert said.startswith(str(path))
+    assert "\n" not in said
+    json.dumps(rows, ensure_ascii=False).encode()
+    for row in rows:
+        for text, start in zip(*row["answers"].values(), strict=True):
+            assert row["context"].startswith(text, start)

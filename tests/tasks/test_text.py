@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from datasets import Dataset
+from datasets import ClassLabel, Dataset
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -17,6 +17,7 @@ from sparsead.backbones.loading import load_backbone
 from sparsead.errors import ConfigError, DataError, SparseadError
 from sparsead.registry import TASKS
 from sparsead.tasks.files import read_file
+from sparsead.tasks.splits import held_out_rows
 
 BROKEN = Path(__file__).resolve().parents[1] / "data" / "broken"
 PLAIN = st.text(st.characters(exclude_characters="\r\x00", exclude_categories=["Cs"]), max_size=30)
@@ -58,6 +59,9 @@ def broken(name: str, *overrides: str) -> Any:
         ("number_text.jsonl", ":2: text: 3 is no text"),
         ("null_label.jsonl", ":2: label: has no label"),
         ("deep.jsonl", ":1: "),
+        ("half_character.jsonl", ":2: text: 'a \\ud800' is no text"),
+        ("list_label.jsonl", ":2: label: ['yes'] is no class"),
+        ("one_class.csv", ": label: is yes in every row"),
         ("not_parquet.parquet", ": is no readable Parquet file"),
         ("short_row.tsv", ":3: has 1 tab-separated fields, not 2 (text, label)"),
         ("long_row.tsv", ":3: has 3 tab-separated fields, not 2 (text, label)"),
@@ -79,6 +83,11 @@ def test_a_broken_file_is_refused_with_its_place(name: str, message: str) -> Non
         ("same_id.csv", ["task.id=id"], ":4: id: '7' is also the id of line 2"),
         ("not_a_number.csv", ["task.regression=true"], ":3: label: '1.5.0' is no finite number"),
         ("infinite.csv", ["task.regression=true"], ":3: label: 'inf' is no finite number"),
+        (
+            "huge_number.csv",
+            ["task.regression=true"],
+            ":3: label: '4e38' is no finite number",
+        ),
     ],
 )
 def test_a_wrong_value_is_refused_with_its_place(
@@ -184,14 +193,15 @@ def test_a_line_of_a_million_characters_is_cut_and_counted(tmp_path: Path) -> No
         (["task.validation_share=0.1", "task.inputs=[]"], "task.inputs: name one or two columns"),
         (["task.validation_share=0.1", "task.inputs=[a,q,b]"], "task.inputs: name one or two"),
         (
-            ["task.validation_share=0.1", "task.regression=true", "task.labels=[a]"],
+            ["task.validation_share=0.1", "task.regression=true", "task.labels=[a,b]"],
             "task.labels: task.regression=true",
         ),
+        (["task.validation_share=0.1", "task.labels=[a]"], "task.labels=['a']: name two different"),
     ],
 )
 def test_an_incomplete_command_is_refused(table: Path, overrides: list[str], message: str) -> None:
     with pytest.raises(ConfigError) as error:
-        text(f"task.train={table}", "task.inputs=[q]", *overrides)
+        text(f"task.train={table}", "task.inputs=[q]", *overrides).load()
     assert str(error.value).startswith(message)
 
 
@@ -205,3 +215,19 @@ def test_f1_of_three_classes_is_refused(table: Path) -> None:
     )
     with pytest.raises(ConfigError, match="did you mean f1_macro"):
         _ = mine._metric
+
+
+@given(st.lists(st.integers(0, 3), min_size=2, max_size=60), st.floats(0.05, 0.9))
+def test_what_is_held_out_has_every_class_in_its_share(labels: list[int], share: float) -> None:
+    names = sorted({str(label) for label in labels})
+    rows = Dataset.from_dict(
+        {"id": range(len(labels)), "label": [names.index(str(label)) for label in labels]}
+    ).cast_column("label", ClassLabel(names=names))
+    stays, held_out = held_out_rows(rows, share)
+    assert sorted([*stays["id"], *held_out["id"]]) == rows["id"][:]
+    assert len(held_out) == min(max(round(share * len(labels)), 1), len(labels) - 1)
+    realised = len(held_out) / len(labels)
+    for number in range(len(names)):
+        expected = realised * rows["label"][:].count(number)
+        assert abs(held_out["label"][:].count(number) - expected) <= 1
+    assert held_out[:] == held_out_rows(rows, share)[1][:]

@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from transformers import (
+    AutoModelForMaskedLM,
     AutoModelForQuestionAnswering,
     AutoModelForSequenceClassification,
     DataCollatorWithPadding,
@@ -15,26 +18,28 @@ from transformers import (
 
 from composing import compose
 from sparsead.backbones.loading import load_backbone
+from sparsead.backbones.sites import SiteError
 from sparsead.registry import ADAPTERS
 from sparsead.seeding import generator
-from sparsead.training.packing import BUCKET, packing
+from sparsead.training.packing import packing
 from sparsead.training.unpadded import _fused, _products, unpad
 
 CONF = Path(__file__).parents[2] / "conf"
-ADAPTER_NAMES = sorted(
-    {path.stem for path in (CONF / "adapter").glob("*.yaml")} - {"fusion"}  # needs finished runs
-)
+ADAPTER_NAMES = sorted(path.stem for path in (CONF / "adapter").glob("*.yaml"))
 LENGTHS = (7, 40, 3, 33, 7, 64, 65, 12)
 
 
-def build(backbone: str, adapter: str, *overrides: str):
+def build(backbone: str, adapter: str, *overrides: str, head=AutoModelForSequenceClassification):
     spec = compose(f"backbone={backbone}", f"adapter={adapter}", *overrides)
     loaded = load_backbone(spec.backbone)
-    model = loaded.model(AutoModelForSequenceClassification, {"num_labels": 3}, seed=1)
-    adapted = ADAPTERS.bind(spec.adapter.method, spec.adapter.options)().insert(model, 1)
+    model = loaded.model(head, {} if "Question" in head.__name__ else {"num_labels": 3}, seed=1)
+    chosen = spec.adapter
+    if adapter == "fusion":
+        chosen = chosen.fusing(adapters=[{"bottleneck": 4}, {"bottleneck": 8}])
+    adapted = ADAPTERS.bind(chosen.method, chosen.options)().insert(model, 1)
     draws = torch.Generator().manual_seed(3)
     with torch.no_grad():
-        for name in adapted.adapter if adapter != "full" else ():
+        for name in (*adapted.adapter, *adapted.frozen) if adapter != "full" else ():
             model.get_parameter(name).normal_(0, 0.2, generator=draws)
     return adapted, DataCollatorWithPadding(loaded.tokenizer)
 
@@ -58,19 +63,10 @@ def loss_and_gradients(model, batch):
     return output, {name: gradient.clone() for name, gradient in gradients.items()}
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])  # bf16: the rounded shapes, in fp32
-@pytest.mark.parametrize("adapter", ADAPTER_NAMES)
-@pytest.mark.parametrize("backbone", ["tiny-bert", "tiny-roberta", "tiny-electra"])
-def test_loss_logits_and_every_gradient_are_those_of_the_padded_batch(
-    backbone: str, adapter: str, precision: str
-) -> None:
-    adapted, collator = build(backbone, adapter, "backbone.dropout=0")
+def assert_equal_to_padded(adapted, collator, rows, precision="fp32") -> None:
     model = adapted.model.train()
-    rows = examples(model.config.vocab_size, segments=backbone == "tiny-bert")
-    rows[1]["input_ids"][5] = model.config.pad_token_id  # a literal [PAD] in the text
     padded, expected = loss_and_gradients(model, collator(rows))
-    packing_collator = unpad(model, collator, precision)
-    packed, gradients = loss_and_gradients(model, packing_collator(rows))
+    packed, gradients = loss_and_gradients(model, unpad(model, collator, precision)(rows))
     torch.testing.assert_close(packed.logits, padded.logits, rtol=0, atol=1e-5)
     torch.testing.assert_close(packed.loss, padded.loss, rtol=0, atol=1e-5)
     assert gradients.keys() == expected.keys()
@@ -79,6 +75,58 @@ def test_loss_logits_and_every_gradient_are_those_of_the_padded_batch(
         torch.testing.assert_close(gradient, expected[name], rtol=0, atol=1e-5, msg=name)
     again, _ = loss_and_gradients(model, collator(rows))
     torch.testing.assert_close(again.logits, padded.logits, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])  # bf16: the rounded shapes, in fp32
+@pytest.mark.parametrize("adapter", ADAPTER_NAMES)
+@pytest.mark.parametrize("backbone", ["tiny-bert", "tiny-roberta", "tiny-electra"])
+def test_loss_logits_and_every_gradient_are_those_of_the_padded_batch(
+    backbone: str, adapter: str, precision: str
+) -> None:
+    adapted, collator = build(backbone, adapter, "backbone.dropout=0")
+    rows = examples(adapted.model.config.vocab_size, segments=backbone == "tiny-bert")
+    rows[1]["input_ids"][5] = adapted.model.config.pad_token_id  # a literal [PAD] in the text
+    assert_equal_to_padded(adapted, collator, rows, precision)
+
+
+@pytest.mark.parametrize("adapter", ADAPTER_NAMES)
+@pytest.mark.parametrize("backbone", ["tiny-distilbert", "tiny-gpt2", "tiny-llama"])
+def test_they_are_also_where_the_head_reads_another_token(backbone: str, adapter: str) -> None:
+    try:
+        adapted, collator = build(backbone, adapter, "backbone.dropout=0")
+    except SiteError:
+        pytest.skip(f"{adapter} has no place in {backbone}")
+    rows = examples(adapted.model.config.vocab_size)
+    assert_equal_to_padded(adapted, collator, rows, "bf16" if adapter == "prefix" else "fp32")
+
+
+@pytest.mark.parametrize("adapter", ADAPTER_NAMES)
+@pytest.mark.parametrize("backbone", ["tiny-bert", "tiny-roberta", "tiny-electra"])
+def test_answers_have_the_loss_and_gradients_of_each_text_alone(
+    backbone: str, adapter: str
+) -> None:
+    adapted, collator = build(
+        backbone, adapter, "backbone.dropout=0", head=AutoModelForQuestionAnswering
+    )
+    model = adapted.model.train()
+    rows = examples(model.config.vocab_size)
+    for number, row in enumerate(rows):
+        del row["labels"]
+        row |= {"start_positions": number % 3, "end_positions": len(row["input_ids"]) - 1}
+    alone = [loss_and_gradients(model, collator([row])) for row in rows]
+    packed, gradients = loss_and_gradients(model, unpad(model, collator, "bf16")(rows))
+    losses = torch.stack([output.loss for output, _ in alone])
+    torch.testing.assert_close(packed.loss, losses.mean(), rtol=0, atol=1e-5)
+    assert packed.start_logits.shape == (len(rows), max(LENGTHS))
+    for number, (output, _) in enumerate(alone):
+        logits = packed.end_logits[number]
+        torch.testing.assert_close(
+            logits[: LENGTHS[number]], output.end_logits[0], atol=1e-5, rtol=0
+        )
+        assert (logits[LENGTHS[number] :] == torch.finfo(logits.dtype).min).all()
+    for name, gradient in gradients.items():
+        mean = torch.stack([one[name] for _, one in alone]).mean(0)
+        torch.testing.assert_close(gradient, mean, rtol=0, atol=1e-5, msg=name)
 
 
 @pytest.mark.parametrize("backbone", ["tiny-bert", "tiny-roberta"])
@@ -124,8 +172,9 @@ def test_packed_attention_can_be_differentiated_twice() -> None:
 @pytest.mark.parametrize(
     ("backbone", "head", "reason"),
     [
-        ("tiny-bart", AutoModelForSequenceClassification, "bart has no place"),
-        ("tiny-bert", AutoModelForQuestionAnswering, "BertForQuestionAnswering reads more"),
+        ("tiny-bart", AutoModelForSequenceClassification, "bart is not given"),
+        ("tiny-deberta", AutoModelForSequenceClassification, "deberta-v2 is not given"),
+        ("tiny-bert", AutoModelForMaskedLM, "BertForMaskedLM may read padding"),
     ],
 )
 def test_where_it_is_not_exact_one_line_says_so(
@@ -159,28 +208,44 @@ def test_written_out_attention_is_pytorchs(dropout: float) -> None:
     torch.testing.assert_close(got.transpose(1, 2), expected, rtol=0, atol=tolerance)
 
 
+def true_tokens(lengths):
+    return torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]
+
+
 def test_jagged_attention_is_attention_in_each_sequence() -> None:
-    layout = packing(LENGTHS, sum(LENGTHS), 1)
-    states = torch.randn(3, 1, 4, sum(LENGTHS), 8).unbind()
-    fused = _fused(*states, layout, {"scaling": 8**-0.5})
+    layout = packing(true_tokens(LENGTHS))
+    module = torch.nn.Module()
+    module.num_key_value_groups = 2
+    query, key, value = (torch.randn(1, heads, sum(LENGTHS), 8) for heads in (4, 2, 2))
+    fused = _fused(module, query, key, value, layout, scaling=8**-0.5)
     for start, length in zip(layout.firsts.tolist(), LENGTHS, strict=True):
-        one = [s[:, :, start : start + length] for s in states]
-        expected = torch.nn.functional.scaled_dot_product_attention(*one)[0].transpose(0, 1)
-        torch.testing.assert_close(fused[start : start + length], expected)
+        one = [states[:, :, start : start + length] for states in (query, key, value)]
+        expected = torch.nn.functional.scaled_dot_product_attention(*one, enable_gqa=True)
+        torch.testing.assert_close(fused[start : start + length], expected[0].transpose(0, 1))
 
 
 def test_sequences_of_like_length_share_a_bucket() -> None:
-    layout = packing(LENGTHS, 256, 16)
-    assert [tuple(bucket.places.shape) for bucket in layout.buckets] == [(4, 16), (3, 64), (1, 80)]
-    assert all(b.mask is not None for b in layout.buckets)
-    assert packing([BUCKET, BUCKET], 2 * BUCKET, 1).buckets[0].mask is None
+    layout = packing(true_tokens(LENGTHS), 256, 16)
+    assert [tuple(bucket.places.shape) for bucket in layout.buckets] == [(4, 16), (2, 48), (2, 80)]
+    assert all(bucket.mask is not None for bucket in layout.buckets)
+    assert layout.total == 256
+    assert packing(true_tokens([32, 32])).buckets[0].mask is None
+
+
+@given(st.lists(st.lists(st.booleans(), min_size=6, max_size=6).filter(any), min_size=1))
+def test_every_true_token_is_packed_once_and_found_again(rows: list[list[bool]]) -> None:
+    layout = packing(torch.tensor(rows))
+    packed = torch.arange(layout.true.numel()).view(layout.true.shape)[layout.true]
+    assert torch.equal(packed[layout.unpacked][layout.true], packed)
+    assert torch.equal(layout.places[layout.tokens], torch.arange(layout.total))
 
 
 @pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("backbone", ["tiny-bert", "tiny-distilbert", "tiny-llama"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_the_kernel_on_cuda_gives_the_padded_loss(dtype: torch.dtype) -> None:
-    adapted, collator = build("tiny-bert", "houlsby", "backbone.dropout=0")
+def test_the_kernel_on_cuda_gives_the_padded_loss(dtype: torch.dtype, backbone: str) -> None:
+    adapted, collator = build(backbone, "houlsby", "backbone.dropout=0")
     model = adapted.model.cuda()
     rows = examples(model.config.vocab_size)
     tolerance = 1e-5 if dtype is torch.float32 else 1e-2

@@ -1,0 +1,67 @@
+"""The time that the matrix products of a step take alone: what no step can be faster than."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+REPEATS = 10
+
+Product = tuple[Callable[..., Tensor], tuple[tuple[Any, ...], ...]]
+_PRODUCTS: dict[Any, Callable[..., Tensor]] = {
+    torch.ops.aten.mm.default: torch.mm,
+    torch.ops.aten.addmm.default: torch.mm,
+    torch.ops.aten.bmm.default: torch.bmm,
+}
+
+
+def floor_seconds(step: Callable[[], object], device: str) -> float:
+    """Return the seconds of the products of one step, each timed alone on random matrices."""
+    with _Products() as products:
+        step()
+    return sum(count * _seconds(product, device) for product, count in products.counts.items())
+
+
+class _Products(TorchDispatchMode):
+    """Counts the products by function, shapes, strides and dtypes, the backward pass's too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.counts: Counter[Product] = Counter()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func in _PRODUCTS:
+            matrices = args[-2:]  # before them is what addmm adds
+            self.counts[_PRODUCTS[func], tuple(_layout(matrix) for matrix in matrices)] += 1
+        return func(*args, **(kwargs or {}))
+
+
+def _layout(matrix: Tensor) -> tuple[Any, ...]:
+    return tuple(matrix.shape), tuple(matrix.stride()), matrix.dtype
+
+
+def _seconds(product: Product, device: str) -> float:
+    multiply, layouts = product
+    matrices = [_random(*layout, device) for layout in layouts]
+    multiply(*matrices)
+    _synchronise(device)
+    start = time.perf_counter()
+    for _ in range(REPEATS):
+        multiply(*matrices)
+    _synchronise(device)
+    return (time.perf_counter() - start) / REPEATS
+
+
+def _random(shape: Any, stride: Any, dtype: torch.dtype, device: str) -> Tensor:
+    return torch.empty_strided(shape, stride, dtype=dtype, device=device).normal_()
+
+
+def _synchronise(device: str) -> None:
+    if device == "cuda":
+        torch.cuda.synchronize()

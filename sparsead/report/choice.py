@@ -1,0 +1,49 @@
+"""The best point of a grid: of runs that differ in the protocol's grid alone, those to report."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from statistics import mean
+from typing import Any
+
+from sparsead.runs.record import RunRecord
+
+GRID = ("epochs", "learning_rate", "batch_size")
+"""The keys of `protocol` that the paper's grid is over."""
+
+_SMALLER_IS_BETTER = ("mae", "mse")
+_NOT_OF_THE_GRID = ("seed", "outputs", "rerun")
+
+
+def best_points(records: Iterable[RunRecord]) -> list[RunRecord]:
+    """Return the runs of the best point of every grid.
+
+    A point is the runs of one setting, over all its seeds, and judged by their mean of what runs
+    are chosen by: the score on the selection split, where the protocol holds one out, so that
+    validation is looked at for the chosen point alone; else the score on validation.
+    """
+    points: dict[str, list[RunRecord]] = defaultdict(list)
+    for record in records:
+        points[record.result.get("setting", record.folder.name)].append(record)
+    grids: dict[str, list[list[RunRecord]]] = defaultdict(list)
+    for point in points.values():
+        grids[_grid(point[0].result.get("config", {}))].append(point)
+    return [record for grid in grids.values() for record in max(grid, key=_quality)]
+
+
+def _grid(config: dict[str, Any]) -> str:
+    """Return what the points of one grid share."""
+    shared = {key: value for key, value in config.items() if key not in _NOT_OF_THE_GRID}
+    protocol = {k: v for k, v in shared.get("protocol", {}).items() if k not in GRID}
+    return json.dumps(shared | {"protocol": protocol}, sort_keys=True)
+
+
+def _quality(point: Sequence[RunRecord]) -> float:
+    objective = mean(record.objective for record in point)
+    if math.isnan(objective):
+        return -math.inf
+    metric = next(iter(point[0].result["scores"]))
+    return -objective if metric in _SMALLER_IS_BETTER else objective

@@ -1,0 +1,74 @@
+"""Batches of an evaluation: of about equal token count, and their outputs in the rows' order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow.compute
+from datasets import Dataset
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from sparsead.training.packing import Collator
+
+_IGNORED_LABEL = -100
+
+
+def token_counts(rows: Dataset, columns: Sequence[str] = ("input_ids",)) -> list[int]:
+    """Return the number of tokens that each encoded row has in these columns together."""
+    table = rows.with_format("arrow").select_columns(list(columns))[:]
+    lengths = [pyarrow.compute.list_value_length(column).to_numpy() for column in table.columns]
+    counts: list[int] = np.sum(lengths, axis=0).tolist()
+    return counts
+
+
+def padded_columns(rows: Dataset) -> list[str]:
+    """Return the columns that are padded: the input, and the target where it is a text."""
+    target_is_text = hasattr(rows.features.get("labels"), "feature")
+    return ["input_ids", "labels"] if target_is_text else ["input_ids"]
+
+
+def token_batches(lengths: Sequence[int], size: int) -> list[list[int]]:
+    """Share out rows of like length into batches that are about equally large when padded.
+
+    Args:
+        lengths: number of tokens of each row.
+        size: number of rows of mean length that are as large as a batch may be.
+
+    Returns:
+        Indices of the rows, the longest first; a row that is too large is a batch of its own.
+    """
+    longest_first = sorted(range(len(lengths)), key=lambda index: -lengths[index])
+    budget = size * sum(lengths) / max(len(lengths), 1)
+    batches: list[list[int]] = []
+    for index in longest_first:
+        if not batches or (len(batches[-1]) + 1) * lengths[batches[-1][0]] > budget:
+            batches.append([])
+        batches[-1].append(index)
+    return batches
+
+
+def in_order(values: Any, batches: Sequence[Sequence[int]]) -> Any:
+    """Put arrays whose rows are those of `batches`, or a tuple of such, in the order of indices."""
+    if isinstance(values, tuple):
+        return tuple(in_order(value, batches) for value in values)
+    return None if values is None else values[np.argsort(np.concatenate(batches))]
+
+
+def collated(rows: Dataset, batches: Sequence[Sequence[int]], collator: Collator) -> list[Any]:
+    """Return the batches of the rows, ready for the model."""
+    return list(DataLoader(rows, batch_sampler=batches, collate_fn=collator))  # type: ignore[arg-type]
+
+
+def loss_terms(labels: Any, rows: int) -> int:
+    """Return how many terms the mean loss of a batch is of: its target tokens, or its rows."""
+    if isinstance(labels, Tensor) and labels.dim() == 2 and not labels.is_floating_point():
+        return int((labels != _IGNORED_LABEL).sum())
+    return rows
+
+
+def unchanged(batch: Any) -> Any:
+    """Collate what has been collated."""
+    return batch

@@ -1,0 +1,119 @@
+"""What a fusion starts from: runs by name, and tasks whose runs are done first."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import sparsead
+from composing import compose
+from sparsead import launch
+from sparsead.config import RunSpec
+from sparsead.errors import ConfigError
+from sparsead.runs.identity import identity
+from sparsead.runs.record import find_record, run_folder, staged, write_result
+from sparsead.runs.sources import first_stage, with_sources
+from synthetic import synthetic_result
+
+TASKS = "adapter.fusion.tasks=[demo_mrpc,demo_cola]"
+
+
+def record(spec: RunSpec) -> None:
+    """Do what a run leaves behind, without its training, and not twice."""
+    if find_record(spec) is None:
+        with staged(run_folder(spec)) as staging:
+            (staging / "adapter.safetensors").write_bytes(identity(spec).encode())
+            write_result(staging, synthetic_result(spec), "")
+
+
+def fusion(outputs: Path, *changes: str) -> tuple[RunSpec, list[str]]:
+    overrides = ["backbone=tiny-bert", "task=demo_mrpc", "adapter=fusion", f"outputs={outputs}"]
+    return compose(*overrides, *changes), [*overrides, *changes]
+
+
+def fused(outputs: Path, *changes: str) -> RunSpec:
+    return with_sources(*fusion(outputs, *changes), record)
+
+
+def test_the_first_stage_is_the_runs_that_one_would_have_asked_for(tmp_path: Path) -> None:
+    changes = ("seed=3", "protocol.epochs=2", "task.limit=8", "pruner=er", "sparsity.ratio=0.3")
+    shared = ("backbone=tiny-bert", "adapter=pfeiffer", f"outputs={tmp_path}", *changes)
+    asked = [compose(f"task={task}", *shared) for task in ("demo_mrpc", "demo_cola")]
+    assert first_stage(*fusion(tmp_path, TASKS, *changes, "rerun=true")) == asked
+    of_its_own = first_stage(*fusion(tmp_path, TASKS, "task.metrics=[f1]"))
+    assert [spec.task.options["metrics"][0] for spec in of_its_own] == [
+        "f1",
+        "matthews_correlation",
+    ]
+    assert {spec.pruner.name for spec in of_its_own} == {"none"}
+
+
+def test_by_task_or_by_any_name_it_is_the_same_run(tmp_path: Path) -> None:
+    by_task = fused(tmp_path, TASKS, "pruner=snip", "sparsity.ratio=0.4")
+    folders = by_task.adapter.sources()
+    names = [Path(folder).name for folder in folders]
+    assert [name.split("_pfeiffer_")[0] for name in names] == [
+        "tiny-bert_demo_mrpc",
+        "tiny-bert_demo_cola",
+    ]
+    for called in (folders, names, [name[-16:] for name in names], ["demo_mrpc_pf", "demo_cola"]):
+        assert fused(tmp_path, f"adapter.fusion.sources=[{','.join(called)}]") == by_task
+    assert (by_task.pruner.name, by_task.sparsity) == ("none", 0.0)
+    pruned = fused(tmp_path, TASKS, "pruner=snip", "sparsity.ratio=0.4", "adapter.fusion.prune=qk")
+    assert (pruned.pruner.name, pruned.sparsity) == ("snip", 0.4)
+    dense, swapped = (
+        fused(tmp_path, TASKS),
+        fused(tmp_path, f"adapter.fusion.sources=[{names[1]},{names[0]}]"),
+    )
+    assert len({identity(spec) for spec in (by_task, pruned, dense, swapped)}) == 4
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (["adapter.fusion.sources=[nosuch]"], "nosuch: is no run, .*adapter.fusion.tasks"),
+        (["adapter.fusion.sources=[demo]"], "is part of the name of 2 runs"),
+        (["adapter.fusion.sources=[houlsby]"], "adapter.method=bottleneck; fusion takes pfeiffer"),
+        (["adapter.fusion.sources=[_pfeiffer]", "backbone=tiny-bart"], "another backbone, tiny-be"),
+        (["adapter.fusion.sources=[demo]", TASKS], "give either sources or tasks"),
+        (["adapter.fusion.sources=demo"], "must be a list of runs"),
+        (["adapter.fusion.tasks=[demo_colo]"], "did you mean demo_cola"),
+    ],
+)
+def test_what_cannot_be_fused_is_named(tmp_path: Path, changes: list[str], message: str) -> None:
+    for method in ("pfeiffer", "houlsby"):
+        run = compose("backbone=tiny-bert", f"adapter={method}", f"outputs={tmp_path}")
+        record(run)
+    with pytest.raises(ConfigError, match=message):
+        fused(tmp_path, *changes)
+
+
+def test_one_command_trains_both_stages_and_the_run_then_needs_its_sources_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, overrides = fusion(tmp_path, TASKS, "pruner=snip", "task.limit=16", "protocol.epochs=1")
+    more = ["sparsity=0.4", "device=cpu", "precision=fp32"]
+    written = []
+    for _ in range(2):
+        monkeypatch.setattr(sys, "argv", ["sparsead train", *overrides, *more])
+        launch.main()
+        written.append({run: run.stat().st_mtime_ns for run in tmp_path.glob("runs/*/result.json")})
+    assert written[0] == written[1]
+    run, *sources = (
+        next(tmp_path.glob(f"runs/*_{name}_*"))
+        for name in ("fusion", "demo_mrpc_pfeiffer", "demo_cola_pfeiffer")
+    )
+    stored = sparsead.load(sources[1]).adapted.trained_state()
+    state = sparsead.load(run).adapted.trained_state()
+    down = "bert.encoder.layer.0.output.LayerNorm.adapter{}.down.weight"
+    assert torch.equal(state[down.format(".tasks.1")], stored[down.format("")])
+    assert not stored[down.format("")].all()
+    for folder in sources:
+        shutil.rmtree(folder)
+    alone = sparsead.load(run).adapted.trained_state()
+    assert alone.keys() == state.keys()
+    assert all(torch.equal(tensor, alone[name]) for name, tensor in state.items())

@@ -1,0 +1,84 @@
+"""Data sets in the columns that the hub has them in, without the hub."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from datasets import ClassLabel, Dataset, DatasetDict, Features, Translation, Value
+
+from composing import compose
+from sparsead.errors import DataError
+from sparsead.registry import TASKS
+from sparsead.tasks import glue, squad, text_to_text
+
+
+def task(*overrides: str) -> Any:
+    spec = compose(*overrides).task
+    return TASKS.bind(spec.method, spec.arguments())()
+
+
+def entailment(label: int, names: list[str]) -> Dataset:
+    features = {"premise": Value("string"), "hypothesis": Value("string"), "idx": Value("int32")}
+    columns = {"premise": ["p"], "hypothesis": ["h"], "label": [label], "idx": [0]}
+    return Dataset.from_dict(columns, Features(features | {"label": ClassLabel(names=names)}))
+
+
+def test_mnli_and_its_three_test_sets(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ["entailment", "neutral", "contradiction"]
+    splits = {"train": 1, "validation_matched": 0, "validation_mismatched": 2}
+    tests = {"test_matched": -1, "test_mismatched": -1}
+    sets = {"mnli": splits | tests, "ax": {"test": -1}}
+
+    def load(hub: str, config: str) -> DatasetDict:
+        assert hub == "nyu-mll/glue"
+        return DatasetDict({s: entailment(label, names) for s, label in sets[config].items()})
+
+    monkeypatch.setattr(glue, "load_dataset", load)
+    mnli = task("task=mnli")
+    labels = {split: rows["label"][:] for split, rows in mnli.load().items()}
+    assert labels == {"train": [1], "validation": [0], "mismatched": [2]}
+    unlabelled = mnli.load_tests()
+    assert list(unlabelled) == ["MNLI-m", "MNLI-mm", "AX"]
+    assert all(rows[:] == {"premise": ["p"], "hypothesis": ["h"]} for rows in unlabelled.values())
+
+
+def test_squad_is_read_as_it_stands(monkeypatch: pytest.MonkeyPatch) -> None:
+    row = {
+        "id": "56be4db0acb8001400a502ec",
+        "title": "Rome",
+        "context": "In Rome.",
+        "question": "Where?",
+        "answers": {"text": ["Rome"], "answer_start": [3]},
+    }
+    rows = Dataset.from_list([row])
+    monkeypatch.setattr(
+        squad, "load_dataset", lambda _: DatasetDict(train=rows, validation=rows, other=rows)
+    )
+    splits = task("task=squad").load()
+    assert list(splits) == ["train", "validation"]
+    assert splits["train"].to_list() == [row]
+
+
+def test_a_translation_is_a_column_of_two_languages(monkeypatch: pytest.MonkeyPatch) -> None:
+    pairs = [{"ro": "casă", "en": "house"}, {"ro": "unu", "en": "one"}]
+    features = Features({"translation": Translation(languages=["ro", "en"])})
+    rows = Dataset.from_dict({"translation": pairs}, features)
+    given: list[Any] = []
+
+    def load(*arguments: Any, **keywords: Any) -> DatasetDict:
+        given.append((arguments, keywords))
+        return DatasetDict(train=rows, validation=rows, test=rows)
+
+    monkeypatch.setattr(text_to_text, "load_dataset", load)
+    romanian = ("task=translate", "task.hub=wmt/wmt16", "task.hub_config=ro-en")
+    columns = ("task.columns.source=translation.ro", "task.columns.target=translation.en")
+    splits = task(*romanian, *columns).load()
+    assert given == [(("wmt/wmt16", "ro-en"), {"revision": None})]
+    assert list(splits) == ["train", "validation"]
+    assert splits["train"].to_list() == [
+        {"source": "casă", "target": "house", "id": "0"},
+        {"source": "unu", "target": "one", "id": "1"},
+    ]
+    with pytest.raises(DataError, match=r"wmt/wmt16: .*no such key \(allowed: translation\.en"):
+        task(*romanian, columns[0], "task.columns.target=translation.fr").load()

@@ -1,0 +1,87 @@
+"""Evaluation in batches of like token count: the same scores and loss as one row at a time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from datasets import Dataset
+from hypothesis import given
+from hypothesis import strategies as st
+
+from composing import compose
+from sparsead.assembly import task_and_adapter
+from sparsead.sources import sources
+from sparsead.training.evaluation import in_order, padded_columns, token_batches, token_counts
+from sparsead.training.trainer import SparseadTrainer, build_trainer
+from sparsead.training.unpadded import unpad
+
+
+@given(st.lists(st.integers(1, 300), max_size=60), st.integers(1, 8))
+def test_a_batch_is_no_larger_than_rows_of_mean_length(lengths: list[int], size: int) -> None:
+    batches = token_batches(lengths, size)
+    assert sorted(index for batch in batches for index in batch) == list(range(len(lengths)))
+    budget = size * sum(lengths) / max(len(lengths), 1)
+    for batch in batches:
+        assert len(batch) == 1 or len(batch) * max(lengths[i] for i in batch) <= budget
+    values = np.array([number for batch in batches for number in batch])
+    if batches:
+        assert in_order((values, None), batches)[0].tolist() == list(range(len(lengths)))
+
+
+def test_the_tokens_of_a_target_text_count_where_it_is_padded() -> None:
+    rows = Dataset.from_dict({"input_ids": [[1, 2], [3]], "labels": [[5, 6, 7], [8]]}).select(
+        [1, 0]
+    )
+    assert token_counts(rows) == [1, 2]
+    assert token_counts(rows, padded_columns(rows)) == [2, 5]
+
+
+@pytest.mark.parametrize(
+    ("backbone", "task"),
+    [("tiny-bert", "demo_mrpc"), ("tiny-bart", "demo_stsb"), ("tiny-bart", "demo_xsum")],
+)
+def test_batches_change_neither_the_outputs_nor_the_loss(
+    tmp_path: Path, backbone: str, task: str
+) -> None:
+    trainer, rows = untrained(tmp_path, backbone, task)
+    singly = [alone(trainer, rows, index) for index in range(len(rows))]
+    assert len(list(trainer.get_eval_dataloader())) < len(rows) / 2
+    assert trainer.get_eval_dataloader() is trainer.get_eval_dataloader()
+    shares = np.array([terms for _, terms, _ in singly])
+    mean = float(np.array([loss for loss, _, _ in singly]) @ shares / shares.sum())
+    metrics = trainer.evaluate()
+    assert metrics["eval_loss"] == pytest.approx(mean, abs=1e-5)
+    if task == "demo_xsum":
+        return
+    logits = np.concatenate([logits for _, _, logits in singly])
+    output = trainer.predict(rows)
+    np.testing.assert_allclose(output.predictions, logits, atol=1e-5)
+    np.testing.assert_array_equal(output.label_ids, np.array(rows["labels"]))
+
+
+def untrained(folder: Path, backbone: str, task_name: str) -> tuple[SparseadTrainer, Dataset]:
+    spec = compose(
+        *(f"backbone={backbone}", f"task={task_name}", "task.limit=23", "device=cpu"),
+        *("protocol.eval_batch_size=4", f"outputs={folder}"),
+    )
+    read, (task, _) = sources(spec), task_and_adapter(spec)
+    tokenizer = read.backbone.tokenizer
+    model = read.backbone.model(task.head, task.head_options, spec.seed)
+    collator = unpad(model, task.collator(tokenizer), "fp32")
+    trainer = build_trainer(
+        spec, model, read.data, tokenizer, task, collator, folder, precision="fp32"
+    )
+    return trainer, read.data["validation"]
+
+
+@torch.no_grad()
+def alone(trainer: SparseadTrainer, rows: Dataset, index: int) -> tuple[float, int, Any]:
+    """The loss of one row, of how many terms it is the mean, and the logits."""
+    batch = trainer.data_collator([trainer._remove_unused_columns(rows)[index]])
+    output = trainer.model.eval()(**batch)  # type: ignore[union-attr]
+    terms = len(rows[index]["labels"]) if len(padded_columns(rows)) == 2 else 1
+    return float(output.loss), terms, output.logits.numpy()

@@ -1,0 +1,74 @@
+"""What a training step does beside the model's own work."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from transformers import TrainerCallback
+
+from composing import compose
+from sparsead.assembly import insert, task_and_adapter
+from sparsead.sources import sources
+from sparsead.training.trainer import SparseadTrainer, build_trainer
+from sparsead.training.unpadded import unpad
+
+
+class ScalarsRead(TorchDispatchMode):
+    """Counts where a tensor's value comes back to Python: on a GPU each would wait for it."""
+
+    count = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        waits = (torch.ops.aten._local_scalar_dense.default, torch.ops.aten.nonzero.default)
+        self.count += func in waits
+        return func(*args, **(kwargs or {}))
+
+
+class WithinSteps(TrainerCallback):
+    def __init__(self, mode: ScalarsRead) -> None:
+        self.mode = mode
+        self.steps = 0
+
+    def on_step_begin(self, *_args: Any, **_kwargs: Any) -> None:
+        self.mode.__enter__()
+
+    def on_step_end(self, *_args: Any, **_kwargs: Any) -> None:
+        self.mode.__exit__(None, None, None)
+        self.steps += 1
+
+
+def trainer_of(folder: Path, *overrides: str) -> SparseadTrainer:
+    spec = compose(
+        *("backbone=tiny-bert", "task=demo_mrpc", "task.limit=32", "device=cpu"),
+        *("protocol.epochs=2", "precision=fp32", f"outputs={folder}", *overrides),
+    )
+    read, (task, adapter) = sources(spec), task_and_adapter(spec)
+    tokenizer = read.backbone.tokenizer
+    model = read.backbone.model(task.head, task.head_options, spec.seed)
+    insert(spec, adapter, model)
+    collator = unpad(model, task.collator(tokenizer), spec.precision)
+    return build_trainer(spec, model, read.data, tokenizer, task, collator, folder, spec.precision)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_no_step_reads_a_tensor_back(tmp_path: Path, precision: str) -> None:
+    trainer = trainer_of(tmp_path, f"precision={precision}")
+    inside = WithinSteps(ScalarsRead())
+    trainer.add_callback(inside)
+    trainer.train()
+    assert inside.steps == 4
+    assert inside.mode.count == 0
+
+
+def test_the_optimiser_keeps_a_state_of_what_trains_alone(tmp_path: Path) -> None:
+    trainer = trainer_of(tmp_path, "protocol.epochs=1", "protocol.gradient_checkpointing=true")
+    trainer.train()
+    training = {id(p) for p in trainer.model.parameters() if p.requires_grad}  # type: ignore[union-attr]
+    optimizer = trainer.optimizer
+    assert {id(p) for group in optimizer.param_groups for p in group["params"]} == training
+    assert optimizer.defaults["fused"]
+    assert trainer.model.is_gradient_checkpointing  # type: ignore[union-attr]
