@@ -82,7 +82,7 @@ def test_a_table_of_ones_own_is_read_from_its_records(own, monkeypatch, capsys) 
 def test_a_column_with_a_backbone_of_its_own_is_said(monkeypatch, capsys, tmp_path) -> None:
     monkeypatch.chdir(tmp_path)
     text = call(monkeypatch, capsys, table, "table2", "only=row=s20", "seeds=1", "--format", "md")
-    assert "XSum on bart-large, SQuAD on bert-base, in every row." in text
+    assert "XSum on bart-large, SQuAD on bert-base-cased, in every row." in text
 
 
 def test_the_bytes_do_not_depend_on_times(own, monkeypatch, capsys) -> None:
