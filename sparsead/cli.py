@@ -21,6 +21,7 @@ _VERBS = {
         "sparsead.export",
         "write a LoRA run as a folder for peft, or merged for transformers",
     ),
+    "doctor": ("sparsead.doctor", "what is installed, found and writable here"),
 }
 
 
@@ -34,12 +35,16 @@ def main() -> None:
         sys.stdout.write(f"{importlib.import_module('sparsead').__version__}\n")
         return
     if verb not in _VERBS:
-        fail(unknown("verb", verb, _VERBS))
+        fail(unknown("verb", verb, [*_VERBS, "--help", "--version"]))
     sys.argv = [f"sparsead {verb}", *arguments]
     try:
         importlib.import_module(_VERBS[verb][0]).main()
     except SparseadError as error:
         fail(str(error))
+    except OSError as error:
+        if error.filename is None:
+            raise
+        fail(f"{error.filename}: {error.strerror}")
 
 
 def _help() -> str:

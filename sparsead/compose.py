@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 
 import hydra
 from hydra.core.global_hydra import GlobalHydra
-from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException
+from hydra.errors import (
+    ConfigCompositionException,
+    HydraException,
+    MissingConfigException,
+    OverrideParseException,
+)
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from sparsead.config import RunSpec
 from sparsead.errors import ConfigError, unknown, unknown_key
-from sparsead.overrides import expand
+from sparsead.overrides import expand, experiments
 
 
 def compose(overrides: Sequence[str]) -> RunSpec:
@@ -70,21 +74,29 @@ def _initialised() -> AbstractContextManager[object]:
 
 def describe(error: BaseException) -> str:
     """Return what went wrong in one line, with the nearest choice where a name is unknown."""
-    if isinstance(error, MissingConfigException) and error.options:
-        group, _, choice = str(error.missing_cfg_file).rpartition("/")
-        return unknown(group, choice, error.options)
+    if isinstance(error, MissingConfigException) and error.options is not None:
+        return _describe_unknown_choice(str(error.missing_cfg_file), error.options)
     if isinstance(error, ConfigCompositionException) and error.__cause__ is not None:
         return _describe_unknown_key(error)
+    if isinstance(error, OverrideParseException):
+        reason = str(error.message).splitlines()[-2:][0]  # the last line names a page on the web
+        return f"{error.override}: cannot be read as KEY=VALUE ({reason})"
     return _first_line(error)
+
+
+def _describe_unknown_choice(file: str, options: Sequence[str]) -> str:
+    if file.startswith("experiment/"):  # its choices lie in folders, where Hydra does not look
+        return unknown("experiment", file.removeprefix("experiment/"), [*experiments(), *options])
+    group, _, choice = file.rpartition("/")
+    return unknown(group, choice, options)
 
 
 def _describe_unknown_key(error: BaseException) -> str:
     cause = error.__cause__
-    key = re.search(r"Could not override '([^']+)'", str(error))
     parent = getattr(cause, "parent_node", None)
-    if key is None or not isinstance(parent, DictConfig):
+    if not isinstance(cause, OmegaConfBaseException) or not isinstance(parent, DictConfig):
         return _first_line(error)
-    return unknown_key(key.group(1), (str(name) for name in parent))
+    return unknown_key(str(cause.full_key), (str(name) for name in parent))
 
 
 def _first_line(error: BaseException) -> str:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf import DictConfig
 
 from sparsead.errors import ConfigError, unknown, unknown_key
+from sparsead.schema import is_interpolated, read_group, typed
 
 DEVICES = ("auto", "cpu", "cuda")
 PRECISIONS = ("auto", "fp32", "bf16")
@@ -18,8 +18,6 @@ SCOPES = ("global", "tensor")
 SPLITS = ("train", "validation", "test")
 
 _TASK_PROTOCOL_KEYS = ("epochs", "learning_rate", "batch_size")
-
-Spec = TypeVar("Spec")
 
 
 @dataclass
@@ -279,16 +277,17 @@ class RunSpec:
         Raises:
             ConfigError: a value is of the wrong type, out of range or no known choice.
         """
-        sparsity = section(config, "sparsity", SparsitySpec)
+        _check_keys(config)
+        sparsity = read_group(config, "sparsity", SparsitySpec)
         assert sparsity.ratio is not None
         return cls(
-            backbone=section(config, "backbone", BackboneSpec),
-            task=section(config, "task", TaskSpec),
-            adapter=section(config, "adapter", AdapterSpec).scaled(sparsity.scale),
-            pruner=section(config, "pruner", PrunerSpec),
+            backbone=read_group(config, "backbone", BackboneSpec),
+            task=read_group(config, "task", TaskSpec),
+            adapter=read_group(config, "adapter", AdapterSpec).scaled(sparsity.scale),
+            pruner=read_group(config, "pruner", PrunerSpec),
             sparsity=sparsity.ratio,
-            protocol=section(config, "protocol", ProtocolSpec),
-            **asdict(_typed("", _RunKeys, {key: config[key] for key in _RUN_KEYS})),
+            protocol=read_group(config, "protocol", ProtocolSpec),
+            **asdict(typed("", _RunKeys, {key: config[key] for key in _RUN_KEYS})),
         )
 
     @classmethod
@@ -322,33 +321,18 @@ _SECTIONS: dict[str, Any] = {
 _RUN_KEYS = tuple(f.name for f in fields(_RunKeys))
 
 
-def section(config: DictConfig, group: str, schema: type[Spec]) -> Spec:
-    """Read one group of a composed configuration; ConfigError says what is wrong in it."""
-    values = OmegaConf.to_container(config[group], resolve=True)
-    if not isinstance(values, dict):
-        raise ConfigError(f"{group}={values}: is no configuration group")
-    target = values.pop("_target_", None)
-    if target is not None:
-        values["method"] = target
-    names = {f.name for f in fields(schema)}  # type: ignore[arg-type]
-    options = {str(key): value for key, value in values.items() if key not in names}
-    known: dict[str, Any] = {str(key): values[key] for key in values if key in names}
-    if "options" in names:
-        return _typed(group, schema, known | {"options": options})
-    if options:
-        raise ConfigError(unknown_key(f"{group}.{next(iter(options))}", names))
-    return _typed(group, schema, known)
+def _check_keys(config: DictConfig) -> None:
+    """Refuse what Hydra lets through: a new key (+key=) that nothing reads, one taken away (~key).
 
-
-def _typed(group: str, schema: type[Spec], values: Mapping[str, Any]) -> Spec:
-    try:
-        merged = OmegaConf.merge(OmegaConf.structured(schema), dict(values))
-        result = OmegaConf.to_object(merged)
-    except OmegaConfBaseException as error:
-        key = ".".join(part for part in (group, error.full_key) if part)
-        raise ConfigError(f"{key}: {str(error).splitlines()[0]}") from error
-    assert isinstance(result, schema)
-    return result
+    A new key is for interpolations, such as `+width=32 adapter.bottleneck=${width}`.
+    """
+    known = (*_SECTIONS, "sparsity", *_RUN_KEYS)
+    for key in config:
+        if key not in (*known, "search", "hydra") and not is_interpolated(str(key), config):
+            raise ConfigError(unknown_key(str(key), known))
+    for key in known:
+        if key not in config:
+            raise ConfigError(f"{key}: is missing")
 
 
 def _check_choice(key: str, value: str, allowed: tuple[str, ...]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from typing import NoReturn
 
@@ -52,6 +52,10 @@ class StorageError(RecordError):
     """The outputs folder is full, read-only or not ours: no other run would fare better."""
 
 
+_MEANT = {"gpu": "cuda"}
+"""What users call a choice by another name, where spelling would suggest a wrong one."""
+
+
 def fail(message: str) -> NoReturn:
     """Print one line for the user and exit with status 2."""
     sys.stderr.write(f"sparsead: {message}\n")
@@ -62,14 +66,43 @@ def unknown_key(key: str, allowed: Iterable[str]) -> str:
     """Say that there is no such key, and which of its neighbours is nearest."""
     group, _, name = key.rpartition(".")
     choices = sorted(allowed)
-    near = get_close_matches(name, choices, n=1, cutoff=0.4)
-    hint = f"; did you mean {f'{group}.' if group else ''}{near[0]}?" if near else ""
+    near = _nearest(name, choices)
+    hint = f"; did you mean {f'{group}.' if group else ''}{near}?" if near else ""
     return f"{key}: no such key{hint} (allowed: {', '.join(choices)})"
 
 
 def unknown(key: str, value: object, allowed: Iterable[str]) -> str:
     """Say that `value` is no choice for `key`, which choice is nearest, and which there are."""
     choices = sorted(allowed)
-    near = get_close_matches(str(value), choices, n=1, cutoff=0.4)
-    hint = f"; did you mean {near[0]}?" if near else ""
+    near = _nearest(str(value), choices)
+    hint = f"; did you mean {near}?" if near else ""
     return f"{key}={value}: no such choice{hint} (allowed: {', '.join(choices)})"
+
+
+def wrong_type(key: str, value: object, annotation: str) -> str:
+    """Say that `value` does not fit the annotation, such as `int | None`, of the key `key`."""
+    kinds = [_KINDS.get(kind, kind) for kind in annotation.split(" | ")]
+    return f"{key}={value}: must be {' or '.join(kinds)}"
+
+
+_KINDS = {
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "str": "a text",
+    "Path": "a path",
+    "None": "null",
+    "list[str]": "a list",
+    "list[float]": "a list of numbers",
+    "dict[str, str]": "a mapping",
+    "dict[str, Any]": "a mapping",
+}
+
+
+def _nearest(name: str, choices: Sequence[str]) -> str | None:
+    """Return the choice that was meant: one that begins so, else one that is spelt alike."""
+    if _MEANT.get(name) in choices:
+        return _MEANT[name]
+    begin = [choice for choice in choices if name and choice.startswith(name)]
+    near = begin or get_close_matches(name, choices, n=1, cutoff=0.4)
+    return near[0] if near else None

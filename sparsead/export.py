@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import re
@@ -15,6 +14,7 @@ from typing import Any
 
 from safetensors.numpy import save
 
+from sparsead.arguments import Parser
 from sparsead.config import BackboneSpec
 from sparsead.errors import ConfigError, RecordError
 from sparsead.pruning.storage import WEIGHTS_FILE, load_sparse
@@ -31,7 +31,7 @@ _TASK_TYPES = {
 
 def main() -> None:
     """Entry point of `sparsead export`."""
-    parser = argparse.ArgumentParser(prog="sparsead export", description=__doc__)
+    parser = Parser("sparsead export", __doc__)
     add_run_arguments(parser)
     parser.add_argument("folder", type=Path, metavar="FOLDER", help="folder to make")
     parser.add_argument(
@@ -39,7 +39,7 @@ def main() -> None:
         action="store_true",
         help="write the whole model, the adapter folded into its weights, for transformers",
     )
-    arguments = parser.parse_args()
+    arguments = parser.parse()
     write = export_merged if arguments.merged else export
     write(find_run(arguments.run, arguments.outputs), arguments.folder)
     sys.stdout.write(f"{arguments.folder}\n")
@@ -176,6 +176,15 @@ def _new_folder(folder: Path) -> Iterator[Path]:
             staging = Path(beside) / folder.name
             staging.mkdir()
             yield staging
+            _open_as_usual(staging)
             staging.rename(folder)
     except OSError as error:
         raise RecordError(f"{folder}: cannot be written ({error})") from error
+
+
+def _open_as_usual(folder: Path) -> None:
+    """Let be read by whom the umask says; transformers writes its weights for their owner alone."""
+    mode = folder.stat().st_mode & 0o666  # a new folder has what the umask leaves
+    for file in folder.rglob("*"):
+        if file.is_file():
+            file.chmod(mode)

@@ -22,6 +22,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+from sparsead.arguments import Parser
 from sparsead.compose import check_no_grid, describe, swept_keys
 from sparsead.config import RunSpec
 from sparsead.errors import (
@@ -59,10 +60,10 @@ def job(config: DictConfig) -> float:
         spec = with_sources(RunSpec.from_config(config), overrides, do)
         searched = "search" in config
         record = search(spec, SearchSpec.from_config(config)) if searched else do(spec)
-    except SparseadError as error:
+    except (SparseadError, OmegaConfBaseException) as error:
         if sweeping:
             raise  # Hydra goes on with the other jobs, and reports this one at the end
-        fail(str(error))  # here: Hydra would put a line of its own before it
+        fail(describe(error))  # here: Hydra would put a line of its own before it
     _report(record)
     return record.objective
 
@@ -77,8 +78,11 @@ def main() -> None:
     os.environ[_FULL_ERROR] = "1"
     try:
         sys.argv[1:] = expand(sys.argv[1:])
-        _give_ray_a_token(sys.argv[1:])
-        arguments = get_args_parser().parse_args()
+        hydras = get_args_parser()
+        arguments = Parser("sparsead train", parents=[hydras], add_help=False).parse()
+        flags = [word for word in sys.argv[1:] if word not in arguments.overrides]
+        sys.argv[1:] = [*flags, *arguments.overrides]  # Hydra wants the overrides in one place
+        _give_ray_a_token(arguments.overrides)
         if arguments.multirun and arguments.cfg:
             fail("--cfg prints the configuration of one run: leave out -m")
         if arguments.multirun and not (arguments.config_dir or arguments.config_path):

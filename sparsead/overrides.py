@@ -10,16 +10,20 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ChoiceSweep, Glob, Override, RangeSweep
 from hydra.errors import HydraException
 
-from sparsead.errors import ConfigError
+from sparsead.errors import ConfigError, unknown
 
 
 def expand(arguments: Sequence[str]) -> list[str]:
     """Rewrite what Hydra itself would refuse; see the two functions below.
 
     Raises:
-        ConfigError: a list mixes numbers with names, or a glob matches no experiment.
+        ConfigError: a list mixes numbers with names, a glob matches no experiment, or a number
+            stands for a choice, which Hydra does not take for a mistake of the user's.
     """
-    return [_expand_experiments(argument) for argument in expand_numeric_sparsity(arguments)]
+    expanded = [_expand_experiments(argument) for argument in expand_numeric_sparsity(arguments)]
+    for argument in expanded:
+        _check_choice(argument)
+    return expanded
 
 
 def expand_numeric_sparsity(arguments: Sequence[str]) -> list[str]:
@@ -59,13 +63,29 @@ def _expand_experiments(argument: str) -> str:
         return argument
     if not isinstance(glob, Glob):
         return argument
-    chosen = glob.filter(_experiments())
+    chosen = glob.filter(experiments())
     if not chosen:
-        raise ConfigError(f"{argument}: matches none of {', '.join(_experiments())}")
+        raise ConfigError(f"{argument}: matches none of {', '.join(experiments())}")
     return f"experiment={','.join(chosen)}"
 
 
-def _experiments() -> list[str]:
+def _check_choice(argument: str) -> None:
+    name, equals, _ = argument.partition("=")
+    group = Path(str(files("sparsead.conf"))) / name
+    if not (name and equals and group.is_dir()):
+        return
+    try:
+        values = _values(OverridesParser.create().parse_override(argument))
+    except HydraException:
+        return
+    for value in values:
+        if isinstance(value, int | float):
+            choices = [file.stem for file in group.glob("*.yaml")]
+            raise ConfigError(unknown(name, value, choices))
+
+
+def experiments() -> list[str]:
+    """Return the names of the experiments in conf/, with their folders."""
     root = Path(str(files("sparsead.conf"))) / "experiment"
     found = (file.relative_to(root).with_suffix("") for file in root.rglob("*.yaml"))
     return sorted(path.as_posix() for path in found)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
+from sparsead.arguments import Parser, add_overrides
 from sparsead.compose import compose
 from sparsead.config import RunSpec
 from sparsead.errors import ConfigError
@@ -34,19 +34,15 @@ _LEGEND = (
 
 def main() -> None:
     """Entry point of `sparsead params`."""
-    parser = argparse.ArgumentParser(
-        prog="sparsead params",
-        description="Count what a run would train, store and compute; needs no weights.",
-        epilog="sparsead train --help lists the choices and keys of an OVERRIDE.",
-    )
-    parser.add_argument("overrides", nargs="*", metavar="OVERRIDE", help="as for sparsead train")
+    parser = Parser("sparsead params", __doc__)
+    add_overrides(parser, "as `sparsead train` takes them")
     parser.add_argument(
         "--paper", action="store_true", help="the #Param columns of the paper's Tables 1, 2 and 3"
     )
     parser.add_argument("--format", choices=_OUTPUTS, default="rich")
-    arguments = parser.parse_intermixed_args()
+    arguments = parser.parse()
     if arguments.paper and arguments.overrides:
-        parser.error("--paper names the runs itself: leave out the overrides")
+        raise ConfigError("params: --paper names the runs itself: leave out the overrides")
     rows = paper_rows() if arguments.paper else [run_row(_asked_for(arguments.overrides))]
     legend = _NOMINAL if arguments.paper else _LEGEND
     text = FORMATS[arguments.format](list(rows[0]), rows)

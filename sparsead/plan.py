@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import socket
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sparsead.arguments import Parser, add_table
 from sparsead.config import RunSpec
 from sparsead.runs.files import read_json
 from sparsead.runs.states import Missing, run_state
@@ -18,6 +18,8 @@ from sparsead.runs.table_files import load_table
 from sparsead.runs.tables import Cell, cells
 
 THROUGHPUT_FILE = Path("cache") / "throughput.json"
+_TIMES = {"h": 3600, "min": 60, "s": 1}
+_SIZES = {"GB": 1e9, "MB": 1e6, "kB": 1e3}
 
 
 @dataclass(frozen=True)
@@ -48,11 +50,9 @@ class Throughput:
 
 def main() -> None:
     """Entry point of `sparsead plan`."""
-    parser = argparse.ArgumentParser(prog="sparsead plan", description=__doc__)
-    parser.add_argument("table", metavar="TABLE", help="table1, …, or a path that ends in .yaml")
-    changes = "as `sparsead reproduce` takes them"
-    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help=changes)
-    arguments = parser.parse_args()
+    parser = Parser("sparsead plan", __doc__)
+    add_table(parser)
+    arguments = parser.parse()
     wanted = cells(load_table(arguments.table, arguments.overrides))
     unknown_kinds = {kind(cell.spec): cell.spec for cell in reversed(_uncalibrated(wanted))}
     if unknown_kinds:
@@ -77,9 +77,15 @@ def describe_plan(wanted: Sequence[Cell]) -> str:
         return text
     if len(known) < len(missing):
         return text + f"no estimate for {len(missing) - len(known)} of them (sparsead plan)\n"
-    hours = sum(rate.seconds(spec) for spec, rate in known) / 3600
-    stored = sum(rate.stored for _, rate in known) / 1e6
-    return text + f"about {hours:.2g} hours on this machine, one at a time, and {stored:.3g} MB\n"
+    duration = in_units(sum(rate.seconds(spec) for spec, rate in known), _TIMES)
+    size = in_units(sum(rate.stored for _, rate in known), _SIZES)
+    return text + f"about {duration} on this machine, one at a time, and {size}\n"
+
+
+def in_units(amount: float, units: Mapping[str, float]) -> str:
+    """Return an amount to two digits, in the first unit of which there is at least one."""
+    name = next((name for name, size in units.items() if amount >= size), list(units)[-1])
+    return f"{float(f'{amount / units[name]:.2g}'):g} {name}"
 
 
 def kind(spec: RunSpec) -> str:

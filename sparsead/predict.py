@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import sys
+from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import Any
 
 from torch import nn
 
+from sparsead.arguments import Parser
 from sparsead.config import DEVICES
 from sparsead.errors import ConfigError, RecordError
 from sparsead.runs.files import write_atomically
@@ -24,7 +25,7 @@ from sparsead.training.device import resolve_device
 
 def main() -> None:
     """Entry point of `sparsead predict`."""
-    parser = argparse.ArgumentParser(prog="sparsead predict", description=__doc__)
+    parser = Parser("sparsead predict", __doc__)
     add_run_arguments(parser)
     wanted = parser.add_mutually_exclusive_group(required=True)
     suffixes = ".jsonl, .csv, .tsv or .parquet; .json as SQuAD has it, for its tasks"
@@ -41,7 +42,7 @@ def main() -> None:
     )
     parser.add_argument("--backbone", metavar="FOLDER", help="where the run's backbone is now")
     parser.add_argument("--device", choices=DEVICES, default="auto")
-    arguments = parser.parse_args()
+    arguments = parser.parse()
     _check_flags(arguments)
     device = resolve_device(arguments.device)
     run = load(arguments.run, arguments.outputs, arguments.backbone)
@@ -112,7 +113,7 @@ def submit(run: TrainedRun, folder: Path, data: Path | None) -> list[Path]:
     return list(files)
 
 
-def _check_flags(arguments: argparse.Namespace) -> None:
+def _check_flags(arguments: Namespace) -> None:
     if arguments.submission is None and arguments.data is not None:
         raise ConfigError(f"--data {arguments.data}: goes with --submission")
     if arguments.data is not None and not arguments.data.is_dir():

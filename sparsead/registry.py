@@ -13,7 +13,7 @@ from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from hydra.utils import get_object
 
-from sparsead.errors import ConfigError, unknown, unknown_key
+from sparsead.errors import ConfigError, unknown, unknown_key, wrong_type
 
 T = TypeVar("T", bound=Callable[..., Any])
 
@@ -70,7 +70,7 @@ class Registry:
             expected = types.get(option, Any)
             if not _is_a(value, expected):
                 kind = inspect.formatannotation(expected)
-                raise ConfigError(f"{self.kind}.{option}={value}: must be {kind}")
+                raise ConfigError(wrong_type(f"{self.kind}.{option}", value, kind))
         return partial(entry, **options)
 
     def _import_modules(self) -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from sparsead.arguments import Parser, add_table
 from sparsead.config import RunSpec
 from sparsead.errors import StorageError
 from sparsead.plan import describe_plan
@@ -23,10 +23,10 @@ from sparsead.runs.tables import Cell, TableSpec, cells
 
 def main() -> None:
     """Entry point of `sparsead reproduce`."""
-    parser = argparse.ArgumentParser(prog="sparsead reproduce", description=__doc__)
-    add_table_arguments(parser)
+    parser = Parser("sparsead reproduce", __doc__)
+    add_table(parser)
     parser.add_argument("--retry-failed", action="store_true", help="do the failed cells too")
-    arguments = parser.parse_args()
+    arguments = parser.parse()
     table = load_table(arguments.table, arguments.overrides)
     wanted = cells(table)
     sys.stdout.write(describe_plan(wanted))
@@ -39,13 +39,6 @@ def main() -> None:
     render(table, wanted[0].spec.outputs)
     failed = report_failures(wanted)
     raise SystemExit(1 if failed else 0)
-
-
-def add_table_arguments(parser: argparse.ArgumentParser) -> None:
-    """Let the user name a table and change it."""
-    parser.add_argument("table", metavar="TABLE", help="table1, …, or a path that ends in .yaml")
-    changes = "backbone=, seeds=, protocol=, only=row=PATTERN, or any override of sparsead train"
-    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help=changes)
 
 
 def render(table: TableSpec, outputs: Path) -> None:

@@ -18,12 +18,13 @@ from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
-from sparsead.config import RunSpec, section
+from sparsead.config import RunSpec
 from sparsead.errors import ConfigError, SparseadError, TrainingStopped
 from sparsead.runs.failure import record_failure
 from sparsead.runs.files import read_json, write_atomically
 from sparsead.runs.identity import identity
 from sparsead.runs.record import RunRecord, discard, find_record, run_folder
+from sparsead.schema import read_group
 
 if TYPE_CHECKING:
     import optuna
@@ -66,7 +67,7 @@ class SearchSpec:
         Raises:
             ConfigError: a value is of the wrong type, empty or out of range.
         """
-        return section(config, "search", cls)
+        return read_group(config, "search", cls)
 
     def runs(self, spec: RunSpec) -> list[RunSpec]:
         """Return the run of each point, in an order that the seed decides.

@@ -14,6 +14,7 @@ from torch import nn
 from sparsead.adapters.accounting import parameter_accounting
 from sparsead.assembly import insert, task_and_adapter, weights_metadata
 from sparsead.config import RunSpec
+from sparsead.inputs import inputs
 from sparsead.pruning.masks import Masks
 from sparsead.pruning.prune import prune
 from sparsead.pruning.storage import WEIGHTS_FILE, save_sparse
@@ -21,7 +22,6 @@ from sparsead.registry import PRUNERS
 from sparsead.runs.identity import identity, placeless, setting
 from sparsead.runs.interrupt import held_interrupt
 from sparsead.runs.record import RunRecord, run_folder, staged, write_result
-from sparsead.sources import sources
 from sparsead.training.allocator import keep_freed_memory, leave_imports_alone
 from sparsead.training.device import environment, resolve_device
 from sparsead.training.precision import resolve_precision, store_frozen
@@ -71,7 +71,7 @@ def run(spec: RunSpec, folder: Path, watch: Watch | None = None) -> dict[str, An
     pruner = PRUNERS.bind(spec.pruner.method, spec.pruner.options)
 
     with _timed("load", seconds):
-        read = sources(spec)
+        read = inputs(spec)
         backbone, tokenizer, data = read.backbone, read.backbone.tokenizer, read.data
         model = backbone.model(task.head, task.head_options, spec.seed)
         adapted = insert(spec, adapter, model)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from conftest import Cli
+from sparsead import cli
 
 TINY = ("backbone=tiny-bert", "task=mrpc", "protocol.epochs=1", "device=cpu")
 
@@ -30,6 +31,9 @@ def assert_refused(done: subprocess.CompletedProcess[str], folder: Path, *words:
         (["task=mrpc", "task.path=nowhere"], ["task.path=nowhere", "not a folder"]),
         (["pruner.scop=global"], ["pruner.scop: no such key", "did you mean pruner.scope?"]),
         (["sed=1"], ["sed: no such key", "did you mean seed?"]),
+        (["--mulitrun"], ["--mulitrun", "did you mean --multirun?"]),
+        (["seed=${nope}"], ["nope"]),
+        ([f"outputs={300 * 'x'}"], ["outputs=xxx", "cannot be read"]),
         (["-m", "pruner=snip,snop"], ["pruner=snop", "did you mean snip?"]),
         (["-m", "sparsity=0.2,1.2"], ["sparsity.ratio=1.2"]),
         (["-m", "search=grid,asha"], ["search=grid: sweeps protocol.learning_rate, "]),
@@ -73,6 +77,18 @@ def test_a_malformed_row_names_file_and_line(
     assert_refused(done, tmp_path, f"{folder}/train.tsv:7: has 4 tab-separated fields")
 
 
+def test_outputs_that_cannot_be_read_are_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["sparsead", "table", "table1", "only=row=snip", "seeds=1", f"outputs={300 * 'x'}"]
+    monkeypatch.setattr("sys.argv", words)
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    said = capsys.readouterr()
+    assert (end.value.code, said.out, said.err.count("\n")) == (2, "", 1)
+    assert "File name too long" in said.err
+
+
 def test_an_unknown_verb_names_the_nearest(sparsead: Cli, tmp_path: Path) -> None:
     assert_refused(sparsead(["trian"]), tmp_path, "did you mean train?")
 
@@ -82,7 +98,7 @@ def test_an_unknown_verb_names_the_nearest(sparsead: Cli, tmp_path: Path) -> Non
     [
         (["--help"], "sparsead train adapter=houlsby"),
         (["train", "--help"], "pruner:"),
-        (["train", "--cfg", "job", "pruner=random", "sparsity=0.3"], "ratio: 0.3"),
+        (["train", "pruner=random", "--cfg", "job", "sparsity=0.3"], "ratio: 0.3"),
         (["train", "--info", "defaults"], "pruner/snip"),
         (["--version"], "0.1"),
         (["table"], ""),

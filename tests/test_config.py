@@ -67,11 +67,14 @@ def test_the_dense_adapter_has_sparsity_zero() -> None:
         ("sparsity.scale=0.5", "sparsity.scale=0.5: must be at least 1"),
         ("sparsity.ratio=nan", "sparsity.ratio=nan: "),
         ("protocol.epochs=0", "protocol.epochs=0: must be at least 1"),
-        ("protocol.epochs=two", "protocol.epochs: "),
+        ("protocol.epochs=two", "protocol.epochs=two: must be a whole number"),
+        ("protocol.betas=0.9", "protocol.betas=0.9: must be a list of numbers"),
+        ("task.limit=x", "task.limit=x: must be a whole number or null"),
+        ("rerun=maybe", "rerun=maybe: must be true or false"),
         ("protocol.learning_rate=0", "protocol.learning_rate=0: "),
         ("protocol.warmup=1", "protocol.warmup=1: "),
         ("seed=-1", "seed=-1: must be at least 0"),
-        ("device=gpu", "device=gpu: no such choice; did you mean cpu?"),
+        ("device=gpu", "device=gpu: no such choice; did you mean cuda?"),
         ("precision=fp16", "precision=fp16: no such choice; did you mean bf16?"),
         ("pruner.scope=layer", "pruner.scope=layer: no such choice"),
         ("task.limit=0", "task.limit=0: must be at least 1"),
@@ -79,6 +82,9 @@ def test_the_dense_adapter_has_sparsity_zero() -> None:
         ("backbone.path=/nowhere", "backbone.path=/nowhere: is not a folder"),
         ("adapter.bottleneck=wide", "adapter.bottleneck=wide: must be a whole number"),
         ("adapter.bottleneck=0", "adapter.bottleneck=0: must be at least 1"),
+        ("+protcol.epochs=3", "protcol: no such key; did you mean protocol?"),
+        ("~pruner", "pruner: is missing"),
+        ("~protocol.epochs", "protocol.epochs: is missing"),
     ],
 )
 def test_a_wrong_value_is_named(override: str, message: str) -> None:
@@ -151,6 +157,11 @@ def test_a_users_own_pruner_is_a_file_and_a_function(
     assert int(masks["weight"].sum()) == 8
     assert (model.weight.detach() != 0).sum() == 8
     assert kept.min() > 0
+
+
+def test_a_new_key_is_for_interpolations() -> None:
+    spec = compose("+width=24", "adapter.bottleneck=${width}")
+    assert spec.adapter.options["bottleneck"] == 24
 
 
 @pytest.mark.parametrize("betas", ["[0.9]", "[0.9,1.5]"])

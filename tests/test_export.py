@@ -286,6 +286,9 @@ def test_a_merged_run_is_a_plain_model_with_the_same_logits(
     protocol = ("protocol.epochs=1", "protocol.learning_rate=0.01", "device=cpu")
     record = train(compose(*overrides, *data, *protocol, f"outputs={tmp_path}"))
     export_merged(record, tmp_path / "merged")
+    (tmp_path / "usual").touch()
+    modes = {file.stat().st_mode for file in (tmp_path / "merged").iterdir()}
+    assert modes == {(tmp_path / "usual").stat().st_mode}
     plain_model = AutoModelForSequenceClassification.from_pretrained(tmp_path / "merged").eval()
     unmerged = sparsead.load(record.folder).model
     torch.testing.assert_close(

@@ -24,7 +24,7 @@ def test_a_users_own_function_is_found_by_its_path(
     assert PRUNERS.bind("my_pruners.largest", {"power": 3})(None) == 3
     with pytest.raises(ConfigError, match=r"did you mean pruner\.power"):
         PRUNERS.bind("my_pruners.largest", {"powr": 3})
-    with pytest.raises(ConfigError, match=r"pruner\.power=x: must be int"):
+    with pytest.raises(ConfigError, match=r"pruner\.power=x: must be a whole number"):
         PRUNERS.bind("my_pruners.largest", {"power": "x"})
     with pytest.raises(ConfigError, match="cannot be imported"):
         PRUNERS.get("my_pruners.absent")

@@ -123,8 +123,9 @@ def load_backbone(spec: BackboneSpec) -> Backbone:
         return Backbone(spec, None, _random_tokenizer(spec))
     if not list(folder.glob("*.safetensors")):
         raise SourceError(
-            f"{folder}: has no safetensors weights, and no others are read; convert them, and give "
-            "the folder with backbone.path=FOLDER"
+            f"{folder}: has no safetensors weights, and pickled ones (.bin) are never read; give a "
+            "folder that has them with backbone.path=FOLDER (the hub converts many in a pull "
+            "request: hf download NAME --revision refs/pr/N --local-dir FOLDER)"
         )
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder)

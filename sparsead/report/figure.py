@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
 
+from sparsead.arguments import Parser, add_outputs, add_overrides
 from sparsead.errors import RecordError
 from sparsead.report.masks_figure import draw_masks
 from sparsead.report.publish import save_figure
@@ -25,11 +25,11 @@ def main() -> None:
 
 
 def _masks(given: list[str]) -> None:
-    parser = argparse.ArgumentParser(prog=f"sparsead figure {MASKS}", description=__doc__)
+    parser = Parser(f"sparsead figure {MASKS}", __doc__)
     add_run_arguments(parser)
     where = "PNG or SVG by its suffix (default: OUTPUTS/figures/masks_RUN.png)"
     parser.add_argument("--out", metavar="FILE", type=Path, help=where)
-    arguments = parser.parse_args(given)
+    arguments = parser.parse(given)
     record = find_run(arguments.run, arguments.outputs)
     name = f"{MASKS}_{record.folder.resolve().name}.png"
     path = arguments.out or arguments.outputs / "figures" / name
@@ -39,15 +39,14 @@ def _masks(given: list[str]) -> None:
 
 def _table(given: list[str]) -> None:
     usage = "sparsead figure masks RUN | sparsead figure TABLE [KEY=VALUE …]"
-    parser = argparse.ArgumentParser(prog="sparsead figure", usage=usage, description=__doc__)
+    parser = Parser("sparsead figure", __doc__, usage=usage)
     named = "figure1, figure2, figure4, a table, or a path that ends in .yaml"
     parser.add_argument("table", metavar="TABLE", help=named)
-    changes = "what sparsead reproduce takes"
-    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help=changes)
-    parser.add_argument("--outputs", type=Path, default=Path("outputs"), help="folder of the runs")
+    add_overrides(parser, "as `sparsead reproduce` takes them")
+    add_outputs(parser)
     where = "folder of the PNG and the SVG (default: OUTPUTS/figures)"
     parser.add_argument("--out", metavar="FOLDER", type=Path, help=where)
-    arguments = parser.parse_args(given)
+    arguments = parser.parse(given)
     table = load_table(arguments.table, [f"outputs={arguments.outputs}", *arguments.overrides])
     paths = save_figure(measure(table), arguments.out or arguments.outputs / "figures")
     if not paths:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from sparsead.report.plots import draw
 from sparsead.report.results import Results
+from sparsead.report.settings import NOT_DECISIVE, flat
 from sparsead.report.style import image
 from sparsead.report.view import View
 from sparsead.runs.record import RunRecord
@@ -79,12 +80,9 @@ def _configurations(results: Results) -> Iterator[_Configuration]:
 
     for place, measured in results.places.items():
         for record in list(measured.records.values())[:1]:
-            config = {k: v for k, v in record.result["config"].items() if k not in _NOT_DECISIVE}
+            config = {k: v for k, v in record.result["config"].items() if k not in NOT_DECISIVE}
             where = f"{place.column}, {place.backbone}"
             yield _Configuration(results.label(place.row), where, OmegaConf.to_yaml(config))
-
-
-_NOT_DECISIVE = ("seed", "outputs", "rerun")
 
 
 def _runs(results: Results) -> Iterator[_Run]:
@@ -106,7 +104,7 @@ def _environments(results: Results) -> list[dict[str, Any]]:
     """Return the different environments of the runs, each with the number of its runs."""
     found: dict[str, dict[str, Any]] = {}
     for record in _records(results):
-        environment = _flat(record.result.get("environment", {}))
+        environment = flat(record.result.get("environment", {}), " ")
         known = found.setdefault(repr(environment), {"environment": environment, "runs": 0})
         known["runs"] += 1
     return list(found.values())
@@ -115,11 +113,3 @@ def _environments(results: Results) -> list[dict[str, Any]]:
 def _records(results: Results) -> Iterator[RunRecord]:
     for measured in results.places.values():
         yield from measured.records.values()
-
-
-def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        nested = _flat(value, f"{prefix}{key} ") if isinstance(value, dict) else None
-        flat |= {f"{prefix}{key}": value} if nested is None else nested
-    return flat

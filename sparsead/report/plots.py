@@ -89,7 +89,7 @@ def _scatter(axes: Axes, results: Results, backbone: str, column: str) -> None:
         lambda share, _: f"{share:g} %" if _is_two_or_five(share) else ""
     )
     axes.margins(0.1)
-    axes.set_xlabel("trained parameters, share of the backbone (equal ones side by side)")
+    axes.set_xlabel("trained parameters, share of the backbone\n(equal ones side by side)")
     axes.set_ylabel(_score_label(results, column))
 
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import argparse
 import shutil
 import sys
-from collections.abc import Callable, Sequence
+from argparse import Namespace, RawDescriptionHelpFormatter
+from collections.abc import Callable
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
+from sparsead.arguments import Parser, add_outputs
 from sparsead.errors import ConfigError, RecordError, StorageError, unknown
 from sparsead.report.formats import FORMATS, aligned
 from sparsead.runs.failure import all_failures, failure_file
@@ -28,24 +29,36 @@ _NOTHING = dict.fromkeys(COLUMNS)
 def main() -> None:
     """Entry point of `sparsead runs`."""
     words = sys.argv[1:]
-    if not words or words[0] not in (*_ACTIONS, "-h", "--help"):
-        words = ["list", *words]
-    parser = argparse.ArgumentParser(prog="sparsead runs", description=__doc__)
-    actions = parser.add_subparsers(dest="action", metavar="ACTION")
-    for action, purpose in _PURPOSES.items():
-        sub = actions.add_parser(action, help=purpose, description=purpose)
-        if action == "export":
-            sub.add_argument("file", type=Path, help="ends in .parquet, .csv or .json")
-        where = f"KEY=PATTERN with KEY one of {', '.join(COLUMNS)}; all must match"
-        sub.add_argument("filters", nargs="*", metavar="FILTER", help=where)
-        sub.add_argument("--outputs", type=Path, default=Path("outputs"), help="folder of the runs")
-        if action == "list":
-            sub.add_argument("--format", choices=sorted(FORMATS), help="default: plain columns")
-        if action == "delete":
-            sub.add_argument("--yes", action="store_true", help="do not ask")
-    arguments = parser.parse_args(words)
-    rows = [row for row in run_rows(arguments.outputs) if _matches(row, arguments.filters)]
-    _ACTIONS[arguments.action](rows, arguments)
+    action = words.pop(0) if words and words[0] in _ACTIONS else "list"
+    arguments = _parser(action).parse(words)
+    wanted = [_pattern(given) for given in arguments.filters]
+    rows = [
+        row
+        for row in run_rows(arguments.outputs)
+        if all(any(_is(row[key], each) for each in patterns) for key, patterns in wanted)
+    ]
+    _ACTIONS[action](rows, arguments)
+
+
+def _parser(action: str) -> Parser:
+    given = "" if action == "list" else f" {action}"
+    actions = "\n".join(f"  {name:<7} {purpose}" for name, purpose in _PURPOSES.items())
+    parser = Parser(
+        f"sparsead runs{given}",
+        _PURPOSES[action],
+        epilog=f"sparsead runs [ACTION], with ACTION one of\n{actions}",
+        formatter_class=RawDescriptionHelpFormatter,
+    )
+    if action == "export":
+        parser.add_argument("file", type=Path, help="ends in .parquet, .csv or .json")
+    where = f"KEY=PATTERN with KEY one of {', '.join(COLUMNS)}; all must match"
+    parser.add_argument("filters", nargs="*", default=[], metavar="FILTER", help=where)
+    add_outputs(parser)
+    if action == "list":
+        parser.add_argument("--format", choices=sorted(FORMATS), help="default: plain columns")
+    if action == "delete":
+        parser.add_argument("--yes", action="store_true", help="do not ask")
+    return parser
 
 
 def run_rows(outputs: Path) -> list[Row]:
@@ -84,14 +97,14 @@ def _choices(config: dict[str, Any]) -> Row:
     return names | {"r": config["adapter"]["options"].get("bottleneck"), "seed": config.get("seed")}
 
 
-def _matches(row: Row, filters: Sequence[str]) -> bool:
-    for given in filters:
-        key, _, pattern = given.partition("=")
-        if key not in COLUMNS:
-            raise ConfigError(unknown("filter", key, COLUMNS))
-        if not any(_is(row[key], each) for each in pattern.split(",")):
-            return False
-    return True
+def _pattern(given: str) -> tuple[str, list[str]]:
+    """Return the column of a filter and the patterns of which one must match."""
+    key, equals, patterns = given.partition("=")
+    if not equals:
+        raise ConfigError(unknown("runs", given, _ACTIONS) + ", or a filter KEY=PATTERN")
+    if key not in COLUMNS:
+        raise ConfigError(unknown("filter", key, COLUMNS))
+    return key, patterns.split(",")
 
 
 def _is(value: Any, pattern: str) -> bool:
@@ -103,12 +116,12 @@ def _is(value: Any, pattern: str) -> bool:
     return fnmatch(str(value), pattern)
 
 
-def _list(rows: list[Row], arguments: argparse.Namespace) -> None:
+def _list(rows: list[Row], arguments: Namespace) -> None:
     written = FORMATS[arguments.format] if arguments.format else aligned
     sys.stdout.write(written(COLUMNS, rows))
 
 
-def _delete(rows: list[Row], arguments: argparse.Namespace) -> None:
+def _delete(rows: list[Row], arguments: Namespace) -> None:
     if not rows:
         sys.stdout.write("no such runs\n")
         return
@@ -136,7 +149,7 @@ def _remove(folder: Path) -> None:
         raise StorageError(f"{folder}: cannot be deleted ({error})") from error
 
 
-def _export(rows: list[Row], arguments: argparse.Namespace) -> None:
+def _export(rows: list[Row], arguments: Namespace) -> None:
     """Write the rows by the file's suffix."""
     file: Path = arguments.file
     if file.suffix not in _WRITERS:

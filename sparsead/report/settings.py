@@ -14,12 +14,12 @@ from sparsead.runs.record import RunRecord
 Row = dict[str, Any]
 
 _ORDER = ("task", "backbone", "adapter", "r", "pruner", "sparsity")
-_NOT_DECISIVE = ("seed", "outputs", "rerun")
+NOT_DECISIVE = ("seed", "outputs", "rerun")
 _SHOWN = (
     "task.name",
     "backbone.name",
     "adapter.name",
-    "adapter.options.bottleneck",
+    "adapter.bottleneck",
     "pruner.name",
     "sparsity",
 )
@@ -104,16 +104,25 @@ def _differing(configs: Sequence[Mapping[str, Any]], known: Sequence[str]) -> li
     return [key for key in keys if len({_said(config.get(key)) for config in configs}) > 1]
 
 
-def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return the keys that decide a setting and that no column shows yet, joined by dots."""
-    flat: dict[str, Any] = {}
-    for key, value in config.items():
+def deciding(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the keys that decide a setting, as the command line has them."""
+    decisive = {key: value for key, value in config.items() if key not in NOT_DECISIVE}
+    return {key.replace(".options.", "."): value for key, value in flat(decisive).items()}
+
+
+def flat(values: Mapping[str, Any], joint: str = ".", prefix: str = "") -> dict[str, Any]:
+    """Return the values of nested mappings, their keys joined."""
+    found: dict[str, Any] = {}
+    for key, value in values.items():
         name = f"{prefix}{key}"
-        if isinstance(value, Mapping):
-            flat |= _flat(value, f"{name}.")
-        elif name not in (*_SHOWN, *_NOT_DECISIVE):
-            flat[name.replace(".options.", ".")] = value
-    return flat
+        nested = isinstance(value, Mapping)
+        found |= flat(value, joint, f"{name}{joint}") if nested else {name: value}
+    return found
+
+
+def _flat(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the keys that decide a setting and that no column shows yet."""
+    return {key: value for key, value in deciding(config).items() if key not in _SHOWN}
 
 
 def _said(value: Any) -> str:

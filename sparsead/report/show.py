@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -10,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from sparsead.arguments import Parser
 from sparsead.errors import RecordError
 from sparsead.pruning.storage import WEIGHTS_FILE, Mask, load_sparse
 from sparsead.report.formats import rich_table
@@ -39,10 +39,10 @@ _CHANCE = (
 
 def main() -> None:
     """Entry point of `sparsead show`."""
-    parser = argparse.ArgumentParser(prog="sparsead show", description=__doc__)
+    parser = Parser("sparsead show", __doc__)
     add_run_arguments(parser)
     parser.add_argument("--against", metavar="RUN2", help="another run, to compare the masks with")
-    arguments = parser.parse_args()
+    arguments = parser.parse()
     record = find_run(arguments.run, arguments.outputs)
     text = summary(record)
     if arguments.against is not None:

@@ -5,10 +5,11 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
+from argparse import Namespace
 from pathlib import Path
 
+from sparsead.arguments import Parser, add_outputs, add_overrides
 from sparsead.errors import ConfigError, RecordError, unknown
 from sparsead.report.choice import GRID, best_points
 from sparsead.report.formats import FORMATS
@@ -19,18 +20,17 @@ from sparsead.runs.index import summaries
 
 def main() -> None:
     """Entry point of `sparsead table`."""
-    parser = argparse.ArgumentParser(prog="sparsead table", description=__doc__)
+    parser = Parser("sparsead table", __doc__)
     named = "table1, …, or a path that ends in .yaml; none lists all runs by setting"
     parser.add_argument("table", nargs="?", metavar="TABLE", help=named)
-    changes = "backbone=, seeds=, protocol=, only=row=PATTERN, or any override of sparsead train"
-    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help=changes)
-    parser.add_argument("--outputs", type=Path, default=Path("outputs"), help="folder of the runs")
+    add_overrides(parser, "as `sparsead reproduce` takes them")
+    add_outputs(parser)
     parser.add_argument("--format", choices=sorted(TABLE_FORMATS), default="rich")
     of_grids = "without TABLE: only the best point of each grid of learning rate, epochs and batch"
     parser.add_argument("--best", action="store_true", help=of_grids)
     where = "write to this file (default: the terminal)"
     parser.add_argument("--out", type=Path, metavar="FILE", help=where)
-    arguments = parser.parse_args()
+    arguments = parser.parse()
     if arguments.best and arguments.table is not None:
         raise ConfigError("--best: is of all finished runs, without the name of a table")
     text = _text(arguments)
@@ -54,15 +54,21 @@ def write(path: Path, text: str) -> None:
         raise RecordError(f"{path}: cannot be written ({error})") from error
 
 
-def _text(arguments: argparse.Namespace) -> str:
+def _text(arguments: Namespace) -> str:
     if arguments.table is None:
         return _settings(arguments.outputs, arguments.format, best=arguments.best)
+    from sparsead.report.other_settings import other_settings
     from sparsead.report.results import measure
     from sparsead.report.view import view
     from sparsead.runs.table_files import load_table
+    from sparsead.runs.tables import cells
 
     overrides = [f"outputs={arguments.outputs}", *arguments.overrides]
-    return render(view(measure(load_table(arguments.table, overrides))), arguments.format)
+    table = load_table(arguments.table, overrides)
+    text = render(view(measure(table)), arguments.format)
+    if (others := other_settings(cells(table))) is not None:
+        sys.stderr.write(f"sparsead: {others}\n")
+    return text
 
 
 def _settings(outputs: Path, form: str, *, best: bool) -> str:

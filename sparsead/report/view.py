@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import ceil, log2
 from typing import Any
 
 from sparsead.report.claims import Verdict, verdicts
@@ -145,7 +146,9 @@ def _with_own_backbone(shown: View) -> list[Column]:
 
 def _notes_of_tests(shown: View) -> list[str]:
     least = smallest_corrected_p(shown.compared)
-    out_of_reach = "; with so few seeds no difference can be significant" if least > ALPHA else ""
+    enough = ceil(log2(2 * len(shown.compared) / ALPHA))  # seeds n with m · 2/2ⁿ at most ALPHA
+    few = f"; with so few seeds no difference can be significant, it takes {enough} seeds"
+    out_of_reach = few if least > ALPHA else ""
     return [
         "Bold: the best row, only where it is significantly better than its dense row; underlined: "
         "the others that cannot be told from it.",

@@ -71,9 +71,17 @@ def run_folder(spec: RunSpec) -> Path:
 
 
 def find_record(spec: RunSpec) -> RunRecord | None:
-    """Return the record of this very run if it has been done."""
+    """Return the record of this very run if it has been done.
+
+    Raises:
+        RecordError: the folder, or what is in it, cannot be read.
+    """
     folder = run_folder(spec)
-    return RunRecord.read(folder) if (folder / RESULT_FILE).is_file() else None
+    try:
+        found = (folder / RESULT_FILE).is_file()
+    except OSError as error:  # not for a file or a folder that is not there
+        raise StorageError(f"outputs={spec.outputs}: cannot be read ({error.strerror})") from error
+    return RunRecord.read(folder) if found else None
 
 
 def all_records(outputs: Path) -> Iterator[RunRecord]:

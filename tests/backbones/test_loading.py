@@ -47,7 +47,7 @@ def test_a_folder_takes_the_place_of_any_source(tmp_path: Path) -> None:
 
 def test_a_folder_without_safetensors_is_refused(tmp_path: Path) -> None:
     (tmp_path / "pytorch_model.bin").write_bytes(b"never unpickled")
-    with pytest.raises(SourceError, match="no safetensors"):
+    with pytest.raises(SourceError, match=r"no safetensors.*backbone\.path=FOLDER"):
         load_backbone(compose("backbone=bert-base", f"backbone.path={tmp_path}").backbone)
 
 

@@ -71,8 +71,12 @@ def test_a_table_of_ones_own_is_read_from_its_records(own, monkeypatch, capsys) 
     assert content["claims"][0]["verdict"] == "cannot be told with 2 seeds"
     more = json.loads(call(monkeypatch, capsys, table, own, "seeds=3", "--format", "json"))
     assert {(line["n"], line["asked"]) for line in more["cells"]} == {(2, 3)}
-    other = call(monkeypatch, capsys, table, own, "protocol.epochs=1", "--format", "md")
-    assert "missing" in other
+    monkeypatch.setattr("sys.argv", ["sparsead", own, "protocol.epochs=1", "--format", "md"])
+    table.main()
+    said = capsys.readouterr()
+    assert "missing" in said.out
+    assert said.err.startswith("sparsead: 4 finished runs of what is missing have other settings:")
+    assert said.err.endswith(": protocol.epochs=5\n")
 
 
 def test_a_column_with_a_backbone_of_its_own_is_said(monkeypatch, capsys, tmp_path) -> None:
@@ -104,6 +108,8 @@ def test_what_cannot_be_done_is_one_line(own, monkeypatch, capsys) -> None:
     with pytest.raises(ConfigError, match="without the name of a table"):
         call(monkeypatch, capsys, table, "--format", "html")
     with pytest.raises(RecordError, match="no finished runs of own"):
+        call(monkeypatch, capsys, figure, own, "task.limit=7")
+    with pytest.raises(ConfigError, match="--outputs elsewhere: is not a folder"):
         call(monkeypatch, capsys, figure, own, "--outputs", "elsewhere")
     with pytest.raises(RecordError, match="cannot be written"):
         call(monkeypatch, capsys, table, own, "--out", "own.yaml/x.md")

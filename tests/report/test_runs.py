@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -48,9 +49,19 @@ def test_filters_choose_what_is_listed(outputs: Path, monkeypatch, capsys) -> No
     assert len(called(outputs, monkeypatch, capsys, "pruner=snip").splitlines()) == 3
 
 
-def test_an_unknown_filter_is_named(outputs: Path, monkeypatch, capsys) -> None:
-    with pytest.raises(ConfigError, match="did you mean pruner"):
-        called(outputs, monkeypatch, capsys, "list", "prunner=snip")
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("prunner=snip", "filter=prunner: no such choice; did you mean pruner?"),
+        ("stat=failed", "filter=stat: no such choice; did you mean state?"),
+        ("lst", "runs=lst: no such choice; did you mean list?"),
+    ],
+)
+def test_an_unknown_filter_is_named_also_where_there_are_no_runs(
+    word: str, message: str, tmp_path: Path, monkeypatch, capsys
+) -> None:
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        called(tmp_path, monkeypatch, capsys, word)
 
 
 def test_deleting_asks_and_spares_the_others(outputs: Path, monkeypatch, capsys) -> None:

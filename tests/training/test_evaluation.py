@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from composing import compose
 from sparsead.assembly import task_and_adapter
-from sparsead.sources import sources
+from sparsead.inputs import inputs
 from sparsead.training.evaluation import in_order, padded_columns, token_batches, token_counts
 from sparsead.training.trainer import SparseadTrainer, build_trainer
 from sparsead.training.unpadded import unpad
@@ -68,7 +68,7 @@ def untrained(folder: Path, backbone: str, task_name: str) -> tuple[SparseadTrai
         *(f"backbone={backbone}", f"task={task_name}", "task.limit=23", "device=cpu"),
         *("protocol.eval_batch_size=4", f"outputs={folder}"),
     )
-    read, (task, _) = sources(spec), task_and_adapter(spec)
+    read, (task, _) = inputs(spec), task_and_adapter(spec)
     tokenizer = read.backbone.tokenizer
     model = read.backbone.model(task.head, task.head_options, spec.seed)
     collator = unpad(model, task.collator(tokenizer), "fp32")

@@ -12,7 +12,7 @@ from transformers import TrainerCallback
 
 from composing import compose
 from sparsead.assembly import insert, task_and_adapter
-from sparsead.sources import sources
+from sparsead.inputs import inputs
 from sparsead.training.trainer import SparseadTrainer, build_trainer
 from sparsead.training.unpadded import unpad
 
@@ -46,7 +46,7 @@ def trainer_of(folder: Path, *overrides: str) -> SparseadTrainer:
         *("backbone=tiny-bert", "task=demo_mrpc", "task.limit=32", "device=cpu"),
         *("protocol.epochs=2", "precision=fp32", f"outputs={folder}", *overrides),
     )
-    read, (task, adapter) = sources(spec), task_and_adapter(spec)
+    read, (task, adapter) = inputs(spec), task_and_adapter(spec)
     tokenizer = read.backbone.tokenizer
     model = read.backbone.model(task.head, task.head_options, spec.seed)
     insert(spec, adapter, model)

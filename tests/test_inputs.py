@@ -9,9 +9,9 @@ from pathlib import Path
 from transformers import AutoModel
 
 from composing import compose
-from sparsead import sources
+from sparsead import inputs
 from sparsead.config import RunSpec
-from sparsead.sources import Sources
+from sparsead.inputs import Inputs
 from sparsead.train import train
 
 
@@ -26,7 +26,7 @@ def test_a_cell_of_a_sweep_gives_the_bits_of_the_cell_alone(
     tmp_path: Path, glue_fixture: Path
 ) -> None:
     backbone = tmp_path / "backbone"
-    tiny = sources.load_backbone(compose("backbone=tiny-bert").backbone)
+    tiny = inputs.load_backbone(compose("backbone=tiny-bert").backbone)
     tiny.model(AutoModel, {}, seed=1).save_pretrained(backbone)
     tiny.tokenizer.save_pretrained(backbone)
     before = digests(backbone)
@@ -34,7 +34,7 @@ def test_a_cell_of_a_sweep_gives_the_bits_of_the_cell_alone(
     for other in others:
         train(spec(tmp_path / "sweep", backbone, glue_fixture, *other))
     swept = train(spec(tmp_path / "sweep", backbone, glue_fixture))
-    sources._read.cache_clear()
+    inputs._read.cache_clear()
     alone = train(spec(tmp_path / "alone", backbone, glue_fixture))
     for key in ("scores", "history", "sparsity", "parameters", "data"):
         assert swept.result[key] == alone.result[key], key
@@ -43,13 +43,13 @@ def test_a_cell_of_a_sweep_gives_the_bits_of_the_cell_alone(
     assert digests(backbone) == before
 
 
-def test_sources_are_read_once_and_again_when_a_file_changes(
+def test_inputs_are_read_once_and_again_when_a_file_changes(
     tmp_path: Path, glue_fixture: Path
 ) -> None:
     glue = Path(shutil.copytree(glue_fixture, tmp_path / "glue"))
 
-    def read(*overrides: str) -> Sources:
-        return sources.sources(
+    def read(*overrides: str) -> Inputs:
+        return inputs.inputs(
             compose("backbone=tiny-bert", "task=mrpc", f"task.path={glue}", *overrides)
         )
 

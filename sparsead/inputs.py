@@ -20,7 +20,7 @@ _HELD = 8
 
 
 @dataclass(frozen=True)
-class Sources:
+class Inputs:
     """A run's backbone, and its encoded data with what is to be said of them.
 
     The backbone's weights are no part of it, and need not be: every model maps them from their
@@ -32,7 +32,7 @@ class Sources:
     described: dict[str, Any]
 
 
-def sources(spec: RunSpec) -> Sources:
+def inputs(spec: RunSpec) -> Inputs:
     """Return what the run reads.
 
     Raises:
@@ -49,11 +49,11 @@ class _Request:
 
 
 @lru_cache(_HELD)
-def _read(request: _Request) -> Sources:
+def _read(request: _Request) -> Inputs:
     spec = request.spec
     task, _ = task_and_adapter(spec)
     backbone = load_backbone(spec.backbone)
-    return Sources(backbone, *encoded(task, backbone.tokenizer, spec.protocol.selection))
+    return Inputs(backbone, *encoded(task, backbone.tokenizer, spec.protocol.selection))
 
 
 def _states(spec: RunSpec) -> Iterator[tuple[str, int, int]]:

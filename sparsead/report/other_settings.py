@@ -1,0 +1,46 @@
+"""Finished runs that a table does not show because they were done with other settings."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sparsead.report.settings import deciding
+from sparsead.runs.index import summaries
+from sparsead.runs.record import run_folder
+from sparsead.runs.states import Missing, run_state
+from sparsead.runs.tables import Cell
+
+_NAMED = ("backbone.name", "task.name", "adapter.name", "pruner.name", "sparsity")
+
+
+def other_settings(wanted: Sequence[Cell]) -> str | None:
+    """Say which settings most of the finished runs have that missing cells might have meant.
+
+    None where nothing is missing, or no run has the names and the sparsity of what is.
+    """
+    missing = [cell.spec for cell in wanted if isinstance(run_state(cell.spec), Missing)]
+    if not missing:
+        return None
+    asked = {_row(config): config for config in (deciding(spec.to_dict()) for spec in missing)}
+    shown = {run_folder(cell.spec).name for cell in wanted}
+    found: Counter[str] = Counter()
+    for record in summaries(missing[0].outputs):
+        if record.folder.name not in shown:
+            config = deciding(record.result.get("config", {}))
+            found.update(_differences(config, asked.get(_row(config), config)))
+    if not found:
+        return None
+    settings, count = found.most_common(1)[0]
+    return f"{count} finished runs of what is missing have other settings: {settings}"
+
+
+def _row(config: Mapping[str, Any]) -> tuple[Any, ...]:
+    return tuple(config.get(name) for name in _NAMED)
+
+
+def _differences(config: Mapping[str, Any], asked: Mapping[str, Any]) -> list[str]:
+    """Return in one text what a run has otherwise than it was asked for; nothing if all is so."""
+    other = {key: value for key, value in config.items() if asked.get(key) != value}
+    return [" ".join(f"{key}={value}" for key, value in other.items())] if other else []
