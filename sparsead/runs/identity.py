@@ -11,7 +11,7 @@ from typing import Any
 from sparsead.config import SPLITS, RunSpec
 from sparsead.errors import RecordError
 
-RESULT_FORMAT = 2
+RESULT_FORMAT = 3
 """Raised when the same configuration no longer gives the same result."""
 
 _BACKBONE_SUFFIXES = (".json", ".txt", ".model", ".safetensors")
