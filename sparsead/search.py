@@ -98,7 +98,7 @@ class Trial:
         epochs: likewise.
         batch_size: likewise.
         identity: of its run.
-        scores: the main score on the part of train held out, after each epoch that was trained.
+        scores: on the part of train held out, after each epoch that was trained; larger is better.
         state: finished, stopped (behind the last of the scores) or failed.
         error: why it failed.
     """

@@ -9,12 +9,11 @@ from collections.abc import Iterable, Sequence
 from statistics import mean
 from typing import Any
 
-from sparsead.runs.record import RunRecord
+from sparsead.runs.record import SMALLER_IS_BETTER, RunRecord
 
 GRID = ("epochs", "learning_rate", "batch_size")
 """The keys of `protocol` that the paper's grid is over."""
 
-_SMALLER_IS_BETTER = ("mae", "mse")
 _NOT_OF_THE_GRID = ("seed", "outputs", "rerun")
 
 
@@ -46,4 +45,4 @@ def _quality(point: Sequence[RunRecord]) -> float:
     if math.isnan(objective):
         return -math.inf
     metric = next(iter(point[0].result["scores"]))
-    return -objective if metric in _SMALLER_IS_BETTER else objective
+    return -objective if metric in SMALLER_IS_BETTER else objective

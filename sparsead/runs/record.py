@@ -26,6 +26,9 @@ _STAGING_PREFIX = ".partial-"
 _FULL_BYTES = 1 << 20
 _STORAGE = (ENOSPC, EDQUOT, EROFS, EACCES, EPERM)
 
+SMALLER_IS_BETTER = ("mae", "mse")
+"""Main metrics of which the smallest is chosen."""
+
 
 @dataclass(frozen=True)
 class RunRecord:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,15 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from transformers.utils import SAFE_WEIGHTS_NAME
 
 from sparsead.errors import TrainingStopped
+from sparsead.runs.record import SMALLER_IS_BETTER
 from sparsead.training.trainer import SparseadTrainer, history
 
 Watch = Callable[[Sequence[float]], bool]
-"""Told the main score of every epoch so far; returns whether to stop behind the last of them."""
+"""Told how good every epoch so far was, and returns whether to stop behind the last of them.
+
+Larger is better: the main score, or the validation loss, negated, of a task that is scored by the
+texts it generates after training.
+"""
 
 
 class Stopping(TrainerCallback):
@@ -59,7 +64,13 @@ class Stopping(TrainerCallback):
         self._ask()
 
     def _ask(self) -> None:
-        epochs = [each["scores"] for each in history(self._trainer) if "scores" in each]
-        scores = [next(iter(each.values())) for each in epochs]
-        if self._watch is not None and scores and self._watch(scores):
-            raise TrainingStopped(f"stopped after epoch {len(scores)}")
+        if self._watch is None:
+            return
+        epochs = [_quality(each) for each in history(self._trainer) if "scores" in each]
+        if epochs and self._watch(epochs):
+            raise TrainingStopped(f"stopped after epoch {len(epochs)}")
+
+
+def _quality(epoch: Mapping[str, Any]) -> float:
+    name, score = next(iter(epoch["scores"].items()), ("loss", epoch["validation_loss"]))
+    return -float(score) if name in ("loss", *SMALLER_IS_BETTER) else float(score)
