@@ -10,14 +10,14 @@ from typing import Any
 from omegaconf import DictConfig
 
 from sparsead.errors import ConfigError, unknown, unknown_key
-from sparsead.schema import is_interpolated, read_group, typed
+from sparsead.schema import check_keys, is_interpolated, read_group, typed
 
 DEVICES = ("auto", "cpu", "cuda")
 PRECISIONS = ("auto", "fp32", "bf16")
 SCOPES = ("global", "tensor")
 SPLITS = ("train", "validation", "test")
 
-_TASK_PROTOCOL_KEYS = ("epochs", "learning_rate", "batch_size")
+_OWN_PROTOCOL_KEYS = ("epochs", "learning_rate", "batch_size")
 
 
 @dataclass
@@ -69,9 +69,7 @@ class TaskSpec:
     options: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for key in self.protocol:
-            if key not in _TASK_PROTOCOL_KEYS:
-                raise ConfigError(unknown_key(f"task.protocol.{key}", _TASK_PROTOCOL_KEYS))
+        check_keys("task.protocol", self.protocol, _OWN_PROTOCOL_KEYS)
         if self.limit is not None:
             _check_minimum("task.limit", self.limit, 1)
         _check_minimum("task.max_length", self.max_length, 3)
@@ -107,13 +105,18 @@ class TaskSpec:
 
 @dataclass
 class AdapterSpec:
-    """An adapter method and its own keys."""
+    """An adapter method and its own keys.
+
+    `protocol` holds what protocol=default takes for it in place of the task's and the usual values.
+    """
 
     name: str
     method: str
     options: dict[str, Any] = field(default_factory=dict)
+    protocol: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        check_keys("adapter.protocol", self.protocol, _OWN_PROTOCOL_KEYS)
         bottleneck = self.options.get("bottleneck", 1)
         if type(bottleneck) is not int:
             raise ConfigError(f"adapter.bottleneck={bottleneck}: must be a whole number")

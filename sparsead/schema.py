@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import fields
 from typing import Any, TypeVar
 
@@ -38,6 +38,17 @@ def read_group(config: DictConfig, group: str, schema: type[Spec]) -> Spec:
     if options:
         raise ConfigError(unknown_key(f"{group}.{next(iter(options))}", names))
     return typed(group, schema, known)
+
+
+def check_keys(group: str, values: Mapping[str, Any], allowed: Collection[str]) -> None:
+    """Refuse a key of `values` that is none of those allowed.
+
+    Raises:
+        ConfigError: there is one; the first is named, with the nearest that is allowed.
+    """
+    for key in values:
+        if key not in allowed:
+            raise ConfigError(unknown_key(f"{group}.{key}", allowed))
 
 
 def is_interpolated(key: str, config: DictConfig) -> bool:

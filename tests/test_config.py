@@ -13,6 +13,7 @@ from composing import compose
 from sparsead.compose import compose as compose_one
 from sparsead.errors import ConfigError
 from sparsead.pruning.prune import prune
+from sparsead.runs.identity import identity
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
 
@@ -109,6 +110,32 @@ def test_a_task_has_its_own_point_until_the_user_names_one(
     overrides: list[str], learning_rate: float
 ) -> None:
     assert compose(*overrides).protocol.learning_rate == pytest.approx(learning_rate)
+
+
+def test_an_adapter_s_own_point_goes_before_the_task_s_and_behind_the_user_s(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "adapter").mkdir()
+    (tmp_path / "adapter" / "slow.yaml").write_text(
+        "defaults: [houlsby, _self_]\nname: slow\nprotocol: {learning_rate: 3e-3, epochs: 7}\n",
+        "utf-8",
+    )
+    point = ["task=cola", "adapter=slow", f"hydra.searchpath=[file://{tmp_path}]"]
+
+    def protocol(*overrides: str) -> tuple[float, int, int]:
+        spec = compose_one([*point, *overrides]).protocol
+        return spec.learning_rate, spec.epochs, spec.batch_size
+
+    assert protocol() == protocol("protocol=clean") == (3e-3, 7, 16)
+    assert protocol("protocol.learning_rate=2e-4") == (2e-4, 7, 16)
+    assert protocol("protocol=paper") == (1e-4, 10, 16)
+    assert identity(compose_one(point)) == identity(
+        compose_one(
+            [*point, "adapter.protocol={}", "protocol.learning_rate=3e-3", "protocol.epochs=7"]
+        )
+    )
+    with pytest.raises(ConfigError, match=r"did you mean adapter\.protocol\.epochs"):
+        compose_one([*point, "+adapter.protocol.epoch=3"])
 
 
 def test_a_grid_is_no_single_run_until_each_of_its_keys_is_given() -> None:

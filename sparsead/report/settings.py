@@ -15,6 +15,7 @@ Row = dict[str, Any]
 
 _ORDER = ("task", "backbone", "adapter", "r", "pruner", "sparsity")
 NOT_DECISIVE = ("seed", "outputs", "rerun")
+_OWN_POINTS = ("task.protocol.", "adapter.protocol.")  # what they gave is in `protocol`
 _SHOWN = (
     "task.name",
     "backbone.name",
@@ -107,7 +108,11 @@ def _differing(configs: Sequence[Mapping[str, Any]], known: Sequence[str]) -> li
 def deciding(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return the keys that decide a setting, as the command line has them."""
     decisive = {key: value for key, value in config.items() if key not in NOT_DECISIVE}
-    return {key.replace(".options.", "."): value for key, value in flat(decisive).items()}
+    return {
+        key.replace(".options.", "."): value
+        for key, value in flat(decisive).items()
+        if not key.startswith(_OWN_POINTS)
+    }
 
 
 def flat(values: Mapping[str, Any], joint: str = ".", prefix: str = "") -> dict[str, Any]:

@@ -60,6 +60,7 @@ def _decisive(spec: RunSpec) -> dict[str, Any]:
         decisive["adapter"]["options"]["fusion"] = {"sources": weights, "prune": prune}
     for key in (*SPLITS, "protocol"):
         del decisive["task"][key]
+    del decisive["adapter"]["protocol"]
     backbone = _backbone_files(spec.backbone.path)
     decisive["backbone"]["path"] = {file.name: file_digest(file) for file in backbone}
     return decisive
