@@ -138,6 +138,30 @@ def test_an_adapter_s_own_point_goes_before_the_task_s_and_behind_the_user_s(
         compose_one([*point, "+adapter.protocol.epoch=3"])
 
 
+def _rate(*overrides: str) -> float:
+    return compose_one(overrides).protocol.learning_rate
+
+
+@pytest.mark.parametrize(
+    ("method", "learning_rate"),
+    [("lora", 2e-3), ("mam", 2e-3), ("prefix", 1e-2), ("bitfit", 5e-3), ("houlsby", 5e-4)],
+)
+def test_an_adapter_that_needs_another_rate_has_it_by_default(
+    method: str, learning_rate: float
+) -> None:
+    adapter = f"adapter={method}"
+    assert _rate(adapter) == _rate(adapter, "protocol=clean") == learning_rate
+    assert _rate(adapter, "protocol=paper") == 1e-4
+    assert _rate(adapter, "protocol.learning_rate=3e-4") == 3e-4
+
+
+def test_the_rows_of_table_4_keep_the_task_s_point() -> None:
+    for row in ("lora", "s-lora", "mam", "s-mam"):
+        assert _rate(f"experiment=table4/{row}", "task=mrpc") == 5e-4
+        assert _rate(f"experiment=table4/{row}", "task=cola") == 1e-3
+        assert _rate(f"experiment=table4/{row}", "protocol=paper") == 1e-4
+
+
 def test_a_grid_is_no_single_run_until_each_of_its_keys_is_given() -> None:
     point = ["protocol.learning_rate=2e-4", "protocol.epochs=5", "protocol.batch_size=8"]
     with pytest.raises(ConfigError, match=r"search=grid: sweeps protocol\.batch_size; give one"):
