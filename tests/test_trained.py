@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -113,6 +114,15 @@ def test_a_loaded_run_keeps_its_removed_weights_at_zero_when_trained_on(run: Run
         weight = loaded.model.get_parameter(name)
         assert not weight[~mask].any()
         assert weight[mask].any()
+
+
+def test_predicting_in_bf16_leaves_the_model_in_fp32(run: RunRecord) -> None:
+    loaded = replace(sparsead.load(run.folder), precision="bf16")
+    batch = loaded.tokenizer(["one text"], ["another"], return_tensors="pt")
+    with torch.no_grad():
+        before = loaded.model(**batch).logits
+        loaded.predict([{"sentence1": "one text", "sentence2": "another"}])
+        assert torch.equal(loaded.model(**batch).logits, before)
 
 
 def test_a_row_without_a_column_is_refused_by_its_name(run: RunRecord) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+from accelerate.utils import extract_model_from_parallel
 from torch import nn
 
 from sparsead.adapters.adapted import AdaptedModel
@@ -39,7 +40,7 @@ def store_frozen(adapted: AdaptedModel, precision: str) -> None:
 
 @contextmanager
 def frozen_stored(adapted: AdaptedModel, precision: str) -> Iterator[None]:
-    """Compute with `store_frozen`; put the weights back as they were."""
+    """Compute with `store_frozen`; put the weights, and the model's own forward, back."""
     before = [(parameter, parameter.data) for parameter in _frozen(adapted)]
     store_frozen(adapted, precision)
     try:
@@ -47,6 +48,8 @@ def frozen_stored(adapted: AdaptedModel, precision: str) -> Iterator[None]:
     finally:
         for parameter, weights in before:
             parameter.data = weights
+        # a Trainer leaves its autocast around the forward pass for good
+        extract_model_from_parallel(adapted.model, keep_fp32_wrapper=False)
 
 
 def _frozen(adapted: AdaptedModel) -> Iterator[nn.Parameter]:
