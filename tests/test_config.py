@@ -144,7 +144,7 @@ def _rate(*overrides: str) -> float:
 
 @pytest.mark.parametrize(
     ("method", "learning_rate"),
-    [("lora", 2e-3), ("mam", 2e-3), ("prefix", 1e-2), ("bitfit", 5e-3), ("houlsby", 5e-4)],
+    [("prefix", 1e-2), ("bitfit", 5e-3), ("full", 5e-5), ("houlsby", 5e-4)],
 )
 def test_an_adapter_that_needs_another_rate_has_it_by_default(
     method: str, learning_rate: float
@@ -153,13 +153,6 @@ def test_an_adapter_that_needs_another_rate_has_it_by_default(
     assert _rate(adapter) == _rate(adapter, "protocol=clean") == learning_rate
     assert _rate(adapter, "protocol=paper") == 1e-4
     assert _rate(adapter, "protocol.learning_rate=3e-4") == 3e-4
-
-
-def test_the_rows_of_table_4_keep_the_task_s_point() -> None:
-    for row in ("lora", "s-lora", "mam", "s-mam"):
-        assert _rate(f"experiment=table4/{row}", "task=mrpc") == 5e-4
-        assert _rate(f"experiment=table4/{row}", "task=cola") == 1e-3
-        assert _rate(f"experiment=table4/{row}", "protocol=paper") == 1e-4
 
 
 def test_a_grid_is_no_single_run_until_each_of_its_keys_is_given() -> None:
