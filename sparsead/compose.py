@@ -88,7 +88,19 @@ def _describe_unknown_choice(file: str, options: Sequence[str]) -> str:
     if file.startswith("experiment/"):  # its choices lie in folders, where Hydra does not look
         return unknown("experiment", file.removeprefix("experiment/"), [*experiments(), *options])
     group, _, choice = file.rpartition("/")
+    if group == "hydra/launcher" and choice in _LAUNCHERS:
+        extra = _LAUNCHERS[choice]
+        return f"{group}={choice}: is not installed; pip install 'sparsead[{extra}]'"
     return unknown(group, choice, options)
+
+
+_LAUNCHERS = {
+    "joblib": "joblib",
+    "ray": "ray",
+    "submitit_local": "slurm",
+    "submitit_slurm": "slurm",
+}
+"""The extra of the project that brings each of Hydra's launchers."""
 
 
 def _describe_unknown_key(error: BaseException) -> str:

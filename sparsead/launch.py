@@ -54,6 +54,8 @@ def job(config: DictConfig) -> float:
     sweeping = HydraConfig.get().mode is RunMode.MULTIRUN
     if sweeping and current_process().name != "MainProcess":
         take_a_gpu(HydraConfig.get().job.num)
+    if os.environ.get("RANK", "0") != "0":
+        logging.disable(logging.INFO)  # torchrun: the first process says it for all
     do = _swept if sweeping else _recorded_or_trained
     try:
         overrides = list(HydraConfig.get().overrides.task)

@@ -21,10 +21,11 @@ from sparsead.pruning.storage import WEIGHTS_FILE, save_sparse
 from sparsead.registry import PRUNERS
 from sparsead.runs.identity import identity, placeless, setting
 from sparsead.runs.interrupt import held_interrupt
-from sparsead.runs.record import RunRecord, run_folder, staged, write_result
+from sparsead.runs.record import RunRecord, run_folder, write_result
 from sparsead.training.allocator import keep_freed_memory, leave_imports_alone
 from sparsead.training.device import environment, forget_peak_memory, resolve_device
 from sparsead.training.precision import resolve_precision, store_frozen
+from sparsead.training.processes import is_main, staged_once
 from sparsead.training.quiet import quiet_libraries
 from sparsead.training.report import final_scores
 from sparsead.training.resume import MASKS_FILE, PRECISION_FILE, begun_precision
@@ -49,10 +50,12 @@ def train(spec: RunSpec, watch: Watch | None = None) -> RunRecord:
         TrainingStopped: `watch` ended the training behind an epoch, to go on from there or not.
     """
     folder = run_folder(spec)
-    with staged(folder, replace=spec.rerun) as staging:
+    device = resolve_device(spec.device)
+    with staged_once(folder, replace=spec.rerun, device=device) as staging:
         result = run(spec, staging, watch)
-        write_result(staging, result, OmegaConf.to_yaml(placeless(spec)))
-        remove_checkpoints(staging)
+        if is_main():
+            write_result(staging, result, OmegaConf.to_yaml(placeless(spec)))
+            remove_checkpoints(staging)
     return RunRecord.read(folder)
 
 
@@ -98,8 +101,9 @@ def run(spec: RunSpec, folder: Path, watch: Watch | None = None) -> dict[str, An
                 minimum_kept=spec.pruner.minimum_kept,
                 seed=spec.seed,
             )
-            masks.save(saved_masks)
-            (folder / PRECISION_FILE).write_text(precision)
+            if is_main():
+                masks.save(saved_masks)
+                (folder / PRECISION_FILE).write_text(precision)
     store_frozen(adapted, precision)
 
     with _timed("train", seconds), held_interrupt() as interrupted:
@@ -114,12 +118,14 @@ def run(spec: RunSpec, folder: Path, watch: Watch | None = None) -> dict[str, An
         scores = final_scores(trainer, task, data, folder, epochs[-1]["scores"], held_out)
 
     weights = folder / WEIGHTS_FILE
-    save_sparse(
-        weights,
-        {name: tensor.numpy() for name, tensor in adapted.trained_state().items()},
-        {name: mask.cpu().numpy() for name, mask in masks.items()},
-        weights_metadata(spec, backbone.fingerprint()),
-    )
+    if is_main():
+        save_sparse(
+            weights,
+            {name: tensor.numpy() for name, tensor in adapted.trained_state().items()},
+            {name: mask.cpu().numpy() for name, mask in masks.items()},
+            weights_metadata(spec, backbone.fingerprint()),
+        )
+    trainer.accelerator.wait_for_everyone()
     return {
         **named,
         "config": placeless(spec),

@@ -73,6 +73,11 @@ def run_folder(spec: RunSpec) -> Path:
     return Path(spec.outputs) / "runs" / name
 
 
+def staging_folder(folder: Path) -> Path:
+    """Return where the record that will be `folder` is written until it is whole."""
+    return folder.with_name(_STAGING_PREFIX + folder.name)
+
+
 def find_record(spec: RunSpec) -> RunRecord | None:
     """Return the record of this very run if it has been done.
 
@@ -140,7 +145,7 @@ def _cleaned(folder: Path, claim: Claim, *, replace: bool) -> Iterator[Path]:
     _finish_replacing(folder)
     if folder.exists() and not replace:
         raise AlreadyRecordedError(f"{folder}: another process has just finished this run")
-    staging = folder.with_name(_STAGING_PREFIX + folder.name)
+    staging = staging_folder(folder)
     fresh = not staging.exists()
     staging.mkdir(exist_ok=True)
     try:
@@ -170,7 +175,7 @@ def discard(folder: Path) -> None:
     Raises:
         ClaimedError: another process is at this run.
     """
-    staging = folder.with_name(_STAGING_PREFIX + folder.name)
+    staging = staging_folder(folder)
     if staging.exists():
         with claimed(folder):
             shutil.rmtree(staging, ignore_errors=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, replace
+from difflib import get_close_matches
 from fnmatch import fnmatch
 from importlib.resources import files
 from pathlib import Path
@@ -29,12 +30,26 @@ def load_table(name_or_path: str, overrides: Sequence[str] = ()) -> TableSpec:
         ConfigError: there is no such table, or it or an override is malformed.
     """
     table = _parse(*_read(name_or_path))
+    _check_keys(overrides)
     own = [_split(override) for override in overrides if override.partition("=")[0] in _OWN]
     trained = tuple(o for o in overrides if o.partition("=")[0] not in _OWN)
     table = replace(table, overrides=(*table.overrides, *trained))
     for key, value in own:
         table = _OWN[key](table, value)
     return table
+
+
+def _check_keys(overrides: Sequence[str]) -> None:
+    """Refuse `seed=`, and what is spelt like a key of the table's own more than like a run's."""
+    root = Path(str(files("sparsead.conf")))
+    groups = [path.name for path in root.iterdir() if path.is_dir()]
+    runs = yaml.safe_load((root / "train.yaml").read_text("utf-8"))
+    allowed = {*groups, *runs, *_OWN} - {"seed"}
+    for key in (override.partition("=")[0] for override in overrides):
+        if key == "seed":
+            raise ConfigError("seed: a table takes the seeds 1 to N; say how many with seeds=N")
+        if key not in allowed and _OWN.keys() & get_close_matches(key, allowed, n=1):
+            raise ConfigError(unknown_key(key, allowed))
 
 
 def _read(name_or_path: str) -> tuple[str, Any]:

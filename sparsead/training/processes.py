@@ -1,0 +1,51 @@
+"""Several processes at one run, as torchrun starts them: the first alone claims and writes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from accelerate import PartialState
+from accelerate.utils import broadcast_object_list
+
+from sparsead.errors import AlreadyRecordedError
+from sparsead.runs.record import staged, staging_folder
+
+
+def is_main() -> bool:
+    """Tell whether this process is the one that writes; it is where there is no other."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+@contextmanager
+def staged_once(folder: Path, *, replace: bool, device: str) -> Iterator[Path]:
+    """Give every process the folder that `staged` gives to the first; leave it together.
+
+    Args:
+        folder: of the record.
+        replace: put the new record in the place of one that is already there.
+        device: "cpu" or "cuda", which the processes talk to each other through.
+
+    Raises:
+        SparseadError: as `staged`.
+        AlreadyRecordedError: in the other processes, where the first cannot have the run.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        with staged(folder, replace=replace) as staging:
+            yield staging
+        return
+    state = PartialState(cpu=device == "cpu")
+    with ExitStack() as stack:
+        began = False
+        try:
+            if state.is_main_process:
+                stack.enter_context(staged(folder, replace=replace))
+                began = True
+        finally:
+            (began,) = broadcast_object_list([began])
+        if not began:
+            raise AlreadyRecordedError(f"{folder}: the first process does not do this run")
+        yield staging_folder(folder)
+    state.wait_for_everyone()
