@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import json
 import random
-import re
 import subprocess
 import sys
 import time
@@ -35,7 +34,7 @@ from sparsead.pruning.prune import prune
 from sparsead.pruning.scoring import Scoring, undisturbed
 from sparsead.registry import ADAPTERS, PRUNERS, TASKS
 from sparsead.training.allocator import keep_freed_memory
-from sparsead.training.device import resolve_device
+from sparsead.training.device import forget_peak_memory, peak_memory, resolve_device
 from sparsead.training.quiet import quiet_libraries
 from sparsead.training.sampling import scoring_batches
 from sparsead.training.unpadded import unpad
@@ -119,15 +118,9 @@ class Bench:
         """Return the MiB in use at the peak of two turns of one contestant."""
         turn = self.makers[contestant]()
         turn()
-        if self.device == "cuda":
-            torch.cuda.reset_peak_memory_stats()
-        else:
-            Path("/proc/self/clear_refs").write_text("5")  # the peak from now on
+        forget_peak_memory(self.device)
         turn()
-        if self.device == "cuda":
-            return float(torch.cuda.max_memory_allocated() / 2**20)
-        peak = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
-        return int(peak[1]) / 2**10 if peak else float("nan")
+        return peak_memory(self.device) / 2**20
 
     def _model(self, spec: RunSpec, loaded: Any, task: Any, data: Any) -> tuple[Any, Any, Any]:
         """Return a model with its prunable names, and the batch as a run would give it."""

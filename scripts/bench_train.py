@@ -4,10 +4,11 @@
 
 All contestants of an order are given the same batches, in shuffled turns; seconds are for each true
 token, times those of a mean batch. The peers are timed as
-their users run them (random batches, padded, fp32) and at their best (length-grouped; bf16).
-`adapters` needs an older transformers: it is installed into an environment of its own in the cache
-folder, and asked there for one step at a time. Sentences come from RTE below --task-path, or from
-the generated pairs.
+their users run them (random batches, padded, fp32) and at their best (length-grouped; bf16), in
+processes of their own: ours tells the C library to keep freed memory, which speeds up what runs
+beside it too. `adapters` needs an older transformers: it is installed into an environment of its
+own in the cache folder. A ceiling is what a ratio would be if our step were its matrix products
+alone. Sentences come from RTE below --task-path, or from the generated pairs.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from adapters_environment import adapters_python
 from matrix_floor import floor_seconds
 from rich.console import Console
 from rich.table import Table
-from train_peers import Peer, build_peer, peak_mib
+from train_peers import Peer, peak_mib
 
 from sparsead.backbones.loading import Backbone, load_backbone
 from sparsead.config import RunSpec
@@ -53,6 +54,7 @@ OURS = {
 HERE = ("full fine-tuning", "hand-written adapter", "peft LoRA")
 THERE = ("adapters Houlsby", "adapters LoRA", "adapters MAM")
 WAYS = (("random", "fp32"), ("grouped", "fp32"), ("grouped", "bf16"))
+PRINTED = ("rows", "ratios", "ceilings")
 OPPONENTS = {"sparsead Houlsby": "adapters Houlsby", "sparsead LoRA": "peft LoRA"}
 
 
@@ -86,7 +88,7 @@ def main() -> None:
 
 
 class Worker:
-    """The contestants of another environment: a process that is asked for one step at a time."""
+    """Contestants in a process of their own that is asked for one step at a time."""
 
     def __init__(self, python: Path, setup: dict[str, Any]) -> None:
         script = Path(__file__).with_name("train_peers.py")
@@ -104,7 +106,7 @@ class Worker:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
-            raise SystemExit("the worker with `adapters` has ended; its error is above")
+            raise SystemExit("a worker has ended; its error is above")
         return json.loads(line)
 
     def close(self) -> None:
@@ -134,6 +136,7 @@ class Bench:
     def __init__(self, arguments: argparse.Namespace) -> None:
         self.arguments = arguments
         self.steps = 5 if arguments.quick else arguments.steps
+        self.workers: dict[Path, Worker] = {}
         source = ["task=demo_mrpc"]
         if arguments.task_path is not None:
             source = ["task=rte", f"task.path={arguments.task_path}"]
@@ -164,8 +167,7 @@ class Bench:
         }
 
     def run(self) -> dict[str, Any]:
-        worker = self._worker()
-        contestants = self._contestants(worker)
+        contestants = self._contestants()
         tokens = {
             order: [sum(len(row["input_ids"]) for row in batch) for batch in batches]
             for order, batches in self.rows.items()
@@ -177,11 +179,13 @@ class Bench:
                 taken = contestants[key].step(number % self.steps)
                 if number >= 0:
                     seconds[key].append(taken / tokens[key[1]][number])
-        if worker is not None:
+        for worker in self.workers.values():
             worker.close()
         floors = {
-            precision: self._against_floor(contestants["sparsead Houlsby", "grouped", precision])
+            (name, precision): self._floor(contestants[name, "grouped", precision])
+            for name in OPPONENTS
             for precision in ("fp32", "bf16")
+            if (name, "grouped", precision) in contestants
         }
         mean = self.mean_tokens * self.arguments.batch_size
         return {
@@ -191,7 +195,9 @@ class Bench:
             "batch size": self.arguments.batch_size,
             "steps": self.steps,
             "tokens a step": mean,
-            "step ÷ its matrix products": floors,
+            "matrix products ÷ step": {
+                f"{name} {precision}": floor for (name, precision), floor in floors.items()
+            },
             "rows": [
                 {
                     "contestant": name,
@@ -209,15 +215,10 @@ class Bench:
         """Return the MiB at most of this process after three steps of one contestant."""
         name, order, precision = contestant.split("/")
         peer: Any
-        if name in THERE:
-            worker = self._worker()
-            assert worker is not None
-            peer = RemotePeer(worker, name, order, precision)
-        else:
-            peer = self._here(name, order, precision)
+        peer = self._contestant(name, order, precision)
         for number in range(3):
             peer.step(number)
-        return float(worker.ask(do="peak")) if name in THERE else peak_mib(self.device)
+        return peak_mib(self.device) if name in OURS else float(self._worker(name).ask(do="peak"))
 
     def _spec(self, *more: str) -> RunSpec:
         with hydra.initialize_config_module("sparsead.conf", version_base="1.3"):
@@ -243,31 +244,26 @@ class Bench:
         same = {"token_type_ids": [0] * length, "attention_mask": [1] * length}
         return same | {"input_ids": ids, "labels": row["labels"]}
 
-    def _contestants(self, worker: Worker | None) -> dict[tuple[str, str, str], Any]:
-        ours = list(OURS)[:1] if self.arguments.quick else list(OURS)
-        there = THERE[:1] if self.arguments.quick else THERE
-        contestants: dict[tuple[str, str, str], Any] = {}
-        for name in ours:
-            for precision in ("fp32", "bf16"):
-                key = (name, "grouped", precision)
-                contestants[key] = self._here(*key)
-        for name in HERE:
-            for order, precision in WAYS:
-                contestants[name, order, precision] = self._here(name, order, precision)
-        for name in there if worker is not None else ():
-            for order, precision in WAYS:
-                peer = RemotePeer(worker, name, order, precision)
-                contestants[name, order, precision] = peer
-        return contestants
+    def _contestants(self) -> dict[tuple[str, str, str], Any]:
+        quick, there = self.arguments.quick, not self.arguments.without_adapters
+        peers = (*HERE, *(THERE[:1] if quick else THERE)) if there else HERE
+        ours = [
+            (name, "grouped", precision)
+            for name in (list(OURS)[:1] if quick else OURS)
+            for precision in ("fp32", "bf16")
+        ]
+        theirs = [(name, *way) for name in peers for way in WAYS]
+        return {key: self._contestant(*key) for key in (*ours, *theirs)}
 
-    def _against_floor(self, peer: Peer) -> float:
-        floor = floor_seconds(lambda: peer.step(0), self.device)
-        return median(peer.step(0) for _ in range(5)) / floor
-
-    def _here(self, name: str, order: str, precision: str) -> Peer:
+    def _contestant(self, name: str, order: str, precision: str) -> Any:
         if name in OURS:
             return self._ours(OURS[name], precision)
-        return build_peer(name, self.setup, order, precision)
+        return RemotePeer(self._worker(name), name, order, precision)
+
+    def _floor(self, peer: Peer) -> float:
+        """Return how much of a step its matrix products would take alone, on one batch."""
+        floor = floor_seconds(lambda: peer.step(0), self.device)
+        return floor / median(peer.step(0) for _ in range(5))
 
     def _ours(self, overrides: tuple[str, ...], precision: str) -> Peer:
         spec = self._spec(*overrides)
@@ -280,11 +276,13 @@ class Bench:
         batches = [collator([dict(row) for row in rows]) for rows in self.rows["grouped"]]
         return Peer(model, batches, precision, self.device)
 
-    def _worker(self) -> Worker | None:
-        if self.arguments.without_adapters:
-            return None
-        python = self.arguments.adapters_python or adapters_python()
-        return Worker(python, self.setup)
+    def _worker(self, contestant: str) -> Worker:
+        python = Path(sys.executable)
+        if contestant in THERE:
+            python = self.arguments.adapters_python or adapters_python()
+        if python not in self.workers:
+            self.workers[python] = Worker(python, self.setup)
+        return self.workers[python]
 
     def _peak_alone(self, *contestant: str) -> float | None:
         """Run one contestant in a process of its own: a process's peak never falls."""
@@ -306,6 +304,10 @@ def report(figures: dict[str, Any], json_file: Path | None) -> None:
         for order, way in WAYS
         if (ours, "grouped", precision) in seconds and (theirs, order, way) in seconds
     }
+    figures["ceilings"] = {
+        name: ratio / figures["matrix products ÷ step"][name.partition(" over ")[0]]
+        for name, ratio in figures["ratios"].items()
+    }
     figures["ratios"] |= {
         f"{LARGE_SPARSE} ÷ {DENSE}, {precision}": larger / seconds[DENSE, "grouped", precision]
         for (name, _, precision), larger in seconds.items()
@@ -323,8 +325,10 @@ def report(figures: dict[str, Any], json_file: Path | None) -> None:
     console = Console()
     console.print(table)
     for name, ratio in figures["ratios"].items():
-        console.print(f"{ratio:6.2f} ×  {name}", highlight=False)
-    console.print({key: value for key, value in figures.items() if key not in ("rows", "ratios")})
+        ceiling = figures["ceilings"].get(name)
+        within = "" if ceiling is None else f"  (ceiling {ceiling:.2f} ×)"
+        console.print(f"{ratio:6.2f} ×  {name}{within}", highlight=False)
+    console.print({key: value for key, value in figures.items() if key not in PRINTED})
     if json_file is not None:
         json_file.write_text(json.dumps(figures, indent=2) + "\n", "utf-8")
 

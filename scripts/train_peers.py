@@ -7,10 +7,11 @@ answers each with a line, so that a package of another environment is timed betw
 from __future__ import annotations
 
 import json
-import resource
+import re
 import sys
 import time
 from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -160,7 +161,10 @@ def build_peer(name: str, setup: dict[str, Any], order: str, precision: str) -> 
 def peak_mib(device: str) -> float:
     if device == "cuda":
         return torch.cuda.max_memory_allocated() / 2**20
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+    # not ru_maxrss: that of a process begun by a larger one is the larger one's
+    status = Path("/proc/self/status").read_text("utf-8")
+    (peak,) = re.findall(r"VmHWM:\s+(\d+) kB", status)
+    return int(peak) / 2**10
 
 
 def work() -> None:

@@ -23,7 +23,7 @@ from sparsead.runs.identity import identity, placeless, setting
 from sparsead.runs.interrupt import held_interrupt
 from sparsead.runs.record import RunRecord, run_folder, staged, write_result
 from sparsead.training.allocator import keep_freed_memory, leave_imports_alone
-from sparsead.training.device import environment, resolve_device
+from sparsead.training.device import environment, forget_peak_memory, resolve_device
 from sparsead.training.precision import resolve_precision, store_frozen
 from sparsead.training.quiet import quiet_libraries
 from sparsead.training.report import final_scores
@@ -64,6 +64,7 @@ def run(spec: RunSpec, folder: Path, watch: Watch | None = None) -> dict[str, An
     leave_imports_alone()
     seconds: dict[str, float] = {}
     device = resolve_device(spec.device)
+    forget_peak_memory(device)
     checkpoint = last_checkpoint(folder)
     resumed_from = checkpoint_epoch(checkpoint)
     precision = resolve_precision(begun_precision(folder, checkpoint, spec.precision), device)

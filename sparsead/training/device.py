@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import platform
+import re
 import resource
 import sys
+from contextlib import suppress
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,6 +17,8 @@ import torch
 from sparsead.errors import DeviceError
 
 _PACKAGES = ("sparsead", "torch", "transformers", "datasets", "accelerate", "hydra-core", "numpy")
+_RESET, _STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")
+_PEAK = re.compile(r"VmHWM:\s+(\d+) kB")
 
 
 def resolve_device(device: str) -> str:
@@ -35,13 +41,26 @@ def describe_device(device: str) -> dict[str, Any]:
     return {"kind": device, "name": name, "threads": torch.get_num_threads()}
 
 
-def peak_memory(device: str) -> int:
-    """Return the most bytes that were in use: the GPU's, or the process's own on the CPU.
+def forget_peak_memory(device: str) -> None:
+    """Measure the peak of memory from now on: a sweep's runs share one process.
 
-    A process's figure never falls, so that of a sweep's later runs is no smaller than before.
+    Where the system cannot be told so, a run's peak is its process's until then.
     """
     if device == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+    elif os.access(_RESET, os.W_OK):
+        with suppress(OSError):
+            _RESET.write_text("5")
+
+
+def peak_memory(device: str) -> int:
+    """Return the most bytes that were in use: the GPU's, or the process's own on the CPU."""
+    if device == "cuda":
         return torch.cuda.max_memory_allocated()
+    # ru_maxrss is at least that of the process that began this one, where Linux says better
+    peak = _PEAK.search(_STATUS.read_text("utf-8")) if _STATUS.exists() else None
+    if peak is not None:
+        return int(peak[1]) * 1024
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
