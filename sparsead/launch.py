@@ -61,6 +61,8 @@ def job(config: DictConfig) -> float:
         overrides = list(HydraConfig.get().overrides.task)
         spec = with_sources(RunSpec.from_config(config), overrides, do)
         searched = "search" in config
+        if not (sweeping or searched):
+            _tell_point_from_grid()
         record = search(spec, SearchSpec.from_config(config)) if searched else do(spec)
     except (SparseadError, OmegaConfBaseException) as error:
         if sweeping:
@@ -97,6 +99,12 @@ def main() -> None:
         if keep_traceback:
             raise
         fail(describe(error))
+
+
+def _tell_point_from_grid() -> None:
+    """Say that protocol=paper alone is not the grid that the paper chose its scores from."""
+    if HydraConfig.get().runtime.choices.get("protocol") == "paper":
+        log.info("protocol=paper is one point of the paper's grid; search=grid runs all 80")
 
 
 def _swept(spec: RunSpec) -> RunRecord:

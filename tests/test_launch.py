@@ -1,0 +1,44 @@
+"""What `sparsead train` says before it trains."""
+
+from __future__ import annotations
+
+import logging
+
+import hydra
+import pytest
+from hydra.core.hydra_config import HydraConfig
+
+from sparsead import launch
+
+
+@pytest.mark.parametrize(
+    ("overrides", "told"),
+    [
+        (["protocol=paper"], True),
+        (["protocol=default"], False),
+        (["protocol=paper", "search=grid"], False),
+        (["protocol=paper", "search=asha"], False),
+    ],
+)
+def test_the_papers_protocol_alone_says_that_it_is_one_point_of_the_grid(
+    overrides: list[str],
+    told: bool,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class ReachedError(Exception):
+        pass
+
+    def reached(*_: object) -> None:
+        raise ReachedError
+
+    monkeypatch.setattr(launch, "_recorded_or_trained", reached)
+    monkeypatch.setattr(launch, "_swept", reached)
+    monkeypatch.setattr(launch, "search", reached)
+    monkeypatch.setattr(HydraConfig.instance(), "cfg", None)
+    with hydra.initialize_config_module("sparsead.conf", version_base="1.3"):
+        config = hydra.compose("train", overrides, return_hydra_config=True)
+        HydraConfig.instance().set_config(config)
+    with caplog.at_level(logging.INFO), pytest.raises(ReachedError):
+        launch.job(config)
+    assert ("search=grid runs all 80" in caplog.text) == told
