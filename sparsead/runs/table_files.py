@@ -48,7 +48,9 @@ def _check_keys(overrides: Sequence[str]) -> None:
     for key in (override.partition("=")[0] for override in overrides):
         if key == "seed":
             raise ConfigError("seed: a table takes the seeds 1 to N; say how many with seeds=N")
-        if key not in allowed and _OWN.keys() & get_close_matches(key, allowed, n=1):
+        if "." in key or key in allowed:
+            continue  # Hydra checks what is in a group
+        if _OWN.keys() & get_close_matches(key, allowed, n=1):
             raise ConfigError(unknown_key(key, allowed))
 
 

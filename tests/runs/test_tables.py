@@ -83,9 +83,18 @@ def test_compositions_are_remembered_and_a_damaged_memory_is_not_believed(tmp_pa
     assert cells(load_table("table3", changes)) == first
 
 
+def test_a_key_of_the_protocol_changes_every_cell() -> None:
+    changes = ["only=column=mrpc", "protocol.epochs=3", "protocol.learning_rate=1e-4"]
+    protocols = [cell.spec.protocol for cell in cells(load_table("table3", changes))]
+    assert {(protocol.epochs, protocol.learning_rate) for protocol in protocols} == {(3, 1e-4)}
+
+
 @pytest.mark.parametrize(
     ("overrides", "words"),
     [
+        (["seed=1"], "how many with seeds=N"),
+        (["sedes=2"], "did you mean seeds"),
+        (["protocol.epoch=2"], "did you mean protocol.epochs"),
         (["seeds=0"], "seeds=0: must be a whole number"),
         (["only=row=lz9"], "only=row=lz9"),
         (["only=colour=red"], "allowed: column, row"),
