@@ -66,6 +66,8 @@ def _by_backbone(fill: Callable[..., None], results: Results) -> list[Panel]:
 
 def _scatter(axes: Axes, results: Results, backbone: str, column: str) -> None:
     """One point a row with its spread; x is logarithmic, for full fine-tuning is at 100 %."""
+    from matplotlib.ticker import LogLocator, NullFormatter
+
     taken: list[float] = []
     for row, look in zip(results.table.rows, looks(), strict=False):
         estimate = results.at(backbone, row.name, column).estimate
@@ -84,10 +86,9 @@ def _scatter(axes: Axes, results: Results, backbone: str, column: str) -> None:
             label=row.label,
         )
     axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter(lambda share, _: f"{share:g} %")
-    axes.xaxis.set_minor_formatter(
-        lambda share, _: f"{share:g} %" if _is_two_or_five(share) else ""
-    )
+    axes.xaxis.set_minor_formatter(NullFormatter())
     axes.margins(0.1)
     axes.set_xlabel("trained parameters, share of the backbone\n(equal ones side by side)")
     axes.set_ylabel(_score_label(results, column))
@@ -215,7 +216,3 @@ def _score_label(results: Results, column: str) -> str:
     labels = {each.name: each.label for each in results.table.columns}
     over = ", ".join(labels[name] for name in results.table.average)
     return f"{heads[column]} (%)" if column in heads else f"mean of {over} (%)"
-
-
-def _is_two_or_five(share: float) -> bool:
-    return f"{share:e}"[0] in "25"

@@ -19,8 +19,17 @@ SUFFIXES = (".png", ".svg")
 Line = str | tuple[int, tuple[int, ...]]
 """A line style of matplotlib."""
 
-# Okabe and Ito's palette, without its yellow, which vanishes on white.
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+# Okabe and Ito's palette; Tol's wine red stands for its yellow, which vanishes on white.
+_COLOURS = (
+    "#0072B2",
+    "#D55E00",
+    "#009E73",
+    "#CC79A7",
+    "#E69F00",
+    "#56B4E9",
+    "#000000",
+    "#882255",
+)
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*")
 _LINES: tuple[Line, ...] = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
 

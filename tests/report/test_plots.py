@@ -99,6 +99,17 @@ def test_points_of_the_same_size_do_not_hide_each_other(results: Results) -> Non
 def test_series_differ_without_their_colour() -> None:
     found = list(islice(looks(), 10))
     assert len({(look.marker, look.line) for look in found}) == 10
+    assert len({look.color for look in found[:8]}) == 8  # the rows of figure 1
+
+
+def test_every_label_of_a_size_is_of_the_same_height(results: Results) -> None:
+    figure = draw(results, "score_by_parameters")
+    assert figure is not None
+    figure.draw_without_rendering()
+    ticks = figure.axes[0].get_xticklabels(which="both")
+    labelled = {tick.get_text(): tick.get_window_extent().y1 for tick in ticks if tick.get_text()}
+    assert "2 %" in labelled
+    assert len({round(top) for top in labelled.values()}) == 1
 
 
 def test_nothing_is_drawn_of_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
