@@ -33,10 +33,10 @@ from sparsead.training.evaluation import (
     collated,
     in_order,
     loss_terms,
+    only,
     padded_columns,
     token_batches,
     token_counts,
-    unchanged,
 )
 from sparsead.training.packing import Collator
 from sparsead.training.prediction import Scorer, predictions_file, scorer
@@ -92,8 +92,9 @@ class SparseadTrainer(Trainer):
         rows = self._remove_unused_columns(test_dataset, "evaluation")
         ready = collated(rows, self._batches(test_dataset), self.data_collator)
         pinned = self.args.dataloader_pin_memory
+        # of size 1, not None: accelerate cannot count without one, and says so at each evaluation
         loader: DataLoader[Any] = DataLoader(
-            cast(Any, ready), None, collate_fn=unchanged, pin_memory=pinned
+            cast(Any, ready), 1, collate_fn=only, pin_memory=pinned
         )
         return cast(DataLoader[Any], self.accelerator.prepare(loader))
 

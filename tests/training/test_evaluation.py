@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,7 @@ def test_the_tokens_of_a_target_text_count_where_it_is_padded() -> None:
     [("tiny-bert", "demo_mrpc"), ("tiny-bart", "demo_stsb"), ("tiny-bart", "demo_xsum")],
 )
 def test_batches_change_neither_the_outputs_nor_the_loss(
-    tmp_path: Path, backbone: str, task: str
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, backbone: str, task: str
 ) -> None:
     trainer, rows = untrained(tmp_path, backbone, task)
     singly = [alone(trainer, rows, index) for index in range(len(rows))]
@@ -53,7 +54,9 @@ def test_batches_change_neither_the_outputs_nor_the_loss(
     assert trainer.get_eval_dataloader() is trainer.get_eval_dataloader()
     shares = np.array([terms for _, terms, _ in singly])
     mean = float(np.array([loss for loss, _, _ in singly]) @ shares / shares.sum())
-    metrics = trainer.evaluate()
+    with caplog.at_level(logging.INFO):
+        metrics = trainer.evaluate()
+    assert not [each for each in caplog.records if each.name.startswith("accelerate")]
     assert metrics["eval_loss"] == pytest.approx(mean, abs=1e-5)
     if task == "demo_xsum":
         return
