@@ -55,7 +55,9 @@ def _read_csv(path: Path, columns: Sequence[str]) -> Rows:
     values, numbers = [], []
     for number, fields in lines:
         if len(fields) != len(header):
-            raise DataError(f"{path}:{number}: has {len(fields)} fields, the header {len(header)}")
+            raise DataError(
+                f"{path}:{number}: number of fields: {len(fields)}, of the header: {len(header)}"
+            )
         row = dict(zip(header, fields, strict=True))
         values.append({column: row[column] for column in columns})
         numbers.append(number)

@@ -41,9 +41,9 @@ def broken(name: str, *overrides: str) -> Any:
     [
         ("empty.csv", ": has no examples"),
         ("header_only.csv", ": has no examples"),
-        ("short_row.csv", ":3: has 1 fields, the header 2"),
-        ("long_row.csv", ":3: has 3 fields, the header 2"),
-        ("after_two_lines.csv", ":4: has 1 fields, the header 2"),
+        ("short_row.csv", ":3: number of fields: 1, of the header: 2"),
+        ("long_row.csv", ":3: number of fields: 3, of the header: 2"),
+        ("after_two_lines.csv", ":4: number of fields: 1, of the header: 2"),
         ("open_quote.csv", ":3: unexpected end of data"),
         ("text_after_quote.csv", ":2: ',' expected after '\"'"),
         ("same_column.csv", ":1: the column 'text' is there twice"),
