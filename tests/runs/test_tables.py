@@ -65,7 +65,7 @@ def test_full_fine_tuning_keeps_its_own_learning_rate_unless_asked() -> None:
     row = "only=row=fine-tune"
     (own, *_) = cells(load_table("table1", [*SMALL, row]))
     assert own.spec.protocol.learning_rate == 5e-5
-    (asked, *_) = cells(load_table("table1", [*SMALL, row, "protocol=default"]))
+    (asked, *_) = cells(load_table("table1", [*SMALL, row, "protocol.learning_rate=5e-4"]))
     assert asked.spec.protocol.learning_rate == 5e-4
 
 
