@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 from transformers import PreTrainedModel
@@ -11,6 +12,9 @@ from sparsead.adapters.adapted import AdaptedModel
 from sparsead.backbones.sites import SiteError
 from sparsead.config import RunSpec
 from sparsead.errors import ConfigError
+from sparsead.pruning.masks import Masks
+from sparsead.pruning.prune import prune
+from sparsead.pruning.storage import save_sparse
 from sparsead.registry import ADAPTERS, TASKS, Registry
 from sparsead.runs.identity import identity, placeless
 
@@ -39,6 +43,52 @@ def insert(spec: RunSpec, adapter: Any, model: PreTrainedModel) -> AdaptedModel:
         name, backbone = spec.adapter.name, spec.backbone.name
         raise SiteError(f"adapter={name} cannot go into backbone={backbone}: {error}") from error
     return adapted
+
+
+def pruned(
+    spec: RunSpec, pruner: Callable[..., Any], adapted: AdaptedModel, batches: Iterable[Any]
+) -> Masks:
+    """Prune the adapter as the run says, and return the masks that hold it so.
+
+    Raises:
+        SparseadError: the scores say nothing, or the pruner cannot remove so much.
+    """
+    return prune(
+        adapted.model,
+        tensors=adapted.prunable,
+        sparsity=spec.sparsity,
+        pruner=pruner,
+        batches=batches,
+        loss=lambda model, batch: model(**batch).loss,
+        scope=spec.pruner.scope,
+        probe=spec.pruner.probe,
+        minimum_kept=spec.pruner.minimum_kept,
+        seed=spec.seed,
+    )
+
+
+def save_weights(
+    file: Path,
+    spec: RunSpec,
+    adapted: AdaptedModel,
+    masks: Masks,
+    fingerprint: Mapping[str, str],
+) -> None:
+    """Write the surviving weights, the masks, and what they are of.
+
+    Args:
+        file: to write.
+        spec: the run.
+        adapted: the trained model.
+        masks: of its prunable tensors.
+        fingerprint: SHA-256 of each of the backbone's weights files.
+    """
+    save_sparse(
+        file,
+        {name: tensor.numpy() for name, tensor in adapted.trained_state().items()},
+        {name: mask.cpu().numpy() for name, mask in masks.items()},
+        weights_metadata(spec, fingerprint),
+    )
 
 
 def weights_metadata(spec: RunSpec, fingerprint: Mapping[str, str]) -> dict[str, Any]:

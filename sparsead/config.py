@@ -9,8 +9,16 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from sparsead.errors import ConfigError, unknown, unknown_key
-from sparsead.schema import check_keys, is_interpolated, read_group, typed
+from sparsead.errors import ConfigError, unknown_key
+from sparsead.schema import (
+    check_choice,
+    check_folder,
+    check_keys,
+    check_minimum,
+    is_interpolated,
+    read_group,
+    typed,
+)
 
 DEVICES = ("auto", "cpu", "cuda")
 PRECISIONS = ("auto", "fp32", "bf16")
@@ -41,7 +49,7 @@ class BackboneSpec:
     attention_dropout: float | None = None
 
     def __post_init__(self) -> None:
-        _check_folder("backbone.path", self.path)
+        check_folder("backbone.path", self.path)
         for key in ("dropout", "attention_dropout"):
             value = getattr(self, key)
             if value is not None and not 0 <= value < 1:
@@ -71,9 +79,9 @@ class TaskSpec:
     def __post_init__(self) -> None:
         check_keys("task.protocol", self.protocol, _OWN_PROTOCOL_KEYS)
         if self.limit is not None:
-            _check_minimum("task.limit", self.limit, 1)
-        _check_minimum("task.max_length", self.max_length, 3)
-        _check_folder("task.path", self.path)
+            check_minimum("task.limit", self.limit, 1)
+        check_minimum("task.max_length", self.max_length, 3)
+        check_folder("task.path", self.path)
         for split, own in self._own_files().items():
             if not Path(own).is_file():
                 raise ConfigError(f"task.{split}={own}: is not a file")
@@ -120,7 +128,7 @@ class AdapterSpec:
         bottleneck = self.options.get("bottleneck", 1)
         if type(bottleneck) is not int:
             raise ConfigError(f"adapter.bottleneck={bottleneck}: must be a whole number")
-        _check_minimum("adapter.bottleneck", bottleneck, 1)
+        check_minimum("adapter.bottleneck", bottleneck, 1)
         self.sources()
         self.first_stage_tasks()
 
@@ -186,7 +194,7 @@ class PrunerSpec:
     options: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        _check_choice("pruner.scope", self.scope, SCOPES)
+        check_choice("pruner.scope", self.scope, SCOPES)
         if not 0 <= self.minimum_kept < 1:
             raise ConfigError(
                 f"pruner.minimum_kept={self.minimum_kept:g}: must be at least 0 and below 1"
@@ -201,7 +209,7 @@ class SparsitySpec:
     scale: float
 
     def __post_init__(self) -> None:
-        _check_minimum("sparsity.scale", self.scale, 1)
+        check_minimum("sparsity.scale", self.scale, 1)
         if self.ratio is None:
             self.ratio = 1 - 1 / self.scale
         if not 0 <= self.ratio < 1:
@@ -234,11 +242,11 @@ class ProtocolSpec:
 
     def __post_init__(self) -> None:
         for key in ("epochs", "batch_size", "eval_batch_size"):
-            _check_minimum(f"protocol.{key}", getattr(self, key), 1)
-        _check_minimum("protocol.weight_decay", self.weight_decay, 0)
+            check_minimum(f"protocol.{key}", getattr(self, key), 1)
+        check_minimum("protocol.weight_decay", self.weight_decay, 0)
         if not 0 <= self.warmup < 1:
             raise ConfigError(f"protocol.warmup={self.warmup:g}: must be a share of the steps")
-        _check_minimum("protocol.max_grad_norm", self.max_grad_norm, 0)
+        check_minimum("protocol.max_grad_norm", self.max_grad_norm, 0)
         if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
             raise ConfigError(f"protocol.betas={list(self.betas)}: must be two numbers in [0, 1)")
         if not 0 <= self.selection < 1:
@@ -266,9 +274,9 @@ class RunSpec:
     rerun: bool = False
 
     def __post_init__(self) -> None:
-        _check_minimum("seed", self.seed, 0)
-        _check_choice("device", self.device, DEVICES)
-        _check_choice("precision", self.precision, PRECISIONS)
+        check_minimum("seed", self.seed, 0)
+        check_choice("device", self.device, DEVICES)
+        check_choice("precision", self.precision, PRECISIONS)
         if self.pruner.method == "none" and self.sparsity > 0:
             raise ConfigError(
                 f"sparsity.ratio={self.sparsity:g}: pruner={self.pruner.name} removes nothing; "
@@ -338,18 +346,3 @@ def _check_keys(config: DictConfig) -> None:
     for key in known:
         if key not in config:
             raise ConfigError(f"{key}: is missing")
-
-
-def _check_choice(key: str, value: str, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise ConfigError(unknown(key, value, allowed))
-
-
-def _check_minimum(key: str, value: float, low: float) -> None:
-    if value < low:
-        raise ConfigError(f"{key}={value:g}: must be at least {low:g}")
-
-
-def _check_folder(key: str, path: str | None) -> None:
-    if path is not None and not Path(path).is_dir():
-        raise ConfigError(f"{key}={path}: is not a folder")

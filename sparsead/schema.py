@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import fields
+from pathlib import Path
 from typing import Any, TypeVar
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from sparsead.errors import ConfigError, unknown_key, wrong_type
+from sparsead.errors import ConfigError, unknown, unknown_key, wrong_type
 
 Spec = TypeVar("Spec")
 
@@ -49,6 +50,24 @@ def check_keys(group: str, values: Mapping[str, Any], allowed: Collection[str]) 
     for key in values:
         if key not in allowed:
             raise ConfigError(unknown_key(f"{group}.{key}", allowed))
+
+
+def check_choice(key: str, value: str, allowed: tuple[str, ...]) -> None:
+    """Refuse a value that is none of those allowed, with the nearest that is."""
+    if value not in allowed:
+        raise ConfigError(unknown(key, value, allowed))
+
+
+def check_minimum(key: str, value: float, low: float) -> None:
+    """Refuse a number below `low`."""
+    if value < low:
+        raise ConfigError(f"{key}={value:g}: must be at least {low:g}")
+
+
+def check_folder(key: str, path: str | None) -> None:
+    """Refuse the path of no folder."""
+    if path is not None and not Path(path).is_dir():
+        raise ConfigError(f"{key}={path}: is not a folder")
 
 
 def is_interpolated(key: str, config: DictConfig) -> bool:

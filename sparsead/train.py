@@ -12,12 +12,10 @@ from omegaconf import OmegaConf
 from torch import nn
 
 from sparsead.adapters.accounting import parameter_accounting
-from sparsead.assembly import insert, task_and_adapter, weights_metadata
+from sparsead.assembly import insert, pruned, save_weights, task_and_adapter
 from sparsead.config import RunSpec
 from sparsead.inputs import inputs
-from sparsead.pruning.masks import Masks
-from sparsead.pruning.prune import prune
-from sparsead.pruning.storage import WEIGHTS_FILE, save_sparse
+from sparsead.pruning.storage import WEIGHTS_FILE
 from sparsead.registry import PRUNERS
 from sparsead.runs.identity import identity, placeless, setting
 from sparsead.runs.interrupt import held_interrupt
@@ -28,7 +26,7 @@ from sparsead.training.precision import resolve_precision, store_frozen
 from sparsead.training.processes import is_main, staged_once
 from sparsead.training.quiet import quiet_libraries
 from sparsead.training.report import final_scores
-from sparsead.training.resume import MASKS_FILE, PRECISION_FILE, begun_precision
+from sparsead.training.resume import begun_masks, begun_precision, keep_beginning
 from sparsead.training.sampling import scoring_batches, scoring_sample
 from sparsead.training.stopping import Stopping, Watch
 from sparsead.training.trainer import (
@@ -82,28 +80,14 @@ def run(spec: RunSpec, folder: Path, watch: Watch | None = None) -> dict[str, An
         nn.Module.to(model, device)
         collator = unpad(model, task.collator(tokenizer), precision)
 
-    saved_masks = folder / MASKS_FILE
     with _timed("prune", seconds):
         scored_on = scoring_sample(data["train"], spec.seed) if spec.sparsity else []
-        if checkpoint is not None:
-            masks = Masks.load(saved_masks)
-            masks.enforce(model)
+        if checkpoint is None:
+            batches = scoring_batches(data["train"].select(scored_on), collator, device)
+            masks = pruned(spec, pruner, adapted, batches)
+            keep_beginning(folder, masks, precision)
         else:
-            masks = prune(
-                model,
-                tensors=adapted.prunable,
-                sparsity=spec.sparsity,
-                pruner=pruner,
-                batches=scoring_batches(data["train"].select(scored_on), collator, device),
-                loss=lambda model, batch: model(**batch).loss,
-                scope=spec.pruner.scope,
-                probe=spec.pruner.probe,
-                minimum_kept=spec.pruner.minimum_kept,
-                seed=spec.seed,
-            )
-            if is_main():
-                masks.save(saved_masks)
-                (folder / PRECISION_FILE).write_text(precision)
+            masks = begun_masks(folder, model)
     store_frozen(adapted, precision)
 
     with _timed("train", seconds), held_interrupt() as interrupted:
@@ -119,12 +103,7 @@ def run(spec: RunSpec, folder: Path, watch: Watch | None = None) -> dict[str, An
 
     weights = folder / WEIGHTS_FILE
     if is_main():
-        save_sparse(
-            weights,
-            {name: tensor.numpy() for name, tensor in adapted.trained_state().items()},
-            {name: mask.cpu().numpy() for name, mask in masks.items()},
-            weights_metadata(spec, backbone.fingerprint()),
-        )
+        save_weights(weights, spec, adapted, masks, backbone.fingerprint())
     trainer.accelerator.wait_for_everyone()
     return {
         **named,

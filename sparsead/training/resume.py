@@ -5,9 +5,28 @@ from __future__ import annotations
 from contextlib import suppress
 from pathlib import Path
 
+from torch import nn
+
+from sparsead.pruning.masks import Masks
+from sparsead.training.processes import is_main
+
 MASKS_FILE = "masks.safetensors"
 PRECISION_FILE = "precision"
 """Beside the checkpoints: what the run computes in, "fp32" or "bf16"."""
+
+
+def keep_beginning(folder: Path, masks: Masks, precision: str) -> None:
+    """Write beside the checkpoints-to-be what the run is begun with."""
+    if is_main():
+        masks.save(folder / MASKS_FILE)
+        (folder / PRECISION_FILE).write_text(precision, "utf-8")
+
+
+def begun_masks(folder: Path, model: nn.Module) -> Masks:
+    """Return the masks that the run was begun with, in force in `model`."""
+    masks = Masks.load(folder / MASKS_FILE)
+    masks.enforce(model)
+    return masks
 
 
 def begun_precision(folder: Path, checkpoint: str | None, asked: str) -> str:

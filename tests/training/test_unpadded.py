@@ -21,8 +21,9 @@ from sparsead.backbones.loading import load_backbone
 from sparsead.backbones.sites import SiteError
 from sparsead.registry import ADAPTERS
 from sparsead.seeding import generator
+from sparsead.training.packed_attention import _fused, _products
 from sparsead.training.packing import packing
-from sparsead.training.unpadded import _fused, _products, unpad
+from sparsead.training.unpadded import unpad
 
 CONF = Path(__file__).parents[2] / "conf"
 ADAPTER_NAMES = sorted(path.stem for path in (CONF / "adapter").glob("*.yaml"))

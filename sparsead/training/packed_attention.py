@@ -1,0 +1,201 @@
+"""Attention in a packed batch: each sequence attends to itself alone.
+
+Sequences of about one length go together; on a GPU all go through one variable-length kernel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers.integrations.sdpa_attention import repeat_kv
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+from sparsead.training.packing import Packing
+
+AttentionFunction = Callable[..., tuple[Tensor, Tensor | None]]
+
+FUSED = "sdpa"
+
+
+def packed_attention(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    *,
+    padded: AttentionFunction,
+    packing: Packing | None = None,
+    first_only: bool = False,
+    **options: Any,
+) -> tuple[Tensor, Tensor | None]:
+    """Attend in a padded batch with the function `padded`, in a packed one inside each sequence.
+
+    Args:
+        module: the attention module.
+        query: (1, heads, tokens, width of a head); key and value likewise, perhaps of fewer heads.
+        key: what is attended to.
+        value: what is returned of it.
+        attention_mask: of no meaning where the batch is packed.
+        padded: an attention function of transformers' interface.
+        packing: where the sequences are.
+        first_only: compute the context of each sequence's first token, at the front of the
+            result; behind it are zeros.
+        **options: dropout, scaling.
+
+    Returns:
+        The context, (1, tokens, heads, width of a head), and None.
+    """
+    if packing is None:
+        return padded(module, query, key, value, attention_mask, **options)
+    plain = padded is ALL_ATTENTION_FUNCTIONS[FUSED]
+    once = module.training or not torch.is_grad_enabled()  # scores may be differentiated twice
+    if plain and not first_only and query.is_cuda and once:
+        return _fused(module, query, key, value, packing, **options)[None], None
+    inside: AttentionFunction = _products if plain else padded
+    queries = _firsts(query, packing) if first_only else _rows(query, packing)
+    buckets = zip(packing.buckets, queries, _rows(key, packing), _rows(value, packing), strict=True)
+    contexts = [
+        inside(module, *rows, None if _is_causal(module) else bucket.mask, **options)[0]
+        for bucket, *rows in buckets
+    ]
+    order = packing.sequences if first_only else packing.tokens
+    end_to_end = torch.cat([context.flatten(0, 1).flatten(1) for context in contexts])
+    context = _lengthened(F.embedding(order, end_to_end), query.shape[2])
+    return context.unflatten(1, (query.shape[1], -1))[None], None
+
+
+def _is_causal(module: nn.Module) -> bool:
+    """Tell whether no token sees those behind it, so that none sees the padding either."""
+    return bool(getattr(module, "is_causal", False))
+
+
+def _rows(states: Tensor, layout: Packing) -> list[Tensor]:
+    """Return the states of each bucket, (sequences, heads, length, width of a head)."""
+    true = _by_token(states)
+    if len(true) > len(layout.tokens):
+        true = true[: len(layout.tokens)]
+    together = _rearranged(true, layout.places, layout.tokens)
+    parts = together.split([bucket.places.numel() for bucket in layout.buckets])
+    return [
+        _by_head(part.unflatten(0, bucket.places.shape), states.shape[1])
+        for part, bucket in zip(parts, layout.buckets, strict=True)
+    ]
+
+
+def _firsts(states: Tensor, layout: Packing) -> list[Tensor]:
+    """Return of each bucket the first tokens' states, (sequences, heads, 1, width of a head)."""
+    tokens = _by_token(states)
+    return [
+        _by_head(F.embedding(bucket.places[:, :1], tokens), states.shape[1])
+        for bucket in layout.buckets
+    ]
+
+
+def _by_token(states: Tensor) -> Tensor:
+    return states.transpose(1, 2).flatten(2).squeeze(0)
+
+
+def _by_head(states: Tensor, heads: int) -> Tensor:
+    by_head: Tensor = states.unflatten(2, (heads, -1))
+    return by_head.transpose(1, 2)
+
+
+def _lengthened(rows: Tensor, length: int) -> Tensor:
+    return rows if len(rows) == length else F.pad(rows, (0, 0, 0, length - len(rows)))
+
+
+class _Rearranged(torch.autograd.Function):
+    """The rows at `places`, which hold each row once, at `inverse`, and others without gradient.
+
+    The gradient is then a gather itself, which is far faster than the sum that it is in general.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, places: Tensor, inverse: Tensor) -> Tensor:
+        ctx.save_for_backward(places, inverse)
+        return rows.index_select(0, places)
+
+    @staticmethod
+    def backward(ctx: Any, outer: Tensor) -> tuple[Tensor, None, None]:
+        places, inverse = ctx.saved_tensors
+        return _rearranged(outer, inverse, places), None, None
+
+
+def _rearranged(rows: Tensor, places: Tensor, inverse: Tensor) -> Tensor:
+    chosen: Tensor = _Rearranged.apply(rows, places, inverse)  # type: ignore[no-untyped-call]
+    return chosen
+
+
+def _products(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    mask: Tensor | None,
+    *,
+    scaling: float,
+    dropout: float = 0.0,
+    **_: Any,
+) -> tuple[Tensor, None]:
+    """Attend by written-out products where a CPU's fused kernel is slow: in bf16, with dropout."""
+    key, value = _for_each_query(module, key, value)
+    causal = _is_causal(module)
+    if query.dtype is torch.float32 and not dropout:
+        fused = F.scaled_dot_product_attention(
+            query, key, value, attn_mask=mask, scale=scaling, is_causal=causal
+        )
+        return fused.transpose(1, 2), None
+    weights = (query * scaling) @ key.transpose(2, 3)
+    if causal:
+        mask = weights.new_ones(weights.shape[-2:], dtype=torch.bool).tril()
+    if mask is not None:
+        weights = weights.masked_fill(~mask, -torch.inf)
+    weights = F.dropout(weights.softmax(dim=-1), dropout, training=dropout > 0)
+    return (weights @ value).transpose(1, 2), None
+
+
+def _for_each_query(module: nn.Module, *states: Tensor) -> list[Tensor]:
+    """Return keys and values with as many heads as the queries have (in grouped attention)."""
+    groups = getattr(module, "num_key_value_groups", 1)
+    return [repeat_kv(state, groups) for state in states]
+
+
+def _fused(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    packing: Packing,
+    *,
+    scaling: float,
+    dropout: float = 0.0,
+    **_: Any,
+) -> Tensor:
+    """Attend by the variable-length kernel of torch's jagged tensors.
+
+    Returns:
+        The context, (tokens, heads, width of a head); zeros for tokens of no sequence.
+    """
+    key, value = _for_each_query(module, key, value)
+
+    def jagged(states: Tensor) -> Tensor:
+        values = states[0, :, : len(packing.tokens)].transpose(0, 1).contiguous()
+        return torch.nested.nested_tensor_from_jagged(
+            values, packing.offsets, min_seqlen=1, max_seqlen=packing.longest
+        ).transpose(1, 2)
+
+    context = F.scaled_dot_product_attention(
+        jagged(query),
+        jagged(key),
+        jagged(value),
+        dropout_p=dropout,
+        scale=scaling,
+        is_causal=_is_causal(module),
+    )
+    values = context.transpose(1, 2).values()
+    return F.pad(values, (0, 0, 0, 0, 0, query.shape[2] - len(values)))
