@@ -108,7 +108,12 @@ def _describe_unknown_key(error: BaseException) -> str:
     parent = getattr(cause, "parent_node", None)
     if not isinstance(cause, OmegaConfBaseException) or not isinstance(parent, DictConfig):
         return _first_line(error)
-    return unknown_key(str(cause.full_key), (str(name) for name in parent))
+    unchosen = () if "." in str(cause.full_key) else _UNCHOSEN
+    return unknown_key(str(cause.full_key), {*map(str, parent), *unchosen})
+
+
+_UNCHOSEN = ("experiment", "search")
+"""The groups that a run need not choose from: Hydra's configuration then has no such key."""
 
 
 def _first_line(error: BaseException) -> str:

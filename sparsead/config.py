@@ -213,8 +213,10 @@ class SparsitySpec:
         if self.ratio is None:
             self.ratio = 1 - 1 / self.scale
         if not 0 <= self.ratio < 1:
+            percent = f"; did you mean {self.ratio / 100:g}?" if 1 < self.ratio < 100 else ""
             raise ConfigError(
-                f"sparsity.ratio={self.ratio:g}: the share removed must be at least 0 and below 1"
+                f"sparsity.ratio={self.ratio:g}: the share removed must be at least 0 and "
+                f"below 1{percent}"
             )
 
 

@@ -21,6 +21,8 @@ from sparsead.errors import ConfigError
         ("protocol=3", "protocol=3: no such choice (allowed: clean, "),
         ("sparsity=large", "sparsity=large: no such choice; did you mean large_sparse?"),
         ("protcol=paper", "protcol: no such key; did you mean protocol?"),
+        ("serch=grid", "serch: no such key; did you mean search?"),
+        ("experiments=table1/snip", "experiments: no such key; did you mean experiment?"),
         ("protcol.epochs=3", "protcol: no such key; did you mean protocol?"),
         ("adapter.botleneck=3", "adapter.botleneck: no such key; did you mean adapter.bottleneck?"),
         ("snip", "snip: cannot be read as KEY=VALUE"),

@@ -60,10 +60,14 @@ def test_the_dense_adapter_has_sparsity_zero() -> None:
     assert compose("pruner=none").sparsity == 0
 
 
+_PERCENT = "sparsity.ratio=40: the share removed must be at least 0 and below 1; did you mean 0.4?"
+
+
 @pytest.mark.parametrize(
     ("override", "message"),
     [
         ("sparsity.ratio=1", "sparsity.ratio=1: "),
+        ("sparsity.ratio=40", _PERCENT),
         ("sparsity.ratio=-0.1", "sparsity.ratio=-0.1: "),
         ("sparsity.scale=0.5", "sparsity.scale=0.5: must be at least 1"),
         ("sparsity.ratio=nan", "sparsity.ratio=nan: "),
