@@ -8,17 +8,11 @@ import sys
 import datasets
 import transformers
 
-_CHATTY = (
-    "absl",  # rouge_score names its tokenizer
-    "accelerate",  # our evaluation batches have no length, as it says once a pass
-)
-
 
 def quiet_libraries() -> None:
     """Silence progress bars that nobody watches, and reports of what is meant to be so."""
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
-    for library in _CHATTY:
-        logging.getLogger(library).setLevel(logging.WARNING)
+    logging.getLogger("absl").setLevel(logging.WARNING)  # rouge_score names its tokenizer
     if not sys.stderr.isatty():
         datasets.disable_progress_bars()
