@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-from accelerate.utils import extract_model_from_parallel
 from torch import nn
 
 from sparsead.adapters.adapted import AdaptedModel
@@ -42,14 +41,16 @@ def store_frozen(adapted: AdaptedModel, precision: str) -> None:
 def frozen_stored(adapted: AdaptedModel, precision: str) -> Iterator[None]:
     """Compute with `store_frozen`; put the weights, and the model's own forward, back."""
     before = [(parameter, parameter.data) for parameter in _frozen(adapted)]
+    attributes = dict(vars(adapted.model))
     store_frozen(adapted, precision)
     try:
         yield
     finally:
         for parameter, weights in before:
             parameter.data = weights
-        # a Trainer leaves its autocast around the forward pass for good
-        extract_model_from_parallel(adapted.model, keep_fp32_wrapper=False)
+        # a Trainer leaves its autocast around the forward pass: an attribute, and one of its own
+        for name in vars(adapted.model).keys() - attributes:
+            delattr(adapted.model, name)
 
 
 def _frozen(adapted: AdaptedModel) -> Iterator[nn.Parameter]:
