@@ -7,7 +7,8 @@ import logging
 import os
 import secrets
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from multiprocessing import current_process
 from pathlib import Path
 
@@ -75,30 +76,45 @@ def job(config: DictConfig) -> float:
 def main() -> None:
     """Entry point of `sparsead train`, `sparsead-train` and `python -m sparsead.train`.
 
-    Hydra's own handler would print a traceback, or exit with 1; ours exits with 2 for what the
-    user can mend. HYDRA_FULL_ERROR=1 keeps the traceback.
+    HYDRA_FULL_ERROR=1 keeps the traceback of what would be one line.
     """
     keep_traceback = os.environ.get(_FULL_ERROR) == "1"
-    os.environ[_FULL_ERROR] = "1"
     try:
-        sys.argv[1:] = expand(sys.argv[1:])
-        hydras = get_args_parser()
-        arguments = Parser("sparsead train", parents=[hydras], add_help=False).parse()
-        flags = [word for word in sys.argv[1:] if word not in arguments.overrides]
-        sys.argv[1:] = [*flags, *arguments.overrides]  # Hydra wants the overrides in one place
-        _give_ray_a_token(arguments.overrides)
-        if arguments.multirun and arguments.cfg:
-            fail("--cfg prints the configuration of one run: leave out -m")
-        if arguments.multirun and not (arguments.config_dir or arguments.config_path):
-            _check_sweep(arguments.overrides)
-        with stopping_on_interrupt("the same command goes on from the last epoch"):
-            hydra.main(version_base="1.3", config_path="pkg://sparsead.conf", config_name="train")(
-                job
-            )()
+        with _errors_are_ours():
+            _launch()
     except (SparseadError, HydraException, OmegaConfBaseException) as error:
         if keep_traceback:
             raise
         fail(describe(error))
+
+
+@contextmanager
+def _errors_are_ours() -> Iterator[None]:
+    """Have Hydra raise its errors: its own handler would print a traceback, or exit with 1."""
+    before = os.environ.get(_FULL_ERROR)
+    os.environ[_FULL_ERROR] = "1"
+    try:
+        yield
+    finally:
+        del os.environ[_FULL_ERROR]
+        os.environ.update({} if before is None else {_FULL_ERROR: before})
+
+
+def _launch() -> None:
+    sys.argv[1:] = expand(sys.argv[1:])
+    hydras = get_args_parser()
+    arguments = Parser("sparsead train", parents=[hydras], add_help=False).parse()
+    flags = [word for word in sys.argv[1:] if word not in arguments.overrides]
+    sys.argv[1:] = [*flags, *arguments.overrides]  # Hydra wants the overrides in one place
+    _give_ray_a_token(arguments.overrides)
+    if arguments.multirun and arguments.cfg:
+        fail("--cfg prints the configuration of one run: leave out -m")
+    if arguments.multirun and not (arguments.config_dir or arguments.config_path):
+        _check_sweep(arguments.overrides)
+    with stopping_on_interrupt("the same command goes on from the last epoch"):
+        hydra.main(version_base="1.3", config_path="pkg://sparsead.conf", config_name="train")(
+            job
+        )()
 
 
 def _tell_point_from_grid() -> None:

@@ -17,6 +17,7 @@ settings.load_profile("parallel")
 os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
+os.environ.pop("HYDRA_FULL_ERROR", None)  # a user's own: refusals would be tracebacks
 
 Cli = Callable[..., subprocess.CompletedProcess[str]]
 

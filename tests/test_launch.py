@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import sys
 
 import hydra
 import pytest
@@ -42,3 +44,16 @@ def test_the_papers_protocol_alone_says_that_it_is_one_point_of_the_grid(
     with caplog.at_level(logging.INFO), pytest.raises(ReachedError):
         launch.job(config)
     assert ("search=grid runs all 80" in caplog.text) == told
+
+
+@pytest.mark.parametrize("own", [None, "0"])
+def test_a_launch_leaves_the_users_environment_as_it_was(
+    own: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
+    if own is not None:
+        monkeypatch.setenv("HYDRA_FULL_ERROR", own)
+    monkeypatch.setattr(sys, "argv", ["sparsead train", "pruner=snop"])
+    with pytest.raises(SystemExit, match="2"):
+        launch.main()
+    assert os.environ.get("HYDRA_FULL_ERROR") == own
