@@ -9,6 +9,7 @@ from statistics import fmean
 from typing import Any
 
 from sparsead.errors import ConfigError, unknown
+from sparsead.report.formats import counted
 from sparsead.report.histories import savings
 from sparsead.report.results import Results
 from sparsead.report.statistics import (
@@ -93,7 +94,7 @@ class Verdict:
             return "holds"
         if self.n and self.p_fails <= ALPHA:
             return "does not hold"
-        return f"cannot be told with {self.n} seed{'' if self.n == 1 else 's'}"
+        return f"cannot be told with {counted(self.n, 'seed')}"
 
     @property
     def reason(self) -> str:

@@ -41,6 +41,11 @@ _MARKDOWN_MARKS = {"bold": "**{}**", "underline": "<u>{}</u>"}
 _LATEX_MARKS = {"bold": r"\textbf{{{}}}", "underline": r"\underline{{{}}}"}
 
 
+def counted(number: int, noun: str) -> str:
+    """Return how many there are of a noun: "1 seed", "2 seeds"."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 @dataclass(frozen=True)
 class Marked:
     """A text that stands out in its column: in bold or underlined."""

@@ -6,6 +6,7 @@ from base64 import b64encode
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+from sparsead.report.formats import counted
 from sparsead.report.plots import draw
 from sparsead.report.results import Results
 from sparsead.report.settings import NOT_DECISIVE, flat
@@ -55,6 +56,7 @@ def html(shown: View) -> str:
     results = shown.results
     return environment.get_template("report.html.j2").render(
         shown=shown,
+        counted=counted,
         table=results.table,
         tested=set(results.tested) if shown.compared else set(),
         figures=list(_figures(results)),

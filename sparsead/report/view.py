@@ -14,6 +14,7 @@ from sparsead.report.comparisons import (
     marks,
     smallest_corrected_p,
 )
+from sparsead.report.formats import counted
 from sparsead.report.results import Measured, Place, Results, backbone_of
 from sparsead.report.statistics import ALPHA
 from sparsead.runs.tables import AVERAGE, Column, Row
@@ -69,9 +70,9 @@ class View:
     @property
     def notes(self) -> list[str]:
         """What a reader has to know to read the numbers."""
-        seeds = self.results.table.seeds
+        seeds = counted(self.results.table.seeds, "paired seed")
         notes = [
-            f"Percent, mean ± standard deviation over {seeds} paired seeds; n where it is fewer.",
+            f"Percent, mean ± standard deviation over {seeds}; n where it is fewer.",
             "Averages are over tasks within each seed, then over seeds.",
         ]
         return [
@@ -152,6 +153,6 @@ def _notes_of_tests(shown: View) -> list[str]:
     return [
         "Bold: the best row, only where it is significantly better than its dense row; underlined: "
         "the others that cannot be told from it.",
-        f"p: paired permutation test, {len(shown.compared)} comparisons corrected by Holm; the "
-        f"smallest p within reach is {least:.3g}{out_of_reach}.",
+        f"p: paired permutation test, {counted(len(shown.compared), 'comparison')} corrected by "
+        f"Holm; the smallest p within reach is {least:.3g}{out_of_reach}.",
     ]

@@ -87,6 +87,17 @@ def test_nothing_is_bold_that_so_few_seeds_cannot_show(monkeypatch: pytest.Monke
     assert any("no difference can be significant" in note for note in content["notes"])
 
 
+@pytest.mark.parametrize(("seeds", "said"), [(1, "1 paired seed;"), (2, "2 paired seeds;")])
+@pytest.mark.parametrize("form", ["rich", "md", "latex", "html"])
+def test_one_seed_is_no_plural(
+    seeds: int, said: str, form: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown = view(measured(replace(TABLE, seeds=seeds), score, monkeypatch))
+    text = " ".join(render(shown, form).split())
+    assert f"over {said}" in text
+    assert ("1 seeds" in text, "1 runs" in text) == (False, False)
+
+
 def test_missing_and_failed_cells_are_called_so(monkeypatch: pytest.MonkeyPatch) -> None:
     shown = view(measured(TABLE, lacking, monkeypatch))
     text = render(shown, "md")
