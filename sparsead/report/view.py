@@ -70,13 +70,12 @@ class View:
     @property
     def notes(self) -> list[str]:
         """What a reader has to know to read the numbers."""
-        seeds = counted(self.results.table.seeds, "paired seed")
-        notes = [
-            f"Percent, mean ± standard deviation over {seeds}; n where it is fewer.",
-            "Averages are over tasks within each seed, then over seeds.",
-        ]
+        table = self.results.table
+        seeds = counted(table.seeds, "paired seed")
+        averages = ["Averages are over tasks within each seed, then over seeds."]
         return [
-            *notes,
+            f"Percent, mean ± standard deviation over {seeds}; n where it is fewer.",
+            *(averages if table.average else ()),
             *_notes_of_backbones(self),
             *(_notes_of_tests(self) if self.compared else ()),
         ]

@@ -98,6 +98,14 @@ def test_one_seed_is_no_plural(
     assert ("1 seeds" in text, "1 runs" in text) == (False, False)
 
 
+def test_averages_are_explained_where_there_are_any(
+    shown: View, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without = view(measured(replace(TABLE, average=()), score, monkeypatch))
+    explained = [any(note.startswith("Averages") for note in v.notes) for v in (shown, without)]
+    assert explained == [True, False]
+
+
 def test_missing_and_failed_cells_are_called_so(monkeypatch: pytest.MonkeyPatch) -> None:
     shown = view(measured(TABLE, lacking, monkeypatch))
     text = render(shown, "md")
