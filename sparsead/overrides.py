@@ -17,8 +17,8 @@ def expand(arguments: Sequence[str]) -> list[str]:
     """Rewrite what Hydra itself would refuse; see the two functions below.
 
     Raises:
-        ConfigError: a list mixes numbers with names, a glob matches no experiment, or a number
-            stands for a choice, which Hydra does not take for a mistake of the user's.
+        ConfigError: a list mixes numbers with names, a glob matches no experiment, or a number or
+            a list stands for a choice, which Hydra does not take for a mistake of the user's.
     """
     expanded = [_expand_experiments(argument) for argument in expand_numeric_sparsity(arguments)]
     for argument in expanded:
@@ -79,6 +79,9 @@ def _check_choice(argument: str) -> None:
     except HydraException:
         return
     for value in values:
+        if isinstance(value, list):
+            sweep = f"{name}={','.join(map(str, value))}"
+            raise ConfigError(f"{argument}: {name} takes one choice; a sweep is -m {sweep}")
         if isinstance(value, int | float):
             choices = [file.stem for file in group.glob("*.yaml")]
             raise ConfigError(unknown(name, value, choices))
