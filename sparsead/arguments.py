@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -31,6 +32,7 @@ class Parser(argparse.ArgumentParser):
         Raises:
             ConfigError: they are not what the verb takes.
         """
+        self._check_outputs(sys.argv[1:] if words is None else words)
         arguments, left = self.parse_known_intermixed_args(words)
         if not left:
             return arguments
@@ -44,6 +46,13 @@ class Parser(argparse.ArgumentParser):
         """Refuse the arguments, and say in the same line how they are written."""
         usage = " ".join(self.format_usage().split())
         raise ConfigError(self._named(f"{message} ({usage})"))
+
+    def _check_outputs(self, words: Sequence[str]) -> None:
+        """Refuse the override of `sparsead train` where an option says where the runs are."""
+        for word in words:
+            key, equals, folder = word.partition("=")
+            if key == "outputs" and equals and "--outputs" in self._option_string_actions:
+                raise ConfigError(self._named(f"{word}: is written --outputs {folder} here"))
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         if action.choices is not None and value not in action.choices:

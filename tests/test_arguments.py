@@ -32,6 +32,8 @@ def test_options_stand_before_between_and_after_the_other_words(parser: Parser) 
         (["t", "--fromat", "md"], "verb: option=--fromat: no such choice; did you mean --format?"),
         (["t", "--form=md"], "verb: option=--form: no such choice; did you mean --format?"),
         (["t", "--format", "mdx"], "verb: --format=mdx: no such choice; did you mean md? (allowed"),
+        (["t", "seeds=2", "outputs=X"], "verb: outputs=X: is written --outputs X here"),
+        (["outputs=X"], "verb: outputs=X: is written --outputs X here"),
         (["t", "--outputs", "/nowhere"], "--outputs /nowhere: is not a folder"),
     ],
 )

@@ -24,6 +24,7 @@ COLUMNS = (
     *("seed", "metric", "score", "seconds"),
 )
 _NOTHING = dict.fromkeys(COLUMNS)
+_STATES = ("done", "failed")
 
 
 def main() -> None:
@@ -104,7 +105,11 @@ def _pattern(given: str) -> tuple[str, list[str]]:
         raise ConfigError(unknown("runs", given, _ACTIONS) + ", or a filter KEY=PATTERN")
     if key not in COLUMNS:
         raise ConfigError(unknown("filter", key, COLUMNS))
-    return key, patterns.split(",")
+    wanted = patterns.split(",")
+    for pattern in wanted if key == "state" else ():
+        if not any(fnmatch(state, pattern) for state in _STATES):
+            raise ConfigError(unknown(key, pattern, _STATES))
+    return key, wanted
 
 
 def _is(value: Any, pattern: str) -> bool:

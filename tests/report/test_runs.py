@@ -41,6 +41,7 @@ def test_filters_choose_what_is_listed(outputs: Path, monkeypatch, capsys) -> No
         (("pruner=snip,random", "seed=2"), 2),
         (("task=rte",), 1),
         (("state=failed",), 1),
+        (("state=f*",), 1),
         (("sparsity=40", "adapter=h*"), 5),
         (("task=cola",), 0),
     ):
@@ -54,6 +55,9 @@ def test_filters_choose_what_is_listed(outputs: Path, monkeypatch, capsys) -> No
     [
         ("prunner=snip", "filter=prunner: no such choice; did you mean pruner?"),
         ("stat=failed", "filter=stat: no such choice; did you mean state?"),
+        ("state=fail", "state=fail: no such choice; did you mean failed? (allowed: done, failed)"),
+        ("state=done,x*", "state=x*: no such choice (allowed: done, failed)"),
+        ("outputs=X", "outputs=X: is written --outputs X here"),
         ("lst", "runs=lst: no such choice; did you mean list?"),
     ],
 )
