@@ -87,7 +87,7 @@ class TaskSpec:
                 raise ConfigError(f"task.{split}={own}: is not a file")
         for file in self.local_files():
             if not file.is_file():
-                raise ConfigError(f"task.path={self.path}: {file} is missing")
+                raise ConfigError(f"task.path={self.path}: {file} is missing{self._folder_above()}")
 
     def arguments(self) -> dict[str, Any]:
         """Return the keyword arguments of the task's class."""
@@ -105,6 +105,12 @@ class TaskSpec:
         if not self.files:
             raise ConfigError(f"task.path={self.path}: task={self.name} reads no files")
         return [Path(self.path) / file for file in self.files.values()]
+
+    def _folder_above(self) -> str:
+        """Hint at the folder above `path`, where that is the one with the task's files."""
+        above = Path(str(self.path)).absolute().parent
+        found = all((above / file).is_file() for file in self.files.values())
+        return f"; did you mean task.path={above}?" if found else ""
 
     def _own_files(self) -> dict[str, str]:
         own = {"train": self.train, "validation": self.validation, "test": self.test}

@@ -221,5 +221,13 @@ def test_betas_are_two_shares(betas: str) -> None:
 def test_a_path_without_the_tasks_files_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"MRPC/train\.tsv is missing"):
         compose("task=mrpc", f"task.path={tmp_path}")
+    for folder in ("MRPC", "MRPC/below"):
+        (tmp_path / folder).mkdir()
+        for split in ("train", "dev"):
+            (tmp_path / "MRPC" / f"{split}.tsv").touch()
+        with pytest.raises(ConfigError) as error:
+            compose("task=mrpc", f"task.path={tmp_path / folder}")
+        hint = f"; did you mean task.path={tmp_path}?"
+        assert str(error.value).endswith(hint) == (folder == "MRPC")
     with pytest.raises(ConfigError, match="reads no files"):
         compose("task=demo_mrpc", f"task.path={tmp_path}")
