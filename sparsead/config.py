@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -190,13 +192,17 @@ class AdapterSpec:
 
 @dataclass
 class PrunerSpec:
-    """A pruner, where its scores compete, and its own keys."""
+    """A pruner, where its scores compete, and its own keys.
+
+    `density` is the share that it keeps, such as 2/4, where it can keep no other; None for any.
+    """
 
     name: str
     method: str
     scope: str = "global"
     probe: bool = False
     minimum_kept: float = 0.01
+    density: str | None = None
     options: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -204,6 +210,28 @@ class PrunerSpec:
         if not 0 <= self.minimum_kept < 1:
             raise ConfigError(
                 f"pruner.minimum_kept={self.minimum_kept:g}: must be at least 0 and below 1"
+            )
+        self.check_sparsity(0)
+
+    def check_sparsity(self, sparsity: float) -> None:
+        """Refuse a sparsity, unless it is 0, that the pruner cannot give.
+
+        Raises:
+            ConfigError: it cannot, or `density` is no share.
+        """
+        if self.density is None:
+            return
+        try:
+            share = Fraction(self.density)
+        except (ValueError, ZeroDivisionError):
+            share = Fraction(0)
+        if not 0 < share < 1:
+            raise ConfigError(f"pruner.density={self.density}: must be above 0 and below 1")
+        only = float(1 - share)
+        if sparsity > 0 and not math.isclose(sparsity, only, abs_tol=1e-9):
+            raise ConfigError(
+                f"sparsity.ratio={sparsity:g}: pruner={self.name} keeps {self.density} of the "
+                f"weights; choose sparsity={only}"
             )
 
 
@@ -288,6 +316,7 @@ class RunSpec:
                 f"sparsity.ratio={self.sparsity:g}: pruner={self.pruner.name} removes nothing; "
                 "choose a pruner or sparsity=0"
             )
+        self.pruner.check_sparsity(self.sparsity)
 
     @classmethod
     def from_config(cls, config: DictConfig) -> RunSpec:

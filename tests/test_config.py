@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
 
 import hydra
@@ -181,9 +182,27 @@ def test_an_unknown_protocol_key_of_a_task_is_refused() -> None:
         compose("task=cola", "+task.protocol.learning_rat=1e-3")
 
 
-def test_a_dense_run_with_a_sparsity_is_refused() -> None:
-    with pytest.raises(ConfigError, match="pruner=none removes nothing"):
-        compose("pruner=none", "sparsity.ratio=0.4")
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["pruner=none", "sparsity.ratio=0.4"], "pruner=none removes nothing"),
+        (["pruner=nm", "sparsity.ratio=0.4"], "sparsity.ratio=0.4: pruner=nm keeps 2/4 of the"),
+        (["pruner=nm", "pruner.n=1"], "pruner=nm keeps 1/4 of the weights; choose sparsity=0.75"),
+        (["pruner=nm", "pruner.n=4"], "pruner.density=4/4: must be above 0 and below 1"),
+        (["pruner=nm", "pruner.m=0"], "pruner.density=2/0: must be above 0 and below 1"),
+    ],
+)
+def test_a_sparsity_that_the_pruner_cannot_give_is_refused(
+    overrides: list[str], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        compose(*overrides)
+
+
+def test_a_pruner_of_one_density_takes_its_sparsity_or_none() -> None:
+    third = f"sparsity.ratio={2 / 3}"
+    assert compose("pruner=nm", "pruner.n=1", "pruner.m=3", third).sparsity == 2 / 3
+    assert compose("pruner=nm", "sparsity.ratio=0").sparsity == 0
 
 
 def test_a_users_own_pruner_is_a_file_and_a_function(

@@ -61,6 +61,7 @@ def _decisive(spec: RunSpec) -> dict[str, Any]:
     for key in (*SPLITS, "protocol"):
         del decisive["task"][key]
     del decisive["adapter"]["protocol"]
+    del decisive["pruner"]["density"]  # a check: the pruner's own keys and the sparsity say it
     backbone = _backbone_files(spec.backbone.path)
     decisive["backbone"]["path"] = {file.name: file_digest(file) for file in backbone}
     return decisive
