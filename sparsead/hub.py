@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.resources import files
 from threading import Thread
 from typing import TypeVar
 
@@ -19,13 +20,14 @@ log = logging.getLogger(__name__)
 _ANSWER_SECONDS = 3.0
 
 
-def fetch(name: str, load: Callable[[], T], folder_key: str) -> T:
+def fetch(name: str, load: Callable[[], T], folder_key: str, embedded: str) -> T:
     """Load something from the hub or, where the hub does not answer, from its cache alone.
 
     Args:
         name: the hub's name of the thing, for the message.
         load: does it with the libraries' own calls; they see the hub as offline if it is.
         folder_key: the key that names a local folder instead, for the message.
+        embedded: the override that chooses what needs no network, for the message.
 
     Raises:
         SourceError: it is not in the cache and the hub cannot be reached, or does not have it.
@@ -39,9 +41,21 @@ def fetch(name: str, load: Callable[[], T], folder_key: str) -> T:
         if offline:
             reason = f"is not in the cache and {constants.ENDPOINT} cannot be reached"
         raise SourceError(
-            f"{name}: {reason}; give a folder with {folder_key}=FOLDER, or stay with the embedded "
-            "backbone=minilm and task=demo_mrpc, which need no network"
+            f"{name}: {reason}; give a folder with {folder_key}=FOLDER, or take the embedded "
+            f"{embedded}, which needs no network"
         ) from error
+
+
+def embedded_task(name: str, family: str) -> str:
+    """Return the override for the generated task in the schema of a task.
+
+    Args:
+        name: of the task: its own is `demo_` and this name, where there is one.
+        family: a generated task of its kind, where there is none.
+    """
+    own = f"demo_{name}"
+    there = (files("sparsead.conf") / "task" / f"{own}.yaml").is_file()
+    return f"task={own if there else family}"
 
 
 def _hub_answers() -> bool:

@@ -191,7 +191,12 @@ def _find_folder(spec: BackboneSpec) -> Path | None:
     if spec.hub is not None:
         hub = spec.hub
         return Path(
-            fetch(hub, lambda: snapshot_download(hub, allow_patterns=_HUB_FILES), "backbone.path")
+            fetch(
+                hub,
+                lambda: snapshot_download(hub, allow_patterns=_HUB_FILES),
+                "backbone.path",
+                "backbone=minilm",
+            )
         )
     return None
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from datasets import Dataset, DatasetDict, load_dataset
 
-from sparsead.hub import fetch
+from sparsead.hub import embedded_task, fetch
 from sparsead.registry import TASKS
 from sparsead.tasks.sentences import SentenceTask
 from sparsead.tasks.tsv import read_tsv
@@ -96,7 +96,10 @@ class GlueTask(SentenceTask):
 
     def _download(self, config: str) -> DatasetDict:
         splits: DatasetDict = fetch(
-            f"{self.hub}/{config}", lambda: load_dataset(self.hub, config), "task.path"
+            f"{self.hub}/{config}",
+            lambda: load_dataset(self.hub, config),
+            "task.path",
+            embedded_task(self.name, "demo_mrpc"),
         )
         return splits
 

@@ -18,7 +18,7 @@ from transformers import (
 )
 
 from sparsead.errors import ConfigError
-from sparsead.hub import fetch
+from sparsead.hub import embedded_task, fetch
 from sparsead.registry import TASKS
 from sparsead.tasks.answer_features import (
     answer_columns,
@@ -229,7 +229,12 @@ class SquadTask:
     def _download(self) -> DatasetDict:
         if not self.hub:
             raise ConfigError("task.train, task.validation: name a SQuAD JSON file for each")
-        splits: DatasetDict = fetch(self.hub, lambda: load_dataset(self.hub), "task.path")
+        splits: DatasetDict = fetch(
+            self.hub,
+            lambda: load_dataset(self.hub),
+            "task.path",
+            embedded_task(self.name, "demo_squad"),
+        )
         return splits
 
     def _read(self, files: Mapping[str, Path]) -> DatasetDict:

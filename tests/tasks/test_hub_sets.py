@@ -8,7 +8,8 @@ import pytest
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Translation, Value
 
 from composing import compose
-from sparsead.errors import DataError
+from sparsead import hub
+from sparsead.errors import DataError, SourceError
 from sparsead.registry import TASKS
 from sparsead.tasks import glue, squad, text_to_text
 
@@ -41,6 +42,29 @@ def test_mnli_and_its_three_test_sets(monkeypatch: pytest.MonkeyPatch) -> None:
     unlabelled = mnli.load_tests()
     assert list(unlabelled) == ["MNLI-m", "MNLI-mm", "AX"]
     assert all(rows[:] == {"premise": ["p"], "hypothesis": ["h"]} for rows in unlabelled.values())
+
+
+@pytest.mark.parametrize(
+    ("overrides", "embedded"),
+    [
+        (["task=cola"], "demo_cola"),
+        (["task=sst2"], "demo_mrpc"),
+        (["task=squad"], "demo_squad"),
+        (["task=xsum"], "demo_xsum"),
+        (["task=translate", "task.hub=wmt/wmt16"], "demo_xsum"),
+    ],
+)
+def test_offline_the_generated_task_of_the_same_kind_is_named(
+    overrides: list[str], embedded: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise OSError("offline")
+
+    monkeypatch.setattr(hub.constants, "HF_HUB_OFFLINE", True)
+    for family in (glue, squad, text_to_text):
+        monkeypatch.setattr(family, "load_dataset", refuse)
+    with pytest.raises(SourceError, match=f"or take the embedded task={embedded}, which needs"):
+        task(*overrides).load()
 
 
 def test_squad_is_read_as_it_stands(monkeypatch: pytest.MonkeyPatch) -> None:
