@@ -27,12 +27,13 @@ def main() -> None:
 def _masks(given: list[str]) -> None:
     parser = Parser(f"sparsead figure {MASKS}", __doc__)
     add_run_arguments(parser)
-    where = "PNG or SVG by its suffix (default: OUTPUTS/figures/masks_RUN.png)"
+    where = "PNG or SVG by its suffix, or a folder (default: OUTPUTS/figures/masks_RUN.png)"
     parser.add_argument("--out", metavar="FILE", type=Path, help=where)
     arguments = parser.parse(given)
     record = find_run(arguments.run, arguments.outputs)
     name = f"{MASKS}_{record.folder.resolve().name}.png"
-    path = arguments.out or arguments.outputs / "figures" / name
+    out: Path = arguments.out or arguments.outputs / "figures" / name
+    path = out / name if out.is_dir() else out
     draw_masks(record, path)
     sys.stdout.write(f"{path}\n")
 

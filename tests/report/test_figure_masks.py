@@ -64,11 +64,23 @@ def test_the_vector_form_says_the_numbers_and_is_the_same_each_time(tmp_path: Pa
     assert written == Counter(f"{share:.3f}" for share in densities.flat if not np.isnan(share))
 
 
-def test_the_default_place_is_below_outputs(tmp_path: Path, monkeypatch, capsys) -> None:
+@pytest.mark.parametrize(
+    ("out", "written"),
+    [
+        (None, "figures/masks_only_run.png"),
+        ("there.d", "there.d/masks_only_run.png"),
+        ("there.d/own.png", "there.d/own.png"),
+    ],
+)
+def test_it_is_written_below_outputs_or_where_it_is_asked_for(
+    out: str | None, written: str, tmp_path: Path, monkeypatch, capsys
+) -> None:
     run(tmp_path / "runs" / "only_run")
-    monkeypatch.setattr("sys.argv", ["figure", "masks", "only", "--outputs", str(tmp_path)])
+    (tmp_path / "there.d").mkdir()
+    asked = [] if out is None else ["--out", str(tmp_path / out)]
+    monkeypatch.setattr("sys.argv", ["figure", "masks", "only", "--outputs", str(tmp_path), *asked])
     figure.main()
-    path = tmp_path / "figures" / "masks_only_run.png"
+    path = tmp_path / written
     assert capsys.readouterr().out == f"{path}\n"
     assert path.read_bytes().startswith(PNG)
 
