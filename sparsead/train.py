@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +18,7 @@ from sparsead.runs.identity import identity, placeless, setting
 from sparsead.runs.interrupt import held_interrupt
 from sparsead.runs.record import RunRecord, run_folder, write_result
 from sparsead.training.allocator import keep_freed_memory, leave_imports_alone
+from sparsead.training.clock import Clock
 from sparsead.training.device import environment, forget_peak_memory, resolve_device
 from sparsead.training.precision import resolve_precision, store_frozen
 from sparsead.training.processes import is_main, staged_once
@@ -32,7 +30,6 @@ from sparsead.training.stopping import Stopping, Watch
 from sparsead.training.trainer import (
     build_trainer,
     checkpoint_epoch,
-    evaluation_seconds,
     history,
     last_checkpoint,
     remove_checkpoints,
@@ -63,16 +60,16 @@ def run(spec: RunSpec, folder: Path, watch: Watch | None = None) -> dict[str, An
     quiet_libraries()
     keep_freed_memory()
     leave_imports_alone()
-    seconds: dict[str, float] = {}
     device = resolve_device(spec.device)
     forget_peak_memory(device)
     checkpoint = last_checkpoint(folder)
     resumed_from = checkpoint_epoch(checkpoint)
+    clock = Clock(folder, resumed_from)
     precision = resolve_precision(begun_precision(folder, checkpoint, spec.precision), device)
     task, adapter = task_and_adapter(spec)
     pruner = PRUNERS.bind(spec.pruner.method, spec.pruner.options)
 
-    with _timed("load", seconds):
+    with clock.timed("load"):
         read = inputs(spec)
         backbone, tokenizer, data = read.backbone, read.backbone.tokenizer, read.data
         model = backbone.model(task.head, task.head_options, spec.seed)
@@ -80,7 +77,7 @@ def run(spec: RunSpec, folder: Path, watch: Watch | None = None) -> dict[str, An
         nn.Module.to(model, device)
         collator = unpad(model, task.collator(tokenizer), precision)
 
-    with _timed("prune", seconds):
+    with clock.timed("prune"):
         scored_on = scoring_sample(data["train"], spec.seed) if spec.sparsity else []
         if checkpoint is None:
             batches = scoring_batches(data["train"].select(scored_on), collator, device)
@@ -90,14 +87,13 @@ def run(spec: RunSpec, folder: Path, watch: Watch | None = None) -> dict[str, An
             masks = begun_masks(folder, model)
     store_frozen(adapted, precision)
 
-    with _timed("train", seconds), held_interrupt() as interrupted:
+    with clock.timed("train"), held_interrupt() as interrupted:
         trainer = build_trainer(spec, model, data, tokenizer, task, collator, folder, precision)
+        trainer.add_callback(clock)  # before what may leave at a checkpoint
         trainer.add_callback(Stopping(trainer, interrupted, watch))
         trainer.train(resume_from_checkpoint=checkpoint)
-    seconds["evaluate"] = evaluation_seconds(trainer, resumed_from)
-    seconds["train"] -= seconds["evaluate"]
     epochs = history(trainer)
-    with _timed("report", seconds):
+    with clock.timed("report"):
         held_out = spec.protocol.selection > 0
         scores = final_scores(trainer, task, data, folder, epochs[-1]["scores"], held_out)
 
@@ -118,17 +114,10 @@ def run(spec: RunSpec, folder: Path, watch: Watch | None = None) -> dict[str, An
         },
         "data": read.described,
         "from_data": getattr(task, "from_data", {}),
-        "seconds": seconds,
+        "seconds": clock.seconds(trainer.state),
         "resumed_from_epoch": resumed_from,
         "environment": environment(device, precision),
     }
-
-
-@contextmanager
-def _timed(phase: str, seconds: dict[str, float]) -> Iterator[None]:
-    start = time.perf_counter()
-    yield
-    seconds[phase] = time.perf_counter() - start
 
 
 if __name__ == "__main__":

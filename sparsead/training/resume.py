@@ -1,18 +1,23 @@
-"""What an interrupted run was begun with, where asking again could choose otherwise."""
+"""What an interrupted run leaves beside its checkpoints: what it was begun with, and its time."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
 from torch import nn
 
 from sparsead.pruning.masks import Masks
+from sparsead.runs.files import read_json, write_atomically
 from sparsead.training.processes import is_main
 
 MASKS_FILE = "masks.safetensors"
 PRECISION_FILE = "precision"
 """Beside the checkpoints: what the run computes in, "fp32" or "bf16"."""
+SECONDS_FILE = "seconds.json"
+"""Beside the checkpoints: what each phase took up to the last of them, over all processes."""
 
 
 def keep_beginning(folder: Path, masks: Masks, precision: str) -> None:
@@ -39,3 +44,14 @@ def begun_precision(folder: Path, checkpoint: str | None, asked: str) -> str:
         with suppress(OSError):
             return (folder / PRECISION_FILE).read_text("utf-8")
     return asked
+
+
+def keep_seconds(folder: Path, seconds: Mapping[str, float]) -> None:
+    """Write beside a checkpoint what each phase of the run has taken until then."""
+    if is_main():
+        write_atomically(folder / SECONDS_FILE, json.dumps(seconds))
+
+
+def begun_seconds(folder: Path) -> dict[str, float]:
+    """Return what each phase took before the last checkpoint."""
+    return read_json(folder / SECONDS_FILE)

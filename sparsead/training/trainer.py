@@ -40,7 +40,7 @@ from sparsead.training.evaluation import (
 )
 from sparsead.training.packing import Collator
 from sparsead.training.prediction import Scorer, predictions_file, scorer
-from sparsead.training.resume import MASKS_FILE, PRECISION_FILE
+from sparsead.training.resume import MASKS_FILE, PRECISION_FILE, SECONDS_FILE
 from sparsead.training.sampling import SeededOrder
 
 log = logging.getLogger(__name__)
@@ -231,6 +231,7 @@ def remove_checkpoints(folder: Path) -> None:
     """Remove what only a resumed training needs."""
     for checkpoint in folder.glob(f"{PREFIX_CHECKPOINT_DIR}-*"):
         shutil.rmtree(checkpoint)
+    (folder / SECONDS_FILE).unlink(missing_ok=True)
     for file in (PRECISION_FILE, MASKS_FILE):  # last: no checkpoint is of use without them
         (folder / file).unlink()
 
@@ -261,12 +262,6 @@ def checkpoint_epoch(checkpoint: str | None) -> float:
         return 0.0
     state = json.loads((Path(checkpoint) / TRAINER_STATE_NAME).read_text("utf-8"))
     return float(state["epoch"])
-
-
-def evaluation_seconds(trainer: SparseadTrainer, after: float) -> float:
-    """Return the seconds that the evaluations of the epochs after `after` took together."""
-    entries = [entry for entry in trainer.state.log_history if entry["epoch"] > after]
-    return float(sum(entry.get("eval_runtime", 0.0) for entry in entries))
 
 
 def _arguments(spec: RunSpec, folder: Path, device: str, precision: str) -> TrainingArguments:

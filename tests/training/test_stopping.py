@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from collections.abc import Callable, Iterator
@@ -15,6 +16,8 @@ from sparsead import train as training
 from sparsead.config import RunSpec
 from sparsead.runs.interrupt import held_interrupt, stopping_on_interrupt
 from sparsead.training import precision
+
+PHASES = ("load", "prune", "train", "evaluate")
 
 
 @contextmanager
@@ -50,6 +53,9 @@ def test_an_epoch_left_in_its_middle_goes_on_to_the_same_bits_in_the_same_precis
     (partial,) = (tmp_path / "left" / "runs").iterdir()
     steps = sorted(int(path.name.rpartition("-")[2]) for path in partial.glob("checkpoint-*"))
     assert steps[-1] % 12, "the checkpoint is to be inside an epoch"
+    kept = json.loads((partial / "seconds.json").read_text("utf-8"))
+    assert min(kept[phase] for phase in PHASES) > 0
+    (partial / "seconds.json").write_text(json.dumps(dict.fromkeys(PHASES, 1000.0)), "utf-8")
 
     monkeypatch.setattr(precision, "_cpu_computes_in_bf16", lambda: False)
     resumed = training.train(spec)
@@ -57,6 +63,8 @@ def test_an_epoch_left_in_its_middle_goes_on_to_the_same_bits_in_the_same_precis
     assert resumed.result["resumed_from_epoch"] == pytest.approx(steps[-1] / 12)
     for key in ("identity", "scores", "history", "sparsity"):
         assert resumed.result[key] == whole.result[key], key
+    assert all(1000 < resumed.result["seconds"][phase] < 2000 for phase in PHASES)
+    assert whole.result["seconds"].keys() == resumed.result["seconds"].keys() == {*PHASES, "report"}
     weights = [(each.folder / "adapter.safetensors").read_bytes() for each in (whole, resumed)]
     assert weights[0] == weights[1]
     assert {path.name for path in resumed.folder.iterdir()} == {

@@ -1,0 +1,61 @@
+"""How long each phase of a run takes, over all the processes that were at it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from sparsead.training.resume import begun_seconds, keep_seconds
+
+_PHASES = ("load", "prune", "train", "evaluate", "report")
+
+
+class Clock(TrainerCallback):
+    """Times the phases of a run, and adds what the processes before took that were interrupted.
+
+    The sums are kept with each checkpoint; what a killed process did after its last one is lost
+    from them as it is from the run.
+
+    Args:
+        folder: of the run, where the checkpoints are.
+        resumed_from: the epoch that the run goes on from; 0 where it begins.
+    """
+
+    def __init__(self, folder: Path, resumed_from: float) -> None:
+        self._folder = folder
+        self._resumed_from = resumed_from
+        self._earlier = begun_seconds(folder) if resumed_from else {}
+        self._began: dict[str, float] = {}
+        self._ended: dict[str, float] = {}
+
+    @contextmanager
+    def timed(self, phase: str) -> Iterator[None]:
+        """Time the block; the evaluations of the phase `train` are their own, `evaluate`."""
+        self._began[phase] = perf_counter()
+        yield
+        self._ended[phase] = perf_counter()
+
+    def on_save(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        """Keep the sums for a process that goes on from this checkpoint."""
+        keep_seconds(self._folder, self.seconds(state))
+
+    def seconds(self, state: TrainerState) -> dict[str, float]:
+        """Return the seconds of each phase so far, over all processes."""
+        now = perf_counter()
+        own = {phase: self._ended.get(phase, now) - began for phase, began in self._began.items()}
+        evaluated = _evaluation_seconds(state, self._resumed_from)
+        own |= {"train": own["train"] - evaluated, "evaluate": evaluated}
+        return {phase: own.get(phase, 0.0) + self._earlier.get(phase, 0.0) for phase in _PHASES}
+
+
+def _evaluation_seconds(state: TrainerState, after: float) -> float:
+    """Return the seconds that the evaluations of the epochs after `after` took together."""
+    entries = [entry for entry in state.log_history if entry["epoch"] > after]
+    return float(sum(entry.get("eval_runtime", 0.0) for entry in entries))
