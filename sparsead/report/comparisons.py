@@ -50,7 +50,7 @@ def marks(results: Results, compared: Sequence[Compared]) -> dict[Place, Mark]:
 
     The best of the rows that are compared with the same dense row is bold only if it is
     significantly better than that; underlined are those of the others that cannot be told from it
-    (paired permutation test, Holm over the others).
+    (paired permutation test, Holm over the others), though they have seeds enough for that.
     """
     found: dict[Place, Mark] = {}
     for family in _families(compared):
@@ -101,9 +101,14 @@ def _mean(results: Results, place: Place) -> float:
 
 def _like(results: Results, best: Place, others: Sequence[Place]) -> list[Place]:
     found = [
-        (place, comparison.p)
+        (place, comparison)
         for place in others
         if (comparison := _compare(results, place.backbone, place.row, best.row, place.column))
     ]
-    corrected = holm([p for _, p in found])
-    return [place for (place, _), p in zip(found, corrected, strict=True) if p > ALPHA]
+    corrected = holm([comparison.p for _, comparison in found])
+    within_reach = holm([smallest_p(comparison.n) for _, comparison in found])
+    return [
+        place
+        for (place, _), p, least in zip(found, corrected, within_reach, strict=True)
+        if least <= ALPHA < p
+    ]

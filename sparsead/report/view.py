@@ -147,11 +147,15 @@ def _with_own_backbone(shown: View) -> list[Column]:
 def _notes_of_tests(shown: View) -> list[str]:
     least = smallest_corrected_p(shown.compared)
     enough = ceil(log2(2 * len(shown.compared) / ALPHA))  # seeds n with m · 2/2ⁿ at most ALPHA
-    few = f"; with so few seeds no difference can be significant, it takes {enough} seeds"
-    out_of_reach = few if least > ALPHA else ""
+    tests = (
+        f"p: paired permutation test, {counted(len(shown.compared), 'comparison')} corrected by "
+        f"Holm; the smallest p within reach is {least:.3g}"
+    )
+    if least > ALPHA:
+        few = "with so few seeds no difference can be significant, so that nothing is bold or"
+        return [f"{tests}; {few} underlined; it takes {enough} seeds."]
     return [
         "Bold: the best row, only where it is significantly better than its dense row; underlined: "
-        "the others that cannot be told from it.",
-        f"p: paired permutation test, {counted(len(shown.compared), 'comparison')} corrected by "
-        f"Holm; the smallest p within reach is {least:.3g}{out_of_reach}.",
+        "the others that cannot be told from it, where they have seeds enough to tell.",
+        f"{tests}.",
     ]

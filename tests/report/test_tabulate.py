@@ -84,7 +84,24 @@ def test_nothing_is_bold_that_so_few_seeds_cannot_show(monkeypatch: pytest.Monke
     few = view(measured(replace(TABLE, seeds=5), score, monkeypatch))
     content = json.loads(render(few, "json"))
     assert {line["mark"] for line in content["cells"]} == {None}
-    assert any("no difference can be significant" in note for note in content["notes"])
+    (note,) = [note for note in content["notes"] if "bold" in note.lower()]
+    assert "no difference can be significant, so that nothing is bold or underlined" in note
+
+
+@pytest.mark.parametrize(("seeds", "mark"), [(5, None), (6, "underline")])
+def test_a_row_of_too_few_seeds_to_tell_is_not_called_an_equal(
+    seeds: int, mark: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One comparison takes 6 seeds: 2/2⁵ = 0.0625, 2/2⁶ = 0.031."""
+
+    def random_has_few(cell: Cell) -> Mapping[str, float | None] | str:
+        return "missing" if cell.row == "random-40" and cell.seed > seeds else score(cell)
+
+    content = json.loads(
+        render(view(measured(replace(TABLE, seeds=10), random_has_few, monkeypatch)), "json")
+    )
+    marks = {line["row"]: line["mark"] for line in content["cells"] if line["column"] == "avg"}
+    assert marks == {"dense": None, "snip-40": "bold", "random-40": mark}
 
 
 @pytest.mark.parametrize(("seeds", "said"), [(1, "1 paired seed;"), (2, "2 paired seeds;")])
