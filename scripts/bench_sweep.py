@@ -82,7 +82,7 @@ def report_jobs(overrides: list[str], numbers: list[int], json_file: Path | None
     figures = {}
     for jobs in numbers:
         cells = [f"seed={','.join(str(seed) for seed in range(1, jobs + 1))}"]
-        launcher = ["hydra/launcher=joblib", f"hydra.launcher.n_jobs={jobs}"] if jobs > 1 else []
+        launcher = [f"jobs_per_gpu={jobs}"] if jobs > 1 else []
         done = sweep([*overrides, *cells, *launcher])
         figures[jobs] = 3600 * done["cells"] / done["wall"]
         print(

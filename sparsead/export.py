@@ -137,12 +137,13 @@ def peft_key(name: str) -> str:
 
 
 def _target_modules(names: Iterable[str]) -> list[str]:
-    """Return the adapted modules' names from the layer's number on, which peft finds by suffix.
+    """Return the adapted modules' names from their layer's number on, which peft finds by suffix.
 
-    Shorter ones would reach too far: `out_proj` is also in the heads of RoBERTa and BART.
+    Shorter ones would reach too far: `out_proj` is also in the heads of RoBERTa and BART, and
+    BERT's `output.dense` is the end of `attention.output.dense`.
     """
     modules = (name.removesuffix(_LORA_A) for name in names if name.endswith(_LORA_A))
-    return sorted({re.sub(r"^.*\.\d+\.", "", module) for module in modules})
+    return sorted({re.sub(r"^.*\.(?=\d+\.)", "", module) for module in modules})
 
 
 def _heads(names: Sequence[str]) -> list[str]:

@@ -33,6 +33,7 @@ from sparsead.errors import (
     StorageError,
     fail,
 )
+from sparsead.gpus import expand_jobs, take_a_gpu
 from sparsead.overrides import expand
 from sparsead.runs.failure import record_failure
 from sparsead.runs.interrupt import stopping_on_interrupt
@@ -43,8 +44,6 @@ from sparsead.search import SearchSpec, search
 log = logging.getLogger(__name__)
 
 _FULL_ERROR = "HYDRA_FULL_ERROR"
-_VISIBLE = "CUDA_VISIBLE_DEVICES"
-_NVIDIA = Path("/proc/driver/nvidia/gpus")
 
 
 def job(config: DictConfig) -> float:
@@ -105,12 +104,13 @@ def _launch() -> None:
     hydras = get_args_parser()
     arguments = Parser("sparsead train", parents=[hydras], add_help=False).parse()
     flags = [word for word in sys.argv[1:] if word not in arguments.overrides]
-    sys.argv[1:] = [*flags, *arguments.overrides]  # Hydra wants the overrides in one place
-    _give_ray_a_token(arguments.overrides)
+    overrides = expand_jobs(arguments.overrides, arguments.multirun)
+    sys.argv[1:] = [*flags, *overrides]  # Hydra wants the overrides in one place
+    _give_ray_a_token(overrides)
     if arguments.multirun and arguments.cfg:
         fail("--cfg prints the configuration of one run: leave out -m")
     if arguments.multirun and not (arguments.config_dir or arguments.config_path):
-        _check_sweep(arguments.overrides)
+        _check_sweep(overrides)
     with stopping_on_interrupt("the same command goes on from the last epoch"):
         hydra.main(version_base="1.3", config_path="pkg://sparsead.conf", config_name="train")(
             job
@@ -132,23 +132,6 @@ def _swept(spec: RunSpec) -> RunRecord:
     except Exception as error:
         record_failure(spec, run_folder(spec), error)
         raise
-
-
-def take_a_gpu(job: int) -> None:
-    """Spread a launcher's worker processes over the GPUs that are visible, in turn.
-
-    A worker keeps the GPU of its first job. A scheduler lets each job see none but its own.
-    """
-    gpus = _visible_gpus()
-    if len(gpus) > 1:
-        os.environ[_VISIBLE] = gpus[job % len(gpus)]
-
-
-def _visible_gpus() -> list[str]:
-    """Return what CUDA_VISIBLE_DEVICES lists, else all of NVIDIA's devices here; torch is slow."""
-    if _VISIBLE in os.environ:
-        return [gpu for gpu in os.environ[_VISIBLE].split(",") if gpu]
-    return [str(number) for number, _ in enumerate(_NVIDIA.glob("*"))]
 
 
 def _give_ray_a_token(arguments: Sequence[str]) -> None:

@@ -94,6 +94,7 @@ def run(tmp_path: Path) -> Run:
     [
         *((backbone, "query,value") for backbone in BACKBONES),
         ("tiny-bart", "key,attention_output"),  # out_proj, which the head has too
+        ("tiny-bert", "ffn_input,ffn_projection"),  # output.dense, which attention has too
     ],
 )
 def test_peft_loads_it_and_gives_the_same_logits(tmp_path: Path, backbone: str, sites: str) -> None:
@@ -147,7 +148,7 @@ def test_the_files_are_those_that_peft_saves(
         r=8,
         lora_alpha=6,
         lora_dropout=0.1,
-        target_modules=targets,
+        target_modules=[f"{layer}.{target}" for layer in range(2) for target in targets],
         modules_to_save=[*heads],  # which peft lengthens,
     )
     peft.get_peft_model(plain(backbone), config).save_pretrained(tmp_path / "theirs")

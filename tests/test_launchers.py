@@ -12,19 +12,17 @@ import pytest
 
 from composing import compose
 from conftest import Cli
-from sparsead import launch
+from sparsead import gpus
+from sparsead.errors import ConfigError
 from sparsead.runs.record import all_records, find_record
 from sparsead.train import train
 
 SMALL = ("backbone=tiny-bert", "task=demo_mrpc", "task.limit=8", "protocol.epochs=1", "device=cpu")
 SEEDS = (1, 2)
 LAUNCHERS = {
-    "joblib": ("hydra_plugins.hydra_joblib_launcher", "hydra.launcher.n_jobs=2"),
-    "submitit_local": ("hydra_plugins.hydra_submitit_launcher", "hydra.launcher.timeout_min=5"),
-    "ray": (
-        "hydra_plugins.hydra_ray_launcher",
-        "hydra.launcher.ray.init.num_cpus=2",
-    ),
+    "joblib": ("jobs_per_gpu=2",),
+    "submitit": ("hydra/launcher=submitit_local", "hydra.launcher.timeout_min=5"),
+    "ray": ("hydra/launcher=ray", "hydra.launcher.ray.init.num_cpus=2"),
 }
 
 
@@ -39,11 +37,11 @@ def is_installed(module: str) -> bool:
 def test_a_launcher_leaves_the_records_of_a_run_alone(
     launcher: str, sparsead: Cli, tmp_path: Path
 ) -> None:
-    module, *settings = LAUNCHERS[launcher]
+    module = f"hydra_plugins.hydra_{launcher}_launcher"
     if not is_installed(module):
         pytest.skip(f"{module} is not installed")
-    sweep = (f"seed={','.join(map(str, SEEDS))}", f"hydra/launcher={launcher}", *settings)
-    done = sparsead(["train", "-m", *SMALL, *sweep], HOME=str(tmp_path))
+    sweep = f"seed={','.join(map(str, SEEDS))}"
+    done = sparsead(["train", "-m", *SMALL, sweep, *LAUNCHERS[launcher]], HOME=str(tmp_path))
     assert done.returncode == 0, done.stderr
     assert "dashboard at" not in done.stderr
     assert not (tmp_path / ".ray").exists()
@@ -66,7 +64,7 @@ def test_joblibs_workers_spread_over_the_visible_gpus(
     assert "MainProcess" not in names
     for device in ("0000:01:00.0", "0000:02:00.0", "0000:03:00.0"):
         (tmp_path / device).mkdir()
-    monkeypatch.setattr(launch, "_NVIDIA", tmp_path)
+    monkeypatch.setattr(gpus, "_NVIDIA", tmp_path)
     taken = []
     for given in (None, "4,7", "5", "", "none"):
         for job in (0, 1, 5):
@@ -74,6 +72,33 @@ def test_joblibs_workers_spread_over_the_visible_gpus(
                 monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
             else:
                 monkeypatch.setenv("CUDA_VISIBLE_DEVICES", given)
-            launch.take_a_gpu(job)
+            gpus.take_a_gpu(job)
             taken.append(os.environ["CUDA_VISIBLE_DEVICES"])
     assert taken == ["0", "1", "2", "4", "7", "7", *["5"] * 3, *[""] * 3, *["none"] * 3]
+
+
+def test_jobs_per_gpu_is_joblib_with_so_many_processes_for_each_gpu(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,7")
+    launcher = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=6"]
+    assert gpus.expand_jobs(["seed=1,2", "jobs_per_gpu=3"], True) == ["seed=1,2", *launcher]
+    on_cpu = gpus.expand_jobs(["jobs_per_gpu=3", "device=cpu"], True)
+    assert on_cpu[-1] == "hydra.launcher.n_jobs=3"
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert gpus.expand_jobs(["jobs_per_gpu=3"], True)[-1] == "hydra.launcher.n_jobs=3"
+    assert gpus.expand_jobs(["seed=1"], False) == ["seed=1"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "multirun", "message"),
+    [
+        (["jobs_per_gpu=0"], True, "jobs_per_gpu=0: must be a whole number"),
+        (["jobs_per_gpu=1.5"], True, "jobs_per_gpu=1.5: must be a whole number"),
+        (["jobs_per_gpu=2"], False, "add -m"),
+        (["jobs_per_gpu=2", "hydra/launcher=ray"], True, "not of hydra/launcher=ray"),
+    ],
+)
+def test_wrong_jobs_are_refused(arguments: list[str], multirun: bool, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        gpus.expand_jobs(arguments, multirun)

@@ -17,6 +17,14 @@ from sparsead.errors import ConfigError
 from sparsead.registry import ADAPTERS
 
 _PARAMETERS = ("lora_A.weight", "lora_B.weight")
+_LINEAR_SITES = (
+    "query",
+    "key",
+    "value",
+    "attention_projection",
+    "ffn_input",
+    "ffn_projection",
+)
 
 
 class LoRA(nn.Module):
@@ -113,7 +121,7 @@ def _linears(model: PreTrainedModel, site: str) -> Iterator[tuple[str, nn.Linear
         if not isinstance(module, nn.Linear):
             raise ConfigError(
                 f"adapter.sites={site}: LoRA needs linear layers, and {name} is a "
-                f"{type(module).__name__}; choose from query, key and value"
+                f"{type(module).__name__}; choose from {', '.join(_LINEAR_SITES)}"
             )
         yield name, module
 

@@ -21,14 +21,16 @@ class Sites:
     The output of an `attention_output` or `ffn_output` module is the sublayer's output just
     before the residual connection adds the sublayer's input to it (in BART, before dropout).
     `query`, `key` and `value` are the linear projections themselves, those of cross-attention
-    included: what is adapted there is the map from input to output. `attention` are the modules
-    that attend, `ffn_input` those whose input is the FFN sublayer's input, `ffn_norm` the
-    LayerNorms behind the FFN's residual connection; where there is none, `ffn_sum` are the modules
-    whose output is the sum that the residual connection gives. `layer` is the whole block, and
-    `attention_residual` the module that is given an attention's context and the sublayer's input;
-    it is empty where a layer cannot be computed for some of its tokens, as in a decoder or with
-    relative positions. `positions` is the module that is given the tokens' `position_ids`; it is
-    empty where the model's attention depends on tokens' places in another way.
+    included: what is adapted there is the map from input to output. So it is in
+    `attention_projection` and `ffn_projection`, the last linear layers of the two sublayers, and
+    in `ffn_input`, the first one of the FFN, whose input is the sublayer's. `attention` are the
+    modules that attend, `ffn_norm` the LayerNorms behind the FFN's residual connection; where
+    there is none, `ffn_sum` are the modules whose output is the sum that this connection gives.
+    `layer` is the whole block, and `attention_residual` the module that is given an attention's
+    context and the sublayer's input; it is empty where a layer cannot be computed for some of its
+    tokens, as in a decoder or with relative positions. `positions` is the module that is given the
+    tokens' `position_ids`; it is empty where the model's attention depends on tokens' places in
+    another way.
 
     An empty field says that the architecture has no such place.
     """
@@ -38,6 +40,8 @@ class Sites:
     query: tuple[str, ...]
     key: tuple[str, ...]
     value: tuple[str, ...]
+    attention_projection: tuple[str, ...]
+    ffn_projection: tuple[str, ...]
     attention: tuple[str, ...]
     ffn_input: tuple[str, ...]
     ffn_norm: tuple[str, ...]
@@ -53,6 +57,8 @@ _BERT = Sites(
     query=("encoder.layer.{i}.attention.self.query",),
     key=("encoder.layer.{i}.attention.self.key",),
     value=("encoder.layer.{i}.attention.self.value",),
+    attention_projection=("encoder.layer.{i}.attention.output.dense",),
+    ffn_projection=("encoder.layer.{i}.output.dense",),
     attention=("encoder.layer.{i}.attention.self",),
     ffn_input=("encoder.layer.{i}.intermediate.dense",),
     ffn_norm=("encoder.layer.{i}.output.LayerNorm",),
@@ -66,6 +72,8 @@ _BART_ATTENTIONS = (
     "decoder.layers.{i}.self_attn",
     "decoder.layers.{i}.encoder_attn",
 )
+_BART_OUTPUTS = tuple(f"{attention}.out_proj" for attention in _BART_ATTENTIONS)
+_BART_FFN_OUTPUTS = ("encoder.layers.{i}.fc2", "decoder.layers.{i}.fc2")
 
 _T5_ATTENTIONS = (
     "encoder.block.{i}.layer.0.SelfAttention",
@@ -79,11 +87,13 @@ SITES: dict[str, Sites] = {
     "roberta": _BERT,
     "electra": _BERT,
     "bart": Sites(
-        attention_output=tuple(f"{attention}.out_proj" for attention in _BART_ATTENTIONS),
-        ffn_output=("encoder.layers.{i}.fc2", "decoder.layers.{i}.fc2"),
+        attention_output=_BART_OUTPUTS,
+        ffn_output=_BART_FFN_OUTPUTS,
         query=tuple(f"{attention}.q_proj" for attention in _BART_ATTENTIONS),
         key=tuple(f"{attention}.k_proj" for attention in _BART_ATTENTIONS),
         value=tuple(f"{attention}.v_proj" for attention in _BART_ATTENTIONS),
+        attention_projection=_BART_OUTPUTS,
+        ffn_projection=_BART_FFN_OUTPUTS,
         attention=_BART_ATTENTIONS,
         ffn_input=("encoder.layers.{i}.fc1", "decoder.layers.{i}.fc1"),
         ffn_norm=(
@@ -105,6 +115,8 @@ SITES: dict[str, Sites] = {
         query=("transformer.layer.{i}.attention.q_lin",),
         key=("transformer.layer.{i}.attention.k_lin",),
         value=("transformer.layer.{i}.attention.v_lin",),
+        attention_projection=("transformer.layer.{i}.attention.out_lin",),
+        ffn_projection=("transformer.layer.{i}.ffn.lin2",),
         attention=("transformer.layer.{i}.attention",),
         ffn_input=("transformer.layer.{i}.ffn.lin1",),
         ffn_norm=("transformer.layer.{i}.output_layer_norm",),
@@ -121,6 +133,8 @@ SITES: dict[str, Sites] = {
         query=tuple(f"{attention}.q" for attention in _T5_ATTENTIONS),
         key=tuple(f"{attention}.k" for attention in _T5_ATTENTIONS),
         value=tuple(f"{attention}.v" for attention in _T5_ATTENTIONS),
+        attention_projection=tuple(f"{attention}.o" for attention in _T5_ATTENTIONS),
+        ffn_projection=tuple(f"{ffn}.DenseReluDense.wo" for ffn in _T5_FFNS),
         attention=_T5_ATTENTIONS,
         # wi of version 1.0; of the gated two of version 1.1, the one that is activated.
         ffn_input=tuple(
@@ -135,6 +149,8 @@ SITES: dict[str, Sites] = {
         query=(),  # one Conv1D, c_attn, computes query, key and value
         key=(),
         value=(),
+        attention_projection=("h.{i}.attn.c_proj",),
+        ffn_projection=("h.{i}.mlp.c_proj",),
         attention=("h.{i}.attn",),
         ffn_input=("h.{i}.mlp.c_fc",),
         ffn_norm=(),
@@ -147,6 +163,8 @@ SITES: dict[str, Sites] = {
         query=("layers.{i}.self_attn.q_proj",),
         key=("layers.{i}.self_attn.k_proj",),
         value=("layers.{i}.self_attn.v_proj",),
+        attention_projection=("layers.{i}.self_attn.o_proj",),
+        ffn_projection=("layers.{i}.mlp.down_proj",),
         attention=("layers.{i}.self_attn",),
         ffn_input=("layers.{i}.mlp.gate_proj",),
         ffn_norm=(),
@@ -162,6 +180,8 @@ _PLACES = {
     "query": "query projection of its own",
     "key": "key projection of its own",
     "value": "value projection of its own",
+    "attention_projection": "linear layer at the end of attention",
+    "ffn_projection": "linear layer at the end of a feed-forward sublayer",
     "attention": "attention module",
     "ffn_input": "beginning of a feed-forward sublayer",
     "layer": "block of its own",

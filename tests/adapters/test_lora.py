@@ -18,6 +18,7 @@ from sparsead.errors import ConfigError
 from sparsead.registry import ADAPTERS
 
 BACKBONES = ["tiny-bert", "tiny-roberta", "tiny-bart"]
+LAST_LINEARS = ["attention_projection", "ffn_input", "ffn_projection"]
 LORA = {"bottleneck": 4, "sites": ["query", "value"], "alpha": 6}
 
 
@@ -84,7 +85,10 @@ def gradients(model: torch.nn.Module) -> dict[str, Tensor | None]:
         ("tiny-bert", ["query", "key", "value"], ["query", "key", "value"]),
         ("tiny-roberta", ["query", "value"], ["query", "value"]),
         ("tiny-bart", ["query", "value"], ["q_proj", "v_proj"]),
+        ("tiny-bert", ["attention_projection"], ["attention.output.dense"]),
+        ("tiny-bert", ["value", *LAST_LINEARS], ["value", "intermediate.dense", "output.dense"]),
         ("tiny-bart", ["key", "ffn_output"], ["k_proj", "fc2"]),
+        ("tiny-bart", ["ffn_input", "ffn_projection"], ["fc1", "fc2"]),
     ],
 )
 def test_logits_and_all_gradients_are_those_of_peft(

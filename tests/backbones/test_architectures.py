@@ -28,7 +28,8 @@ DECODER = dict.fromkeys(Sites.__dataclass_fields__, 2) | PRE_NORM | UNPADDED
 SEQ2SEQ = (
     dict.fromkeys(Sites.__dataclass_fields__, 4)
     | NO_POSITIONS
-    | dict.fromkeys(("attention_output", "query", "key", "value", "attention"), 6)
+    | dict.fromkeys(("query", "key", "value", "attention"), 6)
+    | dict.fromkeys(("attention_output", "attention_projection"), 6)
     | PADDED
 )
 COUNTS = {

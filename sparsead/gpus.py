@@ -1,0 +1,57 @@
+"""GPUs that the processes of a sweep share; torch, which would take long, is not asked."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from sparsead.errors import ConfigError
+
+_VISIBLE = "CUDA_VISIBLE_DEVICES"
+_NVIDIA = Path("/proc/driver/nvidia/gpus")
+_JOBS = "jobs_per_gpu="
+_LAUNCHER = "hydra/launcher="
+_JOBLIB = f"{_LAUNCHER}joblib"
+
+
+def expand_jobs(arguments: Sequence[str], multirun: bool) -> list[str]:
+    """Rewrite `jobs_per_gpu=4` to joblib's launcher with four processes for each visible GPU.
+
+    Without a GPU, or with device=cpu, there are four in all.
+
+    Raises:
+        ConfigError: the number is not one of processes, this is no sweep, or another launcher is
+            asked for.
+    """
+    given = [argument for argument in arguments if argument.startswith(_JOBS)]
+    if not given:
+        return [*arguments]
+    others = [argument for argument in arguments if argument not in given]
+    jobs = given[-1].removeprefix(_JOBS)
+    if not (jobs.isdecimal() and int(jobs)):
+        raise ConfigError(f"{given[-1]}: must be a whole number, 1 or more")
+    if not multirun:
+        raise ConfigError(f"{given[-1]}: shares the runs of a sweep out; add -m")
+    launchers = {argument for argument in others if argument.startswith(_LAUNCHER)} - {_JOBLIB}
+    if launchers:
+        raise ConfigError(f"{given[-1]}: is of {_JOBLIB}, not of {launchers.pop()}")
+    gpus = [] if "device=cpu" in others else visible_gpus()
+    return [*others, _JOBLIB, f"hydra.launcher.n_jobs={int(jobs) * max(len(gpus), 1)}"]
+
+
+def take_a_gpu(job: int) -> None:
+    """Spread a launcher's worker processes over the GPUs that are visible, in turn.
+
+    A worker keeps the GPU of its first job. A scheduler lets each job see none but its own.
+    """
+    gpus = visible_gpus()
+    if len(gpus) > 1:
+        os.environ[_VISIBLE] = gpus[job % len(gpus)]
+
+
+def visible_gpus() -> list[str]:
+    """Return what CUDA_VISIBLE_DEVICES lists, else the numbers of all of NVIDIA's devices here."""
+    if _VISIBLE in os.environ:
+        return [gpu for gpu in os.environ[_VISIBLE].split(",") if gpu]
+    return [str(number) for number, _ in enumerate(_NVIDIA.glob("*"))]
