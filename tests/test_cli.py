@@ -80,7 +80,7 @@ def test_a_malformed_row_names_file_and_line(
 def test_outputs_that_cannot_be_read_are_one_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["sparsead", "table", "table1", "only=row=snip", "seeds=1", f"outputs={300 * 'x'}"]
+    words = ["sparsead", "plan", "table1", "only=row=snip", "seeds=1", f"outputs={300 * 'x'}"]
     monkeypatch.setattr("sys.argv", words)
     with pytest.raises(SystemExit) as end:
         cli.main()
