@@ -51,10 +51,12 @@ OURS = {
     DENSE: ("adapter=houlsby", "sparsity=dense"),
     LARGE_SPARSE: ("adapter=houlsby", "sparsity=large_sparse", "sparsity.scale=4"),
 }
-HERE = ("full fine-tuning", "hand-written adapter", "peft LoRA")
 THERE = ("adapters Houlsby", "adapters LoRA", "adapters MAM")
 WAYS = (("random", "fp32"), ("grouped", "fp32"), ("grouped", "bf16"))
 PRINTED = ("rows", "ratios", "ceilings")
+FULL = "full fine-tuning"
+HERE = (FULL, "hand-written adapter", "peft LoRA")
+EVERY_ADAPTER = ("houlsby", "pfeiffer", "parallel", "lora", "prefix", "mam", "bitfit", "head")
 OPPONENTS = {"sparsead Houlsby": "adapters Houlsby", "sparsead LoRA": "peft LoRA"}
 
 
@@ -72,6 +74,9 @@ def main() -> None:
     parser.add_argument("--length", type=int, default=None, help="make every text so many tokens")
     parser.add_argument("--steps", type=int, default=20, help="timed batches of each contestant")
     parser.add_argument("--quick", action="store_true", help="Houlsby alone, 5 steps, no peaks")
+    parser.add_argument(
+        "--every-adapter", action="store_true", help="every adapter of ours, full fine-tuning alone"
+    )
     parser.add_argument("--peaks", default="", help="only of contestants named so; 'none' of none")
     parser.add_argument("--without-adapters", action="store_true", help="leave `adapters` out")
     parser.add_argument("--adapters-python", type=Path, default=None, help="has `adapters` already")
@@ -136,6 +141,13 @@ class Bench:
     def __init__(self, arguments: argparse.Namespace) -> None:
         self.arguments = arguments
         self.steps = 5 if arguments.quick else arguments.steps
+        self.ours = dict(list(OURS.items())[:1] if arguments.quick else OURS)
+        self.peers = (*HERE, *(THERE[:1] if arguments.quick else THERE))
+        if arguments.without_adapters:
+            self.peers = HERE
+        if arguments.every_adapter:
+            self.ours = {f"sparsead {name}": (f"adapter={name}",) for name in EVERY_ADAPTER}
+            self.peers = (FULL,)
         self.workers: dict[Path, Worker] = {}
         source = ["task=demo_mrpc"]
         if arguments.task_path is not None:
@@ -218,7 +230,9 @@ class Bench:
         peer = self._contestant(name, order, precision)
         for number in range(3):
             peer.step(number)
-        return peak_mib(self.device) if name in OURS else float(self._worker(name).ask(do="peak"))
+        return (
+            peak_mib(self.device) if name in self.ours else float(self._worker(name).ask(do="peak"))
+        )
 
     def _spec(self, *more: str) -> RunSpec:
         with hydra.initialize_config_module("sparsead.conf", version_base="1.3"):
@@ -245,19 +259,15 @@ class Bench:
         return same | {"input_ids": ids, "labels": row["labels"]}
 
     def _contestants(self) -> dict[tuple[str, str, str], Any]:
-        quick, there = self.arguments.quick, not self.arguments.without_adapters
-        peers = (*HERE, *(THERE[:1] if quick else THERE)) if there else HERE
         ours = [
-            (name, "grouped", precision)
-            for name in (list(OURS)[:1] if quick else OURS)
-            for precision in ("fp32", "bf16")
+            (name, "grouped", precision) for name in self.ours for precision in ("fp32", "bf16")
         ]
-        theirs = [(name, *way) for name in peers for way in WAYS]
+        theirs = [(name, *way) for name in self.peers for way in WAYS]
         return {key: self._contestant(*key) for key in (*ours, *theirs)}
 
     def _contestant(self, name: str, order: str, precision: str) -> Any:
-        if name in OURS:
-            return self._ours(OURS[name], precision)
+        if name in self.ours:
+            return self._ours(self.ours[name], precision)
         return RemotePeer(self._worker(name), name, order, precision)
 
     def _floor(self, peer: Peer) -> float:
@@ -314,7 +324,7 @@ def report(figures: dict[str, Any], json_file: Path | None) -> None:
         if name == LARGE_SPARSE
     }
     table = Table("", "batches", "precision", "s a step", "÷ full", "tokens/s", "peak MiB")
-    full = seconds["full fine-tuning", "random", "fp32"]
+    full = seconds[FULL, "random", "fp32"]
     for row in rows:
         peak = "" if row["peak MiB"] is None else f"{row['peak MiB']:.0f}"
         taken, speed = row["seconds a step"], row["tokens a second"]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from functools import partial
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -55,39 +55,52 @@ def attend_to_prefixes(model: PreTrainedModel, prefix: str) -> None:
             f"choose from {', '.join(_DENSE_MASKS)}"
         )
     name = _PREFIXED + active
-    AttentionInterface.register(name, partial(_attend, active, prefix))
+    AttentionInterface.register(name, PrefixedAttention(active, prefix))
     AttentionMaskInterface.register(name, ALL_MASK_ATTENTION_FUNCTIONS[active])
     model.set_attn_implementation(name)
 
 
-def _attend(
-    active: str,
-    prefix: str,
-    module: nn.Module,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attention_mask: Tensor | None,
-    **options: Any,
-) -> tuple[Tensor, Tensor | None]:
-    """Attend to the module's prefix and then to (key, value), each (batch, heads, n, width).
+@dataclass(frozen=True)
+class PrefixedAttention:
+    """Attention to a module's own prefix first, by the function called `active`.
 
-    A prefix has no position: relative position biases are 0 for it and unchanged for the rest.
+    Attributes:
+        active: name of an attention function of transformers'.
+        prefix: name of the attending module's submodule that gives the prefix.
+        function: computes in the place of the one called `active`.
     """
-    attention = _function(active, module)
-    own = getattr(module, prefix, None)
-    if own is None:
-        return attention(module, query, key, value, attention_mask, **options)
-    mask = _explicit_causal(module, query, key, attention_mask, options)
-    keys, values = own(key, value)
-    length = keys.shape[1]
-    key, value = (
-        torch.cat([added.to(states.dtype).expand(len(states), -1, -1, -1), states], dim=2)
-        for added, states in ((keys, key), (values, value))
-    )
-    if options.get("position_bias") is not None:
-        options["position_bias"] = F.pad(options["position_bias"], (length, 0))
-    return attention(module, query, key, value, _see_prefix(mask, length), **options)
+
+    active: str
+    prefix: str
+    function: Attention | None = None
+
+    def __call__(
+        self,
+        module: nn.Module,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        attention_mask: Tensor | None,
+        **options: Any,
+    ) -> tuple[Tensor, Tensor | None]:
+        """Attend to the module's prefix and then to (key, value), each (batch, heads, n, width).
+
+        A prefix has no position: relative position biases are 0 for it and unchanged for the rest.
+        """
+        attend = self.function or _function(self.active, module)
+        own = getattr(module, self.prefix, None)
+        if own is None:
+            return attend(module, query, key, value, attention_mask, **options)
+        mask = _explicit_causal(module, query, key, attention_mask, options)
+        keys, values = own(key, value)
+        length = keys.shape[1]
+        key, value = (
+            torch.cat([added.to(states.dtype).expand(len(states), -1, -1, -1), states], dim=2)
+            for added, states in ((keys, key), (values, value))
+        )
+        if options.get("position_bias") is not None:
+            options["position_bias"] = F.pad(options["position_bias"], (length, 0))
+        return attend(module, query, key, value, _see_prefix(mask, length), **options)
 
 
 def _function(active: str, module: nn.Module) -> Attention:

@@ -5,7 +5,7 @@ Sequences of about one length go together; on a GPU all go through one variable-
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -14,9 +14,8 @@ from torch import Tensor, nn
 from transformers.integrations.sdpa_attention import repeat_kv
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
+from sparsead.backbones.attention import Attention, PrefixedAttention
 from sparsead.training.packing import Packing
-
-AttentionFunction = Callable[..., tuple[Tensor, Tensor | None]]
 
 FUSED = "sdpa"
 
@@ -28,7 +27,7 @@ def packed_attention(
     value: Tensor,
     attention_mask: Tensor | None,
     *,
-    padded: AttentionFunction,
+    padded: Attention,
     packing: Packing | None = None,
     first_only: bool = False,
     **options: Any,
@@ -56,7 +55,7 @@ def packed_attention(
     once = module.training or not torch.is_grad_enabled()  # scores may be differentiated twice
     if plain and not first_only and query.is_cuda and once:
         return _fused(module, query, key, value, packing, **options)[None], None
-    inside: AttentionFunction = _products if plain else padded
+    inside = _inside(padded)
     queries = _firsts(query, packing) if first_only else _rows(query, packing)
     buckets = zip(packing.buckets, queries, _rows(key, packing), _rows(value, packing), strict=True)
     contexts = [
@@ -67,6 +66,15 @@ def packed_attention(
     end_to_end = torch.cat([context.flatten(0, 1).flatten(1) for context in contexts])
     context = _lengthened(F.embedding(order, end_to_end), query.shape[2])
     return context.unflatten(1, (query.shape[1], -1))[None], None
+
+
+def _inside(padded: Attention) -> Attention:
+    """Return what attends inside a bucket: our products in the place of the fused kernel."""
+    if padded is ALL_ATTENTION_FUNCTIONS[FUSED]:
+        return _products
+    if isinstance(padded, PrefixedAttention) and padded.active == FUSED:
+        return replace(padded, function=_products)
+    return padded
 
 
 def _is_causal(module: nn.Module) -> bool:
@@ -144,7 +152,7 @@ def _products(
 ) -> tuple[Tensor, None]:
     """Attend by written-out products where a CPU's fused kernel is slow: in bf16, with dropout."""
     key, value = _for_each_query(module, key, value)
-    causal = _is_causal(module)
+    causal = mask is None and _is_causal(module)
     if query.dtype is torch.float32 and not dropout:
         fused = F.scaled_dot_product_attention(
             query, key, value, attn_mask=mask, scale=scaling, is_causal=causal

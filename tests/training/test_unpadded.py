@@ -101,6 +101,14 @@ def test_they_are_also_where_the_head_reads_another_token(backbone: str, adapter
     assert_equal_to_padded(adapted, collator, rows, "bf16" if adapter == "prefix" else "fp32")
 
 
+@pytest.mark.parametrize("adapter", ["houlsby", "prefix", "mam"])
+@pytest.mark.parametrize("backbone", ["tiny-bert", "tiny-distilbert", "tiny-gpt2", "tiny-llama"])
+def test_they_are_also_where_attention_is_written_out(backbone: str, adapter: str) -> None:
+    adapted, collator = build(backbone, adapter, "backbone.dropout=0")
+    adapted.model.double()  # in fp32 without dropout it is not
+    assert_equal_to_padded(adapted, collator, examples(adapted.model.config.vocab_size), "bf16")
+
+
 @pytest.mark.parametrize("adapter", ADAPTER_NAMES)
 @pytest.mark.parametrize("backbone", ["tiny-bert", "tiny-roberta", "tiny-electra"])
 def test_answers_have_the_loss_and_gradients_of_each_text_alone(
