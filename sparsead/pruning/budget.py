@@ -65,13 +65,18 @@ def _minimum(size: int, share: float) -> int:
     return max(1, math.ceil(share * size)) if share > 0 else 0
 
 
+def ranks(values: Tensor, keys: Tensor) -> Tensor:
+    """Return each value's place, from 1, in the order of (value, key); both are of shape (n,)."""
+    by_key = torch.argsort(keys, stable=True)
+    order = by_key[torch.argsort(values[by_key], stable=True)]
+    places = torch.empty_like(values)
+    places[order] = torch.arange(1, len(values) + 1, dtype=values.dtype)
+    return places
+
+
 def _percentiles(score: Tensor, key: Tensor) -> Tensor:
     """Replace each score by its rank's place in (0, 1)."""
-    by_key = torch.argsort(key, stable=True)
-    order = by_key[torch.argsort(score[by_key], stable=True)]
-    ranks = torch.empty_like(score)
-    ranks[order] = torch.arange(score.numel(), dtype=score.dtype)
-    return (ranks + 0.5) / score.numel()
+    return (ranks(score, key) - 0.5) / score.numel()
 
 
 def _lowest(score: Tensor, key: Tensor, count: int) -> Tensor:

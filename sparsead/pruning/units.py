@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from sparsead.errors import PruningError
+from sparsead.pruning.budget import ranks
 from sparsead.pruning.scoring import Scores, Scoring, check_scores
 from sparsead.registry import PRUNERS
 from sparsead.seeding import generator
@@ -47,9 +48,9 @@ def units(scoring: Scoring, *, criterion: str = "snip") -> Scores:
         torch.rand(len(mean), generator=generator(scoring.seed, "units", rows))
         for mean, (rows, _) in zip(means, pairs, strict=True)
     ]
-    ranks = _ranks(torch.cat(means), torch.cat(keys)).split([len(mean) for mean in means])
+    places = ranks(torch.cat(means), torch.cat(keys)).split([len(mean) for mean in means])
     result: Scores = {}
-    for (rows, columns), rank in zip(pairs, ranks, strict=True):
+    for (rows, columns), rank in zip(pairs, places, strict=True):
         result[rows] = rank[:, None].expand(scores[rows].shape)
         result[columns] = rank[None, :].expand(scores[columns].shape)
     return {name: result[name] for name in scoring.tensors}
@@ -92,12 +93,3 @@ def _unit_means(scores: Scores, rows: str, columns: str) -> Tensor:
             f"{by_column.shape[1]} columns, so they do not share units"
         )
     return (by_row.sum(1) + by_column.sum(0)) / (by_row.shape[1] + by_column.shape[0])
-
-
-def _ranks(values: Tensor, keys: Tensor) -> Tensor:
-    """Return each value's place, from 1, in the order of (value, key)."""
-    by_key = torch.argsort(keys, stable=True)
-    order = by_key[torch.argsort(values[by_key], stable=True)]
-    ranks = torch.empty_like(values)
-    ranks[order] = torch.arange(1, len(values) + 1, dtype=values.dtype)
-    return ranks
