@@ -152,7 +152,8 @@ def _products(
 ) -> tuple[Tensor, None]:
     """Attend by written-out products where a CPU's fused kernel is slow: in bf16, with dropout."""
     key, value = _for_each_query(module, key, value)
-    causal = mask is None and _is_causal(module)
+    # a single query sees every key: those in front of its own are a prefix's
+    causal = mask is None and query.shape[2] > 1 and _is_causal(module)
     if query.dtype is torch.float32 and not dropout:
         fused = F.scaled_dot_product_attention(
             query, key, value, attn_mask=mask, scale=scaling, is_causal=causal

@@ -109,6 +109,15 @@ def test_they_are_also_where_attention_is_written_out(backbone: str, adapter: st
     assert_equal_to_padded(adapted, collator, examples(adapted.model.config.vocab_size), "bf16")
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])  # fused, and written out
+@pytest.mark.parametrize("backbone", ["tiny-bert", "tiny-gpt2", "tiny-llama"])
+def test_a_text_of_one_token_sees_the_whole_prefix(backbone: str, dtype: torch.dtype) -> None:
+    adapted, collator = build(backbone, "prefix", "backbone.dropout=0")
+    adapted.model.to(dtype)
+    rows = examples(adapted.model.config.vocab_size, lengths=(1, 40, 1, 37))
+    assert_equal_to_padded(adapted, collator, rows)
+
+
 @pytest.mark.parametrize("adapter", ADAPTER_NAMES)
 @pytest.mark.parametrize("backbone", ["tiny-bert", "tiny-roberta", "tiny-electra"])
 def test_answers_have_the_loss_and_gradients_of_each_text_alone(
