@@ -52,8 +52,13 @@ class Stopping(TrainerCallback):
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
-        """Ask for a checkpoint, if there was a Ctrl-C."""
-        control.should_save = control.should_save or self._interrupted()
+        """Ask for a checkpoint, if there was a Ctrl-C.
+
+        Not behind an epoch's last step: there comes one anyway, after the epoch's evaluation, which
+        a training that went on from an earlier one would leave out.
+        """
+        inside = not float(state.epoch or 0).is_integer()
+        control.should_save = control.should_save or (self._interrupted() and inside)
 
     def on_save(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any

@@ -7,6 +7,7 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -50,12 +51,12 @@ def test_an_epoch_left_in_its_middle_goes_on_to_the_same_bits_in_the_same_precis
         patch.setattr(training, "held_interrupt", lambda: interrupted_at_step(18))
         with pytest.raises(KeyboardInterrupt):
             training.train(spec)
-    (partial,) = (tmp_path / "left" / "runs").iterdir()
-    steps = sorted(int(path.name.rpartition("-")[2]) for path in partial.glob("checkpoint-*"))
+    (staging,) = (tmp_path / "left" / "runs").iterdir()
+    steps = sorted(int(path.name.rpartition("-")[2]) for path in staging.glob("checkpoint-*"))
     assert steps[-1] % 12, "the checkpoint is to be inside an epoch"
-    kept = json.loads((partial / "seconds.json").read_text("utf-8"))
+    kept = json.loads((staging / "seconds.json").read_text("utf-8"))
     assert min(kept[phase] for phase in PHASES) > 0
-    (partial / "seconds.json").write_text(json.dumps(dict.fromkeys(PHASES, 1000.0)), "utf-8")
+    (staging / "seconds.json").write_text(json.dumps(dict.fromkeys(PHASES, 1000.0)), "utf-8")
 
     monkeypatch.setattr(precision, "_cpu_computes_in_bf16", lambda: False)
     resumed = training.train(spec)
@@ -71,6 +72,21 @@ def test_an_epoch_left_in_its_middle_goes_on_to_the_same_bits_in_the_same_precis
         path.name for path in whole.folder.iterdir()
     }
     assert not {"outputs", "rerun"} & set(resumed.result["config"])
+
+
+def test_an_epoch_left_behind_its_last_step_is_evaluated_all_the_same(
+    tmp_path: Path, glue_fixture: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = training.train(spec_of(tmp_path / "whole", glue_fixture))
+    for asked in (12, 12 + 1 + 12 + 1 + 12):  # asked behind each step, and each checkpoint
+        spec = spec_of(tmp_path / str(asked), glue_fixture)
+        with monkeypatch.context() as patch:
+            patch.setattr(training, "held_interrupt", partial(interrupted_at_step, asked))
+            with pytest.raises(KeyboardInterrupt):
+                training.train(spec)
+        resumed = training.train(spec)
+        assert resumed.result["resumed_from_epoch"] in (1, 3)
+        assert resumed.result["history"] == whole.result["history"]
 
 
 def test_a_held_ctrl_c_waits_for_the_end_of_the_block(capsys: pytest.CaptureFixture[str]) -> None:
