@@ -12,19 +12,11 @@ from transformers import PreTrainedModel
 
 from sparsead.adapters.adapted import AdaptedModel, adapted
 from sparsead.adapters.initialisation import check_init, initialise
-from sparsead.backbones.sites import site_modules
+from sparsead.backbones.sites import SITES, site_modules
 from sparsead.errors import ConfigError
 from sparsead.registry import ADAPTERS
 
 _PARAMETERS = ("lora_A.weight", "lora_B.weight")
-_LINEAR_SITES = (
-    "query",
-    "key",
-    "value",
-    "attention_projection",
-    "ffn_input",
-    "ffn_projection",
-)
 
 
 class LoRA(nn.Module):
@@ -121,9 +113,20 @@ def _linears(model: PreTrainedModel, site: str) -> Iterator[tuple[str, nn.Linear
         if not isinstance(module, nn.Linear):
             raise ConfigError(
                 f"adapter.sites={site}: LoRA needs linear layers, and {name} is a "
-                f"{type(module).__name__}; choose from {', '.join(_LINEAR_SITES)}"
+                f"{type(module).__name__}; {_choice_of_sites(model)}"
             )
         yield name, module
+
+
+def _choice_of_sites(model: PreTrainedModel) -> str:
+    architecture = model.config.model_type
+    there = [site for site, patterns in vars(SITES[architecture]).items() if patterns]
+    linear = [
+        site
+        for site in there
+        if all(isinstance(module, nn.Linear) for module in site_modules(model, site).values())
+    ]
+    return f"choose from {', '.join(linear)}" if linear else f"{architecture} has none at its sites"
 
 
 def _add_change(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:

@@ -204,9 +204,26 @@ def test_a_site_named_twice_is_adapted_once() -> None:
 
 
 @pytest.mark.parametrize(
+    ("backbone", "site", "choice"),
+    [
+        (
+            "tiny-bert",
+            "layer",
+            "choose from query, key, value, attention_projection, ffn_projection",
+        ),
+        ("tiny-gpt2", "attention_projection", "c_proj is a Conv1D; gpt2 has none at its sites"),
+    ],
+)
+def test_a_site_that_is_not_linear_is_refused_with_those_that_are(
+    backbone: str, site: str, choice: str
+) -> None:
+    with pytest.raises(ConfigError, match=f"adapter.sites={site}: .*{choice}"):
+        LoRAAdapter(**LORA | {"sites": [site]}).insert(tiny(backbone), seed=1)
+
+
+@pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"sites": ["attention_output"]}, "LoRA needs linear layers"),
         ({"sites": ["querry"]}, "did you mean query"),
         ({"init": "zero"}, "did you mean zero_up"),
         ({"dropout": 1.0}, "adapter.dropout=1: must be"),
