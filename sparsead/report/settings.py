@@ -15,7 +15,8 @@ Row = dict[str, Any]
 
 _ORDER = ("task", "backbone", "adapter", "r", "pruner", "sparsity")
 NOT_DECISIVE = ("seed", "outputs", "rerun")
-_OWN_POINTS = ("task.protocol.", "adapter.protocol.")  # what they gave is in `protocol`
+_SAID_ELSEWHERE = ("task.protocol.", "adapter.protocol.", "pruner.density")
+"""Other keys say what these gave: those of `protocol`, the pruner's own, the sparsity."""
 _SHOWN = (
     "task.name",
     "backbone.name",
@@ -111,7 +112,7 @@ def deciding(config: Mapping[str, Any]) -> dict[str, Any]:
     return {
         key.replace(".options.", "."): value
         for key, value in flat(decisive).items()
-        if not key.startswith(_OWN_POINTS)
+        if not key.startswith(_SAID_ELSEWHERE)
     }
 
 
