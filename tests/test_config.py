@@ -136,7 +136,7 @@ def test_an_adapter_s_own_point_goes_before_the_task_s_and_behind_the_user_s(
     assert protocol("protocol=paper") == (1e-4, 10, 16)
     assert identity(compose_one(point)) == identity(
         compose_one(
-            [*point, "adapter.protocol={}", "protocol.learning_rate=3e-3", "protocol.epochs=7"]
+            [*point, "~adapter.protocol", "protocol.learning_rate=3e-3", "protocol.epochs=7"]
         )
     )
     with pytest.raises(ConfigError, match=r"did you mean adapter\.protocol\.epochs"):
@@ -203,6 +203,8 @@ def test_a_pruner_of_one_density_takes_its_sparsity_or_none() -> None:
     third = f"sparsity.ratio={2 / 3}"
     assert compose("pruner=nm", "pruner.n=1", "pruner.m=3", third).sparsity == 2 / 3
     assert compose("pruner=nm", "sparsity.ratio=0").sparsity == 0
+    unchecked = compose_one(["pruner=nm", "pruner.density=null"])
+    assert identity(unchecked) == identity(compose_one(["pruner=nm"]))
 
 
 def test_a_users_own_pruner_is_a_file_and_a_function(
