@@ -226,7 +226,9 @@ class PrunerSpec:
         except (ValueError, ZeroDivisionError):
             share = Fraction(0)
         if not 0 < share < 1:
-            raise ConfigError(f"pruner.density={self.density}: must be above 0 and below 1")
+            raise ConfigError(
+                f"pruner.density={self.density}: must be a share such as 2/4, above 0 and below 1"
+            )
         only = float(1 - share)
         if sparsity > 0 and not math.isclose(sparsity, only, abs_tol=1e-9):
             raise ConfigError(

@@ -188,8 +188,12 @@ def test_an_unknown_protocol_key_of_a_task_is_refused() -> None:
         (["pruner=none", "sparsity.ratio=0.4"], "pruner=none removes nothing"),
         (["pruner=nm", "sparsity.ratio=0.4"], "sparsity.ratio=0.4: pruner=nm keeps 2/4 of the"),
         (["pruner=nm", "pruner.n=1"], "pruner=nm keeps 1/4 of the weights; choose sparsity=0.75"),
-        (["pruner=nm", "pruner.n=4"], "pruner.density=4/4: must be above 0 and below 1"),
-        (["pruner=nm", "pruner.m=0"], "pruner.density=2/0: must be above 0 and below 1"),
+        (
+            ["pruner=nm", "pruner.n=4"],
+            "pruner.density=4/4: must be a share such as 2/4, above 0 and",
+        ),
+        (["pruner=nm", "pruner.n=1.5"], "pruner.density=1.5/4: must be a share such as 2/4"),
+        (["pruner=nm", "pruner.m=0"], "pruner.density=2/0: must be a share such as 2/4"),
     ],
 )
 def test_a_sparsity_that_the_pruner_cannot_give_is_refused(
