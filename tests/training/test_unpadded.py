@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 import torch
@@ -21,6 +22,7 @@ from sparsead.backbones.loading import load_backbone
 from sparsead.backbones.sites import SiteError
 from sparsead.registry import ADAPTERS
 from sparsead.seeding import generator
+from sparsead.training import packed_attention
 from sparsead.training.packed_attention import _fused, _products
 from sparsead.training.packing import packing
 from sparsead.training.unpadded import unpad
@@ -106,7 +108,10 @@ def test_they_are_also_where_the_head_reads_another_token(backbone: str, adapter
 def test_they_are_also_where_attention_is_written_out(backbone: str, adapter: str) -> None:
     adapted, collator = build(backbone, adapter, "backbone.dropout=0")
     adapted.model.double()  # in fp32 without dropout it is not
-    assert_equal_to_padded(adapted, collator, examples(adapted.model.config.vocab_size), "bf16")
+    rows = examples(adapted.model.config.vocab_size)
+    with patch.object(packed_attention, "_products", wraps=_products) as products:
+        assert_equal_to_padded(adapted, collator, rows, "bf16")
+    assert products.called
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])  # fused, and written out
