@@ -12,6 +12,7 @@ _VISIBLE = "CUDA_VISIBLE_DEVICES"
 _NVIDIA = Path("/proc/driver/nvidia/gpus")
 _JOBS = "jobs_per_gpu="
 _LAUNCHER = "hydra/launcher="
+_NUMBER = "hydra.launcher.n_jobs="
 _JOBLIB = f"{_LAUNCHER}joblib"
 
 
@@ -36,8 +37,11 @@ def expand_jobs(arguments: Sequence[str], multirun: bool) -> list[str]:
     launchers = {argument for argument in others if argument.startswith(_LAUNCHER)} - {_JOBLIB}
     if launchers:
         raise ConfigError(f"{given[-1]}: is of {_JOBLIB}, not of {launchers.pop()}")
+    numbers = [argument for argument in others if argument.startswith(_NUMBER)]
+    if numbers:
+        raise ConfigError(f"{given[-1]}: sets what {numbers[-1]} sets; give one of the two")
     gpus = [] if "device=cpu" in others else visible_gpus()
-    return [*others, _JOBLIB, f"hydra.launcher.n_jobs={int(jobs) * max(len(gpus), 1)}"]
+    return [*others, _JOBLIB, f"{_NUMBER}{int(jobs) * max(len(gpus), 1)}"]
 
 
 def take_a_gpu(job: int) -> None:

@@ -55,7 +55,7 @@ def packed_attention(
     once = module.training or not torch.is_grad_enabled()  # scores may be differentiated twice
     if plain and not first_only and query.is_cuda and once:
         return _fused(module, query, key, value, packing, **options)[None], None
-    inside = _inside(padded)
+    inside = _inside(padded, query)
     queries = _firsts(query, packing) if first_only else _rows(query, packing)
     buckets = zip(packing.buckets, queries, _rows(key, packing), _rows(value, packing), strict=True)
     contexts = [
@@ -68,13 +68,16 @@ def packed_attention(
     return context.unflatten(1, (query.shape[1], -1))[None], None
 
 
-def _inside(padded: Attention) -> Attention:
-    """Return what attends inside a bucket: our products in the place of the fused kernel."""
+def _inside(padded: Attention, query: Tensor) -> Attention:
+    """Return what attends inside a bucket: our products in the place of the fused kernel.
+
+    With prefixes they are so on a CPU alone: on a GPU the kernel is fast and keeps no weights.
+    """
     if padded is ALL_ATTENTION_FUNCTIONS[FUSED]:
         return _products
-    if isinstance(padded, PrefixedAttention) and padded.active == FUSED:
-        return replace(padded, function=_products)
-    return padded
+    if query.is_cuda or not isinstance(padded, PrefixedAttention) or padded.active != FUSED:
+        return padded
+    return replace(padded, function=_products)
 
 
 def _is_causal(module: nn.Module) -> bool:
