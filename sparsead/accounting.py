@@ -12,7 +12,8 @@ from transformers.utils import SAFE_WEIGHTS_NAME
 from sparsead.adapters.accounting import parameter_accounting
 from sparsead.assembly import insert, task_and_adapter, weights_metadata
 from sparsead.backbones.loading import skeleton
-from sparsead.config import BackboneSpec, RunSpec
+from sparsead.config import RunSpec
+from sparsead.groups import BackboneSpec
 from sparsead.pruning.storage import sparse_size
 from sparsead.training.quiet import quiet_libraries
 

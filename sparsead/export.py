@@ -15,8 +15,8 @@ from typing import Any
 from safetensors.numpy import save
 
 from sparsead.arguments import Parser
-from sparsead.config import BackboneSpec
 from sparsead.errors import ConfigError, RecordError
+from sparsead.groups import BackboneSpec
 from sparsead.pruning.storage import WEIGHTS_FILE, load_sparse
 from sparsead.runs.query import add_run_arguments, find_run
 from sparsead.runs.record import RunRecord

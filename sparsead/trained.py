@@ -16,8 +16,9 @@ from transformers import EvalPrediction, PreTrainedModel, PreTrainedTokenizerBas
 from sparsead.adapters.adapted import AdaptedModel
 from sparsead.assembly import insert, task_and_adapter
 from sparsead.backbones.loading import Backbone, load_backbone
-from sparsead.config import SPLITS, RunSpec
+from sparsead.config import RunSpec
 from sparsead.errors import ConfigError, DataError, RecordError, SourceError
+from sparsead.groups import SPLITS
 from sparsead.pruning.masks import Masks
 from sparsead.pruning.storage import WEIGHTS_FILE, load_sparse
 from sparsead.runs.query import find_run

@@ -16,8 +16,8 @@ from composing import compose
 from sparsead.adapters.adapted import AdaptedModel
 from sparsead.adapters.pfeiffer import PfeifferAdapter
 from sparsead.backbones.loading import Backbone, load_backbone
-from sparsead.config import AdapterSpec
 from sparsead.errors import ConfigError, PruningError
+from sparsead.groups import AdapterSpec
 from sparsead.pruning.masks import Masks
 from sparsead.pruning.prune import prune
 from sparsead.pruning.storage import load_sparse, save_sparse

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sparsead.config import SCOPES
 from sparsead.errors import ConfigError, PruningError, unknown
+from sparsead.groups import SCOPES
 from sparsead.pruning.budget import MINIMUM_KEPT, masks_from_scores
 from sparsead.pruning.masks import Masks
 from sparsead.pruning.scoring import (

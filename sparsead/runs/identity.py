@@ -8,8 +8,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from sparsead.config import SPLITS, RunSpec
+from sparsead.config import RunSpec
 from sparsead.errors import RecordError
+from sparsead.groups import SPLITS
 
 RESULT_FORMAT = 3
 """Raised when the same configuration no longer gives the same result."""

@@ -15,8 +15,8 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from sparsead.config import SPLITS
 from sparsead.errors import ConfigError, DataError, unknown, unknown_key
+from sparsead.groups import SPLITS
 from sparsead.hub import embedded_task, fetch
 from sparsead.registry import TASKS
 from sparsead.tasks.files import read_file
