@@ -81,6 +81,8 @@ def describe(error: BaseException) -> str:
     if isinstance(error, OverrideParseException):
         reason = str(error.message).splitlines()[-2:][0]  # the last line names a page on the web
         return f"{error.override}: cannot be read as KEY=VALUE ({reason})"
+    if str(error).startswith("Ambiguous value"):
+        return f"{_first_line(error)}: add -m to sweep over its values"
     return _first_line(error)
 
 

@@ -100,6 +100,12 @@ class TaskSpec:
             raise ConfigError(f"task.path={self.path}: task={self.name} reads no files")
         return [Path(self.path) / file for file in self.files.values()]
 
+    def scores(self) -> list[str]:
+        """Return the names of a run's scores where its configuration says them, else none."""
+        metrics = [str(metric) for metric in self.options.get("metrics", ())]
+        splits = dict.fromkeys((*SPLITS, *self.files))
+        return [*metrics, *(f"{split}_{metric}" for split in splits for metric in metrics)]
+
     def _folder_above(self) -> str:
         """Hint at the folder above `path`, where that is the one with the task's files."""
         above = Path(str(self.path)).absolute().parent

@@ -111,7 +111,7 @@ def _launch() -> None:
         fail("--cfg prints the configuration of one run: leave out -m")
     if arguments.multirun and not (arguments.config_dir or arguments.config_path):
         _check_sweep(overrides)
-    with stopping_on_interrupt("the same command goes on from the last epoch"):
+    with stopping_on_interrupt("the same command goes on from here"):
         hydra.main(version_base="1.3", config_path="pkg://sparsead.conf", config_name="train")(
             job
         )()
@@ -161,6 +161,8 @@ def _check_sweep(arguments: list[str]) -> None:
             config = hydra.compose("train", list(values), return_hydra_config=True)
             check_no_grid(config, [*values, *whole])
             spec = RunSpec.from_config(config)
+            if "search" in config:
+                SearchSpec.from_config(config)
             first_stage(found(spec), list(values))
 
 
@@ -192,11 +194,14 @@ def _recorded_or_trained(spec: RunSpec) -> RunRecord:
         return RunRecord.read(run_folder(spec))
 
 
+def _said(name: str, score: float | None) -> str:
+    return f"{name} not defined" if score is None else f"{name} {score:.4f}"
+
+
 def _report(record: RunRecord) -> None:
     result = record.result
-    scores = ", ".join(f"{name} {value:.4f}" for name, value in result["scores"].items())
     sparsity = result["sparsity"]
-    log.info("%s", scores)
+    log.info("%s", ", ".join(_said(*score) for score in result["scores"].items()))
     log.info(
         "removed %d of %d prunable weights (%.2f %%)",
         sparsity["removed"],

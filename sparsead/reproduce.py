@@ -31,7 +31,7 @@ def main() -> None:
     wanted = cells(table)
     sys.stdout.write(describe_plan(wanted))
     sys.stdout.flush()
-    with stopping_on_interrupt("the same command goes on from the last epoch"):
+    with stopping_on_interrupt("the same command goes on from here"):
         try:
             wanted = _do(table, wanted, retry_failed=arguments.retry_failed)
         except OSError as error:

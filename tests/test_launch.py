@@ -5,12 +5,16 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from pathlib import Path
 
 import hydra
 import pytest
 from hydra.core.hydra_config import HydraConfig
 
+from composing import compose
 from sparsead import launch
+from sparsead.runs.record import RunRecord, run_folder, staged, write_result
+from synthetic import synthetic_result
 
 
 @pytest.mark.parametrize(
@@ -57,3 +61,16 @@ def test_a_launch_leaves_the_users_environment_as_it_was(
     with pytest.raises(SystemExit, match="2"):
         launch.main()
     assert os.environ.get("HYDRA_FULL_ERROR") == own
+
+
+def test_a_score_that_is_not_defined_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    spec = compose("backbone=tiny-bert", "task=demo_stsb", f"outputs={tmp_path}")
+    result = synthetic_result(spec) | {"scores": {"pearson": None, "spearmanr": 0.25}}
+    result["sparsity"] = {"realised": 0.4, "removed": 4, "total": 10}
+    with staged(run_folder(spec)) as staging:
+        write_result(staging, result, "")
+    with caplog.at_level(logging.INFO):
+        launch._report(RunRecord.read(run_folder(spec)))
+    assert "pearson not defined, spearmanr 0.2500" in caplog.text

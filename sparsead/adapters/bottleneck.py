@@ -20,6 +20,10 @@ from sparsead.errors import ConfigError, unknown
 from sparsead.registry import ADAPTERS
 
 LAYER_NORMS = ("before", "after")
+_SITES = (
+    *("attention_output", "ffn_output", "ffn_norm", "query", "key", "value"),
+    *("attention_projection", "ffn_input", "ffn_projection"),
+)
 
 
 class Bottleneck(nn.Module):
@@ -125,11 +129,26 @@ class BottleneckAdapter(BottleneckOptions):
         """
         places: dict[str, nn.Module] = {}
         for site in self.sites:
-            places |= site_modules(model, site)
+            places |= _with_output_of_width(model, site)
         for module in places.values():
             self.attach(model, module)
             module.register_forward_hook(_apply_adapter)
         return self.adapted(model, places, seed)
+
+
+def _with_output_of_width(model: PreTrainedModel, site: str) -> dict[str, nn.Module]:
+    """Return the modules of a site, whose outputs are as wide as the model's hidden states."""
+    width = model.config.hidden_size
+    if site not in _SITES:
+        raise ConfigError(unknown("adapter.sites", site, _SITES))
+    modules = site_modules(model, site)
+    for name, module in modules.items():
+        if isinstance(module, nn.Linear) and module.out_features != width:
+            raise ConfigError(
+                f"adapter.sites={site}: {name} gives {module.out_features} values, "
+                f"and a bottleneck takes {width}"
+            )
+    return modules
 
 
 def _apply_adapter(module: nn.Module, _inputs: Any, output: Tensor) -> Tensor:

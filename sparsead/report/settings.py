@@ -82,6 +82,8 @@ def _row(place: Row, differing: Sequence[str], shown: list[str], group: list[Run
         row = place | said | {"#param": nominal, "n": len(group)}
         for metric in result["scores"]:
             row[metric] = _estimate([record.result["scores"][metric] for record in group])
+            if undefined := sum(record.result["scores"][metric] is None for record in group):
+                row[f"{metric} not defined"] = undefined
         for metric in result.get("selection", {}):
             scores = [record.result["selection"][metric] for record in group]
             row[f"selection {metric}"] = _estimate(scores)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sparsead.config import RunSpec
+from sparsead.errors import ConfigError, unknown
 from sparsead.runs.composed import compose_all
 from sparsead.runs.record import find_record, run_folder
 from sparsead.runs.sources import found
@@ -121,18 +122,28 @@ def cells(table: TableSpec) -> list[Cell]:
     Two columns of one task share their runs: their cells differ in nothing but the column.
 
     Raises:
-        ConfigError: a row, column or override composes to no run.
+        ConfigError: a row, column or override composes to no run, or its task has no such metric.
     """
     places = [(b, c, r) for b in table.backbones for c in table.columns for r in table.rows]
     overrides = [_overrides(table, *place) for place in places]
+    specs = compose_all(overrides)
+    for (_, column, _), spec in zip(places, specs, strict=True):
+        _check_metric(table, column, spec)
     return [
         cell
-        for place, chosen, spec in zip(places, overrides, compose_all(overrides), strict=True)
+        for place, chosen, spec in zip(places, overrides, specs, strict=True)
         for cell in _over_seeds(table, place, chosen, spec)
     ]
 
 
 Place = tuple[str, Column, Row]
+
+
+def _check_metric(table: TableSpec, column: Column, spec: RunSpec) -> None:
+    scores = spec.task.scores()
+    if scores and column.metric not in scores:
+        where = f"{table.name}: column {column.name}"
+        raise ConfigError(f"{where}: {unknown('metric', column.metric, scores)}")
 
 
 def _over_seeds(

@@ -14,6 +14,7 @@ from sparsead.adapters.accounting import parameter_accounting
 from sparsead.adapters.adapted import AdaptedModel
 from sparsead.adapters.bottleneck import BottleneckAdapter
 from sparsead.backbones.loading import architecture_config, count_parameters, load_backbone
+from sparsead.errors import ConfigError
 from sparsead.registry import ADAPTERS
 
 HOULSBY = {"bottleneck": 8, "sites": ["attention_output", "ffn_output"]}
@@ -153,3 +154,16 @@ def test_the_share_counts_what_is_kept() -> None:
 def test_the_backbone_is_counted_with_its_pooler() -> None:
     config = architecture_config(compose("backbone=bert-base").backbone, {})
     assert count_parameters(config) == 109_482_240
+
+
+@pytest.mark.parametrize(
+    ("site", "words"),
+    [
+        ("ffn_input", "ffn_input: .*intermediate.dense gives 64 values, and a bottleneck takes 32"),
+        ("attention", "no such choice"),
+        ("ffn_ouput", "did you mean ffn_output"),
+    ],
+)
+def test_a_site_of_another_width_takes_no_bottleneck(site: str, words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        BottleneckAdapter(bottleneck=8, sites=[site]).insert(tiny("tiny-bert"), seed=1)

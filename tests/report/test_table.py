@@ -17,7 +17,7 @@ from sparsead.runs.record import all_records, run_folder, staged, write_result
 from synthetic import synthetic_result
 
 
-def record(outputs: Path, seed: int, accuracy: float, pruner: str = "snip") -> None:
+def record(outputs: Path, seed: int, accuracy: float | None, pruner: str = "snip") -> None:
     config = {
         "task": {"name": "mrpc"},
         "backbone": {"name": "minilm"},
@@ -59,6 +59,13 @@ def test_seeds_become_mean_and_spread(outputs: Path, monkeypatch, capsys) -> Non
     assert rows[1]["accuracy_sd"] == pytest.approx(stdev([81, 82, 86]))
     assert rows[0]["accuracy_sd"] is None
     assert rows[1]["#param"] == 1.23
+
+
+def test_a_score_that_is_not_defined_is_counted(outputs: Path, monkeypatch, capsys) -> None:
+    record(outputs, 3, None)
+    _, row = json.loads(rendered(outputs, "json", monkeypatch, capsys))
+    assert (row["n"], row["accuracy not defined"]) == (4, 1)
+    assert row["accuracy"] == pytest.approx(83)
 
 
 def test_every_format_says_the_same(outputs: Path, monkeypatch, capsys) -> None:

@@ -114,6 +114,10 @@ def test_a_wrong_change_is_named(overrides: list[str], words: str) -> None:
         ({"basline": "x"}, "did you mean baseline"),
         ({"baseline": "dense"}, "row=dense"),
         ({"seeds": "many"}, "seeds=many"),
+        (
+            {"columns": [{"task": "mrpc", "metric": "acuracy"}]},
+            "column mrpc: .*did you mean accuracy",
+        ),
         ({"rows": [{"experiment": "table1/snop"}]}, "table1/snop"),
     ],
 )
@@ -129,3 +133,14 @@ def test_a_wrong_table_of_the_users_own_is_named(
     file.write_text(yaml.safe_dump(values | change))
     with pytest.raises(ConfigError, match=words):
         cells(load_table(str(file)))
+
+
+def test_a_column_may_be_of_a_split_beside_validation(tmp_path: Path) -> None:
+    values = {
+        "backbones": "tiny-bert",
+        "rows": [{"experiment": "table1/snip"}],
+        "columns": [{"task": "mnli", "metric": "mismatched_accuracy"}],
+    }
+    file = tmp_path / "mine.yaml"
+    file.write_text(yaml.safe_dump(values))
+    assert cells(load_table(str(file)))
