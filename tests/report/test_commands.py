@@ -116,8 +116,8 @@ def test_what_cannot_be_done_is_one_line(own, monkeypatch, capsys) -> None:
 
 
 def test_a_metric_that_no_run_has_is_named(own, monkeypatch, capsys) -> None:
-    Path("other.yaml").write_text(OWN.replace("accuracy", "acuracy"), "utf-8")
-    with pytest.raises(RecordError, match="metric=acuracy: no such choice; did you mean accuracy"):
+    Path("other.yaml").write_text(OWN.replace("accuracy", "test_accuracy"), "utf-8")
+    with pytest.raises(RecordError, match="metric=test_accuracy: no such choice; did you mean acc"):
         call(monkeypatch, capsys, table, "other.yaml")
 
 
