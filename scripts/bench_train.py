@@ -34,7 +34,7 @@ from train_peers import Peer, peak_mib
 from sparsead.backbones.loading import Backbone, load_backbone
 from sparsead.config import RunSpec
 from sparsead.pruning.prune import prune
-from sparsead.registry import ADAPTERS, TASKS
+from sparsead.registry import ADAPTERS, PRUNERS, TASKS
 from sparsead.training.allocator import keep_freed_memory
 from sparsead.training.device import resolve_device
 from sparsead.training.evaluation import token_counts
@@ -43,13 +43,17 @@ from sparsead.training.quiet import quiet_libraries
 from sparsead.training.sampling import SeededOrder
 from sparsead.training.unpadded import unpad
 
-DENSE, LARGE_SPARSE = "sparsead Houlsby, dense", "sparsead Houlsby, r=256 at 75 %"
+DENSE = "sparsead Houlsby, dense"
+LARGE_SPARSE = "sparsead Houlsby, r=256 at 75 %"
+LARGE_UNITS = "sparsead Houlsby, r=256 at 75 % of its units"
+_LARGE = ("adapter=houlsby", "sparsity=large_sparse", "sparsity.scale=4")
 OURS = {
     "sparsead Houlsby": ("adapter=houlsby",),
     "sparsead LoRA": ("adapter=lora",),
     "sparsead MAM": ("adapter=mam",),
     DENSE: ("adapter=houlsby", "sparsity=dense"),
-    LARGE_SPARSE: ("adapter=houlsby", "sparsity=large_sparse", "sparsity.scale=4"),
+    LARGE_SPARSE: _LARGE,
+    LARGE_UNITS: (*_LARGE, "pruner=units", "pruner.criterion=random"),
 }
 THERE = ("adapters Houlsby", "adapters LoRA", "adapters MAM")
 WAYS = (("random", "fp32"), ("grouped", "fp32"), ("grouped", "bf16"))
@@ -152,7 +156,7 @@ class Bench:
         source = ["task=demo_mrpc"]
         if arguments.task_path is not None:
             source = ["task=rte", f"task.path={arguments.task_path}"]
-        self.overrides = [f"backbone={arguments.backbone}", *source]
+        self.overrides = [f"backbone={arguments.backbone}", "pruner=random", *source]
         for name in ("dropout", "attention_dropout"):
             if getattr(arguments, name) is not None:
                 self.overrides.append(f"backbone.{name}={getattr(arguments, name)}")
@@ -281,7 +285,8 @@ class Bench:
         adapted = ADAPTERS.bind(spec.adapter.method, spec.adapter.options)().insert(model, 1)
         model.to(self.device)
         collator = unpad(model, self.task.collator(self.backbone.tokenizer), precision)
-        prune(model, tensors=adapted.prunable, sparsity=spec.sparsity, pruner="random")
+        pruner = PRUNERS.bind(spec.pruner.method, spec.pruner.options)
+        prune(model, tensors=adapted.prunable, sparsity=spec.sparsity, pruner=pruner)
         store_frozen(adapted, precision)
         batches = [collator([dict(row) for row in rows]) for rows in self.rows["grouped"]]
         return Peer(model, batches, precision, self.device)
@@ -319,9 +324,9 @@ def report(figures: dict[str, Any], json_file: Path | None) -> None:
         for name, ratio in figures["ratios"].items()
     }
     figures["ratios"] |= {
-        f"{LARGE_SPARSE} ÷ {DENSE}, {precision}": larger / seconds[DENSE, "grouped", precision]
+        f"{name} ÷ {DENSE}, {precision}": larger / seconds[DENSE, "grouped", precision]
         for (name, _, precision), larger in seconds.items()
-        if name == LARGE_SPARSE
+        if name in (LARGE_SPARSE, LARGE_UNITS)
     }
     table = Table("", "batches", "precision", "s a step", "÷ full", "tokens/s", "peak MiB")
     full = seconds[FULL, "random", "fp32"]

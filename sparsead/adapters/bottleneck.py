@@ -5,11 +5,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor, nn
+from torch.nn.functional import linear
 from transformers import PreTrainedModel
 from transformers.activations import ACT2FN
 
@@ -26,11 +28,18 @@ _SITES = (
 )
 
 
+# Hidden units that the fast matrix products take at once.
+_BLOCK = 16
+
+
 class Bottleneck(nn.Module):
     """scale · up(dropout(act(down(x)))), the last dimension of x being `width`.
 
     A LayerNorm of its own, where there is one, stands before `down` or behind the scaled output.
+    Units that pruning silenced are not computed.
     """
+
+    computed: Tensor | None
 
     def __init__(self, width: int, options: BottleneckOptions) -> None:
         super().__init__()
@@ -42,13 +51,40 @@ class Bottleneck(nn.Module):
         self.layer_norm = options.layer_norm
         if self.layer_norm is not None:
             self.norm = nn.LayerNorm(width)
+        self.register_buffer("computed", None, persistent=False)
+
+    def leave_out_removed(self, masks: Mapping[str, Tensor]) -> None:
+        """Compute from now on no more silent units than fill up a block of them.
+
+        A unit whose column of `up` is removed adds 0, and no gradient reaches its row of `down`:
+        outputs, gradients and so the trained weights are the same without it.
+
+        Args:
+            masks: by names of this module's parameters, True where the weight is kept.
+        """
+        if "up.weight" not in masks:
+            return
+        heard = masks["up.weight"].any(dim=0)
+        units = math.ceil(int(heard.sum()) / _BLOCK) * _BLOCK
+        if units < len(heard):
+            loudest = heard.int().argsort(descending=True, stable=True)[:units]
+            self.computed = loudest.sort().values.to(self.up.weight.device)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map a tensor of shape (..., width) to the change of the same shape."""
         if self.layer_norm == "before":
             x = self.norm(x)
-        change: Tensor = self.scale * self.up(self.dropout(self.act(self.down(x))))
+        change = self.scale * self._change(x)
         return self.norm(change) if self.layer_norm == "after" else change
+
+    def _change(self, x: Tensor) -> Tensor:
+        units = self.computed
+        if units is None:
+            change: Tensor = self.up(self.dropout(self.act(self.down(x))))
+            return change
+        down = self.down.weight.index_select(0, units), self.down.bias.index_select(0, units)
+        up = self.up.weight.index_select(1, units), self.up.bias
+        return linear(self.dropout(self.act(linear(x, *down))), *up)
 
 
 @dataclass(frozen=True, kw_only=True)

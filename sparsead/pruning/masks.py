@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from safetensors import safe_open
@@ -72,7 +72,7 @@ class Masks(dict[str, Tensor]):
 
         A weight that is 0 and whose gradient is always 0 stays exactly 0 through a new optimiser's
         moments, weight decay, accumulation and all-reduce, and through clipping unless the norm
-        is NaN; the forward pass is the dense one.
+        is NaN; the forward pass is the dense one, except in modules that can do with less.
         """
         for name, mask in self.items():
             parameter = model.get_parameter(name)
@@ -80,6 +80,20 @@ class Masks(dict[str, Tensor]):
             with torch.no_grad():
                 parameter.masked_fill_(removed, 0.0)
             parameter.register_hook(_GradientMask(removed))
+        for place, module in model.named_modules():
+            if isinstance(module, LeavesOut):
+                module.leave_out_removed(self._within(f"{place}." if place else ""))
+
+    def _within(self, place: str) -> dict[str, Tensor]:
+        return {n.removeprefix(place): mask for n, mask in self.items() if n.startswith(place)}
+
+
+@runtime_checkable
+class LeavesOut(Protocol):
+    """A module with less to compute where weights of its parameters are removed."""
+
+    def leave_out_removed(self, masks: Mapping[str, Tensor]) -> None:
+        """Leave out what these masks allow, given by the parameters' names in the module."""
 
 
 class _GradientMask:

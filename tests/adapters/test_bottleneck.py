@@ -6,15 +6,19 @@ import itertools
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import nn
 from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
 from composing import compose
 from sparsead.adapters.accounting import parameter_accounting
 from sparsead.adapters.adapted import AdaptedModel
-from sparsead.adapters.bottleneck import BottleneckAdapter
+from sparsead.adapters.bottleneck import Bottleneck, BottleneckAdapter, BottleneckOptions
 from sparsead.backbones.loading import architecture_config, count_parameters, load_backbone
 from sparsead.errors import ConfigError
+from sparsead.pruning.masks import Masks
+from sparsead.pruning.prune import prune
 from sparsead.registry import ADAPTERS
 
 HOULSBY = {"bottleneck": 8, "sites": ["attention_output", "ffn_output"]}
@@ -167,3 +171,51 @@ def test_the_backbone_is_counted_with_its_pooler() -> None:
 def test_a_site_of_another_width_takes_no_bottleneck(site: str, words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         BottleneckAdapter(bottleneck=8, sites=[site]).insert(tiny("tiny-bert"), seed=1)
+
+
+def gradients_and_outputs(module: nn.Module, inputs: torch.Tensor) -> dict[str, torch.Tensor]:
+    module.zero_grad()
+    inputs = inputs.clone().requires_grad_()
+    outputs = module(inputs)
+    outputs.square().sum().backward()
+    found = {name: parameter.grad for name, parameter in module.named_parameters()}
+    return found | {"outputs": outputs.detach(), "inputs": inputs.grad}
+
+
+@settings(deadline=None, max_examples=30, derandomize=True)
+@given(
+    units=st.integers(1, 70),
+    silent=st.floats(0, 1),
+    options=st.sampled_from([{}, {"activation": "gelu"}, {"layer_norm": "before"}]),
+    seed=st.integers(0, 9),
+)
+def test_silent_units_are_left_out_and_nothing_changes(
+    units: int, silent: float, options: dict[str, str], seed: int
+) -> None:
+    torch.manual_seed(seed)
+    bottleneck = Bottleneck(12, BottleneckOptions(bottleneck=units, **options))
+    silenced = torch.rand(units) < silent
+    kept = {"down.weight": torch.rand(units, 12) < 0.7, "up.weight": torch.rand(12, units) < 0.7}
+    kept["up.weight"][:, silenced] = False
+    inputs = torch.randn(5, 12)
+    Masks(kept).enforce(bottleneck)
+    computed, bottleneck.computed = bottleneck.computed, None
+    expected = gradients_and_outputs(bottleneck, inputs)
+    bottleneck.computed = computed
+    torch.testing.assert_close(gradients_and_outputs(bottleneck, inputs), expected)
+    heard = kept["up.weight"].any(0).nonzero().flatten().tolist()
+    blocks = [size for size in range(0, units, 16) if size >= len(heard)]
+    assert (computed is None) == (not blocks)
+    if computed is not None:
+        assert len(computed) == blocks[0]
+        assert set(heard) <= set(computed.tolist())
+
+
+def test_units_that_fall_in_a_model_are_left_out_of_its_steps() -> None:
+    model = tiny("tiny-bert")
+    adapted = BottleneckAdapter(**HOULSBY | {"bottleneck": 64}).insert(model, seed=1)
+    prune(model, tensors=adapted.prunable, sparsity=0.75, pruner="units", criterion="random")
+    computed = [len(m.computed) for m in model.modules() if isinstance(m, Bottleneck)]
+    assert len(computed) == 4
+    assert max(computed) <= 32
+    assert "computed" not in " ".join(model.state_dict())
