@@ -31,6 +31,10 @@ class MAMAdapter(ParallelAdapter):
 
     prefix: Mapping[str, Any] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._prefixes(self.bottleneck)
+
     def insert(self, model: PreTrainedModel, seed: int) -> AdaptedModel:
         """Attach both and freeze the backbone.
 
@@ -40,10 +44,13 @@ class MAMAdapter(ParallelAdapter):
         attentions = site_modules(model, "attention")
         ffns = site_modules(model, "ffn_output")
         length = max(1, round(self.bottleneck * len(ffns) / len(attentions)))
-        in_attention = PrefixAdapter(bottleneck=length, prefix=self.prefix).insert(model, seed)
+        in_attention = self._prefixes(length).insert(model, seed)
         at_ffn = super().insert(model, seed)
         return adapted(
             model,
             (*in_attention.adapter, *at_ffn.adapter),
             (*in_attention.prunable, *at_ffn.prunable),
         )
+
+    def _prefixes(self, length: int) -> PrefixAdapter:
+        return PrefixAdapter(bottleneck=length, prefix=self.prefix)

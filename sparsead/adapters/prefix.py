@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,13 +19,18 @@ from sparsead.errors import ConfigError, unknown_key
 from sparsead.registry import ADAPTERS
 
 _PARAMETERS = ("key", "value")
+_OPTIONS = ("prune", "scale")
 
 
 class Prefix(nn.Module):
-    """Keys and values of one attention module, each (l, heads · width of a head)."""
+    """`scale` times the trained keys and values of an attention module.
 
-    def __init__(self, length: int, width: int) -> None:
+    Both are (l, heads · width of a head).
+    """
+
+    def __init__(self, length: int, width: int, scale: float) -> None:
         super().__init__()
+        self.scale = scale
         self.key = nn.Parameter(torch.empty(length, width))
         self.value = nn.Parameter(torch.empty(length, width))
         self.seen = False
@@ -32,7 +38,7 @@ class Prefix(nn.Module):
     def forward(self, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
         """Return both as (heads, l, width), like the states (batch, heads, n, width) given."""
         self.seen = True
-        return _by_head(self.key, key), _by_head(self.value, value)
+        return _by_head(self.scale * self.key, key), _by_head(self.scale * self.value, value)
 
 
 @ADAPTERS.register("prefix")
@@ -44,20 +50,33 @@ class PrefixAdapter:
     equation 4. P_k and P_v are trained themselves, not through the reparametrising network of the
     former, so that they can be pruned. They are drawn from N(0, 0.02²).
 
+    An optimiser such as Adam moves every weight by about the learning rate, and a prefix has
+    farther to go than the head, which must not go so fast. So what is trained is P / scale.
+
     Args:
         bottleneck: l, the number of keys and of values.
-        prefix: `prune`, whether they are prunable.
+        prefix: `prune`, whether they are prunable; `scale`, by which prefixes learn faster.
     """
 
     bottleneck: int
     prefix: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for option, value in self.prefix.items():
-            if option != "prune":
-                raise ConfigError(unknown_key(f"adapter.prefix.{option}", ["prune"]))
-            if not isinstance(value, bool):
-                raise ConfigError(f"adapter.prefix.prune={value}: must be true or false")
+        for option in self.prefix:
+            if option not in _OPTIONS:
+                raise ConfigError(unknown_key(f"adapter.prefix.{option}", _OPTIONS))
+        if not isinstance(self._prune, bool):
+            raise ConfigError(f"adapter.prefix.prune={self._prune}: must be true or false")
+        if not _is_number(self._scale) or not 0 < self._scale < math.inf:
+            raise ConfigError(f"adapter.prefix.scale={self._scale}: must be a number above 0")
+
+    @property
+    def _prune(self) -> Any:
+        return self.prefix.get("prune", True)
+
+    @property
+    def _scale(self) -> Any:
+        return self.prefix.get("scale", 1.0)
 
     def insert(self, model: PreTrainedModel, seed: int) -> AdaptedModel:
         """Put a prefix into every attention module of the model and freeze the backbone.
@@ -68,11 +87,18 @@ class PrefixAdapter:
         places = site_modules(model, "attention")
         attend_to_prefixes(model, prefix="adapter")
         for module in places.values():
-            module.add_module("adapter", Prefix(self.bottleneck, _width(model)))
+            module.add_module("adapter", Prefix(self.bottleneck, _width(model), self._scale))
             module.register_forward_hook(_check_seen)
         names = [f"{place}.adapter.{name}" for place in places for name in _PARAMETERS]
         initialise(model, names, init="bert", up="", seed=seed)
-        return adapted(model, names, names if self.prefix.get("prune", True) else ())
+        with torch.no_grad():
+            for name in names:
+                model.get_parameter(name).div_(self._scale)
+        return adapted(model, names, names if self._prune else ())
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _width(model: PreTrainedModel) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from typing import Any
 
 import peft
@@ -20,6 +21,7 @@ from transformers import (
 )
 
 from composing import compose
+from sparsead.adapters.mam import MAMAdapter
 from sparsead.adapters.prefix import PrefixAdapter
 from sparsead.backbones import sites
 from sparsead.backbones.attention import attend_to_prefixes
@@ -227,8 +229,33 @@ def test_keys_and_values_are_drawn_from_n_0_002_and_prunable_unless_told() -> No
 
 @pytest.mark.parametrize(
     ("prefix", "message"),
-    [({"prun": True}, "did you mean adapter.prefix.prune"), ({"prune": 1}, "must be true or")],
+    [
+        ({"prun": True}, "did you mean adapter.prefix.prune"),
+        ({"prune": 1}, "must be true or"),
+        ({"scale": 0}, r"adapter\.prefix\.scale=0: must be a number above 0"),
+        ({"scale": "much"}, "scale=much: must be a number"),
+        ({"scale": True}, "scale=True: must be a number"),
+        ({"scale": math.nan}, "scale=nan: must be a number"),
+    ],
 )
-def test_bad_options_are_named(prefix: dict[str, object], message: str) -> None:
+@pytest.mark.parametrize("adapter", [PrefixAdapter, MAMAdapter])
+def test_bad_options_are_named(
+    adapter: type[PrefixAdapter | MAMAdapter], prefix: dict[str, object], message: str
+) -> None:
     with pytest.raises(ConfigError, match=message):
-        PrefixAdapter(bottleneck=2, prefix=prefix)
+        adapter(bottleneck=2, prefix=prefix)
+
+
+def test_a_scale_changes_what_is_trained_and_not_where_it_starts() -> None:
+    plain, scaled = decoder(), decoder()
+    names = PrefixAdapter(bottleneck=LENGTH).insert(plain, seed=1).adapter
+    PrefixAdapter(bottleneck=LENGTH, prefix={"scale": 40}).insert(scaled, seed=1)
+    tokens = torch.tensor([[1, 2, 3]])
+    outputs = [model(input_ids=tokens, labels=tokens) for model in (plain, scaled)]
+    torch.testing.assert_close(outputs[0].logits, outputs[1].logits)
+    for output in outputs:
+        output.loss.backward()
+    for name in names:
+        ours, theirs = scaled.get_parameter(name), plain.get_parameter(name)
+        torch.testing.assert_close(40 * ours, theirs)
+        torch.testing.assert_close(ours.grad, 40 * theirs.grad)
