@@ -15,18 +15,15 @@ from sparsead.adapters.adapted import AdaptedModel, adapted
 from sparsead.adapters.initialisation import initialise
 from sparsead.backbones.attention import attend_to_prefixes
 from sparsead.backbones.sites import site_modules
-from sparsead.errors import ConfigError, unknown_key
+from sparsead.errors import ConfigError
 from sparsead.registry import ADAPTERS
+from sparsead.schema import check_keys, typed
 
 _PARAMETERS = ("key", "value")
-_OPTIONS = ("prune", "scale")
 
 
 class Prefix(nn.Module):
-    """`scale` times the trained keys and values of an attention module.
-
-    Both are (l, heads · width of a head).
-    """
+    """`scale` times the trained keys and values of an attention module, both (l, width)."""
 
     def __init__(self, length: int, width: int, scale: float) -> None:
         super().__init__()
@@ -41,6 +38,24 @@ class Prefix(nn.Module):
         return _by_head(self.scale * self.key, key), _by_head(self.scale * self.value, value)
 
 
+@dataclass
+class PrefixOptions:
+    """What prefixes have besides their number, also those of MAM.
+
+    Attributes:
+        prune: whether they are prunable.
+        scale: what trains is P / scale. Adam moves every weight by about the learning rate; at
+            one that is enough for P itself, the head, which trains with it, is ruined.
+    """
+
+    prune: bool = True
+    scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.scale < math.inf:
+            raise ConfigError(f"adapter.prefix.scale={self.scale:g}: must be a number above 0")
+
+
 @ADAPTERS.register("prefix")
 @dataclass(frozen=True, kw_only=True)
 class PrefixAdapter:
@@ -50,33 +65,20 @@ class PrefixAdapter:
     equation 4. P_k and P_v are trained themselves, not through the reparametrising network of the
     former, so that they can be pruned. They are drawn from N(0, 0.02²).
 
-    An optimiser such as Adam moves every weight by about the learning rate, and a prefix has
-    farther to go than the head, which must not go so fast. So what is trained is P / scale.
-
     Args:
         bottleneck: l, the number of keys and of values.
-        prefix: `prune`, whether they are prunable; `scale`, by which prefixes learn faster.
+        prefix: fields of PrefixOptions.
     """
 
     bottleneck: int
     prefix: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for option in self.prefix:
-            if option not in _OPTIONS:
-                raise ConfigError(unknown_key(f"adapter.prefix.{option}", _OPTIONS))
-        if not isinstance(self._prune, bool):
-            raise ConfigError(f"adapter.prefix.prune={self._prune}: must be true or false")
-        if not _is_number(self._scale) or not 0 < self._scale < math.inf:
-            raise ConfigError(f"adapter.prefix.scale={self._scale}: must be a number above 0")
+        self._options()
 
-    @property
-    def _prune(self) -> Any:
-        return self.prefix.get("prune", True)
-
-    @property
-    def _scale(self) -> Any:
-        return self.prefix.get("scale", 1.0)
+    def _options(self) -> PrefixOptions:
+        check_keys("adapter.prefix", self.prefix, PrefixOptions.__dataclass_fields__)
+        return typed("adapter.prefix", PrefixOptions, self.prefix)
 
     def insert(self, model: PreTrainedModel, seed: int) -> AdaptedModel:
         """Put a prefix into every attention module of the model and freeze the backbone.
@@ -84,21 +86,18 @@ class PrefixAdapter:
         Raises:
             SiteError: the architecture's attention takes no prefix.
         """
+        options = self._options()
         places = site_modules(model, "attention")
         attend_to_prefixes(model, prefix="adapter")
         for module in places.values():
-            module.add_module("adapter", Prefix(self.bottleneck, _width(model), self._scale))
+            module.add_module("adapter", Prefix(self.bottleneck, _width(model), options.scale))
             module.register_forward_hook(_check_seen)
         names = [f"{place}.adapter.{name}" for place in places for name in _PARAMETERS]
         initialise(model, names, init="bert", up="", seed=seed)
         with torch.no_grad():
             for name in names:
-                model.get_parameter(name).div_(self._scale)
-        return adapted(model, names, names if self._prune else ())
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+                model.get_parameter(name).div_(options.scale)
+        return adapted(model, names, names if options.prune else ())
 
 
 def _width(model: PreTrainedModel) -> int:

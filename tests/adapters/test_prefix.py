@@ -231,10 +231,9 @@ def test_keys_and_values_are_drawn_from_n_0_002_and_prunable_unless_told() -> No
     ("prefix", "message"),
     [
         ({"prun": True}, "did you mean adapter.prefix.prune"),
-        ({"prune": 1}, "must be true or"),
+        ({"prune": "maybe"}, r"adapter\.prefix\.prune=maybe"),
         ({"scale": 0}, r"adapter\.prefix\.scale=0: must be a number above 0"),
-        ({"scale": "much"}, "scale=much: must be a number"),
-        ({"scale": True}, "scale=True: must be a number"),
+        ({"scale": "much"}, r"adapter\.prefix\.scale=much"),
         ({"scale": math.nan}, "scale=nan: must be a number"),
     ],
 )
