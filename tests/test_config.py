@@ -42,7 +42,7 @@ def test_large_sparse_keeps_the_parameter_count_exactly(scale: int) -> None:
 
 def test_a_scaled_lora_keeps_its_factor() -> None:
     spec = compose("adapter=lora", "sparsity=large_sparse", "sparsity.scale=4")
-    assert (spec.adapter.options["bottleneck"], spec.adapter.options["alpha"]) == (32, 64)
+    assert (spec.adapter.options["bottleneck"], spec.adapter.options["alpha"]) == (32, 256)
 
 
 def test_a_fractional_scale_must_give_a_whole_bottleneck() -> None:
