@@ -149,7 +149,7 @@ def _rate(*overrides: str) -> float:
 
 @pytest.mark.parametrize(
     ("method", "learning_rate"),
-    [("prefix", 1e-2), ("bitfit", 5e-3), ("full", 5e-5), ("houlsby", 5e-4)],
+    [("prefix", 5e-4), ("bitfit", 5e-3), ("full", 5e-5), ("houlsby", 5e-4)],
 )
 def test_an_adapter_that_needs_another_rate_has_it_by_default(
     method: str, learning_rate: float
