@@ -286,7 +286,8 @@ class Bench:
         model.to(self.device)
         collator = unpad(model, self.task.collator(self.backbone.tokenizer), precision)
         pruner = PRUNERS.bind(spec.pruner.method, spec.pruner.options)
-        prune(model, tensors=adapted.prunable, sparsity=spec.sparsity, pruner=pruner)
+        if adapted.prunable:  # in bitfit and head nothing is
+            prune(model, tensors=adapted.prunable, sparsity=spec.sparsity, pruner=pruner)
         store_frozen(adapted, precision)
         batches = [collator([dict(row) for row in rows]) for rows in self.rows["grouped"]]
         return Peer(model, batches, precision, self.device)

@@ -26,7 +26,7 @@ def parameter_accounting(adapted: AdaptedModel, removed: int, stored_bytes: int)
         stored_bytes: as given.
         added_flops_per_token: multiplications and additions that the adapter's matrices add to a
             forward pass, each used once a token (a fusion uses key and value once a source);
-            pruned weights cost the same, since the products stay dense.
+            pruned weights count as well, also in units that bottlenecks do not compute.
     """
     sizes = {name: p.numel() for name, p in adapted.model.named_parameters()}
     backbone = count_parameters(adapted.model.config)

@@ -36,7 +36,7 @@ class Bottleneck(nn.Module):
     """scale · up(dropout(act(down(x)))), the last dimension of x being `width`.
 
     A LayerNorm of its own, where there is one, stands before `down` or behind the scaled output.
-    Units that pruning silenced are not computed.
+    Units without output, whose whole column of `up` is removed, are not computed.
     """
 
     computed: Tensor | None
@@ -54,21 +54,22 @@ class Bottleneck(nn.Module):
         self.register_buffer("computed", None, persistent=False)
 
     def leave_out_removed(self, masks: Mapping[str, Tensor]) -> None:
-        """Compute from now on no more silent units than fill up a block of them.
+        """Compute from now on no more units without output than fill up a block of them.
 
         A unit whose column of `up` is removed adds 0, and no gradient reaches its row of `down`:
-        outputs, gradients and so the trained weights are the same without it.
+        but for rounding, and for which units dropout draws, training is the same without it.
 
         Args:
             masks: by names of this module's parameters, True where the weight is kept.
         """
         if "up.weight" not in masks:
             return
-        heard = masks["up.weight"].any(dim=0)
-        units = math.ceil(int(heard.sum()) / _BLOCK) * _BLOCK
-        if units < len(heard):
-            loudest = heard.int().argsort(descending=True, stable=True)[:units]
-            self.computed = loudest.sort().values.to(self.up.weight.device)
+        self.computed = None  # what earlier masks removed may have been put back
+        has_output = masks["up.weight"].any(dim=0)
+        units = math.ceil(int(has_output.sum()) / _BLOCK) * _BLOCK
+        if units < len(has_output):
+            first = has_output.int().argsort(descending=True, stable=True)[:units]
+            self.computed = first.sort().values.to(self.up.weight.device)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map a tensor of shape (..., width) to the change of the same shape."""

@@ -185,30 +185,42 @@ def gradients_and_outputs(module: nn.Module, inputs: torch.Tensor) -> dict[str, 
 @settings(deadline=None, max_examples=30, derandomize=True)
 @given(
     units=st.integers(1, 70),
-    silent=st.floats(0, 1),
+    share=st.floats(0, 1),
     options=st.sampled_from([{}, {"activation": "gelu"}, {"layer_norm": "before"}]),
     seed=st.integers(0, 9),
 )
-def test_silent_units_are_left_out_and_nothing_changes(
-    units: int, silent: float, options: dict[str, str], seed: int
+def test_units_without_output_are_left_out_and_nothing_changes(
+    units: int, share: float, options: dict[str, str], seed: int
 ) -> None:
     torch.manual_seed(seed)
     bottleneck = Bottleneck(12, BottleneckOptions(bottleneck=units, **options))
-    silenced = torch.rand(units) < silent
+    without_output = torch.rand(units) < share
     kept = {"down.weight": torch.rand(units, 12) < 0.7, "up.weight": torch.rand(12, units) < 0.7}
-    kept["up.weight"][:, silenced] = False
+    kept["up.weight"][:, without_output] = False
     inputs = torch.randn(5, 12)
     Masks(kept).enforce(bottleneck)
     computed, bottleneck.computed = bottleneck.computed, None
     expected = gradients_and_outputs(bottleneck, inputs)
     bottleneck.computed = computed
     torch.testing.assert_close(gradients_and_outputs(bottleneck, inputs), expected)
-    heard = kept["up.weight"].any(0).nonzero().flatten().tolist()
-    blocks = [size for size in range(0, units, 16) if size >= len(heard)]
+    needed = kept["up.weight"].any(0).nonzero().flatten().tolist()
+    blocks = [size for size in range(0, units, 16) if size >= len(needed)]
     assert (computed is None) == (not blocks)
     if computed is not None:
         assert len(computed) == blocks[0]
-        assert set(heard) <= set(computed.tolist())
+        assert set(needed) <= set(computed.tolist())
+
+
+def test_other_masks_compute_what_earlier_ones_left_out() -> None:
+    plain, again = (Bottleneck(12, BottleneckOptions(bottleneck=32)) for _ in range(2))
+    kept = torch.arange(32).expand(12, 32) < 8
+    Masks({"up.weight": kept}).enforce(again)
+    assert len(again.computed) == 16
+    again.load_state_dict(plain.state_dict())
+    for bottleneck in (plain, again):
+        Masks({"up.weight": ~kept}).enforce(bottleneck)
+    inputs = torch.randn(5, 12)
+    torch.testing.assert_close(again(inputs), plain(inputs))
 
 
 def test_units_that_fall_in_a_model_are_left_out_of_its_steps() -> None:
