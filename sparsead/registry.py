@@ -16,6 +16,7 @@ from hydra.utils import get_object
 from sparsead.errors import ConfigError, unknown, unknown_key, wrong_type
 
 T = TypeVar("T", bound=Callable[..., Any])
+Bound = TypeVar("Bound")
 
 
 class Registry:
@@ -60,23 +61,33 @@ class Registry:
         Raises:
             ConfigError: an option is not a parameter of the entry.
         """
-        entry = self.get(name)
-        parameters = inspect.signature(entry).parameters
-        plain_class = inspect.isclass(entry) and not is_dataclass(entry)
-        types = get_type_hints(entry.__init__ if plain_class else entry)
-        for option, value in options.items():
-            if option not in parameters:
-                raise ConfigError(unknown_key(f"{self.kind}.{option}", parameters))
-            expected = types.get(option, Any)
-            if not _is_a(value, expected):
-                kind = inspect.formatannotation(expected)
-                raise ConfigError(wrong_type(f"{self.kind}.{option}", value, kind))
-        return partial(entry, **options)
+        return bound(self.kind, self.get(name), options)
 
     def _import_modules(self) -> None:
         package = importlib.import_module(self.package)
         for module in pkgutil.iter_modules(package.__path__):
             importlib.import_module(f"{self.package}.{module.name}")
+
+
+def bound(
+    group: str, entry: Callable[..., Bound], options: Mapping[str, Any]
+) -> Callable[..., Bound]:
+    """Return `entry` with `options`, the keys of a configuration group, as keyword arguments.
+
+    Raises:
+        ConfigError: an option is not a parameter of the entry, or not of its type.
+    """
+    parameters = inspect.signature(entry).parameters
+    plain_class = inspect.isclass(entry) and not is_dataclass(entry)
+    types = get_type_hints(entry.__init__ if plain_class else entry)
+    for option, value in options.items():
+        if option not in parameters:
+            raise ConfigError(unknown_key(f"{group}.{option}", parameters))
+        expected = types.get(option, Any)
+        if not _is_a(value, expected):
+            kind = inspect.formatannotation(expected)
+            raise ConfigError(wrong_type(f"{group}.{option}", value, kind))
+    return partial(entry, **options)
 
 
 def _is_a(value: object, expected: Any) -> bool:

@@ -26,8 +26,6 @@ _SITES = (
     *("attention_output", "ffn_output", "ffn_norm", "query", "key", "value"),
     *("attention_projection", "ffn_input", "ffn_projection"),
 )
-
-
 # Hidden units that the fast matrix products take at once.
 _BLOCK = 16
 

@@ -15,9 +15,10 @@ from sparsead.adapters.adapted import AdaptedModel, adapted
 from sparsead.adapters.bottleneck import Bottleneck
 from sparsead.adapters.initialisation import initialise
 from sparsead.adapters.pfeiffer import PfeifferAdapter, adapt_sums
-from sparsead.errors import ConfigError, RecordError, unknown, unknown_key
+from sparsead.errors import ConfigError, RecordError, unknown
 from sparsead.pruning.storage import WEIGHTS_FILE, load_sparse
 from sparsead.registry import ADAPTERS
+from sparsead.schema import check_keys
 
 PRUNABLE: dict[str | None, tuple[str, ...]] = {None: (), "qk": ("query.weight", "key.weight")}
 OFF_DIAGONAL = 1e-6
@@ -74,9 +75,7 @@ class FusionAdapter:
     fusion: Mapping[str, Any]
 
     def __post_init__(self) -> None:
-        for option in self.fusion:
-            if option not in _OPTIONS:
-                raise ConfigError(unknown_key(f"adapter.fusion.{option}", _OPTIONS))
+        check_keys("adapter.fusion", self.fusion, _OPTIONS)
         if self._prune not in PRUNABLE:
             raise ConfigError(unknown("adapter.fusion.prune", self._prune, ("null", "qk")))
         if not self.fusion.get("adapters"):

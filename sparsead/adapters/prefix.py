@@ -16,8 +16,7 @@ from sparsead.adapters.initialisation import initialise
 from sparsead.backbones.attention import attend_to_prefixes
 from sparsead.backbones.sites import site_modules
 from sparsead.errors import ConfigError
-from sparsead.registry import ADAPTERS
-from sparsead.schema import check_keys, typed
+from sparsead.registry import ADAPTERS, bound
 
 _PARAMETERS = ("key", "value")
 
@@ -38,7 +37,7 @@ class Prefix(nn.Module):
         return _by_head(self.scale * self.key, key), _by_head(self.scale * self.value, value)
 
 
-@dataclass
+@dataclass(frozen=True)
 class PrefixOptions:
     """What prefixes have besides their number, also those of MAM.
 
@@ -77,8 +76,7 @@ class PrefixAdapter:
         self._options()
 
     def _options(self) -> PrefixOptions:
-        check_keys("adapter.prefix", self.prefix, PrefixOptions.__dataclass_fields__)
-        return typed("adapter.prefix", PrefixOptions, self.prefix)
+        return bound("adapter.prefix", PrefixOptions, self.prefix)()
 
     def insert(self, model: PreTrainedModel, seed: int) -> AdaptedModel:
         """Put a prefix into every attention module of the model and freeze the backbone.

@@ -224,6 +224,7 @@ def test_a_site_that_is_not_linear_is_refused_with_those_that_are(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        ({"sites": ["attention_output"]}, "LoRA needs linear layers"),
         ({"sites": ["querry"]}, "did you mean query"),
         ({"init": "zero"}, "did you mean zero_up"),
         ({"dropout": 1.0}, "adapter.dropout=1: must be"),
