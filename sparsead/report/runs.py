@@ -5,8 +5,9 @@ from __future__ import annotations
 import shutil
 import sys
 from argparse import Namespace, RawDescriptionHelpFormatter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from fnmatch import fnmatch
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ COLUMNS = (
     *("seed", "metric", "score", "seconds"),
 )
 _NOTHING = dict.fromkeys(COLUMNS)
+_GROUPS = ("backbone", "task", "adapter", "pruner")
 _STATES = ("done", "failed")
 
 
@@ -33,9 +35,11 @@ def main() -> None:
     action = words.pop(0) if words and words[0] in _ACTIONS else "list"
     arguments = _parser(action).parse(words)
     wanted = [_pattern(given) for given in arguments.filters]
+    every = run_rows(arguments.outputs)
+    _check_names(wanted, every)
     rows = [
         row
-        for row in run_rows(arguments.outputs)
+        for row in every
         if all(any(_is(row[key], each) for each in patterns) for key, patterns in wanted)
     ]
     _ACTIONS[action](rows, arguments)
@@ -94,7 +98,7 @@ def _failed(folder: Path, failure: dict[str, Any]) -> Row:
 
 
 def _choices(config: dict[str, Any]) -> Row:
-    names = {group: config[group]["name"] for group in ("backbone", "task", "adapter", "pruner")}
+    names = {group: config[group]["name"] for group in _GROUPS}
     return names | {"r": config["adapter"]["options"].get("bottleneck"), "seed": config.get("seed")}
 
 
@@ -110,6 +114,18 @@ def _pattern(given: str) -> tuple[str, list[str]]:
         if not any(fnmatch(state, pattern) for state in _STATES):
             raise ConfigError(unknown(key, pattern, _STATES))
     return key, wanted
+
+
+def _check_names(wanted: Sequence[tuple[str, list[str]]], rows: Sequence[Row]) -> None:
+    """Refuse a filter for what neither a run nor the project calls so: it is misspelt."""
+    for key, patterns in wanted:
+        if key not in _GROUPS:
+            continue
+        shipped = (Path(file.name).stem for file in (files("sparsead.conf") / key).iterdir())
+        names = {*shipped, *(str(row[key]) for row in rows)}
+        for pattern in patterns:
+            if not any(fnmatch(name, pattern) for name in names):
+                raise ConfigError(unknown(key, pattern, names))
 
 
 def _is(value: Any, pattern: str) -> bool:
