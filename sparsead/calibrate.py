@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -22,23 +23,27 @@ _BATCHES = 4
 def calibrate(kinds: Mapping[str, RunSpec], tell: Callable[[str], object]) -> None:
     """Measure each kind of run on a few batches, and keep the figures in the outputs folder.
 
-    A kind that cannot run is told of and left out.
+    A kind that cannot run is left out; each reason for that is told of once.
 
     Args:
         kinds: name → one run of that kind.
         tell: hears a line for each.
     """
     quiet_libraries()
+    failed: dict[str, list[str]] = defaultdict(list)
     for name, spec in kinds.items():
         words = f"{spec.backbone.name}, {spec.task.name}, {spec.adapter.name}, {spec.pruner.name}"
         try:
             measured = _measure(spec)
         except SparseadError as error:
-            tell(f"cannot measure {words}: {error}")
+            failed[str(error)].append(words)
             continue
         tell(f"measured {words}")
         file = spec.outputs / THROUGHPUT_FILE
         write_atomically(file, json.dumps(read_json(file) | {name: asdict(measured)}, indent=1))
+    for reason, (first, *others) in failed.items():
+        more = f" and {len(others)} other kinds of run" if others else ""
+        tell(f"cannot measure {first}{more}: {reason}")
 
 
 def _measure(spec: RunSpec) -> Throughput:
