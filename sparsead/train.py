@@ -24,16 +24,17 @@ from sparsead.training.precision import resolve_precision, store_frozen
 from sparsead.training.processes import is_main, staged_once
 from sparsead.training.quiet import quiet_libraries
 from sparsead.training.report import final_scores
-from sparsead.training.resume import begun_masks, begun_precision, keep_beginning
-from sparsead.training.sampling import scoring_batches, scoring_sample
-from sparsead.training.stopping import Stopping, Watch
-from sparsead.training.trainer import (
-    build_trainer,
+from sparsead.training.resume import (
+    begun_masks,
+    begun_precision,
     checkpoint_epoch,
-    history,
+    keep_beginning,
     last_checkpoint,
     remove_checkpoints,
 )
+from sparsead.training.sampling import scoring_batches, scoring_sample
+from sparsead.training.stopping import Stopping, Watch
+from sparsead.training.trainer import build_trainer, history
 from sparsead.training.unpadded import unpad
 
 

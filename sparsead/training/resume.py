@@ -1,13 +1,16 @@
-"""What an interrupted run leaves beside its checkpoints: what it was begun with, and its time."""
+"""What an interrupted run leaves: its checkpoints, what it was begun with, and its time."""
 
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
 from torch import nn
+from transformers.trainer import TRAINER_STATE_NAME
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from sparsead.pruning.masks import Masks
 from sparsead.runs.files import read_json, write_atomically
@@ -55,3 +58,36 @@ def keep_seconds(folder: Path, seconds: Mapping[str, float]) -> None:
 def begun_seconds(folder: Path) -> dict[str, float]:
     """Return what each phase took before the last checkpoint."""
     return read_json(folder / SECONDS_FILE)
+
+
+def last_checkpoint(folder: Path) -> str | None:
+    """Return the newest checkpoint that was written whole, for `Trainer.train` to resume from."""
+    checkpoints = folder.glob(f"{PREFIX_CHECKPOINT_DIR}-*")
+    by_step = sorted(checkpoints, key=lambda path: int(path.name.rpartition("-")[2]))
+    whole = [str(path) for path in by_step if _is_whole(path)]
+    return whole[-1] if whole else None
+
+
+def checkpoint_epoch(checkpoint: str | None) -> float:
+    """Return the epoch that a checkpoint was written at; 0 where there is none."""
+    if checkpoint is None:
+        return 0.0
+    state = json.loads((Path(checkpoint) / TRAINER_STATE_NAME).read_text("utf-8"))
+    return float(state["epoch"])
+
+
+def remove_checkpoints(folder: Path) -> None:
+    """Remove what only a resumed training needs."""
+    for checkpoint in folder.glob(f"{PREFIX_CHECKPOINT_DIR}-*"):
+        shutil.rmtree(checkpoint)
+    (folder / SECONDS_FILE).unlink(missing_ok=True)
+    for file in (PRECISION_FILE, MASKS_FILE):  # last: no checkpoint is of use without them
+        (folder / file).unlink()
+
+
+def _is_whole(checkpoint: Path) -> bool:
+    try:
+        json.loads((checkpoint / TRAINER_STATE_NAME).read_text("utf-8"))  # the last file written
+    except (OSError, ValueError):
+        return False
+    return True

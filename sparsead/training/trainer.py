@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import shutil
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -23,9 +21,8 @@ from transformers import (
     Trainer,
     TrainingArguments,
 )
-from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_pt_utils import find_batch_size
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, EvalLoopOutput, PredictionOutput
+from transformers.trainer_utils import EvalLoopOutput, PredictionOutput
 from transformers.utils import SAFE_WEIGHTS_NAME
 
 from sparsead.config import RunSpec
@@ -40,7 +37,6 @@ from sparsead.training.evaluation import (
 )
 from sparsead.training.packing import Collator
 from sparsead.training.prediction import Scorer, predictions_file, scorer
-from sparsead.training.resume import MASKS_FILE, PRECISION_FILE, SECONDS_FILE
 from sparsead.training.sampling import SeededOrder
 
 log = logging.getLogger(__name__)
@@ -219,31 +215,6 @@ def build_trainer(
     return trainer
 
 
-def last_checkpoint(folder: Path) -> str | None:
-    """Return the newest checkpoint that was written whole, for `Trainer.train` to resume from."""
-    checkpoints = folder.glob(f"{PREFIX_CHECKPOINT_DIR}-*")
-    by_step = sorted(checkpoints, key=lambda path: int(path.name.rpartition("-")[2]))
-    whole = [str(path) for path in by_step if _is_whole(path)]
-    return whole[-1] if whole else None
-
-
-def remove_checkpoints(folder: Path) -> None:
-    """Remove what only a resumed training needs."""
-    for checkpoint in folder.glob(f"{PREFIX_CHECKPOINT_DIR}-*"):
-        shutil.rmtree(checkpoint)
-    (folder / SECONDS_FILE).unlink(missing_ok=True)
-    for file in (PRECISION_FILE, MASKS_FILE):  # last: no checkpoint is of use without them
-        (folder / file).unlink()
-
-
-def _is_whole(checkpoint: Path) -> bool:
-    try:
-        json.loads((checkpoint / TRAINER_STATE_NAME).read_text("utf-8"))  # the last file written
-    except (OSError, ValueError):
-        return False
-    return True
-
-
 def history(trainer: SparseadTrainer) -> list[dict[str, Any]]:
     """Return per epoch the mean training loss, the validation loss and the scores."""
     epochs: dict[float, dict[str, Any]] = {}
@@ -254,14 +225,6 @@ def history(trainer: SparseadTrainer) -> list[dict[str, Any]]:
         if "eval_loss" in entry:
             row |= {"validation_loss": entry["eval_loss"], "scores": _scores(entry)}
     return list(epochs.values())
-
-
-def checkpoint_epoch(checkpoint: str | None) -> float:
-    """Return the epoch that a checkpoint was written at; 0 where there is none."""
-    if checkpoint is None:
-        return 0.0
-    state = json.loads((Path(checkpoint) / TRAINER_STATE_NAME).read_text("utf-8"))
-    return float(state["epoch"])
 
 
 def _arguments(spec: RunSpec, folder: Path, device: str, precision: str) -> TrainingArguments:
