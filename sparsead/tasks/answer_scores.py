@@ -71,7 +71,7 @@ class AnswerScores(NamedScores):
 
     def _compute(self, predictions: Any, references: Any) -> dict[str, float]:
         pairs = list(zip(predictions, references, strict=True))
-        return {name: _mean_of_best(_SCORES[name], pairs) for name in self._names}
+        return {name: _mean_of_best(_SCORES[name], pairs) for name in self.names}
 
 
 def _mean_of_best(

@@ -24,7 +24,8 @@ def read_file(path: Path, columns: Sequence[str]) -> Rows:
 
     Args:
         path: a .csv (quoted as spreadsheets do), .tsv (no quoting), .jsonl or .parquet file.
-        columns: their names in the file.
+        columns: their names in the file; in JSON lines and Parquet `translation.en` is the key
+            `en` of a column of objects.
 
     Raises:
         DataError: the file is empty or malformed, or has no such column; the message names file,
@@ -84,7 +85,7 @@ def _read_jsonl(path: Path, columns: Sequence[str]) -> Rows:
     for number, line in enumerate(read_text(path).split("\n"), start=1):
         if not line.strip():
             continue
-        row = _json_object(f"{path}:{number}", line)
+        row = _flattened(_json_object(f"{path}:{number}", line))
         _check_columns(f"{path}:{number}", columns, row)
         values.append({column: row[column] for column in columns})
         numbers.append(number)
@@ -106,11 +107,24 @@ def _json_object(place: str, line: str) -> Mapping[str, Any]:
 def _read_parquet(path: Path, columns: Sequence[str]) -> Rows:
     try:
         file = parquet.ParquetFile(path)
-        _check_columns(str(path), columns, file.schema_arrow.names)
-        values = file.read(columns=list(columns)).to_pylist()
+        empty = file.schema_arrow.empty_table()
+        _check_columns(str(path), columns, {*empty.column_names, *empty.flatten().column_names})
+        read = map(_flattened, file.read(columns=list(columns)).to_pylist())
+        values = [{column: row.get(column) for column in columns} for row in read]
     except (OSError, pyarrow.ArrowException) as error:
         raise DataError(f"{path}: is no readable Parquet file ({error})") from error
     return Rows(path, values, range(1, len(values) + 1))
+
+
+def _flattened(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Add what is inside objects, named as the hub's data sets name it: `translation.en`."""
+    inner = {
+        f"{column}.{key}": value
+        for column, values in row.items()
+        if isinstance(values, dict)
+        for key, value in values.items()
+    }
+    return {**inner, **row}
 
 
 def _check_columns(place: str, columns: Sequence[str], there: Any) -> None:

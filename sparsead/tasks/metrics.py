@@ -65,7 +65,7 @@ class NamedScores(evaluate.Metric):  # type: ignore[misc]
         for name in names:
             if name not in choices:
                 raise ConfigError(unknown("task.metrics", name, choices))
-        self._names = tuple(names)
+        self.names = tuple(names)
         super().__init__(keep_in_memory=True)
 
 
@@ -92,7 +92,7 @@ class TaskScores(NamedScores):
             raise ConfigError(f"task.metrics=[]: name one of {', '.join(sorted(choices))}")
         self._dtype = "float64" if regression else "int64"
         super().__init__(names, choices)
-        self._scores = {name: choices[name] for name in self._names}
+        self._scores = {name: choices[name] for name in self.names}
 
     def _info(self) -> evaluate.MetricInfo:
         value = datasets.Value(self._dtype)

@@ -67,8 +67,15 @@ class SentenceTask:
         return [class_name(label) for label in self.labels]
 
     def load(self) -> DatasetDict:
-        """Return train, validation and further splits, with columns `inputs` and `label`."""
+        """Return train, validation and further splits, with columns `inputs` and `label`.
+
+        Raises:
+            ConfigError: a metric is unknown, or is none of such classes.
+            DataError: a local file is missing or malformed.
+            SourceError: the hub's data set cannot be had.
+        """
         splits = self._splits()
+        self._check_metrics()
         if self.limit is None:
             return splits
         return DatasetDict(
@@ -144,9 +151,12 @@ class SentenceTask:
 
     @cached_property
     def _metric(self) -> TaskScores:
-        if "f1" in self._metric_names and not self.regression and len(self.classes) != 2:
-            raise ConfigError("task.metrics=f1: is for two classes; did you mean f1_macro?")
         return TaskScores(self._metric_names, self.regression)
+
+    def _check_metrics(self) -> None:
+        """Refuse metrics now that would else be refused when the first epoch is over."""
+        if "f1" in self._metric.names and not self.regression and len(self.classes) != 2:
+            raise ConfigError("task.metrics=f1: is for two classes; did you mean f1_macro?")
 
     def _tokenise(
         self, rows: Mapping[str, list[Any]], tokenizer: PreTrainedTokenizerBase

@@ -48,10 +48,10 @@ class TextScores(NamedScores):
         )
 
     def _compute(self, predictions: Any, references: Any) -> dict[str, float]:
-        rouge = _rouge(self._names, predictions, references)
+        rouge = _rouge(self.names, predictions, references)
         return {
             name: rouge[name] if name in rouge else _corpus(name, predictions, references)
-            for name in self._names
+            for name in self.names
         }
 
 

@@ -37,7 +37,7 @@ class TextToText:
     Args:
         name: of the task.
         columns: `source`, `target` and, where there is one, `id` → the column's name in the
-            data; `translation.en` is the key `en` of a column of objects on the hub.
+            data; `translation.en` is the key `en` of a column of objects.
         metrics: the main one first.
         max_length: tokens of the source, special ones included, beyond which it is cut.
         target_length: likewise of the target.
