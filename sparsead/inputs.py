@@ -53,6 +53,7 @@ def _read(request: _Request) -> Inputs:
     spec = request.spec
     task, _ = task_and_adapter(spec)
     backbone = load_backbone(spec.backbone)
+    backbone.check_head(task.head)
     return Inputs(backbone, *encoded(task, backbone.tokenizer, spec.protocol.selection))
 
 

@@ -6,11 +6,13 @@ import hashlib
 import shutil
 from pathlib import Path
 
+import pytest
 from transformers import AutoModel
 
 from composing import compose
 from sparsead import inputs
 from sparsead.config import RunSpec
+from sparsead.errors import ConfigError
 from sparsead.inputs import Inputs
 from sparsead.train import train
 
@@ -60,6 +62,14 @@ def test_inputs_are_read_once_and_again_when_a_file_changes(
     lines = train_file.read_text("utf-8").splitlines(keepends=True)
     train_file.write_text("".join(lines[:-3]), "utf-8")
     assert len(read("seed=1").data["train"]) == len(first.data["train"]) - 3
+
+
+def test_what_has_no_such_head_is_refused_before_anything_is_tokenised(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(inputs, "encoded", None)
+    with pytest.raises(ConfigError, match="a bert has no decoder"):
+        inputs.inputs(compose("backbone=tiny-bert", "task=demo_xsum"))
 
 
 def digests(folder: Path) -> dict[str, str]:

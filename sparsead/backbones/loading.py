@@ -50,18 +50,15 @@ class Backbone:
             seed: the run's seed; a random backbone does not depend on it.
 
         Raises:
-            ConfigError: the architecture has no such head.
             SourceError: the weights cannot be read.
         """
         if self.folder is None:
-            self._check_head(architecture_config(self.spec, {}), head)
             return self._random_model(head, head_options, seed)
         torch.manual_seed(derived_seed(seed, "head"))
         try:
             config = AutoConfig.from_pretrained(self.folder, **head_options)
             if config.pad_token_id is None:  # a decoder's, which its head looks for
                 config.pad_token_id = self.tokenizer.pad_token_id
-            self._check_head(config, head)
             model: PreTrainedModel = head.from_pretrained(
                 self.folder,
                 config=self._with_dropout(config),
@@ -73,15 +70,19 @@ class Backbone:
             raise SourceError(f"{self.folder}: cannot be loaded ({reason})") from error
         return model
 
-    def _check_head(self, config: PretrainedConfig, head: type[Any]) -> None:
-        if type(config) not in head._model_mapping:
-            kind = (
-                "decoder to generate text" if "Seq2Seq" in head.__name__ else "head for this task"
-            )
-            raise ConfigError(
-                f"backbone={self.spec.name}: a {config.model_type} has no {kind} "
-                f"({head.__name__}); take another, such as backbone=tiny-bart or bart-large"
-            )
+    def check_head(self, head: type[Any]) -> None:
+        """Refuse a head that the architecture cannot have.
+
+        Args:
+            head: a transformers auto class.
+
+        Raises:
+            ConfigError: transformers has no such head for it.
+        """
+        if self.folder is None:
+            _check_head(self.spec, architecture_config(self.spec, {}), head)
+        else:
+            _check_head(self.spec, _folder_config(self.folder, {}), head)
 
     def _with_dropout(self, config: PretrainedConfig) -> PretrainedConfig:
         for name, value in config.to_dict().items():
@@ -142,24 +143,38 @@ def skeleton(
 
     A folder's own configuration says the shapes; without a folder, the architecture in conf/.
     """
+    config = _shapes_config(spec, head_options)
+    _check_head(spec, config, head)
     with torch.device(device):
-        model: PreTrainedModel = head.from_config(
-            _shapes_config(spec, head_options), dtype=torch.float32
-        )
+        model: PreTrainedModel = head.from_config(config, dtype=torch.float32)
     return model
+
+
+def _check_head(spec: BackboneSpec, config: PretrainedConfig, head: type[Any]) -> None:
+    if type(config) in head._model_mapping:
+        return
+    kind = "decoder to generate text" if "Seq2Seq" in head.__name__ else "head for this task"
+    raise ConfigError(
+        f"backbone={spec.name}: a {config.model_type} has no {kind} ({head.__name__}); "
+        "take another, such as backbone=tiny-bart or bart-large"
+    )
 
 
 def _shapes_config(spec: BackboneSpec, head_options: Mapping[str, Any]) -> PretrainedConfig:
     if spec.path is not None:
-        try:
-            config: PretrainedConfig = AutoConfig.from_pretrained(spec.path, **head_options)
-            return config
-        except (OSError, ValueError) as error:
-            reason = str(error).splitlines()[0]
-            raise SourceError(f"backbone.path={spec.path}: {reason}") from error
+        return _folder_config(Path(spec.path), head_options)
     if spec.hub is None and spec.package is None:
         return _random_config(spec, _random_tokenizer(spec), head_options)
     return architecture_config(spec, head_options)
+
+
+def _folder_config(folder: Path, options: Mapping[str, Any]) -> PretrainedConfig:
+    try:
+        config: PretrainedConfig = AutoConfig.from_pretrained(folder, **options)
+    except (OSError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise SourceError(f"{folder}: cannot be loaded ({reason})") from error
+    return config
 
 
 def architecture_config(spec: BackboneSpec, options: Mapping[str, Any]) -> PretrainedConfig:

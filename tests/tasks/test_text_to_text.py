@@ -161,4 +161,4 @@ def test_a_backbone_without_a_decoder_is_refused() -> None:
     for backbone in ("minilm", "tiny-bert"):
         loaded = load_backbone(compose(f"backbone={backbone}").backbone)
         with pytest.raises(ConfigError, match=f"backbone={backbone}: a bert has no decoder"):
-            loaded.model(TextToText.head, {}, seed=1)
+            loaded.check_head(TextToText.head)
