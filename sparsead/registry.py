@@ -11,8 +11,6 @@ from functools import partial
 from types import UnionType
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
-from hydra.utils import get_object
-
 from sparsead.errors import ConfigError, unknown, unknown_key, wrong_type
 
 T = TypeVar("T", bound=Callable[..., Any])
@@ -106,8 +104,8 @@ def _is_a(value: object, expected: Any) -> bool:
 
 def _import_object(kind: str, path: str) -> Callable[..., Any]:
     try:
-        entry = get_object(path)
-    except (ImportError, ValueError) as error:
+        entry = pkgutil.resolve_name(path)
+    except (ImportError, AttributeError, ValueError) as error:
         raise ConfigError(f"{kind}._target_={path}: cannot be imported ({error})") from error
     if not callable(entry):
         raise ConfigError(f"{kind}._target_={path}: is not a class or a function")

@@ -15,7 +15,7 @@ def test_an_unknown_method_names_those_there_are(registry) -> None:
 
 
 def test_a_users_own_function_is_found_by_its_path(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "my_pruners.py").write_text(
         "def largest(scoring, *, power: int = 1):\n    return power\n"
@@ -28,6 +28,7 @@ def test_a_users_own_function_is_found_by_its_path(
         PRUNERS.bind("my_pruners.largest", {"power": "x"})
     with pytest.raises(ConfigError, match="cannot be imported"):
         PRUNERS.get("my_pruners.absent")
+    assert not caplog.text
 
 
 def test_options_of_the_wrong_type_are_refused() -> None:
