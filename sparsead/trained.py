@@ -24,6 +24,7 @@ from sparsead.pruning.storage import WEIGHTS_FILE, load_sparse
 from sparsead.runs.query import find_run
 from sparsead.runs.record import RunRecord
 from sparsead.tasks.cache import cut_examples
+from sparsead.tasks.rows import is_text, shown
 from sparsead.training.generation import generate
 from sparsead.training.packing import Collator
 from sparsead.training.precision import frozen_stored
@@ -64,12 +65,10 @@ class TrainedRun:
             rows: with the columns that the task reads, `task.inputs`; others are not looked at.
 
         Raises:
-            DataError: a row lacks one of these columns.
+            DataError: a row lacks one of these columns, or has no text in it.
         """
         for number, row in enumerate(rows):
-            for column in self.task.inputs:
-                if column not in row:
-                    raise DataError(f"row {number}: {column} is missing")
+            self._check_row(number, row)
         columns = [{column: row[column] for column in self.task.inputs} for row in rows]
         if not columns:
             return []
@@ -95,6 +94,16 @@ class TrainedRun:
             list[dict[str, Any]],
             self.task.decoded(EvalPrediction(output.predictions, labels), encoded),
         )
+
+    def _check_row(self, number: int, row: Any) -> None:
+        if not isinstance(row, Mapping):
+            named = ", ".join(f"{column}: text" for column in self.task.inputs)
+            raise DataError(f"row {number}: {shown(row)} is no mapping such as {{{named}}}")
+        for column in self.task.inputs:
+            if column not in row:
+                raise DataError(f"row {number}: {column} is missing")
+            if not is_text(row[column]):
+                raise DataError(f"row {number}: {column}: {shown(row[column])} is no text")
 
 
 def load(

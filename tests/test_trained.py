@@ -126,11 +126,16 @@ def test_predicting_in_bf16_leaves_the_model_in_fp32(run: RunRecord) -> None:
             assert torch.equal(loaded.model(**batch).logits, before)
 
 
-def test_a_row_without_a_column_is_refused_by_its_name(run: RunRecord) -> None:
-    with pytest.raises(DataError, match="row 1: sentence2 is missing"):
-        sparsead.load(run.folder).predict(
-            [{"sentence1": "a", "sentence2": "b"}, {"sentence1": "c"}]
-        )
+def test_a_row_that_is_none_of_texts_is_refused_by_its_number(run: RunRecord) -> None:
+    loaded = sparsead.load(run.folder)
+    whole = {"sentence1": "a", "sentence2": "b"}
+    for wrong, message in (
+        ({"sentence1": "c"}, "row 1: sentence2 is missing"),
+        ({**whole, "sentence2": 3}, "row 1: sentence2: 3 is no text"),
+        ("sentence1 and sentence2", "row 1: 'sentence1 and sentence2' is no mapping"),
+    ):
+        with pytest.raises(DataError, match=message):
+            loaded.predict([whole, wrong])
 
 
 def test_another_backbone_is_refused_and_a_moved_one_found(
