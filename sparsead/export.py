@@ -25,6 +25,7 @@ _LORA_A = ".adapter.lora_A.weight"
 _TASK_TYPES = {
     "classifier": "SEQ_CLS",
     "classification_head": "SEQ_CLS",
+    "score": "SEQ_CLS",
     "qa_outputs": "QUESTION_ANS",
 }
 
