@@ -138,7 +138,7 @@ def test_a_submission_is_a_file_for_each_test_set(
     spec = compose(f"task={name}", f"task.path={data}", *QUICK, f"outputs={tmp_path}")
     record = train.train(spec)
     given = (record.folder, "--submission", folder, "--device", "cpu")
-    with pytest.raises(DataError, match=r"test(_matched)?\.tsv: cannot be read"):
+    with pytest.raises(DataError, match=r"test(_matched)?\.tsv: is not there; .* --data FOLDER"):
         verb(monkeypatch, *given)
     verb(monkeypatch, *given, "--data", tests)
     files = [folder / file for file in SUBMITTED[name]]

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from datasets import Dataset, DatasetDict, load_dataset
 
+from sparsead.errors import DataError
 from sparsead.hub import embedded_task, fetch
 from sparsead.registry import TASKS
 from sparsead.tasks.sentences import SentenceTask
@@ -91,6 +92,8 @@ class GlueTask(SentenceTask):
         if test.get("optional", False) and not file.exists():
             log.warning("%s: is not there, and left out", file)
             return None
+        if not file.is_file():
+            raise DataError(f"{file}: is not there; name the test sets' folder with --data FOLDER")
         columns = {column: self.tsv_columns[column] for column in self.inputs}
         return self._typed(read_tsv(file, columns), ())
 
