@@ -25,24 +25,7 @@ from sparsead.training.device import resolve_device
 
 def main() -> None:
     """Entry point of `sparsead predict`."""
-    parser = Parser("sparsead predict", __doc__)
-    add_run_arguments(parser)
-    wanted = parser.add_mutually_exclusive_group(required=True)
-    suffixes = ".jsonl, .csv, .tsv or .parquet; .json as SQuAD has it, for its tasks"
-    wanted.add_argument("--input", type=Path, metavar="FILE", help=f"rows: {suffixes}")
-    wanted.add_argument(
-        "--submission",
-        type=Path,
-        metavar="FOLDER",
-        help="write the task's test sets' predictions there, as GLUE's server takes them",
-    )
-    parser.add_argument("--output", type=Path, metavar="FILE", help="new file; default: stdout")
-    parser.add_argument(
-        "--data", type=Path, metavar="FOLDER", help="where the test sets are; default: task.path"
-    )
-    parser.add_argument("--backbone", metavar="FOLDER", help="where the run's backbone is now")
-    parser.add_argument("--device", choices=DEVICES, default="auto")
-    arguments = parser.parse()
+    arguments = _parser().parse()
     _check_flags(arguments)
     device = resolve_device(arguments.device)
     run = load(arguments.run, arguments.outputs, arguments.backbone)
@@ -111,6 +94,27 @@ def submit(run: TrainedRun, folder: Path, data: Path | None) -> list[Path]:
     for file, text in files.items():
         _write(file, text)
     return list(files)
+
+
+def _parser() -> Parser:
+    parser = Parser("sparsead predict", __doc__)
+    add_run_arguments(parser)
+    wanted = parser.add_mutually_exclusive_group(required=True)
+    suffixes = ".jsonl, .csv, .tsv or .parquet; .json as SQuAD has it, for its tasks"
+    wanted.add_argument("--input", type=Path, metavar="FILE", help=f"rows: {suffixes}")
+    wanted.add_argument(
+        "--submission",
+        type=Path,
+        metavar="FOLDER",
+        help="write the task's test sets' predictions there, as GLUE's server takes them",
+    )
+    parser.add_argument("--output", type=Path, metavar="FILE", help="new file; default: stdout")
+    parser.add_argument(
+        "--data", type=Path, metavar="FOLDER", help="where the test sets are; default: task.path"
+    )
+    parser.add_argument("--backbone", metavar="FOLDER", help="where the run's backbone is now")
+    parser.add_argument("--device", choices=DEVICES, default="auto")
+    return parser
 
 
 def _check_flags(arguments: Namespace) -> None:

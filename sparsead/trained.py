@@ -76,8 +76,14 @@ class TrainedRun:
         if cut := cut_examples(encoded):
             longest = self.task.max_length
             log.warning("%d of %d rows are cut at %d tokens", cut, len(columns), longest)
+        with frozen_stored(self.adapted, self.precision):
+            records = self._predicted(encoded)
+        self.model.eval()
+        return records
+
+    def _predicted(self, encoded: Dataset) -> list[dict[str, Any]]:
         splits = DatasetDict(train=encoded, validation=encoded)
-        with TemporaryDirectory() as folder, frozen_stored(self.adapted, self.precision):
+        with TemporaryDirectory() as folder:
             trainer = build_trainer(
                 *(self.spec, self.model, splits, self.tokenizer, self.task),
                 *(self.collator, Path(folder), self.precision),
@@ -88,7 +94,6 @@ class TrainedRun:
                 generate(trainer, self.task, encoded, self.tokenizer, file)
                 return [{"prediction": record["prediction"]} for record in whole_records(file)]
             output = trainer.predict(encoded)
-        self.model.eval()
         labels = cast(Any, output.label_ids)
         return cast(
             list[dict[str, Any]],

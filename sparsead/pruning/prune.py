@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext
 from difflib import get_close_matches
 from typing import Any
@@ -63,18 +63,10 @@ def prune(
             scores are not finite or say nothing, or the budget cannot be met.
         ConfigError: the pruner or one of its options is unknown.
     """
-    if not 0 <= sparsity < 1:
-        raise PruningError(f"sparsity={sparsity:g}: must be at least 0 and below 1")
-    if scope not in SCOPES:
-        raise ConfigError(unknown("scope", scope, SCOPES))
     parameters = _parameters(model, tensors)
-    frozen = [name for name, parameter in parameters.items() if not parameter.requires_grad]
-    if frozen:
-        raise PruningError(f"{frozen[0]}: is frozen; only what trains can be pruned")
+    _check(sparsity, scope, parameters)
     if sparsity == 0:
         return Masks({name: torch.ones_like(p, dtype=torch.bool) for name, p in parameters.items()})
-    if not parameters:
-        raise PruningError(f"sparsity.ratio={sparsity:g}: there is nothing to prune")
     score = PRUNERS.bind(pruner, options) if isinstance(pruner, str) else pruner
     scored_on = Batches(() if batches is None else batches)
     scoring = Scoring(model, parameters, scored_on, loss or _no_loss, sparsity, seed)
@@ -98,6 +90,18 @@ def _parameters(model: nn.Module, names: Iterable[str]) -> dict[str, nn.Paramete
             hint = f"; did you mean {near[0]}?" if near else ""
             raise PruningError(f"tensors={name}: the model has no such parameter{hint}")
     return {name: every[name] for name in wanted}
+
+
+def _check(sparsity: float, scope: str, parameters: Mapping[str, nn.Parameter]) -> None:
+    if not 0 <= sparsity < 1:
+        raise PruningError(f"sparsity={sparsity:g}: must be at least 0 and below 1")
+    if scope not in SCOPES:
+        raise ConfigError(unknown("scope", scope, SCOPES))
+    frozen = [name for name, parameter in parameters.items() if not parameter.requires_grad]
+    if frozen:
+        raise PruningError(f"{frozen[0]}: is frozen; only what trains can be pruned")
+    if sparsity and not parameters:
+        raise PruningError(f"sparsity.ratio={sparsity:g}: there is nothing to prune")
 
 
 def _no_loss(_model: nn.Module, _batch: Any) -> Tensor:
