@@ -57,7 +57,11 @@ def attend_to_prefixes(model: PreTrainedModel, prefix: str) -> None:
     name = _PREFIXED + active
     AttentionInterface.register(name, PrefixedAttention(active, prefix))
     AttentionMaskInterface.register(name, ALL_MASK_ATTENTION_FUNCTIONS[active])
-    model.set_attn_implementation(name)
+    parts = [module for module in model.modules() if isinstance(module, PreTrainedModel)]
+    for (
+        part
+    ) in parts:  # before transformers 5.18 a part with a copy of the configuration is left out
+        part.set_attn_implementation(name)
 
 
 @dataclass(frozen=True)
