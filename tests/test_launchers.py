@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import re
 from multiprocessing import current_process
 from pathlib import Path
 
@@ -44,6 +45,10 @@ def test_a_launcher_leaves_the_records_of_a_run_alone(
     done = sparsead(["train", "-m", *SMALL, sweep, *LAUNCHERS[launcher]], HOME=str(tmp_path))
     assert done.returncode == 0, done.stderr
     assert "dashboard at" not in done.stderr
+    jobs_files = re.search(r"sweep output dir : (\S+)", done.stdout)
+    assert launcher != "submitit" or (jobs_files and (tmp_path / jobs_files[1]).is_dir()), (
+        done.stdout
+    )
     assert not (tmp_path / ".ray").exists()
     assert len(list(all_records(tmp_path / "outputs"))) == len(SEEDS)
     for seed in SEEDS:
