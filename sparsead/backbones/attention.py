@@ -57,11 +57,10 @@ def attend_to_prefixes(model: PreTrainedModel, prefix: str) -> None:
     name = _PREFIXED + active
     AttentionInterface.register(name, PrefixedAttention(active, prefix))
     AttentionMaskInterface.register(name, ALL_MASK_ATTENTION_FUNCTIONS[active])
-    parts = [module for module in model.modules() if isinstance(module, PreTrainedModel)]
-    for (
-        part
-    ) in parts:  # before transformers 5.18 a part with a copy of the configuration is left out
-        part.set_attn_implementation(name)
+    # One by one: transformers 5.17 leaves out parts with a copy of the configuration, as T5's.
+    for part in model.modules():
+        if isinstance(part, PreTrainedModel):
+            part.set_attn_implementation(name)
 
 
 @dataclass(frozen=True)
