@@ -12,7 +12,7 @@ import os
 import socket
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,6 +64,22 @@ def claimed(folder: Path) -> Iterator[Claim]:
         stop.set()
         beating.join()
         _release(folder, claim)
+
+
+def remove_left_behind(folders: Iterable[Path]) -> None:
+    """Remove the claims of recorded runs whose owners were killed before they could.
+
+    Nobody claims a recorded run again, so that these would stay for ever.
+
+    Args:
+        folders: where the records are, or will be.
+    """
+    for folder in folders:
+        dead = [claim for claim in _claims(folder) if folder.exists() and not _is_alive(claim)]
+        with suppress(OSError):  # others do the same, or the folder may only be read
+            for claim in dead:
+                claim.path.unlink(missing_ok=True)
+            _claims_folder(folder).rmdir()
 
 
 def check_owned(folder: Path, claim: Claim) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from sparsead.config import RunSpec
 from sparsead.errors import AlreadyRecordedError, ClaimedError, StorageError
+from sparsead.runs.claim import remove_left_behind
 from sparsead.runs.failure import record_failure
 from sparsead.runs.identity import identity
 from sparsead.runs.record import run_folder
@@ -55,6 +56,7 @@ def run_cells(
             tell("waiting", left[0])
             time.sleep(_POLL_SECONDS)
         waiting = left
+    remove_left_behind(run_folder(cell.spec) for cell in unique(cells) if not cell.waits)
     return outcome
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from sparsead.errors import AlreadyRecordedError, ClaimedError, RecordError
 from sparsead.runs import claim
-from sparsead.runs.claim import claimed, live_claim, newest_claim
+from sparsead.runs.claim import claimed, live_claim, newest_claim, remove_left_behind
 from sparsead.runs.record import staged, write_result
 
 DEAD_HERE = {"machine": claim._machine(), "pid": 2**22 + 1, "started": 1.0, "host": "here"}
@@ -111,3 +111,19 @@ def test_who_waited_finds_the_record(folder: Path) -> None:
         write_result(staging, {}, "")
     with pytest.raises(AlreadyRecordedError), staged(folder):
         pass
+
+
+def test_what_killed_owners_leave_goes_once_their_run_is_recorded(folder: Path) -> None:
+    begun, busy = folder.with_name("begun"), folder.with_name("busy")
+    for recorded in (folder, busy):
+        recorded.mkdir()
+    left = {
+        path: leave_claim(path, owner)
+        for path, owner in ((folder, DEAD_HERE), (begun, DEAD_HERE), (busy, ELSEWHERE))
+    }
+    remove_left_behind(left)
+    assert {path for path, file in left.items() if file.exists()} == {begun, busy}
+    begun.mkdir()
+    left[busy].unlink()
+    remove_left_behind(left)
+    assert not left[begun].parent.exists()
