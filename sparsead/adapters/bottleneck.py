@@ -17,6 +17,7 @@ from transformers.activations import ACT2FN
 
 from sparsead.adapters.adapted import AdaptedModel, adapted
 from sparsead.adapters.initialisation import check_init, initialise
+from sparsead.backbones.dropout import Dropout
 from sparsead.backbones.sites import site_modules
 from sparsead.errors import ConfigError, unknown
 from sparsead.registry import ADAPTERS
@@ -43,7 +44,7 @@ class Bottleneck(nn.Module):
         super().__init__()
         self.down = nn.Linear(width, options.bottleneck)
         self.act = ACT2FN[options.activation]
-        self.dropout = nn.Dropout(options.dropout)
+        self.dropout = Dropout(options.dropout)
         self.up = nn.Linear(options.bottleneck, width)
         self.scale = options.scale
         self.layer_norm = options.layer_norm

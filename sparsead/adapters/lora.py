@@ -12,6 +12,7 @@ from transformers import PreTrainedModel
 
 from sparsead.adapters.adapted import AdaptedModel, adapted
 from sparsead.adapters.initialisation import check_init, initialise
+from sparsead.backbones.dropout import Dropout
 from sparsead.backbones.sites import SITES, site_modules
 from sparsead.errors import ConfigError
 from sparsead.registry import ADAPTERS
@@ -26,7 +27,7 @@ class LoRA(nn.Module):
 
     def __init__(self, linear: nn.Linear, rank: int, alpha: float, dropout: float) -> None:
         super().__init__()
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.lora_A = nn.Linear(linear.in_features, rank, bias=False)
         self.lora_B = nn.Linear(rank, linear.out_features, bias=False)
         self.scale = alpha / rank

@@ -20,6 +20,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from sparsead.backbones.dropout import draw_by_the_byte
 from sparsead.backbones.tokenizers import build_tokenizer
 from sparsead.errors import ConfigError, SourceError
 from sparsead.groups import BackboneSpec
@@ -52,22 +53,30 @@ class Backbone:
         Raises:
             SourceError: the weights cannot be read.
         """
-        if self.folder is None:
-            return self._random_model(head, head_options, seed)
         torch.manual_seed(derived_seed(seed, "head"))
+        if self.folder is None:
+            model = self._random_model(head, head_options)
+        else:
+            model = self._pretrained_model(self.folder, head, head_options)
+        draw_by_the_byte(model)
+        return model
+
+    def _pretrained_model(
+        self, folder: Path, head: type[Any], head_options: Mapping[str, Any]
+    ) -> PreTrainedModel:
         try:
-            config = AutoConfig.from_pretrained(self.folder, **head_options)
+            config = AutoConfig.from_pretrained(folder, **head_options)
             if config.pad_token_id is None:  # a decoder's, which its head looks for
                 config.pad_token_id = self.tokenizer.pad_token_id
             model: PreTrainedModel = head.from_pretrained(
-                self.folder,
+                folder,
                 config=self._with_dropout(config),
                 dtype=torch.float32,
                 use_safetensors=True,
             )
         except (OSError, ValueError, SafetensorError) as error:
             reason = str(error).splitlines()[0]
-            raise SourceError(f"{self.folder}: cannot be loaded ({reason})") from error
+            raise SourceError(f"{folder}: cannot be loaded ({reason})") from error
         return model
 
     def check_head(self, head: type[Any]) -> None:
@@ -100,12 +109,9 @@ class Backbone:
         files = sorted(self.folder.glob("*.safetensors")) if self.folder else []
         return {file.name: file_digest(file) for file in files}
 
-    def _random_model(
-        self, head: type[Any], head_options: Mapping[str, Any], seed: int
-    ) -> PreTrainedModel:
+    def _random_model(self, head: type[Any], head_options: Mapping[str, Any]) -> PreTrainedModel:
         config = _random_config(self.spec, self.tokenizer, head_options)
         config = self._with_dropout(config)
-        torch.manual_seed(derived_seed(seed, "head"))
         model: PreTrainedModel = head.from_config(config, dtype=torch.float32)
         torch.manual_seed(_RANDOM_WEIGHTS_SEED)
         pretrained = AutoModel.from_config(config, dtype=torch.float32)

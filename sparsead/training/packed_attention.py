@@ -15,6 +15,7 @@ from transformers.integrations.sdpa_attention import repeat_kv
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from sparsead.backbones.attention import Attention, PrefixedAttention
+from sparsead.backbones.dropout import drop
 from sparsead.training.packing import Packing
 
 FUSED = "sdpa"
@@ -167,7 +168,7 @@ def _products(
         mask = weights.new_ones(weights.shape[-2:], dtype=torch.bool).tril()
     if mask is not None:
         weights = weights.masked_fill(~mask, -torch.inf)
-    weights = F.dropout(weights.softmax(dim=-1), dropout, training=dropout > 0)
+    weights = drop(weights.softmax(dim=-1), dropout)
     return (weights @ value).transpose(1, 2), None
 
 

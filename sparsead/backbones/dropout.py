@@ -1,0 +1,55 @@
+"""Dropout with one random byte a value: PyTorch's draws on a CPU take longer than the layers."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+_BYTES = 256
+
+
+class Dropout(nn.Dropout):
+    """As PyTorch's in distribution and, under one seed, always the same; its draws are others."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """In training, return `x` with each value 0 with probability p, else x / (1 - p)."""
+        return drop(x, self.p) if self.training else x
+
+
+def draw_by_the_byte(model: nn.Module) -> None:
+    """Replace every plain dropout of `model` by ours; what else a model calls stays as it is."""
+    for name, module in list(model.named_modules()):
+        if type(module) is nn.Dropout and not module.inplace:
+            model.set_submodule(name, Dropout(module.p))
+
+
+def drop(x: Tensor, p: float) -> Tensor:
+    """Return `x` with each value 0 with probability `p`, else x / (1 - p)."""
+    if p == 0 or p == 1 or x.device.type != "cpu":
+        return F.dropout(x, p)
+    kept = torch.from_numpy(_kept(x.numel(), p).view(np.uint8))  # booleans are slower to cast
+    return x * kept.view(x.shape).to(x.dtype).mul_(1 / (1 - p))
+
+
+def _kept(count: int, p: float) -> npt.NDArray[np.bool_]:
+    """Draw which values stay, from torch's generator of the CPU.
+
+    A byte below 256 p, rounded down, falls. One that equals it falls with the probability that is
+    left over, so that it is exactly p in all.
+    """
+    drawn = _random_bytes(count)
+    least = math.floor(_BYTES * p)
+    kept = drawn > least
+    undecided = np.flatnonzero(drawn == least)
+    kept[undecided] = torch.rand(len(undecided), dtype=torch.float64).numpy() >= _BYTES * p - least
+    return kept
+
+
+def _random_bytes(count: int) -> npt.NDArray[np.uint8]:
+    words = torch.empty(-(-count // 8), dtype=torch.int64).random_(-(2**63), None)
+    return words.view(torch.uint8).numpy()[:count]
