@@ -9,23 +9,23 @@ from functools import cache
 
 # From glibc's malloc.h, where they are the numbers of mallopt's parameters.
 _M_TRIM_THRESHOLD = -1
-_M_MMAP_THRESHOLD = -3
+_M_MMAP_MAX = -4
 _NEVER = 2**31 - 1
-_LARGEST_MMAP_THRESHOLD = 32 * 2**20
 
 
 def keep_freed_memory() -> None:
     """Have glibc keep what is freed instead of returning it to the system.
 
     By default every large tensor of a step on the CPU is mapped, faulted in page by page and
-    unmapped again. Where the C library is another one, nothing changes.
+    unmapped again; raising the size that counts as large helps up to 32 MiB only. Where the C
+    library is another one, nothing changes.
     """
     if not sys.platform.startswith("linux"):
         return
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
         mallopt(_M_TRIM_THRESHOLD, _NEVER)
-        mallopt(_M_MMAP_THRESHOLD, _LARGEST_MMAP_THRESHOLD)
+        mallopt(_M_MMAP_MAX, 0)
 
 
 @cache

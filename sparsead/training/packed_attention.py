@@ -166,8 +166,8 @@ def _products(
     weights = (query * scaling) @ key.transpose(2, 3)
     if causal:
         mask = weights.new_ones(weights.shape[-2:], dtype=torch.bool).tril()
-    if mask is not None:
-        weights = weights.masked_fill(~mask, -torch.inf)
+    if mask is not None:  # an added number is far faster than a masked fill
+        weights.add_(torch.zeros_like(mask, dtype=weights.dtype).masked_fill_(~mask, -torch.inf))
     weights = drop(weights.softmax(dim=-1), dropout)
     return (weights @ value).transpose(1, 2), None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, TypeVar
@@ -72,20 +73,23 @@ class Packing:
         return replace(_moved(self, device, non_blocking), buckets=buckets)
 
 
-def packing(true: Tensor, round_to: int = 1, round_lengths_to: int = 1) -> Packing:
+def packing(
+    true: Tensor, round_to: int = 1, round_lengths_to: int = 1, most_pairs: float = math.inf
+) -> Packing:
     """Lay out the sequences of a padded batch.
 
     Args:
         true: (sequences, length), True for the tokens that are not padding.
         round_to: the number of packed tokens is a multiple of it.
         round_lengths_to: the same for the buckets' lengths.
+        most_pairs: sequences share a bucket up to so many pairs of tokens, padding included.
     """
     lengths: list[int] = true.sum(dim=1).tolist()
     offsets = torch.tensor([0, *lengths]).cumsum(0)
     unpacked = (true.flatten().cumsum(0) - 1).view(true.shape).where(true, 0)
     tokens = torch.zeros(sum(lengths), dtype=torch.long)
     buckets, start = [], 0
-    groups = _like_lengths(lengths)
+    groups = _like_lengths(lengths, most_pairs)
     for group in groups:
         length = _up(lengths[group[-1]], round_lengths_to)
         inside = torch.arange(length) < torch.tensor([lengths[i] for i in group])[:, None]
@@ -98,14 +102,15 @@ def packing(true: Tensor, round_to: int = 1, round_lengths_to: int = 1) -> Packi
     return Packing(true, unpacked, total, offsets, max(lengths), tuple(buckets), tokens, rows)
 
 
-def _like_lengths(lengths: Sequence[int]) -> list[list[int]]:
+def _like_lengths(lengths: Sequence[int], most_pairs: float) -> list[list[int]]:
     """Return the sequences' numbers from short to long, those that share a bucket together."""
     groups: list[list[int]] = []
     longest = 0.0
     for index in sorted(range(len(lengths)), key=lambda index: lengths[index]):
-        if lengths[index] > longest:
+        length = lengths[index]
+        if length > longest or (len(groups[-1]) + 1) * length**2 > most_pairs:
             groups.append([])
-            longest = max(lengths[index] + SLACK, lengths[index] * RELATIVE_SLACK)
+            longest = max(length + SLACK, length * RELATIVE_SLACK)
         groups[-1].append(index)
     return groups
 
@@ -126,17 +131,21 @@ class PackingCollator:
         round_to: tokens are added to the packed ones up to a multiple of this number. Nothing
             reads them; kernels that are prepared for each shape anew are so prepared less often.
         round_lengths_to: the same for the lengths inside attention.
+        most_pairs: pairs of tokens that attend to each other at once: where attention's weights
+            are written out, a processor's cache should hold them.
     """
 
     collator: Collator
     padding_idx: int | None = None
     round_to: int = 1
     round_lengths_to: int = 1
+    most_pairs: float = math.inf
 
     def __call__(self, examples: list[Any]) -> BatchEncoding:
         """Collate the examples and say where they are when they are packed."""
         batch = dict(self.collator(examples))
-        layout = packing(batch["attention_mask"].bool(), self.round_to, self.round_lengths_to)
+        true = batch["attention_mask"].bool()
+        layout = packing(true, self.round_to, self.round_lengths_to, self.most_pairs)
         positions = self._positions(batch["input_ids"])
         return BatchEncoding(batch | {"position_ids": positions, "packing": layout})
 

@@ -9,6 +9,7 @@ sequence's first token alone, hooks on the last layer keep no other.
 from __future__ import annotations
 
 import logging
+import math
 from functools import partial
 from typing import Any
 
@@ -27,6 +28,8 @@ log = logging.getLogger(__name__)
 
 _ROUNDED_TOKENS = 64
 _ROUNDED_LENGTHS = 16
+_CACHED_WEIGHTS = 2**19
+"""Of attention, at once: 2 MiB in fp32, about a core's own cache."""
 _SEQUENCE_HEAD = "ForSequenceClassification"
 _TOKENS_HEAD = "ForQuestionAnswering"
 
@@ -54,12 +57,14 @@ def unpad(model: PreTrainedModel, collator: Collator, precision: str) -> Collato
     _register(model)
     _attach(model)
     (positions,) = site_modules(model, "positions").values()
-    rounded = precision == "bf16" and model.device.type == "cpu"
+    on_cpu = model.device.type == "cpu"
+    rounded = precision == "bf16" and on_cpu
     return PackingCollator(
         collator,
         padding_idx=getattr(positions, "padding_idx", None),
         round_to=_ROUNDED_TOKENS if rounded else 1,
         round_lengths_to=_ROUNDED_LENGTHS if rounded else 1,
+        most_pairs=_CACHED_WEIGHTS / model.config.num_attention_heads if on_cpu else math.inf,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from pathlib import Path
 from unittest.mock import patch
 
@@ -253,11 +254,18 @@ def test_sequences_of_like_length_share_a_bucket() -> None:
     assert all(bucket.mask is not None for bucket in layout.buckets)
     assert layout.total == 256
     assert packing(true_tokens([32, 32])).buckets[0].mask is None
+    few = packing(true_tokens([9, 10, 10, 10, 30]), most_pairs=300)
+    assert [tuple(bucket.places.shape) for bucket in few.buckets] == [(3, 10), (1, 10), (1, 30)]
 
 
-@given(st.lists(st.lists(st.booleans(), min_size=6, max_size=6).filter(any), min_size=1))
-def test_every_true_token_is_packed_once_and_found_again(rows: list[list[bool]]) -> None:
-    layout = packing(torch.tensor(rows))
+@given(
+    st.lists(st.lists(st.booleans(), min_size=6, max_size=6).filter(any), min_size=1),
+    st.sampled_from([1, 40, math.inf]),
+)
+def test_every_true_token_is_packed_once_and_found_again(
+    rows: list[list[bool]], most_pairs: float
+) -> None:
+    layout = packing(torch.tensor(rows), most_pairs=most_pairs)
     packed = torch.arange(layout.true.numel()).view(layout.true.shape)[layout.true]
     assert torch.equal(packed[layout.unpacked][layout.true], packed)
     assert torch.equal(layout.places[layout.tokens], torch.arange(layout.total))
