@@ -21,7 +21,7 @@ from sparsead.training.allocator import keep_freed_memory, leave_imports_alone
 from sparsead.training.clock import Clock
 from sparsead.training.device import environment, forget_peak_memory, resolve_device
 from sparsead.training.precision import resolve_precision, store_frozen
-from sparsead.training.processes import is_main, staged_once
+from sparsead.training.processes import agreed, is_main, staged_once
 from sparsead.training.quiet import quiet_libraries
 from sparsead.training.report import final_scores
 from sparsead.training.resume import (
@@ -66,7 +66,8 @@ def run(spec: RunSpec, folder: Path, watch: Watch | None = None) -> dict[str, An
     checkpoint = last_checkpoint(folder)
     resumed_from = checkpoint_epoch(checkpoint)
     clock = Clock(folder, resumed_from)
-    precision = resolve_precision(begun_precision(folder, checkpoint, spec.precision), device)
+    begun = begun_precision(folder, checkpoint, spec.precision)
+    precision = agreed(resolve_precision(begun, device))
     task, adapter = task_and_adapter(spec)
     pruner = PRUNERS.bind(spec.pruner.method, spec.pruner.options)
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
+from time import perf_counter
 
 import torch
 from torch import nn
@@ -11,18 +14,21 @@ from torch import nn
 from sparsead.adapters.adapted import AdaptedModel
 from sparsead.errors import DeviceError
 
+_WORTHWHILE = 1.2
+_SIZE = 512
+_TURNS = 10
+
 
 def resolve_precision(precision: str, device: str) -> str:
-    """Return "fp32" or "bf16"; auto takes bf16 where the device has instructions for it.
+    """Return "fp32" or "bf16"; auto takes bf16 where the device has fast instructions for it.
 
     Raises:
         DeviceError: bf16 was asked for on a GPU without it.
     """
-    computes_in_bf16 = _gpu_computes_in_bf16() if device == "cuda" else _cpu_computes_in_bf16()
-    if precision == "bf16" and device == "cuda" and not computes_in_bf16:
-        raise DeviceError("precision=bf16: this GPU does not compute in bf16; use precision=fp32")
+    if device == "cuda":
+        return _on_gpu(precision)
     if precision == "auto":
-        return "bf16" if computes_in_bf16 else "fp32"
+        return "bf16" if _cpu_is_faster_in_bf16() else "fp32"
     return precision
 
 
@@ -61,9 +67,34 @@ def _frozen(adapted: AdaptedModel) -> Iterator[nn.Parameter]:
             yield parameter
 
 
-def _gpu_computes_in_bf16() -> bool:
-    return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+def _on_gpu(precision: str) -> str:
+    computes_in_bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
+    if precision == "bf16" and not computes_in_bf16:
+        raise DeviceError("precision=bf16: this GPU does not compute in bf16; use precision=fp32")
+    if precision == "auto":
+        return "bf16" if computes_in_bf16 else "fp32"
+    return precision
 
 
-def _cpu_computes_in_bf16() -> bool:
-    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+@cache
+def _cpu_is_faster_in_bf16() -> bool:
+    """Tell whether matrix products are; some processors have the instructions and are slower.
+
+    The gain is about 2 with AVX-512's instructions where they are fast, more with AMX and below 1
+    where they are slow, so that the answer is the same each time.
+    """
+    if not (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()):
+        return False
+    seconds = _product_seconds(torch.float32, torch.bfloat16)
+    return seconds[torch.float32] > _WORTHWHILE * seconds[torch.bfloat16]
+
+
+def _product_seconds(*dtypes: torch.dtype) -> dict[torch.dtype, float]:
+    """Return the least seconds that a product of two matrices took, by dtype, timed in turn."""
+    matrices = {dtype: torch.ones(_SIZE, _SIZE, dtype=dtype) for dtype in dtypes}
+    seconds = dict.fromkeys(dtypes, math.inf)
+    for dtype in dtypes * _TURNS:
+        start = perf_counter()
+        torch.mm(matrices[dtype], matrices[dtype])
+        seconds[dtype] = min(seconds[dtype], perf_counter() - start)
+    return seconds

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
@@ -13,10 +14,20 @@ from accelerate.utils import broadcast_object_list
 from sparsead.errors import AlreadyRecordedError
 from sparsead.runs.record import staged, staging_folder
 
+Value = TypeVar("Value")
+
 
 def is_main() -> bool:
     """Tell whether this process is the one that writes; it is where there is no other."""
     return os.environ.get("RANK", "0") == "0"
+
+
+def agreed(value: Value) -> Value:
+    """Return in every process what the first one found, where each may have found another."""
+    if not _are_several():
+        return value
+    (value,) = broadcast_object_list([value])
+    return value
 
 
 @contextmanager
@@ -32,7 +43,7 @@ def staged_once(folder: Path, *, replace: bool, device: str) -> Iterator[Path]:
         SparseadError: as `staged`.
         AlreadyRecordedError: in the other processes, where the first cannot have the run.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+    if not _are_several():
         with staged(folder, replace=replace) as staging:
             yield staging
         return
@@ -49,3 +60,7 @@ def staged_once(folder: Path, *, replace: bool, device: str) -> Iterator[Path]:
             raise AlreadyRecordedError(f"{folder}: the first process does not do this run")
         yield staging_folder(folder)
     state.wait_for_everyone()
+
+
+def _are_several() -> bool:
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1

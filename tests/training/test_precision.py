@@ -30,14 +30,27 @@ def test_frozen_weights_go_to_bf16_and_what_trains_stays_fp32() -> None:
         assert parameter.dtype is (torch.float32 if kept else torch.bfloat16), name
 
 
-@pytest.mark.parametrize("has_instructions", [True, False])
-def test_auto_takes_bf16_on_a_cpu_only_where_it_has_the_instructions(
-    monkeypatch: pytest.MonkeyPatch, has_instructions: bool
+@pytest.mark.parametrize(
+    ("has_instructions", "gain", "auto"),
+    [(True, 2.0, "bf16"), (True, 1.0, "fp32"), (True, 0.6, "fp32"), (False, 2.0, "fp32")],
+)
+def test_auto_takes_bf16_on_a_cpu_only_where_its_instructions_are_fast(
+    monkeypatch: pytest.MonkeyPatch, has_instructions: bool, gain: float, auto: str
 ) -> None:
-    monkeypatch.setattr(precision, "_cpu_computes_in_bf16", lambda: has_instructions)
-    assert resolve_precision("auto", "cpu") == ("bf16" if has_instructions else "fp32")
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: has_instructions)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    seconds = {torch.float32: gain, torch.bfloat16: 1.0}
+    monkeypatch.setattr(precision, "_product_seconds", lambda *_: seconds)
+    precision._cpu_is_faster_in_bf16.cache_clear()
+    assert resolve_precision("auto", "cpu") == auto
     assert resolve_precision("fp32", "cpu") == "fp32"
     assert resolve_precision("bf16", "cpu") == "bf16"
+    precision._cpu_is_faster_in_bf16.cache_clear()
+
+
+def test_products_are_timed_in_each_precision() -> None:
+    seconds = precision._product_seconds(torch.float32, torch.bfloat16)
+    assert all(0 < each < 10 for each in seconds.values())
 
 
 @pytest.mark.parametrize("pruner", ["snip", "grasp"])
