@@ -74,8 +74,8 @@ def _computes() -> Iterator[tuple[str, str]]:
     described = describe_device(device)
     yield "device=auto", f"{device}: {described['name']}, {described['threads']} threads"
     precision = resolve_precision("auto", device)
-    why = "has fast" if precision == "bf16" else "has no fast"
-    yield "precision=auto", f"{precision}: the device {why} instructions for bf16"
+    has = "has" if precision == "bf16" else "has no"
+    yield "precision=auto", f"{precision}: the device {has} fast instructions for bf16"
     yield "tokenised tasks", f"{cache_folder()}{'' if cache_folder().is_dir() else ': none yet'}"
 
 

@@ -59,9 +59,10 @@ def run(spec: RunSpec, folder: Path, watch: Watch | None = None) -> dict[str, An
     """Train and evaluate one run, write its weights to `folder`, and return its result."""
     named = {"identity": identity(spec), "setting": setting(spec)}  # of the files as they are now
     quiet_libraries()
-    keep_freed_memory()
     leave_imports_alone()
     device = resolve_device(spec.device)
+    if device == "cpu":
+        keep_freed_memory()
     forget_peak_memory(device)
     checkpoint = last_checkpoint(folder)
     resumed_from = checkpoint_epoch(checkpoint)

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import torch
 import torch.distributed as dist
+from accelerate import PartialState
 from torch import nn
 
 from sparsead.pruning.prune import prune
+from sparsead.training.processes import agreed
 
 
 def worker(rank: int, port: int, folder: str) -> None:
@@ -32,4 +37,13 @@ def worker(rank: int, port: int, folder: str) -> None:
         nn.functional.cross_entropy(parallel(inputs), classes).backward()
         optimizer.step()
     torch.save({"state": model.state_dict(), "masks": dict(masks)}, f"{folder}/{rank}.pt")
+    dist.destroy_process_group()
+
+
+def agreeing_worker(rank: int, port: int, folder: str) -> None:
+    here = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2, "MASTER_PORT": port}
+    os.environ.update({name: str(value) for name, value in here.items()})
+    os.environ["MASTER_ADDR"] = "127.0.0.1"
+    PartialState(cpu=True)
+    Path(folder, str(rank)).write_text(agreed(f"found by {rank}"), "utf-8")
     dist.destroy_process_group()

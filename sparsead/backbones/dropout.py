@@ -22,31 +22,32 @@ class Dropout(nn.Dropout):
 
 
 def draw_by_the_byte(model: nn.Module) -> None:
-    """Replace every plain dropout of `model` by ours; what else a model calls stays as it is."""
-    for name, module in list(model.named_modules()):
+    """Make every plain dropout of `model` one of ours; what else a model calls stays as it is."""
+    for module in model.modules():
         if type(module) is nn.Dropout and not module.inplace:
-            model.set_submodule(name, Dropout(module.p))
+            module.__class__ = Dropout  # so it keeps its mode, its hooks and all its names
 
 
 def drop(x: Tensor, p: float) -> Tensor:
     """Return `x` with each value 0 with probability `p`, else x / (1 - p)."""
-    if p == 0 or p == 1 or x.device.type != "cpu":
+    if not 0 < p < 1 or x.device.type != "cpu":
         return F.dropout(x, p)
     kept = torch.from_numpy(_kept(x.numel(), p).view(np.uint8))  # booleans are slower to cast
     return x * kept.view(x.shape).to(x.dtype).mul_(1 / (1 - p))
 
 
 def _kept(count: int, p: float) -> npt.NDArray[np.bool_]:
-    """Draw which values stay, from torch's generator of the CPU.
+    """Draw which values are kept, from torch's generator of the CPU.
 
-    A byte below 256 p, rounded down, falls. One that equals it falls with the probability that is
-    left over, so that it is exactly p in all.
+    A value is dropped if its byte is below 256 p, rounded down. If it equals that, it is dropped
+    with the probability that is left over, so that it is exactly p in all.
     """
     drawn = _random_bytes(count)
-    least = math.floor(_BYTES * p)
-    kept = drawn > least
-    undecided = np.flatnonzero(drawn == least)
-    kept[undecided] = torch.rand(len(undecided), dtype=torch.float64).numpy() >= _BYTES * p - least
+    threshold = math.floor(_BYTES * p)
+    kept = drawn > threshold
+    undecided = np.flatnonzero(drawn == threshold)
+    draws = torch.rand(len(undecided), dtype=torch.float64).numpy()
+    kept[undecided] = draws >= _BYTES * p - threshold
     return kept
 
 

@@ -17,6 +17,8 @@ from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 
+from sparsead.backbones.attention import added_mask
+
 _LOG_TWICE_DENSITY_AT_ZERO = math.log(2 / math.sqrt(2 * math.pi))
 
 
@@ -274,10 +276,8 @@ def _softmax(scores: Tensor, mask: Tensor | None) -> Tensor:
     if mask.dtype != torch.bool:
         shared: Tensor = torch.ops.aten._safe_softmax(scores.add_(mask), -1)
         return shared
-    # An added number is far faster than a masked fill; where no key is seen, the shares are 0.
-    lowest = torch.finfo(scores.dtype).min
-    bias = torch.zeros_like(mask, dtype=scores.dtype).masked_fill_(~mask, lowest)
-    return scores.add_(bias).softmax(-1).mul_(mask.any(-1, keepdim=True))
+    shares = scores.add_(added_mask(mask, scores.dtype)).softmax(-1)
+    return shares.mul_(mask.any(-1, keepdim=True))  # 0 where no key is seen
 
 
 def _product(a: Tensor, b: Tensor, factor: float) -> Tensor:

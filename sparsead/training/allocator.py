@@ -28,6 +28,13 @@ def keep_freed_memory() -> None:
         mallopt(_M_MMAP_MAX, 0)
 
 
+def return_freed_memory() -> None:
+    """Return to the system what has been kept so far."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
+
+
 @cache
 def leave_imports_alone() -> None:
     """Take what the imports made out of all later garbage collections: it stays, and is much."""

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from sparsead.errors import DeviceError
+from sparsead.training.allocator import return_freed_memory
 
 _PACKAGES = ("sparsead", "torch", "transformers", "datasets", "accelerate", "hydra-core", "numpy")
 _RESET, _STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")
@@ -44,11 +45,13 @@ def describe_device(device: str) -> dict[str, Any]:
 def forget_peak_memory(device: str) -> None:
     """Measure the peak of memory from now on: a sweep's runs share one process.
 
-    Where the system cannot be told so, a run's peak is its process's until then.
+    What earlier runs used and freed is given back first. Where the system cannot be told so, a
+    run's peak is its process's until then.
     """
     if device == "cuda":
         torch.cuda.reset_peak_memory_stats()
     elif os.access(_RESET, os.W_OK):
+        return_freed_memory()
         with suppress(OSError):
             _RESET.write_text("5")
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from transformers.integrations.sdpa_attention import repeat_kv
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from sparsead.backbones.attention import Attention, PrefixedAttention
+from sparsead.backbones.attention import Attention, PrefixedAttention, added_mask
 from sparsead.backbones.dropout import drop
 from sparsead.training.packing import Packing
 
@@ -166,8 +166,8 @@ def _products(
     weights = (query * scaling) @ key.transpose(2, 3)
     if causal:
         mask = weights.new_ones(weights.shape[-2:], dtype=torch.bool).tril()
-    if mask is not None:  # an added number is far faster than a masked fill
-        weights.add_(torch.zeros_like(mask, dtype=weights.dtype).masked_fill_(~mask, -torch.inf))
+    if mask is not None:
+        weights.add_(added_mask(mask, weights.dtype))
     weights = drop(weights.softmax(dim=-1), dropout)
     return (weights @ value).transpose(1, 2), None
 

@@ -82,14 +82,15 @@ def packing(
         true: (sequences, length), True for the tokens that are not padding.
         round_to: the number of packed tokens is a multiple of it.
         round_lengths_to: the same for the buckets' lengths.
-        most_pairs: sequences share a bucket up to so many pairs of tokens, padding included.
+        most_pairs: sequences share a bucket up to so many pairs of tokens, padding included; one
+            that has more is alone in its bucket.
     """
     lengths: list[int] = true.sum(dim=1).tolist()
     offsets = torch.tensor([0, *lengths]).cumsum(0)
     unpacked = (true.flatten().cumsum(0) - 1).view(true.shape).where(true, 0)
     tokens = torch.zeros(sum(lengths), dtype=torch.long)
     buckets, start = [], 0
-    groups = _like_lengths(lengths, most_pairs)
+    groups = _like_lengths(lengths, round_lengths_to, most_pairs)
     for group in groups:
         length = _up(lengths[group[-1]], round_lengths_to)
         inside = torch.arange(length) < torch.tensor([lengths[i] for i in group])[:, None]
@@ -102,13 +103,16 @@ def packing(
     return Packing(true, unpacked, total, offsets, max(lengths), tuple(buckets), tokens, rows)
 
 
-def _like_lengths(lengths: Sequence[int], most_pairs: float) -> list[list[int]]:
+def _like_lengths(
+    lengths: Sequence[int], round_lengths_to: int, most_pairs: float
+) -> list[list[int]]:
     """Return the sequences' numbers from short to long, those that share a bucket together."""
     groups: list[list[int]] = []
     longest = 0.0
     for index in sorted(range(len(lengths)), key=lambda index: lengths[index]):
         length = lengths[index]
-        if length > longest or (len(groups[-1]) + 1) * length**2 > most_pairs:
+        pairs = _up(length, round_lengths_to) ** 2
+        if length > longest or (len(groups[-1]) + 1) * pairs > most_pairs:
             groups.append([])
             longest = max(length + SLACK, length * RELATIVE_SLACK)
         groups[-1].append(index)
@@ -131,8 +135,8 @@ class PackingCollator:
         round_to: tokens are added to the packed ones up to a multiple of this number. Nothing
             reads them; kernels that are prepared for each shape anew are so prepared less often.
         round_lengths_to: the same for the lengths inside attention.
-        most_pairs: pairs of tokens that attend to each other at once: where attention's weights
-            are written out, a processor's cache should hold them.
+        most_pairs: pairs of tokens whose attention is computed at once; where its weights are
+            written out, the processor's caches should hold them.
     """
 
     collator: Collator

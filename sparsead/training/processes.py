@@ -23,7 +23,7 @@ def is_main() -> bool:
 
 
 def agreed(value: Value) -> Value:
-    """Return in every process what the first one found, where each may have found another."""
+    """Return in every process what the first one found; to be called inside `staged_once`."""
     if not _are_several():
         return value
     (value,) = broadcast_object_list([value])

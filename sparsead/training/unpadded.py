@@ -28,8 +28,11 @@ log = logging.getLogger(__name__)
 
 _ROUNDED_TOKENS = 64
 _ROUNDED_LENGTHS = 16
-_CACHED_WEIGHTS = 2**19
-"""Of attention, at once: 2 MiB in fp32, about a core's own cache."""
+_CACHED_WEIGHTS = 2**18
+"""Of attention, at once, for each thread: 1 MiB in fp32, within a core's own cache.
+
+Where the fused kernel attends, more and smaller buckets take as long as few.
+"""
 _SEQUENCE_HEAD = "ForSequenceClassification"
 _TOKENS_HEAD = "ForQuestionAnswering"
 
@@ -57,15 +60,21 @@ def unpad(model: PreTrainedModel, collator: Collator, precision: str) -> Collato
     _register(model)
     _attach(model)
     (positions,) = site_modules(model, "positions").values()
-    on_cpu = model.device.type == "cpu"
-    rounded = precision == "bf16" and on_cpu
+    rounded = precision == "bf16" and model.device.type == "cpu"
     return PackingCollator(
         collator,
         padding_idx=getattr(positions, "padding_idx", None),
         round_to=_ROUNDED_TOKENS if rounded else 1,
         round_lengths_to=_ROUNDED_LENGTHS if rounded else 1,
-        most_pairs=_CACHED_WEIGHTS / model.config.num_attention_heads if on_cpu else math.inf,
+        most_pairs=_most_pairs(model),
     )
+
+
+def _most_pairs(model: PreTrainedModel) -> float:
+    if model.device.type != "cpu":
+        return math.inf
+    heads: int = model.config.num_attention_heads
+    return _CACHED_WEIGHTS * torch.get_num_threads() / heads
 
 
 def _obstacle(model: PreTrainedModel) -> str | None:

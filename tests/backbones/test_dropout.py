@@ -17,20 +17,20 @@ COUNT = 4_000_000
 
 
 @pytest.mark.parametrize("p", [0.1, 0.5, 0.0005, 0.003, 0.9, 0.9999, 25 / 256])
-def test_values_fall_with_probability_p_and_the_rest_keeps_the_mean(p: float) -> None:
+def test_values_are_dropped_with_probability_p_and_the_rest_keeps_the_mean(p: float) -> None:
     torch.manual_seed(1)
     dropped = drop(torch.ones(COUNT), p)
-    fallen = (dropped == 0).double().mean().item()
+    share = (dropped == 0).double().mean().item()
     deviation = (p * (1 - p) / COUNT) ** 0.5
-    assert abs(fallen - p) < 4.5 * deviation  # rounded to whole bytes, p = 0.1 is 16 away
+    assert abs(share - p) < 4.5 * deviation  # rounded to whole bytes, p = 0.1 is 16 away
     assert torch.all((dropped == 0) | torch.isclose(dropped, torch.tensor(1 / (1 - p))))
 
 
-def test_neighbours_fall_independently() -> None:
+def test_neighbours_are_dropped_independently() -> None:
     torch.manual_seed(1)
-    fallen = (drop(torch.ones(COUNT), 0.1) == 0).double()
+    dropped = (drop(torch.ones(COUNT), 0.1) == 0).double()
     for lag in (1, 2, 7, 8, 64):
-        both = (fallen[lag:] * fallen[:-lag]).mean().item()
+        both = (dropped[lag:] * dropped[:-lag]).mean().item()
         assert both == pytest.approx(0.01, abs=4.5 * (0.01 / COUNT) ** 0.5), lag
 
 
@@ -48,19 +48,35 @@ def test_the_seed_decides_and_the_gradient_is_the_factor(seed: int, shape: list[
     torch.testing.assert_close(one, x * gradient)
 
 
-def test_nothing_is_drawn_where_nothing_or_everything_falls() -> None:
-    x = torch.ones(5)
+def test_other_states_of_memory_and_dtypes_are_dropped_alike() -> None:
+    x = torch.rand(7, 5).add(1)
+    expected = None
+    for given_x in (x, x.t().contiguous().t(), x.bfloat16()):
+        torch.manual_seed(3)
+        kept = drop(given_x, 0.5) != 0
+        assert expected is None or torch.equal(kept, expected)
+        expected = kept
+    torch.testing.assert_close(drop(torch.ones(99).bfloat16(), 0.5).unique().tolist(), [0.0, 2.0])
+
+
+def test_nothing_is_drawn_where_nothing_or_everything_is_dropped() -> None:
+    x, before = torch.ones(5), torch.get_rng_state()
     assert torch.equal(drop(x, 0.0), x)
     assert torch.equal(drop(x, 1.0), torch.zeros(5))
     assert torch.equal(Dropout(0.5).eval()(x), x)
     assert drop(torch.ones(0, 3), 0.5).shape == (0, 3)
+    assert torch.equal(torch.get_rng_state(), before)
+    with pytest.raises(ValueError, match="dropout probability"):
+        drop(x, 1.5)
 
 
 def test_plain_dropouts_of_a_model_are_replaced_and_no_others() -> None:
-    model = nn.Sequential(nn.Dropout(0.25), nn.Dropout1d(0.5), nn.Sequential(nn.Dropout(0.5, True)))
+    shared = nn.Dropout(0.25).eval()
+    model = nn.Sequential(shared, nn.Dropout1d(0.5), nn.Sequential(nn.Dropout(0.5, True)), shared)
     draw_by_the_byte(model)
     assert [type(each) for each in (*model[:2], model[2][0])] == [Dropout, nn.Dropout1d, nn.Dropout]
-    assert model[0].p == 0.25
+    assert model[0] is model[3]
+    assert (model[0].p, model[0].training) == (0.25, False)
 
 
 @pytest.mark.parametrize("backbone", ["minilm", "tiny-roberta", "tiny-t5", "tiny-gpt2"])
@@ -71,3 +87,4 @@ def test_backbones_draw_by_the_byte(backbone: str) -> None:
     assert dropouts
     assert all(type(module) is Dropout for module in dropouts)
     assert {module.p for module in dropouts} == {0.1}
+    assert {module.training for module in model.modules()} == {model.training}

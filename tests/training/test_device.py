@@ -1,4 +1,4 @@
-"""The peak of memory is a run's own."""
+"""The peak of memory is a run's own, and what a step freed is there for the next."""
 
 import subprocess
 import sys
@@ -9,7 +9,9 @@ LARGE = 400 * 2**20
 
 ONE_RUN_AFTER_ANOTHER = f"""
 import torch
+from sparsead.training.allocator import keep_freed_memory
 from sparsead.training.device import forget_peak_memory, peak_memory
+keep_freed_memory()
 forget_peak_memory("cpu")
 torch.ones({LARGE} // 4)
 first = peak_memory("cpu")
@@ -27,3 +29,27 @@ def test_a_small_run_behind_a_large_one_in_a_larger_process_has_a_small_peak():
     first, second = map(int, done.stdout.split())
     assert LARGE < first < 4 * LARGE
     assert second < first - LARGE // 2
+
+
+STEPS_THAT_FREE = f"""
+import sys
+from resource import RUSAGE_SELF, getrusage
+import torch
+from sparsead.training.allocator import keep_freed_memory
+if sys.argv[1] == "kept":
+    keep_freed_memory()
+faults = []
+for _ in range(20):
+    torch.ones({LARGE} // 40)
+    faults.append(getrusage(RUSAGE_SELF).ru_minflt)
+print(faults[-1] - faults[9])  # before that the heap grows
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only glibc is told so")
+def test_freed_memory_is_not_faulted_in_again():
+    faults = {
+        way: int(subprocess.check_output([sys.executable, "-c", STEPS_THAT_FREE, way], text=True))
+        for way in ("kept", "returned")
+    }
+    assert faults["kept"] < faults["returned"] / 4

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,14 @@ def test_frozen_weights_go_to_bf16_and_what_trains_stays_fp32() -> None:
         assert parameter.dtype is (torch.float32 if kept else torch.bfloat16), name
 
 
+@pytest.fixture
+def asked_anew() -> Iterator[None]:
+    precision._cpu_is_faster_in_bf16.cache_clear()
+    yield
+    precision._cpu_is_faster_in_bf16.cache_clear()
+
+
+@pytest.mark.usefixtures("asked_anew")
 @pytest.mark.parametrize(
     ("has_instructions", "gain", "auto"),
     [(True, 2.0, "bf16"), (True, 1.0, "fp32"), (True, 0.6, "fp32"), (False, 2.0, "fp32")],
@@ -41,11 +50,9 @@ def test_auto_takes_bf16_on_a_cpu_only_where_its_instructions_are_fast(
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
     seconds = {torch.float32: gain, torch.bfloat16: 1.0}
     monkeypatch.setattr(precision, "_product_seconds", lambda *_: seconds)
-    precision._cpu_is_faster_in_bf16.cache_clear()
     assert resolve_precision("auto", "cpu") == auto
     assert resolve_precision("fp32", "cpu") == "fp32"
     assert resolve_precision("bf16", "cpu") == "bf16"
-    precision._cpu_is_faster_in_bf16.cache_clear()
 
 
 def test_products_are_timed_in_each_precision() -> None:

@@ -23,7 +23,7 @@ from sparsead.backbones.loading import load_backbone
 from sparsead.backbones.sites import SiteError
 from sparsead.registry import ADAPTERS
 from sparsead.seeding import generator
-from sparsead.training import packed_attention
+from sparsead.training import packed_attention, unpadded
 from sparsead.training.packed_attention import _fused, _products
 from sparsead.training.packing import packing
 from sparsead.training.unpadded import unpad
@@ -104,6 +104,21 @@ def test_they_are_also_where_the_head_reads_another_token(backbone: str, adapter
     assert_equal_to_padded(adapted, collator, rows, "bf16" if adapter == "prefix" else "fp32")
 
 
+@pytest.mark.parametrize("backbone", ["tiny-bert", "tiny-gpt2"])
+def test_they_are_also_where_a_cache_holds_the_attention_of_few(
+    backbone: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    adapted, collator = build(backbone, "mam", "backbone.dropout=0")
+    rows = examples(adapted.model.config.vocab_size)
+    buckets = []
+    for cached in (unpadded._CACHED_WEIGHTS, 64):
+        monkeypatch.setattr(unpadded, "_CACHED_WEIGHTS", cached)
+        built, _ = build(backbone, "mam", "backbone.dropout=0")
+        buckets.append(len(unpad(built.model, collator, "fp32")(rows)["packing"].buckets))
+    assert buckets[1] == len(rows) > buckets[0]
+    assert_equal_to_padded(adapted, collator, rows)
+
+
 @pytest.mark.parametrize("adapter", ["houlsby", "prefix", "mam"])
 @pytest.mark.parametrize("backbone", ["tiny-bert", "tiny-distilbert", "tiny-gpt2", "tiny-llama"])
 def test_they_are_also_where_attention_is_written_out(backbone: str, adapter: str) -> None:
@@ -167,12 +182,15 @@ def test_the_last_layer_is_computed_for_one_token_a_sequence(backbone: str) -> N
     assert rows_seen == {0: sum(LENGTHS), 1: len(LENGTHS)}
 
 
-def test_gradient_checkpointing_recomputes_the_packed_layers() -> None:
-    adapted, collator = build("tiny-bert", "houlsby", "backbone.dropout=0")
+@pytest.mark.parametrize("dropout", [0, 0.1])
+def test_gradient_checkpointing_recomputes_the_packed_layers(dropout: float) -> None:
+    adapted, collator = build("tiny-bert", "houlsby", f"backbone.dropout={dropout}")
     model = adapted.model.train()
     batch = unpad(model, collator, "fp32")(examples(model.config.vocab_size))
+    torch.manual_seed(1)
     _, expected = loss_and_gradients(model, batch)
     model.gradient_checkpointing_enable({"use_reentrant": False})
+    torch.manual_seed(1)
     _, gradients = loss_and_gradients(model, batch)
     for name, gradient in gradients.items():
         torch.testing.assert_close(gradient, expected[name], rtol=0, atol=1e-6)
@@ -216,12 +234,12 @@ def test_where_it_is_not_exact_one_line_says_so(
 
 @pytest.mark.parametrize("dropout", [0.0, 0.5])
 def test_written_out_attention_is_pytorchs(dropout: float) -> None:
+    torch.manual_seed(0)
     query, key, value = torch.randn(3, 2, 4, 9, 8, dtype=torch.float64).unbind()
     mask = torch.ones(2, 1, 1, 9, dtype=torch.bool)
     mask[1, ..., 6:] = False
     expected = torch.nn.functional.scaled_dot_product_attention(query, key, value, mask)
     if dropout:
-        torch.manual_seed(0)
         draws = [
             _products(None, query, key, value, mask, scaling=8**-0.5, dropout=dropout)[0]
             for _ in range(2000)
@@ -256,6 +274,8 @@ def test_sequences_of_like_length_share_a_bucket() -> None:
     assert packing(true_tokens([32, 32])).buckets[0].mask is None
     few = packing(true_tokens([9, 10, 10, 10, 30]), most_pairs=300)
     assert [tuple(bucket.places.shape) for bucket in few.buckets] == [(3, 10), (1, 10), (1, 30)]
+    rounded = packing(true_tokens([9, 10, 10]), round_lengths_to=16, most_pairs=600)
+    assert [tuple(bucket.places.shape) for bucket in rounded.buckets] == [(2, 16), (1, 16)]
 
 
 @given(
