@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 import os
+import socket
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 import torch.distributed as dist
+import torch.multiprocessing as mp
 from accelerate import PartialState
 from torch import nn
 
 from sparsead.pruning.prune import prune
 from sparsead.training.processes import agreed
+
+
+def in_two_processes(work: Callable[[int, int, str], None], folder: Path) -> None:
+    """Call `work` with each rank, a free port and the folder, in a process of its own."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    mp.spawn(work, args=(port, str(folder)), nprocs=2)
 
 
 def worker(rank: int, port: int, folder: str) -> None:
