@@ -74,7 +74,9 @@ class Bottleneck(nn.Module):
         """Map a tensor of shape (..., width) to the change of the same shape."""
         if self.layer_norm == "before":
             x = self.norm(x)
-        change = self.scale * self._change(x)
+        change = self._change(x)
+        if self.scale != 1:  # else a pass over the states, and another for the gradient
+            change = self.scale * change
         return self.norm(change) if self.layer_norm == "after" else change
 
     def _change(self, x: Tensor) -> Tensor:

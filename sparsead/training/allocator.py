@@ -10,7 +10,7 @@ from functools import cache
 # From glibc's malloc.h, where they are the numbers of mallopt's parameters.
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_MAX = -4
-_NEVER = 2**31 - 1
+_NEVER = -1
 
 
 def keep_freed_memory() -> None:

@@ -16,7 +16,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from sparsead.backbones.attention import Attention, PrefixedAttention, added_mask
 from sparsead.backbones.dropout import drop
-from sparsead.training.packing import Packing
+from sparsead.training.packing import Packing, Rows
 
 FUSED = "sdpa"
 
@@ -43,8 +43,8 @@ def packed_attention(
         attention_mask: of no meaning where the batch is packed.
         padded: an attention function of transformers' interface.
         packing: where the sequences are.
-        first_only: compute the context of each sequence's first token, at the front of the
-            result; behind it are zeros.
+        first_only: the queries are those of the sequences' first tokens, and so is the context;
+            behind either are zeros.
         **options: dropout, scaling.
 
     Returns:
@@ -63,10 +63,8 @@ def packed_attention(
         inside(module, *rows, None if _is_causal(module) else bucket.mask, **options)[0]
         for bucket, *rows in buckets
     ]
-    order = packing.sequences if first_only else packing.tokens
-    end_to_end = torch.cat([context.flatten(0, 1).flatten(1) for context in contexts])
-    context = _lengthened(F.embedding(order, end_to_end), query.shape[2])
-    return context.unflatten(1, (query.shape[1], -1))[None], None
+    context = (_of_sequences if first_only else _of_tokens)(contexts, packing)
+    return _lengthened(context, query.shape[2])[None], None
 
 
 def _inside(padded: Attention, query: Tensor) -> Attention:
@@ -88,59 +86,71 @@ def _is_causal(module: nn.Module) -> bool:
 
 def _rows(states: Tensor, layout: Packing) -> list[Tensor]:
     """Return the states of each bucket, (sequences, heads, length, width of a head)."""
-    true = _by_token(states)
-    if len(true) > len(layout.tokens):
-        true = true[: len(layout.tokens)]
-    together = _rearranged(true, layout.places, layout.tokens)
-    parts = together.split([bucket.places.numel() for bucket in layout.buckets])
+    heads = states.shape[1]
+    tokens = _by_token(states)
+    if len(tokens) > layout.true_tokens:
+        tokens = tokens[: layout.true_tokens]
+    together = _rearranged(tokens.flatten(0, 1), layout.rows[heads], into_buckets=True)
+    parts = together.split([bucket.places.numel() * heads for bucket in layout.buckets])
     return [
-        _by_head(part.unflatten(0, bucket.places.shape), states.shape[1])
+        part.view(len(bucket.places), heads, bucket.places.shape[1], -1)
         for part, bucket in zip(parts, layout.buckets, strict=True)
     ]
 
 
-def _firsts(states: Tensor, layout: Packing) -> list[Tensor]:
-    """Return of each bucket the first tokens' states, (sequences, heads, 1, width of a head)."""
-    tokens = _by_token(states)
-    return [
-        _by_head(F.embedding(bucket.places[:, :1], tokens), states.shape[1])
-        for bucket in layout.buckets
-    ]
+def _firsts(queries: Tensor, layout: Packing) -> list[Tensor]:
+    """Return of each bucket the first tokens' queries, (sequences, heads, 1, width of a head)."""
+    firsts = _by_token(queries)[: len(layout.sequences)]
+    together = firsts[layout.sequences.argsort(), :, None]
+    return list(together.split([len(bucket.places) for bucket in layout.buckets]))
 
 
 def _by_token(states: Tensor) -> Tensor:
-    return states.transpose(1, 2).flatten(2).squeeze(0)
+    """Return (tokens, heads, width of a head)."""
+    return states.transpose(1, 2).squeeze(0)
 
 
-def _by_head(states: Tensor, heads: int) -> Tensor:
-    by_head: Tensor = states.unflatten(2, (heads, -1))
-    return by_head.transpose(1, 2)
+def _of_tokens(contexts: list[Tensor], layout: Packing) -> Tensor:
+    """Return the tokens' contexts from those of the buckets, (tokens, heads, width of a head)."""
+    heads = contexts[0].shape[2]
+    end_to_end = torch.cat([context.transpose(1, 2).flatten(0, 2) for context in contexts])
+    rows = _rearranged(end_to_end, layout.rows[heads], into_buckets=False)
+    return rows.unflatten(0, (-1, heads))
+
+
+def _of_sequences(contexts: list[Tensor], layout: Packing) -> Tensor:
+    """Return the first tokens' contexts, (sequences, heads, width of a head)."""
+    end_to_end = torch.cat([context.squeeze(1) for context in contexts])
+    chosen = F.embedding(layout.sequences, end_to_end.flatten(1))
+    return chosen.view_as(end_to_end)
 
 
 def _lengthened(rows: Tensor, length: int) -> Tensor:
-    return rows if len(rows) == length else F.pad(rows, (0, 0, 0, length - len(rows)))
+    return rows if len(rows) == length else F.pad(rows, (0, 0, 0, 0, 0, length - len(rows)))
 
 
 class _Rearranged(torch.autograd.Function):
-    """The rows at `places`, which hold each row once, at `inverse`, and others without gradient.
+    """Rows in the order of the buckets, or back from there in that of the packed tokens.
 
-    The gradient is then a gather itself, which is far faster than the sum that it is in general.
+    The gradient is a gather too, which is far faster than the sum that it is in general.
     """
 
     @staticmethod
-    def forward(ctx: Any, rows: Tensor, places: Tensor, inverse: Tensor) -> Tensor:
-        ctx.save_for_backward(places, inverse)
-        return rows.index_select(0, places)
+    def forward(ctx: Any, states: Tensor, rows: Rows, into_buckets: bool) -> Tensor:
+        ctx.rows, ctx.into_buckets = rows, into_buckets
+        return states.index_select(0, rows.places if into_buckets else rows.inverse)
 
     @staticmethod
     def backward(ctx: Any, outer: Tensor) -> tuple[Tensor, None, None]:
-        places, inverse = ctx.saved_tensors
-        return _rearranged(outer, inverse, places), None, None
+        gradient = _rearranged(outer, ctx.rows, not ctx.into_buckets)
+        if not ctx.into_buckets:
+            gradient = gradient.index_fill_(0, ctx.rows.padding, 0)
+        return gradient, None, None
 
 
-def _rearranged(rows: Tensor, places: Tensor, inverse: Tensor) -> Tensor:
-    chosen: Tensor = _Rearranged.apply(rows, places, inverse)  # type: ignore[no-untyped-call]
-    return chosen
+def _rearranged(states: Tensor, rows: Rows, into_buckets: bool) -> Tensor:
+    rearranged: Tensor = _Rearranged.apply(states, rows, into_buckets)  # type: ignore[no-untyped-call]
+    return rearranged
 
 
 def _products(
@@ -197,7 +207,7 @@ def _fused(
     key, value = _for_each_query(module, key, value)
 
     def jagged(states: Tensor) -> Tensor:
-        values = states[0, :, : len(packing.tokens)].transpose(0, 1).contiguous()
+        values = states[0, :, : packing.true_tokens].transpose(0, 1).contiguous()
         return torch.nested.nested_tensor_from_jagged(
             values, packing.offsets, min_seqlen=1, max_seqlen=packing.longest
         ).transpose(1, 2)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, TypeVar
 
@@ -34,6 +34,23 @@ class Bucket:
 
 
 @dataclass(frozen=True)
+class Rows:
+    """Which row stands where, if each token of the packed batch has one row for each head.
+
+    The buckets are laid end to end, each as (sequences, heads, length).
+
+    Attributes:
+        places: for each place in the buckets, the row that stands there; one of token 0 for padding.
+        inverse: (true tokens · heads,), where in the buckets each row stands.
+        padding: where in the buckets there is padding.
+    """
+
+    places: Tensor
+    inverse: Tensor
+    padding: Tensor
+
+
+@dataclass(frozen=True)
 class Packing:
     """Where the sequences of a batch are when it is packed.
 
@@ -41,20 +58,22 @@ class Packing:
         true: (sequences, padded length), True for the tokens that are packed.
         unpacked: as `true`, the place of each token in the packed batch; 0 for padding.
         total: number of packed tokens; those behind the sequences belong to none.
+        true_tokens: number of those that belong to a sequence.
         offsets: (sequences + 1,), the first token of each sequence, then the number of true tokens.
         longest: number of tokens of the longest sequence.
         buckets: all sequences, those of like length together.
-        tokens: (true tokens,), the place of each one in the buckets laid end to end.
+        rows: of attention's queries, keys and values, by number of heads.
         sequences: (sequences,), the row of each sequence in the buckets laid end to end.
     """
 
     true: Tensor
     unpacked: Tensor
     total: int
+    true_tokens: int
     offsets: Tensor
     longest: int
     buckets: tuple[Bucket, ...]
-    tokens: Tensor
+    rows: Mapping[int, Rows]
     sequences: Tensor
 
     @property
@@ -62,24 +81,25 @@ class Packing:
         """The places of the sequences' first tokens, (sequences,)."""
         return self.offsets[:-1]
 
-    @property
-    def places(self) -> Tensor:
-        """Where in the packed batch the tokens of the buckets laid end to end are."""
-        return torch.cat([bucket.places.flatten() for bucket in self.buckets])
-
     def to(self, device: str | torch.device, non_blocking: bool = False) -> Packing:
         """Return the packing with its tensors on `device`, as `Tensor.to` does."""
         buckets = tuple(_moved(bucket, device, non_blocking) for bucket in self.buckets)
-        return replace(_moved(self, device, non_blocking), buckets=buckets)
+        rows = {heads: _moved(rows, device, non_blocking) for heads, rows in self.rows.items()}
+        return replace(_moved(self, device, non_blocking), buckets=buckets, rows=rows)
 
 
 def packing(
-    true: Tensor, round_to: int = 1, round_lengths_to: int = 1, most_pairs: float = math.inf
+    true: Tensor,
+    heads: Iterable[int] = (),
+    round_to: int = 1,
+    round_lengths_to: int = 1,
+    most_pairs: float = math.inf,
 ) -> Packing:
     """Lay out the sequences of a padded batch.
 
     Args:
         true: (sequences, length), True for the tokens that are not padding.
+        heads: how many heads attention's queries, keys and values have.
         round_to: the number of packed tokens is a multiple of it.
         round_lengths_to: the same for the buckets' lengths.
         most_pairs: sequences share a bucket up to so many pairs of tokens, padding included; one
@@ -88,19 +108,35 @@ def packing(
     lengths: list[int] = true.sum(dim=1).tolist()
     offsets = torch.tensor([0, *lengths]).cumsum(0)
     unpacked = (true.flatten().cumsum(0) - 1).view(true.shape).where(true, 0)
-    tokens = torch.zeros(sum(lengths), dtype=torch.long)
-    buckets, start = [], 0
+    buckets = []
     groups = _like_lengths(lengths, round_lengths_to, most_pairs)
     for group in groups:
         length = _up(lengths[group[-1]], round_lengths_to)
         inside = torch.arange(length) < torch.tensor([lengths[i] for i in group])[:, None]
         places = (offsets[group, None] + torch.arange(length)).where(inside, 0)
-        tokens[places[inside]] = start + inside.flatten().nonzero().flatten()
         buckets.append(Bucket(places, None if inside.all() else inside[:, None, None]))
-        start += places.numel()
-    rows = torch.tensor([index for group in groups for index in group]).argsort()
-    total = _up(sum(lengths), round_to)
-    return Packing(true, unpacked, total, offsets, max(lengths), tuple(buckets), tokens, rows)
+    rows = {number: _rows(buckets, number) for number in heads}
+    sequences = torch.tensor([index for group in groups for index in group]).argsort()
+    true_tokens = sum(lengths)
+    total = _up(true_tokens, round_to)
+    return Packing(
+        true, unpacked, total, true_tokens, offsets, max(lengths), tuple(buckets), rows, sequences
+    )
+
+
+def _rows(buckets: Sequence[Bucket], heads: int) -> Rows:
+    head = torch.arange(heads)[:, None]
+    places = torch.cat([(b.places[:, None] * heads + head).flatten() for b in buckets])
+    true = torch.cat([_true(bucket).expand(-1, heads, -1).flatten() for bucket in buckets])
+    inverse = places[true].argsort()
+    return Rows(places, true.nonzero()[inverse, 0], (~true).nonzero()[:, 0])
+
+
+def _true(bucket: Bucket) -> Tensor:
+    """Return (sequences, 1, length), True for true tokens."""
+    if bucket.mask is None:
+        return torch.ones_like(bucket.places, dtype=torch.bool)[:, None]
+    return bucket.mask[:, 0]
 
 
 def _like_lengths(
@@ -119,7 +155,7 @@ def _like_lengths(
     return groups
 
 
-Layout = TypeVar("Layout", Bucket, Packing)
+Layout = TypeVar("Layout", Bucket, Rows, Packing)
 
 
 @dataclass(frozen=True)
@@ -130,6 +166,7 @@ class PackingCollator:
 
     Args:
         collator: gives a padded batch.
+        heads: how many heads attention's queries, keys and values have.
         padding_idx: the token whose position is not counted, as in RoBERTa, whose positions begin
             behind it; None where positions are counted from 0.
         round_to: tokens are added to the packed ones up to a multiple of this number. Nothing
@@ -140,6 +177,7 @@ class PackingCollator:
     """
 
     collator: Collator
+    heads: frozenset[int]
     padding_idx: int | None = None
     round_to: int = 1
     round_lengths_to: int = 1
@@ -149,7 +187,9 @@ class PackingCollator:
         """Collate the examples and say where they are when they are packed."""
         batch = dict(self.collator(examples))
         true = batch["attention_mask"].bool()
-        layout = packing(true, self.round_to, self.round_lengths_to, self.most_pairs)
+        layout = packing(
+            true, self.heads, self.round_to, self.round_lengths_to, self.most_pairs
+        )
         positions = self._positions(batch["input_ids"])
         return BatchEncoding(batch | {"position_ids": positions, "packing": layout})
 

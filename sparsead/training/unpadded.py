@@ -63,11 +63,17 @@ def unpad(model: PreTrainedModel, collator: Collator, precision: str) -> Collato
     rounded = precision == "bf16" and model.device.type == "cpu"
     return PackingCollator(
         collator,
+        heads=_heads(model),
         padding_idx=getattr(positions, "padding_idx", None),
         round_to=_ROUNDED_TOKENS if rounded else 1,
         round_lengths_to=_ROUNDED_LENGTHS if rounded else 1,
         most_pairs=_most_pairs(model),
     )
+
+
+def _heads(model: PreTrainedModel) -> frozenset[int]:
+    heads: int = model.config.num_attention_heads
+    return frozenset((heads, getattr(model.config, "num_key_value_heads", None) or heads))
 
 
 def _most_pairs(model: PreTrainedModel) -> float:
@@ -157,7 +163,7 @@ class _AllTokens:
 
 
 class _FirstTokens:
-    """Hooks that compute the last layer, behind its attention's keys and values, for first tokens.
+    """Hooks that compute of the last layer all but its keys and values for first tokens alone.
 
     The layer's own hook takes the packing in each forward pass, a recomputed one included; a
     padded batch passes through unchanged.
@@ -167,11 +173,13 @@ class _FirstTokens:
 
     def attach(self, model: PreTrainedModel) -> None:
         """Register the hooks on the last layer of `model`."""
-        layer, attention, residual = (
+        layer, query, attention, residual = (
             list(site_modules(model, site).values())[-1]
-            for site in ("layer", "attention", "attention_residual")
+            for site in ("layer", "query", "attention", "attention_residual")
         )
         layer.register_forward_pre_hook(self._enter, with_kwargs=True)
+        query.register_forward_pre_hook(self._cut_queried)
+        query.register_forward_hook(self._lengthen_queries)
         attention.register_forward_hook(self._cut_context)
         residual.register_forward_pre_hook(self._cut_residual)
         layer.register_forward_hook(self._leave)
@@ -179,6 +187,15 @@ class _FirstTokens:
     def _enter(self, _layer: Any, inputs: Any, options: dict[str, Any]) -> Any:
         self.packing = options.get("packing")
         return inputs, options if self.packing is None else {**options, "first_only": True}
+
+    def _cut_queried(self, _query: Any, inputs: tuple[Tensor]) -> tuple[Tensor]:
+        return inputs if self.packing is None else (self._firsts(inputs[0]),)
+
+    def _lengthen_queries(self, _query: Any, _inputs: Any, queries: Tensor) -> Tensor:
+        """Give attention, which expects as many queries as keys, zeros behind the queries."""
+        if self.packing is None:
+            return queries
+        return F.pad(queries, (0, 0, 0, self.packing.total - queries.shape[1]))
 
     def _cut_context(self, _attention: Any, _inputs: Any, output: Any) -> Any:
         if self.packing is None:
@@ -190,7 +207,11 @@ class _FirstTokens:
         if self.packing is None:
             return inputs
         context, states = inputs
-        return context, F.embedding(self.packing.firsts, states[0])[None]
+        return context, self._firsts(states)
+
+    def _firsts(self, states: Tensor) -> Tensor:
+        assert self.packing is not None
+        return F.embedding(self.packing.firsts, states[0])[None]
 
     def _leave(self, _layer: Any, _inputs: Any, states: Tensor) -> Tensor:
         """Give the head (sequences, 1, width): its first token is the only one."""

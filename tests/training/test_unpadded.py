@@ -175,11 +175,12 @@ def test_the_last_layer_is_computed_for_one_token_a_sequence(backbone: str) -> N
     model = adapted.model
     batch = unpad(model, collator, "fp32")(examples(model.config.vocab_size))
     for number, layer in enumerate(model.base_model.encoder.layer):
-        layer.intermediate.register_forward_hook(
-            lambda _m, inputs, _o, number=number: rows_seen.update({number: inputs[0].shape[1]})
-        )
+        for part in (layer.intermediate.dense, layer.attention.self.query):
+            part.register_forward_hook(
+                lambda _m, inputs, _o, key=(number, part): rows_seen.update({key: inputs[0].shape[1]})
+            )
     model(**batch)
-    assert rows_seen == {0: sum(LENGTHS), 1: len(LENGTHS)}
+    assert list(rows_seen.values()) == 2 * [sum(LENGTHS)] + 2 * [len(LENGTHS)]
 
 
 @pytest.mark.parametrize("dropout", [0, 0.1])
@@ -267,7 +268,7 @@ def test_jagged_attention_is_attention_in_each_sequence() -> None:
 
 
 def test_sequences_of_like_length_share_a_bucket() -> None:
-    layout = packing(true_tokens(LENGTHS), 256, 16)
+    layout = packing(true_tokens(LENGTHS), round_to=256, round_lengths_to=16)
     assert [tuple(bucket.places.shape) for bucket in layout.buckets] == [(4, 16), (2, 48), (2, 80)]
     assert all(bucket.mask is not None for bucket in layout.buckets)
     assert layout.total == 256
@@ -285,10 +286,13 @@ def test_sequences_of_like_length_share_a_bucket() -> None:
 def test_every_true_token_is_packed_once_and_found_again(
     rows: list[list[bool]], most_pairs: float
 ) -> None:
-    layout = packing(torch.tensor(rows), most_pairs=most_pairs)
+    layout = packing(torch.tensor(rows), heads=[1, 3], most_pairs=most_pairs)
     packed = torch.arange(layout.true.numel()).view(layout.true.shape)[layout.true]
     assert torch.equal(packed[layout.unpacked][layout.true], packed)
-    assert torch.equal(layout.places[layout.tokens], torch.arange(layout.total))
+    for heads, moved in layout.rows.items():
+        assert torch.equal(moved.places[moved.inverse], torch.arange(layout.total * heads))
+        both = torch.cat([moved.inverse, moved.padding])
+        assert torch.equal(both.sort().values, torch.arange(len(moved.places)))
 
 
 @pytest.mark.cuda
