@@ -115,7 +115,7 @@ def _of_tokens(contexts: list[Tensor], layout: Packing) -> Tensor:
     heads = contexts[0].shape[2]
     end_to_end = torch.cat([context.transpose(1, 2).flatten(0, 2) for context in contexts])
     rows = _rearranged(end_to_end, layout.rows[heads], into_buckets=False)
-    return rows.unflatten(0, (-1, heads))
+    return rows.view(layout.true_tokens, heads, -1)
 
 
 def _of_sequences(contexts: list[Tensor], layout: Packing) -> Tensor:

@@ -40,7 +40,7 @@ class Rows:
     The buckets are laid end to end, each as (sequences, heads, length).
 
     Attributes:
-        places: for each place in the buckets, the row that stands there; one of token 0 for padding.
+        places: for each place in the buckets, the row that stands there; for padding, of token 0.
         inverse: (true tokens · heads,), where in the buckets each row stands.
         padding: where in the buckets there is padding.
     """
@@ -187,9 +187,7 @@ class PackingCollator:
         """Collate the examples and say where they are when they are packed."""
         batch = dict(self.collator(examples))
         true = batch["attention_mask"].bool()
-        layout = packing(
-            true, self.heads, self.round_to, self.round_lengths_to, self.most_pairs
-        )
+        layout = packing(true, self.heads, self.round_to, self.round_lengths_to, self.most_pairs)
         positions = self._positions(batch["input_ids"])
         return BatchEncoding(batch | {"position_ids": positions, "packing": layout})
 

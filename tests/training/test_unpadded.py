@@ -177,7 +177,9 @@ def test_the_last_layer_is_computed_for_one_token_a_sequence(backbone: str) -> N
     for number, layer in enumerate(model.base_model.encoder.layer):
         for part in (layer.intermediate.dense, layer.attention.self.query):
             part.register_forward_hook(
-                lambda _m, inputs, _o, key=(number, part): rows_seen.update({key: inputs[0].shape[1]})
+                lambda _m, inputs, _o, key=(number, part): rows_seen.update(
+                    {key: inputs[0].shape[1]}
+                )
             )
     model(**batch)
     assert list(rows_seen.values()) == 2 * [sum(LENGTHS)] + 2 * [len(LENGTHS)]
