@@ -120,9 +120,7 @@ def _of_tokens(contexts: list[Tensor], layout: Packing) -> Tensor:
 
 def _of_sequences(contexts: list[Tensor], layout: Packing) -> Tensor:
     """Return the first tokens' contexts, (sequences, heads, width of a head)."""
-    end_to_end = torch.cat([context.squeeze(1) for context in contexts])
-    chosen = F.embedding(layout.sequences, end_to_end.flatten(1))
-    return chosen.view_as(end_to_end)
+    return torch.cat(contexts).squeeze(1)[layout.sequences]
 
 
 def _lengthened(rows: Tensor, length: int) -> Tensor:

@@ -128,8 +128,10 @@ def _rows(buckets: Sequence[Bucket], heads: int) -> Rows:
     head = torch.arange(heads)[:, None]
     places = torch.cat([(b.places[:, None] * heads + head).flatten() for b in buckets])
     true = torch.cat([_true(bucket).expand(-1, heads, -1).flatten() for bucket in buckets])
-    inverse = places[true].argsort()
-    return Rows(places, true.nonzero()[inverse, 0], (~true).nonzero()[:, 0])
+    kept = true.nonzero()[:, 0]
+    inverse = torch.empty_like(kept)
+    inverse[places[kept]] = kept
+    return Rows(places, inverse, (~true).nonzero()[:, 0])
 
 
 def _true(bucket: Bucket) -> Tensor:

@@ -189,7 +189,7 @@ class _FirstTokens:
         return inputs, options if self.packing is None else {**options, "first_only": True}
 
     def _cut_queried(self, _query: Any, inputs: tuple[Tensor]) -> tuple[Tensor]:
-        return inputs if self.packing is None else (self._firsts(inputs[0]),)
+        return (self._firsts(inputs[0]),)
 
     def _lengthen_queries(self, _query: Any, _inputs: Any, queries: Tensor) -> Tensor:
         """Give attention, which expects as many queries as keys, zeros behind the queries."""
@@ -204,13 +204,12 @@ class _FirstTokens:
         return context[:, : len(self.packing.firsts)], *rest
 
     def _cut_residual(self, _residual: Any, inputs: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-        if self.packing is None:
-            return inputs
         context, states = inputs
         return context, self._firsts(states)
 
     def _firsts(self, states: Tensor) -> Tensor:
-        assert self.packing is not None
+        if self.packing is None:
+            return states
         return F.embedding(self.packing.firsts, states[0])[None]
 
     def _leave(self, _layer: Any, _inputs: Any, states: Tensor) -> Tensor:

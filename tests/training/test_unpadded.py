@@ -291,10 +291,10 @@ def test_every_true_token_is_packed_once_and_found_again(
     layout = packing(torch.tensor(rows), heads=[1, 3], most_pairs=most_pairs)
     packed = torch.arange(layout.true.numel()).view(layout.true.shape)[layout.true]
     assert torch.equal(packed[layout.unpacked][layout.true], packed)
-    for heads, moved in layout.rows.items():
-        assert torch.equal(moved.places[moved.inverse], torch.arange(layout.total * heads))
-        both = torch.cat([moved.inverse, moved.padding])
-        assert torch.equal(both.sort().values, torch.arange(len(moved.places)))
+    for heads, of_heads in layout.rows.items():
+        assert torch.equal(of_heads.places[of_heads.inverse], torch.arange(layout.total * heads))
+        both = torch.cat([of_heads.inverse, of_heads.padding])
+        assert torch.equal(both.sort().values, torch.arange(len(of_heads.places)))
 
 
 @pytest.mark.cuda
