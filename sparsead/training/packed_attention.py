@@ -90,7 +90,7 @@ def _rows(states: Tensor, layout: Packing) -> list[Tensor]:
     tokens = _by_token(states)
     if len(tokens) > layout.true_tokens:
         tokens = tokens[: layout.true_tokens]
-    together = _rearranged(tokens.flatten(0, 1), layout.rows[heads], into_buckets=True)
+    together = _rearranged(tokens.flatten(0, 1), layout.rows(heads), into_buckets=True)
     parts = together.split([bucket.places.numel() * heads for bucket in layout.buckets])
     return [
         part.view(len(bucket.places), heads, bucket.places.shape[1], -1)
@@ -114,7 +114,7 @@ def _of_tokens(contexts: list[Tensor], layout: Packing) -> Tensor:
     """Return the tokens' contexts from those of the buckets, (tokens, heads, width of a head)."""
     heads = contexts[0].shape[2]
     end_to_end = torch.cat([context.transpose(1, 2).flatten(0, 2) for context in contexts])
-    rows = _rearranged(end_to_end, layout.rows[heads], into_buckets=False)
+    rows = _rearranged(end_to_end, layout.rows(heads), into_buckets=False)
     return rows.view(layout.true_tokens, heads, -1)
 
 

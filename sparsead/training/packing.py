@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, TypeVar
 
 import torch
@@ -56,41 +56,53 @@ class Packing:
 
     Attributes:
         true: (sequences, padded length), True for the tokens that are packed.
+        packed: (true tokens,), where in the flattened padded batch each packed token is.
         unpacked: as `true`, the place of each token in the packed batch; 0 for padding.
         total: number of packed tokens; those behind the sequences belong to none.
         true_tokens: number of those that belong to a sequence.
         offsets: (sequences + 1,), the first token of each sequence, then the number of true tokens.
         longest: number of tokens of the longest sequence.
         buckets: all sequences, those of like length together.
-        rows: of attention's queries, keys and values, by number of heads.
         sequences: (sequences,), the row of each sequence in the buckets laid end to end.
     """
 
     true: Tensor
+    packed: Tensor
     unpacked: Tensor
     total: int
     true_tokens: int
     offsets: Tensor
     longest: int
     buckets: tuple[Bucket, ...]
-    rows: Mapping[int, Rows]
     sequences: Tensor
+    _rows: dict[int, Rows] = field(default_factory=dict)
 
     @property
     def firsts(self) -> Tensor:
         """The places of the sequences' first tokens, (sequences,)."""
         return self.offsets[:-1]
 
+    def rows(self, heads: int) -> Rows:
+        """Return the rows of queries, keys or values with so many heads, laid out once."""
+        if heads not in self._rows:
+            self._rows[heads] = _rows(self.buckets, heads, self.true_tokens * heads)
+        return self._rows[heads]
+
     def to(self, device: str | torch.device, non_blocking: bool = False) -> Packing:
         """Return the packing with its tensors on `device`, as `Tensor.to` does."""
-        buckets = tuple(_moved(bucket, device, non_blocking) for bucket in self.buckets)
-        rows = {heads: _moved(rows, device, non_blocking) for heads, rows in self.rows.items()}
-        return replace(_moved(self, device, non_blocking), buckets=buckets, rows=rows)
+        return self._each(lambda tensor: tensor.to(device, non_blocking=non_blocking))
+
+    def pin_memory(self) -> Packing:
+        """Return the packing with its tensors where a GPU reads them without waiting."""
+        return self._each(Tensor.pin_memory)
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Packing:
+        buckets = tuple(_changed(bucket, change) for bucket in self.buckets)
+        return replace(_changed(self, change), buckets=buckets, _rows={})
 
 
 def packing(
     true: Tensor,
-    heads: Iterable[int] = (),
     round_to: int = 1,
     round_lengths_to: int = 1,
     most_pairs: float = math.inf,
@@ -99,7 +111,6 @@ def packing(
 
     Args:
         true: (sequences, length), True for the tokens that are not padding.
-        heads: how many heads attention's queries, keys and values have.
         round_to: the number of packed tokens is a multiple of it.
         round_lengths_to: the same for the buckets' lengths.
         most_pairs: sequences share a bucket up to so many pairs of tokens, padding included; one
@@ -115,23 +126,29 @@ def packing(
         inside = torch.arange(length) < torch.tensor([lengths[i] for i in group])[:, None]
         places = (offsets[group, None] + torch.arange(length)).where(inside, 0)
         buckets.append(Bucket(places, None if inside.all() else inside[:, None, None]))
-    rows = {number: _rows(buckets, number) for number in heads}
     sequences = torch.tensor([index for group in groups for index in group]).argsort()
     true_tokens = sum(lengths)
     total = _up(true_tokens, round_to)
     return Packing(
-        true, unpacked, total, true_tokens, offsets, max(lengths), tuple(buckets), rows, sequences
+        true=true,
+        packed=true.flatten().nonzero()[:, 0],
+        unpacked=unpacked,
+        total=total,
+        true_tokens=true_tokens,
+        offsets=offsets,
+        longest=max(lengths),
+        buckets=tuple(buckets),
+        sequences=sequences,
     )
 
 
-def _rows(buckets: Sequence[Bucket], heads: int) -> Rows:
-    head = torch.arange(heads)[:, None]
+def _rows(buckets: Sequence[Bucket], heads: int, count: int) -> Rows:
+    """Lay out `count` true rows without asking a GPU how many there are."""
+    head = torch.arange(heads, device=buckets[0].places.device)[:, None]
     places = torch.cat([(b.places[:, None] * heads + head).flatten() for b in buckets])
     true = torch.cat([_true(bucket).expand(-1, heads, -1).flatten() for bucket in buckets])
-    kept = true.nonzero()[:, 0]
-    inverse = torch.empty_like(kept)
-    inverse[places[kept]] = kept
-    return Rows(places, inverse, (~true).nonzero()[:, 0])
+    order = places.where(true, count).argsort()
+    return Rows(places, order[:count], order[count:])
 
 
 def _true(bucket: Bucket) -> Tensor:
@@ -157,7 +174,7 @@ def _like_lengths(
     return groups
 
 
-Layout = TypeVar("Layout", Bucket, Rows, Packing)
+Layout = TypeVar("Layout", Bucket, Packing)
 
 
 @dataclass(frozen=True)
@@ -168,7 +185,6 @@ class PackingCollator:
 
     Args:
         collator: gives a padded batch.
-        heads: how many heads attention's queries, keys and values have.
         padding_idx: the token whose position is not counted, as in RoBERTa, whose positions begin
             behind it; None where positions are counted from 0.
         round_to: tokens are added to the packed ones up to a multiple of this number. Nothing
@@ -179,7 +195,6 @@ class PackingCollator:
     """
 
     collator: Collator
-    heads: frozenset[int]
     padding_idx: int | None = None
     round_to: int = 1
     round_lengths_to: int = 1
@@ -189,7 +204,7 @@ class PackingCollator:
         """Collate the examples and say where they are when they are packed."""
         batch = dict(self.collator(examples))
         true = batch["attention_mask"].bool()
-        layout = packing(true, self.heads, self.round_to, self.round_lengths_to, self.most_pairs)
+        layout = packing(true, self.round_to, self.round_lengths_to, self.most_pairs)
         positions = self._positions(batch["input_ids"])
         return BatchEncoding(batch | {"position_ids": positions, "packing": layout})
 
@@ -200,14 +215,12 @@ class PackingCollator:
         return counted.cumsum(dim=1) * counted + self.padding_idx
 
 
-def _moved(layout: Layout, device: str | torch.device, non_blocking: bool) -> Layout:
+def _changed(layout: Layout, change: Callable[[Tensor], Tensor]) -> Layout:
     values = {field.name: getattr(layout, field.name) for field in fields(layout)}
-    moved: dict[str, Any] = {
-        name: value.to(device, non_blocking=non_blocking)
-        for name, value in values.items()
-        if isinstance(value, Tensor)
+    changed: dict[str, Any] = {
+        name: change(value) for name, value in values.items() if isinstance(value, Tensor)
     }
-    return replace(layout, **moved)
+    return replace(layout, **changed)
 
 
 def _up(number: int, multiple: int) -> int:

@@ -253,6 +253,7 @@ def _arguments(spec: RunSpec, folder: Path, device: str, precision: str) -> Trai
         bf16=precision == "bf16",
         gradient_checkpointing=protocol.gradient_checkpointing or None,
         dataloader_pin_memory=device == "cuda",
+        accelerator_config={"non_blocking": device == "cuda"},
     )
     if arguments.n_gpu > 1:
         arguments._n_gpu = 1  # on several GPUs the Trainer would multiply the batch size

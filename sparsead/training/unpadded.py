@@ -63,17 +63,11 @@ def unpad(model: PreTrainedModel, collator: Collator, precision: str) -> Collato
     rounded = precision == "bf16" and model.device.type == "cpu"
     return PackingCollator(
         collator,
-        heads=_heads(model),
         padding_idx=getattr(positions, "padding_idx", None),
         round_to=_ROUNDED_TOKENS if rounded else 1,
         round_lengths_to=_ROUNDED_LENGTHS if rounded else 1,
         most_pairs=_most_pairs(model),
     )
-
-
-def _heads(model: PreTrainedModel) -> frozenset[int]:
-    heads: int = model.config.num_attention_heads
-    return frozenset((heads, getattr(model.config, "num_key_value_heads", None) or heads))
 
 
 def _most_pairs(model: PreTrainedModel) -> float:
@@ -130,8 +124,8 @@ def _pack(_backbone: Any, inputs: tuple[Any, ...], options: dict[str, Any]) -> A
 def _packed(values: Any, layout: Packing) -> Any:
     if not isinstance(values, Tensor) or values.shape != layout.true.shape:
         return values
-    chosen = values[layout.true]
-    return F.pad(chosen, (0, layout.total - len(chosen)))[None]
+    chosen = values.flatten()[layout.packed]
+    return F.pad(chosen, (0, layout.total - layout.true_tokens))[None]
 
 
 class _AllTokens:

@@ -16,15 +16,22 @@ from sparsead.inputs import inputs
 from sparsead.training.trainer import SparseadTrainer, build_trainer
 from sparsead.training.unpadded import unpad
 
+aten = torch.ops.aten
+
 
 class ScalarsRead(TorchDispatchMode):
-    """Counts where a tensor's value comes back to Python: on a GPU each would wait for it."""
+    """Counts where a tensor's value comes back to Python: on a GPU each would wait for it.
+
+    So does choosing by True and False, where the number chosen is the result's shape.
+    """
 
     count = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        waits = (torch.ops.aten._local_scalar_dense.default, torch.ops.aten.nonzero.default)
-        self.count += func in waits
+        read = func in (aten._local_scalar_dense.default, aten.nonzero.default)
+        if func in (aten.index.Tensor, aten.index_put.default, aten.index_put_.default):
+            read = any(index is not None and index.dtype is torch.bool for index in args[1])
+        self.count += read or func is aten.masked_select.default
         return func(*args, **(kwargs or {}))
 
 

@@ -288,13 +288,27 @@ def test_sequences_of_like_length_share_a_bucket() -> None:
 def test_every_true_token_is_packed_once_and_found_again(
     rows: list[list[bool]], most_pairs: float
 ) -> None:
-    layout = packing(torch.tensor(rows), heads=[1, 3], most_pairs=most_pairs)
+    layout = packing(torch.tensor(rows), most_pairs=most_pairs)
     packed = torch.arange(layout.true.numel()).view(layout.true.shape)[layout.true]
     assert torch.equal(packed[layout.unpacked][layout.true], packed)
-    for heads, of_heads in layout.rows.items():
+    for heads in (1, 3):
+        of_heads = layout.rows(heads)
         assert torch.equal(of_heads.places[of_heads.inverse], torch.arange(layout.total * heads))
         both = torch.cat([of_heads.inverse, of_heads.padding])
         assert torch.equal(both.sort().values, torch.arange(len(of_heads.places)))
+
+
+def test_a_packing_moves_whole_and_lays_out_its_rows_where_it_is() -> None:
+    layout = packing(true_tokens(LENGTHS))
+    layout.rows(2)
+    moved = layout.to("meta")
+    rows = moved.rows(2)
+    tensors = [vars(part) for part in (moved, *moved.buckets, rows)]
+    devices = {
+        value.device.type for part in tensors for value in part.values() if torch.is_tensor(value)
+    }
+    assert devices == {"meta"}
+    assert rows.places.shape == layout.rows(2).places.shape
 
 
 @pytest.mark.cuda
