@@ -32,16 +32,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--backbone", default="minilm")
     parser.add_argument("--random-weights", action="store_true", help="no weights are read")
-    parser.add_argument("--task-path", type=Path, default=None, help="GLUE folder, for MRPC")
+    parser.add_argument("--task", choices=("mrpc", "rte"), default="mrpc")
+    parser.add_argument("--task-path", type=Path, default=None, help="GLUE folder; else generated")
     parser.add_argument("--quick", action="store_true", help="two small cells")
     parser.add_argument("--epochs", type=int, default=2)
     parser.add_argument("--jobs", default=None, help="numbers of processes, such as 1,4,8")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--json", type=Path, default=None, help="write the figures to this file")
     arguments = parser.parse_args()
-    source = ["task=demo_mrpc"]
+    source = [f"task=demo_{arguments.task}"]
     if arguments.task_path is not None:
-        source = ["task=mrpc", f"task.path={arguments.task_path.resolve()}"]
+        source = [f"task={arguments.task}", f"task.path={arguments.task_path.resolve()}"]
     table = ["pruner=random,snip", "seed=1,2", f"protocol.epochs={arguments.epochs}"]
     if arguments.quick:
         table = ["pruner=random,snip", "protocol.epochs=1", "task.limit=256"]
