@@ -147,7 +147,8 @@ def _rows(buckets: Sequence[Bucket], heads: int, count: int) -> Rows:
     head = torch.arange(heads, device=buckets[0].places.device)[:, None]
     places = torch.cat([(b.places[:, None] * heads + head).flatten() for b in buckets])
     true = torch.cat([_true(bucket).expand(-1, heads, -1).flatten() for bucket in buckets])
-    order = places.where(true, count).argsort()
+    rows = places.where(true, count + (~true).cumsum(0) - 1)  # padding behind all true ones
+    order = torch.empty_like(rows).scatter_(0, rows, torch.arange(len(rows), device=rows.device))
     return Rows(places, order[:count], order[count:])
 
 
