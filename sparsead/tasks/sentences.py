@@ -17,7 +17,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from sparsead.errors import ConfigError
+from sparsead.errors import ConfigError, DataError
 from sparsead.tasks.metrics import TaskScores
 from sparsead.tasks.rows import Rows, class_name
 
@@ -88,8 +88,11 @@ class SentenceTask:
         Returns:
             The tokenizer's columns, `labels` where the rows have a label, and `whole_length`:
             the tokens that an example has before it is cut at `max_length`.
+
+        Raises:
+            DataError: a text is empty, and the tokenizer adds no tokens of its own.
         """
-        return DatasetDict(
+        encoded = DatasetDict(
             {
                 split: rows.map(
                     lambda batch: self._tokenise(batch, tokenizer),
@@ -99,11 +102,14 @@ class SentenceTask:
                 for split, rows in splits.items()
             }
         )
+        for split, rows in encoded.items():
+            _refuse_no_tokens(split, rows["whole_length"])
+        return encoded
 
     def encode_inputs(self, rows: Dataset, tokenizer: PreTrainedTokenizerBase) -> Dataset:
         """Tokenise rows without labels, as `encode` does those of a split."""
         texts = rows.select_columns(list(self.inputs))
-        return self.encode(DatasetDict(new=texts), tokenizer)["new"]
+        return self.encode(DatasetDict(input=texts), tokenizer)["input"]
 
     def collator(self, tokenizer: PreTrainedTokenizerBase) -> DataCollatorWithPadding:
         """Return what makes a batch of examples, padded to the longest of them."""
@@ -184,3 +190,11 @@ class SentenceTask:
             labels = rows.numbers("label") if self.regression else rows.classes("label", numbers)
             columns["label"] = labels
         return self._dataset(columns)
+
+
+def _refuse_no_tokens(split: str, lengths: Sequence[int]) -> None:
+    if 0 in lengths:
+        raise DataError(
+            f"{split}: example {list(lengths).index(0) + 1} is empty, and the backbone's tokenizer "
+            "adds no token of its own that could stand for it; leave it out"
+        )

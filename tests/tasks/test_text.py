@@ -245,3 +245,13 @@ def test_what_is_held_out_has_every_class_in_its_share(labels: list[int], share:
         expected = realised * rows["label"][:].count(number)
         assert abs(held_out["label"][:].count(number) - expected) <= 1
     assert held_out[:] == held_out_rows(rows, share)[1][:]
+
+
+def test_a_text_without_tokens_is_refused_where_the_tokenizer_adds_none(tmp_path: Path) -> None:
+    file = tmp_path / "a.csv"
+    file.write_text('text,label\nabc,0\n"",1\n', "utf-8")
+    task = text(f"task.train={file}", f"task.validation={file}", "task.inputs=[text]")
+    rows = task.load()
+    task.encode(rows, load_backbone(compose("backbone=tiny-bert").backbone).tokenizer)
+    with pytest.raises(DataError, match="train: example 2 is empty"):
+        task.encode(rows, load_backbone(compose("backbone=tiny-gpt2").backbone).tokenizer)
