@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from transformers import PreTrainedModel
 
 from sparsead.adapters.adapted import AdaptedModel, adapted
+from sparsead.backbones.sites import SiteError
 from sparsead.registry import ADAPTERS
 
 
@@ -16,5 +17,15 @@ class HeadOnly:
     """Add nothing to the backbone; there is nothing to prune."""
 
     def insert(self, model: PreTrainedModel, seed: int) -> AdaptedModel:
-        """Freeze the backbone."""
-        return adapted(model, adapter=(), prunable=())
+        """Freeze the backbone.
+
+        Raises:
+            SiteError: the head is the backbone's embedding, as of models that write text.
+        """
+        probe = adapted(model, adapter=(), prunable=())
+        if not probe.head:
+            raise SiteError(
+                f"the head of {type(model).__name__} is the backbone's own embedding, "
+                "so that nothing would train"
+            )
+        return probe

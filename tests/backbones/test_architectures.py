@@ -7,14 +7,20 @@ from pathlib import Path
 import pytest
 import torch
 from torch import Tensor
-from transformers import AutoModelForSequenceClassification, BatchEncoding, PreTrainedModel
+from transformers import (
+    AutoModelForSeq2SeqLM,
+    AutoModelForSequenceClassification,
+    BatchEncoding,
+    PreTrainedModel,
+)
 
 import sparsead
 from composing import compose
 from sparsead.accounting import account
+from sparsead.adapters.head import HeadOnly
 from sparsead.assembly import task_and_adapter
 from sparsead.backbones.loading import architecture_config, count_parameters, load_backbone
-from sparsead.backbones.sites import SITES, Sites, site_modules
+from sparsead.backbones.sites import SITES, SiteError, Sites, site_modules
 from sparsead.errors import ConfigError, SourceError
 from sparsead.registry import ADAPTERS
 
@@ -135,6 +141,13 @@ def test_houlsby_goes_in_changes_the_output_and_is_trained_whole(backbone: str) 
 def test_a_method_that_cannot_go_in_says_why(backbone: str, adapter: str, words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         account(compose(f"backbone={backbone}", f"adapter={adapter}"))
+
+
+@pytest.mark.parametrize("backbone", ["tiny-bart", "tiny-t5"])
+def test_a_head_that_is_the_backbones_embedding_cannot_train_alone(backbone: str) -> None:
+    loaded = load_backbone(compose(f"backbone={backbone}").backbone)
+    with pytest.raises(SiteError, match="so that nothing would train"):
+        HeadOnly().insert(loaded.model(AutoModelForSeq2SeqLM, {}, seed=1), seed=1)
 
 
 @pytest.mark.parametrize(
