@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 from transformers import PreTrainedModel
 from transformers.activations import ACT2FN
+from transformers.pytorch_utils import Conv1D
 
 from sparsead.adapters.adapted import AdaptedModel, adapted
 from sparsead.adapters.initialisation import check_init, initialise
@@ -181,12 +182,19 @@ def _with_output_of_width(model: PreTrainedModel, site: str) -> dict[str, nn.Mod
         raise ConfigError(unknown("adapter.sites", site, _SITES))
     modules = site_modules(model, site)
     for name, module in modules.items():
-        if isinstance(module, nn.Linear) and module.out_features != width:
+        given = _outputs(module)
+        if given not in (None, width):
             raise ConfigError(
-                f"adapter.sites={site}: {name} gives {module.out_features} values, "
-                f"and a bottleneck takes {width}"
+                f"adapter.sites={site}: {name} gives {given} values, and a bottleneck takes {width}"
             )
     return modules
+
+
+def _outputs(module: nn.Module) -> int | None:
+    """Return how wide the output of a linear layer is; any other keeps its input's width."""
+    if isinstance(module, nn.Linear):
+        return module.out_features
+    return int(module.nf) if isinstance(module, Conv1D) else None
 
 
 def _apply_adapter(module: nn.Module, _inputs: Any, output: Tensor) -> Tensor:

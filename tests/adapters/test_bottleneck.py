@@ -72,6 +72,11 @@ def test_bart_gets_adapters_after_every_attention_and_feed_forward() -> None:
     assert sites == expected
 
 
+def test_a_site_of_another_width_is_refused_where_layers_are_conv1d() -> None:
+    with pytest.raises(ConfigError, match="gives 128 values, and a bottleneck takes 32"):
+        BottleneckAdapter(**HOULSBY | {"sites": ["ffn_input"]}).insert(tiny("tiny-gpt2"), seed=1)
+
+
 def test_zero_up_is_the_identity_at_the_start_and_bert_is_not() -> None:
     tokens = {"input_ids": torch.tensor([[2, 7, 8, 3]])}
     plain = tiny("tiny-bert")(**tokens).logits
