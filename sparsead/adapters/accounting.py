@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from sparsead.adapters.adapted import AdaptedModel
@@ -25,7 +26,7 @@ def parameter_accounting(adapted: AdaptedModel, removed: int, stored_bytes: int)
         trainable_nonzero: weights that train: kept adapter weights and the head.
         stored_bytes: as given.
         added_flops_per_token: multiplications and additions that the adapter's matrices add to a
-            forward pass, each used once a token (a fusion uses key and value once a source);
+            forward pass, each used once a token, but for those that a module's `uses` names;
             pruned weights count as well, also in units that bottlenecks do not compute.
     """
     sizes = {name: p.numel() for name, p in adapted.model.named_parameters()}
@@ -40,7 +41,8 @@ def parameter_accounting(adapted: AdaptedModel, removed: int, stored_bytes: int)
         "nominal": (adapter - removed) / backbone,
         "trainable_nonzero": trained - removed + head,
         "stored_bytes": stored_bytes,
-        "added_flops_per_token": 2 * sum(sizes[name] for name in _matrices(adapted)),
+        "added_flops_per_token": 2
+        * sum(sizes[name] * _uses(adapted, name) for name in _matrices(adapted)),
     }
 
 
@@ -48,6 +50,12 @@ def _matrices(adapted: AdaptedModel) -> list[str]:
     """Return the matrices that the adapter adds; what it trains of the backbone adds none."""
     added = (name for name in (*adapted.frozen, *adapted.adapter) if ".adapter." in name)
     return [name for name in added if adapted.model.get_parameter(name).dim() == 2]
+
+
+def _uses(adapted: AdaptedModel, name: str) -> int:
+    place, _, matrix = name.partition(".adapter.")
+    uses: Mapping[str, int] = getattr(adapted.model.get_submodule(f"{place}.adapter"), "uses", {})
+    return uses.get(matrix, 1)
 
 
 def _nonzero(adapted: AdaptedModel) -> int:

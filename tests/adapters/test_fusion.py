@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
 from composing import compose
@@ -98,6 +99,22 @@ def test_what_trains_is_the_fusion_and_the_sources_count_by_what_is_left(tmp_pat
     assert counts["trainable_nonzero"] == fusion + counts["head"]
     assert len(dense.frozen) == 2 * 2 * 4
     assert sum(isinstance(module, Fusion) for module in dense.model.modules()) == 2
+
+
+@pytest.mark.parametrize("sources", [1, 4])
+def test_flops_count_keys_and_values_once_for_each_source(sources: int) -> None:
+    options = {"adapters": [PFEIFFER] * sources}
+    adapted = FusionAdapter(fusion=options).insert(tiny(), seed=1)
+    tokens = batch()["input_ids"]
+    counts = []
+    for model in (adapted.model.eval(), tiny()):
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            model(tokens)
+        counts.append(counter.get_total_flops())
+    # a key with a query, and the weights with the values, in both layers: products of no matrix
+    between = 2 * 2 * 2 * sources * 32
+    added = parameter_accounting(adapted, removed=0, stored_bytes=0)["added_flops_per_token"]
+    assert counts[0] - counts[1] == tokens.numel() * (added + between)
 
 
 def test_a_run_is_told_by_its_sources_content_and_not_by_their_folders(tmp_path: Path) -> None:
