@@ -54,6 +54,8 @@ def _read(request: _Request) -> Inputs:
     task, _ = task_and_adapter(spec)
     backbone = load_backbone(spec.backbone)
     backbone.check_head(task.head)
+    for name in ("max_length", "target_length"):
+        backbone.check_length(f"task.{name}", getattr(task, name, 0))
     return Inputs(backbone, *encoded(task, backbone.tokenizer, spec.protocol.selection))
 
 

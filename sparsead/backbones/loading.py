@@ -93,10 +93,43 @@ class Backbone:
         else:
             _check_head(self.spec, _folder_config(self.folder, {}), head)
 
+    def check_length(self, key: str, tokens: int) -> None:
+        """Refuse texts of more tokens than the backbone has positions for.
+
+        Args:
+            key: what the user sets it by.
+            tokens: of the longest text.
+
+        Raises:
+            ConfigError: they are too many.
+        """
+        if self.folder is None:
+            config = architecture_config(self.spec, {})
+        else:
+            config = _folder_config(self.folder, {})
+        longest = _positions(config)
+        if longest is not None and tokens > longest:
+            raise ConfigError(
+                f"{key}={tokens}: backbone={self.spec.name} has positions for {longest} tokens; "
+                f"use {key}={longest} or less"
+            )
+
     def _with_dropout(self, config: PretrainedConfig) -> PretrainedConfig:
-        for name, value in config.to_dict().items():
-            if ("dropout" in name or name.endswith("pdrop")) and isinstance(value, float):
-                setattr(config, name, self._dropout(name, value))
+        """Set the dropouts that the user gave.
+
+        Raises:
+            ConfigError: the architecture has no dropout of the attention's weights alone.
+        """
+        values = config.to_dict().items()
+        names = {n: v for n, v in values if _is_dropout(n) and isinstance(v, float)}
+        attention = self.spec.attention_dropout
+        if attention is not None and not any(name.startswith("att") for name in names):
+            raise ConfigError(
+                f"backbone.attention_dropout={attention:g}: {config.model_type} has one dropout "
+                "for all; set backbone.dropout"
+            )
+        for name, value in names.items():
+            setattr(config, name, self._dropout(name, value))
         return config
 
     def _dropout(self, name: str, pretrained: float) -> float:
@@ -263,6 +296,20 @@ def _random_config(
         "eos_token_id": tokens.eos_token_id,
     }
     return architecture_config(spec, {"vocab_size": len(tokens), **special, **head_options})
+
+
+def _is_dropout(name: str) -> bool:
+    return "dropout" in name or name.endswith("pdrop")
+
+
+def _positions(config: PretrainedConfig) -> int | None:
+    """Return how many tokens have a position, special ones included; None for any number."""
+    if not getattr(config, "position_biased_input", True):
+        return None  # DeBERTa's are relative
+    positions: int | None = getattr(config, "max_position_embeddings", None)
+    if positions is not None and "roberta" in config.model_type:
+        return positions - int(config.pad_token_id) - 1  # the first are for padding
+    return positions
 
 
 def _longest_input(config: PretrainedConfig) -> int:

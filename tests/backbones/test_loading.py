@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import AutoModelForSequenceClassification
+from transformers import AutoModel, AutoModelForSequenceClassification
 
 from composing import compose
 from sparsead.backbones.loading import load_backbone
@@ -84,6 +84,30 @@ def test_dropout_replaces_that_of_hidden_states_and_attention(name: str) -> None
         backbone = load_backbone(compose(f"backbone={name}", override).backbone)
         model = backbone.model(*HEAD, seed=1).train()
         assert torch.equal(model(**tokens).logits, model(**tokens).logits) == same
+
+
+def test_dropout_of_attention_alone_is_refused_where_there_is_none() -> None:
+    backbone = load_backbone(compose("backbone=tiny-t5", "backbone.attention_dropout=0").backbone)
+    with pytest.raises(ConfigError, match="attention_dropout=0: t5 has one dropout for all"):
+        backbone.model(*HEAD, seed=1)
+
+
+@pytest.mark.parametrize(
+    ("name", "longest"),
+    [("tiny-bert", 512), ("tiny-roberta", 512), ("tiny-t5", None), ("tiny-deberta", None)],
+)
+def test_texts_longer_than_the_positions_are_refused(name: str, longest: int | None) -> None:
+    backbone = load_backbone(compose(f"backbone={name}").backbone)
+    model = backbone.model(AutoModel, {}, seed=1).eval()
+    model = model.encoder if name == "tiny-t5" else model
+    tokens = longest or 600
+    backbone.check_length("task.max_length", tokens)
+    model(torch.full((1, tokens), 7))
+    if longest is not None:
+        with pytest.raises(ConfigError, match=f"use task.max_length={longest} or less"):
+            backbone.check_length("task.max_length", longest + 1)
+        with pytest.raises((IndexError, RuntimeError)):
+            model(torch.full((1, longest + 1), 7))
 
 
 def test_an_unknown_architecture_is_refused() -> None:
