@@ -39,8 +39,9 @@ def resolve_precision(precision: str, device: str) -> str:
 def store_frozen(adapted: AdaptedModel, precision: str) -> None:
     """Keep the backbone's frozen weights in what they are computed in, once for all steps.
 
-    Adapter and head, and with them the optimiser's state, stay in fp32 under autocast; so do
-    LayerNorms, which sum many small terms. Scores are taken before this, in fp32.
+    Adapter and head, and with them the optimiser's state, stay in fp32 under autocast; so do the
+    weights of LayerNorms and RMSNorms, which sum many small terms. Scores are taken before this,
+    in fp32.
     """
     if precision == "bf16":
         for parameter in _frozen(adapted):
@@ -67,7 +68,7 @@ def _frozen(adapted: AdaptedModel) -> Iterator[nn.Parameter]:
     trained = {*adapted.adapter, *adapted.head}
     for name, parameter in adapted.model.named_parameters():
         owner = adapted.model.get_submodule(name.rpartition(".")[0])
-        if name not in trained and not isinstance(owner, nn.LayerNorm):
+        if name not in trained and "Norm" not in type(owner).__name__:
             yield parameter
 
 

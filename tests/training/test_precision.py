@@ -19,15 +19,16 @@ from sparsead.training import precision
 from sparsead.training.precision import resolve_precision, store_frozen
 
 
-def test_frozen_weights_go_to_bf16_and_what_trains_stays_fp32() -> None:
-    loaded = load_backbone(compose("backbone=tiny-bert").backbone)
+@pytest.mark.parametrize("backbone", ["tiny-bert", "tiny-t5", "tiny-llama"])
+def test_frozen_weights_go_to_bf16_and_what_trains_and_norms_stay_fp32(backbone: str) -> None:
+    loaded = load_backbone(compose(f"backbone={backbone}").backbone)
     model = loaded.model(AutoModelForSequenceClassification, {"num_labels": 2}, seed=1)
     adapted = LoRAAdapter(bottleneck=2, sites=["query"]).insert(model, seed=1)
     store_frozen(adapted, "fp32")
     assert {p.dtype for p in model.parameters()} == {torch.float32}
     store_frozen(adapted, "bf16")
     for name, parameter in model.named_parameters():
-        kept = parameter.requires_grad or "LayerNorm" in name
+        kept = parameter.requires_grad or "norm" in name.lower()
         assert parameter.dtype is (torch.float32 if kept else torch.bfloat16), name
 
 
