@@ -11,24 +11,16 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from transformers import (
-    AutoModelForSequenceClassification,
-    AutoTokenizer,
-    DataCollatorWithPadding,
-    TrainingArguments,
-)
+from train_peers import plain_model
+from transformers import AutoTokenizer, DataCollatorWithPadding, TrainingArguments
 
 import adapters
-
-CLASSES = 2
 
 
 def main() -> None:
     setup = json.loads(sys.argv[1])
-    tokenizer = AutoTokenizer.from_pretrained(setup["backbone"])
-    model = AutoModelForSequenceClassification.from_pretrained(
-        setup["backbone"], num_labels=CLASSES
-    )
+    tokenizer = AutoTokenizer.from_pretrained(setup["backbone"]["folder"])
+    model = plain_model(setup["backbone"])
     adapters.init(model)
     reduction = model.config.hidden_size / setup["bottleneck"]
     model.add_adapter("bench", config=f"double_seq_bn[reduction_factor={reduction}]")

@@ -2,9 +2,9 @@
 
     python scripts/bench_run.py --task-path FOLDER [--seeds 5] [--best] [--limit 64]
 
-Both train Houlsby adapters under one protocol, seed by seed in turn. `adapters` runs as its users
-run it, and with --best also on length-grouped batches in bf16. The first training step is timed
-from the command on, with the data tokenised before.
+Both train Houlsby adapters under one protocol, with the same dropout, seed by seed in turn.
+`adapters` runs as its users run it, and with --best also on length-grouped batches in bf16. The
+first training step is timed from the command on, with the data tokenised before.
 """
 
 from __future__ import annotations
@@ -54,6 +54,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--task-path", type=Path, required=True, help="GLUE folder, for MRPC")
     parser.add_argument("--backbone", default="minilm")
+    parser.add_argument("--dropout", type=float, default=None, help="of the backbone, in all runs")
     parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--device", default="cpu")
@@ -76,6 +77,8 @@ class Bench:
             *(f"device={arguments.device}", f"protocol.epochs={arguments.epochs}"),
         ]
         self.runs: dict[str, Callable[[int, Path], float]] = {OURS: self._ours}
+        if arguments.dropout is not None:
+            self.overrides.append(f"backbone.dropout={arguments.dropout}")
         if arguments.limit is not None:
             self.overrides.append(f"task.limit={arguments.limit}")
         self.python = arguments.adapters_python or adapters_python()
@@ -113,7 +116,11 @@ class Bench:
         files = {split: str(Path(str(spec.task.path)) / spec.task.files[split]) for split in SPLITS}
         setup = {
             **files,
-            "backbone": str(load_backbone(spec.backbone).folder),
+            "backbone": {
+                "folder": str(load_backbone(spec.backbone).folder),
+                "dropout": spec.backbone.dropout,
+                "attention_dropout": spec.backbone.attention_dropout,
+            },
             "bottleneck": spec.adapter.options["bottleneck"],
             "max_length": spec.task.max_length,
             "limit": spec.task.limit,

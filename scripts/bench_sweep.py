@@ -1,9 +1,9 @@
 """What a sweep costs beside its steps: python scripts/bench_sweep.py [--quick | --jobs 1,4,8].
 
 One process does a small table; its wall time, start included, is divided by the seconds that its
-runs spent in training and evaluation steps; then also with the batches that pruners score on as
-steps. With --jobs a cell of each pruner and as many seeds as processes are done by these at once,
-and the cells an hour are counted.
+runs spent training and evaluating, which the trainer's own start and checkpoints are part of; then
+also with the batches that pruners score on. With --jobs a cell of each pruner and as many seeds as
+processes are done by these at once, and the cells an hour are counted.
 """
 
 from __future__ import annotations

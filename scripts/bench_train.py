@@ -246,6 +246,8 @@ class Bench:
         """Return the first batches of an epoch in length-grouped and in random order."""
         size = self.arguments.batch_size
         count = self.steps * size
+        if count > len(rows):
+            raise SystemExit(f"--steps {self.steps}: the data have {len(rows) // size} batches")
         grouped = list(SeededOrder(token_counts(rows), size, seed=1))
         shuffled = random.Random(1).sample(range(len(rows)), len(rows))
         return {
