@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from math import ceil, log2
 from typing import Any
@@ -77,6 +78,7 @@ class View:
             f"Percent, mean ± standard deviation over {seeds}; n where it is fewer.",
             *(averages if table.average else ()),
             *_notes_of_backbones(self),
+            *_notes_of_precision(self.results),
             *(_notes_of_tests(self) if self.compared else ()),
         ]
 
@@ -142,6 +144,17 @@ def _notes_of_backbones(shown: View) -> list[str]:
 
 def _with_own_backbone(shown: View) -> list[Column]:
     return [column for column in shown.results.table.columns if backbone_of(column, "")]
+
+
+def _notes_of_precision(results: Results) -> list[str]:
+    """Say so where `auto` chose differently among the runs, as on machines of several kinds."""
+    records = [record for found in results.places.values() for record in found.records.values()]
+    chosen = (record.result.get("environment", {}).get("precision") for record in records)
+    runs = Counter(precision for precision in chosen if precision is not None)
+    if len(runs) < 2:
+        return []
+    each = " and ".join(f"{counted(n, 'run')} in {name}" for name, n in sorted(runs.items()))
+    return [f"{each}: seeds may differ by it; precision=fp32 or bf16 is the same everywhere."]
 
 
 def _notes_of_tests(shown: View) -> list[str]:

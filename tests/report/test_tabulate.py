@@ -60,6 +60,16 @@ def shown(monkeypatch: pytest.MonkeyPatch) -> View:
     return view(measured(TABLE, score, monkeypatch))
 
 
+def test_runs_of_several_precisions_are_said_to_be_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    results = measured(TABLE, score, monkeypatch)
+    assert not any(" in fp32" in note for note in view(results).notes)
+    first, *_ = results.places.values()
+    first.records[3].result["environment"]["precision"] = "bf16"
+    count = sum(len(found.records) for found in results.places.values())
+    (note,) = [note for note in view(results).notes if "in bf16" in note]
+    assert note.startswith(f"1 run in bf16 and {count - 1} runs in fp32: ")
+
+
 def test_the_numbers_are_those_worked_by_hand(shown: View) -> None:
     content = json.loads(render(shown, "json"))
     found = {(line["row"], line["column"]): line for line in content["cells"]}
