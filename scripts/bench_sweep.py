@@ -1,8 +1,8 @@
 """What a sweep costs beside its steps: python scripts/bench_sweep.py [--quick | --jobs 1,4,8].
 
-One process does a small table; its wall time, start included, is divided by the seconds that its
-runs spent training and evaluating, which the trainer's own start and checkpoints are part of; then
-also with the batches that pruners score on. With --jobs a cell of each pruner and as many seeds as
+One process does a small table; its wall time, start included, is divided by the seconds that the
+steps of its training and its evaluations took, batches included; then also with the batches that
+pruners score on. With --jobs a cell of each pruner and as many seeds as
 processes are done by these at once, and the cells an hour are counted.
 """
 

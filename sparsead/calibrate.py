@@ -60,7 +60,7 @@ def _measure(spec: RunSpec) -> Throughput:
     seconds = result["seconds"]
     training, validation = (min(limit, len(whole[split])) for split in ("train", "validation"))
     return Throughput(
-        fixed=seconds["load"] + seconds["prune"],
+        fixed=seconds["load"] + seconds["prune"] + seconds["trainer"],
         train=seconds["train"] / training,
         evaluate=seconds["evaluate"] / validation,
         examples=(len(whole["train"]), len(whole["validation"])),

@@ -27,7 +27,7 @@ class Throughput:
     """What a short run of one kind took on this machine.
 
     Attributes:
-        fixed: seconds to load and to prune, once a run.
+        fixed: seconds to load, to prune, and to start and end a training, once a run.
         train: seconds per training example and epoch.
         evaluate: seconds per evaluation example and epoch.
         examples: of the two splits, all of them.

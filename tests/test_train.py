@@ -75,7 +75,8 @@ def test_the_record_says_what_was_run(tmp_path: Path, glue_fixture: Path) -> Non
     }
     assert sum(result["data"]["train"]["classes"].values()) == 96
     assert len(set(result["sparsity"]["scored_on"])) == 96
-    assert set(result["seconds"]) == {"load", "prune", "train", "evaluate", "report"}
+    phases = {"load", "prune", "train", "evaluate", "trainer", "report"}
+    assert set(result["seconds"]) == phases
     assert result["environment"]["precision"] == resolve_precision("auto", "cpu")
     assert result["environment"]["peak_memory_bytes"] > 2**20
     stored = (record.folder / "adapter.safetensors").stat().st_size

@@ -12,7 +12,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from sparsead.training.resume import begun_seconds, keep_seconds
 
-_PHASES = ("load", "prune", "train", "evaluate", "report")
+_PHASES = ("load", "prune", "train", "evaluate", "trainer", "report")
 
 
 class Clock(TrainerCallback):
@@ -32,13 +32,29 @@ class Clock(TrainerCallback):
         self._earlier = begun_seconds(folder) if resumed_from else {}
         self._began: dict[str, float] = {}
         self._ended: dict[str, float] = {}
+        self._epoch_began: float | None = None
+        self._steps = 0.0
 
     @contextmanager
     def timed(self, phase: str) -> Iterator[None]:
-        """Time the block; the evaluations of the phase `train` are their own, `evaluate`."""
+        """Time the block; of the phase `train` only its steps, batches included, are called so.
+
+        The evaluations in it are `evaluate`; its other part, the Trainer's start and its
+        checkpoints, is `trainer`.
+        """
         self._began[phase] = perf_counter()
         yield
         self._ended[phase] = perf_counter()
+
+    def on_epoch_begin(self, *_args: Any, **_kwargs: Any) -> None:
+        """Time the steps from here on."""
+        self._epoch_began = perf_counter()
+
+    def on_log(self, *_args: Any, **_kwargs: Any) -> None:
+        """Take the epoch's steps as done where its loss is read: a GPU has done them only then."""
+        if self._epoch_began is not None:
+            self._steps += perf_counter() - self._epoch_began
+            self._epoch_began = None
 
     def on_save(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
@@ -51,7 +67,11 @@ class Clock(TrainerCallback):
         now = perf_counter()
         own = {phase: self._ended.get(phase, now) - began for phase, began in self._began.items()}
         evaluated = _evaluation_seconds(state, self._resumed_from)
-        own |= {"train": own["train"] - evaluated, "evaluate": evaluated}
+        steps = self._steps
+        if self._epoch_began is not None:  # left in the middle of an epoch
+            steps += now - self._epoch_began
+        trainer = own["train"] - steps - evaluated
+        own |= {"train": steps, "evaluate": evaluated, "trainer": trainer}
         return {phase: own.get(phase, 0.0) + self._earlier.get(phase, 0.0) for phase in _PHASES}
 
 

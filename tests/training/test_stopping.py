@@ -18,7 +18,7 @@ from sparsead.config import RunSpec
 from sparsead.runs.interrupt import held_interrupt, stopping_on_interrupt
 from sparsead.training import precision
 
-PHASES = ("load", "prune", "train", "evaluate")
+PHASES = ("load", "prune", "train", "evaluate", "trainer")
 
 
 @contextmanager
