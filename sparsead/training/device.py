@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import platform
 import re
@@ -45,9 +46,11 @@ def describe_device(device: str) -> dict[str, Any]:
 def forget_peak_memory(device: str) -> None:
     """Measure the peak of memory from now on: a sweep's runs share one process.
 
-    What earlier runs used and freed is given back first. Where the system cannot be told so, a
-    run's peak is its process's until then.
+    What earlier runs used is freed first: their models are in cycles, which only the garbage
+    collector finds, in its own time. Where the system cannot be told to measure anew, a run's peak
+    is its process's until then.
     """
+    gc.collect()
     if device == "cuda":
         torch.cuda.reset_peak_memory_stats()
     elif os.access(_RESET, os.W_OK):
