@@ -47,8 +47,9 @@ def test_the_verb_reads_three_formats_and_writes_json_lines(
     lines = [list(rows[0]), *(row.values() for row in rows)]
     (tmp_path / "in.tsv").write_text("".join("\t".join(line) + "\n" for line in lines))
     outputs = []
+    on_cpu = (run.folder, "--device", "cpu")
     for suffix in ("jsonl", "csv", "tsv"):
-        verb(monkeypatch, run.folder, "--input", tmp_path / f"in.{suffix}", "--device", "cpu")
+        verb(monkeypatch, *on_cpu, "--input", tmp_path / f"in.{suffix}")
         outputs.append(capsys.readouterr().out)
     per_format = [[json.loads(line) for line in text.splitlines()] for text in outputs]
     assert [[record.pop("line") for record in records] for records in per_format] == [
@@ -63,10 +64,10 @@ def test_the_verb_reads_three_formats_and_writes_json_lines(
         best = max(record["probabilities"], key=record["probabilities"].get)
         assert record["prediction"] == best
     target = tmp_path / "out.jsonl"
-    verb(monkeypatch, run.folder, "--input", tmp_path / "in.csv", "--output", target)
+    verb(monkeypatch, *on_cpu, "--input", tmp_path / "in.csv", "--output", target)
     assert target.read_text() == outputs[1]
     with pytest.raises(ConfigError, match="exists already"):
-        verb(monkeypatch, run.folder, "--input", tmp_path / "in.csv", "--output", target)
+        verb(monkeypatch, *on_cpu, "--input", tmp_path / "in.csv", "--output", target)
 
 
 def test_a_row_that_is_cut_is_said(run: RunRecord, caplog: pytest.LogCaptureFixture) -> None:
