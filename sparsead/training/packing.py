@@ -60,7 +60,8 @@ class Packing:
         unpacked: as `true`, the place of each token in the packed batch; 0 for padding.
         total: number of packed tokens; those behind the sequences belong to none.
         true_tokens: number of those that belong to a sequence.
-        offsets: (sequences + 1,), the first token of each sequence, then the number of true tokens.
+        offsets: (sequences + 1,), the first token of each sequence, then the number of true tokens;
+            32 bits each, as kernels for sequences of varied length take them.
         longest: number of tokens of the longest sequence.
         buckets: all sequences, those of like length together.
         sequences: (sequences,), the row of each sequence in the buckets laid end to end.
@@ -117,7 +118,7 @@ def packing(
             that has more is alone in its bucket.
     """
     lengths: list[int] = true.sum(dim=1).tolist()
-    offsets = torch.tensor([0, *lengths]).cumsum(0)
+    offsets = torch.tensor([0, *lengths]).cumsum(0, dtype=torch.int32)
     unpacked = (true.flatten().cumsum(0) - 1).view(true.shape).where(true, 0)
     buckets = []
     groups = _like_lengths(lengths, round_lengths_to, most_pairs)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from pathlib import Path
-from unittest.mock import patch
+from unittest.mock import Mock, patch
 
 import pytest
 import torch
@@ -257,18 +257,6 @@ def true_tokens(lengths):
     return torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]
 
 
-def test_jagged_attention_is_attention_in_each_sequence() -> None:
-    layout = packing(true_tokens(LENGTHS))
-    module = torch.nn.Module()
-    module.num_key_value_groups = 2
-    query, key, value = (torch.randn(1, heads, sum(LENGTHS), 8) for heads in (4, 2, 2))
-    fused = _fused(module, query, key, value, layout, scaling=8**-0.5)
-    for start, length in zip(layout.firsts.tolist(), LENGTHS, strict=True):
-        one = [states[:, :, start : start + length] for states in (query, key, value)]
-        expected = torch.nn.functional.scaled_dot_product_attention(*one, enable_gqa=True)
-        torch.testing.assert_close(fused[start : start + length], expected[0].transpose(0, 1))
-
-
 def test_sequences_of_like_length_share_a_bucket() -> None:
     layout = packing(true_tokens(LENGTHS), round_to=256, round_lengths_to=16)
     assert [tuple(bucket.places.shape) for bucket in layout.buckets] == [(4, 16), (2, 48), (2, 80)]
@@ -311,19 +299,64 @@ def test_a_packing_moves_whole_and_lays_out_its_rows_where_it_is() -> None:
     assert rows.places.shape == layout.rows(2).places.shape
 
 
+needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+
+
 @pytest.mark.cuda
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-@pytest.mark.parametrize("backbone", ["tiny-bert", "tiny-distilbert", "tiny-llama"])
+@needs_cuda
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_the_kernel_on_cuda_gives_the_padded_loss(dtype: torch.dtype, backbone: str) -> None:
+@pytest.mark.parametrize("backbone", ["tiny-bert", "tiny-distilbert", "tiny-llama"])
+def test_the_kernel_on_cuda_gives_the_padded_loss(
+    dtype: torch.dtype, backbone: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     adapted, collator = build(backbone, "houlsby", "backbone.dropout=0")
     model = adapted.model.cuda()
     rows = examples(model.config.vocab_size)
+    fused = Mock(wraps=_fused)
+    monkeypatch.setattr(packed_attention, "_fused", fused)
     tolerance = 1e-5 if dtype is torch.float32 else 1e-2
     with torch.autocast("cuda", dtype, enabled=dtype is not torch.float32):
         padded, expected = loss_and_gradients(model, collator(rows).to("cuda"))
         batch = unpad(model, collator, "fp32")(rows).to("cuda")
         packed, gradients = loss_and_gradients(model, batch)
+    assert fused.call_count == model.config.num_hidden_layers
     torch.testing.assert_close(packed.loss, padded.loss, rtol=0, atol=tolerance)
     for name, gradient in gradients.items():
         torch.testing.assert_close(gradient, expected[name], rtol=0, atol=tolerance)
+
+
+@pytest.mark.cuda
+@needs_cuda
+@pytest.mark.parametrize("first_only", [False, True])
+@pytest.mark.parametrize("causal", [False, True])
+def test_the_kernel_on_cuda_attends_inside_each_sequence(first_only: bool, causal: bool) -> None:
+    layout = packing(true_tokens(LENGTHS), round_to=64).to("cuda")
+    module = torch.nn.Module()
+    module.num_key_value_groups, module.is_causal = 2, causal
+    states = [torch.randn(1, heads, layout.total, 8, device="cuda") for heads in (4, 2, 2)]
+    fused = _fused(module, *states, layout, first_only=first_only, scaling=8**-0.5)
+    assert fused.shape == (layout.total, 4, 8)
+    for index, (start, length) in enumerate(zip(layout.firsts.tolist(), LENGTHS, strict=True)):
+        place, queries = (index, 1) if first_only else (start, length)
+        query = states[0][:, :, place : place + queries]
+        key, value = (part[:, :, start : start + length] for part in states[1:])
+        expected = torch.nn.functional.scaled_dot_product_attention(
+            query, key, value, enable_gqa=True, is_causal=causal
+        )
+        got = fused[place : place + queries].transpose(0, 1)[None]
+        torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.cuda
+@needs_cuda
+def test_the_kernel_on_cuda_drops_weights_and_scales_the_rest() -> None:
+    layout = packing(true_tokens(LENGTHS)).to("cuda")
+    query, key, value = torch.randn(3, 1, 4, layout.total, 8, device="cuda")
+    options = {"first_only": False, "scaling": 8**-0.5}
+    expected = _fused(torch.nn.Module(), query, key, value, layout, **options)
+    draws = [
+        _fused(torch.nn.Module(), query, key, value, layout, dropout=0.5, **options)
+        for _ in range(2000)
+    ]
+    assert not torch.equal(draws[0], draws[1])
+    torch.testing.assert_close(torch.stack(draws).mean(dim=0), expected, rtol=0, atol=0.15)
