@@ -12,7 +12,7 @@ from sparsead.config import RunSpec
 from sparsead.errors import RecordError
 from sparsead.groups import SPLITS
 
-RESULT_FORMAT = 5
+RESULT_FORMAT = 6
 """Raised when the same configuration no longer gives the same result."""
 
 _BACKBONE_SUFFIXES = (".json", ".txt", ".model", ".safetensors")

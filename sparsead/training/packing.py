@@ -190,7 +190,7 @@ class PackingCollator:
         padding_idx: the token whose position is not counted, as in RoBERTa, whose positions begin
             behind it; None where positions are counted from 0.
         round_to: tokens are added to the packed ones up to a multiple of this number. Nothing
-            reads them; kernels that are prepared for each shape anew are so prepared less often.
+            reads them; kernels and memory for a shape are so used again.
         round_lengths_to: the same for the lengths inside attention.
         most_pairs: pairs of tokens whose attention is computed at once; where its weights are
             written out, the processor's caches should hold them.

@@ -26,8 +26,9 @@ from sparsead.training.packing import Collator, Packing, PackingCollator
 
 log = logging.getLogger(__name__)
 
-_ROUNDED_TOKENS = 64
-_ROUNDED_LENGTHS = 16
+_ROUNDED_TOKENS = {"fp32": 32, "bf16": 64}
+"""On a CPU. Blocks of ever other sizes fragment the heap; in bf16, kernels are made by shape."""
+_ROUNDED_LENGTHS = {"fp32": 1, "bf16": 16}
 _CACHED_WEIGHTS = 2**18
 """Of attention, at once, for each thread: 1 MiB in fp32, within a core's own cache.
 
@@ -60,12 +61,12 @@ def unpad(model: PreTrainedModel, collator: Collator, precision: str) -> Collato
     _register(model)
     _attach(model)
     (positions,) = site_modules(model, "positions").values()
-    rounded = precision == "bf16" and model.device.type == "cpu"
+    on_cpu = model.device.type == "cpu"
     return PackingCollator(
         collator,
         padding_idx=getattr(positions, "padding_idx", None),
-        round_to=_ROUNDED_TOKENS if rounded else 1,
-        round_lengths_to=_ROUNDED_LENGTHS if rounded else 1,
+        round_to=_ROUNDED_TOKENS[precision] if on_cpu else 1,
+        round_lengths_to=_ROUNDED_LENGTHS[precision] if on_cpu else 1,
         most_pairs=_most_pairs(model),
     )
 

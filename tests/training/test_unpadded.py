@@ -104,6 +104,16 @@ def test_they_are_also_where_the_head_reads_another_token(backbone: str, adapter
     assert_equal_to_padded(adapted, collator, rows, "bf16" if adapter == "prefix" else "fp32")
 
 
+@pytest.mark.parametrize("adapter", ["houlsby", "mam"])
+@pytest.mark.parametrize("backbone", ["tiny-bert", "tiny-llama"])
+def test_they_are_also_without_tokens_of_no_sequence_as_on_a_gpu(
+    backbone: str, adapter: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(unpadded._ROUNDED_TOKENS, "fp32", 1)
+    adapted, collator = build(backbone, adapter, "backbone.dropout=0")
+    assert_equal_to_padded(adapted, collator, examples(adapted.model.config.vocab_size), "fp32")
+
+
 @pytest.mark.parametrize("backbone", ["tiny-bert", "tiny-gpt2"])
 def test_they_are_also_where_a_cache_holds_the_attention_of_few(
     backbone: str, monkeypatch: pytest.MonkeyPatch
@@ -182,7 +192,7 @@ def test_the_last_layer_is_computed_for_one_token_a_sequence(backbone: str) -> N
                 )
             )
     model(**batch)
-    assert list(rows_seen.values()) == 2 * [sum(LENGTHS)] + 2 * [len(LENGTHS)]
+    assert list(rows_seen.values()) == 2 * [batch["packing"].total] + 2 * [len(LENGTHS)]
 
 
 @pytest.mark.parametrize("dropout", [0, 0.1])
