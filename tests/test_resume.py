@@ -17,6 +17,7 @@ COMMAND = (
     "backbone=tiny-bert",
     "task=mrpc",
     "device=cpu",
+    "precision=fp32",  # auto is what each process times
     "protocol.epochs=30",
     "protocol.batch_size=8",
     "adapter.dropout=0.1",
