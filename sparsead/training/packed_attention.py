@@ -1,6 +1,7 @@
 """Attention in a packed batch: each sequence attends to itself alone.
 
-Sequences of about one length go together; on a GPU all go through one variable-length kernel.
+Sequences of about one length go together; on a GPU, where nothing is dropped, all go through one
+variable-length kernel.
 """
 
 from __future__ import annotations
@@ -21,8 +22,9 @@ from sparsead.training.packing import Packing, Rows
 FUSED = "sdpa"
 
 _UNMASKED, _CAUSAL = 0, 1
-"""Masks of the variable-length kernel, which takes heads of a width that is a multiple of 8."""
+"""Masks of the variable-length kernel."""
 _ALIGNED = 8
+"""Heads of such a width, or a multiple, are aligned for it in every precision."""
 
 
 def packed_attention(
@@ -57,8 +59,7 @@ def packed_attention(
     if packing is None:
         return padded(module, query, key, value, attention_mask, **options)
     plain = padded is ALL_ATTENTION_FUNCTIONS[FUSED]
-    once = module.training or not torch.is_grad_enabled()  # scores may be differentiated twice
-    if plain and query.is_cuda and once and query.shape[-1] % _ALIGNED == 0:
+    if plain and query.is_cuda and _suits_kernel(module, query, **options):
         context = _fused(module, query, key, value, packing, first_only=first_only, **options)
         return context[None], None
     inside = _inside(padded, query)
@@ -70,6 +71,16 @@ def packed_attention(
     ]
     context = (_of_sequences if first_only else _of_tokens)(contexts, packing)
     return _lengthened(context, query.shape[2])[None], None
+
+
+def _suits_kernel(module: nn.Module, query: Tensor, dropout: float = 0.0, **_: Any) -> bool:
+    """Tell whether the variable-length kernel is exact here.
+
+    With dropout it is not: forward it takes the number of keys to be 0 (pytorch/pytorch#115590), so
+    that all heads and sequences draw the same weights to drop, and backward it draws others.
+    """
+    once = module.training or not torch.is_grad_enabled()  # scores may be differentiated twice
+    return once and not dropout and query.shape[-1] % _ALIGNED == 0
 
 
 def _inside(padded: Attention, query: Tensor) -> Attention:
@@ -171,9 +182,9 @@ def _products(
     key, value = _for_each_query(module, key, value)
     # a single query sees every key: those in front of its own are a prefix's
     causal = mask is None and query.shape[2] > 1 and _is_causal(module)
-    if query.dtype is torch.float32 and not dropout:
+    if query.is_cuda or (query.dtype is torch.float32 and not dropout):
         fused = F.scaled_dot_product_attention(
-            query, key, value, attn_mask=mask, scale=scaling, is_causal=causal
+            query, key, value, mask, dropout, is_causal=causal, scale=scaling
         )
         return fused.transpose(1, 2), None
     weights = (query * scaling) @ key.transpose(2, 3)
@@ -200,10 +211,9 @@ def _fused(
     *,
     first_only: bool,
     scaling: float,
-    dropout: float = 0.0,
     **_: Any,
 ) -> Tensor:
-    """Attend by the variable-length kernel of torch, which its jagged tensors call far slower.
+    """Attend by the variable-length kernel of torch itself: its jagged tensors are far slower.
 
     Returns:
         The context, (tokens, heads, width of a head); zeros for tokens of no sequence.
@@ -212,12 +222,13 @@ def _fused(
     if first_only:  # one of each sequence
         queries, longest = len(packing.sequences), 1
         asked = torch.arange(queries + 1, dtype=asked.dtype, device=asked.device)
+    dtype = _computed_in(query)  # autocast does not know the kernel, which reads all as one dtype
     keys, values = (
-        states.transpose(1, 2)[:, : packing.true_tokens]
+        states.transpose(1, 2)[:, : packing.true_tokens].to(dtype)
         for states in _for_each_query(module, key, value)
     )
     context, *_rest = torch.ops.aten._efficient_attention_forward(
-        query.transpose(1, 2)[:, :queries],
+        query.transpose(1, 2)[:, :queries].to(dtype),
         keys,
         values,
         bias=None,
@@ -225,9 +236,15 @@ def _fused(
         cu_seqlens_k=packing.offsets,
         max_seqlen_q=longest,
         max_seqlen_k=packing.longest,
-        dropout_p=dropout,
+        dropout_p=0.0,
         custom_mask_type=_CAUSAL if _is_causal(module) else _UNMASKED,
         compute_log_sumexp=torch.is_grad_enabled(),
         scale=scaling,
     )
     return _lengthened(context[0], query.shape[2])
+
+
+def _computed_in(states: Tensor) -> torch.dtype:
+    """Return the dtype that autocast, where it is on, computes a product of `states` in."""
+    device = states.device.type
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else states.dtype

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import math
 from pathlib import Path
@@ -17,6 +18,7 @@ from transformers import (
     AutoModelForSequenceClassification,
     DataCollatorWithPadding,
 )
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from composing import compose
 from sparsead.backbones.loading import load_backbone
@@ -111,7 +113,11 @@ def test_they_are_also_without_tokens_of_no_sequence_as_on_a_gpu(
 ) -> None:
     monkeypatch.setitem(unpadded._ROUNDED_TOKENS, "fp32", 1)
     adapted, collator = build(backbone, adapter, "backbone.dropout=0")
-    assert_equal_to_padded(adapted, collator, examples(adapted.model.config.vocab_size), "fp32")
+    rows = examples(adapted.model.config.vocab_size)
+    other, _ = build(backbone, adapter, "backbone.dropout=0")  # a model is unpadded once
+    layout = unpad(other.model, collator, "fp32")(rows)["packing"]
+    assert layout.total == layout.true_tokens
+    assert_equal_to_padded(adapted, collator, rows, "fp32")
 
 
 @pytest.mark.parametrize("backbone", ["tiny-bert", "tiny-gpt2"])
@@ -207,6 +213,15 @@ def test_gradient_checkpointing_recomputes_the_packed_layers(dropout: float) -> 
     _, gradients = loss_and_gradients(model, batch)
     for name, gradient in gradients.items():
         torch.testing.assert_close(gradient, expected[name], rtol=0, atol=1e-6)
+
+
+def attended(query, key, value, layout, dropout=0.0):
+    """Attend in a packed batch as a module of a backbone does in training."""
+    sdpa, scaling = ALL_ATTENTION_FUNCTIONS["sdpa"], query.shape[-1] ** -0.5
+    options = {"padded": sdpa, "packing": layout, "dropout": dropout, "scaling": scaling}
+    return packed_attention.packed_attention(torch.nn.Module(), query, key, value, None, **options)[
+        0
+    ]
 
 
 def test_packed_attention_can_be_differentiated_twice() -> None:
@@ -315,12 +330,21 @@ needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a C
 @pytest.mark.cuda
 @needs_cuda
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("backbone", ["tiny-bert", "tiny-distilbert", "tiny-llama"])
+@pytest.mark.parametrize(
+    ("backbone", "adapter"),
+    [
+        ("tiny-bert", "houlsby"),
+        ("tiny-distilbert", "houlsby"),
+        ("tiny-llama", "houlsby"),
+        ("tiny-llama", "full"),  # autocast leaves its queries and keys in fp32, its values not
+    ],
+)
 def test_the_kernel_on_cuda_gives_the_padded_loss(
-    dtype: torch.dtype, backbone: str, monkeypatch: pytest.MonkeyPatch
+    dtype: torch.dtype, backbone: str, adapter: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    adapted, collator = build(backbone, "houlsby", "backbone.dropout=0")
+    adapted, collator = build(backbone, adapter, "backbone.dropout=0")
     model = adapted.model.cuda()
+    model.config.use_cache = False  # as in training
     rows = examples(model.config.vocab_size)
     fused = Mock(wraps=_fused)
     monkeypatch.setattr(packed_attention, "_fused", fused)
@@ -357,16 +381,62 @@ def test_the_kernel_on_cuda_attends_inside_each_sequence(first_only: bool, causa
         torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    "device", ["cpu", pytest.param("cuda", marks=[pytest.mark.cuda, needs_cuda])]
+)
+@pytest.mark.parametrize("width", [8, 12])
+@pytest.mark.parametrize("lengths", [(6, 6), (40, 3, 33)])
+def test_gradients_are_of_the_weights_that_were_not_dropped(
+    device: str, width: int, lengths: tuple[int, ...]
+) -> None:
+    torch.manual_seed(0)
+    layout = packing(true_tokens(lengths)).to(device)
+    query, key, value = torch.randn(3, 1, 2, layout.total, width, device=device).unbind()
+    value.requires_grad_()
+    context = attended(query, key, value, layout, dropout=0.5)
+    outer = torch.randn_like(context)
+    (gradient,) = torch.autograd.grad(context, value, outer)
+    # the context is linear in the values once it is known which weights are dropped
+    torch.testing.assert_close((gradient * value).sum(), (context * outer).sum())
+
+
+@pytest.mark.parametrize(
+    "device", ["cpu", pytest.param("cuda", marks=[pytest.mark.cuda, needs_cuda])]
+)
+def test_each_head_and_sequence_drops_its_own_weights(device: str) -> None:
+    torch.manual_seed(0)
+    layout = packing(true_tokens((40, 40))).to(device)
+    query, key, value = torch.randn(3, 1, 1, 40, 8, device=device).repeat(1, 1, 2, 2, 1).unbind()
+    context = attended(query, key, value, layout, dropout=0.5)[0]
+    drawn = [rows for half in context.split(40) for rows in half.unbind(1)]
+    assert not any(torch.equal(one, other) for one, other in itertools.combinations(drawn, 2))
+    whole = attended(query, key, value, layout)[0]
+    torch.testing.assert_close(whole[:40, 0], whole[40:, 1])
+
+
 @pytest.mark.cuda
 @needs_cuda
-def test_the_kernel_on_cuda_drops_weights_and_scales_the_rest() -> None:
+@pytest.mark.parametrize("width", [8, 12])
+def test_dropout_on_cuda_scales_the_weights_that_are_left(width: int) -> None:
+    torch.manual_seed(0)
     layout = packing(true_tokens(LENGTHS)).to("cuda")
-    query, key, value = torch.randn(3, 1, 4, layout.total, 8, device="cuda")
-    options = {"first_only": False, "scaling": 8**-0.5}
-    expected = _fused(torch.nn.Module(), query, key, value, layout, **options)
-    draws = [
-        _fused(torch.nn.Module(), query, key, value, layout, dropout=0.5, **options)
-        for _ in range(2000)
-    ]
-    assert not torch.equal(draws[0], draws[1])
-    torch.testing.assert_close(torch.stack(draws).mean(dim=0), expected, rtol=0, atol=0.15)
+    states = torch.randn(3, 1, 4, layout.total, width, device="cuda")
+    draws = [attended(*states, layout, dropout=0.5) for _ in range(2000)]
+    expected = attended(*states, layout)
+    torch.testing.assert_close(torch.stack(draws).mean(dim=0), expected, rtol=0, atol=0.25)
+
+
+def test_the_kernel_is_given_one_dtype(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+
+    def kernel(*states, **_):
+        seen.extend(state.dtype for state in states)
+        return states[0], None
+
+    monkeypatch.setattr(torch.ops.aten, "_efficient_attention_forward", kernel)
+    layout = packing(true_tokens(LENGTHS))
+    query, key, value = torch.randn(3, 1, 2, layout.total, 8).unbind()
+    states = (query, key, value.bfloat16())  # as rotary positions leave them under autocast
+    with torch.autocast("cpu", torch.bfloat16):
+        _fused(torch.nn.Module(), *states, layout, first_only=False, scaling=1.0)
+    assert seen == [torch.bfloat16] * 3
