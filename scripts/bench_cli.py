@@ -11,12 +11,12 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from sparsead.compose import compose
-from sparsead.config import RunSpec
+from sparsead.config.compose import compose
+from sparsead.config.run import RunSpec
 from sparsead.runs.identity import identity, placeless, setting
 from sparsead.runs.record import run_folder, write_result
-from sparsead.runs.table_files import load_table
-from sparsead.runs.tables import cells
+from sparsead.tables.cells import cells
+from sparsead.tables.files import load_table
 
 COUNTS = (100, 5000)
 SEEDS = 5

@@ -29,10 +29,10 @@ from rich.console import Console
 from rich.table import Table
 
 from sparsead.backbones.loading import load_backbone
-from sparsead.config import RunSpec
+from sparsead.config.registry import ADAPTERS, PRUNERS, TASKS
+from sparsead.config.run import RunSpec
 from sparsead.pruning.prune import prune
 from sparsead.pruning.scoring import Scoring, undisturbed
-from sparsead.registry import ADAPTERS, PRUNERS, TASKS
 from sparsead.training.allocator import keep_freed_memory
 from sparsead.training.device import forget_peak_memory, peak_memory, resolve_device
 from sparsead.training.quiet import quiet_libraries

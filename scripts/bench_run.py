@@ -27,7 +27,7 @@ from rich.console import Console
 from rich.table import Table
 
 from sparsead.backbones.loading import load_backbone
-from sparsead.compose import compose
+from sparsead.config.compose import compose
 from sparsead.runs.record import all_records
 
 GOAL_RATIO, GOAL_FIRST_STEP = 3, 12
@@ -37,7 +37,7 @@ OURS, THEIRS, BEST = "sparsead", "adapters, random, fp32", "adapters, length-gro
 FIRST_STEP = """
 import os, sys, time
 import psutil
-from sparsead.launch import main
+from sparsead.commands.train import main
 from sparsead.training.trainer import SparseadTrainer
 whole_step = SparseadTrainer.training_step
 def first_step(*arguments):

@@ -32,9 +32,9 @@ from rich.table import Table
 from train_peers import Peer, peak_mib
 
 from sparsead.backbones.loading import Backbone, load_backbone
-from sparsead.config import RunSpec
+from sparsead.config.registry import ADAPTERS, PRUNERS, TASKS
+from sparsead.config.run import RunSpec
 from sparsead.pruning.prune import prune
-from sparsead.registry import ADAPTERS, PRUNERS, TASKS
 from sparsead.training.allocator import keep_freed_memory
 from sparsead.training.device import resolve_device
 from sparsead.training.evaluation import token_counts

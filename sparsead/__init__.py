@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from sparsead.assembly.trained import load
     from sparsead.pruning.prune import prune
-    from sparsead.trained import load
 
 __all__ = ["__version__", "load", "prune"]
 __version__ = "0.1.0"
@@ -19,7 +19,7 @@ def __getattr__(name: str) -> Any:
 
         return prune
     if name == "load":
-        from sparsead.trained import load
+        from sparsead.assembly.trained import load
 
         return load
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

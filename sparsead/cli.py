@@ -1,28 +1,18 @@
-"""The command line: each verb is imported when it is called, and no more than it needs."""
+"""The command line: a verb is a module of `sparsead.commands`, imported when it is called."""
 
 from __future__ import annotations
 
+import ast
 import importlib
+import pkgutil
 import sys
+from pathlib import Path
 
 from sparsead.errors import SparseadError, fail, unknown
 
-_VERBS = {
-    "train": ("sparsead.launch", "train one run, or a sweep with -m"),
-    "reproduce": ("sparsead.reproduce", "do what a table lacks, then print it"),
-    "plan": ("sparsead.plan", "what a table lacks, and about how long it will take"),
-    "runs": ("sparsead.report.runs", "list, filter, delete or export the runs"),
-    "predict": ("sparsead.predict", "predict a file's rows with a finished run"),
-    "params": ("sparsead.params", "count a run's parameters, bytes and FLOPs without training"),
-    "table": ("sparsead.report.table", "print a table by name, or the finished runs"),
-    "show": ("sparsead.report.show", "print a run's mask: density, dead units, overlap"),
-    "figure": ("sparsead.report.figure", "draw a run's masks, or the figure of a table"),
-    "export": (
-        "sparsead.export",
-        "write a LoRA run as a folder for peft, or merged for transformers",
-    ),
-    "doctor": ("sparsead.doctor", "what is installed, found and writable here"),
-}
+_COMMANDS = "sparsead.commands"
+_FIRST = ("train", "reproduce", "plan", "table")
+"""The verbs that the help lists first; the others follow by name."""
 
 
 def main() -> None:
@@ -34,11 +24,17 @@ def main() -> None:
     if verb == "--version":
         sys.stdout.write(f"{importlib.import_module('sparsead').__version__}\n")
         return
-    if verb not in _VERBS:
-        fail(unknown("verb", verb, [*_VERBS, "--help", "--version"]))
+    run(verb, arguments)
+
+
+def run(verb: str, arguments: list[str]) -> None:
+    """Run one verb with its arguments, as `main` does with those of the command line."""
+    verbs = _verbs()
+    if verb not in verbs:
+        fail(unknown("verb", verb, [*verbs, "--help", "--version"]))
     sys.argv = [f"sparsead {verb}", *arguments]
     try:
-        importlib.import_module(_VERBS[verb][0]).main()
+        importlib.import_module(f"{_COMMANDS}.{verb}").main()
     except SparseadError as error:
         fail(str(error))
     except OSError as error:
@@ -47,8 +43,22 @@ def main() -> None:
         fail(f"{error.filename}: {error.strerror}")
 
 
+def _verbs() -> dict[str, Path]:
+    """Return each verb's file, in the order of the help."""
+    folders = importlib.import_module(_COMMANDS).__path__
+    names = [module.name for module in pkgutil.iter_modules(folders)]
+    names.sort(key=lambda name: (_FIRST.index(name) if name in _FIRST else len(_FIRST), name))
+    return {name: Path(folders[0], f"{name}.py") for name in names}
+
+
+def _purpose(file: Path) -> str:
+    """Return what a verb does: the first line of its file, which is not run for it."""
+    line = (ast.get_docstring(ast.parse(file.read_text("utf-8"))) or "").splitlines()[0]
+    return line.partition(": ")[2].rstrip(".")
+
+
 def _help() -> str:
-    verbs = "\n".join(f"  {verb:<9} {purpose}" for verb, (_, purpose) in _VERBS.items())
+    verbs = "\n".join(f"  {verb:<9} {_purpose(file)}" for verb, file in _verbs().items())
     return (
         "usage: sparsead VERB [ARGUMENTS…]\n\n"
         "Adapters pruned at initialisation: train them, compare them, trust the answer.\n\n"

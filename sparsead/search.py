@@ -14,22 +14,30 @@ import random
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from omegaconf import DictConfig
 
-from sparsead.config import RunSpec
+from sparsead.config.run import RunSpec
+from sparsead.config.schema import read_group
 from sparsead.errors import ConfigError, SparseadError, TrainingStopped
 from sparsead.runs.failure import record_failure
 from sparsead.runs.files import read_json, write_atomically
 from sparsead.runs.identity import identity
+from sparsead.runs.interrupt import Watch
 from sparsead.runs.record import RunRecord, discard, find_record, run_folder
-from sparsead.schema import read_group
 
 if TYPE_CHECKING:
     import optuna
 
 log = logging.getLogger(__name__)
+
+
+class Train(Protocol):
+    """Trains and records one run, unless the watch ends its training."""
+
+    def __call__(self, spec: RunSpec, watch: Watch | None = None) -> RunRecord:
+        """Return the run's record."""
 
 
 @dataclass
@@ -123,12 +131,13 @@ class Trial:
         return f"{point} a batch: {self.error or self.state + reached}"
 
 
-def search(spec: RunSpec, space: SearchSpec) -> RunRecord:
+def search(spec: RunSpec, space: SearchSpec, train: Train) -> RunRecord:
     """Try the points, choose the best of those that finish, and do its run.
 
     Args:
         spec: the run but for the three values searched.
         space: the points.
+        train: trains and records a run; a watch may end it behind any epoch.
 
     Returns:
         The record of the chosen point; nothing but it is scored on the task's own dev set.
@@ -148,7 +157,7 @@ def search(spec: RunSpec, space: SearchSpec) -> RunRecord:
         trial = known.get(identity(run)) or Trial.of(run)
         is_over = _Decision(study.ask(), trial)
         if trial.identity not in known:
-            _try(run, is_over)
+            _try(run, is_over, train)
             log.info("%d of %d: %s", number, len(runs), trial)
         else:
             is_over(trial.scores)  # Optuna compares the others with it
@@ -159,7 +168,7 @@ def search(spec: RunSpec, space: SearchSpec) -> RunRecord:
     if best is None:
         raise ConfigError(f"search=asha: no point finished; the first: {tried[0]}")
     chosen = runs[tried.index(best)]
-    record = find_record(chosen) or _train(chosen)
+    record = find_record(chosen) or train(chosen)
     _write(file, space, tried, record.folder.name)
     log.info("%s", file)
     return record
@@ -197,10 +206,8 @@ def _study(space: SearchSpec) -> optuna.Study:
     return optuna.create_study(direction="maximize", pruner=pruner)
 
 
-def _try(run: RunSpec, is_over: _Decision) -> None:
+def _try(run: RunSpec, is_over: _Decision, train: Train) -> None:
     """Train a point for as long as it is worth it; it stays to go on from."""
-    from sparsead.train import train
-
     try:
         train(run, is_over)
     except TrainingStopped:
@@ -210,12 +217,6 @@ def _try(run: RunSpec, is_over: _Decision) -> None:
     except Exception as error:  # such as a batch that is too large for this GPU
         record_failure(run, run_folder(run), error)
         is_over.trial.state, is_over.trial.error = "failed", f"{type(error).__name__}: {error}"
-
-
-def _train(run: RunSpec) -> RunRecord:
-    from sparsead.train import train
-
-    return train(run)
 
 
 def _best(tried: Sequence[Trial]) -> Trial | None:

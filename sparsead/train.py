@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,21 +10,22 @@ from omegaconf import OmegaConf
 from torch import nn
 
 from sparsead.adapters.accounting import parameter_accounting
-from sparsead.assembly import insert, pruned, save_weights, task_and_adapter
-from sparsead.config import RunSpec
-from sparsead.inputs import inputs
+from sparsead.assembly.build import insert, pruned, save_weights, task_and_adapter
+from sparsead.assembly.inputs import inputs
+from sparsead.cli import run as run_verb
+from sparsead.config.registry import PRUNERS
+from sparsead.config.run import RunSpec
 from sparsead.pruning.storage import WEIGHTS_FILE
-from sparsead.registry import PRUNERS
 from sparsead.runs.identity import identity, placeless, setting
-from sparsead.runs.interrupt import held_interrupt
+from sparsead.runs.interrupt import Watch, held_interrupt
 from sparsead.runs.record import RunRecord, run_folder, write_result
 from sparsead.training.allocator import keep_freed_memory, leave_imports_alone
 from sparsead.training.clock import Clock
 from sparsead.training.device import environment, forget_peak_memory, resolve_device
+from sparsead.training.final_scores import final_scores
 from sparsead.training.precision import resolve_precision, store_frozen
 from sparsead.training.processes import agreed, is_main, staged_once
 from sparsead.training.quiet import quiet_libraries
-from sparsead.training.report import final_scores
 from sparsead.training.resume import (
     begun_masks,
     begun_precision,
@@ -33,7 +35,7 @@ from sparsead.training.resume import (
     remove_checkpoints,
 )
 from sparsead.training.sampling import scoring_batches, scoring_sample
-from sparsead.training.stopping import Stopping, Watch
+from sparsead.training.stopping import Stopping
 from sparsead.training.trainer import build_trainer, history
 from sparsead.training.unpadded import unpad
 
@@ -124,6 +126,4 @@ def run(spec: RunSpec, folder: Path, watch: Watch | None = None) -> dict[str, An
 
 
 if __name__ == "__main__":
-    from sparsead.launch import main
-
-    main()
+    run_verb("train", sys.argv[1:])

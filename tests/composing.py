@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hydra
 
-from sparsead.config import RunSpec
+from sparsead.config.run import RunSpec
 
 
 def compose(*overrides: str) -> RunSpec:

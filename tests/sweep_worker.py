@@ -6,11 +6,11 @@ import random
 import sys
 import time
 
-from sparsead.config import RunSpec
+from sparsead.config.run import RunSpec
 from sparsead.runs.record import run_folder, staged, write_result
-from sparsead.runs.sweep import run_cells
-from sparsead.runs.table_files import load_table
-from sparsead.runs.tables import cells
+from sparsead.tables.cells import cells
+from sparsead.tables.files import load_table
+from sparsead.tables.sweep import run_cells
 from synthetic import synthetic_result
 
 SECONDS = 0.08

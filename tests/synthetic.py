@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sparsead.config import RunSpec
+from sparsead.config.run import RunSpec
 from sparsead.runs.identity import identity, placeless, setting
 
 

@@ -11,12 +11,12 @@ import hydra
 import pytest
 from omegaconf import DictConfig
 
-from sparsead import train as training
-from sparsead.compose import compose
-from sparsead.config import RunSpec
+from sparsead.commands.train import train_run
+from sparsead.config.compose import compose
+from sparsead.config.run import RunSpec
 from sparsead.errors import ConfigError, TrainingStopped
 from sparsead.runs.record import RunRecord, run_folder
-from sparsead.search import SearchSpec, search
+from sparsead.search import SearchSpec, Train, search
 
 pytest.importorskip("optuna")
 
@@ -33,8 +33,8 @@ def composed(outputs: Path, *overrides: str) -> DictConfig:
         return hydra.compose("train", [*small, f"outputs={outputs}", *overrides])
 
 
-def searched(config: DictConfig) -> RunRecord:
-    return search(RunSpec.from_config(config), SearchSpec.from_config(config))
+def searched(config: DictConfig, train: Train = train_run) -> RunRecord:
+    return search(RunSpec.from_config(config), SearchSpec.from_config(config), train)
 
 
 def file_of(outputs: Path) -> dict[str, Any]:
@@ -64,12 +64,10 @@ class FakeTraining:
         raise AssertionError("the search lets no trial score the dev set")
 
 
-def test_hopeless_points_stop_at_a_rung_and_a_killed_search_repeats_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_hopeless_points_stop_at_a_rung_and_a_killed_search_repeats_nothing(tmp_path: Path) -> None:
     config = composed(tmp_path / "whole", *GRID, "search.reduction=2")
-    monkeypatch.setattr(training, "train", whole := FakeTraining())
-    record = searched(config)
+    whole = FakeTraining()
+    record = searched(config, whole)
     trials = file_of(tmp_path / "whole")["trials"]
     assert len(trials) == 8
     assert {len(trial["scores"]) for trial in trials if trial["state"] == "stopped"} <= {1, 2, 4, 8}
@@ -81,18 +79,15 @@ def test_hopeless_points_stop_at_a_rung_and_a_killed_search_repeats_nothing(
     assert file_of(tmp_path / "whole")["chosen"] == record.folder.name
 
     config = composed(tmp_path / "killed", *GRID, "search.reduction=2")
-    monkeypatch.setattr(training, "train", first := FakeTraining(kill_at=5))
+    first, second = FakeTraining(kill_at=5), FakeTraining()
     with pytest.raises(KeyboardInterrupt):
-        searched(config)
-    monkeypatch.setattr(training, "train", second := FakeTraining())
-    searched(config)
+        searched(config, first)
+    searched(config, second)
     assert file_of(tmp_path / "killed")["trials"] == trials
     assert len(first.begun) - 1 + len(second.begun) == len(whole.begun)
 
 
-def test_a_point_that_fails_is_told_and_the_others_go_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_point_that_fails_is_told_and_the_others_go_on(tmp_path: Path) -> None:
     fake = FakeTraining()
 
     def out_of_memory(spec: RunSpec, watch: Any = None) -> Any:
@@ -100,8 +95,7 @@ def test_a_point_that_fails_is_told_and_the_others_go_on(
             raise RuntimeError("out of memory")
         return fake(spec, watch)
 
-    monkeypatch.setattr(training, "train", out_of_memory)
-    searched(composed(tmp_path, *GRID))
+    searched(composed(tmp_path, *GRID), out_of_memory)
     failed = [trial for trial in file_of(tmp_path)["trials"] if trial["state"] == "failed"]
     assert [trial["error"] for trial in failed] == ["RuntimeError: out of memory"] * 4
     assert len(list((tmp_path / "runs").glob("failed-*.json"))) == 4

@@ -155,7 +155,7 @@ def test_methods_share_the_head_the_adapter_and_the_order(glue_fixture: Path) ->
     from transformers import AutoModelForSequenceClassification as Head
 
     from sparsead.backbones.loading import load_backbone
-    from sparsead.registry import ADAPTERS
+    from sparsead.config.registry import ADAPTERS
 
     spec = tiny(Path("unused"), glue_fixture)
     states = []

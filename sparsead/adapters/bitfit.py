@@ -8,7 +8,7 @@ from transformers import PreTrainedModel
 
 from sparsead.adapters.adapted import AdaptedModel, adapted
 from sparsead.backbones.sites import SiteError
-from sparsead.registry import ADAPTERS
+from sparsead.config.registry import ADAPTERS
 
 
 @ADAPTERS.register("bitfit")

@@ -20,8 +20,8 @@ from sparsead.adapters.adapted import AdaptedModel, adapted
 from sparsead.adapters.initialisation import check_init, initialise
 from sparsead.backbones.dropout import Dropout
 from sparsead.backbones.sites import site_modules
+from sparsead.config.registry import ADAPTERS
 from sparsead.errors import ConfigError, unknown
-from sparsead.registry import ADAPTERS
 
 LAYER_NORMS = ("before", "after")
 _SITES = (

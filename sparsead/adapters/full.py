@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from transformers import PreTrainedModel
 
 from sparsead.adapters.adapted import AdaptedModel, adapted
-from sparsead.registry import ADAPTERS
+from sparsead.config.registry import ADAPTERS
 
 
 @ADAPTERS.register("full")

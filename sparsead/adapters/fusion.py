@@ -15,10 +15,10 @@ from sparsead.adapters.adapted import AdaptedModel, adapted
 from sparsead.adapters.bottleneck import Bottleneck
 from sparsead.adapters.initialisation import initialise
 from sparsead.adapters.pfeiffer import PfeifferAdapter, adapt_sums
+from sparsead.config.registry import ADAPTERS
+from sparsead.config.schema import check_keys
 from sparsead.errors import ConfigError, RecordError, unknown
 from sparsead.pruning.storage import WEIGHTS_FILE, load_sparse
-from sparsead.registry import ADAPTERS
-from sparsead.schema import check_keys
 
 PRUNABLE: dict[str | None, tuple[str, ...]] = {None: (), "qk": ("query.weight", "key.weight")}
 OFF_DIAGONAL = 1e-6

@@ -14,8 +14,8 @@ from sparsead.adapters.adapted import AdaptedModel, adapted
 from sparsead.adapters.initialisation import check_init, initialise
 from sparsead.backbones.dropout import Dropout
 from sparsead.backbones.sites import SITES, site_modules
+from sparsead.config.registry import ADAPTERS
 from sparsead.errors import ConfigError
-from sparsead.registry import ADAPTERS
 
 _PARAMETERS = ("lora_A.weight", "lora_B.weight")
 

@@ -12,7 +12,7 @@ from sparsead.adapters.adapted import AdaptedModel, adapted
 from sparsead.adapters.parallel import ParallelAdapter
 from sparsead.adapters.prefix import PrefixAdapter
 from sparsead.backbones.sites import site_modules
-from sparsead.registry import ADAPTERS
+from sparsead.config.registry import ADAPTERS
 
 
 @ADAPTERS.register("mam")

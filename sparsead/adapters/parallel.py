@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 from sparsead.adapters.adapted import AdaptedModel
 from sparsead.adapters.bottleneck import BottleneckOptions
 from sparsead.backbones.sites import site_modules
-from sparsead.registry import ADAPTERS
+from sparsead.config.registry import ADAPTERS
 
 
 @ADAPTERS.register("parallel")

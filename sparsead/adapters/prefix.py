@@ -15,8 +15,8 @@ from sparsead.adapters.adapted import AdaptedModel, adapted
 from sparsead.adapters.initialisation import initialise
 from sparsead.backbones.attention import attend_to_prefixes
 from sparsead.backbones.sites import site_modules
+from sparsead.config.registry import ADAPTERS, bound
 from sparsead.errors import ConfigError
-from sparsead.registry import ADAPTERS, bound
 
 _PARAMETERS = ("key", "value")
 

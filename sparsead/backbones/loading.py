@@ -22,8 +22,8 @@ from transformers import (
 
 from sparsead.backbones.dropout import draw_by_the_byte
 from sparsead.backbones.tokenizers import build_tokenizer
+from sparsead.config.groups import BackboneSpec
 from sparsead.errors import ConfigError, SourceError
-from sparsead.groups import BackboneSpec
 from sparsead.hub import fetch
 from sparsead.runs.identity import file_digest
 from sparsead.seeding import derived_seed

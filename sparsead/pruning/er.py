@@ -10,8 +10,8 @@ from fractions import Fraction
 import torch
 from torch import Tensor
 
+from sparsead.config.registry import PRUNERS
 from sparsead.pruning.scoring import Scores, Scoring
-from sparsead.registry import PRUNERS
 from sparsead.seeding import generator
 
 logger = logging.getLogger(__name__)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from sparsead.config.registry import PRUNERS
 from sparsead.pruning.er import random_at_densities
 from sparsead.pruning.scoring import Scores, Scoring
-from sparsead.registry import PRUNERS
 
 
 @PRUNERS.register("erk")

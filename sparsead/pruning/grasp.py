@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sparsead.config.registry import PRUNERS
 from sparsead.pruning.scoring import Scores, Scoring
 from sparsead.pruning.twice import TwiceDifferentiable
-from sparsead.registry import PRUNERS
 
 
 @PRUNERS.register("grasp")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from sparsead.config.registry import PRUNERS
 from sparsead.pruning.scoring import Scores, Scoring
-from sparsead.registry import PRUNERS
 
 
 @PRUNERS.register("magnitude")

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from sparsead.config.registry import PRUNERS
 from sparsead.errors import PruningError
 from sparsead.pruning.scoring import Scores, Scoring
-from sparsead.registry import PRUNERS
 
 
 @PRUNERS.register("none")

@@ -10,8 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from sparsead.config.groups import SCOPES
+from sparsead.config.registry import PRUNERS
 from sparsead.errors import ConfigError, PruningError, unknown
-from sparsead.groups import SCOPES
 from sparsead.pruning.budget import MINIMUM_KEPT, masks_from_scores
 from sparsead.pruning.masks import Masks
 from sparsead.pruning.scoring import (
@@ -23,7 +24,6 @@ from sparsead.pruning.scoring import (
     probed,
     undisturbed,
 )
-from sparsead.registry import PRUNERS
 
 
 def prune(

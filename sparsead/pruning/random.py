@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
+from sparsead.config.registry import PRUNERS
 from sparsead.pruning.scoring import Scores, Scoring
-from sparsead.registry import PRUNERS
 from sparsead.seeding import generator
 
 

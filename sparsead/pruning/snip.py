@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from sparsead.config.registry import PRUNERS
 from sparsead.errors import ConfigError, unknown
 from sparsead.pruning.scoring import Scores, Scoring
-from sparsead.registry import PRUNERS
 from sparsead.seeding import derived_seed
 
 MODES = ("eval", "train")

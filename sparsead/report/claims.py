@@ -20,7 +20,7 @@ from sparsead.report.statistics import (
     permutation_p,
     smallest_p,
 )
-from sparsead.runs.tables import AVERAGE
+from sparsead.tables.cells import AVERAGE
 
 Claim = Mapping[str, Any]
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from sparsead.errors import RecordError
 from sparsead.report.mask_structure import Grid, density_grid
-from sparsead.report.show import describe, stored_masks
+from sparsead.report.masks import describe, stored_masks
 from sparsead.report.style import save
 from sparsead.runs.record import RunRecord
 

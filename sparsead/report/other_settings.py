@@ -10,7 +10,7 @@ from sparsead.report.settings import deciding
 from sparsead.runs.index import summaries
 from sparsead.runs.record import run_folder
 from sparsead.runs.states import Missing, run_state
-from sparsead.runs.tables import Cell
+from sparsead.tables.cells import Cell
 
 _NAMED = ("backbone.name", "task.name", "adapter.name", "pruner.name", "sparsity")
 

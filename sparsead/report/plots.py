@@ -12,7 +12,7 @@ from sparsead.report.histories import Curve, curves, reaches
 from sparsead.report.results import Results, backbone_of
 from sparsead.report.statistics import Estimate
 from sparsead.report.style import Look, drawing, looks
-from sparsead.runs.tables import AVERAGE, Row
+from sparsead.tables.cells import AVERAGE, Row
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from sparsead.errors import RecordError
 from sparsead.report.html import html
 from sparsead.report.plots import draw
 from sparsead.report.results import Results
 from sparsead.report.style import SUFFIXES, save
-from sparsead.report.table import write
 from sparsead.report.view import View
 
 DEFAULT_KIND = "score_by_parameters"
@@ -40,3 +40,16 @@ def save_figure(results: Results, folder: Path) -> list[Path]:
     for path in paths:
         save(figure, path)
     return paths
+
+
+def write(path: Path, text: str) -> None:
+    """Write a table to a file, making its folder.
+
+    Raises:
+        RecordError: the file cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, "utf-8")
+    except OSError as error:
+        raise RecordError(f"{path}: cannot be written ({error})") from error

@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from sparsead.config import RunSpec
+from sparsead.config.run import RunSpec
 from sparsead.errors import RecordError, unknown
 from sparsead.report.statistics import Estimate, Scores, average
 from sparsead.runs.record import RESULT_FILE, RunRecord
 from sparsead.runs.states import Done, Failed, State, run_state
-from sparsead.runs.tables import AVERAGE, Cell, Column, TableSpec, cells
+from sparsead.tables.cells import AVERAGE, Cell, Column, TableSpec, cells
 
 
 class Place(NamedTuple):

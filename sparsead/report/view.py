@@ -18,7 +18,7 @@ from sparsead.report.comparisons import (
 from sparsead.report.formats import counted
 from sparsead.report.results import Measured, Place, Results, backbone_of
 from sparsead.report.statistics import ALPHA
-from sparsead.runs.tables import AVERAGE, Column, Row
+from sparsead.tables.cells import AVERAGE, Column, Row
 
 
 @dataclass(frozen=True)

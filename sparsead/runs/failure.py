@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sparsead.config import RunSpec
+from sparsead.config.run import RunSpec
 from sparsead.runs.files import read_json, write_atomically
 from sparsead.runs.identity import identity, placeless
 

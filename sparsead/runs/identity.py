@@ -8,9 +8,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from sparsead.config import RunSpec
+from sparsead.config.groups import SPLITS
+from sparsead.config.run import RunSpec
 from sparsead.errors import RecordError
-from sparsead.groups import SPLITS
 
 RESULT_FORMAT = 6
 """Raised when the same configuration no longer gives the same result."""

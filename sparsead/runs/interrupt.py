@@ -1,16 +1,23 @@
-"""Ctrl-C: once to stop behind a checkpoint, twice to stop at once."""
+"""What ends a training early: Ctrl-C (once behind a checkpoint, twice at once), or a watch."""
 
 from __future__ import annotations
 
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from threading import current_thread, main_thread
 from types import FrameType
 
 INTERRUPTED = 130
+
+Watch = Callable[[Sequence[float]], bool]
+"""Told how good every epoch so far was, and returns whether to stop behind the last of them.
+
+Larger is better: the main score, or the validation loss, negated, of a task that is scored by the
+texts it generates after training.
+"""
 
 
 class _Held:

@@ -5,18 +5,10 @@ from __future__ import annotations
 from difflib import get_close_matches
 from pathlib import Path
 
-from sparsead.arguments import Parser, add_outputs
 from sparsead.errors import RecordError
 from sparsead.runs.record import RESULT_FILE, RunRecord
 
 _NAMED = 5
-
-
-def add_run_arguments(parser: Parser) -> None:
-    """Let the user name a run, and the folder to look for it in."""
-    named = "a run's folder, its identity or any part of its name that no other run has"
-    parser.add_argument("run", metavar="RUN", help=named)
-    add_outputs(parser)
 
 
 def find_run(run: str, outputs: Path) -> RunRecord:

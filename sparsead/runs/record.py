@@ -14,7 +14,7 @@ from os import strerror
 from pathlib import Path
 from typing import Any
 
-from sparsead.config import RunSpec
+from sparsead.config.run import RunSpec
 from sparsead.errors import AlreadyRecordedError, RecordError, StorageError
 from sparsead.runs.claim import Claim, check_owned, claimed, newest_claim
 from sparsead.runs.failure import failure_file

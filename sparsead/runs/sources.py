@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from sparsead.compose import compose
-from sparsead.config import RunSpec
+from sparsead.config.compose import compose
+from sparsead.config.run import RunSpec
 from sparsead.errors import ClaimedError, ConfigError, RecordError
 from sparsead.runs.query import find_run
 from sparsead.runs.record import RunRecord, run_folder

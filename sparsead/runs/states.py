@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from sparsead.config import RunSpec
+from sparsead.config.run import RunSpec
 from sparsead.runs.claim import live_claim
 from sparsead.runs.failure import find_failure
 from sparsead.runs.record import RunRecord, find_record, run_folder

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from datasets import Dataset, DatasetDict, load_dataset
 
+from sparsead.config.registry import TASKS
 from sparsead.errors import DataError
 from sparsead.hub import embedded_task, fetch
-from sparsead.registry import TASKS
 from sparsead.tasks.sentences import SentenceTask
 from sparsead.tasks.tsv import read_tsv
 

@@ -17,9 +17,9 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from sparsead.config.registry import TASKS
 from sparsead.errors import ConfigError
 from sparsead.hub import embedded_task, fetch
-from sparsead.registry import TASKS
 from sparsead.tasks.answer_features import (
     answer_columns,
     context_places,

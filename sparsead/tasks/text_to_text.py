@@ -15,10 +15,10 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from sparsead.config.groups import SPLITS
+from sparsead.config.registry import TASKS
 from sparsead.errors import ConfigError, DataError, unknown, unknown_key
-from sparsead.groups import SPLITS
 from sparsead.hub import embedded_task, fetch
-from sparsead.registry import TASKS
 from sparsead.tasks.files import read_file
 from sparsead.tasks.rows import Rows
 from sparsead.tasks.splits import first_examples, split_files

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +12,9 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from transformers.utils import SAFE_WEIGHTS_NAME
 
 from sparsead.errors import TrainingStopped
+from sparsead.runs.interrupt import Watch
 from sparsead.runs.record import SMALLER_IS_BETTER
 from sparsead.training.trainer import SparseadTrainer, history
-
-Watch = Callable[[Sequence[float]], bool]
-"""Told how good every epoch so far was, and returns whether to stop behind the last of them.
-
-Larger is better: the main score, or the validation loss, negated, of a task that is scored by the
-texts it generates after training.
-"""
 
 
 class Stopping(TrainerCallback):

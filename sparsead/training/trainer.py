@@ -25,7 +25,7 @@ from transformers.trainer_pt_utils import find_batch_size
 from transformers.trainer_utils import EvalLoopOutput, PredictionOutput
 from transformers.utils import SAFE_WEIGHTS_NAME
 
-from sparsead.config import RunSpec
+from sparsead.config.run import RunSpec
 from sparsead.training.evaluation import (
     collated,
     in_order,

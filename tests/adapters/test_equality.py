@@ -18,7 +18,7 @@ from transformers import AutoConfig, AutoModel, PreTrainedModel
 
 from sparsead.adapters.adapted import AdaptedModel
 from sparsead.adapters.fusion import Fusion
-from sparsead.registry import ADAPTERS
+from sparsead.config.registry import ADAPTERS
 
 FIXTURES = Path(__file__).parents[1] / "data" / "equality"
 HOULSBY = {"bottleneck": 4, "sites": ["attention_output", "ffn_output"]}

@@ -16,8 +16,8 @@ from sparsead.adapters.adapted import AdaptedModel
 from sparsead.adapters.lora import LoRAAdapter, merge
 from sparsead.backbones import dropout
 from sparsead.backbones.loading import architecture_config, load_backbone
+from sparsead.config.registry import ADAPTERS
 from sparsead.errors import ConfigError
-from sparsead.registry import ADAPTERS
 
 BACKBONES = ["tiny-bert", "tiny-roberta", "tiny-bart"]
 LAST_LINEARS = ["attention_projection", "ffn_input", "ffn_projection"]

@@ -11,7 +11,7 @@ from transformers import AutoModelForSequenceClassification
 from composing import compose
 from sparsead.adapters.accounting import parameter_accounting
 from sparsead.backbones.loading import architecture_config, count_parameters
-from sparsead.registry import ADAPTERS
+from sparsead.config.registry import ADAPTERS
 
 CONF = Path(__file__).parents[2] / "conf" / "adapter"
 

@@ -16,13 +16,13 @@ from transformers import (
 
 import sparsead
 from composing import compose
-from sparsead.accounting import account
 from sparsead.adapters.head import HeadOnly
-from sparsead.assembly import task_and_adapter
+from sparsead.assembly.account import account
+from sparsead.assembly.build import task_and_adapter
 from sparsead.backbones.loading import architecture_config, count_parameters, load_backbone
 from sparsead.backbones.sites import SITES, SiteError, Sites, site_modules
+from sparsead.config.registry import ADAPTERS
 from sparsead.errors import ConfigError, SourceError
-from sparsead.registry import ADAPTERS
 
 PADDED = {"layer": 0, "attention_residual": 0}
 POST_NORM = {"ffn_sum": 0}

@@ -8,13 +8,13 @@ from torch import nn
 from torch.nn import functional as F
 from torch.nn.utils import prune as torch_prune
 
-from sparsead.config import RunSpec
+from sparsead.config.registry import PRUNERS
+from sparsead.config.run import RunSpec
 from sparsead.errors import PruningError
 from sparsead.pruning.magnitude import magnitude
 from sparsead.pruning.masks import Masks
 from sparsead.pruning.prune import prune
 from sparsead.pruning.scoring import Scoring
-from sparsead.registry import PRUNERS
 
 PRUNERS_HERE = (
     "random",

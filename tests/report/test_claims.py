@@ -8,9 +8,9 @@ import pytest
 
 from sparsead.errors import ConfigError
 from sparsead.report.claims import Verdict, verdicts
-from sparsead.runs.table_files import load_table
-from sparsead.runs.tables import Cell, Column, Row, TableSpec
-from tables import measured
+from sparsead.tables.cells import Cell, Column, Row, TableSpec
+from sparsead.tables.files import load_table
+from table_states import measured
 
 TABLE = TableSpec(
     name="claims",

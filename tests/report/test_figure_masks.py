@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from sparsead.commands import figure
 from sparsead.errors import RecordError
 from sparsead.pruning.storage import WEIGHTS_FILE, save_sparse
-from sparsead.report import figure
 from sparsead.report.mask_structure import density_grid
+from sparsead.report.masks import stored_masks
 from sparsead.report.masks_figure import draw_masks
-from sparsead.report.show import stored_masks
 from sparsead.runs.record import RESULT_FILE, RunRecord
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -99,7 +99,7 @@ def test_what_cannot_be_drawn_is_refused(tmp_path: Path) -> None:
 def test_it_is_drawn_without_torch_and_without_a_display(tmp_path: Path) -> None:
     run(tmp_path / "run")
     code = (
-        "import sys; from sparsead.report import figure; assert 'matplotlib' not in sys.modules;"
+        "import sys; from sparsead.commands import figure; assert 'matplotlib' not in sys.modules;"
         "figure.main(); print('torch' in sys.modules, 'matplotlib.pyplot' in sys.modules)"
     )
     arguments = ["masks", str(tmp_path / "run"), "--out", str(tmp_path / "masks.png")]

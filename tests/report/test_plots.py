@@ -14,8 +14,8 @@ from sparsead.report.plots import KINDS, draw
 from sparsead.report.publish import save_figure
 from sparsead.report.results import Results
 from sparsead.report.style import looks
-from sparsead.runs.tables import Cell, Column, Row, TableSpec
-from tables import measured
+from sparsead.tables.cells import Cell, Column, Row, TableSpec
+from table_states import measured
 
 PRUNERS = {"Random": "random", "SNIP": "snip"}
 

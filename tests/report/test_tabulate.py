@@ -15,8 +15,8 @@ import pytest
 
 from sparsead.report.tabulate import TABLE_FORMATS, render
 from sparsead.report.view import View, view
-from sparsead.runs.tables import Cell, Column, Published, Row, TableSpec
-from tables import cells, measured
+from sparsead.tables.cells import Cell, Column, Published, Row, TableSpec
+from table_states import cells, measured
 
 ODD = r"<script>alert(1)</script> A&B_c | 50 % $x$ #1 {y} ~^\ [red]×−"
 

@@ -11,8 +11,8 @@ import torch
 
 import sparsead
 from composing import compose
-from sparsead import launch
-from sparsead.config import RunSpec
+from sparsead.commands import train as launch
+from sparsead.config.run import RunSpec
 from sparsead.errors import ConfigError
 from sparsead.runs.identity import identity
 from sparsead.runs.record import find_record, run_folder, staged, write_result

@@ -11,8 +11,8 @@ from datasets import Dataset, DatasetDict
 
 from composing import compose
 from sparsead.backbones.loading import load_backbone
+from sparsead.config.registry import TASKS
 from sparsead.errors import ConfigError, SourceError
-from sparsead.registry import TASKS
 from sparsead.tasks.cache import encoded, held_out
 from sparsead.tasks.text import TextTask
 

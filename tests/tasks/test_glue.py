@@ -12,8 +12,8 @@ from transformers import EvalPrediction
 
 from composing import compose
 from sparsead.backbones.loading import load_backbone
+from sparsead.config.registry import TASKS
 from sparsead.errors import ConfigError, DataError
-from sparsead.registry import TASKS
 from sparsead.tasks.sentences import SentenceTask
 from sparsead.tasks.tsv import read_tsv
 

@@ -9,8 +9,8 @@ from datasets import ClassLabel, Dataset, DatasetDict, Features, Translation, Va
 
 from composing import compose
 from sparsead import hub
+from sparsead.config.registry import TASKS
 from sparsead.errors import DataError, SourceError
-from sparsead.registry import TASKS
 from sparsead.tasks import glue, squad, text_to_text
 
 

@@ -15,9 +15,9 @@ from transformers import EvalPrediction, PreTrainedTokenizerBase
 
 from composing import compose
 from sparsead.backbones.loading import load_backbone
-from sparsead.config import RunSpec
+from sparsead.config.registry import TASKS
+from sparsead.config.run import RunSpec
 from sparsead.errors import ConfigError, DataError
-from sparsead.registry import TASKS
 from sparsead.runs.identity import identity
 from sparsead.tasks.answer_scores import AnswerScores
 from sparsead.tasks.cache import encoded

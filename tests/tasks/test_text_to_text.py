@@ -10,8 +10,8 @@ from rouge_score.rouge_scorer import RougeScorer
 
 from composing import compose
 from sparsead.backbones.loading import load_backbone
+from sparsead.config.registry import TASKS
 from sparsead.errors import ConfigError, DataError
-from sparsead.registry import TASKS
 from sparsead.tasks.cache import encoded
 from sparsead.tasks.text_scores import TextScores
 from sparsead.tasks.text_to_text import TextToText

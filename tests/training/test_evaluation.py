@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from composing import compose
-from sparsead.assembly import task_and_adapter
-from sparsead.inputs import inputs
+from sparsead.assembly.build import task_and_adapter
+from sparsead.assembly.inputs import inputs
 from sparsead.training.evaluation import in_order, padded_columns, token_batches, token_counts
 from sparsead.training.trainer import SparseadTrainer, build_trainer
 from sparsead.training.unpadded import unpad

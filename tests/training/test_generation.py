@@ -9,7 +9,7 @@ import pytest
 
 import sparsead.training.generation as generation
 from composing import compose
-from sparsead.config import RunSpec
+from sparsead.config.run import RunSpec
 from sparsead.train import train
 
 DOCUMENTS = [

@@ -14,7 +14,7 @@ import pytest
 
 from composing import compose
 from sparsead import train as training
-from sparsead.config import RunSpec
+from sparsead.config.run import RunSpec
 from sparsead.runs.interrupt import held_interrupt, stopping_on_interrupt
 from sparsead.training import precision
 

@@ -11,8 +11,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import TrainerCallback
 
 from composing import compose
-from sparsead.assembly import insert, task_and_adapter
-from sparsead.inputs import inputs
+from sparsead.assembly.build import insert, task_and_adapter
+from sparsead.assembly.inputs import inputs
 from sparsead.training.trainer import SparseadTrainer, build_trainer
 from sparsead.training.unpadded import unpad
 

@@ -1,0 +1,52 @@
+"""A run's parameters, bytes and FLOPs, counted without its weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from transformers import PreTrainedModel
+from transformers.utils import SAFE_WEIGHTS_NAME
+
+from sparsead.adapters.accounting import parameter_accounting
+from sparsead.assembly.build import insert, task_and_adapter, weights_metadata
+from sparsead.backbones.loading import skeleton
+from sparsead.config.groups import BackboneSpec
+from sparsead.config.run import RunSpec
+from sparsead.pruning.storage import sparse_size
+from sparsead.training.quiet import quiet_libraries
+
+
+def account(spec: RunSpec) -> dict[str, Any]:
+    """Return what `parameter_accounting` would record of the run, its stored bytes included.
+
+    Raises:
+        SparseadError: an option is unknown, or the adapter has no place in the backbone.
+    """
+    quiet_libraries()
+    task, adapter = task_and_adapter(spec)
+    adapted = insert(spec, adapter, _shapes(spec, task))
+    state = adapted.model.state_dict()
+    shapes = {name: tuple(state[name].shape) for name in adapted.stored}
+    removed = round(spec.sparsity * sum(state[name].numel() for name in adapted.prunable))
+    metadata = weights_metadata(spec, _fingerprint(spec.backbone))
+    stored = sparse_size(shapes, adapted.prunable, removed, metadata)
+    return parameter_accounting(adapted, removed, stored)
+
+
+def _shapes(spec: RunSpec, task: Any) -> PreTrainedModel:
+    """Return the model without its weights; a fusion is told apart from its sources' zeros."""
+    device = "cpu" if spec.adapter.sources() else "meta"
+    return skeleton(spec.backbone, task.head, task.head_options, device)
+
+
+def _fingerprint(backbone: BackboneSpec) -> Mapping[str, str]:
+    """Return a fingerprint of the right length; weights that are not here are taken as one file."""
+    return dict.fromkeys(_weight_files(backbone), 64 * "0")
+
+
+def _weight_files(backbone: BackboneSpec) -> Sequence[str]:
+    if backbone.path is not None:
+        return sorted(file.name for file in Path(backbone.path).glob("*.safetensors"))
+    return [SAFE_WEIGHTS_NAME] if backbone.hub or backbone.package else []

@@ -1,0 +1,107 @@
+"""Putting a run's model together: what training, loading and accounting do alike."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from transformers import PreTrainedModel
+
+from sparsead.adapters.adapted import AdaptedModel
+from sparsead.backbones.sites import SiteError
+from sparsead.config.registry import ADAPTERS, TASKS, Registry
+from sparsead.config.run import RunSpec
+from sparsead.errors import ConfigError
+from sparsead.pruning.masks import Masks
+from sparsead.pruning.prune import prune
+from sparsead.pruning.storage import save_sparse
+from sparsead.runs.identity import identity, placeless
+
+
+def task_and_adapter(spec: RunSpec) -> tuple[Any, Any]:
+    """Return the run's task and its adapter method, their options checked, nothing loaded.
+
+    Raises:
+        ConfigError: a method or one of its options is unknown, or a method is of another kind.
+    """
+    _check_kind(TASKS, spec.task.method, "encode")
+    _check_kind(ADAPTERS, spec.adapter.method, "insert")
+    task = TASKS.bind(spec.task.method, spec.task.arguments())()
+    return task, ADAPTERS.bind(spec.adapter.method, spec.adapter.options)()
+
+
+def insert(spec: RunSpec, adapter: Any, model: PreTrainedModel) -> AdaptedModel:
+    """Put the run's adapter into the model.
+
+    Raises:
+        SiteError: the architecture has no place for it; the message names method and place.
+    """
+    try:
+        adapted: AdaptedModel = adapter.insert(model, spec.seed)
+    except SiteError as error:
+        name, backbone = spec.adapter.name, spec.backbone.name
+        raise SiteError(f"adapter={name} cannot go into backbone={backbone}: {error}") from error
+    return adapted
+
+
+def pruned(
+    spec: RunSpec, pruner: Callable[..., Any], adapted: AdaptedModel, batches: Iterable[Any]
+) -> Masks:
+    """Prune the adapter as the run says, and return the masks that hold it so.
+
+    Raises:
+        SparseadError: the scores say nothing, or the pruner cannot remove so much.
+    """
+    return prune(
+        adapted.model,
+        tensors=adapted.prunable,
+        sparsity=spec.sparsity,
+        pruner=pruner,
+        batches=batches,
+        loss=lambda model, batch: model(**batch).loss,
+        scope=spec.pruner.scope,
+        probe=spec.pruner.probe,
+        minimum_kept=spec.pruner.minimum_kept,
+        seed=spec.seed,
+    )
+
+
+def save_weights(
+    file: Path,
+    spec: RunSpec,
+    adapted: AdaptedModel,
+    masks: Masks,
+    fingerprint: Mapping[str, str],
+) -> None:
+    """Write the surviving weights, the masks, and what they are of.
+
+    Args:
+        file: to write.
+        spec: the run.
+        adapted: the trained model.
+        masks: of its prunable tensors.
+        fingerprint: SHA-256 of each of the backbone's weights files.
+    """
+    save_sparse(
+        file,
+        {name: tensor.numpy() for name, tensor in adapted.trained_state().items()},
+        {name: mask.cpu().numpy() for name, mask in masks.items()},
+        weights_metadata(spec, fingerprint),
+    )
+
+
+def weights_metadata(spec: RunSpec, fingerprint: Mapping[str, str]) -> dict[str, Any]:
+    """Return what a run's weights file says of the run: nothing of where it was written.
+
+    Args:
+        spec: the run.
+        fingerprint: SHA-256 of each of the backbone's weights files.
+    """
+    return {"identity": identity(spec), "backbone": dict(fingerprint), "config": placeless(spec)}
+
+
+def _check_kind(registry: Registry, method: str, needed: str) -> None:
+    """Refuse a dotted path to something else: a record from elsewhere could name any function."""
+    if not hasattr(registry.get(method), needed):
+        raise ConfigError(f"{registry.kind}._target_={method}: has no method {needed!r}")

@@ -1,0 +1,67 @@
+"""What a run reads, got once for all runs of a process that read the same."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from datasets import DatasetDict
+
+from sparsead.assembly.build import task_and_adapter
+from sparsead.backbones.loading import Backbone, load_backbone
+from sparsead.config.run import RunSpec
+from sparsead.tasks.cache import encoded
+
+_HELD = 8
+"""Backbones and tasks of a table's columns."""
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """A run's backbone, and its encoded data with what is to be said of them.
+
+    The backbone's weights are no part of it, and need not be: every model maps them from their
+    file, and what trains is copied when it is written to.
+    """
+
+    backbone: Backbone
+    data: DatasetDict
+    described: dict[str, Any]
+
+
+def inputs(spec: RunSpec) -> Inputs:
+    """Return what the run reads.
+
+    Raises:
+        SparseadError: it cannot be had.
+    """
+    read = (spec.backbone, spec.task, spec.protocol.selection, *_states(spec))
+    return _read(_Request(repr(read), spec))
+
+
+@dataclass(frozen=True)
+class _Request:
+    read: str
+    spec: RunSpec = field(compare=False)
+
+
+@lru_cache(_HELD)
+def _read(request: _Request) -> Inputs:
+    spec = request.spec
+    task, _ = task_and_adapter(spec)
+    backbone = load_backbone(spec.backbone)
+    backbone.check_head(task.head)
+    for name in ("max_length", "target_length"):
+        backbone.check_length(f"task.{name}", getattr(task, name, 0))
+    return Inputs(backbone, *encoded(task, backbone.tokenizer, spec.protocol.selection))
+
+
+def _states(spec: RunSpec) -> Iterator[tuple[str, int, int]]:
+    """Yield what tells whether a local file is still the same."""
+    folder = spec.backbone.path
+    for file in (*spec.task.local_files(), *(sorted(Path(folder).iterdir()) if folder else ())):
+        status = file.stat()
+        yield str(file), status.st_mtime_ns, status.st_size

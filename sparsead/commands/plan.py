@@ -1,0 +1,82 @@
+"""`sparsead plan`: what a table still lacks, and about how long and how large that will be."""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from sparsead.commands.train import train_run
+from sparsead.config.arguments import Parser, add_table
+from sparsead.config.registry import TASKS
+from sparsead.config.run import RunSpec
+from sparsead.errors import SparseadError
+from sparsead.runs.files import read_json, write_atomically
+from sparsead.tables.cells import cells
+from sparsead.tables.estimate import THROUGHPUT_FILE, Throughput, describe_plan, kind, unmeasured
+from sparsead.tables.files import load_table
+
+_BATCHES = 4
+
+
+def main() -> None:
+    """Entry point of `sparsead plan`."""
+    parser = Parser("sparsead plan", __doc__)
+    add_table(parser)
+    arguments = parser.parse()
+    wanted = cells(load_table(arguments.table, arguments.overrides))
+    kinds = {kind(cell.spec): cell.spec for cell in reversed(unmeasured(wanted))}
+    if kinds:
+        calibrate(kinds, lambda line: sys.stderr.write(f"{line}\n"))
+    sys.stdout.write(describe_plan(wanted))
+
+
+def calibrate(kinds: Mapping[str, RunSpec], tell: Callable[[str], object]) -> None:
+    """Measure each kind of run on a few batches, and keep the figures in the outputs folder.
+
+    A kind that cannot run is left out; each reason for that is told of once.
+
+    Args:
+        kinds: name → one run of that kind.
+        tell: hears a line for each.
+    """
+    failed: dict[str, list[str]] = defaultdict(list)
+    for name, spec in kinds.items():
+        words = f"{spec.backbone.name}, {spec.task.name}, {spec.adapter.name}, {spec.pruner.name}"
+        try:
+            measured = _measure(spec)
+        except SparseadError as error:
+            failed[str(error)].append(words)
+            continue
+        tell(f"measured {words}")
+        file = spec.outputs / THROUGHPUT_FILE
+        write_atomically(file, json.dumps(read_json(file) | {name: asdict(measured)}, indent=1))
+    for reason, (first, *others) in failed.items():
+        more = f" and {len(others)} other kinds of run" if others else ""
+        tell(f"cannot measure {first}{more}: {reason}")
+
+
+def _measure(spec: RunSpec) -> Throughput:
+    whole = TASKS.bind(spec.task.method, replace(spec.task, limit=None).arguments())().load()
+    limit = _BATCHES * spec.protocol.batch_size
+    with tempfile.TemporaryDirectory() as folder:
+        short = replace(
+            spec,
+            task=replace(spec.task, limit=limit),
+            protocol=replace(spec.protocol, epochs=1),
+            outputs=Path(folder),
+        )
+        result = train_run(short).result
+    seconds = result["seconds"]
+    training, validation = (min(limit, len(whole[split])) for split in ("train", "validation"))
+    return Throughput(
+        fixed=seconds["load"] + seconds["prune"] + seconds["trainer"],
+        train=seconds["train"] / training,
+        evaluate=seconds["evaluate"] / validation,
+        examples=(len(whole["train"]), len(whole["validation"])),
+        stored=result["parameters"]["stored_bytes"],
+    )

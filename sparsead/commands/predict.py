@@ -1,0 +1,149 @@
+"""`sparsead predict`: a finished run's predictions for the rows of a file, or for GLUE's server."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from argparse import Namespace
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from sparsead.assembly.trained import TrainedRun, load
+from sparsead.config.arguments import Parser, add_run_arguments
+from sparsead.config.run import DEVICES
+from sparsead.errors import ConfigError, RecordError
+from sparsead.runs.files import write_atomically
+from sparsead.runs.query import find_run
+from sparsead.tasks.files import read_file
+from sparsead.training.device import resolve_device
+
+
+def main() -> None:
+    """Entry point of `sparsead predict`."""
+    arguments = _parser().parse()
+    _check_flags(arguments)
+    device = resolve_device(arguments.device)
+    run = load(arguments.run, arguments.outputs, arguments.backbone)
+    nn.Module.to(run.model, device)
+    if arguments.submission is not None:
+        data = arguments.data or _data_folder(arguments.run, arguments.outputs)
+        for file in submit(run, arguments.submission, data):
+            sys.stdout.write(f"{file}\n")
+        return
+    records = predictions(run, arguments.input)
+    text = "".join(f"{json.dumps(record, ensure_ascii=False)}\n" for record in records)
+    if arguments.output is None:
+        sys.stdout.write(text)
+    else:
+        _write(arguments.output, text)
+
+
+def predictions(run: TrainedRun, file: Path) -> Iterator[dict[str, Any]]:
+    """Yield for each row what names it, and the rest.
+
+    A row is named by the line that it begins on (in a Parquet file: by its number), a question of
+    SQuAD's JSON by its id.
+
+    Args:
+        run: a finished run.
+        file: with a column of text for each of the inputs of the run's task.
+
+    Raises:
+        DataError: the file is malformed, lacks a column, or a value is no text.
+    """
+    if file.suffix == ".json" and hasattr(run.task, "read_json"):
+        values: Sequence[dict[str, Any]] = run.task.read_json(file)
+        names = [{"id": row["id"]} for row in values]
+    else:
+        rows = read_file(file, run.task.inputs)
+        texts = {column: rows.texts(column) for column in run.task.inputs}
+        values = [dict(zip(texts, row, strict=True)) for row in zip(*texts.values(), strict=True)]
+        names = [{"line": line} for line in rows.lines]
+    for name, record in zip(names, run.predict(values), strict=True):
+        yield name | record
+
+
+def submit(run: TrainedRun, folder: Path, data: Path | None) -> list[Path]:
+    """Predict the test sets of the run's task, and write one file for each to `folder`.
+
+    Args:
+        run: a finished run.
+        folder: made if need be; it may hold other tasks' files.
+        data: folder of the test sets; None takes them from the hub.
+
+    Returns:
+        The files.
+
+    Raises:
+        ConfigError: the task has no submission, or a file is there already.
+        DataError: a test set is missing or malformed.
+        SourceError: the hub's test sets cannot be had.
+    """
+    if not hasattr(run.task, "submission"):
+        raise ConfigError(f"--submission: task={run.task.name} has none, only GLUE's tasks have")
+    for name in run.task.tests:
+        _check_new("--submission", folder / f"{name}.tsv")
+    tests = replace(run.task, path=None if data is None else str(data)).load_tests()
+    texts = {name: run.task.submission(run.predict(rows)) for name, rows in tests.items()}
+    files = {folder / f"{name}.tsv": text for name, text in texts.items()}
+    for file, text in files.items():
+        _write(file, text)
+    return list(files)
+
+
+def _parser() -> Parser:
+    parser = Parser("sparsead predict", __doc__)
+    add_run_arguments(parser)
+    wanted = parser.add_mutually_exclusive_group(required=True)
+    suffixes = ".jsonl, .csv, .tsv or .parquet; .json as SQuAD has it, for its tasks"
+    wanted.add_argument("--input", type=Path, metavar="FILE", help=f"rows: {suffixes}")
+    wanted.add_argument(
+        "--submission",
+        type=Path,
+        metavar="FOLDER",
+        help="write the task's test sets' predictions there, as GLUE's server takes them",
+    )
+    parser.add_argument("--output", type=Path, metavar="FILE", help="new file; default: stdout")
+    parser.add_argument(
+        "--data", type=Path, metavar="FOLDER", help="where the test sets are; default: task.path"
+    )
+    parser.add_argument("--backbone", metavar="FOLDER", help="where the run's backbone is now")
+    parser.add_argument("--device", choices=DEVICES, default="auto")
+    return parser
+
+
+def _check_flags(arguments: Namespace) -> None:
+    if arguments.submission is None and arguments.data is not None:
+        raise ConfigError(f"--data {arguments.data}: goes with --submission")
+    if arguments.data is not None and not arguments.data.is_dir():
+        raise ConfigError(f"--data {arguments.data}: is not a folder")
+    if arguments.output is None:
+        return
+    if arguments.submission is not None:
+        raise ConfigError(f"--output {arguments.output}: goes with --input")
+    _check_new("--output", arguments.output)
+
+
+def _data_folder(run: str, outputs: Path) -> Path | None:
+    """Return the folder that the run's data came from; None for the hub."""
+    path = find_run(run, outputs).result["config"]["task"]["path"]
+    if path is not None and not Path(path).is_dir():
+        raise ConfigError(f"task.path={path}: is not there any more; say where with --data FOLDER")
+    return None if path is None else Path(path)
+
+
+def _check_new(flag: str, file: Path) -> None:
+    if os.path.lexists(file):
+        raise ConfigError(f"{flag} {file}: exists already; name one that does not")
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        write_atomically(path, text)
+    except OSError as error:
+        raise RecordError(f"{path}: cannot be written ({error})") from error

@@ -1,0 +1,81 @@
+"""`sparsead reproduce`: do what a table's cells lack, then render it from the records."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from sparsead.commands.train import train_run
+from sparsead.config.arguments import Parser, add_table
+from sparsead.errors import StorageError
+from sparsead.report import tabulate
+from sparsead.report.publish import publish
+from sparsead.report.results import measure
+from sparsead.report.view import view
+from sparsead.runs.interrupt import stopping_on_interrupt
+from sparsead.runs.states import Failed, run_state
+from sparsead.tables.cells import Cell, TableSpec, cells
+from sparsead.tables.estimate import describe_plan
+from sparsead.tables.files import load_table
+from sparsead.tables.sweep import run_cells, unique
+
+
+def main() -> None:
+    """Entry point of `sparsead reproduce`."""
+    parser = Parser("sparsead reproduce", __doc__)
+    add_table(parser)
+    parser.add_argument("--retry-failed", action="store_true", help="do the failed cells too")
+    arguments = parser.parse()
+    table = load_table(arguments.table, arguments.overrides)
+    wanted = cells(table)
+    sys.stdout.write(describe_plan(wanted))
+    sys.stdout.flush()
+    with stopping_on_interrupt("the same command goes on from here"):
+        try:
+            wanted = _do(table, wanted, retry_failed=arguments.retry_failed)
+        except OSError as error:
+            raise StorageError(f"outputs: cannot be written ({error})") from error
+    render(table, wanted[0].spec.outputs)
+    failed = report_failures(wanted)
+    raise SystemExit(1 if failed else 0)
+
+
+def render(table: TableSpec, outputs: Path) -> None:
+    """Print the table, and write its report and figure."""
+    shown = view(measure(table))
+    sys.stdout.write(tabulate.render(shown, "rich"))
+    sys.stdout.write("".join(f"{path}\n" for path in publish(shown, outputs)))
+
+
+def report_failures(wanted: Sequence[Cell]) -> int:
+    """Say in one line each which cells failed, and why; return how many."""
+    failed = 0
+    for cell in unique(wanted):
+        state = run_state(cell.spec)
+        if isinstance(state, Failed):
+            failed += 1
+            reason = str(state.failure.get("error", "")).splitlines()[0]
+            sys.stderr.write(f"sparsead: failed: {_name(cell)}: {reason}\n")
+    if failed:
+        sys.stderr.write(f"sparsead: {failed} failed; --retry-failed does them again\n")
+    return failed
+
+
+def _do(table: TableSpec, wanted: list[Cell], *, retry_failed: bool) -> list[Cell]:
+    """Do the cells, then those that waited for them; return the cells as they are then."""
+    run_cells(wanted, train_run, retry_failed=retry_failed, tell=_tell)
+    now = cells(table)
+    if sum(cell.waits for cell in now) == sum(cell.waits for cell in wanted):
+        return now
+    return _do(table, now, retry_failed=False)
+
+
+def _tell(event: str, cell: Cell) -> None:
+    said = {"run": "", "failed": "failed: ", "waiting": "waiting for another process: "}[event]
+    sys.stdout.write(f"{said}{_name(cell)}\n")
+    sys.stdout.flush()
+
+
+def _name(cell: Cell) -> str:
+    return f"{cell.row}, {cell.column}, {cell.backbone}, seed {cell.seed}"

@@ -1,0 +1,22 @@
+"""`sparsead show`: what a run's masks kept, where, and how much of it another run kept too."""
+
+from __future__ import annotations
+
+import sys
+
+from sparsead.config.arguments import Parser, add_run_arguments
+from sparsead.report.masks import comparison, summary
+from sparsead.runs.query import find_run
+
+
+def main() -> None:
+    """Entry point of `sparsead show`."""
+    parser = Parser("sparsead show", __doc__)
+    add_run_arguments(parser)
+    parser.add_argument("--against", metavar="RUN2", help="another run, to compare the masks with")
+    arguments = parser.parse()
+    record = find_run(arguments.run, arguments.outputs)
+    text = summary(record)
+    if arguments.against is not None:
+        text += comparison(record, find_run(arguments.against, arguments.outputs))
+    sys.stdout.write(text)

@@ -1,0 +1,72 @@
+"""`sparsead table`: a named table from its records, or all finished runs, one row a setting.
+
+`sparsead table table3 backbone=minilm` takes what `sparsead reproduce` takes.
+"""
+
+from __future__ import annotations
+
+import sys
+from argparse import Namespace
+from pathlib import Path
+
+from sparsead.config.arguments import Parser, add_outputs, add_overrides
+from sparsead.errors import ConfigError, unknown
+from sparsead.report.choice import GRID, best_points
+from sparsead.report.formats import FORMATS
+from sparsead.report.settings import columns_of, rows_of
+from sparsead.report.tabulate import TABLE_FORMATS, render
+from sparsead.runs.index import summaries
+
+
+def main() -> None:
+    """Entry point of `sparsead table`."""
+    parser = Parser("sparsead table", __doc__)
+    named = "table1, …, or a path that ends in .yaml; none lists all runs by setting"
+    parser.add_argument("table", nargs="?", metavar="TABLE", help=named)
+    add_overrides(parser, "as `sparsead reproduce` takes them")
+    add_outputs(parser)
+    parser.add_argument("--format", choices=sorted(TABLE_FORMATS), default="rich")
+    of_grids = "without TABLE: only the best point of each grid of learning rate, epochs and batch"
+    parser.add_argument("--best", action="store_true", help=of_grids)
+    where = "write to this file (default: the terminal)"
+    parser.add_argument("--out", type=Path, metavar="FILE", help=where)
+    arguments = parser.parse()
+    if arguments.best and arguments.table is not None:
+        raise ConfigError("--best: is of all finished runs, without the name of a table")
+    text = _text(arguments)
+    if arguments.out is None:
+        sys.stdout.write(text)
+    else:
+        from sparsead.report.publish import write
+
+        write(arguments.out, text)
+        sys.stdout.write(f"{arguments.out}\n")
+
+
+def _text(arguments: Namespace) -> str:
+    if arguments.table is None:
+        return _settings(arguments.outputs, arguments.format, best=arguments.best)
+    from sparsead.report.other_settings import other_settings
+    from sparsead.report.results import measure
+    from sparsead.report.view import view
+    from sparsead.tables.cells import cells
+    from sparsead.tables.files import load_table
+
+    overrides = [f"outputs={arguments.outputs}", *arguments.overrides]
+    table = load_table(arguments.table, overrides)
+    text = render(view(measure(table)), arguments.format)
+    if (others := other_settings(cells(table))) is not None:
+        sys.stderr.write(f"sparsead: {others}\n")
+    return text
+
+
+def _settings(outputs: Path, form: str, *, best: bool) -> str:
+    if form not in FORMATS:
+        raise ConfigError(f"{unknown('--format', form, FORMATS)} without the name of a table")
+    records = summaries(outputs)
+    always = [f"protocol.{key}" for key in GRID] if best else []
+    rows = rows_of(best_points(records) if best else records, always)
+    if not rows:
+        sys.stderr.write(f"sparsead: {outputs}: has no finished runs yet\n")
+        return ""
+    return FORMATS[form](columns_of(rows), rows)

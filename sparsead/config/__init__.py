@@ -1,0 +1,1 @@
+"""From what the user types to a checked `RunSpec`."""

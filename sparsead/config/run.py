@@ -1,0 +1,122 @@
+"""The typed form of a whole configuration: one run, checked before anything heavy is imported."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from sparsead.config.groups import (
+    AdapterSpec,
+    BackboneSpec,
+    ProtocolSpec,
+    PrunerSpec,
+    SparsitySpec,
+    TaskSpec,
+)
+from sparsead.config.schema import (
+    check_choice,
+    check_minimum,
+    is_interpolated,
+    read_group,
+    typed,
+)
+from sparsead.errors import ConfigError, unknown_key
+
+DEVICES = ("auto", "cpu", "cuda")
+PRECISIONS = ("auto", "fp32", "bf16")
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """All that one run is. Built by `from_config`; everything in it is already checked."""
+
+    backbone: BackboneSpec
+    task: TaskSpec
+    adapter: AdapterSpec
+    pruner: PrunerSpec
+    sparsity: float
+    protocol: ProtocolSpec
+    seed: int
+    device: str
+    precision: str
+    outputs: Path = Path("outputs")
+    rerun: bool = False
+
+    def __post_init__(self) -> None:
+        check_minimum("seed", self.seed, 0)
+        check_choice("device", self.device, DEVICES)
+        check_choice("precision", self.precision, PRECISIONS)
+        if self.pruner.method == "none" and self.sparsity > 0:
+            raise ConfigError(
+                f"sparsity.ratio={self.sparsity:g}: pruner={self.pruner.name} removes nothing; "
+                "choose a pruner or sparsity=0"
+            )
+        self.pruner.check_sparsity(self.sparsity)
+
+    @classmethod
+    def from_config(cls, config: DictConfig) -> RunSpec:
+        """Read a composed Hydra configuration.
+
+        Raises:
+            ConfigError: a value is of the wrong type, out of range or no known choice.
+        """
+        _check_keys(config)
+        sparsity = read_group(config, "sparsity", SparsitySpec)
+        assert sparsity.ratio is not None
+        return cls(
+            backbone=read_group(config, "backbone", BackboneSpec),
+            task=read_group(config, "task", TaskSpec),
+            adapter=read_group(config, "adapter", AdapterSpec).scaled(sparsity.scale),
+            pruner=read_group(config, "pruner", PrunerSpec),
+            sparsity=sparsity.ratio,
+            protocol=read_group(config, "protocol", ProtocolSpec),
+            **asdict(typed("", _RunKeys, {key: config[key] for key in _RUN_KEYS})),
+        )
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> RunSpec:
+        """Return the run that `to_dict` gave; a record keeps neither `outputs` nor `rerun`."""
+        sections = {group: schema(**values[group]) for group, schema in _SECTIONS.items()}
+        where = {"outputs": Path(values["outputs"])} if "outputs" in values else {}
+        return cls(**{**values, **sections, **where})
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the run as plain JSON values, in the order of the fields."""
+        return asdict(self) | {"outputs": str(self.outputs)}
+
+
+@dataclass
+class _RunKeys:
+    seed: int
+    device: str
+    precision: str
+    outputs: Path
+    rerun: bool
+
+
+_SECTIONS: dict[str, Any] = {
+    "backbone": BackboneSpec,
+    "task": TaskSpec,
+    "adapter": AdapterSpec,
+    "pruner": PrunerSpec,
+    "protocol": ProtocolSpec,
+}
+_RUN_KEYS = tuple(f.name for f in fields(_RunKeys))
+
+
+def _check_keys(config: DictConfig) -> None:
+    """Refuse what Hydra lets through: a new key (+key=) that nothing reads, one taken away (~key).
+
+    A new key is for interpolations, such as `+width=32 adapter.bottleneck=${width}`.
+    """
+    known = (*_SECTIONS, "sparsity", *_RUN_KEYS)
+    for key in config:
+        if key not in (*known, "search", "hydra") and not is_interpolated(str(key), config):
+            raise ConfigError(unknown_key(str(key), known))
+    for key in known:
+        if key not in config:
+            raise ConfigError(f"{key}: is missing")

@@ -1,0 +1,156 @@
+"""What a run's masks kept, where, and how much of it another run kept too, as text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from sparsead.errors import RecordError
+from sparsead.pruning.storage import WEIGHTS_FILE, Mask, load_sparse
+from sparsead.report.formats import rich_table
+from sparsead.report.mask_structure import (
+    Grid,
+    Overlap,
+    Place,
+    Units,
+    dead_units,
+    density_grid,
+    overall,
+    overlaps,
+    places,
+)
+from sparsead.runs.record import RESULT_FILE, RunRecord
+
+_DEFINITION = (
+    "A unit is dead if its whole row of down (LoRA: A) or its whole column of up (B) is removed.\n"
+    "Without its row it can still pass on a constant, its bias; without its column, nothing."
+)
+_CHANCE = (
+    "Chance: what two independent masks would share that keep as many weights of each tensor.\n"
+    "Jaccard: kept by both ÷ kept by either."
+)
+
+
+def stored_masks(record: RunRecord) -> dict[str, Mask]:
+    """Return the run's masks by tensor name, True = kept; none where nothing was prunable.
+
+    Raises:
+        RecordError: the run's weights cannot be read.
+    """
+    return load_sparse(record.folder / WEIGHTS_FILE).masks
+
+
+def describe(record: RunRecord) -> str:
+    """Return in a few words what was trained: task, backbone, adapter, pruner and seed.
+
+    Raises:
+        RecordError: the run's result lacks one of them.
+    """
+    with _reading(record):
+        config = record.result["config"]
+        task, backbone, adapter, pruner = (
+            config[group]["name"] for group in ("task", "backbone", "adapter", "pruner")
+        )
+        bottleneck = config["adapter"].get("options", {}).get("bottleneck")
+        size = "" if bottleneck is None else f" r={bottleneck}"
+        sparsity = f"{pruner} at sparsity {record.result['sparsity']['requested']:.4g}"
+        return " · ".join([task, backbone, f"{adapter}{size}", sparsity, f"seed {config['seed']}"])
+
+
+def summary(record: RunRecord) -> str:
+    """Return for the terminal: the run, its density by place, and its dead units.
+
+    Raises:
+        RecordError: the run's result or weights cannot be read.
+    """
+    masks = stored_masks(record)
+    if not masks:
+        return f"{_header(record)}Nothing was prunable: the run has no masks.\n"
+    grid = density_grid(masks).with_totals()
+    kept, total = int(grid.kept[-1, -1]), int(grid.total[-1, -1])
+    share = f"{100 * kept / total:.2f} %"
+    counts = f"{kept:,} of {total:,} weights kept ({share}), {total - kept:,} removed"
+    density = f"Density, % of weights kept\n{rich_table(*_density_table(grid))}"
+    return f"{_header(record)}{counts}\n\n{density}\n{_units_text(dead_units(masks))}"
+
+
+def comparison(record: RunRecord, other: RunRecord) -> str:
+    """Return for the terminal: what the masks of two runs share, by tensor and overall.
+
+    Raises:
+        RecordError: a run cannot be read, or they have no tensor of the same name and shape.
+    """
+    compared = overlaps(stored_masks(record), stored_masks(other))
+    if not compared:
+        pair = f"{record.folder.name} and {other.folder.name}"
+        raise RecordError(f"{pair}: have no masked tensor of the same name and shape")
+    found = places(compared)
+    rows = [_overlap_row(found[name], overlap) for name, overlap in compared.items()]
+    rows.append(_overlap_row(Place("", None, "all", ""), overall(compared.values())))
+    return f"\nAgainst {_header(other)}\n{rich_table(list(rows[0]), rows)}{_CHANCE}\n"
+
+
+def _header(record: RunRecord) -> str:
+    with _reading(record):
+        scores = record.result["scores"].items()
+        listed = " · ".join(f"{metric} {100 * score:.2f}" for metric, score in scores)
+    return f"{record.folder}\n{describe(record)}\n{listed}\n"
+
+
+@contextmanager
+def _reading(record: RunRecord) -> Iterator[None]:
+    try:
+        yield
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        reason = f"no {error}" if isinstance(error, KeyError) else str(error)
+        raise RecordError(
+            f"{record.folder / RESULT_FILE}: is no run's result ({reason})"
+        ) from error
+
+
+def _density_table(grid: Grid) -> tuple[list[str], list[dict[str, Any]]]:
+    headings = ["\n".join(column.rsplit(" ", 1)) for column in grid.columns]
+    rows: list[dict[str, Any]] = []
+    for layer, densities in zip(grid.rows, grid.density, strict=True):
+        cells = ["    –" if np.isnan(density) else _percent(density) for density in densities]
+        rows.append({"layer": layer, **dict(zip(headings, cells, strict=True))})
+    return ["layer", *headings], rows
+
+
+def _units_text(units: Mapping[str, Units]) -> str:
+    if not units:
+        return ""
+    count, no_input, no_output, dead = map(sum, zip(*units.values(), strict=True))
+    head = f"{dead} of {count} bottleneck units are dead"
+    where = places(f"{adapter}." for adapter in units)
+    rows = [
+        {"layer": where[f"{adapter}."].row, "site": where[f"{adapter}."].column}
+        | {column.replace("_", " "): number for column, number in found._asdict().items()}
+        for adapter, found in units.items()
+        if found.dead
+    ]
+    table = rich_table(list(rows[0]), rows) if rows else ""
+    detail = f": {no_input} without input, {no_output} without output" if rows else ""
+    return f"{head}{detail}\n{table}{_DEFINITION}\n"
+
+
+def _overlap_row(where: Place, overlap: Overlap) -> dict[str, Any]:
+    return {
+        "layer": where.row,
+        "tensor": where.column,
+        "weights": f"{overlap.size:,}",
+        "kept": f"{overlap.kept:,}",
+        "other kept": f"{overlap.other_kept:,}",
+        "shared": f"{overlap.shared:,}",
+        "chance": f"{overlap.expected:,.0f}",
+        "÷ chance": f"{overlap.over_chance:.3f}",
+        "Jaccard": f"{overlap.jaccard:.3f}",
+        "chance Jaccard": f"{overlap.chance_jaccard:.3f}",
+    }
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:5.1f}"

@@ -1,0 +1,179 @@
+"""A table: its rows and columns, and its cells, each of them one run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from sparsead.config.run import RunSpec
+from sparsead.errors import ConfigError, unknown
+from sparsead.runs.record import find_record, run_folder
+from sparsead.runs.sources import found
+from sparsead.tables.composed import compose_all
+
+AVERAGE = "avg"
+"""The key of a row's printed average, and of its parameters where all columns share them."""
+
+
+@dataclass(frozen=True)
+class Published:
+    """What the paper prints for one row, in percent; `params` is the share that is trained.
+
+    Keys are names of columns, and `avg`. `backbone` is the one that the paper used.
+    """
+
+    backbone: str | None = None
+    params: Mapping[str, float] = field(default_factory=dict)
+    scores: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Row:
+    """A method: an experiment of conf/, further overrides, or both.
+
+    `name` is the experiment's last word unless it is given; a table refers to its rows by it.
+    `series` joins the rows that a figure draws as one line. `published` holds one entry a backbone.
+    `sources` is the row whose runs, one a column, a fusion starts from.
+    """
+
+    name: str
+    label: str
+    overrides: tuple[str, ...]
+    series: str | None = None
+    published: tuple[Published, ...] = ()
+    sources: Row | None = None
+
+    def published_for(self, backbone: str) -> Published | None:
+        """Return what the paper prints for this backbone, else for the last one it prints."""
+        mine = [entry for entry in self.published if entry.backbone in (backbone, None)]
+        printed = mine or list(self.published)
+        return printed[-1] if printed else None
+
+
+@dataclass(frozen=True)
+class Column:
+    """A task and one of its metrics. `overrides` (a backbone, a bottleneck) hold for it alone."""
+
+    name: str
+    task: str
+    metric: str
+    label: str
+    overrides: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class TableSpec:
+    """A table: rows by columns, for each backbone, over the seeds 1 to `seeds`.
+
+    Attributes:
+        name: of the file, without its suffix.
+        title: one line.
+        rows: in the order of the table.
+        columns: likewise.
+        backbones: one group of rows each; a column's own overrides go before it.
+        seeds: how many.
+        protocol: for every cell; None leaves each row its own.
+        average: names of the columns that the row's average is over; none for no average.
+        average_label: the head of that column.
+        baseline: name of the dense row that others are compared with, or None.
+        comparisons: names of the rows that are tested against the baseline.
+        claims: each with `text`, `kind` and the kind's own keys.
+        overrides: of `sparsead train`, for every cell.
+        options: what else a figure's file says, such as its kind.
+    """
+
+    name: str
+    title: str
+    rows: tuple[Row, ...]
+    columns: tuple[Column, ...]
+    backbones: tuple[str, ...]
+    seeds: int = 5
+    protocol: str | None = None
+    average: tuple[str, ...] = ()
+    average_label: str = "avg"
+    baseline: str | None = None
+    comparisons: tuple[str, ...] = ()
+    claims: tuple[Mapping[str, Any], ...] = ()
+    overrides: tuple[str, ...] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run of a table: a row, a backbone, a column and a seed.
+
+    `overrides` are what `sparsead train` takes to do this very run; `spec` is the run. While
+    `waits`, the runs that it starts from are not all there, and it cannot be done or named yet.
+    """
+
+    row: str
+    column: str
+    backbone: str
+    seed: int
+    overrides: tuple[str, ...]
+    spec: RunSpec
+    waits: bool = False
+
+
+def cells(table: TableSpec) -> list[Cell]:
+    """Return the table's cells: by backbone, then column, then row, then seed.
+
+    Two columns of one task share their runs: their cells differ in nothing but the column.
+
+    Raises:
+        ConfigError: a row, column or override composes to no run, or its task has no such metric.
+    """
+    places = [(b, c, r) for b in table.backbones for c in table.columns for r in table.rows]
+    overrides = [_overrides(table, *place) for place in places]
+    specs = compose_all(overrides)
+    for (_, column, _), spec in zip(places, specs, strict=True):
+        _check_metric(table, column, spec)
+    return [
+        cell
+        for place, chosen, spec in zip(places, overrides, specs, strict=True)
+        for cell in _over_seeds(table, place, chosen, spec)
+    ]
+
+
+Place = tuple[str, Column, Row]
+
+
+def _check_metric(table: TableSpec, column: Column, spec: RunSpec) -> None:
+    scores = spec.task.scores()
+    if scores and column.metric not in scores:
+        where = f"{table.name}: column {column.name}"
+        raise ConfigError(f"{where}: {unknown('metric', column.metric, scores)}")
+
+
+def _over_seeds(
+    table: TableSpec, place: Place, chosen: tuple[str, ...], spec: RunSpec
+) -> Iterator[Cell]:
+    backbone, column, row = place
+    for seed in range(1, table.seeds + 1):
+        seeded = (*chosen, f"seed={seed}")
+        cell = Cell(row.name, column.name, backbone, seed, seeded, replace(spec, seed=seed))
+        yield cell if row.sources is None else _with_sources(table, cell, row.sources)
+
+
+def _with_sources(table: TableSpec, cell: Cell, sources: Row) -> Cell:
+    """Let a fusion start from the same seed's runs of another row, one a column."""
+    overrides = [_overrides(table, cell.backbone, column, sources) for column in table.columns]
+    runs = [replace(spec, seed=cell.seed) for spec in compose_all(overrides)]
+    if any(find_record(run) is None for run in runs):
+        return replace(cell, waits=True)
+    folders = ",".join(str(run_folder(run)) for run in runs)
+    chosen = (*cell.overrides, f"adapter.fusion.sources=[{folders}]")
+    return replace(cell, overrides=chosen, spec=found(compose_all([chosen])[0]))
+
+
+def _overrides(table: TableSpec, backbone: str, column: Column, row: Row) -> tuple[str, ...]:
+    protocol = () if table.protocol is None else (f"protocol={table.protocol}",)
+    shared = (f"backbone={backbone}", f"task={column.task}", *protocol)
+    chosen = (*shared, *row.overrides, *column.overrides, *table.overrides)
+    groups = [override for override in chosen if override.partition("=")[0] in _ONCE]
+    last = {override.partition("=")[0]: override for override in groups}  # Hydra takes a group once
+    return (*last.values(), *(override for override in chosen if override not in groups))
+
+
+_ONCE = ("experiment", "backbone", "task", "protocol", "adapter", "pruner")

@@ -1,0 +1,70 @@
+"""Compositions remembered: Hydra takes 50 ms for each, and a table asks for many."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from sparsead.config.compose import compose
+from sparsead.config.run import RunSpec
+from sparsead.runs.files import read_json, write_atomically
+
+CACHE_FILE = Path("cache") / "composed.json"
+
+
+def compose_all(overrides: Sequence[Sequence[str]]) -> list[RunSpec]:
+    """Compose each list of overrides; the same file of conf/ is never read twice for the same list.
+
+    The memory is a file below the outputs folder, if that exists. It may be deleted or damaged at
+    any time: an entry holds for one state of conf/ alone, and is checked as a composition is.
+
+    Raises:
+        ConfigError: an override is wrong.
+    """
+    if not overrides:
+        return []
+    cache = _outputs(overrides[0]) / CACHE_FILE
+    known = read_json(cache) if _is_cacheable(overrides) else {}
+    state = _state_of_conf()
+    keys = [_hash([state, list(each)]) for each in overrides]
+    specs = [_recall(known.get(key)) for key in keys]
+    if None not in specs:
+        return [spec for spec in specs if spec is not None]
+    composed = [spec or compose(each) for spec, each in zip(specs, overrides, strict=True)]
+    if _is_cacheable(overrides) and cache.parent.parent.is_dir():
+        entries = {key: spec.to_dict() for key, spec in zip(keys, composed, strict=True)}
+        with suppress(OSError):  # a folder that may only be read, or a full disk
+            write_atomically(cache, json.dumps(known | entries))
+    return composed
+
+
+def _recall(entry: Any) -> RunSpec | None:
+    try:
+        return RunSpec.from_dict(entry)
+    except (KeyError, TypeError, AttributeError):
+        return None
+
+
+def _is_cacheable(overrides: Iterable[Sequence[str]]) -> bool:
+    """Tell whether conf/ alone decides; `hydra.searchpath` brings other files in."""
+    return not any(o.startswith(("hydra", "+hydra")) for each in overrides for o in each)
+
+
+def _outputs(overrides: Sequence[str]) -> Path:
+    given = [o.partition("=")[2] for o in overrides if o.startswith("outputs=")]
+    return Path((given or ["outputs"])[-1])
+
+
+def _state_of_conf() -> str:
+    root = Path(str(files("sparsead.conf")))
+    states = ((str(f), f.stat().st_mtime_ns, f.stat().st_size) for f in root.rglob("*.yaml"))
+    return _hash(sorted(states))
+
+
+def _hash(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value).encode()).hexdigest()[:32]

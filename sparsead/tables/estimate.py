@@ -1,0 +1,109 @@
+"""What a table still lacks, and about how long and how large that will be."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sparsead.config.run import RunSpec
+from sparsead.runs.files import read_json
+from sparsead.runs.states import Missing, run_state
+from sparsead.tables.cells import Cell
+from sparsead.tables.sweep import count_states, unique
+
+THROUGHPUT_FILE = Path("cache") / "throughput.json"
+TIMES = {"h": 3600, "min": 60, "s": 1}
+SIZES = {"GB": 1e9, "MB": 1e6, "kB": 1e3}
+
+
+@dataclass(frozen=True)
+class Throughput:
+    """What a short run of one kind took on this machine.
+
+    Attributes:
+        fixed: seconds to load, to prune, and to start and end a training, once a run.
+        train: seconds per training example and epoch.
+        evaluate: seconds per evaluation example and epoch.
+        examples: of the two splits, all of them.
+        stored: bytes that a record keeps.
+    """
+
+    fixed: float
+    train: float
+    evaluate: float
+    examples: tuple[int, int]
+    stored: int
+
+    def seconds(self, spec: RunSpec) -> float:
+        """Estimate one run."""
+        limit = spec.task.limit
+        training, validation = (min(n, limit) if limit else n for n in self.examples)
+        epoch = training * self.train + validation * self.evaluate
+        return self.fixed + spec.protocol.epochs * epoch
+
+
+def describe_plan(wanted: Sequence[Cell]) -> str:
+    """Return how many cells are done, failed, running and to run, and what those will take.
+
+    The estimate is of the kinds of run that were measured here; `sparsead plan` measures them all.
+    """
+    counts = count_states(wanted)
+    line = ", ".join(f"{counts[state]} {state}" for state in ("done", "failed", "running"))
+    waiting = f", {counts['waiting']} that wait for them" if counts["waiting"] else ""
+    text = f"{sum(counts.values())} runs: {line}, {counts['missing']} to run{waiting}\n"
+    missing = _missing(wanted)
+    known = [(cell.spec, rate) for cell in missing if (rate := throughput_of(cell.spec))]
+    if not missing:
+        return text
+    if len(known) < len(missing):
+        return text + f"no estimate for {len(missing) - len(known)} of them (sparsead plan)\n"
+    duration = in_units(sum(rate.seconds(spec) for spec, rate in known), TIMES)
+    size = in_units(sum(rate.stored for _, rate in known), SIZES)
+    return text + f"about {duration} on this machine, one at a time, and {size}\n"
+
+
+def in_units(amount: float, units: Mapping[str, float]) -> str:
+    """Return an amount to two digits, in the first unit of which there is at least one."""
+    name = next((name for name, size in units.items() if amount >= size), list(units)[-1])
+    return f"{float(f'{amount / units[name]:.2g}'):g} {name}"
+
+
+def kind(spec: RunSpec) -> str:
+    """Return what two runs share that take about as long: a name of the measured throughput."""
+    words: Iterable[Any] = (
+        socket.gethostname(),
+        spec.device,
+        spec.precision,
+        spec.backbone.name,
+        spec.backbone.path,
+        spec.task.name,
+        spec.task.path,
+        spec.task.max_length,
+        spec.adapter.name,
+        spec.pruner.name if spec.sparsity else "dense",
+        spec.protocol.batch_size,
+    )
+    return "|".join(str(word) for word in words)
+
+
+def _missing(wanted: Sequence[Cell]) -> list[Cell]:
+    return [c for c in unique(wanted) if not c.waits and isinstance(run_state(c.spec), Missing)]
+
+
+def unmeasured(wanted: Sequence[Cell]) -> list[Cell]:
+    """Return the missing cells of whose kind no run was measured on this machine."""
+    return [cell for cell in _missing(wanted) if throughput_of(cell.spec) is None]
+
+
+def throughput_of(spec: RunSpec) -> Throughput | None:
+    """Return what a run of this kind took on this machine, or None where none was measured."""
+    measured = read_json(spec.outputs / THROUGHPUT_FILE).get(kind(spec))
+    if not isinstance(measured, Mapping):
+        return None
+    try:
+        return Throughput(**{**measured, "examples": tuple(measured["examples"])})
+    except (KeyError, TypeError):
+        return None

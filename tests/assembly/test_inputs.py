@@ -1,0 +1,77 @@
+"""Cells of one process share what they read; a cell's result is that of the cell alone."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from pathlib import Path
+
+import pytest
+from transformers import AutoModel
+
+from composing import compose
+from sparsead.assembly import inputs
+from sparsead.assembly.inputs import Inputs
+from sparsead.config.run import RunSpec
+from sparsead.errors import ConfigError
+from sparsead.train import train
+
+
+def spec(outputs: Path, backbone: Path, glue: Path, *overrides: str) -> RunSpec:
+    return compose(
+        *("backbone=tiny-bert", f"backbone.path={backbone}", "task=mrpc", f"task.path={glue}"),
+        *(f"outputs={outputs}", "device=cpu", "protocol.epochs=1", *overrides),
+    )
+
+
+def test_a_cell_of_a_sweep_gives_the_bits_of_the_cell_alone(
+    tmp_path: Path, glue_fixture: Path
+) -> None:
+    backbone = tmp_path / "backbone"
+    tiny = inputs.load_backbone(compose("backbone=tiny-bert").backbone)
+    tiny.model(AutoModel, {}, seed=1).save_pretrained(backbone)
+    tiny.tokenizer.save_pretrained(backbone)
+    before = digests(backbone)
+    others = (("adapter=full",), ("adapter=bitfit",), ("adapter=lora", "seed=2"))
+    for other in others:
+        train(spec(tmp_path / "sweep", backbone, glue_fixture, *other))
+    swept = train(spec(tmp_path / "sweep", backbone, glue_fixture))
+    inputs._read.cache_clear()
+    alone = train(spec(tmp_path / "alone", backbone, glue_fixture))
+    for key in ("scores", "history", "sparsity", "parameters", "data"):
+        assert swept.result[key] == alone.result[key], key
+    weights = [(run.folder / "adapter.safetensors").read_bytes() for run in (swept, alone)]
+    assert weights[0] == weights[1]
+    assert digests(backbone) == before
+
+
+def test_inputs_are_read_once_and_again_when_a_file_changes(
+    tmp_path: Path, glue_fixture: Path
+) -> None:
+    glue = Path(shutil.copytree(glue_fixture, tmp_path / "glue"))
+
+    def read(*overrides: str) -> Inputs:
+        return inputs.inputs(
+            compose("backbone=tiny-bert", "task=mrpc", f"task.path={glue}", *overrides)
+        )
+
+    first = read("seed=1")
+    assert read("seed=2", "adapter=lora") is first
+    assert read("protocol.selection=0.2") is not first
+    (train_file,) = glue.rglob("MRPC/train.tsv")
+    lines = train_file.read_text("utf-8").splitlines(keepends=True)
+    train_file.write_text("".join(lines[:-3]), "utf-8")
+    assert len(read("seed=1").data["train"]) == len(first.data["train"]) - 3
+
+
+def test_what_has_no_such_head_is_refused_before_anything_is_tokenised(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(inputs, "encoded", None)
+    with pytest.raises(ConfigError, match="a bert has no decoder"):
+        inputs.inputs(compose("backbone=tiny-bert", "task=demo_xsum"))
+
+
+def digests(folder: Path) -> dict[str, str]:
+    files = sorted(folder.iterdir())
+    return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}

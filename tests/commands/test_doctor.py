@@ -1,0 +1,34 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from sparsead.commands import doctor
+
+
+def test_it_says_what_is_here_and_fetches_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "hub" / "models--FacebookAI--roberta-base").mkdir(parents=True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr("socket.socket.connect", None)
+    monkeypatch.setattr("sys.argv", ["doctor", "--outputs", str(tmp_path / "new" / "outputs")])
+    with pytest.raises(SystemExit) as end:
+        doctor.main()
+    said = capsys.readouterr().out
+    assert end.value.code == 0
+    assert f"{tmp_path / 'hub'}: roberta-base" in said
+    assert all(word in said for word in ("torch 2", "writable", "precision=auto", "launchers"))
+    assert not (tmp_path / "new").exists()
+
+
+def test_outputs_that_cannot_be_written_are_status_1(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setattr("sys.argv", ["doctor", "--outputs", str(tmp_path / "file" / "outputs")])
+    with pytest.raises(SystemExit) as end:
+        doctor.main()
+    assert end.value.code == 1
+    assert "cannot be written" in capsys.readouterr().out

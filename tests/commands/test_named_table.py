@@ -1,0 +1,139 @@
+"""Tables and figures by name, from records on disk, through the verbs' own entry points."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from sparsead.commands import figure, table
+from sparsead.errors import ConfigError, RecordError
+from sparsead.runs.identity import identity, setting
+from sparsead.runs.record import run_folder, staged, write_result
+from sparsead.tables.cells import Cell, cells
+from sparsead.tables.files import load_table
+
+OWN = """\
+title: Mine
+backbones: tiny-bert
+seeds: 2
+columns: [{task: demo_mrpc, metric: accuracy, label: MRPC}]
+average: true
+baseline: dense
+comparisons: [snip]
+rows:
+  - {name: dense, label: Dense, overrides: [pruner=none, sparsity=0]}
+  - {name: snip, label: SNIP, overrides: [pruner=snip, sparsity=0.4]}
+claims: [{text: it gains, kind: beats, row: snip, over: dense}]
+"""
+
+
+def write(cell: Cell, seconds: float) -> None:
+    accuracy = 0.8 + cell.seed / 100 + (0.01 if cell.row == "snip" else 0)
+    result = {
+        "identity": identity(cell.spec),
+        "setting": setting(cell.spec),
+        "config": cell.spec.to_dict(),
+        "scores": {"accuracy": accuracy},
+        "history": [{"epoch": 1.0, "scores": {"accuracy": accuracy}}],
+        "parameters": {"nominal": 0.02},
+        "sparsity": {"realised": cell.spec.sparsity},
+        "seconds": {"train": seconds},
+        "environment": {},
+    }
+    with staged(run_folder(cell.spec), replace=True) as staging:
+        write_result(staging, result, "")
+
+
+def call(monkeypatch: pytest.MonkeyPatch, capsys, verb, *arguments: str) -> str:
+    monkeypatch.setattr("sys.argv", ["sparsead", *arguments])
+    verb.main()
+    return str(capsys.readouterr().out)
+
+
+@pytest.fixture
+def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.chdir(tmp_path)
+    Path("own.yaml").write_text(OWN, "utf-8")
+    for cell in cells(load_table("own.yaml")):
+        write(cell, 1.0)
+    return "own.yaml"
+
+
+def test_a_table_of_ones_own_is_read_from_its_records(own, monkeypatch, capsys) -> None:
+    content = json.loads(call(monkeypatch, capsys, table, own, "--format", "json"))
+    found = {(line["row"], line["column"]): line for line in content["cells"]}
+    assert found["dense", "avg"]["mean"] == pytest.approx(81.5)
+    assert found["snip", "avg"]["difference"] == pytest.approx(1)
+    assert content["claims"][0]["verdict"] == "cannot be told with 2 seeds"
+    more = json.loads(call(monkeypatch, capsys, table, own, "seeds=3", "--format", "json"))
+    assert {(line["n"], line["asked"]) for line in more["cells"]} == {(2, 3)}
+    monkeypatch.setattr("sys.argv", ["sparsead", own, "protocol.epochs=1", "--format", "md"])
+    table.main()
+    said = capsys.readouterr()
+    assert "missing" in said.out
+    assert said.err.startswith("sparsead: 4 finished runs of what is missing have other settings:")
+    assert said.err.endswith(": protocol.epochs=5\n")
+
+
+def test_a_column_with_a_backbone_of_its_own_is_said(monkeypatch, capsys, tmp_path) -> None:
+    monkeypatch.chdir(tmp_path)
+    text = call(monkeypatch, capsys, table, "table2", "only=row=s20", "seeds=1", "--format", "md")
+    assert "XSum on bart-large, SQuAD on bert-base-cased, in every row." in text
+
+
+def test_the_bytes_do_not_depend_on_times(own, monkeypatch, capsys) -> None:
+    forms = ("md", "html", "json")
+    before = [call(monkeypatch, capsys, table, own, "--format", form) for form in forms]
+    for cell in reversed(cells(load_table(own))):
+        write(cell, 77.0)
+    assert before == [call(monkeypatch, capsys, table, own, "--format", form) for form in forms]
+
+
+def test_files_are_written_where_they_are_asked_for(own, monkeypatch, capsys) -> None:
+    asked = ("--format", "html", "--out", "there/own.html")
+    assert call(monkeypatch, capsys, table, own, *asked) == "there/own.html\n"
+    assert Path("there/own.html").read_text("utf-8").startswith("<!doctype html>")
+    drawn = call(monkeypatch, capsys, figure, own).split()
+    assert drawn == ["outputs/figures/own.png", "outputs/figures/own.svg"]
+    assert Path(drawn[0]).read_bytes().startswith(b"\x89PNG")
+
+
+def test_what_cannot_be_done_is_one_line(own, monkeypatch, capsys) -> None:
+    with pytest.raises(ConfigError, match="table3"):
+        call(monkeypatch, capsys, table, "tabel3")
+    with pytest.raises(ConfigError, match="without the name of a table"):
+        call(monkeypatch, capsys, table, "--format", "html")
+    with pytest.raises(RecordError, match="no finished runs of own"):
+        call(monkeypatch, capsys, figure, own, "task.limit=7")
+    with pytest.raises(ConfigError, match="--outputs elsewhere: is not a folder"):
+        call(monkeypatch, capsys, figure, own, "--outputs", "elsewhere")
+    with pytest.raises(RecordError, match="cannot be written"):
+        call(monkeypatch, capsys, table, own, "--out", "own.yaml/x.md")
+
+
+def test_a_metric_that_no_run_has_is_named(own, monkeypatch, capsys) -> None:
+    Path("other.yaml").write_text(OWN.replace("accuracy", "test_accuracy"), "utf-8")
+    with pytest.raises(RecordError, match="metric=test_accuracy: no such choice; did you mean acc"):
+        call(monkeypatch, capsys, table, "other.yaml")
+
+
+def test_settings_that_would_look_alike_say_what_they_differ_in(own, monkeypatch, capsys) -> None:
+    for cell in cells(load_table(own, ["protocol.learning_rate=0.01", "only=row=snip"])):
+        write(cell, 1.0)
+    rows = json.loads(call(monkeypatch, capsys, table, "--format", "json"))
+    rates = {(row["pruner"], row["protocol.learning_rate"]) for row in rows}
+    assert rates == {("none", None), ("snip", "0.01"), ("snip", "0.0005")}
+    assert "task.limit" not in rows[0]
+
+
+def test_neither_torch_nor_what_is_slow_is_imported_for_a_list(own) -> None:
+    code = (
+        "import sys; from sparsead.commands import table; table.main();"
+        "print([m for m in ('torch', 'pandas', 'matplotlib', 'scipy') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"

@@ -1,0 +1,76 @@
+"""A whole table by one command: done once, failed cells told, rendered again without torch."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from sparsead.commands import plan, reproduce
+from sparsead.runs.failure import all_failures
+
+TABLE = """\
+title: two rows, one of which cannot be pruned
+backbones: tiny-bert
+seeds: 1
+rows:
+  - {experiment: table1/snip}
+  - {name: identity, overrides: [adapter.init=zero_up]}
+columns: [{task: mrpc, metric: accuracy, label: MRPC}]
+"""
+
+
+@pytest.fixture
+def words(tmp_path: Path, glue_fixture: Path) -> list[str]:
+    (tmp_path / "mine.yaml").write_text(TABLE)
+    changes = [f"outputs={tmp_path / 'outputs'}", "protocol.epochs=1", "device=cpu"]
+    return [str(tmp_path / "mine.yaml"), f"task.path={glue_fixture}", *changes]
+
+
+def called(verb, monkeypatch, *words: str) -> int:
+    monkeypatch.setattr("sys.argv", ["sparsead", *words])
+    try:
+        verb.main()
+    except SystemExit as end:
+        return int(end.code or 0)
+    return 0
+
+
+def test_a_table_is_planned_done_and_rendered_again(
+    words: list[str], tmp_path: Path, monkeypatch, capsys
+) -> None:
+    assert called(plan, monkeypatch, *words, "only=row=snip") == 0
+    planned = capsys.readouterr().out
+    assert "1 runs: 0 done, 0 failed, 0 running, 1 to run" in planned
+    assert "on this machine" in planned
+    assert not (tmp_path / "outputs" / "runs").exists()
+
+    assert called(reproduce, monkeypatch, *words) == 1
+    done = capsys.readouterr()
+    assert "zero at initialisation" in done.err
+    assert "1 failed; --retry-failed" in done.err
+    assert len(list(all_failures(tmp_path / "outputs"))) == 1
+
+    code = (
+        "import sys; from sparsead.cli import main\n"
+        "try: main()\n"
+        "finally: assert not {'torch', 'transformers', 'datasets'} & set(sys.modules)"
+    )
+    again = subprocess.run(
+        [sys.executable, "-c", code, "reproduce", *words], capture_output=True, text=True
+    )
+    assert again.returncode == 1, again.stderr
+    assert "2 runs: 1 done, 1 failed, 0 running, 0 to run" in again.stdout
+    assert again.stdout.splitlines()[-4:] == done.out.splitlines()[-4:]
+    assert called(reproduce, monkeypatch, *words, "only=row=snip") == 0
+
+
+def test_ctrl_c_leaves_a_line_and_status_130(words: list[str], monkeypatch, capsys) -> None:
+    def interrupt(_spec: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(reproduce, "train_run", interrupt)
+    assert called(reproduce, monkeypatch, *words) == 130
+    assert capsys.readouterr().err.count("\n") == 1

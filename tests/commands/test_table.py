@@ -1,0 +1,154 @@
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+from statistics import mean, stdev
+
+import pytest
+
+from composing import compose
+from sparsead.commands import table
+from sparsead.errors import ConfigError, RecordError
+from sparsead.report.choice import best_points
+from sparsead.report.settings import rows_of
+from sparsead.runs.record import all_records, run_folder, staged, write_result
+from synthetic import synthetic_result
+
+
+def record(outputs: Path, seed: int, accuracy: float | None, pruner: str = "snip") -> None:
+    config = {
+        "task": {"name": "mrpc"},
+        "backbone": {"name": "minilm"},
+        "adapter": {"name": "houlsby", "options": {"bottleneck": 64}},
+        "pruner": {"name": pruner},
+        "seed": seed,
+    }
+    result = {
+        "setting": pruner,
+        "config": config,
+        "scores": {"accuracy": accuracy, "f1": 0.9},
+        "sparsity": {"realised": 0.4},
+        "parameters": {"nominal": 0.0123},
+        "seconds": {"train": 10.0, "load": 2.0},
+    }
+    with staged(outputs / "runs" / f"{pruner}-{seed}") as staging:
+        write_result(staging, result, "")
+
+
+def rendered(outputs: Path, form: str, monkeypatch: pytest.MonkeyPatch, capsys) -> str:
+    arguments = ["sparsead table", "--outputs", str(outputs), "--format", form]
+    monkeypatch.setattr("sys.argv", arguments)
+    table.main()
+    return str(capsys.readouterr().out)
+
+
+@pytest.fixture
+def outputs(tmp_path: Path) -> Path:
+    for seed, accuracy in enumerate((0.81, 0.82, 0.86)):
+        record(tmp_path, seed, accuracy)
+    record(tmp_path, 0, 0.75, pruner="random")
+    return tmp_path
+
+
+def test_seeds_become_mean_and_spread(outputs: Path, monkeypatch, capsys) -> None:
+    rows = json.loads(rendered(outputs, "json", monkeypatch, capsys))
+    assert [(row["pruner"], row["n"]) for row in rows] == [("random", 1), ("snip", 3)]
+    assert rows[1]["accuracy"] == pytest.approx(mean([81, 82, 86]))
+    assert rows[1]["accuracy_sd"] == pytest.approx(stdev([81, 82, 86]))
+    assert rows[0]["accuracy_sd"] is None
+    assert rows[1]["#param"] == 1.23
+
+
+def test_a_score_that_is_not_defined_is_counted(outputs: Path, monkeypatch, capsys) -> None:
+    record(outputs, 3, None)
+    _, row = json.loads(rendered(outputs, "json", monkeypatch, capsys))
+    assert (row["n"], row["accuracy not defined"]) == (4, 1)
+    assert row["accuracy"] == pytest.approx(83)
+
+
+def test_every_format_says_the_same(outputs: Path, monkeypatch, capsys) -> None:
+    rows = list(csv.DictReader(io.StringIO(rendered(outputs, "csv", monkeypatch, capsys))))
+    assert float(rows[1]["accuracy"]) == pytest.approx(83)
+    for form in ("rich", "md", "latex"):
+        text = rendered(outputs, form, monkeypatch, capsys)
+        assert "83.00" in text
+        assert "2.65" in text
+        assert "75.00" in text
+
+
+def test_latex_escapes_what_latex_would_read(outputs: Path, monkeypatch, capsys) -> None:
+    text = rendered(outputs, "latex", monkeypatch, capsys)
+    assert r"\#param" in text
+    assert r"83.00 $\pm$ 2.65" in text
+
+
+def test_no_runs_is_no_error(tmp_path: Path, monkeypatch, capsys) -> None:
+    monkeypatch.setattr("sys.argv", ["sparsead table", "--outputs", str(tmp_path)])
+    table.main()
+    assert "no finished runs" in capsys.readouterr().err
+
+
+def test_a_result_that_lacks_its_parts_is_named(tmp_path: Path) -> None:
+    with staged(tmp_path / "runs" / "one") as staging:
+        write_result(staging, {"config": {}, "scores": {}}, "")
+    with pytest.raises(RecordError, match="runs/one: its result is incomplete"):
+        rows_of(all_records(tmp_path))
+
+
+def test_rows_that_look_alike_differ_in_what_was_asked_for_alone(tmp_path: Path) -> None:
+    for n in (2, 4):
+        spec = compose(f"outputs={tmp_path}", "pruner=nm", f"pruner.n={n}", f"pruner.m={2 * n}")
+        with staged(run_folder(spec)) as staging:
+            write_result(staging, synthetic_result(spec), "")
+    rows = rows_of(all_records(tmp_path))
+    assert sorted(row["pruner.n"] for row in rows) == ["2", "4"]
+    assert "pruner.m" in rows[0]
+    assert "pruner.density" not in rows[0]
+
+
+def point(outputs: Path, rate: float, seed: int, selection: float, scores: float) -> None:
+    """A run of a grid over the learning rate, chosen by `selection`."""
+    name = f"{rate:g}"
+    record(outputs, seed, scores, pruner=name)
+    file = outputs / "runs" / f"{name}-{seed}" / "result.json"
+    result = json.loads(file.read_text("utf-8"))
+    result["config"] |= {
+        "pruner": {"name": "snip"},
+        "protocol": {"learning_rate": rate, "epochs": 5, "batch_size": 16, "warmup": 0.1},
+    }
+    result["selection"] = {"accuracy": selection}
+    file.write_text(json.dumps(result), "utf-8")
+
+
+def test_the_best_point_of_a_grid_is_chosen_by_the_selection_split(
+    tmp_path: Path, monkeypatch, capsys
+) -> None:
+    for seed in (1, 2):
+        point(tmp_path, 1e-4, seed, selection=0.7 + seed / 10, scores=0.6)
+        point(tmp_path, 5e-4, seed, selection=0.8, scores=0.9)
+    record(tmp_path, 1, 0.5, pruner="random")
+    assert len(rows_of(all_records(tmp_path))) == 3
+    arguments = ["sparsead table", "--outputs", str(tmp_path), "--format", "json", "--best"]
+    monkeypatch.setattr("sys.argv", arguments)
+    table.main()
+    rows = json.loads(capsys.readouterr().out)
+    assert [(row["pruner"], row["accuracy"]) for row in rows] == [("random", 50), ("snip", 60)]
+    assert float(rows[1]["protocol.learning_rate"]) == 1e-4
+    assert (rows[1]["protocol.epochs"], rows[1]["n"]) == ("5", 2)
+    assert rows[1]["selection accuracy"] == pytest.approx(85)
+    monkeypatch.setattr("sys.argv", [*arguments, "table3"])
+    with pytest.raises(ConfigError, match="--best: is of all finished runs"):
+        table.main()
+
+
+def test_of_errors_the_smallest_is_the_best(tmp_path: Path) -> None:
+    for rate, error in ((1e-4, 0.9), (5e-4, 0.3), (1e-3, None)):
+        point(tmp_path, rate, 1, selection=0, scores=0)
+        file = tmp_path / "runs" / f"{rate:g}-1" / "result.json"
+        result = json.loads(file.read_text("utf-8"))
+        result["scores"] = result["selection"] = {"mse": error}
+        file.write_text(json.dumps(result), "utf-8")
+    (best,) = best_points(all_records(tmp_path))
+    assert best.folder.name == "0.0005-1"

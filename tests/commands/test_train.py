@@ -1,0 +1,76 @@
+"""What `sparsead train` says before it trains."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from pathlib import Path
+
+import hydra
+import pytest
+from hydra.core.hydra_config import HydraConfig
+
+from composing import compose
+from sparsead.commands import train as launch
+from sparsead.runs.record import RunRecord, run_folder, staged, write_result
+from synthetic import synthetic_result
+
+
+@pytest.mark.parametrize(
+    ("overrides", "told"),
+    [
+        (["protocol=paper"], True),
+        (["protocol=default"], False),
+        (["protocol=paper", "search=grid"], False),
+        (["protocol=paper", "search=asha"], False),
+    ],
+)
+def test_the_papers_protocol_alone_says_that_it_is_one_point_of_the_grid(
+    overrides: list[str],
+    told: bool,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class ReachedError(Exception):
+        pass
+
+    def reached(*_: object) -> None:
+        raise ReachedError
+
+    monkeypatch.setattr(launch, "_recorded_or_trained", reached)
+    monkeypatch.setattr(launch, "_swept", reached)
+    monkeypatch.setattr(launch, "search", reached)
+    monkeypatch.setattr(HydraConfig.instance(), "cfg", None)
+    with hydra.initialize_config_module("sparsead.conf", version_base="1.3"):
+        config = hydra.compose("train", overrides, return_hydra_config=True)
+        HydraConfig.instance().set_config(config)
+    with caplog.at_level(logging.INFO), pytest.raises(ReachedError):
+        launch.job(config)
+    assert ("search=grid runs all 80" in caplog.text) == told
+
+
+@pytest.mark.parametrize("own", [None, "0"])
+def test_a_launch_leaves_the_users_environment_as_it_was(
+    own: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
+    if own is not None:
+        monkeypatch.setenv("HYDRA_FULL_ERROR", own)
+    monkeypatch.setattr(sys, "argv", ["sparsead train", "pruner=snop"])
+    with pytest.raises(SystemExit, match="2"):
+        launch.main()
+    assert os.environ.get("HYDRA_FULL_ERROR") == own
+
+
+def test_a_score_that_is_not_defined_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    spec = compose("backbone=tiny-bert", "task=demo_stsb", f"outputs={tmp_path}")
+    result = synthetic_result(spec) | {"scores": {"pearson": None, "spearmanr": 0.25}}
+    result["sparsity"] = {"realised": 0.4, "removed": 4, "total": 10}
+    with staged(run_folder(spec)) as staging:
+        write_result(staging, result, "")
+    with caplog.at_level(logging.INFO):
+        launch._report(RunRecord.read(run_folder(spec)))
+    assert "pearson not defined, spearmanr 0.2500" in caplog.text

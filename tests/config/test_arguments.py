@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from sparsead.config.arguments import Parser, add_outputs, add_table
+from sparsead.errors import ConfigError
+
+
+@pytest.fixture
+def parser() -> Parser:
+    parser = Parser("sparsead verb", "Do it.")
+    add_table(parser)
+    add_outputs(parser)
+    parser.add_argument("--format", choices=["md", "csv"])
+    return parser
+
+
+def test_options_stand_before_between_and_after_the_other_words(parser: Parser) -> None:
+    words = ["table1", "seeds=2", "backbone=minilm"]
+    for at in range(len(words) + 1):
+        found = parser.parse([*words[:at], "--format", "md", *words[at:]])
+        assert (found.table, found.overrides, found.format) == ("table1", words[1:], "md")
+    assert parser.parse(["table1"]).overrides == []
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "verb: the following arguments are required: TABLE (usage: sparsead verb "),
+        (["t", "--fromat", "md"], "verb: option=--fromat: no such choice; did you mean --format?"),
+        (["t", "--form=md"], "verb: option=--form: no such choice; did you mean --format?"),
+        (["t", "--format", "mdx"], "verb: --format=mdx: no such choice; did you mean md? (allowed"),
+        (["t", "seeds=2", "outputs=X"], "verb: outputs=X: is written --outputs X here"),
+        (["outputs=X"], "verb: outputs=X: is written --outputs X here"),
+        (["t", "--outputs", "/nowhere"], "--outputs /nowhere: is not a folder"),
+    ],
+)
+def test_a_wrong_argument_is_one_line(parser: Parser, words: list[str], message: str) -> None:
+    with pytest.raises(ConfigError, match="^" + re.escape(message)) as error:
+        parser.parse(words)
+    assert "\n" not in str(error.value)
+
+
+def test_a_word_too_many_is_named() -> None:
+    parser = Parser("sparsead verb", "Do it.")
+    parser.add_argument("run")
+    with pytest.raises(ConfigError, match="verb: two: is one argument too many"):
+        parser.parse(["one", "two"])

@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from sparsead.config.compose import compose
+from sparsead.errors import ConfigError
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("experiment=table3/ls4", "experiment=table3/ls4: no such choice; did you mean table3/ls4"),
+        ("experiment=tabel1/snip", "tabel1/snip: no such choice; did you mean table1/snip?"),
+        ("backbone=roberta", "backbone=roberta: no such choice; did you mean roberta-base?"),
+        ("adapter=hulsby", "adapter=hulsby: no such choice; did you mean houlsby?"),
+        ("task=mprc", "task=mprc: no such choice; did you mean mrpc?"),
+        ("pruner=snp", "pruner=snp: no such choice; did you mean snip?"),
+        ("protocol=papr", "protocol=papr: no such choice; did you mean paper?"),
+        ("protocol=3", "protocol=3: no such choice (allowed: clean, "),
+        ("pruner=[snip,random]", "takes one choice; a sweep is -m pruner=snip,random"),
+        ("adapter=['lora']", "adapter=['lora']: adapter takes one choice; a sweep is -m adapter=l"),
+        ("sparsity=[0.4,0.5]", "takes one choice; a sweep is -m sparsity=0.4,0.5"),
+        ("task=[cola,rte],mrpc", "takes one choice; a sweep is -m task=cola,rte"),
+        ("sparsity=large", "sparsity=large: no such choice; did you mean large_sparse?"),
+        ("protcol=paper", "protcol: no such key; did you mean protocol?"),
+        ("serch=grid", "serch: no such key; did you mean search?"),
+        ("experiments=table1/snip", "experiments: no such key; did you mean experiment?"),
+        ("protcol.epochs=3", "protcol: no such key; did you mean protocol?"),
+        ("adapter.botleneck=3", "adapter.botleneck: no such key; did you mean adapter.bottleneck?"),
+        ("snip", "snip: cannot be read as KEY=VALUE"),
+        ("adapter=[houlsby", "adapter=[houlsby: cannot be read as KEY=VALUE"),
+    ],
+)
+def test_a_wrong_override_is_one_line_with_the_nearest_choice(override: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(message)) as error:
+        compose([override])
+    assert "\n" not in str(error.value)

@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sparsead.config.overrides import expand_numeric_sparsity
+from sparsead.errors import ConfigError
+
+
+@given(st.lists(st.floats(0, 1, exclude_max=True), min_size=1, max_size=5))
+def test_numbers_are_shorthand_for_the_ratio(ratios: list[float]) -> None:
+    values = ",".join(str(ratio) for ratio in ratios)
+    assert expand_numeric_sparsity([f"sparsity={values}"]) == [f"sparsity.ratio={values}"]
+
+
+@pytest.mark.parametrize(
+    "value", ["0.4", "0", "1e-1", "0.2,0.4", "choice(0.2,0.4)", "range(0.2,0.8,0.2)"]
+)
+def test_every_numeric_form_is_rewritten(value: str) -> None:
+    assert expand_numeric_sparsity([f"sparsity={value}"]) == [f"sparsity.ratio={value}"]
+
+
+@pytest.mark.parametrize(
+    "argument",
+    [
+        "sparsity=large_sparse",
+        "sparsity=fixed,large_sparse",
+        "sparsity=glob(*)",
+        "sparsity.ratio=0.4",
+        "sparsity.scale=4",
+        "task.limit=4",
+        "-m",
+        "sparsity=",
+        "sparsity=[0.2",
+    ],
+)
+def test_everything_else_passes_through(argument: str) -> None:
+    assert expand_numeric_sparsity([argument]) == [argument]
+
+
+def test_numbers_and_names_do_not_mix() -> None:
+    with pytest.raises(ConfigError, match="mixes numbers and names"):
+        expand_numeric_sparsity(["sparsity=0.4,large_sparse"])

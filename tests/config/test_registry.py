@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from sparsead.config.registry import ADAPTERS, PRUNERS, TASKS
+from sparsead.errors import ConfigError
+
+
+@pytest.mark.parametrize("registry", [ADAPTERS, PRUNERS, TASKS])
+def test_an_unknown_method_names_those_there_are(registry) -> None:
+    with pytest.raises(ConfigError, match="no such choice"):
+        registry.get("nonsense")
+
+
+def test_a_users_own_function_is_found_by_its_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "my_pruners.py").write_text(
+        "def largest(scoring, *, power: int = 1):\n    return power\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    assert PRUNERS.bind("my_pruners.largest", {"power": 3})(None) == 3
+    with pytest.raises(ConfigError, match=r"did you mean pruner\.power"):
+        PRUNERS.bind("my_pruners.largest", {"powr": 3})
+    with pytest.raises(ConfigError, match=r"pruner\.power=x: must be a whole number"):
+        PRUNERS.bind("my_pruners.largest", {"power": "x"})
+    with pytest.raises(ConfigError, match="cannot be imported"):
+        PRUNERS.get("my_pruners.absent")
+    assert not caplog.text
+
+
+def test_options_of_the_wrong_type_are_refused() -> None:
+    options = {"bottleneck": 8, "sites": ["ffn_output"]}
+    assert ADAPTERS.bind("bottleneck", options | {"scale": 2})().scale == 2
+    for wrong in ({"scale": "big"}, {"bottleneck": True}, {"sites": "ffn_output"}):
+        with pytest.raises(ConfigError, match="must be"):
+            ADAPTERS.bind("bottleneck", options | wrong)

@@ -1,0 +1,157 @@
+"""Every adapter in every tiny backbone: pruned, trained, stored, loaded, the same predictions."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from transformers import AutoModelForSequenceClassification, PreTrainedModel
+
+from composing import compose
+from sparsead.adapters.adapted import AdaptedModel
+from sparsead.adapters.pfeiffer import PfeifferAdapter
+from sparsead.backbones.loading import Backbone, load_backbone
+from sparsead.config.groups import AdapterSpec
+from sparsead.config.registry import ADAPTERS
+from sparsead.errors import ConfigError, PruningError
+from sparsead.pruning.masks import Masks
+from sparsead.pruning.prune import prune
+from sparsead.pruning.storage import load_sparse, save_sparse
+
+CONF = Path(__file__).parents[2] / "conf"
+METHODS = sorted(file.stem for file in (CONF / "adapter").glob("*.yaml"))
+BACKBONES = sorted(file.stem for file in (CONF / "backbone").glob("tiny-*.yaml"))
+NO_INTERFACE = "the attention of deberta-v2, which does not go through"
+REFUSED = {
+    ("prefix", "tiny-deberta"): NO_INTERFACE,
+    ("mam", "tiny-deberta"): NO_INTERFACE,
+    ("lora", "tiny-gpt2"): "gpt2 has no query projection of its own",
+    ("bitfit", "tiny-t5"): "t5 has no biases",
+    ("bitfit", "tiny-llama"): "llama has no biases",
+}
+OPTIONS = {
+    **{
+        name: ["adapter.bottleneck=4"]
+        for name in ("houlsby", "pfeiffer", "parallel", "lora", "prefix", "mam")
+    },
+    "fusion": ["adapter.fusion.prune=qk"],
+}
+NOTHING_TO_PRUNE = {"full", "bitfit", "head"}
+
+
+@cache
+def adapter_spec(method: str) -> AdapterSpec:
+    return compose(f"adapter={method}", *OPTIONS.get(method, [])).adapter
+
+
+@cache
+def loaded(backbone: str) -> Backbone:
+    return load_backbone(compose(f"backbone={backbone}").backbone)
+
+
+def fresh(method: str, backbone: Backbone, folder: Path) -> AdaptedModel:
+    spec = adapter_spec(method)
+    options = dict(spec.options)
+    if method == "fusion":
+        options["fusion"] = options["fusion"] | stage_one(backbone, folder)
+    adapter = ADAPTERS.bind(spec.method, options)()
+    adapted: AdaptedModel = adapter.insert(plain(backbone), seed=1)
+    return adapted
+
+
+def plain(backbone: Backbone) -> PreTrainedModel:
+    return backbone.model(AutoModelForSequenceClassification, {"num_labels": 2}, seed=1)
+
+
+def stage_one(backbone: Backbone, folder: Path) -> dict[str, Any]:
+    """Write what fusion reads of two finished runs, once."""
+    runs = [folder / task for task in "ab"]
+    for seed, run in enumerate(runs):
+        if not run.is_dir():
+            run.mkdir()
+            adapted = PfeifferAdapter(bottleneck=4).insert(plain(backbone), seed)
+            tensors = {name: tensor.numpy() for name, tensor in adapted.trained_state().items()}
+            save_sparse(run / "adapter.safetensors", tensors, {}, {})
+    return {"sources": [str(run) for run in runs], "adapters": 2 * [{"bottleneck": 4}]}
+
+
+def batch(backbone: Backbone) -> dict[str, Tensor]:
+    texts = ["one text", "a longer text than that", "three", "and the last"]
+    encoded = dict(backbone.tokenizer(texts, padding=True, return_tensors="pt"))
+    return encoded | {"labels": torch.tensor([0, 1, 1, 0])}
+
+
+def train(adapted: AdaptedModel, data: dict[str, Tensor]) -> None:
+    trained = [p for p in adapted.model.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(trained, lr=1e-2, weight_decay=0.1)
+    adapted.model.train()
+    for _ in range(2):
+        optimizer.zero_grad()
+        adapted.model(**data).loss.backward()
+        optimizer.step()
+    adapted.model.eval()
+
+
+def store(adapted: AdaptedModel, masks: Masks, file: Path) -> dict[str, Tensor]:
+    tensors = {name: tensor.numpy() for name, tensor in adapted.trained_state().items()}
+    save_sparse(file, tensors, {name: mask.numpy() for name, mask in masks.items()}, {})
+    return {name: torch.from_numpy(array) for name, array in load_sparse(file).tensors.items()}
+
+
+def remove_weights(adapted: AdaptedModel, pruner: str, data: dict[str, Tensor]) -> Masks:
+    arguments: dict[str, Any] = {"tensors": adapted.prunable, "pruner": pruner, "batches": [data]}
+    if not adapted.prunable:
+        with pytest.raises(PruningError, match="nothing to prune"):
+            prune(adapted.model, sparsity=0.4, loss=_loss, **arguments)
+        return Masks({})
+    return prune(adapted.model, sparsity=0.4, loss=_loss, **arguments)
+
+
+def _loss(model: Any, data: dict[str, Tensor]) -> Tensor:
+    loss: Tensor = model(**data).loss
+    return loss
+
+
+@pytest.mark.parametrize("pruner", ["snip", "er"])
+@pytest.mark.parametrize(
+    ("method", "backbone"),
+    [(m, b) for m in METHODS for b in BACKBONES if (m, b) not in REFUSED],
+)
+def test_a_cell_trains_prunes_saves_loads_and_predicts_the_same(
+    tmp_path: Path, method: str, backbone: str, pruner: str
+) -> None:
+    data = batch(loaded(backbone))
+    adapted = fresh(method, loaded(backbone), tmp_path)
+    model = adapted.model
+    assert bool(adapted.prunable) == (method not in NOTHING_TO_PRUNE)
+    masks = remove_weights(adapted, pruner, data)
+    assert masks.removed == round(0.4 * masks.total)
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    train(adapted, data)
+
+    trained = {*adapted.adapter, *adapted.head}
+    changed = {n for n, p in model.named_parameters() if not torch.equal(p.detach(), before[n])}
+    assert changed <= trained
+    assert changed & {*adapted.adapter} or method == "head"
+    for name, mask in masks.items():
+        assert not model.get_parameter(name).detach()[~mask].any()
+
+    other = fresh(method, loaded(backbone), tmp_path)
+    stored = store(adapted, masks, tmp_path / "adapter.safetensors")
+    assert set(stored) == {*trained, *adapted.frozen}
+    other.model.load_state_dict(stored, strict=False)
+    with torch.no_grad():
+        assert torch.equal(other.model.eval()(**data).logits, model(**data).logits)
+
+
+@pytest.mark.parametrize(("method", "backbone"), REFUSED)
+def test_where_a_method_cannot_go_the_error_says_which_and_why(
+    tmp_path: Path, method: str, backbone: str
+) -> None:
+    with pytest.raises(ConfigError, match=re.escape(REFUSED[method, backbone])):
+        fresh(method, loaded(backbone), tmp_path)

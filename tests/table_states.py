@@ -1,0 +1,71 @@
+"""Tables and states of their runs, made without training and without composing configurations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sparsead.config.run import RunSpec
+from sparsead.report import results
+from sparsead.report.results import Results
+from sparsead.runs.record import RunRecord
+from sparsead.runs.states import Done, Failed, Missing, State
+from sparsead.tables.cells import Cell, TableSpec
+
+Score = Callable[[Cell], Mapping[str, float | None] | str]
+"""Scores of a run by metric, as shares; or `failed`, or `missing`."""
+
+
+def state_of(cell: Cell, metric: str, score: Score, seconds: float = 1.0) -> State:
+    """Return the state of a cell's run, with a history that rises to its scores in four epochs."""
+    scores = score(cell)
+    if isinstance(scores, str):
+        return Failed({"error": "it broke"}) if scores == "failed" else Missing()
+    main = scores[metric]
+    steps = [(epoch, 0.0 if main is None else main * epoch / 4) for epoch in range(1, 5)]
+    result: dict[str, Any] = {
+        "config": {"task": {"name": cell.column}, "seed": cell.seed, "outputs": "o"},
+        "scores": dict(scores),
+        "history": [{"epoch": float(e), "scores": {metric: value}} for e, value in steps],
+        "parameters": {"nominal": 0.0123},
+        "sparsity": {"realised": sparsity_of(cell.row)},
+        "seconds": {"train": seconds},
+        "environment": {"device": {"kind": "cpu"}, "precision": "fp32"},
+    }
+    name = f"{cell.backbone}_{cell.column}_{cell.row}_{cell.seed}"
+    return Done(RunRecord(Path("/outputs/runs") / name, result))
+
+
+def sparsity_of(row: str) -> float:
+    """Return the sparsity that a row's name ends with, in percent: snip-40."""
+    digits = row.rpartition("-")[2]
+    return int(digits) / 100 if digits.isdecimal() else 0.0
+
+
+def measured(
+    table: TableSpec, score: Score, monkeypatch: pytest.MonkeyPatch, seconds: float = 1.0
+) -> Results:
+    """Measure a table whose runs have these scores; no configuration is composed."""
+    every = cells(table)
+    metrics = {column.name: column.metric for column in table.columns}
+    states = {id(c.spec): state_of(c, metrics[c.column], score, seconds) for c in every}
+    monkeypatch.setattr(results, "cells", lambda _: every)
+    return results.measure(table, lambda spec: states[id(spec)])
+
+
+def cells(table: TableSpec) -> Sequence[Cell]:
+    """Return the cells of a table; the spec of each is but a token of its own."""
+    return [
+        Cell(row.name, column.name, backbone, seed, (), _token())
+        for backbone in table.backbones
+        for column in table.columns
+        for row in table.rows
+        for seed in range(1, table.seeds + 1)
+    ]
+
+
+def _token() -> RunSpec:
+    return object.__new__(RunSpec)

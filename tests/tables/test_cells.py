@@ -1,0 +1,146 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from composing import compose
+from sparsead.config.overrides import expand
+from sparsead.errors import ConfigError
+from sparsead.runs.identity import identity
+from sparsead.tables.cells import cells
+from sparsead.tables.composed import CACHE_FILE
+from sparsead.tables.files import load_table
+
+TABLES = Path(__file__).resolve().parents[2] / "conf" / "table"
+SMALL = ("backbone=tiny-bert", "only=column=mrpc,rte")
+
+
+@pytest.mark.parametrize("file", sorted(TABLES.glob("*.yaml")), ids=lambda file: file.stem)
+def test_every_table_is_whole(file: Path) -> None:
+    table = load_table(file.stem)
+    assert table == load_table(str(file))
+    names = [row.name for row in table.rows]
+    assert len(set(names)) == len(names)
+    for row in table.rows:
+        for entry in row.published:
+            assert set(entry.scores) <= {"avg", *(column.name for column in table.columns)}
+    for claim in table.claims:
+        named = [claim.get(key) for key in ("row", "over", "of", "than") if key in claim]
+        named += [
+            *claim.get("rows", ()),
+            *(name for pair in claim.get("pairs", ()) for name in pair),
+        ]
+        assert set(named) <= set(names)
+
+
+@pytest.mark.parametrize("name", ["table1", "table3", "figure2"])
+def test_a_table_asks_for_the_runs_that_its_overrides_name(name: str) -> None:
+    wanted = cells(load_table(name, [*SMALL, "seeds=2", "task.limit=8"]))
+    assert len({identity(cell.spec) for cell in wanted}) == len(wanted)
+    for cell in wanted[:: max(1, len(wanted) // 5)]:
+        assert identity(compose(*expand(cell.overrides))) == identity(cell.spec)
+
+
+def test_a_plain_sweep_asks_for_the_same_runs() -> None:
+    (sweep,) = expand(["experiment=glob(table3/*)"])
+    experiments = sweep.partition("=")[2].split(",")
+    plain = {
+        identity(compose(f"experiment={e}", f"task={t}", f"seed={s}", "backbone=tiny-bert"))
+        for e in experiments
+        for t in ("mrpc", "rte")
+        for s in (1, 2)
+    }
+    assert plain == {identity(c.spec) for c in cells(load_table("table3", [*SMALL, "seeds=2"]))}
+
+
+def test_large_sparse_has_the_budget_of_the_dense_row() -> None:
+    wanted = cells(load_table("table3", [*SMALL, "seeds=1", "only=row=ls*,adapter"]))
+    for spec in (cell.spec for cell in wanted):
+        assert spec.adapter.options["bottleneck"] * (1 - spec.sparsity) == pytest.approx(64)
+
+
+def test_full_fine_tuning_keeps_its_own_learning_rate_unless_asked() -> None:
+    row = "only=row=fine-tune"
+    (own, *_) = cells(load_table("table1", [*SMALL, row]))
+    assert own.spec.protocol.learning_rate == 5e-5
+    (asked, *_) = cells(load_table("table1", [*SMALL, row, "protocol.learning_rate=5e-4"]))
+    assert asked.spec.protocol.learning_rate == 5e-4
+
+
+def test_a_backbone_not_in_the_paper_is_shown_what_it_printed_for_another() -> None:
+    row = load_table("table1").rows[0]
+    assert row.published_for("bert-base").scores["avg"] == 74.5  # type: ignore[union-attr]
+    assert row.published_for("minilm").backbone == "roberta-base"  # type: ignore[union-attr]
+
+
+def test_compositions_are_remembered_and_a_damaged_memory_is_not_believed(tmp_path: Path) -> None:
+    changes = [*SMALL, "seeds=1", f"outputs={tmp_path}", "only=row=ls*"]
+    first = cells(load_table("table3", changes))
+    assert cells(load_table("table3", changes)) == first
+    (tmp_path / CACHE_FILE).write_text("{")
+    assert cells(load_table("table3", changes)) == first
+
+
+def test_a_key_of_the_protocol_changes_every_cell() -> None:
+    changes = ["only=column=mrpc", "protocol.epochs=3", "protocol.learning_rate=1e-4"]
+    protocols = [cell.spec.protocol for cell in cells(load_table("table3", changes))]
+    assert {(protocol.epochs, protocol.learning_rate) for protocol in protocols} == {(3, 1e-4)}
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["seed=1"], "how many with seeds=N"),
+        (["sedes=2"], "did you mean seeds"),
+        (["protocol.epoch=2"], "did you mean protocol.epochs"),
+        (["seeds=0"], "seeds=0: must be a whole number"),
+        (["only=row=lz9"], "only=row=lz9"),
+        (["only=colour=red"], "allowed: column, row"),
+        (["backbone=tinny-bert"], "did you mean tiny-bert"),
+        (["task.limt=8"], "did you mean task.limit"),
+    ],
+)
+def test_a_wrong_change_is_named(overrides: list[str], words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        cells(load_table("table3", ["only=column=mrpc", *overrides]))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"rows": []}, "rows must be a list"),
+        ({"basline": "x"}, "did you mean baseline"),
+        ({"baseline": "dense"}, "row=dense"),
+        ({"seeds": "many"}, "seeds=many"),
+        (
+            {"columns": [{"task": "mrpc", "metric": "acuracy"}]},
+            "column mrpc: .*did you mean accuracy",
+        ),
+        ({"rows": [{"experiment": "table1/snop"}]}, "table1/snop"),
+    ],
+)
+def test_a_wrong_table_of_the_users_own_is_named(
+    tmp_path: Path, change: dict[str, object], words: str
+) -> None:
+    values = {
+        "backbones": "tiny-bert",
+        "rows": [{"experiment": "table1/snip"}],
+        "columns": [{"task": "demo_mrpc", "metric": "accuracy"}],
+    }
+    file = tmp_path / "mine.yaml"
+    file.write_text(yaml.safe_dump(values | change))
+    with pytest.raises(ConfigError, match=words):
+        cells(load_table(str(file)))
+
+
+def test_a_column_may_be_of_a_split_beside_validation(tmp_path: Path) -> None:
+    values = {
+        "backbones": "tiny-bert",
+        "rows": [{"experiment": "table1/snip"}],
+        "columns": [{"task": "mnli", "metric": "mismatched_accuracy"}],
+    }
+    file = tmp_path / "mine.yaml"
+    file.write_text(yaml.safe_dump(values))
+    assert cells(load_table(str(file)))

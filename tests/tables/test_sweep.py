@@ -1,0 +1,141 @@
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+
+import pytest
+
+from sparsead.config.run import RunSpec
+from sparsead.errors import StorageError
+from sparsead.runs.failure import all_failures
+from sparsead.runs.record import run_folder, staged, write_result
+from sparsead.runs.states import Done, Failed, Missing, Running, run_state
+from sparsead.tables.cells import Cell, cells
+from sparsead.tables.files import load_table
+from sparsead.tables.sweep import count_states, run_cells
+from synthetic import synthetic_result
+
+
+@pytest.fixture
+def wanted(tmp_path: Path) -> list[Cell]:
+    changes = ["backbone=tiny-bert", "seeds=1", "only=column=mrpc", f"outputs={tmp_path}"]
+    return cells(load_table("table3", changes))
+
+
+def record(spec: RunSpec) -> None:
+    with staged(run_folder(spec)) as staging:
+        (staging / "adapter.safetensors").touch()
+        write_result(staging, synthetic_result(spec), "")
+
+
+def silent(_event: str, _cell: Cell) -> None:
+    pass
+
+
+def test_a_failure_is_recorded_and_does_not_stop_the_rest(
+    wanted: list[Cell], tmp_path: Path
+) -> None:
+    broken = {2}
+    attempts: list[int] = []
+
+    def execute(spec: RunSpec) -> None:
+        attempts.append([cell.spec for cell in wanted].index(spec))
+        if attempts[-1] in broken:
+            raise ZeroDivisionError("as planned")
+        record(spec)
+
+    run_cells(wanted, execute, tell=silent)
+    assert count_states(wanted) == {"done": 4, "failed": 1}
+    ((_, failure),) = all_failures(tmp_path)
+    assert "ZeroDivisionError: as planned" in failure["traceback"]
+    assert failure["config"]["adapter"]["options"]["bottleneck"] == 128
+    run_cells(wanted, execute, tell=silent)
+    assert attempts == [0, 1, 2, 3, 4]
+    assert run_cells(wanted, execute, retry_failed=True, tell=silent).failed
+    broken.clear()
+    run_cells(wanted, execute, retry_failed=True, tell=silent)
+    assert attempts == [0, 1, 2, 3, 4, 2, 2]
+    assert count_states(wanted) == {"done": 5}
+    assert list(all_failures(tmp_path)) == []
+
+
+def test_a_full_disk_stops_the_sweep_and_leaves_nothing_half(
+    wanted: list[Cell], tmp_path: Path
+) -> None:
+    def execute(spec: RunSpec) -> None:
+        with staged(run_folder(spec)) as staging:
+            (staging / "result.json").write_text("{")
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(StorageError, match="disk is full"):
+        run_cells(wanted, execute, tell=silent)
+    assert {path.name for path in tmp_path.iterdir()} <= {"cache"}
+
+
+def test_an_error_of_the_run_is_not_taken_for_one_of_the_disk(wanted: list[Cell]) -> None:
+    def execute(_spec: RunSpec) -> None:
+        with staged(run_folder(_spec)):
+            raise ConnectionError("no route to the hub")
+
+    run_cells(wanted, execute, tell=silent)
+    assert count_states(wanted) == {"failed": 5}
+
+
+def test_the_states_of_a_run(wanted: list[Cell]) -> None:
+    spec = wanted[0].spec
+    assert isinstance(run_state(spec), Missing)
+    with staged(run_folder(spec)) as staging:
+        assert isinstance(run_state(spec), Running)
+        write_result(staging, synthetic_result(spec), "")
+    assert isinstance(run_state(spec), Done)
+    with pytest.raises(ValueError, match="x"), staged(run_folder(wanted[1].spec)):
+        raise ValueError("x")
+    assert not isinstance(run_state(wanted[1].spec), Failed)  # the sweep alone records failures
+
+
+def test_two_columns_of_one_task_share_their_runs(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text(
+        "backbones: tiny-bert\n"
+        "seeds: 2\n"
+        "rows: [{experiment: table1/snip}]\n"
+        "columns:\n"
+        "  - {task: demo_mrpc, metric: accuracy}\n"
+        "  - {name: f1, task: demo_mrpc, metric: f1}\n"
+    )
+    done: list[RunSpec] = []
+
+    def execute(spec: RunSpec) -> None:
+        done.append(spec)
+        record(spec)
+
+    table = load_table(str(file), [f"outputs={tmp_path}"])
+    run_cells(cells(table), execute, tell=silent)
+    assert [spec.seed for spec in done] == [1, 2]
+    assert len(cells(table)) == 4
+
+
+FUSED = """\
+backbones: tiny-bert
+seeds: 2
+rows:
+  - {experiment: table4/pfeiffer}
+  - {experiment: table4/fusion, sources: pfeiffer}
+columns:
+  - {task: demo_mrpc, metric: accuracy}
+  - {task: demo_cola, metric: matthews_correlation}
+"""
+
+
+def test_a_fusion_waits_for_its_sources_and_starts_from_those_of_its_seed(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text(FUSED)
+    table = load_table(str(tmp_path / "mine.yaml"), [f"outputs={tmp_path}"])
+    assert count_states(cells(table)) == {"missing": 4, "waiting": 4}
+    only = load_table(str(tmp_path / "mine.yaml"), [f"outputs={tmp_path}", "only=row=fusion"])
+    assert cells(only) == cells(table)  # a fusion alone would wait for ever
+    run_cells(cells(table), record, tell=silent)
+    assert count_states(cells(table)) == {"done": 4, "missing": 4}
+    for cell in cells(table):
+        sources = cell.spec.adapter.sources()
+        assert len(sources) == 2 * (cell.row == "fusion")
+        assert all(f"seed{cell.seed}_" in source for source in sources)
