@@ -12,9 +12,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from sparsead.config.compose import compose
-from sparsead.config.run import RunSpec
-from sparsead.runs.identity import identity, placeless, setting
-from sparsead.runs.record import run_folder, write_result
+from sparsead.runs.record import write_result
+from sparsead.runs.request import RunRequest
 from sparsead.tables.cells import cells
 from sparsead.tables.files import load_table
 
@@ -25,22 +24,22 @@ TENSORS = 24
 REPEATS = 3
 
 
-def synthetic_result(spec: RunSpec) -> dict[str, object]:
+def synthetic_result(request: RunRequest) -> dict[str, object]:
     """A result as large as that of a real run of Houlsby adapters in a base model."""
-    accuracy = 0.5 + int(identity(spec)[:4], 16) / 2**18
+    accuracy = 0.5 + int(request.identity[:4], 16) / 2**18
     metrics = ("accuracy", "f1", "matthews_correlation", "pearson", "spearmanr")
     scores = dict.fromkeys(metrics, accuracy)
     tensors = {f"encoder.layer.{n}.adapter.up.weight": {"removed": n} for n in range(TENSORS)}
     return {
-        "identity": identity(spec),
-        "setting": setting(spec),
-        "config": placeless(spec),
+        "identity": request.identity,
+        "setting": request.setting,
+        "config": request.spec.to_dict(),
         "scores": scores,
         "history": [{"epoch": n, "train_loss": 0.5, "scores": scores} for n in range(1, 6)],
         "parameters": {"nominal": 0.0115, "trainable_nonzeros": 1, "stored_bytes": 1},
         "sparsity": {
-            "requested": spec.sparsity,
-            "realised": spec.sparsity,
+            "requested": request.spec.sparsity,
+            "realised": request.spec.sparsity,
             "scored_on": list(range(320)),
             "by_tensor": tensors,
         },
@@ -51,16 +50,17 @@ def synthetic_result(spec: RunSpec) -> dict[str, object]:
 
 def write_records(outputs: Path, count: int) -> None:
     """Write `count` records: settings that differ in sparsity, over SEEDS seeds."""
-    spec = compose(["pruner=snip", f"outputs={outputs}"])
+    spec = compose(["pruner=snip"])
     for number in range(count):
         ratio = (number // SEEDS) / count
-        write_record(replace(spec, sparsity=ratio, seed=number % SEEDS + 1))
+        seeded = replace(spec, sparsity=ratio, seed=number % SEEDS + 1)
+        write_record(RunRequest(seeded, outputs))
 
 
-def write_record(spec: RunSpec) -> None:
-    folder = run_folder(spec)
+def write_record(request: RunRequest) -> None:
+    folder = request.folder
     folder.mkdir(parents=True)
-    write_result(folder, synthetic_result(spec), "")
+    write_result(folder, synthetic_result(request), "")
 
 
 def seconds(*arguments: str, repeats: int = REPEATS) -> float:

@@ -18,14 +18,12 @@ from typing import TYPE_CHECKING, Protocol
 
 from omegaconf import DictConfig
 
-from sparsead.config.run import RunSpec
 from sparsead.config.schema import read_group
 from sparsead.errors import ConfigError, SparseadError, TrainingStopped
-from sparsead.runs.failure import record_failure
 from sparsead.runs.files import read_json, write_atomically
-from sparsead.runs.identity import identity
 from sparsead.runs.interrupt import Watch
-from sparsead.runs.record import RunRecord, discard, find_record, run_folder
+from sparsead.runs.record import RunRecord, discard, find_record
+from sparsead.runs.request import RunRequest
 
 if TYPE_CHECKING:
     import optuna
@@ -36,7 +34,7 @@ log = logging.getLogger(__name__)
 class Train(Protocol):
     """Trains and records one run, unless the watch ends its training."""
 
-    def __call__(self, spec: RunSpec, watch: Watch | None = None) -> RunRecord:
+    def __call__(self, request: RunRequest, watch: Watch | None = None) -> RunRecord:
         """Return the run's record."""
 
 
@@ -77,22 +75,19 @@ class SearchSpec:
         """
         return read_group(config, "search", cls)
 
-    def runs(self, spec: RunSpec) -> list[RunSpec]:
+    def runs(self, request: RunRequest) -> list[RunRequest]:
         """Return the run of each point, in an order that the seed decides.
 
         Raises:
             ConfigError: a value is out of range.
         """
         points = itertools.product(self.learning_rate, self.epochs, self.batch_size)
-        runs = [
-            replace(
-                spec,
-                protocol=replace(
-                    spec.protocol, learning_rate=rate, epochs=epochs, batch_size=batch_size
-                ),
-            )
+        spec = request.spec
+        protocols = [
+            replace(spec.protocol, learning_rate=rate, epochs=epochs, batch_size=batch_size)
             for rate, epochs, batch_size in points
         ]
+        runs = [replace(request, spec=replace(spec, protocol=p)) for p in protocols]
         random.Random(spec.seed).shuffle(runs)
         return runs
 
@@ -120,10 +115,10 @@ class Trial:
     error: str | None = None
 
     @classmethod
-    def of(cls, run: RunSpec) -> Trial:
+    def of(cls, run: RunRequest) -> Trial:
         """Return the trial of a run, before it is tried."""
-        point = run.protocol
-        return cls(point.learning_rate, point.epochs, point.batch_size, identity(run))
+        point = run.spec.protocol
+        return cls(point.learning_rate, point.epochs, point.batch_size, run.identity)
 
     def __str__(self) -> str:
         reached = f" after epoch {len(self.scores)} at {self.scores[-1]:.4f}" if self.scores else ""
@@ -131,11 +126,11 @@ class Trial:
         return f"{point} a batch: {self.error or self.state + reached}"
 
 
-def search(spec: RunSpec, space: SearchSpec, train: Train) -> RunRecord:
+def search(request: RunRequest, space: SearchSpec, train: Train) -> RunRecord:
     """Try the points, choose the best of those that finish, and do its run.
 
     Args:
-        spec: the run but for the three values searched.
+        request: the run but for the three values searched.
         space: the points.
         train: trains and records a run; a watch may end it behind any epoch.
 
@@ -146,15 +141,15 @@ def search(spec: RunSpec, space: SearchSpec, train: Train) -> RunRecord:
         ConfigError: nothing of train is held out to choose on, or every point failed.
         SparseadError: something that the user can mend, and that would fail every point.
     """
-    if not spec.protocol.selection:
+    if not request.spec.protocol.selection:
         raise ConfigError("protocol.selection=0: search=asha chooses on a part of train; say 0.1")
-    runs = space.runs(spec)
-    file = _file(spec, space, runs)
+    runs = space.runs(request)
+    file = _file(request, space, runs)
     known = {values["identity"]: Trial(**values) for values in read_json(file).get("trials", [])}
     study = _study(space)
     tried: list[Trial] = []
     for number, run in enumerate(runs, 1):
-        trial = known.get(identity(run)) or Trial.of(run)
+        trial = known.get(run.identity) or Trial.of(run)
         is_over = _Decision(study.ask(), trial)
         if trial.identity not in known:
             _try(run, is_over, train)
@@ -168,7 +163,7 @@ def search(spec: RunSpec, space: SearchSpec, train: Train) -> RunRecord:
     if best is None:
         raise ConfigError(f"search=asha: no point finished; the first: {tried[0]}")
     chosen = runs[tried.index(best)]
-    record = find_record(chosen) or train(chosen)
+    record = find_record(chosen.folder) or train(chosen)
     _write(file, space, tried, record.folder.name)
     log.info("%s", file)
     return record
@@ -206,7 +201,7 @@ def _study(space: SearchSpec) -> optuna.Study:
     return optuna.create_study(direction="maximize", pruner=pruner)
 
 
-def _try(run: RunSpec, is_over: _Decision, train: Train) -> None:
+def _try(run: RunRequest, is_over: _Decision, train: Train) -> None:
     """Train a point for as long as it is worth it; it stays to go on from."""
     try:
         train(run, is_over)
@@ -215,7 +210,7 @@ def _try(run: RunSpec, is_over: _Decision, train: Train) -> None:
     except SparseadError:
         raise
     except Exception as error:  # such as a batch that is too large for this GPU
-        record_failure(run, run_folder(run), error)
+        run.record_failure(error)
         is_over.trial.state, is_over.trial.error = "failed", f"{type(error).__name__}: {error}"
 
 
@@ -225,18 +220,19 @@ def _best(tried: Sequence[Trial]) -> Trial | None:
     return max(finished, key=lambda t: (t.scores[-1] == t.scores[-1], t.scores[-1]), default=None)
 
 
-def _keep_best(runs: Sequence[RunSpec], tried: Sequence[Trial]) -> None:
+def _keep_best(runs: Sequence[RunRequest], tried: Sequence[Trial]) -> None:
     """Remove the checkpoints of the points that are out."""
     best = _best(tried)
     for run, trial in zip(runs, tried, strict=False):
         if trial is not best:
-            discard(run_folder(run))
+            discard(run.folder)
 
 
-def _file(spec: RunSpec, space: SearchSpec, runs: Sequence[RunSpec]) -> Path:
-    asked = [space.first_rung, space.reduction, *map(identity, runs)]
+def _file(request: RunRequest, space: SearchSpec, runs: Sequence[RunRequest]) -> Path:
+    asked = [space.first_rung, space.reduction, *(run.identity for run in runs)]
     digest = hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:16]
-    return spec.outputs / "search" / f"{run_folder(spec).name.rpartition('_')[0]}_{digest}.json"
+    name = f"{request.folder.name.rpartition('_')[0]}_{digest}.json"
+    return request.outputs / "search" / name
 
 
 def _write(

@@ -10,22 +10,25 @@ from omegaconf import OmegaConf
 from torch import nn
 
 from sparsead.adapters.accounting import parameter_accounting
-from sparsead.assembly.build import insert, pruned, save_weights, task_and_adapter
-from sparsead.assembly.inputs import inputs
+from sparsead.assembly.build import (
+    build_adapter,
+    insert_adapter,
+    prune_adapter,
+    save_weights,
+    weights_metadata,
+)
+from sparsead.assembly.inputs import read_inputs
 from sparsead.cli import run as run_verb
 from sparsead.config.registry import PRUNERS
-from sparsead.config.run import RunSpec
 from sparsead.pruning.storage import WEIGHTS_FILE
-from sparsead.runs.identity import identity, placeless, setting
 from sparsead.runs.interrupt import Watch, held_interrupt
-from sparsead.runs.record import RunRecord, run_folder, write_result
-from sparsead.training.allocator import keep_freed_memory, leave_imports_alone
+from sparsead.runs.record import RunRecord, write_result
+from sparsead.runs.request import RunRequest
 from sparsead.training.clock import Clock
 from sparsead.training.device import environment, forget_peak_memory, resolve_device
 from sparsead.training.final_scores import final_scores
 from sparsead.training.precision import resolve_precision, store_frozen
 from sparsead.training.processes import agreed, is_main, staged_once
-from sparsead.training.quiet import quiet_libraries
 from sparsead.training.resume import (
     begun_masks,
     begun_precision,
@@ -40,45 +43,42 @@ from sparsead.training.trainer import build_trainer, history
 from sparsead.training.unpadded import unpad
 
 
-def train(spec: RunSpec, watch: Watch | None = None) -> RunRecord:
+def train(request: RunRequest, watch: Watch | None = None) -> RunRecord:
     """Train, evaluate and record one run, in place of any record it has.
 
     Raises:
         SparseadError: something the user can mend; nothing is then left behind.
         TrainingStopped: `watch` ended the training behind an epoch, to go on from there or not.
     """
-    folder = run_folder(spec)
-    device = resolve_device(spec.device)
-    with staged_once(folder, replace=spec.rerun, device=device) as staging:
-        result = run(spec, staging, watch)
+    folder = request.folder
+    device = resolve_device(request.spec.device)
+    with staged_once(folder, replace=request.rerun, device=device) as staging:
+        result = run(request, staging, watch)
         if is_main():
-            write_result(staging, result, OmegaConf.to_yaml(placeless(spec)))
+            write_result(staging, result, OmegaConf.to_yaml(request.spec.to_dict()))
             remove_checkpoints(staging)
     return RunRecord.read(folder)
 
 
-def run(spec: RunSpec, folder: Path, watch: Watch | None = None) -> dict[str, Any]:
+def run(request: RunRequest, folder: Path, watch: Watch | None = None) -> dict[str, Any]:
     """Train and evaluate one run, write its weights to `folder`, and return its result."""
-    named = {"identity": identity(spec), "setting": setting(spec)}  # of the files as they are now
-    quiet_libraries()
-    leave_imports_alone()
+    spec = request.spec
+    named = {"identity": request.identity, "setting": request.setting}  # of the files as they are
     device = resolve_device(spec.device)
-    if device == "cpu":
-        keep_freed_memory()
     forget_peak_memory(device)
     checkpoint = last_checkpoint(folder)
     resumed_from = checkpoint_epoch(checkpoint)
     clock = Clock(folder, resumed_from)
     begun = begun_precision(folder, checkpoint, spec.precision)
     precision = agreed(resolve_precision(begun, device))
-    task, adapter = task_and_adapter(spec)
+    adapter = build_adapter(spec)
     pruner = PRUNERS.bind(spec.pruner.method, spec.pruner.options)
 
     with clock.timed("load"):
-        read = inputs(spec)
-        backbone, tokenizer, data = read.backbone, read.backbone.tokenizer, read.data
-        model = backbone.model(task.head, task.head_options, spec.seed)
-        adapted = insert(spec, adapter, model)
+        inputs = read_inputs(spec)
+        task, data, tokenizer = inputs.task, inputs.data, inputs.backbone.tokenizer
+        model = inputs.backbone.model(task.head, task.head_options, spec.seed)
+        adapted = insert_adapter(spec, adapter, model)
         nn.Module.to(model, device)
         collator = unpad(model, task.collator(tokenizer), precision)
 
@@ -86,7 +86,7 @@ def run(spec: RunSpec, folder: Path, watch: Watch | None = None) -> dict[str, An
         scored_on = scoring_sample(data["train"], spec.seed) if spec.sparsity else []
         if checkpoint is None:
             batches = scoring_batches(data["train"].select(scored_on), collator, device)
-            masks = pruned(spec, pruner, adapted, batches)
+            masks = prune_adapter(spec, pruner, adapted, batches)
             keep_beginning(folder, masks, precision)
         else:
             masks = begun_masks(folder, model)
@@ -104,11 +104,13 @@ def run(spec: RunSpec, folder: Path, watch: Watch | None = None) -> dict[str, An
 
     weights = folder / WEIGHTS_FILE
     if is_main():
-        save_weights(weights, spec, adapted, masks, backbone.fingerprint())
+        fingerprint = inputs.backbone.fingerprint()
+        metadata = weights_metadata(spec, request.identity, fingerprint)
+        save_weights(weights, adapted, masks, metadata)
     trainer.accelerator.wait_for_everyone()
     return {
         **named,
-        "config": placeless(spec),
+        "config": spec.to_dict(),
         **scores,
         "history": epochs,
         "parameters": parameter_accounting(adapted, masks.removed, weights.stat().st_size),
@@ -117,7 +119,7 @@ def run(spec: RunSpec, folder: Path, watch: Watch | None = None) -> dict[str, An
             "scored_on": scored_on if masks.data_read else None,
             **masks.report(),
         },
-        "data": read.described,
+        "data": inputs.described,
         "from_data": getattr(task, "from_data", {}),
         "seconds": clock.seconds(trainer.state),
         "resumed_from_epoch": resumed_from,

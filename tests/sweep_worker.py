@@ -6,8 +6,8 @@ import random
 import sys
 import time
 
-from sparsead.config.run import RunSpec
-from sparsead.runs.record import run_folder, staged, write_result
+from sparsead.runs.record import staged, write_result
+from sparsead.runs.request import RunRequest
 from sparsead.tables.cells import cells
 from sparsead.tables.files import load_table
 from sparsead.tables.sweep import run_cells
@@ -16,12 +16,12 @@ from synthetic import synthetic_result
 SECONDS = 0.08
 
 
-def execute(spec: RunSpec) -> None:
-    with staged(run_folder(spec)) as staging:
+def execute(request: RunRequest) -> None:
+    with staged(request.folder) as staging:
         for step in ("checkpoint-1", "checkpoint-2"):
             (staging / step).mkdir(exist_ok=True)
             time.sleep(random.uniform(0, SECONDS))
-        write_result(staging, synthetic_result(spec), "")
+        write_result(staging, synthetic_result(request), "")
         for step in ("checkpoint-1", "checkpoint-2"):
             (staging / step).rmdir()
 

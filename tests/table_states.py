@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from sparsead.config.run import RunSpec
 from sparsead.report import results
 from sparsead.report.results import Results
 from sparsead.runs.record import RunRecord
+from sparsead.runs.request import RunRequest
 from sparsead.runs.states import Done, Failed, Missing, State
 from sparsead.tables.cells import Cell, TableSpec
 
@@ -51,13 +51,13 @@ def measured(
     """Measure a table whose runs have these scores; no configuration is composed."""
     every = cells(table)
     metrics = {column.name: column.metric for column in table.columns}
-    states = {id(c.spec): state_of(c, metrics[c.column], score, seconds) for c in every}
+    states = {id(c.request): state_of(c, metrics[c.column], score, seconds) for c in every}
     monkeypatch.setattr(results, "cells", lambda _: every)
-    return results.measure(table, lambda spec: states[id(spec)])
+    return results.measure(table, lambda request: states[id(request)])
 
 
 def cells(table: TableSpec) -> Sequence[Cell]:
-    """Return the cells of a table; the spec of each is but a token of its own."""
+    """Return the cells of a table; the request of each is but a token of its own."""
     return [
         Cell(row.name, column.name, backbone, seed, (), _token())
         for backbone in table.backbones
@@ -67,5 +67,5 @@ def cells(table: TableSpec) -> Sequence[Cell]:
     ]
 
 
-def _token() -> RunSpec:
-    return object.__new__(RunSpec)
+def _token() -> RunRequest:
+    return object.__new__(RunRequest)

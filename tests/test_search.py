@@ -13,9 +13,9 @@ from omegaconf import DictConfig
 
 from sparsead.commands.train import train_run
 from sparsead.config.compose import compose
-from sparsead.config.run import RunSpec
 from sparsead.errors import ConfigError, TrainingStopped
-from sparsead.runs.record import RunRecord, run_folder
+from sparsead.runs.record import RunRecord
+from sparsead.runs.request import RunRequest
 from sparsead.search import SearchSpec, Train, search
 
 pytest.importorskip("optuna")
@@ -34,7 +34,7 @@ def composed(outputs: Path, *overrides: str) -> DictConfig:
 
 
 def searched(config: DictConfig, train: Train = train_run) -> RunRecord:
-    return search(RunSpec.from_config(config), SearchSpec.from_config(config), train)
+    return search(RunRequest.from_config(config), SearchSpec.from_config(config), train)
 
 
 def file_of(outputs: Path) -> dict[str, Any]:
@@ -46,16 +46,18 @@ class FakeTraining:
     """Scores that grow with the learning rate, and for equal ones with the batch."""
 
     def __init__(self, kill_at: int = 0) -> None:
-        self.begun: list[RunSpec] = []
+        self.begun: list[RunRequest] = []
         self.kill_at = kill_at
 
-    def __call__(self, spec: RunSpec, watch: Callable[[list[float]], bool] | None = None) -> Any:
-        self.begun.append(spec)
+    def __call__(
+        self, request: RunRequest, watch: Callable[[list[float]], bool] | None = None
+    ) -> Any:
+        self.begun.append(request)
         if len(self.begun) == self.kill_at:
             raise KeyboardInterrupt
         if watch is None:
-            return RunRecord(run_folder(spec), {"scores": {"accuracy": 0.5}})
-        point = spec.protocol
+            return RunRecord(request.folder, {"scores": {"accuracy": 0.5}})
+        point = request.spec.protocol
         scores: list[float] = []
         for epoch in range(1, point.epochs + 1):
             scores.append(epoch / 100 + point.learning_rate + point.batch_size / 1e5)
@@ -90,10 +92,10 @@ def test_hopeless_points_stop_at_a_rung_and_a_killed_search_repeats_nothing(tmp_
 def test_a_point_that_fails_is_told_and_the_others_go_on(tmp_path: Path) -> None:
     fake = FakeTraining()
 
-    def out_of_memory(spec: RunSpec, watch: Any = None) -> Any:
-        if spec.protocol.batch_size == 16:
+    def out_of_memory(request: RunRequest, watch: Any = None) -> Any:
+        if request.spec.protocol.batch_size == 16:
             raise RuntimeError("out of memory")
-        return fake(spec, watch)
+        return fake(request, watch)
 
     searched(composed(tmp_path, *GRID), out_of_memory)
     failed = [trial for trial in file_of(tmp_path)["trials"] if trial["state"] == "failed"]

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from composing import compose
+from composing import ask_for
 from sparsead.errors import SparseadError
 from sparsead.pruning.storage import load_sparse
 from sparsead.train import train
@@ -18,7 +18,7 @@ from sparsead.training.trainer import SparseadTrainer
 
 
 def tiny(outputs: Path, glue: Path, *overrides: str):
-    return compose(
+    return ask_for(
         "backbone=tiny-bert",
         "task=mrpc",
         f"task.path={glue}",
@@ -35,8 +35,8 @@ def tiny(outputs: Path, glue: Path, *overrides: str):
 def test_exactly_the_budget_is_removed_and_stays_zero(
     tmp_path: Path, glue_fixture: Path, backbone: str, pruner: str
 ) -> None:
-    spec = tiny(tmp_path, glue_fixture, f"backbone={backbone}", f"pruner={pruner}")
-    record = train(spec)
+    request = tiny(tmp_path, glue_fixture, f"backbone={backbone}", f"pruner={pruner}")
+    record = train(request)
     saved = load_sparse(record.folder / "adapter.safetensors").tensors
     prunable = {
         name: t for name, t in saved.items() if name in record.result["sparsity"]["by_tensor"]
@@ -113,7 +113,7 @@ def test_clean_chooses_on_a_part_of_train_and_scores_the_dev_set_once(
 
 
 def test_a_regression_is_scored_by_its_correlations(tmp_path: Path, glue_fixture: Path) -> None:
-    spec = compose(
+    request = ask_for(
         "backbone=tiny-bert",
         "task=demo_stsb",
         "task.limit=48",
@@ -121,7 +121,7 @@ def test_a_regression_is_scored_by_its_correlations(tmp_path: Path, glue_fixture
         "device=cpu",
         "protocol.epochs=1",
     )
-    result = train(spec).result
+    result = train(request).result
     assert list(result["scores"]) == ["pearson", "spearmanr"]
     assert result["data"]["train"]["numbers"]["mean"] > 0
 
@@ -147,8 +147,8 @@ def test_a_failure_leaves_nothing_behind(tmp_path: Path, glue_fixture: Path) -> 
 
 
 def test_the_probe_scores_zero_initialised_adapters(tmp_path: Path, glue_fixture: Path) -> None:
-    spec = tiny(tmp_path, glue_fixture, "adapter.init=zero_up", "pruner.probe=true")
-    assert train(spec).result["sparsity"]["realised"] == pytest.approx(0.4, abs=1e-4)
+    request = tiny(tmp_path, glue_fixture, "adapter.init=zero_up", "pruner.probe=true")
+    assert train(request).result["sparsity"]["realised"] == pytest.approx(0.4, abs=1e-4)
 
 
 def test_methods_share_the_head_the_adapter_and_the_order(glue_fixture: Path) -> None:
@@ -157,7 +157,7 @@ def test_methods_share_the_head_the_adapter_and_the_order(glue_fixture: Path) ->
     from sparsead.backbones.loading import load_backbone
     from sparsead.config.registry import ADAPTERS
 
-    spec = tiny(Path("unused"), glue_fixture)
+    spec = tiny(Path("unused"), glue_fixture).spec
     states = []
     for disturbance in (1, 2):
         torch.manual_seed(disturbance)

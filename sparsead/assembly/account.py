@@ -10,12 +10,18 @@ from transformers import PreTrainedModel
 from transformers.utils import SAFE_WEIGHTS_NAME
 
 from sparsead.adapters.accounting import parameter_accounting
-from sparsead.assembly.build import insert, task_and_adapter, weights_metadata
+from sparsead.assembly.build import (
+    build_adapter,
+    build_task,
+    insert_adapter,
+    weights_metadata,
+)
 from sparsead.backbones.loading import skeleton
 from sparsead.config.groups import BackboneSpec
 from sparsead.config.run import RunSpec
 from sparsead.pruning.storage import sparse_size
-from sparsead.training.quiet import quiet_libraries
+from sparsead.runs.identity import identity
+from sparsead.runs.prerequisites import start_runs
 
 
 def account(spec: RunSpec) -> dict[str, Any]:
@@ -24,20 +30,22 @@ def account(spec: RunSpec) -> dict[str, Any]:
     Raises:
         SparseadError: an option is unknown, or the adapter has no place in the backbone.
     """
-    quiet_libraries()
-    task, adapter = task_and_adapter(spec)
-    adapted = insert(spec, adapter, _shapes(spec, task))
+    adapter, task = build_adapter(spec), build_task(spec)
+    adapted = insert_adapter(spec, adapter, _shapes(spec, task))
     state = adapted.model.state_dict()
     shapes = {name: tuple(state[name].shape) for name in adapted.stored}
     removed = round(spec.sparsity * sum(state[name].numel() for name in adapted.prunable))
-    metadata = weights_metadata(spec, _fingerprint(spec.backbone))
+    metadata = weights_metadata(spec, identity(spec), _fingerprint(spec.backbone))
     stored = sparse_size(shapes, adapted.prunable, removed, metadata)
     return parameter_accounting(adapted, removed, stored)
 
 
 def _shapes(spec: RunSpec, task: Any) -> PreTrainedModel:
-    """Return the model without its weights; a fusion is told apart from its sources' zeros."""
-    device = "cpu" if spec.adapter.sources() else "meta"
+    """Return the model on the meta device, without weights.
+
+    An adapter that starts from other runs needs memory, for the zeros in their weights are counted.
+    """
+    device = "cpu" if start_runs(spec) else "meta"
     return skeleton(spec.backbone, task.head, task.head_options, device)
 
 

@@ -16,22 +16,29 @@ from sparsead.errors import ConfigError
 from sparsead.pruning.masks import Masks
 from sparsead.pruning.prune import prune
 from sparsead.pruning.storage import save_sparse
-from sparsead.runs.identity import identity, placeless
 
 
-def task_and_adapter(spec: RunSpec) -> tuple[Any, Any]:
-    """Return the run's task and its adapter method, their options checked, nothing loaded.
+def build_task(spec: RunSpec) -> Any:
+    """Return the run's task, its options checked, nothing of its data loaded.
 
     Raises:
-        ConfigError: a method or one of its options is unknown, or a method is of another kind.
+        ConfigError: the method or one of its options is unknown, or the method is no task.
     """
     _check_kind(TASKS, spec.task.method, "encode")
+    return TASKS.bind(spec.task.method, spec.task.arguments())()
+
+
+def build_adapter(spec: RunSpec) -> Any:
+    """Return the run's adapter method, its options checked.
+
+    Raises:
+        ConfigError: the method or one of its options is unknown, or the method is no adapter.
+    """
     _check_kind(ADAPTERS, spec.adapter.method, "insert")
-    task = TASKS.bind(spec.task.method, spec.task.arguments())()
-    return task, ADAPTERS.bind(spec.adapter.method, spec.adapter.options)()
+    return ADAPTERS.bind(spec.adapter.method, spec.adapter.options)()
 
 
-def insert(spec: RunSpec, adapter: Any, model: PreTrainedModel) -> AdaptedModel:
+def insert_adapter(spec: RunSpec, adapter: Any, model: PreTrainedModel) -> AdaptedModel:
     """Put the run's adapter into the model.
 
     Raises:
@@ -45,7 +52,7 @@ def insert(spec: RunSpec, adapter: Any, model: PreTrainedModel) -> AdaptedModel:
     return adapted
 
 
-def pruned(
+def prune_adapter(
     spec: RunSpec, pruner: Callable[..., Any], adapted: AdaptedModel, batches: Iterable[Any]
 ) -> Masks:
     """Prune the adapter as the run says, and return the masks that hold it so.
@@ -68,37 +75,35 @@ def pruned(
 
 
 def save_weights(
-    file: Path,
-    spec: RunSpec,
-    adapted: AdaptedModel,
-    masks: Masks,
-    fingerprint: Mapping[str, str],
+    file: Path, adapted: AdaptedModel, masks: Masks, metadata: Mapping[str, Any]
 ) -> None:
     """Write the surviving weights, the masks, and what they are of.
 
     Args:
         file: to write.
-        spec: the run.
         adapted: the trained model.
         masks: of its prunable tensors.
-        fingerprint: SHA-256 of each of the backbone's weights files.
+        metadata: see `weights_metadata`.
     """
     save_sparse(
         file,
         {name: tensor.numpy() for name, tensor in adapted.trained_state().items()},
         {name: mask.cpu().numpy() for name, mask in masks.items()},
-        weights_metadata(spec, fingerprint),
+        metadata,
     )
 
 
-def weights_metadata(spec: RunSpec, fingerprint: Mapping[str, str]) -> dict[str, Any]:
-    """Return what a run's weights file says of the run: nothing of where it was written.
+def weights_metadata(
+    spec: RunSpec, identity: str, fingerprint: Mapping[str, str]
+) -> dict[str, Any]:
+    """Return what a run's weights file says of the run.
 
     Args:
         spec: the run.
+        identity: of the run.
         fingerprint: SHA-256 of each of the backbone's weights files.
     """
-    return {"identity": identity(spec), "backbone": dict(fingerprint), "config": placeless(spec)}
+    return {"identity": identity, "backbone": dict(fingerprint), "config": spec.to_dict()}
 
 
 def _check_kind(registry: Registry, method: str, needed: str) -> None:

@@ -1,4 +1,4 @@
-"""What a run reads, got once for all runs of a process that read the same."""
+"""What a run reads: its task, backbone and encoded data, shared by the runs of a process."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 from datasets import DatasetDict
 
-from sparsead.assembly.build import task_and_adapter
+from sparsead.assembly.build import build_task
 from sparsead.backbones.loading import Backbone, load_backbone
 from sparsead.config.run import RunSpec
 from sparsead.tasks.cache import encoded
@@ -21,19 +21,24 @@ _HELD = 8
 
 @dataclass(frozen=True)
 class Inputs:
-    """A run's backbone, and its encoded data with what is to be said of them.
+    """What a run reads.
 
-    The backbone's weights are no part of it, and need not be: every model maps them from their
-    file, and what trains is copied when it is written to.
+    Attributes:
+        task: built once; it may know of its data what its options leave open.
+        backbone: without its weights: every model maps them from their file, and what trains is
+            copied when it is written to.
+        data: the encoded splits.
+        described: lengths, cut examples and classes of each split, for the record.
     """
 
+    task: Any
     backbone: Backbone
     data: DatasetDict
     described: dict[str, Any]
 
 
-def inputs(spec: RunSpec) -> Inputs:
-    """Return what the run reads.
+def read_inputs(spec: RunSpec) -> Inputs:
+    """Return what the run reads; a sweep's runs that read the same share it.
 
     Raises:
         SparseadError: it cannot be had.
@@ -51,12 +56,12 @@ class _Request:
 @lru_cache(_HELD)
 def _read(request: _Request) -> Inputs:
     spec = request.spec
-    task, _ = task_and_adapter(spec)
+    task = build_task(spec)
     backbone = load_backbone(spec.backbone)
     backbone.check_head(task.head)
     for name in ("max_length", "target_length"):
         backbone.check_length(f"task.{name}", getattr(task, name, 0))
-    return Inputs(backbone, *encoded(task, backbone.tokenizer, spec.protocol.selection))
+    return Inputs(task, backbone, *encoded(task, backbone.tokenizer, spec.protocol.selection))
 
 
 def _states(spec: RunSpec) -> Iterator[tuple[str, int, int]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, cast
@@ -14,13 +14,14 @@ from datasets import Dataset, DatasetDict
 from transformers import EvalPrediction, PreTrainedModel, PreTrainedTokenizerBase
 
 from sparsead.adapters.adapted import AdaptedModel
-from sparsead.assembly.build import insert, task_and_adapter
+from sparsead.assembly.build import build_adapter, build_task, insert_adapter
 from sparsead.backbones.loading import Backbone, load_backbone
 from sparsead.config.groups import SPLITS
 from sparsead.config.run import RunSpec
 from sparsead.errors import ConfigError, DataError, RecordError, SourceError
 from sparsead.pruning.masks import Masks
 from sparsead.pruning.storage import WEIGHTS_FILE, load_sparse
+from sparsead.runs.prerequisites import forget_start_runs
 from sparsead.runs.query import find_run
 from sparsead.runs.record import RunRecord
 from sparsead.tasks.cache import cut_examples
@@ -29,7 +30,6 @@ from sparsead.training.generation import generate
 from sparsead.training.packing import Collator
 from sparsead.training.precision import frozen_stored
 from sparsead.training.prediction import generates, whole_records
-from sparsead.training.quiet import quiet_libraries
 from sparsead.training.trainer import build_trainer
 from sparsead.training.unpadded import unpad
 
@@ -125,15 +125,14 @@ def load(
         RecordError: there is no such run, or its weights cannot be read or do not fit.
         SourceError: the backbone cannot be had, or is not the one that the run was trained on.
     """
-    quiet_libraries()
     record = find_run(str(run), Path(outputs))
     stored = load_sparse(record.folder / WEIGHTS_FILE)
     spec, precision = _recorded(record, backbone)
-    task, adapter = task_and_adapter(spec)
+    task, adapter = build_task(spec), build_adapter(spec)
     source = load_backbone(spec.backbone)
     _check_fingerprint(record, source, stored.metadata.get("backbone", {}))
     model = source.model(task.head, task.head_options, spec.seed)
-    adapted = insert(spec, adapter, model)
+    adapted = insert_adapter(spec, adapter, model)
     _load_weights(record, adapted, {n: torch.from_numpy(t) for n, t in stored.tensors.items()})
     masks = Masks({name: torch.from_numpy(mask) for name, mask in stored.masks.items()})
     masks.enforce(model)
@@ -151,9 +150,7 @@ def _recorded(record: RunRecord, backbone: str | Path | None) -> tuple[RunSpec, 
         options = config["task"]["options"] | record.result.get("from_data", {})
         task = config["task"] | dict.fromkeys(("path", *SPLITS)) | {"options": options}
         spec = RunSpec.from_dict(config | {"backbone": source, "task": task})
-        if spec.adapter.sources():  # as little: the run's own weights hold theirs
-            spec = replace(spec, adapter=spec.adapter.fusing(sources=[]))
-        return spec, record.result["environment"]["precision"]
+        return forget_start_runs(spec), record.result["environment"]["precision"]
     except (KeyError, TypeError) as error:
         raise RecordError(f"{record.folder}: is no run's result ({error!r})") from error
     except ConfigError as error:

@@ -25,7 +25,7 @@ from sparsead.backbones.tokenizers import build_tokenizer
 from sparsead.config.groups import BackboneSpec
 from sparsead.errors import ConfigError, SourceError
 from sparsead.hub import fetch
-from sparsead.runs.identity import file_digest
+from sparsead.runs.files import file_digest
 from sparsead.seeding import derived_seed
 
 _HUB_FILES = ["*.json", "*.txt", "*.model", "model*.safetensors"]

@@ -90,7 +90,9 @@ def export_merged(record: RunRecord, folder: Path) -> None:
     from sparsead.adapters.lora import merge  # slow to import, and needed here alone
     from sparsead.assembly.trained import load
     from sparsead.backbones.loading import skeleton
+    from sparsead.training.quiet import quiet_libraries
 
+    quiet_libraries()
     run = load(record.folder)
     merge(run.model)
     plain = skeleton(run.spec.backbone, run.task.head, run.task.head_options).state_dict()

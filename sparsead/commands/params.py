@@ -8,13 +8,13 @@ from dataclasses import replace
 from typing import Any
 
 from sparsead.config.arguments import Parser, add_overrides
-from sparsead.config.compose import compose
+from sparsead.config.compose import compose_as
 from sparsead.config.overrides import expand
 from sparsead.config.run import RunSpec
 from sparsead.errors import ConfigError
 from sparsead.report.formats import FORMATS
 from sparsead.runs.record import find_record
-from sparsead.runs.sources import with_sources
+from sparsead.runs.request import RunRequest, prepare
 from sparsead.tables.cells import AVERAGE, TableSpec, cells
 from sparsead.tables.files import load_table
 
@@ -52,7 +52,9 @@ def main() -> None:
 def run_row(spec: RunSpec) -> Row:
     """Return the four figures of a run, and what they are made of."""
     from sparsead.assembly.account import account
+    from sparsead.training.quiet import quiet_libraries
 
+    quiet_libraries()
     counts = account(spec)
     return {
         "backbone": spec.backbone.name,
@@ -102,12 +104,13 @@ def _table_rows(table: TableSpec, counted: dict[str, Row]) -> Iterator[Row]:
 
 
 def _asked_for(overrides: Sequence[str]) -> RunSpec:
-    return with_sources(compose(overrides), expand(overrides), _need_record)
+    request = compose_as(RunRequest.from_config, overrides)
+    return prepare(request, expand(overrides), _need_record).spec
 
 
-def _need_record(spec: RunSpec) -> None:
-    if find_record(spec) is None:
+def _need_record(run: RunRequest) -> None:
+    if find_record(run.folder) is None:
         raise ConfigError(
-            f"adapter.fusion.tasks={spec.task.name}: its run is yet to be done; "
+            f"task={run.spec.task.name}: this run starts from one on it, which is yet to be done; "
             "sparsead train with the same overrides does it"
         )

@@ -13,9 +13,9 @@ from pathlib import Path
 from sparsead.commands.train import train_run
 from sparsead.config.arguments import Parser, add_table
 from sparsead.config.registry import TASKS
-from sparsead.config.run import RunSpec
 from sparsead.errors import SparseadError
 from sparsead.runs.files import read_json, write_atomically
+from sparsead.runs.request import RunRequest
 from sparsead.tables.cells import cells
 from sparsead.tables.estimate import THROUGHPUT_FILE, Throughput, describe_plan, kind, unmeasured
 from sparsead.tables.files import load_table
@@ -29,13 +29,13 @@ def main() -> None:
     add_table(parser)
     arguments = parser.parse()
     wanted = cells(load_table(arguments.table, arguments.overrides))
-    kinds = {kind(cell.spec): cell.spec for cell in reversed(unmeasured(wanted))}
+    kinds = {kind(cell.spec): cell.request for cell in reversed(unmeasured(wanted))}
     if kinds:
         calibrate(kinds, lambda line: sys.stderr.write(f"{line}\n"))
     sys.stdout.write(describe_plan(wanted))
 
 
-def calibrate(kinds: Mapping[str, RunSpec], tell: Callable[[str], object]) -> None:
+def calibrate(kinds: Mapping[str, RunRequest], tell: Callable[[str], object]) -> None:
     """Measure each kind of run on a few batches, and keep the figures in the outputs folder.
 
     A kind that cannot run is left out; each reason for that is told of once.
@@ -45,22 +45,24 @@ def calibrate(kinds: Mapping[str, RunSpec], tell: Callable[[str], object]) -> No
         tell: hears a line for each.
     """
     failed: dict[str, list[str]] = defaultdict(list)
-    for name, spec in kinds.items():
+    for name, request in kinds.items():
+        spec = request.spec
         words = f"{spec.backbone.name}, {spec.task.name}, {spec.adapter.name}, {spec.pruner.name}"
         try:
-            measured = _measure(spec)
+            measured = _measure(request)
         except SparseadError as error:
             failed[str(error)].append(words)
             continue
         tell(f"measured {words}")
-        file = spec.outputs / THROUGHPUT_FILE
+        file = request.outputs / THROUGHPUT_FILE
         write_atomically(file, json.dumps(read_json(file) | {name: asdict(measured)}, indent=1))
     for reason, (first, *others) in failed.items():
         more = f" and {len(others)} other kinds of run" if others else ""
         tell(f"cannot measure {first}{more}: {reason}")
 
 
-def _measure(spec: RunSpec) -> Throughput:
+def _measure(request: RunRequest) -> Throughput:
+    spec = request.spec
     whole = TASKS.bind(spec.task.method, replace(spec.task, limit=None).arguments())().load()
     limit = _BATCHES * spec.protocol.batch_size
     with tempfile.TemporaryDirectory() as folder:
@@ -68,9 +70,8 @@ def _measure(spec: RunSpec) -> Throughput:
             spec,
             task=replace(spec.task, limit=limit),
             protocol=replace(spec.protocol, epochs=1),
-            outputs=Path(folder),
         )
-        result = train_run(short).result
+        result = train_run(RunRequest(short, Path(folder))).result
     seconds = result["seconds"]
     training, validation = (min(limit, len(whole[split])) for split in ("train", "validation"))
     return Throughput(

@@ -21,12 +21,14 @@ from sparsead.runs.files import write_atomically
 from sparsead.runs.query import find_run
 from sparsead.tasks.files import read_file
 from sparsead.training.device import resolve_device
+from sparsead.training.quiet import quiet_libraries
 
 
 def main() -> None:
     """Entry point of `sparsead predict`."""
     arguments = _parser().parse()
     _check_flags(arguments)
+    quiet_libraries()
     device = resolve_device(arguments.device)
     run = load(arguments.run, arguments.outputs, arguments.backbone)
     nn.Module.to(run.model, device)

@@ -36,7 +36,7 @@ def main() -> None:
             wanted = _do(table, wanted, retry_failed=arguments.retry_failed)
         except OSError as error:
             raise StorageError(f"outputs: cannot be written ({error})") from error
-    render(table, wanted[0].spec.outputs)
+    render(table, wanted[0].request.outputs)
     failed = report_failures(wanted)
     raise SystemExit(1 if failed else 0)
 
@@ -52,7 +52,7 @@ def report_failures(wanted: Sequence[Cell]) -> int:
     """Say in one line each which cells failed, and why; return how many."""
     failed = 0
     for cell in unique(wanted):
-        state = run_state(cell.spec)
+        state = run_state(cell.request.folder)
         if isinstance(state, Failed):
             failed += 1
             reason = str(state.failure.get("error", "")).splitlines()[0]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from typing import TypeVar
 
 import hydra
 from hydra.core.global_hydra import GlobalHydra
@@ -20,9 +21,24 @@ from sparsead.config.overrides import expand, experiments
 from sparsead.config.run import RunSpec
 from sparsead.errors import ConfigError, unknown, unknown_key
 
+Read = TypeVar("Read")
+
 
 def compose(overrides: Sequence[str]) -> RunSpec:
     """Return the checked run that `sparsead train OVERRIDES` would do.
+
+    Raises:
+        ConfigError: an override is wrong.
+    """
+    return compose_as(RunSpec.from_config, overrides)
+
+
+def compose_as(read: Callable[[DictConfig], Read], overrides: Sequence[str]) -> Read:
+    """Return what `read` makes of the configuration of one run.
+
+    Args:
+        read: such as `RunSpec.from_config`.
+        overrides: of `sparsead train`.
 
     Raises:
         ConfigError: an override is wrong.
@@ -33,7 +49,7 @@ def compose(overrides: Sequence[str]) -> RunSpec:
             check_no_grid(config, overrides)
             if "search" in config:
                 raise ConfigError(f"search={config.search.name}: is of `sparsead train` alone")
-            return RunSpec.from_config(config)
+            return read(config)
         except (HydraException, OmegaConfBaseException) as error:
             raise ConfigError(describe(error)) from error
 

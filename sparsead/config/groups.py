@@ -135,35 +135,6 @@ class AdapterSpec:
         if type(bottleneck) is not int:
             raise ConfigError(f"adapter.bottleneck={bottleneck}: must be a whole number")
         check_minimum("adapter.bottleneck", bottleneck, 1)
-        self.sources()
-        self.first_stage_tasks()
-
-    def sources(self) -> list[str]:
-        """Return the finished runs that the adapter is made of, as the user calls them.
-
-        Raises:
-            ConfigError: they are no list.
-        """
-        return self._fused("sources", "of runs")
-
-    def first_stage_tasks(self) -> list[str]:
-        """Return the tasks whose runs are to be done first, and are then the sources.
-
-        Raises:
-            ConfigError: they are no list.
-        """
-        return self._fused("tasks", "of tasks")
-
-    def fusing(self, **keys: Any) -> AdapterSpec:
-        """Return the adapter with these keys of its fusion replaced."""
-        return replace(self, options={**self.options, "fusion": {**self.options["fusion"], **keys}})
-
-    def _fused(self, key: str, kind: str) -> list[str]:
-        fusion = self.options.get("fusion", {})
-        names = fusion.get(key, []) if isinstance(fusion, dict) else fusion
-        if not isinstance(names, list):
-            raise ConfigError(f"adapter.fusion.{key}={names}: must be a list {kind}")
-        return [str(name) for name in names]
 
     def scaled(self, scale: float) -> AdapterSpec:
         """Return the adapter with `scale` times the bottleneck.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
@@ -32,7 +31,10 @@ PRECISIONS = ("auto", "fp32", "bf16")
 
 @dataclass(frozen=True)
 class RunSpec:
-    """All that one run is. Built by `from_config`; everything in it is already checked."""
+    """What one run is, checked when it is made.
+
+    Where its record lands is no part of it: see `sparsead.runs.request`.
+    """
 
     backbone: BackboneSpec
     task: TaskSpec
@@ -43,8 +45,6 @@ class RunSpec:
     seed: int
     device: str
     precision: str
-    outputs: Path = Path("outputs")
-    rerun: bool = False
 
     def __post_init__(self) -> None:
         check_minimum("seed", self.seed, 0)
@@ -79,14 +79,13 @@ class RunSpec:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> RunSpec:
-        """Return the run that `to_dict` gave; a record keeps neither `outputs` nor `rerun`."""
+        """Return the run that `to_dict` gave."""
         sections = {group: schema(**values[group]) for group, schema in _SECTIONS.items()}
-        where = {"outputs": Path(values["outputs"])} if "outputs" in values else {}
-        return cls(**{**values, **sections, **where})
+        return cls(**{**values, **sections})
 
     def to_dict(self) -> dict[str, Any]:
         """Return the run as plain JSON values, in the order of the fields."""
-        return asdict(self) | {"outputs": str(self.outputs)}
+        return asdict(self)
 
 
 @dataclass
@@ -94,8 +93,6 @@ class _RunKeys:
     seed: int
     device: str
     precision: str
-    outputs: Path
-    rerun: bool
 
 
 _SECTIONS: dict[str, Any] = {
@@ -106,6 +103,7 @@ _SECTIONS: dict[str, Any] = {
     "protocol": ProtocolSpec,
 }
 _RUN_KEYS = tuple(f.name for f in fields(_RunKeys))
+_PLACE_KEYS = ("outputs", "rerun")
 
 
 def _check_keys(config: DictConfig) -> None:
@@ -113,7 +111,7 @@ def _check_keys(config: DictConfig) -> None:
 
     A new key is for interpolations, such as `+width=32 adapter.bottleneck=${width}`.
     """
-    known = (*_SECTIONS, "sparsity", *_RUN_KEYS)
+    known = (*_SECTIONS, "sparsity", *_RUN_KEYS, *_PLACE_KEYS)
     for key in config:
         if key not in (*known, "search", "hydra") and not is_interpolated(str(key), config):
             raise ConfigError(unknown_key(str(key), known))

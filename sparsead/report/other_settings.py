@@ -8,7 +8,6 @@ from typing import Any
 
 from sparsead.report.settings import deciding
 from sparsead.runs.index import summaries
-from sparsead.runs.record import run_folder
 from sparsead.runs.states import Missing, run_state
 from sparsead.tables.cells import Cell
 
@@ -20,11 +19,13 @@ def other_settings(wanted: Sequence[Cell]) -> str | None:
 
     None where nothing is missing, or no run has the names and the sparsity of what is.
     """
-    missing = [cell.spec for cell in wanted if isinstance(run_state(cell.spec), Missing)]
+    missing = [
+        cell.request for cell in wanted if isinstance(run_state(cell.request.folder), Missing)
+    ]
     if not missing:
         return None
-    asked = {_row(config): config for config in (deciding(spec.to_dict()) for spec in missing)}
-    shown = {run_folder(cell.spec).name for cell in wanted}
+    asked = {_row(config): config for config in (deciding(run.spec.to_dict()) for run in missing)}
+    shown = {cell.request.folder.name for cell in wanted}
     found: Counter[str] = Counter()
     for record in summaries(missing[0].outputs):
         if record.folder.name not in shown:

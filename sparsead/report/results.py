@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from sparsead.config.run import RunSpec
 from sparsead.errors import RecordError, unknown
 from sparsead.report.statistics import Estimate, Scores, average
 from sparsead.runs.record import RESULT_FILE, RunRecord
+from sparsead.runs.request import RunRequest
 from sparsead.runs.states import Done, Failed, State, run_state
 from sparsead.tables.cells import AVERAGE, Cell, Column, TableSpec, cells
 
@@ -87,17 +87,18 @@ class Results:
         return Measured(scores, {}, self.table.seeds, failed)
 
 
-def measure(table: TableSpec, state: Callable[[RunSpec], State] = run_state) -> Results:
+def measure(table: TableSpec, state: Callable[[RunRequest], State] | None = None) -> Results:
     """Read the records of a table's runs.
 
     Args:
         table: whose cells to read.
-        state: says where a run stands.
+        state: says where a run stands; None reads it from the run's files.
 
     Raises:
         ConfigError: a cell composes to no run.
         RecordError: a record cannot be read, or lacks a column's metric.
     """
+    state = state or (lambda request: run_state(request.folder))
     columns = {column.name: column for column in table.columns}
     at_place: dict[Place, list[Cell]] = defaultdict(list)
     for cell in cells(table):
@@ -105,7 +106,7 @@ def measure(table: TableSpec, state: Callable[[RunSpec], State] = run_state) -> 
     return Results(
         table,
         {
-            place: _measured(columns[place.column], [(c.seed, state(c.spec)) for c in found])
+            place: _measured(columns[place.column], [(c.seed, state(c.request)) for c in found])
             for place, found in at_place.items()
         },
     )

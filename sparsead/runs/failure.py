@@ -7,34 +7,35 @@ import os
 import socket
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sparsead.config.run import RunSpec
 from sparsead.runs.files import read_json, write_atomically
-from sparsead.runs.identity import identity, placeless
 
 _PREFIX = "failed-"
 
 
-def record_failure(spec: RunSpec, folder: Path, error: BaseException) -> Path:
+def record_failure(
+    folder: Path, error: BaseException, *, identity: str, config: Mapping[str, Any]
+) -> Path:
     """Write down why a run failed, in place of any earlier failure of it.
 
     Args:
-        spec: the run.
-        folder: that its record would have.
-        error: what it ended with.
+        folder: that the run's record would have.
+        error: what the run ended with.
+        identity: of the run.
+        config: of the run, in plain values.
 
     Raises:
         OSError: it cannot be written.
     """
     failure = {
-        "identity": identity(spec),
+        "identity": identity,
         "error": f"{type(error).__name__}: {error}",
         "traceback": "".join(traceback.format_exception(error)),
-        "config": placeless(spec),
+        "config": config,
         "command": sys.argv,
         "host": socket.gethostname(),
         "pid": os.getpid(),

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import uuid
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,18 @@ def write_atomically(path: Path, text: str) -> None:
         os.replace(beside, path)
     finally:
         beside.unlink(missing_ok=True)
+
+
+def file_digest(path: Path) -> str:
+    """Return the SHA-256 of a file's content, read once per modification of the file."""
+    status = path.stat()
+    return _digest_of(path.resolve(), status.st_mtime_ns, status.st_size)
+
+
+@cache
+def _digest_of(path: Path, _modified: int, _size: int) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -21,8 +21,13 @@ texts it generates after training.
 
 
 class _Held:
-    """Whether the first Ctrl-C waits for a checkpoint, and whether there was one."""
+    """What a command does with Ctrl-C; a program that calls `train` keeps its own handling.
 
+    `handled`: the command stops on Ctrl-C. `active`: the first one waits for a checkpoint.
+    `requested`: there was one.
+    """
+
+    handled = False
     active = False
     requested = False
 
@@ -39,6 +44,7 @@ def stopping_on_interrupt(goes_on: str) -> Iterator[None]:
     before = signal.getsignal(signal.SIGINT)
     if current_thread() is main_thread():
         signal.signal(signal.SIGINT, _stop)
+        _Held.handled = True
     try:
         yield
     except KeyboardInterrupt:
@@ -47,6 +53,7 @@ def stopping_on_interrupt(goes_on: str) -> Iterator[None]:
     finally:
         if current_thread() is main_thread():
             signal.signal(signal.SIGINT, before)
+            _Held.handled = False
 
 
 @contextmanager
@@ -57,7 +64,7 @@ def held_interrupt() -> Iterator[Callable[[], bool]]:
     leaves is raised at its end. Of several processes that train together each would stop at a step
     of its own: there Ctrl-C does not wait.
     """
-    _Held.active = int(os.environ.get("WORLD_SIZE", "1")) == 1
+    _Held.active = _Held.handled and int(os.environ.get("WORLD_SIZE", "1")) == 1
     try:
         yield lambda: _Held.requested
         if _Held.requested:

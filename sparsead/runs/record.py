@@ -14,11 +14,9 @@ from os import strerror
 from pathlib import Path
 from typing import Any
 
-from sparsead.config.run import RunSpec
 from sparsead.errors import AlreadyRecordedError, RecordError, StorageError
 from sparsead.runs.claim import Claim, check_owned, claimed, newest_claim
 from sparsead.runs.failure import failure_file
-from sparsead.runs.identity import identity
 
 RESULT_FILE = "result.json"
 CONFIG_FILE = "config.yaml"
@@ -66,29 +64,22 @@ class RunRecord:
         return cls(folder, result)
 
 
-def run_folder(spec: RunSpec) -> Path:
-    """Return the folder that the run's record has or will have."""
-    words = (spec.backbone.name, spec.task.name, spec.adapter.name, spec.pruner.name)
-    name = f"{'_'.join(words)}_{spec.sparsity:.3g}_seed{spec.seed}_{identity(spec)}"
-    return Path(spec.outputs) / "runs" / name
-
-
 def staging_folder(folder: Path) -> Path:
     """Return where the record that will be `folder` is written until it is whole."""
     return folder.with_name(_STAGING_PREFIX + folder.name)
 
 
-def find_record(spec: RunSpec) -> RunRecord | None:
-    """Return the record of this very run if it has been done.
+def find_record(folder: Path) -> RunRecord | None:
+    """Return the record in a run's folder, or None where the run has not been done.
 
     Raises:
         RecordError: the folder, or what is in it, cannot be read.
     """
-    folder = run_folder(spec)
     try:
         found = (folder / RESULT_FILE).is_file()
     except OSError as error:  # not for a file or a folder that is not there
-        raise StorageError(f"outputs={spec.outputs}: cannot be read ({error.strerror})") from error
+        outputs = folder.parent.parent
+        raise StorageError(f"outputs={outputs}: cannot be read ({error.strerror})") from error
     return RunRecord.read(folder) if found else None
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from sparsead.config.run import RunSpec
 from sparsead.runs.claim import live_claim
 from sparsead.runs.failure import find_failure
-from sparsead.runs.record import RunRecord, find_record, run_folder
+from sparsead.runs.record import RunRecord, find_record
 
 
 @dataclass(frozen=True)
@@ -41,12 +41,11 @@ class Missing:
 State = Done | Failed | Running | Missing
 
 
-def run_state(spec: RunSpec) -> State:
-    """Return where the run stands, from its files alone."""
-    record = find_record(spec)
+def run_state(folder: Path) -> State:
+    """Return where the run stands whose record is, or will be, `folder`; from its files alone."""
+    record = find_record(folder)
     if record is not None:
         return Done(record)
-    folder = run_folder(spec)
     claim = live_claim(folder)
     if claim is not None:
         return Running(claim.host, claim.pid)

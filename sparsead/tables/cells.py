@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from sparsead.config.run import RunSpec
 from sparsead.errors import ConfigError, unknown
-from sparsead.runs.record import find_record, run_folder
-from sparsead.runs.sources import found
+from sparsead.runs.prerequisites import prerequisites, resolve, start_from
+from sparsead.runs.record import find_record
+from sparsead.runs.request import RunRequest
 from sparsead.tables.composed import compose_all
 
 AVERAGE = "avg"
@@ -34,7 +36,7 @@ class Row:
 
     `name` is the experiment's last word unless it is given; a table refers to its rows by it.
     `series` joins the rows that a figure draws as one line. `published` holds one entry a backbone.
-    `sources` is the row whose runs, one a column, a fusion starts from.
+    `sources` is the row whose runs, one a column, the runs of this row start from.
     """
 
     name: str
@@ -103,8 +105,9 @@ class TableSpec:
 class Cell:
     """One run of a table: a row, a backbone, a column and a seed.
 
-    `overrides` are what `sparsead train` takes to do this very run; `spec` is the run. While
-    `waits`, the runs that it starts from are not all there, and it cannot be done or named yet.
+    `overrides` are what `sparsead train` takes to do this very run; `request` is the run. `needs`
+    are the runs that it starts from, as long as they are not all recorded: it then cannot be done
+    or named yet.
     """
 
     row: str
@@ -112,8 +115,18 @@ class Cell:
     backbone: str
     seed: int
     overrides: tuple[str, ...]
-    spec: RunSpec
-    waits: bool = False
+    request: RunRequest
+    needs: tuple[RunRequest, ...] = ()
+
+    @property
+    def spec(self) -> RunSpec:
+        """What the run is."""
+        return self.request.spec
+
+    @property
+    def waits(self) -> bool:
+        """Whether other runs have to be done first."""
+        return bool(self.needs)
 
 
 def cells(table: TableSpec) -> list[Cell]:
@@ -126,13 +139,13 @@ def cells(table: TableSpec) -> list[Cell]:
     """
     places = [(b, c, r) for b in table.backbones for c in table.columns for r in table.rows]
     overrides = [_overrides(table, *place) for place in places]
-    specs = compose_all(overrides)
-    for (_, column, _), spec in zip(places, specs, strict=True):
-        _check_metric(table, column, spec)
+    requests = compose_all(overrides)
+    for (_, column, _), request in zip(places, requests, strict=True):
+        _check_metric(table, column, request.spec)
     return [
         cell
-        for place, chosen, spec in zip(places, overrides, specs, strict=True)
-        for cell in _over_seeds(table, place, chosen, spec)
+        for place, chosen, request in zip(places, overrides, requests, strict=True)
+        for cell in _over_seeds(table, place, chosen, request)
     ]
 
 
@@ -147,24 +160,37 @@ def _check_metric(table: TableSpec, column: Column, spec: RunSpec) -> None:
 
 
 def _over_seeds(
-    table: TableSpec, place: Place, chosen: tuple[str, ...], spec: RunSpec
+    table: TableSpec, place: Place, chosen: tuple[str, ...], request: RunRequest
 ) -> Iterator[Cell]:
     backbone, column, row = place
     for seed in range(1, table.seeds + 1):
-        seeded = (*chosen, f"seed={seed}")
-        cell = Cell(row.name, column.name, backbone, seed, seeded, replace(spec, seed=seed))
-        yield cell if row.sources is None else _with_sources(table, cell, row.sources)
+        overrides = (*chosen, f"seed={seed}")
+        seeded = replace(request, spec=replace(request.spec, seed=seed))
+        cell = Cell(row.name, column.name, backbone, seed, overrides, seeded)
+        if row.sources is None:
+            needs = [replace(request, spec=s) for s in prerequisites(seeded.spec, overrides)]
+        else:
+            needs = _runs_of(table, backbone, row.sources, seed)
+        if any(find_record(run.folder) is None for run in needs):
+            yield replace(cell, needs=tuple(needs))
+        else:
+            yield _ready(cell, row, [run.folder for run in needs])
 
 
-def _with_sources(table: TableSpec, cell: Cell, sources: Row) -> Cell:
-    """Let a fusion start from the same seed's runs of another row, one a column."""
-    overrides = [_overrides(table, cell.backbone, column, sources) for column in table.columns]
-    runs = [replace(spec, seed=cell.seed) for spec in compose_all(overrides)]
-    if any(find_record(run) is None for run in runs):
-        return replace(cell, waits=True)
-    folders = ",".join(str(run_folder(run)) for run in runs)
-    chosen = (*cell.overrides, f"adapter.fusion.sources=[{folders}]")
-    return replace(cell, overrides=chosen, spec=found(compose_all([chosen])[0]))
+def _runs_of(table: TableSpec, backbone: str, row: Row, seed: int) -> list[RunRequest]:
+    """Return the runs of a row, one a column, of one seed."""
+    overrides = [_overrides(table, backbone, column, row) for column in table.columns]
+    return [replace(run, spec=replace(run.spec, seed=seed)) for run in compose_all(overrides)]
+
+
+def _ready(cell: Cell, row: Row, done: Sequence[Path]) -> Cell:
+    """Return the cell with the runs that it starts from in place; most start from none."""
+    overrides, request = cell.overrides, cell.request
+    if row.sources is not None:
+        overrides, done = (*overrides, start_from(done)), ()
+        (request,) = compose_all([overrides])
+    spec = resolve(request.spec, request.outputs, done)
+    return replace(cell, overrides=overrides, request=replace(request, spec=spec))
 
 
 def _overrides(table: TableSpec, backbone: str, column: Column, row: Row) -> tuple[str, ...]:

@@ -10,14 +10,14 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from sparsead.config.compose import compose
-from sparsead.config.run import RunSpec
+from sparsead.config.compose import compose_as
 from sparsead.runs.files import read_json, write_atomically
+from sparsead.runs.request import RunRequest
 
 CACHE_FILE = Path("cache") / "composed.json"
 
 
-def compose_all(overrides: Sequence[Sequence[str]]) -> list[RunSpec]:
+def compose_all(overrides: Sequence[Sequence[str]]) -> list[RunRequest]:
     """Compose each list of overrides; the same file of conf/ is never read twice for the same list.
 
     The memory is a file below the outputs folder, if that exists. It may be deleted or damaged at
@@ -32,20 +32,23 @@ def compose_all(overrides: Sequence[Sequence[str]]) -> list[RunSpec]:
     known = read_json(cache) if _is_cacheable(overrides) else {}
     state = _state_of_conf()
     keys = [_hash([state, list(each)]) for each in overrides]
-    specs = [_recall(known.get(key)) for key in keys]
-    if None not in specs:
-        return [spec for spec in specs if spec is not None]
-    composed = [spec or compose(each) for spec, each in zip(specs, overrides, strict=True)]
+    recalled = [_recall(known.get(key)) for key in keys]
+    if None not in recalled:
+        return [request for request in recalled if request is not None]
+    composed = [
+        request or compose_as(RunRequest.from_config, each)
+        for request, each in zip(recalled, overrides, strict=True)
+    ]
     if _is_cacheable(overrides) and cache.parent.parent.is_dir():
-        entries = {key: spec.to_dict() for key, spec in zip(keys, composed, strict=True)}
+        entries = {key: run.to_dict() for key, run in zip(keys, composed, strict=True)}
         with suppress(OSError):  # a folder that may only be read, or a full disk
             write_atomically(cache, json.dumps(known | entries))
     return composed
 
 
-def _recall(entry: Any) -> RunSpec | None:
+def _recall(entry: Any) -> RunRequest | None:
     try:
-        return RunSpec.from_dict(entry)
+        return RunRequest.from_dict(entry)
     except (KeyError, TypeError, AttributeError):
         return None
 

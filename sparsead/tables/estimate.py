@@ -10,6 +10,7 @@ from typing import Any
 
 from sparsead.config.run import RunSpec
 from sparsead.runs.files import read_json
+from sparsead.runs.request import RunRequest
 from sparsead.runs.states import Missing, run_state
 from sparsead.tables.cells import Cell
 from sparsead.tables.sweep import count_states, unique
@@ -55,7 +56,7 @@ def describe_plan(wanted: Sequence[Cell]) -> str:
     waiting = f", {counts['waiting']} that wait for them" if counts["waiting"] else ""
     text = f"{sum(counts.values())} runs: {line}, {counts['missing']} to run{waiting}\n"
     missing = _missing(wanted)
-    known = [(cell.spec, rate) for cell in missing if (rate := throughput_of(cell.spec))]
+    known = [(cell.spec, rate) for cell in missing if (rate := throughput_of(cell.request))]
     if not missing:
         return text
     if len(known) < len(missing):
@@ -90,17 +91,18 @@ def kind(spec: RunSpec) -> str:
 
 
 def _missing(wanted: Sequence[Cell]) -> list[Cell]:
-    return [c for c in unique(wanted) if not c.waits and isinstance(run_state(c.spec), Missing)]
+    ready = [cell for cell in unique(wanted) if not cell.waits]
+    return [cell for cell in ready if isinstance(run_state(cell.request.folder), Missing)]
 
 
 def unmeasured(wanted: Sequence[Cell]) -> list[Cell]:
     """Return the missing cells of whose kind no run was measured on this machine."""
-    return [cell for cell in _missing(wanted) if throughput_of(cell.spec) is None]
+    return [cell for cell in _missing(wanted) if throughput_of(cell.request) is None]
 
 
-def throughput_of(spec: RunSpec) -> Throughput | None:
+def throughput_of(request: RunRequest) -> Throughput | None:
     """Return what a run of this kind took on this machine, or None where none was measured."""
-    measured = read_json(spec.outputs / THROUGHPUT_FILE).get(kind(spec))
+    measured = read_json(request.outputs / THROUGHPUT_FILE).get(kind(request.spec))
     if not isinstance(measured, Mapping):
         return None
     try:

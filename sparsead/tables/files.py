@@ -199,7 +199,7 @@ def _only(table: TableSpec, value: str) -> TableSpec:
 
 
 def _with_sources(rows: tuple[Row, ...], kept: tuple[Row, ...]) -> tuple[Row, ...]:
-    """Keep beside a fusion the row that its sources are the runs of."""
+    """Keep beside a row the row whose runs it starts from."""
     sources = [row.sources.name for row in kept if row.sources is not None]
     return tuple(row for row in rows if row in kept or row.name in sources)
 

@@ -5,14 +5,11 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from sparsead.config.run import RunSpec
 from sparsead.errors import AlreadyRecordedError, ClaimedError, StorageError
 from sparsead.runs.claim import remove_left_behind
-from sparsead.runs.failure import record_failure
-from sparsead.runs.identity import identity
-from sparsead.runs.record import run_folder
+from sparsead.runs.request import RunRequest
 from sparsead.runs.states import Done, Failed, Running, run_state
 from sparsead.tables.cells import Cell
 
@@ -27,7 +24,7 @@ class Outcome:
     failed: list[str] = field(default_factory=list)
 
 
-Execute = Callable[[RunSpec], object]
+Execute = Callable[[RunRequest], object]
 Tell = Callable[[str, Cell], None]
 
 
@@ -40,7 +37,7 @@ def run_cells(
     next cell goes on.
 
     Args:
-        cells: of which those of one run count once, and those that wait are left out.
+        cells: of which those of one run count once; for one that waits, the runs that it needs.
         execute: does and records one run.
         retry_failed: do the failed ones too, once.
         tell: hears "run", "failed" or "waiting" and the cell.
@@ -49,21 +46,29 @@ def run_cells(
         StorageError: nothing can be written, so that no other cell would fare better.
     """
     outcome = Outcome()
-    waiting = [cell for cell in unique(cells) if not cell.waits]
+    every = unique(each for cell in cells for each in _to_do(cell))
+    waiting = list(every)
     while waiting:
         left = [cell for cell in waiting if not _settle(cell, execute, retry_failed, tell, outcome)]
         if len(left) == len(waiting):
             tell("waiting", left[0])
             time.sleep(_POLL_SECONDS)
         waiting = left
-    remove_left_behind(run_folder(cell.spec) for cell in unique(cells) if not cell.waits)
+    remove_left_behind(cell.request.folder for cell in every)
     return outcome
+
+
+def _to_do(cell: Cell) -> list[Cell]:
+    """Return the cell, or in the place of one that waits a cell for each run that it needs."""
+    return [replace(cell, request=run, needs=()) for run in cell.needs] or [cell]
 
 
 def unique(cells: Iterable[Cell]) -> list[Cell]:
     """Return one cell a run, the first."""
-    named = {(identity(cell.spec), cell.waits and cell.row): cell for cell in reversed(list(cells))}
-    return list(named.values())[::-1]
+    first: dict[tuple[str, str | bool], Cell] = {}
+    for cell in cells:  # those that wait have no identity yet: their rows tell them apart
+        first.setdefault((cell.request.identity, cell.waits and cell.row), cell)
+    return list(first.values())
 
 
 def count_states(cells: Iterable[Cell]) -> Counter[str]:
@@ -72,21 +77,21 @@ def count_states(cells: Iterable[Cell]) -> Counter[str]:
 
 
 def _state(cell: Cell) -> str:
-    return "waiting" if cell.waits else type(run_state(cell.spec)).__name__.lower()
+    return "waiting" if cell.waits else type(run_state(cell.request.folder)).__name__.lower()
 
 
 def _settle(cell: Cell, execute: Execute, retry: bool, tell: Tell, outcome: Outcome) -> bool:
     """Do the cell if it is to be done here; tell whether there is nothing left to do or await."""
-    state = run_state(cell.spec)
+    request = cell.request
+    state = run_state(request.folder)
     if isinstance(state, Running):
         return False
-    name = identity(cell.spec)
-    tried = name in outcome.failed
+    tried = request.identity in outcome.failed
     if isinstance(state, Done) or (isinstance(state, Failed) and (tried or not retry)):
         return True
     tell("run", cell)
     try:
-        execute(cell.spec)
+        execute(request)
     except ClaimedError:
         return False
     except AlreadyRecordedError:
@@ -94,9 +99,9 @@ def _settle(cell: Cell, execute: Execute, retry: bool, tell: Tell, outcome: Outc
     except StorageError:
         raise
     except Exception as error:
-        record_failure(cell.spec, run_folder(cell.spec), error)
-        outcome.failed.append(name)
+        request.record_failure(error)
+        outcome.failed.append(request.identity)
         tell("failed", cell)
     else:
-        outcome.done.append(name)
+        outcome.done.append(request.identity)
     return True

@@ -35,9 +35,10 @@ def test_the_file_states_the_parameters_and_their_share(method: str) -> None:
 
 
 def test_the_file_of_fusion_states_what_it_trains_and_what_a_source_adds() -> None:
-    spec = compose("backbone=roberta-base", "adapter=fusion").adapter.fusing(
-        adapters=[compose("adapter=pfeiffer", "pruner=none").adapter.options]
-    )
+    spec = compose("backbone=roberta-base", "adapter=fusion").adapter
+    spec.options["fusion"]["adapters"] = [
+        compose("adapter=pfeiffer", "pruner=none").adapter.options
+    ]
     backbone = compose("backbone=roberta-base").backbone
     with torch.device("meta"):
         model = AutoModelForSequenceClassification.from_config(architecture_config(backbone, {}))

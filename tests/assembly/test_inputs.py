@@ -9,16 +9,16 @@ from pathlib import Path
 import pytest
 from transformers import AutoModel
 
-from composing import compose
+from composing import ask_for, compose
 from sparsead.assembly import inputs
 from sparsead.assembly.inputs import Inputs
-from sparsead.config.run import RunSpec
 from sparsead.errors import ConfigError
+from sparsead.runs.request import RunRequest
 from sparsead.train import train
 
 
-def spec(outputs: Path, backbone: Path, glue: Path, *overrides: str) -> RunSpec:
-    return compose(
+def run(outputs: Path, backbone: Path, glue: Path, *overrides: str) -> RunRequest:
+    return ask_for(
         *("backbone=tiny-bert", f"backbone.path={backbone}", "task=mrpc", f"task.path={glue}"),
         *(f"outputs={outputs}", "device=cpu", "protocol.epochs=1", *overrides),
     )
@@ -34,13 +34,13 @@ def test_a_cell_of_a_sweep_gives_the_bits_of_the_cell_alone(
     before = digests(backbone)
     others = (("adapter=full",), ("adapter=bitfit",), ("adapter=lora", "seed=2"))
     for other in others:
-        train(spec(tmp_path / "sweep", backbone, glue_fixture, *other))
-    swept = train(spec(tmp_path / "sweep", backbone, glue_fixture))
+        train(run(tmp_path / "sweep", backbone, glue_fixture, *other))
+    swept = train(run(tmp_path / "sweep", backbone, glue_fixture))
     inputs._read.cache_clear()
-    alone = train(spec(tmp_path / "alone", backbone, glue_fixture))
+    alone = train(run(tmp_path / "alone", backbone, glue_fixture))
     for key in ("scores", "history", "sparsity", "parameters", "data"):
         assert swept.result[key] == alone.result[key], key
-    weights = [(run.folder / "adapter.safetensors").read_bytes() for run in (swept, alone)]
+    weights = [(record.folder / "adapter.safetensors").read_bytes() for record in (swept, alone)]
     assert weights[0] == weights[1]
     assert digests(backbone) == before
 
@@ -51,7 +51,7 @@ def test_inputs_are_read_once_and_again_when_a_file_changes(
     glue = Path(shutil.copytree(glue_fixture, tmp_path / "glue"))
 
     def read(*overrides: str) -> Inputs:
-        return inputs.inputs(
+        return inputs.read_inputs(
             compose("backbone=tiny-bert", "task=mrpc", f"task.path={glue}", *overrides)
         )
 
@@ -69,7 +69,7 @@ def test_what_has_no_such_head_is_refused_before_anything_is_tokenised(
 ) -> None:
     monkeypatch.setattr(inputs, "encoded", None)
     with pytest.raises(ConfigError, match="a bert has no decoder"):
-        inputs.inputs(compose("backbone=tiny-bert", "task=demo_xsum"))
+        inputs.read_inputs(compose("backbone=tiny-bert", "task=demo_xsum"))
 
 
 def digests(folder: Path) -> dict[str, str]:

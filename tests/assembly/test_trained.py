@@ -14,21 +14,22 @@ from torch import Tensor
 from transformers import AutoModel, PreTrainedModel
 
 import sparsead
-from composing import compose
+from composing import ask_for, compose
 from sparsead import train
-from sparsead.assembly.build import task_and_adapter
+from sparsead.assembly.build import build_task
 from sparsead.backbones.loading import load_backbone
 from sparsead.commands import predict
 from sparsead.config.run import RunSpec
 from sparsead.errors import ConfigError, DataError, SourceError
 from sparsead.runs.record import RunRecord
+from sparsead.runs.request import RunRequest
 from sparsead.training import trainer
 
 TEXTS = {"sentence1": "The ship sank.", "sentence2": "A vessel went down — Zürich."}
 
 
-def spec_of(outputs: Path, glue: Path, *overrides: str) -> RunSpec:
-    return compose(
+def request_of(outputs: Path, glue: Path, *overrides: str) -> RunRequest:
+    return ask_for(
         *("backbone=tiny-bert", "task=mrpc", f"task.path={glue}", f"outputs={outputs}"),
         *("device=cpu", "precision=fp32", "protocol.epochs=1", "protocol.learning_rate=0.01"),
         *overrides,
@@ -36,7 +37,7 @@ def spec_of(outputs: Path, glue: Path, *overrides: str) -> RunSpec:
 
 
 def trained(
-    monkeypatch: pytest.MonkeyPatch, spec: RunSpec
+    monkeypatch: pytest.MonkeyPatch, request: RunRequest
 ) -> tuple[RunRecord, PreTrainedModel, dict[str, Tensor]]:
     """Train, and return the trained model too, and the state that it had before the training."""
     seen = {}
@@ -47,12 +48,12 @@ def trained(
         return trainer.build_trainer(spec, model, *rest)
 
     monkeypatch.setattr(train, "build_trainer", spy)
-    return train.train(spec), *seen["run"]
+    return train.train(request), *seen["run"]
 
 
 @pytest.fixture
 def run(tmp_path: Path, glue_fixture: Path) -> RunRecord:
-    return train.train(spec_of(tmp_path / "outputs", glue_fixture, "task.limit=16"))
+    return train.train(request_of(tmp_path / "outputs", glue_fixture, "task.limit=16"))
 
 
 @pytest.mark.parametrize(
@@ -67,14 +68,14 @@ def run(tmp_path: Path, glue_fixture: Path) -> RunRecord:
 def test_a_loaded_run_is_the_trained_model_to_the_bit(
     tmp_path: Path, glue_fixture: Path, monkeypatch: pytest.MonkeyPatch, overrides: list[str]
 ) -> None:
-    spec = spec_of(tmp_path, glue_fixture, *overrides)
-    record, model, before = trained(monkeypatch, spec)
+    request = request_of(tmp_path, glue_fixture, *overrides)
+    record, model, before = trained(monkeypatch, request)
     loaded = sparsead.load(record.folder)
     assert not loaded.model.training
     state = loaded.model.state_dict()
     assert list(state) == list(before)
     assert all(torch.equal(state[name], tensor) for name, tensor in model.state_dict().items())
-    task, _ = task_and_adapter(spec)
+    task = build_task(request.spec)
     rows = task.load()["validation"].to_list()
     right = [
         prediction["prediction"] == task.labels[row["label"]]
@@ -90,15 +91,15 @@ def test_a_loaded_run_is_the_trained_model_to_the_bit(
 def test_training_changes_no_frozen_weight_by_one_bit(
     tmp_path: Path, glue_fixture: Path, monkeypatch: pytest.MonkeyPatch, backbone: str
 ) -> None:
-    spec = spec_of(tmp_path, glue_fixture, f"backbone={backbone}")
-    record, model, before = trained(monkeypatch, spec)
+    request = request_of(tmp_path, glue_fixture, f"backbone={backbone}")
+    record, model, before = trained(monkeypatch, request)
     after = model.state_dict()
     changed = {name for name in before if not torch.equal(before[name], after[name])}
     moved = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
     assert changed <= moved
     assert any(".adapter." in name for name in changed)
-    untouched = load_backbone(spec.backbone).model(
-        *(sparsead.load(record.folder).task.head, {"num_labels": 2}, spec.seed)
+    untouched = load_backbone(request.spec.backbone).model(
+        *(sparsead.load(record.folder).task.head, {"num_labels": 2}, request.spec.seed)
     )
     for name, tensor in untouched.state_dict().items():
         if name not in moved:
@@ -146,8 +147,8 @@ def test_another_backbone_is_refused_and_a_moved_one_found(
     here, there = tmp_path / "here", tmp_path / "there"
     tiny.tokenizer.save_pretrained(here)
     tiny.model(AutoModel, {}, seed=1).save_pretrained(here)
-    spec = spec_of(tmp_path, glue_fixture, f"backbone.path={here}", "task.limit=16")
-    record = train.train(spec)
+    request = request_of(tmp_path, glue_fixture, f"backbone.path={here}", "task.limit=16")
+    record = train.train(request)
     here.rename(there)
     with pytest.raises(ConfigError, match=r"backbone\.path=.*here: is not a folder"):
         sparsead.load(record.folder)
@@ -162,7 +163,7 @@ def test_another_backbone_is_refused_and_a_moved_one_found(
 
 def test_the_training_data_need_not_be_there_any_more(tmp_path: Path, glue_fixture: Path) -> None:
     data = shutil.copytree(glue_fixture, tmp_path / "glue")
-    record = train.train(spec_of(tmp_path, data, "task.limit=16"))
+    record = train.train(request_of(tmp_path, data, "task.limit=16"))
     shutil.rmtree(data)
     assert len(sparsead.load(record.folder).predict([TEXTS, TEXTS])) == 2
 
@@ -204,8 +205,8 @@ def test_a_run_on_files_that_are_gone_predicts_what_it_predicted(
     )
     name, *options = [option.replace("VALIDATION", str(file)) for option in OWN[kind]]
     common = ("device=cpu", "precision=fp32", "protocol.epochs=1", f"outputs={tmp_path}")
-    spec = compose(f"task={name}", f"task.train={file}", *options, *common)
-    record, model, _ = trained(monkeypatch, spec)
+    request = ask_for(f"task={name}", f"task.train={file}", *options, *common)
+    record, model, _ = trained(monkeypatch, request)
     given = file.rename(tmp_path / f"new{file.suffix}")
     loaded = sparsead.load(record.folder)
     assert all(torch.equal(model.state_dict()[n], t) for n, t in loaded.model.state_dict().items())
@@ -241,13 +242,13 @@ def test_a_record_cannot_name_any_function_at_all(run: RunRecord, tmp_path: Path
 def test_answers_and_texts_are_those_that_the_run_kept(
     tmp_path: Path, backbone: str, task: str
 ) -> None:
-    spec = compose(
+    request = ask_for(
         *(f"backbone={backbone}", f"task={task}", "task.limit=16", "device=cpu"),
         *("protocol.epochs=1", f"outputs={tmp_path}"),
     )
-    record = train.train(spec)
+    record = train.train(request)
     kept = (record.folder / "predictions-validation.jsonl").read_text().splitlines()
-    rows = task_and_adapter(spec)[0].load()["validation"].to_list()
+    rows = build_task(request.spec).load()["validation"].to_list()
     loaded = sparsead.load(record.folder)
     column = {"source": loaded.task.inputs[0]}
     given = [{column.get(name, name): text for name, text in row.items()} for row in rows]

@@ -15,10 +15,10 @@ from transformers import (
 )
 
 import sparsead
-from composing import compose
+from composing import ask_for, compose
 from sparsead.adapters.head import HeadOnly
 from sparsead.assembly.account import account
-from sparsead.assembly.build import task_and_adapter
+from sparsead.assembly.build import build_task
 from sparsead.backbones.loading import architecture_config, count_parameters, load_backbone
 from sparsead.backbones.sites import SITES, SiteError, Sites, site_modules
 from sparsead.config.registry import ADAPTERS
@@ -198,9 +198,9 @@ def test_a_run_is_pruned_trained_loaded_and_predicts(
     from sparsead.train import train
 
     data = ("task=mrpc", f"task.path={glue_fixture}", "task.limit=32", "device=cpu")
-    spec = compose(f"backbone={backbone}", *data, "protocol.epochs=1", f"outputs={tmp_path}")
-    record = train(spec)
-    task, _ = task_and_adapter(spec)
+    request = ask_for(f"backbone={backbone}", *data, "protocol.epochs=1", f"outputs={tmp_path}")
+    record = train(request)
+    task = build_task(request.spec)
     rows = task.load()["validation"].to_list()
     right = [
         prediction["prediction"] == task.labels[row["label"]]

@@ -21,11 +21,12 @@ from transformers import (
     PreTrainedModel,
 )
 
-from composing import compose
+from composing import ask_for, compose
 from sparsead.adapters.adapted import AdaptedModel
+from sparsead.assembly.build import build_task
 from sparsead.backbones.loading import load_backbone
 from sparsead.commands.export import export, export_merged, main, peft_config
-from sparsead.config.registry import ADAPTERS, TASKS
+from sparsead.config.registry import ADAPTERS
 from sparsead.config.run import RunSpec
 from sparsead.errors import ConfigError, RecordError
 from sparsead.pruning.prune import prune
@@ -169,7 +170,7 @@ def test_the_files_are_those_that_peft_saves(
 def test_peft_scores_what_the_run_scored(tmp_path: Path, glue_fixture: Path) -> None:
     from sparsead.train import train
 
-    spec = compose(
+    request = ask_for(
         "backbone=tiny-bert",
         "adapter=lora",
         "task=mrpc",
@@ -179,10 +180,10 @@ def test_peft_scores_what_the_run_scored(tmp_path: Path, glue_fixture: Path) -> 
         "protocol.epochs=1",
         "protocol.learning_rate=0.01",
     )
-    record = train(spec)
+    record = train(request)
     export(record, tmp_path / "peft")
-    task = TASKS.bind(spec.task.method, spec.task.arguments())()
-    backbone = load_backbone(spec.backbone)
+    task = build_task(request.spec)
+    backbone = load_backbone(request.spec.backbone)
     rows = task.encode(task.load(), backbone.tokenizer)["validation"]
     base = backbone.model(task.head, task.head_options, seed=2)
     model = peft.PeftModel.from_pretrained(base, tmp_path / "peft").eval()
@@ -287,7 +288,7 @@ def test_a_merged_run_is_a_plain_model_with_the_same_logits(
 
     data = ("task=mrpc", f"task.path={glue_fixture}", "task.limit=32")
     protocol = ("protocol.epochs=1", "protocol.learning_rate=0.01", "device=cpu")
-    record = train(compose(*overrides, *data, *protocol, f"outputs={tmp_path}"))
+    record = train(ask_for(*overrides, *data, *protocol, f"outputs={tmp_path}"))
     export_merged(record, tmp_path / "merged")
     (tmp_path / "usual").touch()
     modes = {file.stat().st_mode for file in (tmp_path / "merged").iterdir()}
@@ -311,7 +312,7 @@ def test_an_adapter_that_is_no_change_of_a_weight_cannot_be_merged(
     from sparsead.train import train
 
     spec = ("backbone=tiny-bert", "task=mrpc", f"task.path={glue_fixture}", "task.limit=8")
-    record = train(compose(*spec, "protocol.epochs=1", f"outputs={tmp_path}", "device=cpu"))
+    record = train(ask_for(*spec, "protocol.epochs=1", f"outputs={tmp_path}", "device=cpu"))
     with pytest.raises(ConfigError, match=r"adapter=houlsby cannot be merged: .* no linear change"):
         export_merged(record, tmp_path / "merged")
     assert not (tmp_path / "merged").exists()

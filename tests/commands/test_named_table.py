@@ -11,8 +11,7 @@ import pytest
 
 from sparsead.commands import figure, table
 from sparsead.errors import ConfigError, RecordError
-from sparsead.runs.identity import identity, setting
-from sparsead.runs.record import run_folder, staged, write_result
+from sparsead.runs.record import staged, write_result
 from sparsead.tables.cells import Cell, cells
 from sparsead.tables.files import load_table
 
@@ -34,8 +33,8 @@ claims: [{text: it gains, kind: beats, row: snip, over: dense}]
 def write(cell: Cell, seconds: float) -> None:
     accuracy = 0.8 + cell.seed / 100 + (0.01 if cell.row == "snip" else 0)
     result = {
-        "identity": identity(cell.spec),
-        "setting": setting(cell.spec),
+        "identity": cell.request.identity,
+        "setting": cell.request.setting,
         "config": cell.spec.to_dict(),
         "scores": {"accuracy": accuracy},
         "history": [{"epoch": 1.0, "scores": {"accuracy": accuracy}}],
@@ -44,7 +43,7 @@ def write(cell: Cell, seconds: float) -> None:
         "seconds": {"train": seconds},
         "environment": {},
     }
-    with staged(run_folder(cell.spec), replace=True) as staging:
+    with staged(cell.request.folder, replace=True) as staging:
         write_result(staging, result, "")
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from composing import compose
+from composing import ask_for, compose
 from sparsead.assembly.account import account
 from sparsead.commands.params import main, paper_rows
 from sparsead.errors import ConfigError
@@ -41,8 +41,8 @@ def test_the_figures_are_those_that_a_run_records(
 ) -> None:
     given = [text.replace("sparsity=", "sparsity.ratio=") for text in overrides]
     common = ["task=mrpc", f"task.path={glue_fixture}", "device=cpu", "protocol.epochs=1"]
-    spec = compose(*given, *common, "task.limit=32", f"outputs={tmp_path}")
-    assert account(spec) == train(spec).result["parameters"]
+    request = ask_for(*given, *common, "task.limit=32", f"outputs={tmp_path}")
+    assert account(request.spec) == train(request).result["parameters"]
 
 
 def test_a_backbone_folder_says_its_own_shapes(tmp_path: Path) -> None:

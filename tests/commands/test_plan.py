@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from composing import compose
+from composing import ask_for
 from sparsead.commands.plan import calibrate
 from sparsead.tables.estimate import TIMES, in_units
 
@@ -23,7 +23,7 @@ def test_what_cannot_be_measured_is_said_once_for_each_reason(
 ) -> None:
     glue = Path(shutil.copytree(glue_fixture, tmp_path / "glue"))
     overrides = ("backbone=tiny-bert", "task=mrpc", f"task.path={glue}", f"outputs={tmp_path}")
-    kinds = {name: compose(*overrides, f"pruner={name}") for name in ("snip", "grasp", "er")}
+    kinds = {name: ask_for(*overrides, f"pruner={name}") for name in ("snip", "grasp", "er")}
     (train_file,) = glue.rglob("MRPC/train.tsv")
     train_file.write_text("nothing\n", "utf-8")
     told: list[str] = []

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import sparsead
-from composing import compose
+from composing import ask_for
 from sparsead import train
 from sparsead.commands import predict
 from sparsead.errors import ConfigError, DataError
@@ -24,8 +24,10 @@ QUICK = ("backbone=tiny-bert", "device=cpu", "protocol.epochs=1", "task.limit=9"
 
 @pytest.fixture
 def run(tmp_path: Path, glue_fixture: Path) -> RunRecord:
-    spec = compose("task=mrpc", f"task.path={glue_fixture}", *QUICK, f"outputs={tmp_path}/outputs")
-    return train.train(spec)
+    request = ask_for(
+        "task=mrpc", f"task.path={glue_fixture}", *QUICK, f"outputs={tmp_path}/outputs"
+    )
+    return train.train(request)
 
 
 def verb(monkeypatch: pytest.MonkeyPatch, *arguments: str | Path) -> None:
@@ -137,8 +139,8 @@ def test_a_submission_is_a_file_for_each_test_set(
         table(place, *pairs(9), (label, [values[n % 3] for n in range(9)]))
     for file in TESTS[name]:
         table(tests / f"{file}.tsv", *pairs(12))
-    spec = compose(f"task={name}", f"task.path={data}", *QUICK, f"outputs={tmp_path}")
-    record = train.train(spec)
+    request = ask_for(f"task={name}", f"task.path={data}", *QUICK, f"outputs={tmp_path}")
+    record = train.train(request)
     given = (record.folder, "--submission", folder, "--device", "cpu")
     with pytest.raises(DataError, match=r"test(_matched)?\.tsv: is not there; .* --data FOLDER"):
         verb(monkeypatch, *given)
@@ -163,7 +165,7 @@ def test_a_submission_is_a_file_for_each_test_set(
 def test_flags_that_do_not_go_together_and_tasks_without_a_server_are_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    record = train.train(compose("task=demo_cola", *QUICK, f"outputs={tmp_path}"))
+    record = train.train(ask_for("task=demo_cola", *QUICK, f"outputs={tmp_path}"))
     new = tmp_path / "new"
     for arguments, words in (
         (("--submission", new), "--submission: task=demo_cola has none, only GLUE's tasks have"),

@@ -8,11 +8,10 @@ from pathlib import Path
 import pytest
 from pyarrow import parquet
 
-from composing import compose
+from composing import ask_for
 from sparsead.commands import runs
 from sparsead.errors import ConfigError
-from sparsead.runs.failure import record_failure
-from sparsead.runs.record import run_folder, staged, write_result
+from sparsead.runs.record import staged, write_result
 from synthetic import synthetic_result
 
 
@@ -20,11 +19,11 @@ from synthetic import synthetic_result
 def outputs(tmp_path: Path) -> Path:
     for pruner in ("snip", "random"):
         for seed in (1, 2):
-            spec = compose(f"outputs={tmp_path}", f"pruner={pruner}", f"seed={seed}")
-            with staged(run_folder(spec)) as staging:
-                write_result(staging, synthetic_result(spec), "")
-    failed = compose(f"outputs={tmp_path}", "pruner=grasp", "task=rte")
-    record_failure(failed, run_folder(failed), ValueError("no"))
+            request = ask_for(f"outputs={tmp_path}", f"pruner={pruner}", f"seed={seed}")
+            with staged(request.folder) as staging:
+                write_result(staging, synthetic_result(request), "")
+    failed = ask_for(f"outputs={tmp_path}", "pruner=grasp", "task=rte")
+    failed.record_failure(ValueError("no"))
     return tmp_path
 
 

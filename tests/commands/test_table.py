@@ -8,12 +8,12 @@ from statistics import mean, stdev
 
 import pytest
 
-from composing import compose
+from composing import ask_for
 from sparsead.commands import table
 from sparsead.errors import ConfigError, RecordError
 from sparsead.report.choice import best_points
 from sparsead.report.settings import rows_of
-from sparsead.runs.record import all_records, run_folder, staged, write_result
+from sparsead.runs.record import all_records, staged, write_result
 from synthetic import synthetic_result
 
 
@@ -99,9 +99,9 @@ def test_a_result_that_lacks_its_parts_is_named(tmp_path: Path) -> None:
 
 def test_rows_that_look_alike_differ_in_what_was_asked_for_alone(tmp_path: Path) -> None:
     for n in (2, 4):
-        spec = compose(f"outputs={tmp_path}", "pruner=nm", f"pruner.n={n}", f"pruner.m={2 * n}")
-        with staged(run_folder(spec)) as staging:
-            write_result(staging, synthetic_result(spec), "")
+        request = ask_for(f"outputs={tmp_path}", "pruner=nm", f"pruner.n={n}", f"pruner.m={2 * n}")
+        with staged(request.folder) as staging:
+            write_result(staging, synthetic_result(request), "")
     rows = rows_of(all_records(tmp_path))
     assert sorted(row["pruner.n"] for row in rows) == ["2", "4"]
     assert "pruner.m" in rows[0]

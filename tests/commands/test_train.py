@@ -11,9 +11,9 @@ import hydra
 import pytest
 from hydra.core.hydra_config import HydraConfig
 
-from composing import compose
+from composing import ask_for
 from sparsead.commands import train as launch
-from sparsead.runs.record import RunRecord, run_folder, staged, write_result
+from sparsead.runs.record import RunRecord, staged, write_result
 from synthetic import synthetic_result
 
 
@@ -38,8 +38,8 @@ def test_the_papers_protocol_alone_says_that_it_is_one_point_of_the_grid(
     def reached(*_: object) -> None:
         raise ReachedError
 
-    monkeypatch.setattr(launch, "_recorded_or_trained", reached)
-    monkeypatch.setattr(launch, "_swept", reached)
+    monkeypatch.setattr(launch, "find_or_train", reached)
+    monkeypatch.setattr(launch, "_do_in_sweep", reached)
     monkeypatch.setattr(launch, "search", reached)
     monkeypatch.setattr(HydraConfig.instance(), "cfg", None)
     with hydra.initialize_config_module("sparsead.conf", version_base="1.3"):
@@ -66,11 +66,11 @@ def test_a_launch_leaves_the_users_environment_as_it_was(
 def test_a_score_that_is_not_defined_is_said(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    spec = compose("backbone=tiny-bert", "task=demo_stsb", f"outputs={tmp_path}")
-    result = synthetic_result(spec) | {"scores": {"pearson": None, "spearmanr": 0.25}}
+    request = ask_for("backbone=tiny-bert", "task=demo_stsb", f"outputs={tmp_path}")
+    result = synthetic_result(request) | {"scores": {"pearson": None, "spearmanr": 0.25}}
     result["sparsity"] = {"realised": 0.4, "removed": 4, "total": 10}
-    with staged(run_folder(spec)) as staging:
+    with staged(request.folder) as staging:
         write_result(staging, result, "")
     with caplog.at_level(logging.INFO):
-        launch._report(RunRecord.read(run_folder(spec)))
+        launch._report(RunRecord.read(request.folder))
     assert "pearson not defined, spearmanr 0.2500" in caplog.text

@@ -15,7 +15,6 @@ import sweep_worker
 from sparsead.report.formats import FORMATS
 from sparsead.report.settings import columns_of, rows_of
 from sparsead.runs.index import summaries
-from sparsead.runs.record import run_folder
 from sparsead.tables.cells import Cell, cells
 from sparsead.tables.files import load_table
 from sparsead.tables.sweep import run_cells
@@ -52,7 +51,7 @@ def kill_at_random(
 
 def assert_whole(outputs: Path, wanted: Sequence[Cell]) -> None:
     """Each wanted run is there once, in full, and there is nothing else."""
-    expected = {run_folder(cell.spec).name for cell in wanted}
+    expected = {cell.request.folder.name for cell in wanted}
     assert {path.name for path in (outputs / "runs").iterdir()} == expected
     for folder in (outputs / "runs").iterdir():
         json.loads((folder / "result.json").read_text())

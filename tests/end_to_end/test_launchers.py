@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from composing import compose
+from composing import ask_for
 from conftest import Cli
-from sparsead.config import gpus
+from sparsead.config import launchers
 from sparsead.errors import ConfigError
 from sparsead.runs.record import all_records, find_record
 from sparsead.train import train
@@ -55,10 +55,10 @@ def test_a_launcher_leaves_the_records_of_a_run_alone(
     assert not (tmp_path / ".ray").exists()
     assert len(list(all_records(tmp_path / "outputs"))) == len(SEEDS)
     for seed in SEEDS:
-        spec = compose(*SMALL, f"seed={seed}", f"outputs={tmp_path / 'outputs'}")
-        launched = find_record(spec)
+        request = ask_for(*SMALL, f"seed={seed}", f"outputs={tmp_path / 'outputs'}")
+        launched = find_record(request.folder)
         assert launched is not None
-        alone = train(compose(*SMALL, f"seed={seed}", f"outputs={tmp_path / 'alone'}"))
+        alone = train(ask_for(*SMALL, f"seed={seed}", f"outputs={tmp_path / 'alone'}"))
         for key in ("identity", "scores", "history", "sparsity"):
             assert json.dumps(launched.result[key]) == json.dumps(alone.result[key]), key
 
@@ -72,7 +72,7 @@ def test_joblibs_workers_spread_over_the_visible_gpus(
     assert "MainProcess" not in names
     for device in ("0000:01:00.0", "0000:02:00.0", "0000:03:00.0"):
         (tmp_path / device).mkdir()
-    monkeypatch.setattr(gpus, "_NVIDIA", tmp_path)
+    monkeypatch.setattr(launchers, "_NVIDIA", tmp_path)
     taken = []
     for given in (None, "4,7", "5", "", "none"):
         for job in (0, 1, 5):
@@ -80,7 +80,7 @@ def test_joblibs_workers_spread_over_the_visible_gpus(
                 monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
             else:
                 monkeypatch.setenv("CUDA_VISIBLE_DEVICES", given)
-            gpus.take_a_gpu(job)
+            launchers.take_gpu(job)
             taken.append(os.environ["CUDA_VISIBLE_DEVICES"])
     assert taken == ["0", "1", "2", "4", "7", "7", *["5"] * 3, *[""] * 3, *["none"] * 3]
 
@@ -90,12 +90,12 @@ def test_jobs_per_gpu_is_joblib_with_so_many_processes_for_each_gpu(
 ) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,7")
     launcher = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=6"]
-    assert gpus.expand_jobs(["seed=1,2", "jobs_per_gpu=3"], True) == ["seed=1,2", *launcher]
-    on_cpu = gpus.expand_jobs(["jobs_per_gpu=3", "device=cpu"], True)
+    assert launchers.expand_jobs(["seed=1,2", "jobs_per_gpu=3"], True) == ["seed=1,2", *launcher]
+    on_cpu = launchers.expand_jobs(["jobs_per_gpu=3", "device=cpu"], True)
     assert on_cpu[-1] == "hydra.launcher.n_jobs=3"
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    assert gpus.expand_jobs(["jobs_per_gpu=3"], True)[-1] == "hydra.launcher.n_jobs=3"
-    assert gpus.expand_jobs(["seed=1"], False) == ["seed=1"]
+    assert launchers.expand_jobs(["jobs_per_gpu=3"], True)[-1] == "hydra.launcher.n_jobs=3"
+    assert launchers.expand_jobs(["seed=1"], False) == ["seed=1"]
 
 
 @pytest.mark.parametrize(
@@ -110,4 +110,4 @@ def test_jobs_per_gpu_is_joblib_with_so_many_processes_for_each_gpu(
 )
 def test_wrong_jobs_are_refused(arguments: list[str], multirun: bool, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        gpus.expand_jobs(arguments, multirun)
+        launchers.expand_jobs(arguments, multirun)

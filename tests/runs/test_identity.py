@@ -66,3 +66,32 @@ def test_a_shorthand_and_what_it_stands_for_are_one_run() -> None:
 def test_seeds_share_a_setting() -> None:
     assert setting(compose("seed=1")) == setting(compose("seed=2"))
     assert setting(compose()) != setting(compose("sparsity.ratio=0.5"))
+
+
+RECORDED = {
+    "": ("0e10619dab6dc30d", "6e1ccff4ea8cf02b"),
+    "seed=3": ("de15fffabc8ff1fa", "6e1ccff4ea8cf02b"),
+    "adapter=lora pruner=grasp sparsity.ratio=0.2": ("52afe34b4c89847b", "8d53bf6ba6c8a062"),
+    "adapter=mam task=demo_squad": ("86ffa13bbf9f8d17", "4ebb7bd376b8608d"),
+    "adapter=full": ("65b27e5854d7085c", "4fd48d4e49d955c2"),
+    "adapter=fusion": ("25d6c334fe94e0ea", "6132187d38d6e039"),
+    "task=cola backbone=roberta-base protocol=paper": ("495177b9b0c32cd2", "c8f0acdfa4d2bef0"),
+    "task=squad backbone=bert-base-cased adapter.bottleneck=256": (
+        "086db4c65fa6b25b",
+        "300de75418c82c0c",
+    ),
+    "task=xsum backbone=bart-large pruner=er": ("b03490a8c38bafe6", "07beeb95398b83da"),
+    "protocol=clean task=rte precision=fp32 device=cpu": ("852eeac1a976729a", "ac55df6c23c76603"),
+    "sparsity=large_sparse sparsity.scale=3": ("e8ed41780a1ae721", "0244bb628a0ef376"),
+    "pruner=nm sparsity.ratio=0.5 adapter=parallel": ("83ded0753cf16dbf", "3510b3f015d3175d"),
+    "experiment=table2/s80 task=mrpc": ("01aefb9fb532f75c", "f350e34fd5434d5a"),
+    "experiment=table4/s-mam task=stsb": ("ad85ca99850623de", "0058936bb50ead23"),
+    "backbone=tiny-llama adapter=bitfit task.limit=8": ("6ff820a6e657d89c", "ed09f5a36d506b4d"),
+}
+"""Identity and setting of result format 6; where the format is raised, they are recorded anew."""
+
+
+@pytest.mark.parametrize("overrides", RECORDED)
+def test_a_run_that_was_recorded_before_is_found_again(overrides: str) -> None:
+    spec = compose(*overrides.split())
+    assert (identity(spec), setting(spec)) == RECORDED[overrides]

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from composing import compose
+from composing import ask_for
 from sparsead.runs.index import INDEX_FILE, summaries
-from sparsead.runs.record import run_folder, staged, write_result
+from sparsead.runs.record import staged, write_result
 from synthetic import synthetic_result
 
 
@@ -22,9 +22,9 @@ def outputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def record(outputs: Path, seed: int, **changes: object) -> None:
-    spec = compose(f"outputs={outputs}", f"seed={seed}")
-    with staged(run_folder(spec), replace=True) as staging:
-        write_result(staging, synthetic_result(spec) | changes, "")
+    request = ask_for(f"outputs={outputs}", f"seed={seed}")
+    with staged(request.folder, replace=True) as staging:
+        write_result(staging, synthetic_result(request) | changes, "")
 
 
 def test_a_damaged_index_is_made_anew(outputs: Path) -> None:

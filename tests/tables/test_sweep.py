@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from sparsead.config.run import RunSpec
 from sparsead.errors import StorageError
 from sparsead.runs.failure import all_failures
-from sparsead.runs.record import run_folder, staged, write_result
+from sparsead.runs.prerequisites import start_runs
+from sparsead.runs.record import staged, write_result
+from sparsead.runs.request import RunRequest
 from sparsead.runs.states import Done, Failed, Missing, Running, run_state
 from sparsead.tables.cells import Cell, cells
 from sparsead.tables.files import load_table
@@ -22,10 +23,10 @@ def wanted(tmp_path: Path) -> list[Cell]:
     return cells(load_table("table3", changes))
 
 
-def record(spec: RunSpec) -> None:
-    with staged(run_folder(spec)) as staging:
+def record(request: RunRequest) -> None:
+    with staged(request.folder) as staging:
         (staging / "adapter.safetensors").touch()
-        write_result(staging, synthetic_result(spec), "")
+        write_result(staging, synthetic_result(request), "")
 
 
 def silent(_event: str, _cell: Cell) -> None:
@@ -38,11 +39,11 @@ def test_a_failure_is_recorded_and_does_not_stop_the_rest(
     broken = {2}
     attempts: list[int] = []
 
-    def execute(spec: RunSpec) -> None:
-        attempts.append([cell.spec for cell in wanted].index(spec))
+    def execute(request: RunRequest) -> None:
+        attempts.append([cell.request for cell in wanted].index(request))
         if attempts[-1] in broken:
             raise ZeroDivisionError("as planned")
-        record(spec)
+        record(request)
 
     run_cells(wanted, execute, tell=silent)
     assert count_states(wanted) == {"done": 4, "failed": 1}
@@ -62,8 +63,8 @@ def test_a_failure_is_recorded_and_does_not_stop_the_rest(
 def test_a_full_disk_stops_the_sweep_and_leaves_nothing_half(
     wanted: list[Cell], tmp_path: Path
 ) -> None:
-    def execute(spec: RunSpec) -> None:
-        with staged(run_folder(spec)) as staging:
+    def execute(request: RunRequest) -> None:
+        with staged(request.folder) as staging:
             (staging / "result.json").write_text("{")
             raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -73,8 +74,8 @@ def test_a_full_disk_stops_the_sweep_and_leaves_nothing_half(
 
 
 def test_an_error_of_the_run_is_not_taken_for_one_of_the_disk(wanted: list[Cell]) -> None:
-    def execute(_spec: RunSpec) -> None:
-        with staged(run_folder(_spec)):
+    def execute(_request: RunRequest) -> None:
+        with staged(_request.folder):
             raise ConnectionError("no route to the hub")
 
     run_cells(wanted, execute, tell=silent)
@@ -82,15 +83,17 @@ def test_an_error_of_the_run_is_not_taken_for_one_of_the_disk(wanted: list[Cell]
 
 
 def test_the_states_of_a_run(wanted: list[Cell]) -> None:
-    spec = wanted[0].spec
-    assert isinstance(run_state(spec), Missing)
-    with staged(run_folder(spec)) as staging:
-        assert isinstance(run_state(spec), Running)
-        write_result(staging, synthetic_result(spec), "")
-    assert isinstance(run_state(spec), Done)
-    with pytest.raises(ValueError, match="x"), staged(run_folder(wanted[1].spec)):
+    request = wanted[0].request
+    assert isinstance(run_state(request.folder), Missing)
+    with staged(request.folder) as staging:
+        assert isinstance(run_state(request.folder), Running)
+        write_result(staging, synthetic_result(request), "")
+    assert isinstance(run_state(request.folder), Done)
+    with pytest.raises(ValueError, match="x"), staged(wanted[1].request.folder):
         raise ValueError("x")
-    assert not isinstance(run_state(wanted[1].spec), Failed)  # the sweep alone records failures
+    assert not isinstance(
+        run_state(wanted[1].request.folder), Failed
+    )  # the sweep alone records failures
 
 
 def test_two_columns_of_one_task_share_their_runs(tmp_path: Path) -> None:
@@ -103,15 +106,15 @@ def test_two_columns_of_one_task_share_their_runs(tmp_path: Path) -> None:
         "  - {task: demo_mrpc, metric: accuracy}\n"
         "  - {name: f1, task: demo_mrpc, metric: f1}\n"
     )
-    done: list[RunSpec] = []
+    done: list[RunRequest] = []
 
-    def execute(spec: RunSpec) -> None:
-        done.append(spec)
-        record(spec)
+    def execute(request: RunRequest) -> None:
+        done.append(request)
+        record(request)
 
     table = load_table(str(file), [f"outputs={tmp_path}"])
     run_cells(cells(table), execute, tell=silent)
-    assert [spec.seed for spec in done] == [1, 2]
+    assert [request.spec.seed for request in done] == [1, 2]
     assert len(cells(table)) == 4
 
 
@@ -136,6 +139,6 @@ def test_a_fusion_waits_for_its_sources_and_starts_from_those_of_its_seed(tmp_pa
     run_cells(cells(table), record, tell=silent)
     assert count_states(cells(table)) == {"done": 4, "missing": 4}
     for cell in cells(table):
-        sources = cell.spec.adapter.sources()
+        sources = start_runs(cell.spec)
         assert len(sources) == 2 * (cell.row == "fusion")
         assert all(f"seed{cell.seed}_" in source for source in sources)

@@ -13,12 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import EvalPrediction, PreTrainedTokenizerBase
 
-from composing import compose
+from composing import ask_for, compose
 from sparsead.backbones.loading import load_backbone
 from sparsead.config.registry import TASKS
-from sparsead.config.run import RunSpec
 from sparsead.errors import ConfigError, DataError
-from sparsead.runs.identity import identity
+from sparsead.runs.request import RunRequest
 from sparsead.tasks.answer_scores import AnswerScores
 from sparsead.tasks.cache import encoded
 from sparsead.tasks.squad import SquadTask
@@ -257,11 +256,11 @@ def test_a_run_keeps_its_answers(tmp_path: Path, backbone: str) -> None:
     assert sum(option["probability"] for option in answers[0]["n_best"]) == pytest.approx(1)
     assert list(record.result["scores"]) == ["f1", "exact_match"]
     moved = (tmp_path / "a").rename(tmp_path / "c")
-    assert identity(own_run(tmp_path, moved, backbone)) == record.result["identity"]
+    assert own_run(tmp_path, moved, backbone).identity == record.result["identity"]
 
 
-def own_run(folder: Path, file: Path, backbone: str) -> RunSpec:
-    return compose(
+def own_run(folder: Path, file: Path, backbone: str) -> RunRequest:
+    return ask_for(
         "task=qa",
         f"task.train={file}",
         f"task.validation={folder / 'b'}",

@@ -14,8 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from composing import compose
-from sparsead.assembly.build import task_and_adapter
-from sparsead.assembly.inputs import inputs
+from sparsead.assembly.inputs import read_inputs
 from sparsead.training.evaluation import in_order, padded_columns, token_batches, token_counts
 from sparsead.training.trainer import SparseadTrainer, build_trainer
 from sparsead.training.unpadded import unpad
@@ -71,8 +70,8 @@ def untrained(folder: Path, backbone: str, task_name: str) -> tuple[SparseadTrai
         *(f"backbone={backbone}", f"task={task_name}", "task.limit=23", "device=cpu"),
         *("protocol.eval_batch_size=4", f"outputs={folder}"),
     )
-    read, (task, _) = inputs(spec), task_and_adapter(spec)
-    tokenizer = read.backbone.tokenizer
+    read = read_inputs(spec)
+    task, tokenizer = read.task, read.backbone.tokenizer
     model = read.backbone.model(task.head, task.head_options, spec.seed)
     collator = unpad(model, task.collator(tokenizer), "fp32")
     trainer = build_trainer(

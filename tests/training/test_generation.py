@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 import sparsead.training.generation as generation
-from composing import compose
-from sparsead.config.run import RunSpec
+from composing import ask_for, compose
+from sparsead.runs.request import RunRequest
 from sparsead.train import train
 
 DOCUMENTS = [
@@ -17,13 +17,13 @@ DOCUMENTS = [
 ]
 
 
-def spec(folder: Path, *overrides: str) -> RunSpec:
+def request(folder: Path, *overrides: str) -> RunRequest:
     rows = [{"document": text, "summary": f"{text[0]} travels."} for text in DOCUMENTS]
     for split in ("train", "validation", "test"):
         (folder / f"{split}.jsonl").write_text(
             "".join(json.dumps(row) + "\n" for row in rows), "utf-8"
         )
-    return compose(
+    return ask_for(
         "task=summarize",
         *(f"task.{split}={folder / split}.jsonl" for split in ("train", "validation", "test")),
         "task.generated_splits=[validation,test]",
@@ -42,7 +42,7 @@ def spec(folder: Path, *overrides: str) -> RunSpec:
 def test_generation_goes_on_where_it_was_interrupted_to_the_same_bits(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    undisturbed = train(spec(tmp_path, f"outputs={tmp_path / 'one'}"))
+    undisturbed = train(request(tmp_path, f"outputs={tmp_path / 'one'}"))
     texts = generation._texts
     calls: list[int] = []
 
@@ -53,7 +53,7 @@ def test_generation_goes_on_where_it_was_interrupted_to_the_same_bits(
         return texts(*arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(generation, "_texts", interrupted)
-    again = spec(tmp_path, f"outputs={tmp_path / 'two'}")
+    again = request(tmp_path, f"outputs={tmp_path / 'two'}")
     with pytest.raises(KeyboardInterrupt):
         train(again)
     (half,) = (tmp_path / "two").glob("runs/.partial-*/predictions-test.jsonl")
@@ -90,7 +90,7 @@ def test_the_settings_are_those_of_the_task_and_the_tokens_those_of_the_backbone
 
 def test_the_loss_falls_on_real_pairs(data_root: Path, tmp_path: Path) -> None:
     record = train(
-        compose(
+        ask_for(
             "task=xsum",
             f"task.path={data_root / 'xsum'}",
             "task.limit=16",

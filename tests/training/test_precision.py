@@ -10,7 +10,7 @@ import torch
 from transformers import AutoModelForSequenceClassification
 
 import sparsead.train as run
-from composing import compose
+from composing import ask_for, compose
 from sparsead.adapters.lora import LoRAAdapter
 from sparsead.backbones.loading import load_backbone
 from sparsead.errors import ConfigError
@@ -67,7 +67,7 @@ def test_masks_are_the_same_in_both_precisions(
 ) -> None:
     masks = {}
     for chosen in ("fp32", "bf16"):
-        spec = compose(
+        request = ask_for(
             "backbone=tiny-bert",
             "task=mrpc",
             f"task.path={glue_fixture}",
@@ -78,7 +78,7 @@ def test_masks_are_the_same_in_both_precisions(
             f"pruner={pruner}",
             f"precision={chosen}",
         )
-        record = run.train(spec)
+        record = run.train(request)
         assert record.result["environment"]["precision"] == chosen
         saved = load_sparse(record.folder / "adapter.safetensors").tensors
         names = record.result["sparsity"]["by_tensor"]
@@ -99,8 +99,8 @@ def test_attention_dropout_is_set_apart() -> None:
 
 
 def test_text_is_generated_with_the_weights_that_are_kept_in_bf16(tmp_path: Path) -> None:
-    spec = compose(
+    request = ask_for(
         *("backbone=tiny-bart", "task=demo_xsum", "task.limit=8", "protocol.epochs=1"),
         *("pruner=random", "precision=bf16", "device=cpu", f"outputs={tmp_path}"),
     )
-    assert "rougeL" in run.train(spec).result["scores"]
+    assert "rougeL" in run.train(request).result["scores"]

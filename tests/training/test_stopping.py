@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from composing import compose
+from composing import ask_for
 from sparsead import train as training
-from sparsead.config.run import RunSpec
 from sparsead.runs.interrupt import held_interrupt, stopping_on_interrupt
+from sparsead.runs.request import RunRequest
 from sparsead.training import precision
 
 PHASES = ("load", "prune", "train", "evaluate", "trainer")
@@ -35,22 +35,22 @@ def press_ctrl_c(seen: list[bool]) -> None:
         seen.append(interrupted())
 
 
-def spec_of(outputs: Path, glue: Path) -> RunSpec:
+def request_of(outputs: Path, glue: Path) -> RunRequest:
     small = ("backbone=tiny-bert", "task=mrpc", f"task.path={glue}", "device=cpu")
     protocol = ("protocol.epochs=3", "protocol.batch_size=8", "adapter.dropout=0.1")
-    return compose(*small, *protocol, f"outputs={outputs}")
+    return ask_for(*small, *protocol, f"outputs={outputs}")
 
 
 def test_an_epoch_left_in_its_middle_goes_on_to_the_same_bits_in_the_same_precision(
     tmp_path: Path, glue_fixture: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(precision, "_cpu_is_faster_in_bf16", lambda: True)
-    whole = training.train(spec_of(tmp_path / "whole", glue_fixture))
-    spec = spec_of(tmp_path / "left", glue_fixture)
+    whole = training.train(request_of(tmp_path / "whole", glue_fixture))
+    request = request_of(tmp_path / "left", glue_fixture)
     with monkeypatch.context() as patch:
         patch.setattr(training, "held_interrupt", lambda: interrupted_at_step(18))
         with pytest.raises(KeyboardInterrupt):
-            training.train(spec)
+            training.train(request)
     (staging,) = (tmp_path / "left" / "runs").iterdir()
     steps = sorted(int(path.name.rpartition("-")[2]) for path in staging.glob("checkpoint-*"))
     assert steps[-1] % 12, "the checkpoint is to be inside an epoch"
@@ -59,7 +59,7 @@ def test_an_epoch_left_in_its_middle_goes_on_to_the_same_bits_in_the_same_precis
     (staging / "seconds.json").write_text(json.dumps(dict.fromkeys(PHASES, 1000.0)), "utf-8")
 
     monkeypatch.setattr(precision, "_cpu_is_faster_in_bf16", lambda: False)
-    resumed = training.train(spec)
+    resumed = training.train(request)
     assert resumed.result["environment"]["precision"] == "bf16"
     assert resumed.result["resumed_from_epoch"] == pytest.approx(steps[-1] / 12)
     for key in ("identity", "scores", "history", "sparsity"):
@@ -77,14 +77,14 @@ def test_an_epoch_left_in_its_middle_goes_on_to_the_same_bits_in_the_same_precis
 def test_an_epoch_left_behind_its_last_step_is_evaluated_all_the_same(
     tmp_path: Path, glue_fixture: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = training.train(spec_of(tmp_path / "whole", glue_fixture))
+    whole = training.train(request_of(tmp_path / "whole", glue_fixture))
     for asked in (12, 12 + 1 + 12 + 1 + 12):  # asked behind each step, and each checkpoint
-        spec = spec_of(tmp_path / str(asked), glue_fixture)
+        request = request_of(tmp_path / str(asked), glue_fixture)
         with monkeypatch.context() as patch:
             patch.setattr(training, "held_interrupt", partial(interrupted_at_step, asked))
             with pytest.raises(KeyboardInterrupt):
-                training.train(spec)
-        resumed = training.train(spec)
+                training.train(request)
+        resumed = training.train(request)
         assert resumed.result["resumed_from_epoch"] in (1, 3)
         assert resumed.result["history"] == whole.result["history"]
 

@@ -11,8 +11,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import TrainerCallback
 
 from composing import compose
-from sparsead.assembly.build import insert, task_and_adapter
-from sparsead.assembly.inputs import inputs
+from sparsead.assembly.build import build_adapter, insert_adapter
+from sparsead.assembly.inputs import read_inputs
 from sparsead.training.trainer import SparseadTrainer, build_trainer
 from sparsead.training.unpadded import unpad
 
@@ -53,10 +53,10 @@ def trainer_of(folder: Path, *overrides: str) -> SparseadTrainer:
         *("backbone=tiny-bert", "task=demo_mrpc", "task.limit=32", "device=cpu"),
         *("protocol.epochs=2", "precision=fp32", f"outputs={folder}", *overrides),
     )
-    read, (task, adapter) = inputs(spec), task_and_adapter(spec)
-    tokenizer = read.backbone.tokenizer
+    read = read_inputs(spec)
+    task, tokenizer = read.task, read.backbone.tokenizer
     model = read.backbone.model(task.head, task.head_options, spec.seed)
-    insert(spec, adapter, model)
+    insert_adapter(spec, build_adapter(spec), model)
     collator = unpad(model, task.collator(tokenizer), spec.precision)
     return build_trainer(spec, model, read.data, tokenizer, task, collator, folder, spec.precision)
 

@@ -41,7 +41,7 @@ def build(backbone: str, adapter: str, *overrides: str, head=AutoModelForSequenc
     model = loaded.model(head, {} if "Question" in head.__name__ else {"num_labels": 3}, seed=1)
     chosen = spec.adapter
     if adapter == "fusion":
-        chosen = chosen.fusing(adapters=[{"bottleneck": 4}, {"bottleneck": 8}])
+        chosen.options["fusion"]["adapters"] = [{"bottleneck": 4}, {"bottleneck": 8}]
     adapted = ADAPTERS.bind(chosen.method, chosen.options)().insert(model, 1)
     draws = torch.Generator().manual_seed(3)
     with torch.no_grad():

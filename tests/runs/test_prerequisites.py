@@ -10,39 +10,46 @@ import pytest
 import torch
 
 import sparsead
-from composing import compose
+from composing import ask_for
 from sparsead.commands import train as launch
 from sparsead.config.run import RunSpec
 from sparsead.errors import ConfigError
-from sparsead.runs.identity import identity
-from sparsead.runs.record import find_record, run_folder, staged, write_result
-from sparsead.runs.sources import first_stage, with_sources
+from sparsead.runs.prerequisites import prerequisites, start_runs
+from sparsead.runs.record import find_record, staged, write_result
+from sparsead.runs.request import RunRequest, prepare
+from sparsead.tables.cells import cells
+from sparsead.tables.files import load_table
+from sparsead.tables.sweep import count_states, run_cells
 from synthetic import synthetic_result
 
 TASKS = "adapter.fusion.tasks=[demo_mrpc,demo_cola]"
 
 
-def record(spec: RunSpec) -> None:
+def record(request: RunRequest) -> None:
     """Do what a run leaves behind, without its training, and not twice."""
-    if find_record(spec) is None:
-        with staged(run_folder(spec)) as staging:
-            (staging / "adapter.safetensors").write_bytes(identity(spec).encode())
-            write_result(staging, synthetic_result(spec), "")
+    if find_record(request.folder) is None:
+        with staged(request.folder) as staging:
+            (staging / "adapter.safetensors").write_bytes(request.identity.encode())
+            write_result(staging, synthetic_result(request), "")
 
 
-def fusion(outputs: Path, *changes: str) -> tuple[RunSpec, list[str]]:
+def fusion(outputs: Path, *changes: str) -> tuple[RunRequest, list[str]]:
     overrides = ["backbone=tiny-bert", "task=demo_mrpc", "adapter=fusion", f"outputs={outputs}"]
-    return compose(*overrides, *changes), [*overrides, *changes]
+    return ask_for(*overrides, *changes), [*overrides, *changes]
 
 
-def fused(outputs: Path, *changes: str) -> RunSpec:
-    return with_sources(*fusion(outputs, *changes), record)
+def first_stage(request: RunRequest, overrides: list[str]) -> list[RunSpec]:
+    return prerequisites(request.spec, overrides)
+
+
+def fused(outputs: Path, *changes: str) -> RunRequest:
+    return prepare(*fusion(outputs, *changes), record)
 
 
 def test_the_first_stage_is_the_runs_that_one_would_have_asked_for(tmp_path: Path) -> None:
     changes = ("seed=3", "protocol.epochs=2", "task.limit=8", "pruner=er", "sparsity.ratio=0.3")
     shared = ("backbone=tiny-bert", "adapter=pfeiffer", f"outputs={tmp_path}", *changes)
-    asked = [compose(f"task={task}", *shared) for task in ("demo_mrpc", "demo_cola")]
+    asked = [ask_for(f"task={task}", *shared).spec for task in ("demo_mrpc", "demo_cola")]
     assert first_stage(*fusion(tmp_path, TASKS, *changes, "rerun=true")) == asked
     of_its_own = first_stage(*fusion(tmp_path, TASKS, "task.metrics=[f1]"))
     assert [spec.task.options["metrics"][0] for spec in of_its_own] == [
@@ -54,7 +61,7 @@ def test_the_first_stage_is_the_runs_that_one_would_have_asked_for(tmp_path: Pat
 
 def test_by_task_or_by_any_name_it_is_the_same_run(tmp_path: Path) -> None:
     by_task = fused(tmp_path, TASKS, "pruner=snip", "sparsity.ratio=0.4")
-    folders = by_task.adapter.sources()
+    folders = start_runs(by_task.spec)
     names = [Path(folder).name for folder in folders]
     assert [name.split("_pfeiffer_")[0] for name in names] == [
         "tiny-bert_demo_mrpc",
@@ -62,14 +69,14 @@ def test_by_task_or_by_any_name_it_is_the_same_run(tmp_path: Path) -> None:
     ]
     for called in (folders, names, [name[-16:] for name in names], ["demo_mrpc_pf", "demo_cola"]):
         assert fused(tmp_path, f"adapter.fusion.sources=[{','.join(called)}]") == by_task
-    assert (by_task.pruner.name, by_task.sparsity) == ("none", 0.0)
+    assert (by_task.spec.pruner.name, by_task.spec.sparsity) == ("none", 0.0)
     pruned = fused(tmp_path, TASKS, "pruner=snip", "sparsity.ratio=0.4", "adapter.fusion.prune=qk")
-    assert (pruned.pruner.name, pruned.sparsity) == ("snip", 0.4)
+    assert (pruned.spec.pruner.name, pruned.spec.sparsity) == ("snip", 0.4)
     dense, swapped = (
         fused(tmp_path, TASKS),
         fused(tmp_path, f"adapter.fusion.sources=[{names[1]},{names[0]}]"),
     )
-    assert len({identity(spec) for spec in (by_task, pruned, dense, swapped)}) == 4
+    assert len({each.identity for each in (by_task, pruned, dense, swapped)}) == 4
 
 
 @pytest.mark.parametrize(
@@ -86,7 +93,7 @@ def test_by_task_or_by_any_name_it_is_the_same_run(tmp_path: Path) -> None:
 )
 def test_what_cannot_be_fused_is_named(tmp_path: Path, changes: list[str], message: str) -> None:
     for method in ("pfeiffer", "houlsby"):
-        run = compose("backbone=tiny-bert", f"adapter={method}", f"outputs={tmp_path}")
+        run = ask_for("backbone=tiny-bert", f"adapter={method}", f"outputs={tmp_path}")
         record(run)
     with pytest.raises(ConfigError, match=message):
         fused(tmp_path, *changes)
@@ -117,3 +124,28 @@ def test_one_command_trains_both_stages_and_the_run_then_needs_its_sources_no_mo
     alone = sparsead.load(run).adapted.trained_state()
     assert alone.keys() == state.keys()
     assert all(torch.equal(tensor, alone[name]) for name, tensor in state.items())
+
+
+def test_no_other_part_of_the_program_knows_which_runs_need_others() -> None:
+    package = Path(sparsead.__file__).parent
+    named = {
+        file.relative_to(package).as_posix()
+        for file in package.rglob("*.py")
+        if "fusion" in file.read_text("utf-8").lower()
+    }
+    assert named == {"adapters/fusion.py", "runs/prerequisites.py"}
+
+
+def test_a_table_does_the_runs_that_its_rows_need_first(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text(
+        "backbones: tiny-bert\nseeds: 1\n"
+        "columns: [{task: demo_mrpc, metric: accuracy}]\n"
+        f"rows: [{{name: fused, overrides: [adapter=fusion, '{TASKS}']}}]\n"
+    )
+    table = load_table(str(tmp_path / "mine.yaml"), [f'outputs="{tmp_path}/its, here"'])
+    assert count_states(cells(table)) == {"waiting": 1}
+    run_cells(cells(table), record, tell=lambda *_: None)
+    (cell,) = cells(table)
+    assert len(start_runs(cell.spec)) == 2
+    run_cells([cell], record, tell=lambda *_: None)
+    assert count_states(cells(table)) == {"done": 1}

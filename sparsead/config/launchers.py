@@ -1,10 +1,20 @@
-"""GPUs that the processes of a sweep share; torch, which would take long, is not asked."""
+"""How a sweep's jobs are launched: processes that share GPUs, and Ray's own cluster.
+
+GPUs are counted without torch, which would take long to import.
+"""
 
 from __future__ import annotations
 
 import os
+import secrets
 from collections.abc import Sequence
+from multiprocessing import current_process
 from pathlib import Path
+from typing import Any
+
+from hydra.experimental.callback import Callback
+from hydra.types import RunMode
+from omegaconf import DictConfig
 
 from sparsead.errors import ConfigError
 
@@ -44,14 +54,36 @@ def expand_jobs(arguments: Sequence[str], multirun: bool) -> list[str]:
     return [*others, _JOBLIB, f"{_NUMBER}{int(jobs) * max(len(gpus), 1)}"]
 
 
-def take_a_gpu(job: int) -> None:
-    """Spread a launcher's worker processes over the GPUs that are visible, in turn.
+class TakeGpu(Callback):
+    """Hydra's callback that spreads a launcher's worker processes over the visible GPUs, in turn.
 
     A worker keeps the GPU of its first job. A scheduler lets each job see none but its own.
     """
+
+    def on_job_start(self, config: DictConfig, **_: Any) -> None:
+        """Take the GPU of this job's number, in a worker process of a sweep."""
+        sweeping = config.hydra.mode is RunMode.MULTIRUN
+        if sweeping and current_process().name != "MainProcess":
+            take_gpu(config.hydra.job.num)
+
+
+def take_gpu(job: int) -> None:
+    """Let this process see one of several visible GPUs, which one by the job's number."""
     gpus = visible_gpus()
     if len(gpus) > 1:
         os.environ[_VISIBLE] = gpus[job % len(gpus)]
+
+
+def give_ray_a_token(overrides: Sequence[str]) -> None:
+    """Give the cluster that Ray starts for a sweep a token of this process alone.
+
+    Ray would write one into the home directory. What the user has set up takes precedence.
+    """
+    chosen = "hydra/launcher=ray" in overrides
+    own = any(name.startswith(("RAY_AUTH", "RAY_ADDRESS")) for name in os.environ)
+    elsewhere = any("ray.init.address" in override for override in overrides)
+    if chosen and not (own or elsewhere or (Path.home() / ".ray" / "auth_token").exists()):
+        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
 
 
 def visible_gpus() -> list[str]:

@@ -1,0 +1,53 @@
+"""The jobs of a sweep, composed before the first one runs."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+
+import hydra
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from omegaconf import DictConfig
+
+from sparsead.config.compose import check_no_grid, swept_keys
+
+
+def composed_jobs(overrides: Sequence[str]) -> Iterator[tuple[DictConfig, list[str]]]:
+    """Yield the configuration of every job of a sweep, and the overrides that it is composed of.
+
+    A sweep over a continuous range yields nothing: only an optimiser expands it.
+
+    Args:
+        overrides: of `sparsead train -m`.
+
+    Raises:
+        ConfigError: a job sweeps keys of its own, as search=grid does.
+        HydraException: an override is wrong.
+    """
+    with hydra.initialize_config_module("sparsead.conf", version_base="1.3"):
+        loader = GlobalHydra.instance().config_loader()
+        parsed = OverridesParser.create(loader).parse_overrides(list(overrides))
+        if any(o.is_sweep_override() and not o.is_discrete_sweep() for o in parsed):
+            return
+        swept = _swept_by_choices(parsed)
+        for values in itertools.product(*(_expanded(override) for override in parsed)):
+            config = hydra.compose("train", list(values), return_hydra_config=True)
+            check_no_grid(config, [*values, *swept])
+            yield config, list(values)
+
+
+def _swept_by_choices(overrides: Sequence[Override]) -> list[str]:
+    """Return the keys that Hydra sweeps for the choices that are not swept themselves."""
+    fixed = [o for o in overrides if not o.is_sweep_override()]
+    choices = [o for o in fixed if "." not in o.get_key_element() or o.is_hydra_override()]
+    lines = [str(choice.input_line) for choice in choices]
+    return swept_keys(hydra.compose("train", lines, return_hydra_config=True))
+
+
+def _expanded(override: Override) -> list[str]:
+    if not override.is_sweep_override():
+        return [str(override.input_line)]
+    key = override.get_key_element()
+    return [f"{key}={value}" for value in override.sweep_string_iterator()]

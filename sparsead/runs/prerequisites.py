@@ -1,0 +1,187 @@
+"""Runs that start from other runs: which those are, how they are named, and what of them counts.
+
+Today one adapter starts from other runs: the second stage of `adapter=fusion`, whose sources are
+finished runs of `adapter=pfeiffer`. Nothing else in the program knows which runs do.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from sparsead.config.compose import compose
+from sparsead.config.run import RunSpec
+from sparsead.errors import ConfigError, RecordError
+from sparsead.runs.files import file_digest
+from sparsead.runs.query import find_run
+from sparsead.runs.record import RESULT_FILE, RunRecord
+
+_OPTION = "fusion"
+_FIRST_STAGE = "pfeiffer"
+_FOR_EVERY_TASK = ("task.path", "task.limit", "task.max_length")
+
+
+def prerequisites(spec: RunSpec, overrides: Sequence[str]) -> list[RunSpec]:
+    """Return the runs that have to be done before this one, which are then its sources.
+
+    They are the runs of `adapter.fusion.tasks`, each with `adapter=pfeiffer` and otherwise with the
+    overrides of this run. An override of this run's own task holds for another task only if it is
+    its path, limit or length.
+
+    Args:
+        spec: any run; most have no prerequisites.
+        overrides: that `spec` was composed of.
+
+    Raises:
+        ConfigError: a task composes to no run, or both tasks and sources are given.
+    """
+    tasks = _listed(spec, "tasks", "of tasks")
+    if tasks and start_runs(spec):
+        raise ConfigError("adapter.fusion: give either sources or tasks")
+    return [_on_task(spec, overrides, task) for task in tasks]
+
+
+def resolve(spec: RunSpec, outputs: Path, done: Sequence[Path] = ()) -> RunSpec:
+    """Return the run with folders in the place of what the user calls the runs it starts from.
+
+    The options of their adapters are kept beside them, so that a trained run can be rebuilt when
+    the runs that it started from are no more.
+
+    Args:
+        spec: any run; one that starts from no other comes back as it is.
+        outputs: folder of the runs.
+        done: folders of the runs that `prerequisites` gave, in their order.
+
+    Raises:
+        ConfigError: a source is no finished run of `adapter=pfeiffer` in this backbone.
+    """
+    spec = _second_stage(spec, done) if done else spec
+    if not start_runs(spec):
+        return spec
+    records = [_find_source(spec, source, outputs) for source in start_runs(spec)]
+    folders = [str(record.folder) for record in records]
+    options = [record.result["config"]["adapter"]["options"] for record in records]
+    return _with_options(spec, sources=folders, adapters=options)
+
+
+def check_prerequisites(spec: RunSpec) -> None:
+    """Refuse values of the wrong type for the runs that this one starts from.
+
+    Raises:
+        ConfigError: they are not lists.
+    """
+    start_runs(spec)
+    _listed(spec, "tasks", "of tasks")
+
+
+def start_runs(spec: RunSpec) -> list[str]:
+    """Return the finished runs that this one starts from, as the user or `resolve` calls them."""
+    return _listed(spec, "sources", "of runs")
+
+
+def start_from(folders: Sequence[Path]) -> str:
+    """Return the override of `sparsead train` that makes a run start from these runs."""
+    quoted = (f"'{_escaped(str(folder))}'" for folder in folders)
+    return f"adapter.{_OPTION}.sources=[{','.join(quoted)}]"
+
+
+def forget_start_runs(spec: RunSpec) -> RunSpec:
+    """Return a trained run without the runs it started from: its own file holds their weights."""
+    return _with_options(spec, sources=[]) if start_runs(spec) else spec
+
+
+def decisive_option(spec: RunSpec, *, by_setting: bool) -> dict[str, Any]:
+    """Return what decides the result of a run that starts from others, by name of the option.
+
+    Args:
+        spec: any run; one that starts from no other gives nothing.
+        by_setting: name the source runs by their settings, which their seeds share, and not by the
+            content of their weights.
+
+    Raises:
+        RecordError: a source is no folder of a finished run.
+    """
+    if not start_runs(spec):
+        return {}
+    named = _setting if by_setting else _weights
+    sources = [named(Path(folder)) for folder in start_runs(spec)]
+    return {_OPTION: {"sources": sources, "prune": spec.adapter.options[_OPTION].get("prune")}}
+
+
+def _listed(spec: RunSpec, key: str, kind: str) -> list[str]:
+    option = spec.adapter.options.get(_OPTION, {})
+    names = option.get(key, []) if isinstance(option, dict) else option
+    if not isinstance(names, list):
+        raise ConfigError(f"adapter.{_OPTION}.{key}={names}: must be a list {kind}")
+    return [str(name) for name in names]
+
+
+def _escaped(text: str) -> str:
+    return text.replace("'", "\\'")
+
+
+def _with_options(spec: RunSpec, **changes: Any) -> RunSpec:
+    options = {**spec.adapter.options, _OPTION: {**spec.adapter.options[_OPTION], **changes}}
+    return replace(spec, adapter=replace(spec.adapter, options=options))
+
+
+def _find_source(spec: RunSpec, source: str, outputs: Path) -> RunRecord:
+    try:
+        record = find_run(source, outputs)
+        adapter, backbone = (record.result["config"][group] for group in ("adapter", "backbone"))
+        method, trained_in = adapter["method"], backbone["name"]
+    except (RecordError, KeyError, TypeError) as error:
+        raise ConfigError(
+            f"adapter.fusion.sources: {error}; adapter.fusion.tasks=[TASK,TASK] trains new ones"
+        ) from error
+    key = f"adapter.fusion.sources={source}"
+    if method != _FIRST_STAGE:
+        raise ConfigError(f"{key}: was run with adapter.method={method}; fusion takes pfeiffer")
+    if trained_in != spec.backbone.name:
+        raise ConfigError(
+            f"{key}: was trained in another backbone, {trained_in}; "
+            f"this run has backbone={spec.backbone.name}"
+        )
+    return record
+
+
+def _on_task(spec: RunSpec, overrides: Sequence[str], task: str) -> RunSpec:
+    same_task = task == spec.task.name
+    kept = [override for override in overrides if _is_kept(_key(override), same_task)]
+    groups = [f"task={task}", f"adapter={_FIRST_STAGE}", f"pruner={spec.pruner.name}"]
+    run = compose([*kept, *groups])
+    options = {key: value for key, value in run.adapter.options.items() if key != _OPTION}
+    return replace(run, adapter=replace(run.adapter, options=options))
+
+
+def _is_kept(key: str, same_task: bool) -> bool:
+    if key in ("task", "adapter", "pruner") or key.startswith("adapter."):
+        return False
+    return same_task or not key.startswith("task.") or key in _FOR_EVERY_TASK
+
+
+def _key(override: str) -> str:
+    return override.partition("=")[0].lstrip("+~")
+
+
+def _second_stage(spec: RunSpec, first_stage: Sequence[Path]) -> RunSpec:
+    """Return the fusion of these runs; unless it is itself prunable, only they are pruned."""
+    fusion = _with_options(spec, sources=[str(folder) for folder in first_stage], tasks=[])
+    if spec.adapter.options[_OPTION].get("prune") is not None:
+        return fusion
+    return replace(fusion, pruner=compose(["pruner=none"]).pruner, sparsity=0.0)
+
+
+def _setting(folder: Path) -> str:
+    result = json.loads((folder / RESULT_FILE).read_text("utf-8"))
+    return str(result["setting"])
+
+
+def _weights(folder: Path) -> list[str]:
+    files = sorted(folder.glob("*.safetensors"))
+    if not files:
+        raise RecordError(f"adapter.fusion.sources={folder}: is no folder of a finished run")
+    return [file_digest(file) for file in files]
