@@ -155,7 +155,7 @@ class BottleneckAdapter(BottleneckOptions):
     Houlsby et al., 2019 (arXiv:1902.00751), figure 2.
 
     Args:
-        sites: kinds of site, fields of `sparsead.backbones.sites.Sites`.
+        sites: kinds of site, fields of `sparsead.backbones.contract.Sites`.
     """
 
     sites: Sequence[str]

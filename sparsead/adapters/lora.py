@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor, nn
@@ -12,8 +12,9 @@ from transformers import PreTrainedModel
 
 from sparsead.adapters.adapted import AdaptedModel, adapted
 from sparsead.adapters.initialisation import check_init, initialise
+from sparsead.backbones.contract import Sites
 from sparsead.backbones.dropout import Dropout
-from sparsead.backbones.sites import SITES, site_modules
+from sparsead.backbones.sites import has_site, site_modules
 from sparsead.config.registry import ADAPTERS
 from sparsead.errors import ConfigError
 
@@ -51,7 +52,7 @@ class LoRAAdapter:
 
     Args:
         bottleneck: r, the rank.
-        sites: kinds of linear layer, fields of `sparsead.backbones.sites.Sites`.
+        sites: kinds of linear layer, fields of `sparsead.backbones.contract.Sites`.
         alpha: numerator of the scaling.
         dropout: probability, on the input of A.
         init: "bert" draws A and B from N(0, 0.02²); "zero_up" draws A and zeroes B.
@@ -120,14 +121,15 @@ def _linears(model: PreTrainedModel, site: str) -> Iterator[tuple[str, nn.Linear
 
 
 def _choice_of_sites(model: PreTrainedModel) -> str:
-    architecture = model.config.model_type
-    there = [site for site, patterns in vars(SITES[architecture]).items() if patterns]
+    there = [field.name for field in fields(Sites) if has_site(model, field.name)]
     linear = [
         site
         for site in there
         if all(isinstance(module, nn.Linear) for module in site_modules(model, site).values())
     ]
-    return f"choose from {', '.join(linear)}" if linear else f"{architecture} has none at its sites"
+    if linear:
+        return f"choose from {', '.join(linear)}"
+    return f"{model.config.model_type} has none at its sites"
 
 
 def _add_change(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from transformers import PreTrainedModel
 
 from sparsead.adapters.adapted import AdaptedModel
 from sparsead.adapters.bottleneck import BottleneckOptions
-from sparsead.backbones.sites import SITES, site_modules
+from sparsead.backbones.sites import has_site, site_modules
 from sparsead.config.registry import ADAPTERS
 
 
@@ -28,7 +28,7 @@ class PfeifferAdapter(BottleneckOptions):
         """Attach an adapter to the sum behind every FFN and freeze the backbone.
 
         Raises:
-            SiteError: the architecture is not in the map of sites.
+            SiteError: the architecture has no entry.
         """
         places = adapt_sums(model)
         for module in places.values():
@@ -40,10 +40,9 @@ def adapt_sums(model: PreTrainedModel) -> dict[str, nn.Module]:
     """Let the submodule `adapter` of the modules returned change the sum behind every FFN.
 
     Raises:
-        SiteError: the architecture is not in the map of sites.
+        SiteError: the architecture has no entry.
     """
-    sites = SITES.get(model.config.model_type)
-    if sites is not None and sites.ffn_sum:
+    if has_site(model, "ffn_sum"):
         places = site_modules(model, "ffn_sum")
         for layer in places.values():
             layer.register_forward_hook(_change_output)

@@ -14,6 +14,7 @@ from transformers import PreTrainedModel
 from sparsead.adapters.adapted import AdaptedModel, adapted
 from sparsead.adapters.initialisation import initialise
 from sparsead.backbones.attention import attend_to_prefixes
+from sparsead.backbones.contract import architectures
 from sparsead.backbones.sites import site_modules
 from sparsead.config.registry import ADAPTERS, bound
 from sparsead.errors import ConfigError
@@ -102,7 +103,7 @@ def _width(model: PreTrainedModel) -> int:
     """Return the width of all heads of keys together, which is not everywhere the model's."""
     config = model.config
     heads = config.num_attention_heads
-    head = getattr(config, "d_kv", None) or getattr(config, "head_dim", None)
+    head = getattr(config, architectures()[config.model_type].head_width, None)
     keys = getattr(config, "num_key_value_heads", None) or heads
     return int(keys * (head or config.hidden_size // heads))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from sparsead.backbones.contract import architectures
 from sparsead.backbones.dropout import draw_by_the_byte
 from sparsead.backbones.tokenizers import build_tokenizer
 from sparsead.config.groups import BackboneSpec
@@ -123,10 +124,10 @@ class Backbone:
         values = config.to_dict().items()
         names = {n: v for n, v in values if _is_dropout(n) and isinstance(v, float)}
         attention = self.spec.attention_dropout
-        if attention is not None and not any(name.startswith("att") for name in names):
+        if attention is not None and not _has_attention_dropout(config, names):
             raise ConfigError(
                 f"backbone.attention_dropout={attention:g}: {config.model_type} has one dropout "
-                "for all; set backbone.dropout"
+                "for all of an attention sublayer; set backbone.dropout"
             )
         for name, value in names.items():
             setattr(config, name, self._dropout(name, value))
@@ -302,14 +303,30 @@ def _is_dropout(name: str) -> bool:
     return "dropout" in name or name.endswith("pdrop")
 
 
+def _has_attention_dropout(config: PretrainedConfig, dropouts: Iterable[str]) -> bool:
+    """Tell whether one of the configuration's dropouts is that of attention's weights alone."""
+    entry = architectures().get(config.model_type)
+    alone = entry is None or entry.own_attention_dropout
+    return alone and any(name.startswith("att") for name in dropouts)
+
+
 def _positions(config: PretrainedConfig) -> int | None:
     """Return how many tokens have a position, special ones included; None for any number."""
     if not getattr(config, "position_biased_input", True):
         return None  # DeBERTa's are relative
     positions: int | None = getattr(config, "max_position_embeddings", None)
-    if positions is not None and "roberta" in config.model_type:
-        return positions - int(config.pad_token_id) - 1  # the first are for padding
+    if positions is not None and _begins_behind_padding(config.model_type):
+        return positions - int(config.pad_token_id) - 1
     return positions
+
+
+def _begins_behind_padding(model_type: str) -> bool:
+    """Tell whether the first positions are for padding.
+
+    They also are in RoBERTa's relatives without an entry, which `adapter=full` trains.
+    """
+    entry = architectures().get(model_type)
+    return "roberta" in model_type if entry is None else entry.positions_behind_padding
 
 
 def _longest_input(config: PretrainedConfig) -> int:

@@ -14,6 +14,7 @@ from typing import Any
 
 from safetensors.numpy import save
 
+from sparsead.backbones.contract import architectures
 from sparsead.config.arguments import Parser, add_run_arguments
 from sparsead.config.groups import BackboneSpec
 from sparsead.errors import ConfigError, RecordError
@@ -22,12 +23,6 @@ from sparsead.runs.query import find_run
 from sparsead.runs.record import RunRecord
 
 _LORA_A = ".adapter.lora_A.weight"
-_TASK_TYPES = {
-    "classifier": "SEQ_CLS",
-    "classification_head": "SEQ_CLS",
-    "score": "SEQ_CLS",
-    "qa_outputs": "QUESTION_ANS",
-}
 
 
 def main() -> None:
@@ -118,7 +113,7 @@ def peft_config(config: Mapping[str, Any], names: Sequence[str]) -> dict[str, An
     options = config["adapter"]["options"]
     return {
         "peft_type": "LORA",
-        "task_type": next((_TASK_TYPES[head] for head in heads if head in _TASK_TYPES), None),
+        "task_type": _task_type(names, heads),
         "base_model_name_or_path": _base_model(config["backbone"]),
         "r": options["bottleneck"],
         "lora_alpha": options["alpha"],
@@ -154,6 +149,21 @@ def _heads(names: Sequence[str]) -> list[str]:
     backbone = {name.split(".")[0] for name in names if name.endswith(_LORA_A)}
     paths = [name.split(".") for name in names if ".adapter." not in name]
     return sorted({".".join(path[: 1 + (path[0] in backbone)]) for path in paths})
+
+
+def _task_type(names: Sequence[str], heads: Sequence[str]) -> str | None:
+    """Return peft's name of the task; None where the heads' names do not say it.
+
+    The architecture is told by the adapted modules: what conf/ says of it does not hold for a
+    backbone that came from a folder.
+    """
+    fitting = [
+        entry
+        for entry in architectures().values()
+        if all(entry.has(n.removesuffix(_LORA_A)) for n in names if n.endswith(_LORA_A))
+    ]
+    said = {entry.task_types.get(head) for entry in fitting for head in heads} - {None}
+    return said.pop() if len(said) == 1 else None
 
 
 def _base_model(backbone: Mapping[str, Any]) -> str | None:

@@ -2,34 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from sparsead.backbones.contract import architectures
 from sparsead.pruning.storage import Mask
 
 Masks = Mapping[str, Mask]
 
 _STACKS = ("encoder", "decoder")
-_SITES = {
-    "attention.output.dropout": "attention_output",
-    "self_attn.out_proj": "attention_output",
-    "encoder_attn.out_proj": "cross_attention_output",
-    "output.dropout": "ffn_output",
-    "fc2": "ffn_output",
-    "attention.self.query": "query",
-    "attention.self.key": "key",
-    "attention.self.value": "value",
-    "self_attn.q_proj": "query",
-    "self_attn.k_proj": "key",
-    "self_attn.v_proj": "value",
-    "encoder_attn.q_proj": "cross_query",
-    "encoder_attn.k_proj": "cross_key",
-    "encoder_attn.v_proj": "cross_value",
-}
 _DOWN = ("down", "lora_A")
 _UP = ("up", "lora_B")
 
@@ -56,8 +42,8 @@ class Place(NamedTuple):
 def place(name: str) -> Place:
     """Read a tensor's place off its name.
 
-    The side is the last component but for `weight`, the layer the first that is a number, and
-    the site what lies between the two.
+    The side is the last component but for `weight`, and the layer the first that is a number. The
+    site is the kind that an architecture reports for the module, else its name inside the layer.
     """
     *path, side = name.removesuffix(".weight").split(".")
     number = next((i for i, part in enumerate(path) if part.isdecimal()), None)
@@ -65,8 +51,9 @@ def place(name: str) -> Place:
     stack = next((part for part in before if part in _STACKS), "")
     between = path if number is None else path[number + 1 :]
     site = ".".join(part for part in between if part != "adapter")
-    layer = None if number is None else int(path[number])
-    return Place(stack, layer, _SITES.get(site, site), side)
+    if number is None:
+        return Place(stack, None, site, side)
+    return Place(stack, int(path[number]), _reported(before, site) or site, side)
 
 
 def places(names: Iterable[str]) -> dict[str, Place]:
@@ -196,6 +183,25 @@ def overall(compared: Iterable[Overlap]) -> Overlap:
     """Sum over tensors; what is expected by chance keeps each tensor's own density."""
     size, kept, other_kept, shared, expected = map(sum, zip(*compared, strict=True))
     return Overlap(int(size), int(kept), int(other_kept), int(shared), expected)
+
+
+def _reported(before: Sequence[str], site: str) -> str | None:
+    """Return the kind of site that an architecture reports for a module; None where none does.
+
+    Args:
+        before: components of the module's full name in front of the layer's number. Patterns are
+            relative to the bare backbone, so that the first components may not be part of them.
+        site: the module's name inside the layer.
+    """
+    names = _reported_names()
+    patterns = (".".join([*before[start:], "{i}", site]) for start in range(len(before) + 1))
+    return next((names[pattern] for pattern in patterns if pattern in names), None)
+
+
+@cache
+def _reported_names() -> dict[str, str]:
+    entries = architectures().values()
+    return {pattern: name for entry in entries for pattern, name in entry.reported_names().items()}
 
 
 def _depth(where: Place) -> tuple[int, int]:

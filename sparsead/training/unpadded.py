@@ -20,7 +20,8 @@ from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedM
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from sparsead.backbones.sites import SITES, site_modules
+from sparsead.backbones.contract import architectures
+from sparsead.backbones.sites import has_site, site_modules
 from sparsead.training.packed_attention import FUSED, packed_attention
 from sparsead.training.packing import Collator, Packing, PackingCollator
 
@@ -80,14 +81,19 @@ def _most_pairs(model: PreTrainedModel) -> float:
 
 def _obstacle(model: PreTrainedModel) -> str | None:
     name = type(model).__name__
-    sites = SITES.get(model.config.model_type)
-    if sites is None or not sites.positions:
-        return f"{model.config.model_type} is not given its tokens' positions"
+    if not has_site(model, "positions"):
+        return _without_positions(model.config.model_type)
     if not name.endswith((_SEQUENCE_HEAD, _TOKENS_HEAD)):
         return f"the head of {name} may read padding"
     if not model.config._attn_implementation.endswith(FUSED):
         return f"attention is {model.config._attn_implementation}, not {FUSED}"
     return None
+
+
+def _without_positions(model_type: str) -> str:
+    entry = architectures().get(model_type)
+    unsaid = f"{model_type} is not given its tokens' positions"
+    return unsaid if entry is None else entry.absent.get("positions", unsaid)
 
 
 def _register(model: PreTrainedModel) -> None:
@@ -104,7 +110,7 @@ def _attach(model: PreTrainedModel) -> None:
     """Register the hooks that pack what the backbone reads and unpack what the head does."""
     backbone = model.base_model
     backbone.register_forward_pre_hook(_pack, with_kwargs=True)
-    reads_first = bool(SITES[model.config.model_type].attention_residual)
+    reads_first = has_site(model, "attention_residual")
     if reads_first and type(model).__name__.endswith(_SEQUENCE_HEAD):
         _FirstTokens().attach(model)
     else:
@@ -141,7 +147,8 @@ class _AllTokens:
         """Register the hooks on the bare backbone of `model` and on the head that chooses."""
         model.base_model.register_forward_hook(self._unpack, with_kwargs=True)
         if type(model).__name__.endswith(_TOKENS_HEAD):
-            model.get_submodule("qa_outputs").register_forward_hook(self._hide_padding)
+            head = architectures()[model.config.model_type].answer_head
+            model.get_submodule(head).register_forward_hook(self._hide_padding)
 
     def _unpack(self, _backbone: Any, _inputs: Any, options: dict[str, Any], output: Any) -> Any:
         layout: Packing | None = options.get("packing")

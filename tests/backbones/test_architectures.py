@@ -19,8 +19,9 @@ from composing import ask_for, compose
 from sparsead.adapters.head import HeadOnly
 from sparsead.assembly.account import account
 from sparsead.assembly.build import build_task
+from sparsead.backbones.contract import Sites, architectures
 from sparsead.backbones.loading import architecture_config, count_parameters, load_backbone
-from sparsead.backbones.sites import SITES, SiteError, Sites, site_modules
+from sparsead.backbones.sites import SiteError, site_modules
 from sparsead.config.registry import ADAPTERS
 from sparsead.errors import ConfigError, SourceError
 
@@ -66,7 +67,7 @@ def inserted(model: PreTrainedModel, adapter: str, *overrides: str):
 
 def test_every_architecture_has_a_tiny_backbone() -> None:
     tiny = {compose(f"backbone={b}").backbone.architecture["model_type"] for b in BACKBONES}
-    assert tiny == set(SITES)
+    assert tiny == set(architectures())
 
 
 @pytest.mark.parametrize("backbone", BACKBONES)

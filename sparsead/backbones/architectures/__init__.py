@@ -1,0 +1,1 @@
+"""The architectures that adapters go into: one file each, its `ARCHITECTURE` the whole entry."""

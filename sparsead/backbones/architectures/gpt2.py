@@ -1,0 +1,28 @@
+"""GPT-2: the LayerNorms stand before their sublayers."""
+
+from sparsead.backbones.contract import Architecture, Sites, SmallTokenizer
+
+_LAYER = "h.{i}"
+
+ARCHITECTURE = Architecture(
+    model_type="gpt2",
+    sites=Sites(
+        attention_output=(f"{_LAYER}.attn.resid_dropout",),
+        ffn_output=(f"{_LAYER}.mlp.dropout",),
+        attention_projection=(f"{_LAYER}.attn.c_proj",),
+        ffn_projection=(f"{_LAYER}.mlp.c_proj",),
+        attention=(f"{_LAYER}.attn",),
+        ffn_input=(f"{_LAYER}.mlp.c_fc",),
+        ffn_sum=(_LAYER,),
+        positions=("wpe",),
+    ),
+    tokenizer=SmallTokenizer(
+        pieces="bytes",
+        # Nothing is added to a text, and nothing is there to pad with.
+        special=dict.fromkeys(("bos_token", "eos_token", "unk_token"), "<|endoftext|>"),
+    ),
+    absent=dict.fromkeys(
+        ("query", "key", "value"), "one layer, attn.c_attn, computes query, key and value"
+    ),
+    reported=(),
+)

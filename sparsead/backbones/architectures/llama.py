@@ -1,0 +1,25 @@
+"""Llama: the norms stand before their sublayers."""
+
+from sparsead.backbones.architectures import gpt2
+from sparsead.backbones.contract import Architecture, Sites
+
+_LAYER = "layers.{i}"
+
+ARCHITECTURE = Architecture(
+    model_type="llama",
+    sites=Sites(
+        attention_output=(f"{_LAYER}.self_attn.o_proj",),
+        ffn_output=(f"{_LAYER}.mlp.down_proj",),
+        query=(f"{_LAYER}.self_attn.q_proj",),
+        key=(f"{_LAYER}.self_attn.k_proj",),
+        value=(f"{_LAYER}.self_attn.v_proj",),
+        attention_projection=(f"{_LAYER}.self_attn.o_proj",),
+        ffn_projection=(f"{_LAYER}.mlp.down_proj",),
+        attention=(f"{_LAYER}.self_attn",),
+        ffn_input=(f"{_LAYER}.mlp.gate_proj",),
+        ffn_sum=(_LAYER,),
+        positions=("rotary_emb",),
+    ),
+    tokenizer=gpt2.ARCHITECTURE.tokenizer,
+    reported=("query", "key", "value"),
+)

@@ -1,0 +1,44 @@
+"""T5: the LayerNorms stand before their sublayers, and one bias says where tokens are."""
+
+from sparsead.backbones.contract import Architecture, Sites, SmallTokenizer
+
+_CROSS_ATTENTION = "decoder.block.{i}.layer.1"
+_ATTENTION_SUBLAYERS = (
+    "encoder.block.{i}.layer.0",
+    "decoder.block.{i}.layer.0",
+    _CROSS_ATTENTION,
+)
+_ATTENTIONS = (
+    "encoder.block.{i}.layer.0.SelfAttention",
+    "decoder.block.{i}.layer.0.SelfAttention",
+    f"{_CROSS_ATTENTION}.EncDecAttention",
+)
+_FFNS = ("encoder.block.{i}.layer.1", "decoder.block.{i}.layer.2")
+
+ARCHITECTURE = Architecture(
+    model_type="t5",
+    sites=Sites(
+        attention_output=tuple(f"{sublayer}.dropout" for sublayer in _ATTENTION_SUBLAYERS),
+        ffn_output=tuple(f"{ffn}.dropout" for ffn in _FFNS),
+        query=tuple(f"{attention}.q" for attention in _ATTENTIONS),
+        key=tuple(f"{attention}.k" for attention in _ATTENTIONS),
+        value=tuple(f"{attention}.v" for attention in _ATTENTIONS),
+        attention_projection=tuple(f"{attention}.o" for attention in _ATTENTIONS),
+        ffn_projection=tuple(f"{ffn}.DenseReluDense.wo" for ffn in _FFNS),
+        attention=_ATTENTIONS,
+        # wi of version 1.0; of the gated two of version 1.1, the one that is activated.
+        ffn_input=tuple(f"{ffn}.DenseReluDense.{name}" for ffn in _FFNS for name in ("wi", "wi_0")),
+        ffn_sum=_FFNS,
+    ),
+    tokenizer=SmallTokenizer(
+        pieces="bytes",
+        # Every sentence ends in </s>, and padding starts the decoder.
+        special={"pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>"},
+        single="$A </s>",
+        pair="$A </s> $B </s>",
+    ),
+    cross_attention=(_CROSS_ATTENTION,),
+    own_attention_dropout=False,
+    head_width="d_kv",
+    reported=(),
+)

@@ -1,0 +1,159 @@
+"""What the program must know of an architecture: the contract of `backbones/architectures`.
+
+An architecture is one file there, which gives its `ARCHITECTURE`; it is found without being listed
+anywhere. Nothing here or there imports torch, so that the reports read the same entries.
+
+What transformers itself can tell of a model is not in an entry: whether its attention goes through
+the attention interface, whether it has biases, and whether its head is the embedding.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Literal
+
+_ENTRIES = "sparsead.backbones.architectures"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sites:
+    """Names of modules, relative to the bare backbone, `{i}` standing for a layer's number.
+
+    An empty field says that the architecture has no such place.
+
+    Attributes:
+        attention_output: their output is the attention sublayer's just before the residual
+            connection adds the sublayer's input to it (in BART, before dropout).
+        ffn_output: the same of the feed-forward sublayer.
+        query: the linear projections themselves, those of cross-attention included: what is
+            adapted there is the map from input to output.
+        key: as `query`.
+        value: as `query`.
+        attention_projection: the last linear layer of the attention sublayer.
+        ffn_projection: the last linear layer of the feed-forward sublayer.
+        attention: the modules that call the attention function.
+        ffn_input: the first linear layer of the feed-forward sublayer, whose input is the
+            sublayer's.
+        ffn_norm: the LayerNorms behind the feed-forward sublayer's residual connection.
+        ffn_sum: where LayerNorms stand before their sublayers, the modules whose output is the sum
+            that the feed-forward sublayer's residual connection gives.
+        layer: the whole blocks.
+        attention_residual: the modules that are given an attention's context and the sublayer's
+            input. With them the last layer is computed for first tokens alone, so that they are
+            only named where a layer can be: not in a decoder or with relative positions.
+        positions: the module that is given the tokens' `position_ids`. It is only named where the
+            attention depends on tokens' places through it alone, so that batches can be packed.
+    """
+
+    attention_output: tuple[str, ...] = ()
+    ffn_output: tuple[str, ...] = ()
+    query: tuple[str, ...] = ()
+    key: tuple[str, ...] = ()
+    value: tuple[str, ...] = ()
+    attention_projection: tuple[str, ...] = ()
+    ffn_projection: tuple[str, ...] = ()
+    attention: tuple[str, ...] = ()
+    ffn_input: tuple[str, ...] = ()
+    ffn_norm: tuple[str, ...] = ()
+    layer: tuple[str, ...] = ()
+    attention_residual: tuple[str, ...] = ()
+    ffn_sum: tuple[str, ...] = ()
+    positions: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class SmallTokenizer:
+    """The tokenizer of backbones of random weights, which turns every text into known tokens.
+
+    Attributes:
+        pieces: what a token is: "characters", lower-cased, as WordPiece without any merged
+            pieces, or "bytes", as byte-level BPE without any merges.
+        special: role, such as "pad_token" → the special token. Ids are given from 0 in this order;
+            a token with several roles has one id.
+        single: template of one text, `$A` being its tokens; None adds no special tokens.
+        pair: template of two texts, `$A` and `$B`; `:1` puts a token into the second segment.
+        inputs: names of what the tokenizer gives the model.
+    """
+
+    pieces: Literal["characters", "bytes"]
+    special: Mapping[str, str]
+    single: str | None = None
+    pair: str | None = None
+    inputs: tuple[str, ...] = ("input_ids", "attention_mask")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Architecture:
+    """One of transformers' architectures.
+
+    Attributes:
+        model_type: transformers' name of it.
+        sites: where adapters go in.
+        tokenizer: of its backbones of random weights.
+        absent: for kinds of site that `sites` leaves empty, the reason that messages give.
+        cross_attention: what the names of the modules that attend to the encoder begin with.
+        positions_behind_padding: whether positions start at the padding token's id + 1, as in
+            RoBERTa.
+        own_attention_dropout: whether the configuration key that begins with "att" sets the
+            dropout of the attention weights alone.
+        head_width: configuration key of an attention head's width; where a configuration does not
+            have it, the width is hidden_size / num_attention_heads.
+        answer_head: the linear layer that gives the logits of an answer's start and end.
+        task_types: name of a head's module → peft's task type. A name that the heads of several
+            tasks share is left out: an exported adapter then has no task type.
+        reported: kinds of site that reports call by the kind, such as "ffn_output"; elsewhere they
+            give the module's own name. Changing it renames columns in reports of earlier runs.
+    """
+
+    model_type: str
+    sites: Sites
+    tokenizer: SmallTokenizer
+    absent: Mapping[str, str] = field(default_factory=dict)
+    cross_attention: tuple[str, ...] = ()
+    positions_behind_padding: bool = False
+    own_attention_dropout: bool = True
+    head_width: str = "head_dim"
+    answer_head: str = "qa_outputs"
+    task_types: Mapping[str, str] = field(
+        default_factory=lambda: {
+            "classifier": "SEQ_CLS",
+            "classification_head": "SEQ_CLS",
+            "score": "SEQ_CLS",
+            "qa_outputs": "QUESTION_ANS",
+        }
+    )
+    reported: tuple[str, ...] = ("attention_output", "ffn_output", "query", "key", "value")
+
+    def has(self, module: str) -> bool:
+        """Tell whether a module of this name, its model's prefix included, is one of the sites."""
+        patterns = [pattern for kind in vars(self.sites).values() for pattern in kind]
+        return re.fullmatch(rf"(?:\w+\.)*?(?:{sites_regex(patterns)})", module) is not None
+
+    def reported_names(self) -> dict[str, str]:
+        """Return what reports call the modules of the sites, such as "cross_query", by pattern."""
+        return {
+            pattern: f"cross_{site}" if pattern.startswith(self.cross_attention) else site
+            for site in self.reported
+            for pattern in getattr(self.sites, site)
+        }
+
+
+def sites_regex(patterns: Iterable[str]) -> str:
+    """Return the regular expression of the modules that `patterns`, of a field of Sites, name."""
+    return "|".join(re.escape(each).replace(re.escape("{i}"), r"\d+") for each in patterns)
+
+
+@cache
+def architectures() -> Mapping[str, Architecture]:
+    """Return the architectures that have an entry, by their model type."""
+    package = importlib.import_module(_ENTRIES)
+    modules = [
+        importlib.import_module(f"{_ENTRIES}.{found.name}")
+        for found in pkgutil.iter_modules(package.__path__)
+    ]
+    return {module.ARCHITECTURE.model_type: module.ARCHITECTURE for module in modules}
