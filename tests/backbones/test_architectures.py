@@ -17,6 +17,7 @@ from transformers import (
 import sparsead
 from composing import ask_for, compose
 from sparsead.adapters.head import HeadOnly
+from sparsead.adapters.lora import merge
 from sparsead.assembly.account import account
 from sparsead.assembly.build import build_task
 from sparsead.backbones.contract import Sites, architectures
@@ -125,6 +126,24 @@ def test_houlsby_goes_in_changes_the_output_and_is_trained_whole(backbone: str) 
     for name, parameter in model.named_parameters():
         reached = parameter.grad is not None and bool(parameter.grad.any())
         assert reached == parameter.requires_grad, name
+
+
+LINEAR = ("query", "key", "value", "attention_projection", "ffn_input", "ffn_projection")
+
+
+@pytest.mark.parametrize("backbone", [b for b in BACKBONES if b != "tiny-gpt2"])
+def test_lora_at_every_linear_site_computes_the_same_when_it_is_merged(backbone: str) -> None:
+    model, batch = plain(backbone)
+    before = model(**batch).logits
+    sites = ",".join(site for site in LINEAR if COUNTS[backbone][site])
+    adapted = inserted(model, "lora", f"adapter.sites=[{sites}]")
+    with torch.no_grad():
+        for name in adapted.adapter:
+            model.get_parameter(name).normal_(0, 0.3)
+    unmerged = model(**batch).logits
+    assert not torch.allclose(unmerged, before, rtol=0, atol=1e-4)
+    assert len(merge(model)) == len(adapted.adapter) // 2
+    torch.testing.assert_close(model(**batch).logits, unmerged, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,15 @@ from transformers import AutoModelForSequenceClassification, PreTrainedModel
 from composing import compose
 from sparsead.adapters.adapted import AdaptedModel
 from sparsead.adapters.pfeiffer import PfeifferAdapter
+from sparsead.assembly.build import pruned
 from sparsead.backbones.loading import Backbone, load_backbone
 from sparsead.config.groups import AdapterSpec
-from sparsead.config.registry import ADAPTERS
+from sparsead.config.registry import ADAPTERS, PRUNERS
 from sparsead.errors import ConfigError, PruningError
+from sparsead.pruning.grasp import grasp
 from sparsead.pruning.masks import Masks
 from sparsead.pruning.prune import prune
+from sparsead.pruning.scoring import Scoring
 from sparsead.pruning.storage import load_sparse, save_sparse
 
 CONF = Path(__file__).parents[2] / "conf"
@@ -41,6 +45,9 @@ OPTIONS = {
     },
     "fusion": ["adapter.fusion.prune=qk"],
 }
+PRUNER_NAMES = sorted({file.stem for file in (CONF / "pruner").glob("*.yaml")} - {"none"})
+STEP = 1e-3
+"""Along the gradient, for differences: the norms of Llama and T5 compute in fp32 whatever else."""
 NOTHING_TO_PRUNE = {"full", "bitfit", "head"}
 
 
@@ -155,3 +162,46 @@ def test_where_a_method_cannot_go_the_error_says_which_and_why(
 ) -> None:
     with pytest.raises(ConfigError, match=re.escape(REFUSED[method, backbone])):
         fresh(method, loaded(backbone), tmp_path)
+
+
+@pytest.mark.parametrize("pruner", PRUNER_NAMES)
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_every_pruner_prunes_every_architecture(backbone: str, pruner: str) -> None:
+    spec = compose(
+        f"pruner={pruner}", "sparsity.ratio=0.5", "adapter=houlsby", "adapter.bottleneck=4"
+    )
+    adapter = ADAPTERS.bind(spec.adapter.method, spec.adapter.options)()
+    adapted = adapter.insert(plain(loaded(backbone)), seed=1)
+    chosen = PRUNERS.bind(spec.pruner.method, spec.pruner.options)
+    masks = pruned(spec, chosen, adapted, [batch(loaded(backbone))])
+    assert masks.removed == masks.total // 2
+    assert adapted.model(**batch(loaded(backbone))).logits.isfinite().all()
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_grasp_scores_are_those_of_differences_between_gradients(backbone: str) -> None:
+    adapted = fresh("houlsby", loaded(backbone), Path())
+    model = adapted.model.double().eval()
+    tensors = {name: model.get_parameter(name) for name in adapted.prunable}
+    for name, tensor in tensors.items():
+        draws = torch.Generator().manual_seed(len(name))
+        tensor.data.normal_(0, 0.3, generator=draws)
+    scoring = Scoring(model, tensors, [batch(loaded(backbone))], _loss, 0.4, 0)
+    scores = grasp(scoring)
+    weights = {name: tensor.detach().clone() for name, tensor in tensors.items()}
+    gradients = scoring.mean_gradients()
+    either_side = []
+    for step in (STEP, -STEP):
+        for name, tensor in tensors.items():
+            tensor.data = weights[name] + step * gradients[name]
+        either_side.append(scoring.mean_gradients())
+    by_differences = {
+        name: weights[name] * (either_side[0][name] - either_side[1][name]) / (2 * STEP)
+        for name in scores
+    }
+    error = torch.linalg.norm(flat(scores) - flat(by_differences))
+    assert error < 5e-3 * torch.linalg.norm(flat(scores))
+
+
+def flat(scores: Mapping[str, Tensor]) -> Tensor:
+    return torch.cat([score.flatten() for score in scores.values()])
