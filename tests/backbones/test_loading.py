@@ -94,7 +94,13 @@ def test_dropout_of_attention_alone_is_refused_where_there_is_none() -> None:
 
 @pytest.mark.parametrize(
     ("name", "longest"),
-    [("tiny-bert", 512), ("tiny-roberta", 512), ("tiny-t5", None), ("tiny-deberta", None)],
+    [
+        ("tiny-bert", 512),
+        ("tiny-roberta", 512),
+        ("tiny-mpnet", 512),
+        ("tiny-t5", None),
+        ("tiny-deberta", None),
+    ],
 )
 def test_texts_longer_than_the_positions_are_refused(name: str, longest: int | None) -> None:
     backbone = load_backbone(compose(f"backbone={name}").backbone)

@@ -96,6 +96,7 @@ def run(tmp_path: Path) -> Run:
         *((backbone, "query,value") for backbone in BACKBONES),
         ("tiny-bart", "key,attention_output"),  # out_proj, which the head has too
         ("tiny-llama", "query,value"),
+        ("tiny-mpnet", "query,attention_projection,ffn_projection"),
         ("tiny-bert", "ffn_input,ffn_projection"),  # output.dense, which attention has too
     ],
 )

@@ -99,6 +99,14 @@ def shown(outputs: Path, monkeypatch: pytest.MonkeyPatch, capsys, *arguments: st
             "model.decoder.layers.0.encoder_attn.v_proj.adapter.lora_B.weight",
             Place("decoder", 0, "cross_value", "lora_B"),
         ),
+        (
+            "mpnet.encoder.layer.1.attention.dropout.adapter.up.weight",
+            Place("encoder", 1, "attention_output", "up"),
+        ),
+        (
+            "mpnet.encoder.layer.0.attention.attn.q.adapter.lora_A.weight",
+            Place("encoder", 0, "query", "lora_A"),
+        ),
         ("h.7.mlp.c_proj.adapter.up.weight", Place("", 7, "mlp.c_proj", "up")),
         ("prefix.key", Place("", None, "prefix", "key")),
         ("0.weight", Place("", None, "", "0")),

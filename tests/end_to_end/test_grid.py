@@ -30,10 +30,12 @@ from sparsead.pruning.storage import load_sparse, save_sparse
 CONF = Path(__file__).parents[2] / "conf"
 METHODS = sorted(file.stem for file in (CONF / "adapter").glob("*.yaml"))
 BACKBONES = sorted(file.stem for file in (CONF / "backbone").glob("tiny-*.yaml"))
-NO_INTERFACE = "the attention of deberta-v2, which does not go through"
+NO_INTERFACE = "the attention of {}, which does not go through"
 REFUSED = {
-    ("prefix", "tiny-deberta"): NO_INTERFACE,
-    ("mam", "tiny-deberta"): NO_INTERFACE,
+    ("prefix", "tiny-deberta"): NO_INTERFACE.format("deberta-v2"),
+    ("mam", "tiny-deberta"): NO_INTERFACE.format("deberta-v2"),
+    ("prefix", "tiny-mpnet"): NO_INTERFACE.format("mpnet"),
+    ("mam", "tiny-mpnet"): NO_INTERFACE.format("mpnet"),
     ("lora", "tiny-gpt2"): "gpt2 has no query projection of its own",
     ("bitfit", "tiny-t5"): "t5 has no biases",
     ("bitfit", "tiny-llama"): "llama has no biases",
