@@ -47,6 +47,11 @@ COUNTS = {
     "tiny-deberta": ENCODER | NO_POSITIONS | {"attention_residual": 0},
     "tiny-distilbert": ENCODER | PADDED,
     "tiny-mpnet": ENCODER | NO_POSITIONS | {"attention_residual": 0},
+    "tiny-modernbert": ENCODER
+    | PRE_NORM
+    | {"ffn_sum": 2}
+    | NO_POSITIONS
+    | {"query": 0, "key": 0, "value": 0},
     "tiny-bart": SEQ2SEQ | POST_NORM,
     "tiny-t5": SEQ2SEQ | PRE_NORM,
     "tiny-gpt2": DECODER | {"query": 0, "key": 0, "value": 0},
@@ -157,6 +162,11 @@ def test_lora_at_every_linear_site_computes_the_same_when_it_is_merged(backbone:
             "prefix",
             "adapter=prefix cannot go .*attention of deberta-v2, which",
         ),
+        (
+            "tiny-modernbert",
+            "lora",
+            "adapter=lora cannot .*modernbert has no query projection of its own: one .*Wqkv",
+        ),
         ("tiny-mpnet", "mam", "adapter=mam cannot go into .*attention of mpnet, which"),
     ],
 )
@@ -184,6 +194,7 @@ def test_a_head_that_is_the_backbones_embedding_cannot_train_alone(backbone: str
         ("t5-base", 222_903_552),
         ("gpt2", 124_439_808),
         ("mpnet-base", 109_486_464),
+        ("modernbert-base", 149_014_272),
     ],
 )
 def test_the_architecture_has_as_many_parameters_as_the_published_model(

@@ -86,9 +86,11 @@ def test_dropout_replaces_that_of_hidden_states_and_attention(name: str) -> None
         assert torch.equal(model(**tokens).logits, model(**tokens).logits) == same
 
 
-def test_dropout_of_attention_alone_is_refused_where_there_is_none() -> None:
-    backbone = load_backbone(compose("backbone=tiny-t5", "backbone.attention_dropout=0").backbone)
-    with pytest.raises(ConfigError, match="attention_dropout=0: t5 has one dropout for all"):
+@pytest.mark.parametrize("name", ["t5", "modernbert"])
+def test_dropout_of_attention_alone_is_refused_where_there_is_none(name: str) -> None:
+    overrides = (f"backbone=tiny-{name}", "backbone.attention_dropout=0")
+    backbone = load_backbone(compose(*overrides).backbone)
+    with pytest.raises(ConfigError, match=f"attention_dropout=0: {name} has one dropout for all"):
         backbone.model(*HEAD, seed=1)
 
 

@@ -115,6 +115,16 @@ def test_peft_loads_it_and_gives_the_same_logits(tmp_path: Path, backbone: str, 
     assert not torch.allclose(untrained, expected, rtol=0, atol=1e-2)
 
 
+def test_where_a_heads_name_does_not_say_the_task_peft_is_told_none(tmp_path: Path) -> None:
+    sites = "adapter.sites=[attention_projection,ffn_input]"
+    run = finished(tmp_path, "tiny-modernbert", "adapter=lora", sites)
+    export(run.record, tmp_path / "peft")
+    model = peft.PeftModel.from_pretrained(plain("tiny-modernbert", seed=2), tmp_path / "peft")
+    assert model.active_peft_config.task_type is None
+    expected = run.model(**batch()).logits
+    torch.testing.assert_close(model.eval()(**batch()).logits, expected, rtol=0, atol=1e-5)
+
+
 def test_removed_weights_are_zeros_in_peft(run: Run, tmp_path: Path) -> None:
     export(run.record, tmp_path / "peft")
     model = peft.PeftModel.from_pretrained(plain("tiny-bert"), tmp_path / "peft")

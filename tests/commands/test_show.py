@@ -107,6 +107,8 @@ def shown(outputs: Path, monkeypatch: pytest.MonkeyPatch, capsys, *arguments: st
             "mpnet.encoder.layer.0.attention.attn.q.adapter.lora_A.weight",
             Place("encoder", 0, "query", "lora_A"),
         ),
+        ("model.layers.5.attn.out_drop.adapter.up.weight", Place("", 5, "attention_output", "up")),
+        ("model.layers.5.mlp.Wo.adapter.down.weight", Place("", 5, "ffn_output", "down")),
         ("h.7.mlp.c_proj.adapter.up.weight", Place("", 7, "mlp.c_proj", "up")),
         ("prefix.key", Place("", None, "prefix", "key")),
         ("0.weight", Place("", None, "", "0")),

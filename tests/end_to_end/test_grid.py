@@ -37,7 +37,9 @@ REFUSED = {
     ("prefix", "tiny-mpnet"): NO_INTERFACE.format("mpnet"),
     ("mam", "tiny-mpnet"): NO_INTERFACE.format("mpnet"),
     ("lora", "tiny-gpt2"): "gpt2 has no query projection of its own",
+    ("lora", "tiny-modernbert"): "modernbert has no query projection of its own: one layer",
     ("bitfit", "tiny-t5"): "t5 has no biases",
+    ("bitfit", "tiny-modernbert"): "modernbert has no biases",
     ("bitfit", "tiny-llama"): "llama has no biases",
 }
 OPTIONS = {

@@ -244,6 +244,7 @@ def test_packed_attention_can_be_differentiated_twice() -> None:
     [
         ("tiny-bart", AutoModelForSequenceClassification, "bart is not given"),
         ("tiny-deberta", AutoModelForSequenceClassification, "deberta-v2 is not given"),
+        ("tiny-modernbert", AutoModelForSequenceClassification, "not support ModernBERT's sliding"),
         ("tiny-mpnet", AutoModelForSequenceClassification, "MPNet's relative position bias"),
         ("tiny-bert", AutoModelForMaskedLM, "BertForMaskedLM may read padding"),
     ],

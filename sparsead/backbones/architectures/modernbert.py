@@ -1,0 +1,42 @@
+"""ModernBERT: the LayerNorms stand before their sublayers, and most layers attend in a window."""
+
+from sparsead.backbones.contract import Architecture, Sites, SmallTokenizer
+
+_LAYER = "layers.{i}"
+_ONE_PROJECTION = (
+    "one layer, attn.Wqkv, computes query, key and value; adapt other layers, for instance "
+    "adapter.sites=[attention_projection,ffn_projection]"
+)
+
+ARCHITECTURE = Architecture(
+    model_type="modernbert",
+    sites=Sites(
+        attention_output=(f"{_LAYER}.attn.out_drop",),
+        ffn_output=(f"{_LAYER}.mlp.Wo",),
+        attention_projection=(f"{_LAYER}.attn.Wo",),
+        ffn_projection=(f"{_LAYER}.mlp.Wo",),
+        attention=(f"{_LAYER}.attn",),
+        ffn_input=(f"{_LAYER}.mlp.Wi",),  # both what is activated and its gate
+        ffn_sum=(_LAYER,),
+    ),
+    tokenizer=SmallTokenizer(
+        pieces="bytes",
+        special={
+            "unk_token": "[UNK]",
+            "cls_token": "[CLS]",
+            "sep_token": "[SEP]",
+            "pad_token": "[PAD]",
+            "mask_token": "[MASK]",
+        },
+        single="[CLS] $A [SEP]",
+        pair="[CLS] $A [SEP] $B [SEP]",
+    ),
+    absent={
+        **dict.fromkeys(("query", "key", "value"), _ONE_PROJECTION),
+        "positions": "packed attention does not support ModernBERT's sliding windows",
+    },
+    own_attention_dropout=False,  # attention_dropout is also that of attention's output
+    # The logits of classes and those of answers come from modules of the same names.
+    answer_head="classifier",
+    task_types={},
+)
