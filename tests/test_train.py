@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import gc
 import json
+import signal
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import transformers
 
 from composing import ask_for
 from sparsead.errors import SparseadError
 from sparsead.pruning.storage import load_sparse
 from sparsead.train import train
+from sparsead.training import allocator
 from sparsead.training.precision import resolve_precision
 from sparsead.training.trainer import SparseadTrainer
 
@@ -110,6 +115,21 @@ def test_clean_chooses_on_a_part_of_train_and_scores_the_dev_set_once(
     )
     assert record.objective == result["selection"]["accuracy"]
     assert record.main_score == result["scores"]["accuracy"]
+
+
+def test_training_from_python_leaves_the_process_as_it_was(
+    tmp_path: Path, glue_fixture: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def state() -> tuple[object, ...]:
+        verbosity = transformers.logging.get_verbosity()
+        return gc.get_freeze_count(), signal.getsignal(signal.SIGINT), verbosity, [*sys.argv]
+
+    monkeypatch.setattr(allocator, "keep_freed_memory", None)
+    transformers.logging.set_verbosity_info()
+    before = state()
+    train(tiny(tmp_path, glue_fixture, "protocol.epochs=1"))
+    assert state() == before
+    transformers.logging.set_verbosity_warning()
 
 
 def test_a_regression_is_scored_by_its_correlations(tmp_path: Path, glue_fixture: Path) -> None:

@@ -1,0 +1,47 @@
+"""The house: its rooms are the ones that its documents and contracts say."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+MOST_MODULES_AT_THE_ROOT = 8
+
+
+def layers() -> list[set[str]]:
+    contracts = PROJECT["tool"]["importlinter"]["contracts"]
+    (contract,) = (each for each in contracts if each["type"] == "layers")
+    return [
+        {name.strip().removeprefix("sparsead.") for name in row.split("|")}
+        for row in contract["layers"]
+    ]
+
+
+def test_the_page_on_the_architecture_draws_the_layers_of_the_contract() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text("utf-8")
+    (drawing,) = re.findall(r"```text\n(.*?)```", page, re.DOTALL)
+    drawn = [
+        {name.strip() for name in re.split(r"\s{2,}", line)[0].split("|")}
+        for line in drawing.splitlines()
+    ]
+    assert drawn == layers()
+
+
+def test_every_room_has_a_layer_and_none_of_them_an_exception() -> None:
+    package = ROOT / "sparsead"
+    modules = {file.stem for file in package.glob("*.py")} - {"__init__", "__main__"}
+    folders = {file.parent.name for file in package.glob("*/__init__.py")} - {"conf"}
+    assert modules | folders == set().union(*layers())
+    assert len(list(package.glob("*.py"))) <= MOST_MODULES_AT_THE_ROOT
+    for contract in PROJECT["tool"]["importlinter"]["contracts"]:
+        assert "ignore_imports" not in contract
+
+
+def test_every_file_that_the_page_names_is_there() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text("utf-8")
+    for name in re.findall(r"`([\w/]+\.(?:py|md|toml))`", page):
+        found = [ROOT / name, ROOT / "sparsead" / name, *(ROOT / "sparsead").glob(f"*/{name}")]
+        assert any(file.is_file() for file in found), name
