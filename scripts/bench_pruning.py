@@ -28,11 +28,13 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from sparsead.adapters.contract import ADAPTERS
 from sparsead.backbones.loading import load_backbone
-from sparsead.config.registry import ADAPTERS, PRUNERS, TASKS
 from sparsead.config.run import RunSpec
+from sparsead.pruning.contract import PRUNERS, Scoring
 from sparsead.pruning.prune import prune
-from sparsead.pruning.scoring import Scoring, undisturbed
+from sparsead.pruning.scoring import undisturbed
+from sparsead.tasks.contract import TASKS
 from sparsead.training.allocator import keep_freed_memory
 from sparsead.training.device import forget_peak_memory, peak_memory, resolve_device
 from sparsead.training.quiet import quiet_libraries

@@ -31,10 +31,12 @@ from rich.console import Console
 from rich.table import Table
 from train_peers import Peer, peak_mib
 
+from sparsead.adapters.contract import ADAPTERS
 from sparsead.backbones.loading import Backbone, load_backbone
-from sparsead.config.registry import ADAPTERS, PRUNERS, TASKS
 from sparsead.config.run import RunSpec
+from sparsead.pruning.contract import PRUNERS
 from sparsead.pruning.prune import prune
+from sparsead.tasks.contract import TASKS
 from sparsead.training.allocator import keep_freed_memory
 from sparsead.training.device import resolve_device
 from sparsead.training.evaluation import token_counts

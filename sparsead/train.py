@@ -19,11 +19,12 @@ from sparsead.assembly.build import (
 )
 from sparsead.assembly.inputs import read_inputs
 from sparsead.cli import run as run_verb
-from sparsead.config.registry import PRUNERS
+from sparsead.pruning.contract import PRUNERS
 from sparsead.pruning.storage import WEIGHTS_FILE
 from sparsead.runs.interrupt import Watch, held_interrupt
 from sparsead.runs.record import RunRecord, write_result
 from sparsead.runs.request import RunRequest
+from sparsead.tasks.contract import LearnsOptions
 from sparsead.training.clock import Clock
 from sparsead.training.device import environment, forget_peak_memory, resolve_device
 from sparsead.training.final_scores import final_scores
@@ -112,6 +113,7 @@ def run(request: RunRequest, folder: Path, watch: Watch | None = None) -> dict[s
         **named,
         "config": spec.to_dict(),
         **scores,
+        "higher_is_better": trainer.higher_is_better(next(iter(scores["scores"]))),
         "history": epochs,
         "parameters": parameter_accounting(adapted, masks.removed, weights.stat().st_size),
         "sparsity": {
@@ -120,7 +122,7 @@ def run(request: RunRequest, folder: Path, watch: Watch | None = None) -> dict[s
             **masks.report(),
         },
         "data": inputs.described,
-        "from_data": getattr(task, "from_data", {}),
+        "from_data": dict(task.from_data) if isinstance(task, LearnsOptions) else {},
         "seconds": clock.seconds(trainer.state),
         "resumed_from_epoch": resumed_from,
         "environment": environment(device, precision),

@@ -174,8 +174,8 @@ def test_the_probe_scores_zero_initialised_adapters(tmp_path: Path, glue_fixture
 def test_methods_share_the_head_the_adapter_and_the_order(glue_fixture: Path) -> None:
     from transformers import AutoModelForSequenceClassification as Head
 
+    from sparsead.adapters.contract import ADAPTERS
     from sparsead.backbones.loading import load_backbone
-    from sparsead.config.registry import ADAPTERS
 
     spec = tiny(Path("unused"), glue_fixture).spec
     states = []

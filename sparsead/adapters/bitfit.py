@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from transformers import PreTrainedModel
 
 from sparsead.adapters.adapted import AdaptedModel, adapted
+from sparsead.adapters.contract import ADAPTERS
 from sparsead.backbones.sites import SiteError
-from sparsead.config.registry import ADAPTERS
 
 
 @ADAPTERS.register("bitfit")

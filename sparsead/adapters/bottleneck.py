@@ -17,10 +17,10 @@ from transformers.activations import ACT2FN
 from transformers.pytorch_utils import Conv1D
 
 from sparsead.adapters.adapted import AdaptedModel, adapted
+from sparsead.adapters.contract import ADAPTERS
 from sparsead.adapters.initialisation import check_init, initialise
 from sparsead.backbones.dropout import Dropout
 from sparsead.backbones.sites import site_modules
-from sparsead.config.registry import ADAPTERS
 from sparsead.errors import ConfigError, unknown
 
 LAYER_NORMS = ("before", "after")

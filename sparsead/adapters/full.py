@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from transformers import PreTrainedModel
 
 from sparsead.adapters.adapted import AdaptedModel, adapted
-from sparsead.config.registry import ADAPTERS
+from sparsead.adapters.contract import ADAPTERS
 
 
 @ADAPTERS.register("full")

@@ -13,9 +13,9 @@ from transformers import PreTrainedModel
 
 from sparsead.adapters.adapted import AdaptedModel, adapted
 from sparsead.adapters.bottleneck import Bottleneck
+from sparsead.adapters.contract import ADAPTERS
 from sparsead.adapters.initialisation import initialise
 from sparsead.adapters.pfeiffer import PfeifferAdapter, adapt_sums
-from sparsead.config.registry import ADAPTERS
 from sparsead.config.schema import check_keys
 from sparsead.errors import ConfigError, RecordError, unknown
 from sparsead.pruning.storage import WEIGHTS_FILE, load_sparse

@@ -11,11 +11,11 @@ from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedModel
 
 from sparsead.adapters.adapted import AdaptedModel, adapted
+from sparsead.adapters.contract import ADAPTERS
 from sparsead.adapters.initialisation import check_init, initialise
 from sparsead.backbones.contract import Sites
 from sparsead.backbones.dropout import Dropout
 from sparsead.backbones.sites import has_site, site_modules
-from sparsead.config.registry import ADAPTERS
 from sparsead.errors import ConfigError
 
 _PARAMETERS = ("lora_A.weight", "lora_B.weight")

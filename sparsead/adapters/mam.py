@@ -9,10 +9,10 @@ from typing import Any
 from transformers import PreTrainedModel
 
 from sparsead.adapters.adapted import AdaptedModel, adapted
+from sparsead.adapters.contract import ADAPTERS
 from sparsead.adapters.parallel import ParallelAdapter
 from sparsead.adapters.prefix import PrefixAdapter
 from sparsead.backbones.sites import site_modules
-from sparsead.config.registry import ADAPTERS
 
 
 @ADAPTERS.register("mam")

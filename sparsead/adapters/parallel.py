@@ -11,8 +11,8 @@ from transformers import PreTrainedModel
 
 from sparsead.adapters.adapted import AdaptedModel
 from sparsead.adapters.bottleneck import BottleneckOptions
+from sparsead.adapters.contract import ADAPTERS
 from sparsead.backbones.sites import site_modules
-from sparsead.config.registry import ADAPTERS
 
 
 @ADAPTERS.register("parallel")

@@ -12,11 +12,12 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from sparsead.adapters.adapted import AdaptedModel, adapted
+from sparsead.adapters.contract import ADAPTERS
 from sparsead.adapters.initialisation import initialise
 from sparsead.backbones.attention import attend_to_prefixes
 from sparsead.backbones.contract import architectures
 from sparsead.backbones.sites import site_modules
-from sparsead.config.registry import ADAPTERS, bound
+from sparsead.config.registry import bound
 from sparsead.errors import ConfigError
 
 _PARAMETERS = ("key", "value")

@@ -22,6 +22,7 @@ from sparsead.config.run import RunSpec
 from sparsead.pruning.storage import sparse_size
 from sparsead.runs.identity import identity
 from sparsead.runs.prerequisites import start_runs
+from sparsead.tasks.contract import Task
 
 
 def account(spec: RunSpec) -> dict[str, Any]:
@@ -40,7 +41,7 @@ def account(spec: RunSpec) -> dict[str, Any]:
     return parameter_accounting(adapted, removed, stored)
 
 
-def _shapes(spec: RunSpec, task: Any) -> PreTrainedModel:
+def _shapes(spec: RunSpec, task: Task) -> PreTrainedModel:
     """Return the model on the meta device, without weights.
 
     An adapter that starts from other runs needs memory, for the zeros in their weights are counted.

@@ -2,58 +2,58 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from transformers import PreTrainedModel
 
 from sparsead.adapters.adapted import AdaptedModel
+from sparsead.adapters.contract import ADAPTERS, Adapter
 from sparsead.backbones.sites import SiteError
-from sparsead.config.registry import ADAPTERS, TASKS, Registry
 from sparsead.config.run import RunSpec
-from sparsead.errors import ConfigError
+from sparsead.pruning.contract import Pruner
 from sparsead.pruning.masks import Masks
 from sparsead.pruning.prune import prune
 from sparsead.pruning.storage import save_sparse
+from sparsead.tasks.contract import TASKS, Task, check_scored
 
 
-def build_task(spec: RunSpec) -> Any:
+def build_task(spec: RunSpec) -> Task:
     """Return the run's task, its options checked, nothing of its data loaded.
 
     Raises:
         ConfigError: the method or one of its options is unknown, or the method is no task.
     """
-    _check_kind(TASKS, spec.task.method, "encode")
-    return TASKS.bind(spec.task.method, spec.task.arguments())()
+    task = TASKS.bind(spec.task.method, spec.task.arguments())()
+    check_scored(task, spec.task.method)
+    return task
 
 
-def build_adapter(spec: RunSpec) -> Any:
+def build_adapter(spec: RunSpec) -> Adapter:
     """Return the run's adapter method, its options checked.
 
     Raises:
         ConfigError: the method or one of its options is unknown, or the method is no adapter.
     """
-    _check_kind(ADAPTERS, spec.adapter.method, "insert")
     return ADAPTERS.bind(spec.adapter.method, spec.adapter.options)()
 
 
-def insert_adapter(spec: RunSpec, adapter: Any, model: PreTrainedModel) -> AdaptedModel:
+def insert_adapter(spec: RunSpec, adapter: Adapter, model: PreTrainedModel) -> AdaptedModel:
     """Put the run's adapter into the model.
 
     Raises:
         SiteError: the architecture has no place for it; the message names method and place.
     """
     try:
-        adapted: AdaptedModel = adapter.insert(model, spec.seed)
+        return adapter.insert(model, spec.seed)
     except SiteError as error:
         name, backbone = spec.adapter.name, spec.backbone.name
         raise SiteError(f"adapter={name} cannot go into backbone={backbone}: {error}") from error
-    return adapted
 
 
 def prune_adapter(
-    spec: RunSpec, pruner: Callable[..., Any], adapted: AdaptedModel, batches: Iterable[Any]
+    spec: RunSpec, pruner: Pruner, adapted: AdaptedModel, batches: Iterable[Any]
 ) -> Masks:
     """Prune the adapter as the run says, and return the masks that hold it so.
 
@@ -104,9 +104,3 @@ def weights_metadata(
         fingerprint: SHA-256 of each of the backbone's weights files.
     """
     return {"identity": identity, "backbone": dict(fingerprint), "config": spec.to_dict()}
-
-
-def _check_kind(registry: Registry, method: str, needed: str) -> None:
-    """Refuse a dotted path to something else: a record from elsewhere could name any function."""
-    if not hasattr(registry.get(method), needed):
-        raise ConfigError(f"{registry.kind}._target_={method}: has no method {needed!r}")

@@ -14,6 +14,7 @@ from sparsead.assembly.build import build_task
 from sparsead.backbones.loading import Backbone, load_backbone
 from sparsead.config.run import RunSpec
 from sparsead.tasks.cache import encoded
+from sparsead.tasks.contract import Task
 
 _HELD = 8
 """Backbones and tasks of a table's columns."""
@@ -31,7 +32,7 @@ class Inputs:
         described: lengths, cut examples and classes of each split, for the record.
     """
 
-    task: Any
+    task: Task
     backbone: Backbone
     data: DatasetDict
     described: dict[str, Any]
@@ -59,8 +60,9 @@ def _read(request: _Request) -> Inputs:
     task = build_task(spec)
     backbone = load_backbone(spec.backbone)
     backbone.check_head(task.head)
+    options = spec.task.arguments()
     for name in ("max_length", "target_length"):
-        backbone.check_length(f"task.{name}", getattr(task, name, 0))
+        backbone.check_length(f"task.{name}", options.get(name, 0))
     return Inputs(task, backbone, *encoded(task, backbone.tokenizer, spec.protocol.selection))
 
 

@@ -25,11 +25,18 @@ from sparsead.runs.prerequisites import forget_start_runs
 from sparsead.runs.query import find_run
 from sparsead.runs.record import RunRecord
 from sparsead.tasks.cache import cut_examples
+from sparsead.tasks.contract import (
+    Collator,
+    DecodesOutputs,
+    EncodesNewRows,
+    GeneratesText,
+    Record,
+    Task,
+)
 from sparsead.tasks.rows import is_text, shown
 from sparsead.training.generation import generate
-from sparsead.training.packing import Collator
 from sparsead.training.precision import frozen_stored
-from sparsead.training.prediction import generates, whole_records
+from sparsead.training.prediction import whole_records
 from sparsead.training.trainer import build_trainer
 from sparsead.training.unpadded import unpad
 
@@ -47,7 +54,7 @@ class TrainedRun:
     adapted: AdaptedModel
     masks: Masks
     tokenizer: PreTrainedTokenizerBase
-    task: Any
+    task: Task
     precision: str
     collator: Collator
 
@@ -56,32 +63,51 @@ class TrainedRun:
         """The backbone with the trained adapter and head."""
         return self.adapted.model
 
-    def predict(self, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    @property
+    def inputs(self) -> Sequence[str]:
+        """Names of the columns of text that the task reads of a row.
+
+        Raises:
+            ConfigError: the task reads no rows but those of its own splits.
+        """
+        return self._reader().inputs
+
+    def predict(self, rows: Sequence[Mapping[str, Any]]) -> list[Record]:
         """Return what the task makes of the model's outputs, one record a row, in their order.
 
         Precision and batch size are those of the run's own evaluation, which this repeats.
 
         Args:
-            rows: with the columns that the task reads, `task.inputs`; others are not looked at.
+            rows: with the columns `inputs`, which the task reads; others are not looked at.
 
         Raises:
+            ConfigError: the task reads no rows but those of its own splits.
             DataError: a row lacks one of these columns, or has no text in it.
         """
+        reader = self._reader()
         for number, row in enumerate(rows):
-            self._check_row(number, row)
-        columns = [{column: row[column] for column in self.task.inputs} for row in rows]
+            _check_row(number, row, reader.inputs)
+        columns = [{column: row[column] for column in reader.inputs} for row in rows]
         if not columns:
             return []
-        encoded = self.task.encode_inputs(Dataset.from_list(columns), self.tokenizer)
+        encoded = reader.encode_inputs(Dataset.from_list(columns), self.tokenizer)
         if cut := cut_examples(encoded):
-            longest = self.task.max_length
+            longest = self.spec.task.max_length
             log.warning("%d of %d rows are cut at %d tokens", cut, len(columns), longest)
         with frozen_stored(self.adapted, self.precision):
             records = self._predicted(encoded)
         self.model.eval()
         return records
 
-    def _predicted(self, encoded: Dataset) -> list[dict[str, Any]]:
+    def _reader(self) -> EncodesNewRows:
+        name = self.spec.task.name
+        if not isinstance(self.task, EncodesNewRows):
+            raise ConfigError(f"task={name}: has no method 'encode_inputs', which new rows need")
+        if not isinstance(self.task, GeneratesText | DecodesOutputs):
+            raise ConfigError(f"task={name}: has no method 'decoded', which new rows need")
+        return self.task
+
+    def _predicted(self, encoded: Dataset) -> list[Record]:
         splits = DatasetDict(train=encoded, validation=encoded)
         with TemporaryDirectory() as folder:
             trainer = build_trainer(
@@ -89,26 +115,14 @@ class TrainedRun:
                 *(self.collator, Path(folder), self.precision),
             )
             trainer.compute_metrics = None
-            if generates(self.task):
+            if isinstance(self.task, GeneratesText):
                 file = Path(folder) / "generated.jsonl"
                 generate(trainer, self.task, encoded, self.tokenizer, file)
                 return [{"prediction": record["prediction"]} for record in whole_records(file)]
             output = trainer.predict(encoded)
+        assert isinstance(self.task, DecodesOutputs)
         labels = cast(Any, output.label_ids)
-        return cast(
-            list[dict[str, Any]],
-            self.task.decoded(EvalPrediction(output.predictions, labels), encoded),
-        )
-
-    def _check_row(self, number: int, row: Any) -> None:
-        if not isinstance(row, Mapping):
-            named = ", ".join(f"{column}: text" for column in self.task.inputs)
-            raise DataError(f"row {number}: {shown(row)} is no mapping such as {{{named}}}")
-        for column in self.task.inputs:
-            if column not in row:
-                raise DataError(f"row {number}: {column} is missing")
-            if not is_text(row[column]):
-                raise DataError(f"row {number}: {column}: {shown(row[column])} is no text")
+        return self.task.decoded(EvalPrediction(output.predictions, labels), encoded)
 
 
 def load(
@@ -167,6 +181,17 @@ def _check_fingerprint(
                 f"{record.folder}: was trained on another backbone: {file} had the SHA-256 "
                 f"{trained_on.get(file)}, {backbone.folder} has {found.get(file)}"
             )
+
+
+def _check_row(number: int, row: Any, columns: Sequence[str]) -> None:
+    if not isinstance(row, Mapping):
+        named = ", ".join(f"{column}: text" for column in columns)
+        raise DataError(f"row {number}: {shown(row)} is no mapping such as {{{named}}}")
+    for column in columns:
+        if column not in row:
+            raise DataError(f"row {number}: {column} is missing")
+        if not is_text(row[column]):
+            raise DataError(f"row {number}: {column}: {shown(row[column])} is no text")
 
 
 def _load_weights(

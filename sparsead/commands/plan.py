@@ -12,13 +12,13 @@ from pathlib import Path
 
 from sparsead.commands.train import train_run
 from sparsead.config.arguments import Parser, add_table
-from sparsead.config.registry import TASKS
 from sparsead.errors import SparseadError
 from sparsead.runs.files import read_json, write_atomically
 from sparsead.runs.request import RunRequest
 from sparsead.tables.cells import cells
 from sparsead.tables.estimate import THROUGHPUT_FILE, Throughput, describe_plan, kind, unmeasured
 from sparsead.tables.files import load_table
+from sparsead.tasks.contract import TASKS
 
 _BATCHES = 4
 

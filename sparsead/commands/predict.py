@@ -6,8 +6,7 @@ import json
 import os
 import sys
 from argparse import Namespace
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from sparsead.config.run import DEVICES
 from sparsead.errors import ConfigError, RecordError
 from sparsead.runs.files import write_atomically
 from sparsead.runs.query import find_run
+from sparsead.tasks.contract import ReadsJson, WritesSubmission
 from sparsead.tasks.files import read_file
 from sparsead.training.device import resolve_device
 from sparsead.training.quiet import quiet_libraries
@@ -58,12 +58,12 @@ def predictions(run: TrainedRun, file: Path) -> Iterator[dict[str, Any]]:
     Raises:
         DataError: the file is malformed, lacks a column, or a value is no text.
     """
-    if file.suffix == ".json" and hasattr(run.task, "read_json"):
-        values: Sequence[dict[str, Any]] = run.task.read_json(file)
+    if file.suffix == ".json" and isinstance(run.task, ReadsJson):
+        values: Sequence[Mapping[str, Any]] = run.task.read_json(file)
         names = [{"id": row["id"]} for row in values]
     else:
-        rows = read_file(file, run.task.inputs)
-        texts = {column: rows.texts(column) for column in run.task.inputs}
+        rows = read_file(file, run.inputs)
+        texts = {column: rows.texts(column) for column in run.inputs}
         values = [dict(zip(texts, row, strict=True)) for row in zip(*texts.values(), strict=True)]
         names = [{"line": line} for line in rows.lines]
     for name, record in zip(names, run.predict(values), strict=True):
@@ -86,12 +86,14 @@ def submit(run: TrainedRun, folder: Path, data: Path | None) -> list[Path]:
         DataError: a test set is missing or malformed.
         SourceError: the hub's test sets cannot be had.
     """
-    if not hasattr(run.task, "submission"):
-        raise ConfigError(f"--submission: task={run.task.name} has none, only GLUE's tasks have")
-    for name in run.task.tests:
+    task = run.task
+    if not isinstance(task, WritesSubmission):
+        name = run.spec.task.name
+        raise ConfigError(f"--submission: task={name} has none, only GLUE's tasks have")
+    for name in task.tests:
         _check_new("--submission", folder / f"{name}.tsv")
-    tests = replace(run.task, path=None if data is None else str(data)).load_tests()
-    texts = {name: run.task.submission(run.predict(rows)) for name, rows in tests.items()}
+    tests = task.load_tests(data)
+    texts = {name: task.submission(run.predict(rows)) for name, rows in tests.items()}
     files = {folder / f"{name}.tsv": text for name, text in texts.items()}
     for file, text in files.items():
         _write(file, text)

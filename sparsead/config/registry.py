@@ -9,51 +9,58 @@ from collections.abc import Callable, Mapping
 from dataclasses import is_dataclass
 from functools import partial
 from types import UnionType
-from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, Generic, TypeVar, get_args, get_origin, get_type_hints
 
 from sparsead.errors import ConfigError, unknown, unknown_key, wrong_type
 
-T = TypeVar("T", bound=Callable[..., Any])
+T = TypeVar("T")
+Entry = TypeVar("Entry", bound=Callable[..., Any])
 Bound = TypeVar("Bound")
 
 
-class Registry:
-    """The methods of one kind, found by importing every module of the package that holds them."""
+class Registry(Generic[T]):
+    """The methods of one kind, found by importing every module of the package that holds them.
 
-    def __init__(self, kind: str, package: str) -> None:
+    An entry is a class or a function; T is what it gives when it is called.
+    """
+
+    def __init__(self, kind: str, package: str, contract: type | None = None) -> None:
         """Make an empty registry.
 
         Args:
             kind: the Hydra group whose `method` key names the entries.
             package: dotted name of the package whose modules register themselves.
+            contract: T, where it is a protocol; a user's own class must have its methods.
         """
         self.kind = kind
         self.package = package
-        self._entries: dict[str, Callable[..., Any]] = {}
+        self._methods = [] if contract is None else _methods(contract)
+        self._entries: dict[str, Callable[..., T]] = {}
 
-    def register(self, name: str) -> Callable[[T], T]:
+    def register(self, name: str) -> Callable[[Entry], Entry]:
         """Enter the decorated function or class under `name`."""
 
-        def enter(entry: T) -> T:
+        def enter(entry: Entry) -> Entry:
             self._entries[name] = entry
             return entry
 
         return enter
 
-    def get(self, name: str) -> Callable[..., Any]:
+    def get(self, name: str) -> Callable[..., T]:
         """Return the entry called `name`; a dotted path names an importable object instead.
 
         Raises:
-            ConfigError: nothing is registered or importable under that name.
+            ConfigError: nothing is registered or importable under that name, or what is imported
+                lacks one of the contract's methods.
         """
         if "." in name:
-            return _import_object(self.kind, name)
+            return self._import_entry(name)
         self._import_modules()
         if name not in self._entries:
             raise ConfigError(unknown(f"{self.kind}.method", name, self._entries))
         return self._entries[name]
 
-    def bind(self, name: str, options: Mapping[str, Any]) -> Callable[..., Any]:
+    def bind(self, name: str, options: Mapping[str, Any]) -> Callable[..., T]:
         """Return the entry with `options` bound as keyword arguments, its other arguments open.
 
         Raises:
@@ -65,6 +72,30 @@ class Registry:
         package = importlib.import_module(self.package)
         for module in pkgutil.iter_modules(package.__path__):
             importlib.import_module(f"{self.package}.{module.name}")
+
+    def _import_entry(self, path: str) -> Callable[..., T]:
+        """Import a user's own entry; a record from elsewhere could name any function at all."""
+        given = f"{self.kind}._target_={path}"
+        try:
+            entry = pkgutil.resolve_name(path)
+        except (ImportError, AttributeError, ValueError) as error:
+            raise ConfigError(f"{given}: cannot be imported ({error})") from error
+        if not callable(entry):
+            raise ConfigError(f"{given}: is not a class or a function")
+        members = dir(entry)
+        for method in self._methods:
+            if method not in members:
+                raise ConfigError(f"{given}: has no method {method!r}")
+        return entry  # type: ignore[no-any-return]
+
+
+def _methods(contract: type) -> list[str]:
+    """Return the names of the methods that a protocol asks for itself."""
+    return [
+        name
+        for name, member in vars(contract).items()
+        if inspect.isfunction(member) and not name.startswith("_")
+    ]
 
 
 def bound(
@@ -100,18 +131,3 @@ def _is_a(value: object, expected: Any) -> bool:
     if isinstance(value, bool) or origin is bool:
         return type(value) is origin
     return isinstance(value, int | float) if origin is float else isinstance(value, origin)
-
-
-def _import_object(kind: str, path: str) -> Callable[..., Any]:
-    try:
-        entry = pkgutil.resolve_name(path)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ConfigError(f"{kind}._target_={path}: cannot be imported ({error})") from error
-    if not callable(entry):
-        raise ConfigError(f"{kind}._target_={path}: is not a class or a function")
-    return entry  # type: ignore[no-any-return]
-
-
-ADAPTERS = Registry("adapter", "sparsead.adapters")
-PRUNERS = Registry("pruner", "sparsead.pruning")
-TASKS = Registry("task", "sparsead.tasks")

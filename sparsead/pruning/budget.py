@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from sparsead.errors import PruningError
-from sparsead.pruning.scoring import Scores
+from sparsead.pruning.contract import Scores
 from sparsead.seeding import generator
 
 MINIMUM_KEPT = 0.01

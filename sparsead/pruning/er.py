@@ -10,8 +10,7 @@ from fractions import Fraction
 import torch
 from torch import Tensor
 
-from sparsead.config.registry import PRUNERS
-from sparsead.pruning.scoring import Scores, Scoring
+from sparsead.pruning.contract import PRUNERS, Scores, Scoring
 from sparsead.seeding import generator
 
 logger = logging.getLogger(__name__)

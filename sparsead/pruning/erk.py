@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from sparsead.config.registry import PRUNERS
+from sparsead.pruning.contract import PRUNERS, Scores, Scoring
 from sparsead.pruning.er import random_at_densities
-from sparsead.pruning.scoring import Scores, Scoring
 
 
 @PRUNERS.register("erk")

@@ -8,10 +8,9 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from sparsead.config.registry import PRUNERS
 from sparsead.errors import ConfigError
 from sparsead.pruning.budget import masks_from_scores
-from sparsead.pruning.scoring import Scores, Scoring
+from sparsead.pruning.contract import PRUNERS, Scores, Scoring
 
 Masked = Mapping[str, Tensor]
 

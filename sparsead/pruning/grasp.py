@@ -7,8 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sparsead.config.registry import PRUNERS
-from sparsead.pruning.scoring import Scores, Scoring
+from sparsead.pruning.contract import PRUNERS, Scores, Scoring
 from sparsead.pruning.twice import TwiceDifferentiable
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from sparsead.config.registry import PRUNERS
-from sparsead.pruning.scoring import Scores, Scoring
+from sparsead.pruning.contract import PRUNERS, Scores, Scoring
 
 
 @PRUNERS.register("magnitude")

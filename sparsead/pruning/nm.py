@@ -7,9 +7,8 @@ import math
 import torch
 from torch import Tensor
 
-from sparsead.config.registry import PRUNERS
 from sparsead.errors import ConfigError, PruningError
-from sparsead.pruning.scoring import Scores, Scoring
+from sparsead.pruning.contract import PRUNERS, Scores, Scoring
 from sparsead.pruning.units import criterion_scores
 from sparsead.seeding import generator
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from sparsead.config.registry import PRUNERS
 from sparsead.errors import PruningError
-from sparsead.pruning.scoring import Scores, Scoring
+from sparsead.pruning.contract import PRUNERS, Scores, Scoring
 
 
 @PRUNERS.register("none")

@@ -11,19 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from sparsead.config.groups import SCOPES
-from sparsead.config.registry import PRUNERS
 from sparsead.errors import ConfigError, PruningError, unknown
 from sparsead.pruning.budget import MINIMUM_KEPT, masks_from_scores
+from sparsead.pruning.contract import PRUNERS, Batches, Loss, Scores, Scoring
 from sparsead.pruning.masks import Masks
-from sparsead.pruning.scoring import (
-    Batches,
-    Loss,
-    Scores,
-    Scoring,
-    check_scores,
-    probed,
-    undisturbed,
-)
+from sparsead.pruning.scoring import check_scores, probed, undisturbed
 
 
 def prune(

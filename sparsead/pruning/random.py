@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from sparsead.config.registry import PRUNERS
-from sparsead.pruning.scoring import Scores, Scoring
+from sparsead.pruning.contract import PRUNERS, Scores, Scoring
 from sparsead.seeding import generator
 
 

@@ -1,99 +1,18 @@
-"""What a pruner is given, and the gradients it may ask for without leaving a trace."""
+"""Scoring without leaving a trace, and what is refused of the scores."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import cached_property
-from typing import Any, overload
 
 import torch
-from torch import Tensor, nn
-from transformers.trainer_pt_utils import find_batch_size
+from torch import nn
 
 from sparsead.errors import PruningError
+from sparsead.pruning.contract import Scores
 from sparsead.seeding import generator
 
-Scores = dict[str, Tensor]
-Loss = Callable[[nn.Module, Any], Tensor]
-
 PROBE_STD = 0.02
-
-
-class Batches(Sequence[Any]):
-    """Batches that are made when a pruner first asks for them; `read` tells whether one did."""
-
-    def __init__(self, batches: Iterable[Any]) -> None:
-        self._source = batches
-
-    @cached_property
-    def _made(self) -> list[Any]:
-        return list(self._source)
-
-    @property
-    def read(self) -> bool:
-        """Whether the batches were made."""
-        return "_made" in vars(self)
-
-    @overload
-    def __getitem__(self, index: int) -> Any: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[Any]: ...
-
-    def __getitem__(self, index: int | slice) -> Any:
-        """Return one batch, or some."""
-        return self._made[index]
-
-    def __len__(self) -> int:
-        """Return the number of batches."""
-        return len(self._made)
-
-
-@dataclass(frozen=True)
-class Scoring:
-    """The one argument of every pruner, which returns a score per weight: higher is kept.
-
-    Attributes:
-        model: the network, in eval mode.
-        tensors: the prunable parameters by name; scores have their shapes.
-        batches: the scoring set, on the model's device.
-        loss: maps (model, batch) to the batch's mean loss, a scalar.
-        sparsity: share of all the weights that will be removed.
-        seed: for `sparsead.seeding.generator(seed, …, tensor name)`.
-    """
-
-    model: nn.Module
-    tensors: Mapping[str, nn.Parameter]
-    batches: Sequence[Any]
-    loss: Loss
-    sparsity: float
-    seed: int
-
-    def mean_gradients(self) -> Scores:
-        """Return ∂L/∂w of the loss averaged over the examples of the scoring set, with its sign.
-
-        A batch counts by its number of examples, so that the batch size changes nothing.
-        """
-        parameters = list(self.tensors.values())
-        totals: list[Tensor] = []
-        for batch, weight in self.weighted_batches():
-            loss = self.loss(self.model, batch) * weight
-            gradients = torch.autograd.grad(loss, parameters, materialize_grads=True)
-            totals = [*map(torch.add, totals, gradients)] or [*gradients]
-        return dict(zip(self.tensors, totals, strict=True))
-
-    def weighted_batches(self) -> list[tuple[Any, float]]:
-        """Return each batch with its share of the examples of the scoring set.
-
-        Raises:
-            PruningError: there are no batches.
-        """
-        if not self.batches:
-            raise PruningError("this pruner needs batches to score on")
-        sizes = [find_batch_size(batch) or 1 for batch in self.batches]
-        return [(batch, size / sum(sizes)) for batch, size in zip(self.batches, sizes, strict=True)]
 
 
 @contextmanager

@@ -5,9 +5,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from sparsead.config.registry import PRUNERS
 from sparsead.errors import ConfigError, unknown
-from sparsead.pruning.scoring import Scores, Scoring
+from sparsead.pruning.contract import PRUNERS, Scores, Scoring
 from sparsead.seeding import derived_seed
 
 MODES = ("eval", "train")

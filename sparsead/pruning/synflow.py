@@ -9,10 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from sparsead.config.registry import PRUNERS
 from sparsead.errors import PruningError
+from sparsead.pruning.contract import PRUNERS, Scores, Scoring
 from sparsead.pruning.force import Masked, score_in_rounds
-from sparsead.pruning.scoring import Scores, Scoring
 
 
 @PRUNERS.register("synflow")

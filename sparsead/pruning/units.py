@@ -8,10 +8,10 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from sparsead.config.registry import PRUNERS
 from sparsead.errors import PruningError
 from sparsead.pruning.budget import ranks
-from sparsead.pruning.scoring import Scores, Scoring, check_scores
+from sparsead.pruning.contract import PRUNERS, Scores, Scoring
+from sparsead.pruning.scoring import check_scores
 from sparsead.seeding import generator
 
 # Tensors with a row per unit, and what the tensor with the unit's column is called instead.

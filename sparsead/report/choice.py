@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from statistics import mean
 from typing import Any
 
-from sparsead.runs.record import SMALLER_IS_BETTER, RunRecord
+from sparsead.runs.record import RunRecord
 
 GRID = ("epochs", "learning_rate", "batch_size")
 """The keys of `protocol` that the paper's grid is over."""
@@ -44,5 +44,4 @@ def _quality(point: Sequence[RunRecord]) -> float:
     objective = mean(record.objective for record in point)
     if math.isnan(objective):
         return -math.inf
-    metric = next(iter(point[0].result["scores"]))
-    return -objective if metric in SMALLER_IS_BETTER else objective
+    return objective if point[0].higher_is_better else -objective

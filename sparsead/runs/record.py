@@ -24,8 +24,13 @@ _STAGING_PREFIX = ".partial-"
 _FULL_BYTES = 1 << 20
 _STORAGE = (ENOSPC, EDQUOT, EROFS, EACCES, EPERM)
 
-SMALLER_IS_BETTER = ("mae", "mse")
-"""Main metrics of which the smallest is chosen."""
+_LOWER_IS_BETTER = ("mae", "mse")
+"""Main metrics of which lower is better, where a record does not say."""
+
+
+def higher_is_better(metric: str) -> bool:
+    """Tell by its name which way a main metric is better, where nothing else says."""
+    return metric not in _LOWER_IS_BETTER
 
 
 @dataclass(frozen=True)
@@ -47,6 +52,12 @@ class RunRecord:
         chosen_by = self.result.get("selection", self.result["scores"])
         score = next(iter(chosen_by.values()))
         return float("nan") if score is None else float(score)
+
+    @property
+    def higher_is_better(self) -> bool:
+        """Whether a higher main metric is better; older records tell it by its name."""
+        by_name = higher_is_better(next(iter(self.result["scores"])))
+        return bool(self.result.get("higher_is_better", by_name))
 
     @classmethod
     def read(cls, folder: Path) -> RunRecord:

@@ -12,7 +12,7 @@ import datasets
 import evaluate
 import numpy as np
 
-from sparsead.tasks.metrics import NamedScores
+from sparsead.tasks.metrics import Metric, NamedScores
 
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
@@ -38,7 +38,7 @@ def f1(prediction: str, answer: str) -> float:
     return 2 * common / (len(predicted) + len(true)) if common else 0.0
 
 
-_SCORES: dict[str, Callable[[str, str], float]] = {"f1": f1, "exact_match": exact_match}
+_METRICS = {"f1": Metric(f1), "exact_match": Metric(exact_match)}
 
 
 class AnswerScores(NamedScores):
@@ -54,9 +54,9 @@ class AnswerScores(NamedScores):
             names: of metrics, the task's main one first.
 
         Raises:
-            ConfigError: a name is unknown.
+            ConfigError: a name is unknown, or there is none.
         """
-        super().__init__(names, _SCORES)
+        super().__init__(names, _METRICS)
 
     def _info(self) -> evaluate.MetricInfo:
         text = datasets.Value("string")
@@ -71,7 +71,7 @@ class AnswerScores(NamedScores):
 
     def _compute(self, predictions: Any, references: Any) -> dict[str, float]:
         pairs = list(zip(predictions, references, strict=True))
-        return {name: _mean_of_best(_SCORES[name], pairs) for name in self.names}
+        return {name: _mean_of_best(each.compute, pairs) for name, each in self.chosen.items()}
 
 
 def _mean_of_best(

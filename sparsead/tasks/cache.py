@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
 from sparsead.errors import ConfigError, SourceError
+from sparsead.tasks.contract import Task
 from sparsead.tasks.splits import held_out_rows
 
 log = logging.getLogger(__name__)
@@ -38,7 +39,7 @@ _PLACES = ("path", "files", "train", "validation", "limit")
 
 
 def encoded(
-    task: Any, tokenizer: PreTrainedTokenizerBase, selection: float = 0.0
+    task: Task, tokenizer: PreTrainedTokenizerBase, selection: float = 0.0
 ) -> tuple[DatasetDict, dict[str, Any]]:
     """Return the task's encoded splits and what is to be said of them, tokenising at most once.
 
@@ -48,9 +49,8 @@ def encoded(
     `sparsead` below XDG_CACHE_HOME, else in ~/.cache/sparsead; it can be deleted at any time.
 
     Args:
-        task: its `load` gives rows, its `encode` gives them tokenised. Columns that `encode` gives
-            to be reported are not kept: `whole_length`, the tokens of an example before it was
-            cut, and any column of booleans, such as `target_cut`, whose trues are counted.
+        task: its `load` gives rows, its `encode` gives them tokenised, with columns that are
+            reported and not kept.
         tokenizer: the backbone's.
         selection: share of train to hold out as `validation`; the task's own is then `test`.
 
@@ -191,7 +191,7 @@ def _line(values: dict[str, Any]) -> str:
     return "; ".join(parts)
 
 
-def _key(task: Any, rows: DatasetDict, tokenizer: PreTrainedTokenizerBase) -> str:
+def _key(task: Task, rows: DatasetDict, tokenizer: PreTrainedTokenizerBase) -> str:
     digest = hashlib.sha256()
     options = {name: value for name, value in vars(task).items() if name not in _PLACES}
     public = {name: value for name, value in options.items() if not name.startswith("_")}
@@ -202,7 +202,7 @@ def _key(task: Any, rows: DatasetDict, tokenizer: PreTrainedTokenizerBase) -> st
     return digest.hexdigest()[:32]
 
 
-def _code(task: Any) -> Iterator[bytes]:
+def _code(task: Task) -> Iterator[bytes]:
     """Yield the source of the task's classes, so that an edited `encode` is noticed."""
     for ancestor in type(task).__mro__[:-1]:
         module = inspect.getmodule(ancestor)

@@ -7,7 +7,7 @@ from typing import Any
 
 from datasets import Dataset, DatasetDict
 
-from sparsead.config.registry import TASKS
+from sparsead.tasks.contract import TASKS
 from sparsead.tasks.demo_pairs import paraphrase_pairs
 from sparsead.tasks.demo_sentences import acceptability, entailment, similarity
 from sparsead.tasks.demo_stories import questions, summaries

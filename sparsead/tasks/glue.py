@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from datasets import Dataset, DatasetDict, load_dataset
 
-from sparsead.config.registry import TASKS
 from sparsead.errors import DataError
 from sparsead.hub import embedded_task, fetch
+from sparsead.tasks.contract import TASKS
 from sparsead.tasks.sentences import SentenceTask
 from sparsead.tasks.tsv import read_tsv
 
@@ -34,8 +34,9 @@ class GlueTask(SentenceTask):
         hub: name of the data set on the hub.
         hub_config: its configuration.
         hub_splits: our split → the hub's.
-        tests: name of the submission's file → {"hub": the hub's split, "file": below `path`};
-            "hub_config" where it is another, "optional" where `path` may lack the file.
+        tests: name of the submission's file → {"hub": the hub's split, "file": below the
+            folder of the test sets}; "hub_config" where it is another, "optional" where the folder
+            may lack the file.
     """
 
     tsv_columns: Mapping[str, str] = field(default_factory=dict)
@@ -48,14 +49,17 @@ class GlueTask(SentenceTask):
     hub_splits: Mapping[str, str] = field(default_factory=dict)
     tests: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
-    def load_tests(self) -> DatasetDict:
+    def load_tests(self, folder: Path | None) -> DatasetDict:
         """Return the unlabelled test sets, keyed by the name of the submission's file.
+
+        Args:
+            folder: in GLUE's layout; None takes them from the hub.
 
         Raises:
             DataError: a local file is missing or malformed.
             SourceError: the hub's data set cannot be had.
         """
-        loaded = {name: self._load_test(test) for name, test in self.tests.items()}
+        loaded = {name: self._load_test(test, folder) for name, test in self.tests.items()}
         return DatasetDict({name: rows for name, rows in loaded.items() if rows is not None})
 
     def submission(self, records: Sequence[Mapping[str, Any]]) -> str:
@@ -84,11 +88,11 @@ class GlueTask(SentenceTask):
         folder = Path(self.path)
         return DatasetDict({split: self._read(folder / file) for split, file in self.files.items()})
 
-    def _load_test(self, test: Mapping[str, Any]) -> Dataset | None:
-        if self.path is None:
+    def _load_test(self, test: Mapping[str, Any], folder: Path | None) -> Dataset | None:
+        if folder is None:
             hub = self._download(test.get("hub_config", self.hub_config))
             return hub[test["hub"]].select_columns(list(self.inputs))
-        file = Path(self.path) / test["file"]
+        file = folder / test["file"]
         if test.get("optional", False) and not file.exists():
             log.warning("%s: is not there, and left out", file)
             return None

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -24,7 +25,19 @@ from sparsead.errors import ConfigError, unknown
 
 log = logging.getLogger(__name__)
 
-Score = Callable[[Any, Any], Any]
+
+@dataclass(frozen=True)
+class Metric:
+    """A metric, and which way it is better.
+
+    Attributes:
+        compute: the value from what is true and what is predicted, in the form that the metrics
+            of its kind take.
+        higher_is_better: whether a higher value is better.
+    """
+
+    compute: Callable[..., Any]
+    higher_is_better: bool = True
 
 
 def _pearson(references: Any, predictions: Any) -> float:
@@ -35,38 +48,45 @@ def _spearman(references: Any, predictions: Any) -> float:
     return float("nan") if len(references) < 2 else float(spearmanr(references, predictions)[0])
 
 
-_OF_CLASSES: Mapping[str, Score] = {
-    "accuracy": accuracy_score,
-    "f1": f1_score,
-    "f1_macro": partial(f1_score, average="macro"),
-    "matthews_correlation": matthews_corrcoef,
+_OF_CLASSES = {
+    "accuracy": Metric(accuracy_score),
+    "f1": Metric(f1_score),
+    "f1_macro": Metric(partial(f1_score, average="macro")),
+    "matthews_correlation": Metric(matthews_corrcoef),
 }
-_OF_NUMBERS: Mapping[str, Score] = {
-    "pearson": _pearson,
-    "spearmanr": _spearman,
-    "mae": mean_absolute_error,
-    "mse": mean_squared_error,
+_OF_NUMBERS = {
+    "pearson": Metric(_pearson),
+    "spearmanr": Metric(_spearman),
+    "mae": Metric(mean_absolute_error, higher_is_better=False),
+    "mse": Metric(mean_squared_error, higher_is_better=False),
 }
 
 
 class NamedScores(evaluate.Metric):  # type: ignore[misc]
     """Metrics chosen by name, in that order, computed in memory."""
 
-    def __init__(self, names: Sequence[str], choices: Collection[str]) -> None:
+    def __init__(self, names: Sequence[str], choices: Mapping[str, Metric]) -> None:
         """Choose the metrics.
 
         Args:
             names: of metrics, the task's main one first.
-            choices: the names that there are.
+            choices: the metrics that there are.
 
         Raises:
-            ConfigError: a name is unknown.
+            ConfigError: a name is unknown, or there is none.
         """
+        if not names:
+            raise ConfigError(f"task.metrics=[]: name one of {', '.join(sorted(choices))}")
         for name in names:
             if name not in choices:
                 raise ConfigError(unknown("task.metrics", name, choices))
-        self.names = tuple(names)
+        self.chosen = {name: choices[name] for name in names}
         super().__init__(keep_in_memory=True)
+
+    @property
+    def higher_is_better(self) -> bool:
+        """Whether a higher value of the main metric is better."""
+        return next(iter(self.chosen.values())).higher_is_better
 
 
 class TaskScores(NamedScores):
@@ -88,11 +108,8 @@ class TaskScores(NamedScores):
             ConfigError: a name is unknown, or there is none.
         """
         choices = _OF_NUMBERS if regression else _OF_CLASSES
-        if not names:
-            raise ConfigError(f"task.metrics=[]: name one of {', '.join(sorted(choices))}")
         self._dtype = "float64" if regression else "int64"
         super().__init__(names, choices)
-        self._scores = {name: choices[name] for name in self.names}
 
     def _info(self) -> evaluate.MetricInfo:
         value = datasets.Value(self._dtype)
@@ -105,12 +122,13 @@ class TaskScores(NamedScores):
 
     def _compute(self, predictions: Any, references: Any) -> dict[str, float]:
         if not np.isfinite(predictions).all():
-            log.warning("%s not defined: a prediction is not finite", ", ".join(self._scores))
-            return dict.fromkeys(self._scores, float("nan"))
+            log.warning("%s not defined: a prediction is not finite", ", ".join(self.chosen))
+            return dict.fromkeys(self.chosen, float("nan"))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # said below, in a line
             values = {
-                name: float(score(references, predictions)) for name, score in self._scores.items()
+                name: float(metric.compute(references, predictions))
+                for name, metric in self.chosen.items()
             }
         undefined = [name for name, value in values.items() if not np.isfinite(value)]
         if undefined:

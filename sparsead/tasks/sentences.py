@@ -123,6 +123,11 @@ class SentenceTask:
         )
         return values
 
+    @property
+    def higher_is_better(self) -> bool:
+        """Whether a higher value of the main metric is better."""
+        return self._metric.higher_is_better
+
     def decoded(self, output: EvalPrediction, _encoded: Dataset) -> list[dict[str, Any]]:
         """Return the number of each row; or its class, and the probability of every class.
 
@@ -161,7 +166,7 @@ class SentenceTask:
 
     def _check_metrics(self) -> None:
         """Refuse metrics now that would else be refused when the first epoch is over."""
-        if "f1" in self._metric.names and not self.regression and len(self.classes) != 2:
+        if "f1" in self._metric.chosen and not self.regression and len(self.classes) != 2:
             raise ConfigError("task.metrics=f1: is for two classes; did you mean f1_macro?")
 
     def _tokenise(

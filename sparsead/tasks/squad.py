@@ -17,7 +17,6 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from sparsead.config.registry import TASKS
 from sparsead.errors import ConfigError
 from sparsead.hub import embedded_task, fetch
 from sparsead.tasks.answer_features import (
@@ -27,6 +26,7 @@ from sparsead.tasks.answer_features import (
     first_features,
 )
 from sparsead.tasks.answer_scores import AnswerScores
+from sparsead.tasks.contract import TASKS
 from sparsead.tasks.spans import Span, feature_spans, join_spans, probabilities
 from sparsead.tasks.splits import first_examples, split_files
 from sparsead.tasks.squad_json import read_questions, read_squad
@@ -150,6 +150,11 @@ class SquadTask:
         """Return the answers to questions of `encode_inputs`, and the best few of each."""
         answered = self.predictions(output, rows)
         return [{key: record[key] for key in ("prediction", "n_best")} for record in answered]
+
+    @property
+    def higher_is_better(self) -> bool:
+        """Whether a higher value of the main metric is better."""
+        return AnswerScores(self.metrics).higher_is_better
 
     def record_scores(self, records: Sequence[Mapping[str, Any]]) -> dict[str, float]:
         """Return the metrics of what `predictions` gave, the main one first."""

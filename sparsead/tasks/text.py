@@ -10,8 +10,8 @@ from typing import Any
 
 from datasets import DatasetDict
 
-from sparsead.config.registry import TASKS
 from sparsead.errors import ConfigError, DataError
+from sparsead.tasks.contract import TASKS
 from sparsead.tasks.files import read_file
 from sparsead.tasks.rows import Rows, class_name
 from sparsead.tasks.sentences import SentenceTask

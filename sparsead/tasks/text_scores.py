@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import datasets
@@ -10,14 +11,17 @@ import evaluate
 import numpy as np
 import sacrebleu
 from rouge_score.rouge_scorer import RougeScorer
+from rouge_score.scoring import Score
 
-from sparsead.tasks.metrics import NamedScores
+from sparsead.tasks.metrics import Metric, NamedScores
 
-_ROUGE = ("rouge1", "rouge2", "rougeL")
-_CORPUS: dict[str, Callable[..., Any]] = {
-    "bleu": sacrebleu.corpus_bleu,
-    "chrf": sacrebleu.corpus_chrf,
-}
+
+def _mean_f_measure(name: str, scores: Sequence[Mapping[str, Score]]) -> float:
+    return float(np.mean([score[name].fmeasure for score in scores]))
+
+
+_ROUGE = {name: Metric(partial(_mean_f_measure, name)) for name in ("rouge1", "rouge2", "rougeL")}
+_CORPUS = {"bleu": Metric(sacrebleu.corpus_bleu), "chrf": Metric(sacrebleu.corpus_chrf)}
 
 
 class TextScores(NamedScores):
@@ -34,9 +38,9 @@ class TextScores(NamedScores):
             names: of metrics, the task's main one first.
 
         Raises:
-            ConfigError: a name is unknown.
+            ConfigError: a name is unknown, or there is none.
         """
-        super().__init__(names, (*_ROUGE, *_CORPUS))
+        super().__init__(names, _ROUGE | _CORPUS)
 
     def _info(self) -> evaluate.MetricInfo:
         text = datasets.Value("string")
@@ -48,24 +52,23 @@ class TextScores(NamedScores):
         )
 
     def _compute(self, predictions: Any, references: Any) -> dict[str, float]:
-        rouge = _rouge(self.names, predictions, references)
+        rouge = _rouge([name for name in self.chosen if name in _ROUGE], predictions, references)
         return {
-            name: rouge[name] if name in rouge else _corpus(name, predictions, references)
-            for name in self.names
+            name: rouge[name] if name in rouge else _corpus(metric, predictions, references)
+            for name, metric in self.chosen.items()
         }
 
 
 def _rouge(
     names: Sequence[str], predictions: Sequence[str], references: Sequence[str]
 ) -> dict[str, float]:
-    wanted = [name for name in names if name in _ROUGE]
-    scorer = RougeScorer(wanted, use_stemmer=True)
+    scorer = RougeScorer(names, use_stemmer=True)
     scores = [
         scorer.score(reference, prediction)
         for prediction, reference in zip(predictions, references, strict=True)
     ]
-    return {name: float(np.mean([score[name].fmeasure for score in scores])) for name in wanted}
+    return {name: _ROUGE[name].compute(scores) for name in names}
 
 
-def _corpus(name: str, predictions: Sequence[str], references: Sequence[str]) -> float:
-    return float(_CORPUS[name](list(predictions), [list(references)]).score) / 100
+def _corpus(metric: Metric, predictions: Sequence[str], references: Sequence[str]) -> float:
+    return float(metric.compute(list(predictions), [list(references)]).score) / 100

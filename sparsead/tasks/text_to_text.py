@@ -16,9 +16,9 @@ from transformers import (
 )
 
 from sparsead.config.groups import SPLITS
-from sparsead.config.registry import TASKS
 from sparsead.errors import ConfigError, DataError, unknown, unknown_key
 from sparsead.hub import embedded_task, fetch
+from sparsead.tasks.contract import TASKS
 from sparsead.tasks.files import read_file
 from sparsead.tasks.rows import Rows
 from sparsead.tasks.splits import first_examples, split_files
@@ -125,6 +125,11 @@ class TextToText:
     def collator(self, tokenizer: PreTrainedTokenizerBase) -> DataCollatorForSeq2Seq:
         """Return what makes a batch; the model shifts its labels to the decoder's inputs."""
         return DataCollatorForSeq2Seq(tokenizer)
+
+    @property
+    def higher_is_better(self) -> bool:
+        """Whether a higher value of the main metric is better."""
+        return TextScores(self.metrics).higher_is_better
 
     def record_scores(self, records: Sequence[Mapping[str, Any]]) -> dict[str, float]:
         """Return the metrics of records of `prediction` and `reference`, the main one first."""

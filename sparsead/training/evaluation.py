@@ -11,7 +11,7 @@ from datasets import Dataset
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from sparsead.training.packing import Collator
+from sparsead.tasks.contract import Collator
 
 _IGNORED_LABEL = -100
 

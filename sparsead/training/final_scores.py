@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 from datasets import Dataset, DatasetDict
 from transformers import PreTrainedTokenizerBase, Trainer
 
+from sparsead.tasks.contract import GeneratesText, Task
 from sparsead.training.generation import generate_splits
-from sparsead.training.prediction import generates
 
 Scores = dict[str, float]
 
 
 def final_scores(
     trainer: Trainer,
-    task: Any,
+    task: Task,
     data: DatasetDict,
     folder: Path,
     last: Mapping[str, float],
@@ -38,7 +38,7 @@ def final_scores(
         those of the other splits as `SPLIT_METRIC`. With `held_out`, `scores` begins with those
         of test, and those of validation are `selection`: what runs are chosen by.
     """
-    if generates(task):
+    if isinstance(task, GeneratesText):
         return _generated_scores(trainer, task, data, folder, held_out)
     others = {
         split: _scores(trainer, cast(Dataset, rows), split, last)
@@ -51,7 +51,7 @@ def final_scores(
 
 
 def _generated_scores(
-    trainer: Trainer, task: Any, data: DatasetDict, folder: Path, held_out: bool
+    trainer: Trainer, task: GeneratesText, data: DatasetDict, folder: Path, held_out: bool
 ) -> dict[str, Scores]:
     tokenizer = cast(PreTrainedTokenizerBase, trainer.processing_class)
     splits = ("test", "validation") if held_out else task.generated_splits

@@ -15,6 +15,7 @@ from datasets.utils import tqdm
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase, Trainer
 
 from sparsead.runs.files import write_atomically
+from sparsead.tasks.contract import Collator, GeneratesText
 from sparsead.training.evaluation import token_batches, token_counts
 from sparsead.training.prediction import lines, predictions_file, whole_records
 
@@ -23,7 +24,7 @@ log = logging.getLogger(__name__)
 
 def generate_splits(
     trainer: Trainer,
-    task: Any,
+    task: GeneratesText,
     data: DatasetDict,
     tokenizer: PreTrainedTokenizerBase,
     folder: Path,
@@ -41,7 +42,11 @@ def generate_splits(
 
 
 def generate(
-    trainer: Trainer, task: Any, rows: Dataset, tokenizer: PreTrainedTokenizerBase, file: Path
+    trainer: Trainer,
+    task: GeneratesText,
+    rows: Dataset,
+    tokenizer: PreTrainedTokenizerBase,
+    file: Path,
 ) -> None:
     """Generate a text for each row, and append it to `file` as soon as its batch is done.
 
@@ -50,8 +55,8 @@ def generate(
     padded as a whole, so that a row gives the same text whether or not there was an interruption.
 
     Args:
-        trainer: has trained the model.
-        task: gives the collator and the settings of the generation.
+        trainer: has trained the model, and has the task's collator.
+        task: gives the settings of the generation.
         rows: an encoded split with the columns `id`, which differ, and `reference`.
         tokenizer: the backbone's.
         file: of one record a line: `id`, `prediction`, `reference`.
@@ -87,7 +92,7 @@ def generation_config(model: PreTrainedModel, settings: Mapping[str, Any]) -> Ge
 
 
 def _texts(
-    trainer: Trainer, task: Any, rows: Dataset, tokenizer: PreTrainedTokenizerBase
+    trainer: Trainer, task: GeneratesText, rows: Dataset, tokenizer: PreTrainedTokenizerBase
 ) -> list[str]:
     if not len(rows):
         return []
@@ -95,7 +100,7 @@ def _texts(
     assert isinstance(model, PreTrainedModel)
     generator = cast(Any, model)  # its class has `generate` where its head generates
     columns = [name for name in tokenizer.model_input_names if name in rows.column_names]
-    inputs = task.collator(tokenizer)(list(rows.select_columns(columns)))
+    inputs = cast(Collator, trainer.data_collator)(list(rows.select_columns(columns)))
     model.eval()
     with trainer.accelerator.autocast():  # generating calls the encoder, past the wrapped forward
         ids = generator.generate(

@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 from transformers import BatchEncoding
 
+from sparsead.tasks.contract import Collator
+
 SLACK = 16
 """Sequences at most this many tokens longer than the shortest attend in one product with it."""
 
 RELATIVE_SLACK = 1.25
 """Or at most this many times as long."""
-
-Collator = Callable[[list[Any]], Any]
 
 
 @dataclass(frozen=True)

@@ -5,40 +5,47 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
 
 from accelerate import PartialState
 from datasets import Dataset
 from transformers import EvalPrediction
 
-Record = dict[str, Any]
+from sparsead.runs.record import higher_is_better as by_name
+from sparsead.tasks.contract import (
+    GeneratesText,
+    PredictsRecords,
+    Record,
+    ScoresOutputs,
+    StatesDirection,
+    Task,
+)
+
 Scorer = Callable[[EvalPrediction], dict[str, float]]
 
 
-def scorer(task: Any, rows: Dataset, file: Path) -> Scorer | None:
+def scorer(task: Task, rows: Dataset, file: Path) -> Scorer | None:
     """Return what scores an evaluation on the encoded rows; None: the loss alone.
 
     Where the task makes records, those of the last evaluation stay in `file`.
     """
-    if generates(task):
+    if isinstance(task, GeneratesText):
         return None
-    if not hasattr(task, "record_scores"):
-        scores: Scorer = task.scores
-        return scores
+    if not isinstance(task, PredictsRecords):
+        assert isinstance(task, ScoresOutputs)  # see check_scored
+        return task.scores
 
     def score_records(output: EvalPrediction) -> dict[str, float]:
         records = task.predictions(output, rows)
         if PartialState().is_main_process:
             file.write_text(lines(records), "utf-8")
-        values: dict[str, float] = task.record_scores(records)
-        return values
+        return task.record_scores(records)
 
     return score_records
 
 
-def generates(task: Any) -> bool:
-    """Tell whether a task is scored on generated text."""
-    return hasattr(task, "generation")
+def higher_is_better(task: Task, metric: str) -> bool:
+    """Tell which way the task's main metric is better: by its name, where the task does not say."""
+    return task.higher_is_better if isinstance(task, StatesDirection) else by_name(metric)
 
 
 def predictions_file(folder: Path, split: str) -> Path:

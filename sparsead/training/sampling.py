@@ -12,8 +12,8 @@ from transformers import BatchEncoding
 from transformers.trainer_pt_utils import get_length_grouped_indices
 
 from sparsead.seeding import generator
+from sparsead.tasks.contract import Collator
 from sparsead.tasks.splits import stratified
-from sparsead.training.packing import Collator
 
 SCORING_EXAMPLES = 320
 SCORING_BATCH_SIZE = 32

@@ -13,7 +13,6 @@ from transformers.utils import SAFE_WEIGHTS_NAME
 
 from sparsead.errors import TrainingStopped
 from sparsead.runs.interrupt import Watch
-from sparsead.runs.record import SMALLER_IS_BETTER
 from sparsead.training.trainer import SparseadTrainer, history
 
 
@@ -65,11 +64,13 @@ class Stopping(TrainerCallback):
     def _ask(self) -> None:
         if self._watch is None:
             return
-        epochs = [_quality(each) for each in history(self._trainer) if "scores" in each]
+        epochs = [self._quality(each) for each in history(self._trainer) if "scores" in each]
         if epochs and self._watch(epochs):
             raise TrainingStopped(f"stopped after epoch {len(epochs)}")
 
-
-def _quality(epoch: Mapping[str, Any]) -> float:
-    name, score = next(iter(epoch["scores"].items()), ("loss", epoch["validation_loss"]))
-    return -float(score) if name in ("loss", *SMALLER_IS_BETTER) else float(score)
+    def _quality(self, epoch: Mapping[str, Any]) -> float:
+        """Return the epoch's main score, or its loss where it has none, so that more is better."""
+        if not epoch["scores"]:
+            return -float(epoch["validation_loss"])
+        name, score = next(iter(epoch["scores"].items()))
+        return float(score) if self._trainer.higher_is_better(name) else -float(score)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -26,6 +27,7 @@ from transformers.trainer_utils import EvalLoopOutput, PredictionOutput
 from transformers.utils import SAFE_WEIGHTS_NAME
 
 from sparsead.config.run import RunSpec
+from sparsead.tasks.contract import Collator, Task
 from sparsead.training.evaluation import (
     collated,
     in_order,
@@ -35,8 +37,7 @@ from sparsead.training.evaluation import (
     token_batches,
     token_counts,
 )
-from sparsead.training.packing import Collator
-from sparsead.training.prediction import Scorer, predictions_file, scorer
+from sparsead.training.prediction import Scorer, higher_is_better, predictions_file, scorer
 from sparsead.training.sampling import SeededOrder
 
 log = logging.getLogger(__name__)
@@ -46,10 +47,12 @@ class SparseadTrainer(Trainer):
     """A Trainer whose batches come in the order of `SeededOrder`.
 
     It evaluates and predicts in batches of like length, of which those of validation are made
-    once. `scorer_of` gives what scores an evaluation on an encoded split of that name.
+    once. `scorer_of` gives what scores an evaluation on an encoded split of that name;
+    `higher_is_better` tells which way the main metric, of that name, is better.
     """
 
     scorer_of: Callable[[Dataset, str], Scorer | None]
+    higher_is_better: Callable[[str], bool]
     _validation: DataLoader[Any] | None = None
 
     def evaluate(
@@ -181,7 +184,7 @@ def build_trainer(
     model: PreTrainedModel,
     data: DatasetDict,
     tokenizer: PreTrainedTokenizerBase,
-    task: Any,
+    task: Task,
     collator: Collator,
     folder: Path,
     precision: str,
@@ -193,7 +196,7 @@ def build_trainer(
         model: on the device that it is to train on.
         data: what the task's `encode` gave.
         tokenizer: the backbone's.
-        task: gives the scores (see `sparsead.tasks`).
+        task: gives the scores (see `sparsead.tasks.contract`).
         collator: makes batches of examples.
         folder: where the Trainer may write, and the predictions that a task gives.
         precision: "fp32" or "bf16".
@@ -208,6 +211,7 @@ def build_trainer(
         preprocess_logits_for_metrics=_logits,
     )
     trainer.scorer_of = lambda rows, split: scorer(task, rows, predictions_file(folder, split))
+    trainer.higher_is_better = partial(higher_is_better, task)
     trainer.remove_callback(PrinterCallback)
     trainer.remove_callback(ProgressCallback)
     if sys.stderr.isatty():

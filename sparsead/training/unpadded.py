@@ -22,8 +22,9 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from sparsead.backbones.contract import architectures
 from sparsead.backbones.sites import has_site, site_modules
+from sparsead.tasks.contract import Collator
 from sparsead.training.packed_attention import FUSED, packed_attention
-from sparsead.training.packing import Collator, Packing, PackingCollator
+from sparsead.training.packing import Packing, PackingCollator
 
 log = logging.getLogger(__name__)
 

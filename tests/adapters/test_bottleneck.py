@@ -15,8 +15,8 @@ from composing import compose
 from sparsead.adapters.accounting import parameter_accounting
 from sparsead.adapters.adapted import AdaptedModel
 from sparsead.adapters.bottleneck import Bottleneck, BottleneckAdapter, BottleneckOptions
+from sparsead.adapters.contract import ADAPTERS
 from sparsead.backbones.loading import architecture_config, count_parameters, load_backbone
-from sparsead.config.registry import ADAPTERS
 from sparsead.errors import ConfigError
 from sparsead.pruning.masks import Masks
 from sparsead.pruning.prune import prune

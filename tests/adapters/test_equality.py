@@ -17,8 +17,8 @@ from torch import Tensor
 from transformers import AutoConfig, AutoModel, PreTrainedModel
 
 from sparsead.adapters.adapted import AdaptedModel
+from sparsead.adapters.contract import ADAPTERS
 from sparsead.adapters.fusion import Fusion
-from sparsead.config.registry import ADAPTERS
 
 FIXTURES = Path(__file__).parents[1] / "data" / "equality"
 HOULSBY = {"bottleneck": 4, "sites": ["attention_output", "ffn_output"]}

@@ -13,10 +13,10 @@ from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
 from composing import compose
 from sparsead.adapters.adapted import AdaptedModel
+from sparsead.adapters.contract import ADAPTERS
 from sparsead.adapters.lora import LoRAAdapter, merge
 from sparsead.backbones import dropout
 from sparsead.backbones.loading import architecture_config, load_backbone
-from sparsead.config.registry import ADAPTERS
 from sparsead.errors import ConfigError
 
 BACKBONES = ["tiny-bert", "tiny-roberta", "tiny-bart"]

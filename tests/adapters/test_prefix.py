@@ -27,8 +27,9 @@ from sparsead.backbones import sites
 from sparsead.backbones.attention import attend_to_prefixes
 from sparsead.backbones.loading import load_backbone
 from sparsead.errors import ConfigError
+from sparsead.pruning.contract import Scoring
 from sparsead.pruning.grasp import grasp
-from sparsead.pruning.scoring import Scoring, undisturbed
+from sparsead.pruning.scoring import undisturbed
 
 LENGTH = 3
 

@@ -10,8 +10,8 @@ from transformers import AutoModelForSequenceClassification
 
 from composing import compose
 from sparsead.adapters.accounting import parameter_accounting
+from sparsead.adapters.contract import ADAPTERS
 from sparsead.backbones.loading import architecture_config, count_parameters
-from sparsead.config.registry import ADAPTERS
 
 CONF = Path(__file__).parents[2] / "conf" / "adapter"
 

@@ -16,6 +16,7 @@ from transformers import (
 
 import sparsead
 from composing import ask_for, compose
+from sparsead.adapters.contract import ADAPTERS
 from sparsead.adapters.head import HeadOnly
 from sparsead.adapters.lora import merge
 from sparsead.assembly.account import account
@@ -23,7 +24,6 @@ from sparsead.assembly.build import build_task
 from sparsead.backbones.contract import Sites, architectures
 from sparsead.backbones.loading import architecture_config, count_parameters, load_backbone
 from sparsead.backbones.sites import SiteError, site_modules
-from sparsead.config.registry import ADAPTERS
 from sparsead.errors import ConfigError, SourceError
 
 PADDED = {"layer": 0, "attention_residual": 0}

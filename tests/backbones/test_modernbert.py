@@ -11,8 +11,8 @@ from torch.nn import functional as F
 from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
 from composing import compose
+from sparsead.adapters.contract import ADAPTERS
 from sparsead.backbones.loading import load_backbone
-from sparsead.config.registry import ADAPTERS
 
 WINDOW = 4  # tokens to either side, half of local_attention in conf/backbone/tiny-modernbert.yaml
 THETA = {True: 10_000.0, False: 160_000.0}

@@ -23,10 +23,10 @@ from transformers import (
 
 from composing import ask_for, compose
 from sparsead.adapters.adapted import AdaptedModel
+from sparsead.adapters.contract import ADAPTERS
 from sparsead.assembly.build import build_task
 from sparsead.backbones.loading import load_backbone
 from sparsead.commands.export import export, export_merged, main, peft_config
-from sparsead.config.registry import ADAPTERS
 from sparsead.config.run import RunSpec
 from sparsead.errors import ConfigError, RecordError
 from sparsead.pruning.prune import prune

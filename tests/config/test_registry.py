@@ -4,8 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from sparsead.config.registry import ADAPTERS, PRUNERS, TASKS
+from sparsead.adapters.contract import ADAPTERS
 from sparsead.errors import ConfigError
+from sparsead.pruning.contract import PRUNERS
+from sparsead.tasks.contract import TASKS
 
 
 @pytest.mark.parametrize("registry", [ADAPTERS, PRUNERS, TASKS])

@@ -15,16 +15,16 @@ from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
 from composing import compose
 from sparsead.adapters.adapted import AdaptedModel
+from sparsead.adapters.contract import ADAPTERS
 from sparsead.adapters.pfeiffer import PfeifferAdapter
 from sparsead.assembly.build import pruned
 from sparsead.backbones.loading import Backbone, load_backbone
 from sparsead.config.groups import AdapterSpec
-from sparsead.config.registry import ADAPTERS, PRUNERS
 from sparsead.errors import ConfigError, PruningError
+from sparsead.pruning.contract import PRUNERS, Scoring
 from sparsead.pruning.grasp import grasp
 from sparsead.pruning.masks import Masks
 from sparsead.pruning.prune import prune
-from sparsead.pruning.scoring import Scoring
 from sparsead.pruning.storage import load_sparse, save_sparse
 
 CONF = Path(__file__).parents[2] / "conf"

@@ -6,9 +6,10 @@ from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import BertConfig, BertForSequenceClassification
 
+from sparsead.pruning.contract import Scoring
 from sparsead.pruning.grasp import grasp
 from sparsead.pruning.prune import prune
-from sparsead.pruning.scoring import Scoring, undisturbed
+from sparsead.pruning.scoring import undisturbed
 from sparsead.pruning.twice import TwiceDifferentiable
 
 

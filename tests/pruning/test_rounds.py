@@ -6,9 +6,9 @@ from transformers import BertConfig, BertForSequenceClassification
 
 from sparsead.errors import ConfigError, PruningError
 from sparsead.pruning.budget import masks_from_scores
+from sparsead.pruning.contract import Scoring
 from sparsead.pruning.force import force
 from sparsead.pruning.prune import prune
-from sparsead.pruning.scoring import Scoring
 from sparsead.pruning.snip import snip
 from sparsead.pruning.synflow import synflow
 

@@ -1,20 +1,19 @@
 from pathlib import Path
 
 import pytest
-import sparsead.conf
 import torch
 from hydra import compose, initialize_config_module
 from torch import nn
 from torch.nn import functional as F
 from torch.nn.utils import prune as torch_prune
 
-from sparsead.config.registry import PRUNERS
+import sparsead.conf
 from sparsead.config.run import RunSpec
 from sparsead.errors import PruningError
+from sparsead.pruning.contract import PRUNERS, Scoring
 from sparsead.pruning.magnitude import magnitude
 from sparsead.pruning.masks import Masks
 from sparsead.pruning.prune import prune
-from sparsead.pruning.scoring import Scoring
 
 PRUNERS_HERE = (
     "random",

@@ -8,8 +8,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from sparsead.errors import ConfigError, PruningError
+from sparsead.pruning.contract import Scoring
 from sparsead.pruning.prune import prune
-from sparsead.pruning.scoring import Scoring
 from sparsead.pruning.snip import snip
 
 

@@ -5,9 +5,9 @@ from hypothesis import strategies as st
 from torch import nn
 
 from sparsead.errors import ConfigError, PruningError
+from sparsead.pruning.contract import Scoring
 from sparsead.pruning.nm import nm
 from sparsead.pruning.prune import prune
-from sparsead.pruning.scoring import Scoring
 from sparsead.pruning.units import units
 
 

@@ -11,9 +11,9 @@ from datasets import Dataset, DatasetDict
 
 from composing import compose
 from sparsead.backbones.loading import load_backbone
-from sparsead.config.registry import TASKS
 from sparsead.errors import ConfigError, SourceError
 from sparsead.tasks.cache import encoded, held_out
+from sparsead.tasks.contract import TASKS
 from sparsead.tasks.text import TextTask
 
 TEXT = "a,b,label\nOne two,three,yes\nFour,five,no\nSix,seven,yes\nEight,nine,no\n"

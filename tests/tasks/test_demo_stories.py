@@ -5,7 +5,7 @@ import re
 import pytest
 
 from composing import compose
-from sparsead.config.registry import TASKS
+from sparsead.tasks.contract import TASKS
 from sparsead.tasks.demo_pairs import SLOTS
 from sparsead.tasks.demo_stories import SPLIT_SIZES, questions, summaries
 

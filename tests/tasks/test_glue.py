@@ -12,8 +12,8 @@ from transformers import EvalPrediction
 
 from composing import compose
 from sparsead.backbones.loading import load_backbone
-from sparsead.config.registry import TASKS
 from sparsead.errors import ConfigError, DataError
+from sparsead.tasks.contract import TASKS
 from sparsead.tasks.sentences import SentenceTask
 from sparsead.tasks.tsv import read_tsv
 
@@ -81,9 +81,9 @@ def test_mnli_has_two_validation_sets_whose_columns_differ(tmp_path: Path) -> No
     mnli = task("task=mnli", write(tmp_path, files))
     labels = {split: rows["label"][:] for split, rows in mnli.load().items()}
     assert labels == {"train": [1], "validation": [0], "mismatched": [2]}
-    assert list(mnli.load_tests()) == ["MNLI-m", "MNLI-mm"]
+    assert list(mnli.load_tests(tmp_path)) == ["MNLI-m", "MNLI-mm"]
     write(tmp_path, {"diagnostic/diagnostic.tsv": "index\tsentence1\tsentence2\n0\tp\th\n"})
-    tests = mnli.load_tests()
+    tests = mnli.load_tests(tmp_path)
     assert list(tests) == ["MNLI-m", "MNLI-mm", "AX"]
     assert all(rows[:] == {"premise": ["p"], "hypothesis": ["h"]} for rows in tests.values())
 

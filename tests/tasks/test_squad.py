@@ -15,11 +15,11 @@ from transformers import EvalPrediction, PreTrainedTokenizerBase
 
 from composing import ask_for, compose
 from sparsead.backbones.loading import load_backbone
-from sparsead.config.registry import TASKS
 from sparsead.errors import ConfigError, DataError
 from sparsead.runs.request import RunRequest
 from sparsead.tasks.answer_scores import AnswerScores
 from sparsead.tasks.cache import encoded
+from sparsead.tasks.contract import TASKS
 from sparsead.tasks.squad import SquadTask
 from sparsead.tasks.squad_json import read_squad
 from sparsead.train import train

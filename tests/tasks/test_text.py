@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from composing import compose
 from sparsead.backbones.loading import load_backbone
-from sparsead.config.registry import TASKS
 from sparsead.errors import ConfigError, DataError, SparseadError
+from sparsead.tasks.contract import TASKS
 from sparsead.tasks.files import read_file
 from sparsead.tasks.splits import held_out_rows
 

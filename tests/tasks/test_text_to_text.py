@@ -10,9 +10,9 @@ from rouge_score.rouge_scorer import RougeScorer
 
 from composing import compose
 from sparsead.backbones.loading import load_backbone
-from sparsead.config.registry import TASKS
 from sparsead.errors import ConfigError, DataError
 from sparsead.tasks.cache import encoded
+from sparsead.tasks.contract import TASKS
 from sparsead.tasks.text_scores import TextScores
 from sparsead.tasks.text_to_text import TextToText
 

@@ -21,9 +21,9 @@ from transformers import (
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from composing import compose
+from sparsead.adapters.contract import ADAPTERS
 from sparsead.backbones.loading import load_backbone
 from sparsead.backbones.sites import SiteError
-from sparsead.config.registry import ADAPTERS
 from sparsead.seeding import generator
 from sparsead.training import packed_attention, unpadded
 from sparsead.training.packed_attention import _fused, _products
