@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from sparsead.adapters.adapted import AdaptedModel
+from sparsead.adapters.contract import UsesRepeatedly
 from sparsead.backbones.loading import count_parameters
 
 
@@ -54,8 +54,8 @@ def _matrices(adapted: AdaptedModel) -> list[str]:
 
 def _uses(adapted: AdaptedModel, name: str) -> int:
     place, _, matrix = name.partition(".adapter.")
-    uses: Mapping[str, int] = getattr(adapted.model.get_submodule(f"{place}.adapter"), "uses", {})
-    return uses.get(matrix, 1)
+    module = adapted.model.get_submodule(f"{place}.adapter")
+    return module.uses.get(matrix, 1) if isinstance(module, UsesRepeatedly) else 1
 
 
 def _nonzero(adapted: AdaptedModel) -> int:

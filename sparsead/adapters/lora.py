@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 
-import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedModel
@@ -88,26 +87,6 @@ class LoRAAdapter:
         names = [f"{layer}.adapter.{name}" for layer in linears for name in _PARAMETERS]
         initialise(model, names, init=self.init, up=".lora_B.weight", seed=seed)
         return adapted(model, names, prunable=names)
-
-
-@torch.no_grad()
-def merge(model: nn.Module) -> list[str]:
-    """Fold every LoRA of `model` into its linear layer, W ← W + (alpha / r) · B A, in place.
-
-    Afterwards the model is one without adapters, with the same outputs in eval mode.
-
-    Returns:
-        The names of the layers that had a LoRA; none where the model has none.
-    """
-    merged = []
-    for name, linear in list(model.named_modules()):
-        lora = getattr(linear, "adapter", None)
-        if isinstance(linear, nn.Linear) and isinstance(lora, LoRA):
-            linear.weight += lora.weight_change()
-            lora.hook.remove()
-            del linear.adapter
-            merged.append(name)
-    return merged
 
 
 def _linears(model: PreTrainedModel, site: str) -> Iterator[tuple[str, nn.Linear]]:

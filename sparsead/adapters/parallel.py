@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from sparsead.adapters.adapted import AdaptedModel
-from sparsead.adapters.bottleneck import BottleneckOptions
+from sparsead.adapters.bottleneck import Bottleneck, BottleneckOptions
 from sparsead.adapters.contract import ADAPTERS
 from sparsead.backbones.sites import site_modules
 
@@ -34,18 +33,23 @@ class ParallelAdapter(BottleneckOptions):
         inputs = site_modules(model, "ffn_input")
         places = site_modules(model, "ffn_output")
         for first, last in zip(inputs.values(), places.values(), strict=True):
-            adapter = self.attach(model, last)
-            first.register_forward_pre_hook(partial(_remember, adapter))
-            last.register_forward_hook(_add_change)
+            hooks = _Hooks(self.attach(model, last))
+            first.register_forward_pre_hook(hooks.remember)
+            last.register_forward_hook(hooks.add_change)
         return self.adapted(model, places, seed)
 
 
-def _remember(adapter: nn.Module, _module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-    adapter.read = inputs[0]
+class _Hooks:
+    """Hooks that add to an FFN's output what the adapter makes of the FFN's input."""
 
+    def __init__(self, adapter: Bottleneck) -> None:
+        self._adapter = adapter
+        self._input: Tensor | None = None
 
-def _add_change(module: nn.Module, _inputs: Any, output: Tensor) -> Tensor:
-    adapter: Any = module.adapter
-    x, adapter.read = adapter.read, None
-    change: Tensor = adapter(x)
-    return output + change
+    def remember(self, _module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        self._input = inputs[0]
+
+    def add_change(self, _module: nn.Module, _inputs: Any, output: Tensor) -> Tensor:
+        x, self._input = self._input, None
+        change: Tensor = self._adapter(x)
+        return output + change

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -111,7 +111,7 @@ def _width(model: PreTrainedModel) -> int:
 
 def _check_seen(module: nn.Module, _inputs: Any, _output: Any) -> None:
     """Refuse to go on where another attention function took the place of the prefixed one."""
-    prefix: Any = module.adapter
+    prefix = cast(Prefix, module.adapter)
     if not prefix.seen:
         raise ConfigError(
             "adapter: prefixes were not attended to; the attention function that was put in "

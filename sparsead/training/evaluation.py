@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow.compute
-from datasets import Dataset
+from datasets import Dataset, LargeList, List
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -26,7 +26,7 @@ def token_counts(rows: Dataset, columns: Sequence[str] = ("input_ids",)) -> list
 
 def padded_columns(rows: Dataset) -> list[str]:
     """Return the columns that are padded: the input, and the target where it is a text."""
-    target_is_text = hasattr(rows.features.get("labels"), "feature")
+    target_is_text = isinstance(rows.features.get("labels"), List | LargeList)
     return ["input_ids", "labels"] if target_is_text else ["input_ids"]
 
 

@@ -14,7 +14,8 @@ from transformers import AutoModelForSequenceClassification, PreTrainedModel
 from composing import compose
 from sparsead.adapters.adapted import AdaptedModel
 from sparsead.adapters.contract import ADAPTERS
-from sparsead.adapters.lora import LoRAAdapter, merge
+from sparsead.adapters.lora import LoRAAdapter
+from sparsead.adapters.merging import merge
 from sparsead.backbones import dropout
 from sparsead.backbones.loading import architecture_config, load_backbone
 from sparsead.errors import ConfigError

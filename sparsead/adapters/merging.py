@@ -1,0 +1,28 @@
+"""Folding adapters into the backbone's weights."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from sparsead.adapters.contract import Mergeable
+
+
+@torch.no_grad()
+def merge(model: nn.Module) -> list[str]:
+    """Fold every `Mergeable` adapter of `model` into its layer, W ← W + change, in place.
+
+    Afterwards these layers are the backbone's own, with the same outputs in eval mode.
+
+    Returns:
+        The names of the layers that had such an adapter; none where the model has none.
+    """
+    merged = []
+    for name, layer in list(model.named_modules()):
+        adapter = dict(layer.named_children()).get("adapter")
+        if isinstance(layer, nn.Linear) and isinstance(adapter, Mergeable):
+            layer.weight += adapter.weight_change()
+            adapter.hook.remove()
+            del layer.adapter
+            merged.append(name)
+    return merged
