@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import sparsead as package
-from composing import compose
+from composing import ask_for, compose
 from conftest import Cli
 from sparsead.adapters.bitfit import BitFit
 from sparsead.adapters.bottleneck import BottleneckAdapter
@@ -23,7 +23,7 @@ from sparsead.adapters.mam import MAMAdapter
 from sparsead.adapters.parallel import ParallelAdapter
 from sparsead.adapters.pfeiffer import PfeifferAdapter
 from sparsead.adapters.prefix import PrefixAdapter
-from sparsead.assembly.build import task_and_adapter
+from sparsead.assembly.build import build_task
 from sparsead.errors import ConfigError
 from sparsead.pruning.contract import PRUNERS, Pruner
 from sparsead.pruning.er import er
@@ -190,7 +190,7 @@ def test_a_users_plain_class_is_a_task(
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "users_tasks", raising=False)
     found = f"hydra.searchpath=[file://{conf}]"
-    record = train(compose(found, *QUICK, f"outputs={tmp_path}"))
+    record = train(ask_for(found, *QUICK, f"outputs={tmp_path}"))
     assert list(record.result["scores"]) == ["errors"]
     assert record.result["higher_is_better"] is False
     with pytest.raises(ConfigError, match="task=own: has no method 'encode_inputs'"):
@@ -218,7 +218,7 @@ def test_what_a_users_task_lacks_is_named(
     monkeypatch.delitem(sys.modules, "users_tasks", raising=False)
     spec = compose(f"hydra.searchpath=[file://{conf}]", *QUICK)
     with pytest.raises(ConfigError, match=f"^task._target_=users_tasks.Own: {words}"):
-        task_and_adapter(spec)
+        build_task(spec)
 
 
 def test_what_is_no_task_is_refused_in_one_line_and_nothing_written(

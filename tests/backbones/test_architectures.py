@@ -18,7 +18,7 @@ import sparsead
 from composing import ask_for, compose
 from sparsead.adapters.contract import ADAPTERS
 from sparsead.adapters.head import HeadOnly
-from sparsead.adapters.lora import merge
+from sparsead.adapters.merging import merge
 from sparsead.assembly.account import account
 from sparsead.assembly.build import build_task
 from sparsead.backbones.contract import Sites, architectures
