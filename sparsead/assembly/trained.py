@@ -6,12 +6,11 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Any, cast
+from typing import Any
 
 import torch
-from datasets import Dataset, DatasetDict
-from transformers import EvalPrediction, PreTrainedModel, PreTrainedTokenizerBase
+from datasets import Dataset
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from sparsead.adapters.adapted import AdaptedModel
 from sparsead.assembly.build import build_adapter, build_task, insert_adapter
@@ -34,10 +33,9 @@ from sparsead.tasks.contract import (
     Task,
 )
 from sparsead.tasks.rows import is_text, shown
-from sparsead.training.generation import generate
+from sparsead.training.generation import TextGenerator, generate_texts
+from sparsead.training.inference import model_outputs
 from sparsead.training.precision import frozen_stored
-from sparsead.training.prediction import whole_records
-from sparsead.training.trainer import build_trainer
 from sparsead.training.unpadded import unpad
 
 log = logging.getLogger(__name__)
@@ -94,10 +92,9 @@ class TrainedRun:
         if cut := cut_examples(encoded):
             longest = self.spec.task.max_length
             log.warning("%d of %d rows are cut at %d tokens", cut, len(columns), longest)
-        with frozen_stored(self.adapted, self.precision):
-            records = self._predicted(encoded)
         self.model.eval()
-        return records
+        with frozen_stored(self.adapted, self.precision):
+            return self._predicted(encoded)
 
     def _reader(self) -> EncodesNewRows:
         name = self.spec.task.name
@@ -108,21 +105,22 @@ class TrainedRun:
         return self.task
 
     def _predicted(self, encoded: Dataset) -> list[Record]:
-        splits = DatasetDict(train=encoded, validation=encoded)
-        with TemporaryDirectory() as folder:
-            trainer = build_trainer(
-                *(self.spec, self.model, splits, self.tokenizer, self.task),
-                *(self.collator, Path(folder), self.precision),
+        batch_size = self.spec.protocol.eval_batch_size
+        if isinstance(self.task, GeneratesText):
+            generator = TextGenerator(
+                model=self.model,
+                task=self.task,
+                tokenizer=self.tokenizer,
+                collator=self.collator,
+                batch_size=batch_size,
+                precision=self.precision,
             )
-            trainer.compute_metrics = None
-            if isinstance(self.task, GeneratesText):
-                file = Path(folder) / "generated.jsonl"
-                generate(trainer, self.task, encoded, self.tokenizer, file)
-                return [{"prediction": record["prediction"]} for record in whole_records(file)]
-            output = trainer.predict(encoded)
+            return [{"prediction": text} for text in generate_texts(generator, encoded)]
         assert isinstance(self.task, DecodesOutputs)
-        labels = cast(Any, output.label_ids)
-        return self.task.decoded(EvalPrediction(output.predictions, labels), encoded)
+        outputs = model_outputs(
+            self.model, encoded, self.collator, batch_size=batch_size, precision=self.precision
+        )
+        return self.task.decoded(outputs, encoded)
 
 
 def load(

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import cast
 
 from datasets import Dataset, DatasetDict
-from transformers import PreTrainedTokenizerBase, Trainer
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer
 
 from sparsead.tasks.contract import GeneratesText, Task
-from sparsead.training.generation import generate_splits
+from sparsead.training.generation import TextGenerator, generate_splits
 
 Scores = dict[str, float]
 
@@ -53,9 +53,16 @@ def final_scores(
 def _generated_scores(
     trainer: Trainer, task: GeneratesText, data: DatasetDict, folder: Path, held_out: bool
 ) -> dict[str, Scores]:
-    tokenizer = cast(PreTrainedTokenizerBase, trainer.processing_class)
+    generator = TextGenerator(
+        model=cast(PreTrainedModel, trainer.model),
+        task=task,
+        tokenizer=cast(PreTrainedTokenizerBase, trainer.processing_class),
+        collator=trainer.data_collator,
+        batch_size=trainer.args.eval_batch_size,
+        precision="bf16" if trainer.args.bf16 else "fp32",
+    )
     splits = ("test", "validation") if held_out else task.generated_splits
-    scores = generate_splits(trainer, task, data, tokenizer, folder, splits)
+    scores = generate_splits(generator, data, folder, splits)
     chosen_by = {"selection": scores.pop("validation")} if held_out else {}
     first = scores.pop(splits[0])
     return {"scores": _beside(first, scores), **chosen_by}

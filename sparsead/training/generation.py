@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
 from typing import Any, cast
@@ -12,59 +13,94 @@ from accelerate import PartialState
 from accelerate.utils import gather_object
 from datasets import Dataset, DatasetDict
 from datasets.utils import tqdm
-from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase, Trainer
+from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from sparsead.runs.files import write_atomically
 from sparsead.tasks.contract import Collator, GeneratesText
 from sparsead.training.evaluation import token_batches, token_counts
+from sparsead.training.inference import autocast
 from sparsead.training.prediction import lines, predictions_file, whole_records
 
 log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, kw_only=True)
+class TextGenerator:
+    """A model that generates texts as a task says.
+
+    Attributes:
+        model: with a head that generates, on the device to compute on.
+        task: gives the settings of the generation.
+        tokenizer: the backbone's.
+        collator: makes batches of encoded rows.
+        batch_size: number of rows of mean length that are as large as a batch may be.
+        precision: "fp32" or "bf16".
+    """
+
+    model: PreTrainedModel
+    task: GeneratesText
+    tokenizer: PreTrainedTokenizerBase
+    collator: Collator
+    batch_size: int
+    precision: str
+
+    def batches(self, rows: Dataset, processes: int = 1) -> list[list[int]]:
+        """Share out encoded rows into batches of about equal token count, the longest rows first.
+
+        Args:
+            rows: encoded.
+            processes: number of processes that share each batch.
+
+        Returns:
+            Indices of the rows of each batch.
+        """
+        generated = int(self.task.generation.get("max_new_tokens", 0))
+        lengths = [length + generated for length in token_counts(rows)]
+        return token_batches(lengths, self.batch_size * processes)
+
+    def texts(self, rows: Dataset) -> list[str]:
+        """Generate a text for each of the encoded rows, which are one batch."""
+        if not len(rows):
+            return []
+        generator = cast(Any, self.model)  # its class has `generate` where its head generates
+        columns = [name for name in self.tokenizer.model_input_names if name in rows.column_names]
+        inputs = self.collator(list(rows.select_columns(columns)))
+        config = generation_config(self.model, self.task.generation)
+        self.model.eval()
+        with autocast(self.model, self.precision):
+            ids = generator.generate(**inputs.to(self.model.device), generation_config=config)
+        texts = self.tokenizer.batch_decode(ids, skip_special_tokens=True)
+        return [text.strip() for text in texts]
+
+
 def generate_splits(
-    trainer: Trainer,
-    task: GeneratesText,
-    data: DatasetDict,
-    tokenizer: PreTrainedTokenizerBase,
-    folder: Path,
-    splits: Sequence[str],
+    generator: TextGenerator, data: DatasetDict, folder: Path, splits: Sequence[str]
 ) -> dict[str, dict[str, float]]:
     """Generate and keep a text for each example of the splits; return their scores by split."""
     scores: dict[str, dict[str, float]] = {}
     for split in splits:
         file = predictions_file(folder, split)
-        generate(trainer, task, data[split], tokenizer, file)
-        scores[split] = task.record_scores(whole_records(file))
+        generate_file(generator, data[split], file)
+        scores[split] = generator.task.record_scores(whole_records(file))
         line = ", ".join(f"{name} {value:.4f}" for name, value in scores[split].items())
         log.info("%s: %s", split, line)
     return scores
 
 
-def generate(
-    trainer: Trainer,
-    task: GeneratesText,
-    rows: Dataset,
-    tokenizer: PreTrainedTokenizerBase,
-    file: Path,
-) -> None:
+def generate_file(generator: TextGenerator, rows: Dataset, file: Path) -> None:
     """Generate a text for each row, and append it to `file` as soon as its batch is done.
 
-    Batches are of about equal token count, the longest rows first; the whole file is in the rows'
-    order. What an earlier process wrote is gone on from, at the start of a batch: a batch is
-    padded as a whole, so that a row gives the same text whether or not there was an interruption.
+    The whole file is in the rows' order. What an earlier process wrote is kept up to the end of a
+    batch: a batch is padded as a whole, so that a row gives the same text whether or not there was
+    an interruption.
 
     Args:
-        trainer: has trained the model, and has the task's collator.
-        task: gives the settings of the generation.
+        generator: generates the texts.
         rows: an encoded split with the columns `id`, which differ, and `reference`.
-        tokenizer: the backbone's.
         file: of one record a line: `id`, `prediction`, `reference`.
     """
     state = PartialState()
-    generated = int(task.generation.get("max_new_tokens", 0))
-    lengths = [length + generated for length in token_counts(rows)]
-    batches = token_batches(lengths, trainer.args.eval_batch_size * state.num_processes)
+    batches = generator.batches(rows, state.num_processes)
     ends = list(accumulate(map(len, batches)))
     written = whole_records(file)
     done = max((end for end in ends if end <= len(written)), default=0)
@@ -76,7 +112,7 @@ def generate(
     left = [batch for batch, end in zip(batches, ends, strict=True) if end > done]
     for batch in (rows.select(indices) for indices in tqdm(left, desc=file.name)):
         with state.split_between_processes(list(range(len(batch)))) as share:
-            texts = gather_object(_texts(trainer, task, batch.select(share), tokenizer))
+            texts = gather_object(generator.texts(batch.select(share)))
         if state.is_main_process:
             _append(file, batch, texts)
     if state.is_main_process:
@@ -84,29 +120,19 @@ def generate(
     state.wait_for_everyone()
 
 
+def generate_texts(generator: TextGenerator, rows: Dataset) -> list[str]:
+    """Return a generated text for each of the encoded rows, in their order."""
+    texts: dict[int, str] = {}
+    for batch in generator.batches(rows):
+        texts |= zip(batch, generator.texts(rows.select(batch)), strict=True)
+    return [texts[index] for index in range(len(rows))]
+
+
 def generation_config(model: PreTrainedModel, settings: Mapping[str, Any]) -> GenerationConfig:
     """Return the task's settings with the backbone's special tokens, and nothing else of it."""
     own = model.generation_config.to_dict() if model.generation_config else {}
     tokens = {key: value for key, value in own.items() if key.endswith("_token_id")}
     return GenerationConfig(**tokens | dict(settings))
-
-
-def _texts(
-    trainer: Trainer, task: GeneratesText, rows: Dataset, tokenizer: PreTrainedTokenizerBase
-) -> list[str]:
-    if not len(rows):
-        return []
-    model = trainer.model
-    assert isinstance(model, PreTrainedModel)
-    generator = cast(Any, model)  # its class has `generate` where its head generates
-    columns = [name for name in tokenizer.model_input_names if name in rows.column_names]
-    inputs = cast(Collator, trainer.data_collator)(list(rows.select_columns(columns)))
-    model.eval()
-    with trainer.accelerator.autocast():  # generating calls the encoder, past the wrapped forward
-        ids = generator.generate(
-            **inputs.to(model.device), generation_config=generation_config(model, task.generation)
-        )
-    return [text.strip() for text in tokenizer.batch_decode(ids, skip_special_tokens=True)]
 
 
 def _put_in_order(file: Path, rows: Dataset) -> None:

@@ -50,18 +50,14 @@ def store_frozen(adapted: AdaptedModel, precision: str) -> None:
 
 @contextmanager
 def frozen_stored(adapted: AdaptedModel, precision: str) -> Iterator[None]:
-    """Compute with `store_frozen`; put the weights, and the model's own forward, back."""
+    """Compute with `store_frozen` inside, and put the weights back."""
     before = [(parameter, parameter.data) for parameter in _frozen(adapted)]
-    attributes = dict(vars(adapted.model))
     store_frozen(adapted, precision)
     try:
         yield
     finally:
         for parameter, weights in before:
             parameter.data = weights
-        # a Trainer leaves its autocast around the forward pass: an attribute, and one of its own
-        for name in vars(adapted.model).keys() - attributes:
-            delattr(adapted.model, name)
 
 
 def _frozen(adapted: AdaptedModel) -> Iterator[nn.Parameter]:

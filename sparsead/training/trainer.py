@@ -23,7 +23,7 @@ from transformers import (
     TrainingArguments,
 )
 from transformers.trainer_pt_utils import find_batch_size
-from transformers.trainer_utils import EvalLoopOutput, PredictionOutput
+from transformers.trainer_utils import EvalLoopOutput
 from transformers.utils import SAFE_WEIGHTS_NAME
 
 from sparsead.config.run import RunSpec
@@ -66,15 +66,6 @@ class SparseadTrainer(Trainer):
         split = "validation" if metric_key_prefix == "eval" else metric_key_prefix
         self.compute_metrics = self._ordered(self.scorer_of(rows, split), rows)
         return super().evaluate(eval_dataset, ignore_keys, metric_key_prefix)
-
-    def predict(self, test_dataset: Any, *args: Any, **kwargs: Any) -> PredictionOutput:
-        """Predict on an encoded split; the outputs are in its order."""
-        output = super().predict(test_dataset, *args, **kwargs)
-        batches = self._batches(test_dataset)
-        return output._replace(
-            predictions=in_order(output.predictions, batches),
-            label_ids=in_order(output.label_ids, batches),
-        )
 
     def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader[Any]:
         """Return the batches of validation, which are the same in every epoch, or of a split."""

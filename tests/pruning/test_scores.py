@@ -1,13 +1,13 @@
 from pathlib import Path
 
 import pytest
+import sparsead.conf
 import torch
 from hydra import compose, initialize_config_module
 from torch import nn
 from torch.nn import functional as F
 from torch.nn.utils import prune as torch_prune
 
-import sparsead.conf
 from sparsead.config.run import RunSpec
 from sparsead.errors import PruningError
 from sparsead.pruning.contract import PRUNERS, Scoring

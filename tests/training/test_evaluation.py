@@ -12,10 +12,12 @@ import torch
 from datasets import Dataset
 from hypothesis import given
 from hypothesis import strategies as st
+from transformers import EvalPrediction
 
 from composing import compose
 from sparsead.assembly.inputs import read_inputs
 from sparsead.training.evaluation import in_order, padded_columns, token_batches, token_counts
+from sparsead.training.inference import model_outputs
 from sparsead.training.trainer import SparseadTrainer, build_trainer
 from sparsead.training.unpadded import unpad
 
@@ -60,9 +62,25 @@ def test_batches_change_neither_the_outputs_nor_the_loss(
     if task == "demo_xsum":
         return
     logits = np.concatenate([logits for _, _, logits in singly])
-    output = trainer.predict(rows)
+    output = evaluated(trainer, rows)
     np.testing.assert_allclose(output.predictions, logits, atol=1e-5)
     np.testing.assert_array_equal(output.label_ids, np.array(rows["labels"]))
+    model, collator = trainer.model, trainer.data_collator
+    plain = model_outputs(model.eval(), rows, collator, batch_size=4, precision="fp32")
+    np.testing.assert_array_equal(plain.predictions, output.predictions)
+
+
+def evaluated(trainer: SparseadTrainer, rows: Dataset) -> EvalPrediction:
+    """What the trainer's evaluation of the rows gives to be scored."""
+    seen: list[EvalPrediction] = []
+
+    def score(output: EvalPrediction) -> dict[str, float]:
+        seen.append(output)
+        return {}
+
+    trainer.scorer_of = lambda _rows, _split: score
+    trainer.evaluate(rows, metric_key_prefix="rows")
+    return seen[0]
 
 
 def untrained(folder: Path, backbone: str, task_name: str) -> tuple[SparseadTrainer, Dataset]:

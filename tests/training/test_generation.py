@@ -6,11 +6,12 @@ import json
 from pathlib import Path
 
 import pytest
+from datasets import Dataset
 
-import sparsead.training.generation as generation
 from composing import ask_for, compose
 from sparsead.runs.request import RunRequest
 from sparsead.train import train
+from sparsead.training.generation import TextGenerator, generation_config
 
 DOCUMENTS = [
     f"{name} went to {place} by train." for name in "ABCDEFGH" for place in ("Rome", "Oslo")
@@ -43,16 +44,16 @@ def test_generation_goes_on_where_it_was_interrupted_to_the_same_bits(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     undisturbed = train(request(tmp_path, f"outputs={tmp_path / 'one'}"))
-    texts = generation._texts
+    texts = TextGenerator.texts
     calls: list[int] = []
 
-    def interrupted(*arguments: object) -> list[str]:
+    def interrupted(generator: TextGenerator, rows: Dataset) -> list[str]:
         calls.append(1)
         if len(calls) == 9:
             raise KeyboardInterrupt
-        return texts(*arguments)  # type: ignore[arg-type]
+        return texts(generator, rows)
 
-    monkeypatch.setattr(generation, "_texts", interrupted)
+    monkeypatch.setattr(TextGenerator, "texts", interrupted)
     again = request(tmp_path, f"outputs={tmp_path / 'two'}")
     with pytest.raises(KeyboardInterrupt):
         train(again)
@@ -83,7 +84,7 @@ def test_the_settings_are_those_of_the_task_and_the_tokens_those_of_the_backbone
 
     model = load_backbone(compose("backbone=tiny-bart").backbone).model(TextToText.head, {}, 1)
     model.generation_config.num_beams = 9
-    config = generation.generation_config(model, {"max_new_tokens": 5})
+    config = generation_config(model, {"max_new_tokens": 5})
     assert config.num_beams in (None, 1)
     assert (config.max_new_tokens, config.decoder_start_token_id) == (5, 2)
 
