@@ -8,12 +8,12 @@ import shutil
 import sys
 from collections.abc import Iterable, Iterator
 from importlib.metadata import PackageNotFoundError, version
-from importlib.resources import files
 from pathlib import Path
 
-import yaml
+import hydra
 
 from sparsead.config.arguments import Parser
+from sparsead.config.choices import choices
 from sparsead.report.formats import rich_table
 
 _PACKAGES = ("sparsead", "torch", "transformers", "datasets", "hydra-core")
@@ -99,7 +99,10 @@ def _existing(path: Path) -> Path:
 
 def _cached(group: str, cache: Path, kind: str) -> Iterator[str]:
     """Yield the choices of a group whose files the hub's cache holds."""
-    for file in sorted(Path(str(files("sparsead.conf"))).joinpath(group).glob("*.yaml")):
-        hub = yaml.safe_load(file.read_text("utf-8")).get("hub")
-        if hub and (cache / f"{kind}--{hub.replace('/', '--')}").is_dir():
-            yield file.stem
+    if not any(cache.glob(f"{kind}--*")):
+        return
+    with hydra.initialize_config_module("sparsead.conf", version_base="1.3"):
+        for choice in choices(group):
+            hub = hydra.compose(f"{group}/{choice}")[group].get("hub")
+            if hub and (cache / f"{kind}--{hub.replace('/', '--')}").is_dir():
+                yield choice

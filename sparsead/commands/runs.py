@@ -7,11 +7,11 @@ import sys
 from argparse import Namespace, RawDescriptionHelpFormatter
 from collections.abc import Callable, Sequence
 from fnmatch import fnmatch
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from sparsead.config.arguments import Parser, add_outputs
+from sparsead.config.choices import choices
 from sparsead.errors import ConfigError, RecordError, StorageError, unknown
 from sparsead.report.formats import FORMATS, aligned
 from sparsead.runs.failure import all_failures, failure_file
@@ -121,8 +121,7 @@ def _check_names(wanted: Sequence[tuple[str, list[str]]], rows: Sequence[Row]) -
     for key, patterns in wanted:
         if key not in _GROUPS:
             continue
-        shipped = (Path(file.name).stem for file in (files("sparsead.conf") / key).iterdir())
-        names = {*shipped, *(str(row[key]) for row in rows)}
+        names = {*choices(key), *(str(row[key]) for row in rows)}
         for pattern in patterns:
             if not any(fnmatch(name, pattern) for name in names):
                 raise ConfigError(unknown(key, pattern, names))

@@ -17,7 +17,8 @@ from hydra.errors import (
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from sparsead.config.overrides import expand, experiments
+from sparsead.config.choices import choices
+from sparsead.config.overrides import expand
 from sparsead.config.run import RunSpec
 from sparsead.errors import ConfigError, unknown, unknown_key
 
@@ -104,7 +105,9 @@ def describe(error: BaseException) -> str:
 
 def _describe_unknown_choice(file: str, options: Sequence[str]) -> str:
     if file.startswith("experiment/"):  # its choices lie in folders, where Hydra does not look
-        return unknown("experiment", file.removeprefix("experiment/"), [*experiments(), *options])
+        return unknown(
+            "experiment", file.removeprefix("experiment/"), [*choices("experiment"), *options]
+        )
     group, _, choice = file.rpartition("/")
     if group == "hydra/launcher" and choice in _LAUNCHERS:
         extra = _LAUNCHERS[choice]

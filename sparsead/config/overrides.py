@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib.resources import files
-from pathlib import Path
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ChoiceSweep, Glob, Override, RangeSweep
 from hydra.errors import HydraException
 
+from sparsead.config.choices import choices, groups
 from sparsead.errors import ConfigError, unknown
 
 
@@ -63,16 +62,16 @@ def _expand_experiments(argument: str) -> str:
         return argument
     if not isinstance(glob, Glob):
         return argument
-    chosen = glob.filter(experiments())
+    experiments = choices("experiment")
+    chosen = glob.filter(experiments)
     if not chosen:
-        raise ConfigError(f"{argument}: matches none of {', '.join(experiments())}")
+        raise ConfigError(f"{argument}: matches none of {', '.join(experiments)}")
     return f"experiment={','.join(chosen)}"
 
 
 def _check_choice(argument: str) -> None:
     name, equals, _ = argument.partition("=")
-    group = Path(str(files("sparsead.conf"))) / name
-    if not (name and equals and group.is_dir()):
+    if not (equals and name.partition("/")[0] in groups() and choices(name)):
         return
     try:
         values = _values(OverridesParser.create().parse_override(argument))
@@ -82,16 +81,8 @@ def _check_choice(argument: str) -> None:
         if isinstance(value, list):
             sweep = f"{name}={','.join(map(str, value))}"
             raise ConfigError(f"{argument}: {name} takes one choice; a sweep is -m {sweep}")
-        if isinstance(value, int | float):
-            choices = [file.stem for file in group.glob("*.yaml")]
-            raise ConfigError(unknown(name, value, choices))
-
-
-def experiments() -> list[str]:
-    """Return the names of the experiments in conf/, with their folders."""
-    root = Path(str(files("sparsead.conf"))) / "experiment"
-    found = (file.relative_to(root).with_suffix("") for file in root.rglob("*.yaml"))
-    return sorted(path.as_posix() for path in found)
+        if isinstance(value, int | float) or ".." in str(value).split("/"):
+            raise ConfigError(unknown(name, value, choices(name)))
 
 
 def _values(override: Override) -> Sequence[object]:

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 import yaml
 
+from sparsead.config.choices import choices, groups
 from sparsead.errors import ConfigError, unknown, unknown_key
 from sparsead.tables.cells import AVERAGE, Column, Published, Row, TableSpec
 
@@ -42,9 +43,8 @@ def load_table(name_or_path: str, overrides: Sequence[str] = ()) -> TableSpec:
 def _check_keys(overrides: Sequence[str]) -> None:
     """Refuse `seed=`, and what is spelt like a key of the table's own more than like a run's."""
     root = Path(str(files("sparsead.conf")))
-    groups = [path.name for path in root.iterdir() if path.is_dir()]
     runs = yaml.safe_load((root / "train.yaml").read_text("utf-8"))
-    allowed = {*groups, *runs, *_OWN} - {"seed"}
+    allowed = {*groups(), *runs, *_OWN} - {"seed"}
     for key in (override.partition("=")[0] for override in overrides):
         if key == "seed":
             raise ConfigError("seed: a table takes the seeds 1 to N; say how many with seeds=N")
@@ -58,7 +58,7 @@ def _read(name_or_path: str) -> tuple[str, Any]:
     path = Path(name_or_path)
     folder = Path(str(files("sparsead.conf"))) / "table"
     if path.suffix not in (".yaml", ".yml"):
-        names = [file.stem for file in folder.glob("*.yaml")]
+        names = choices("table")
         if name_or_path not in names:
             raise ConfigError(unknown("table", name_or_path, names) + ", or a path ending in .yaml")
         path = folder / f"{name_or_path}.yaml"
