@@ -1,0 +1,58 @@
+"""A base, which files of a group share, is no choice: it is in no list and cannot be chosen."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from sparsead.config.choices import choices, groups
+from sparsead.config.compose import compose
+from sparsead.errors import ConfigError
+
+CONF = Path(__file__).parents[2] / "conf"
+BASES = sorted(file.stem for file in CONF.glob("*.yaml") if file.stem != "train")
+GROUPS = ("adapter", "backbone", "experiment", "protocol", "pruner", "search", "sparsity", "task")
+
+
+def test_the_choices_are_the_files_of_the_groups() -> None:
+    assert {*GROUPS, "table"} <= {*groups()}
+    assert {"snip", "snip_paper"} <= {*choices("pruner")}
+    assert {"table1/snip", "table4/s-lora"} <= {*choices("experiment")}
+    assert choices("prunner") == []
+    offered = {choice for group in groups() for choice in choices(group)}
+    assert BASES
+    assert offered.isdisjoint(BASES)
+
+
+@pytest.mark.parametrize("group", GROUPS)
+@pytest.mark.parametrize("folder", ["", "../"])
+def test_asking_for_a_base_is_an_unknown_choice(group: str, folder: str) -> None:
+    for base in BASES:
+        with pytest.raises(ConfigError) as error:
+            compose([f"{group}={folder}{base}"])
+        said = str(error.value)
+        assert said.startswith(f"{group}={folder}{base}: no such choice")
+        assert "\n" not in said
+        hint_and_choices = said.partition("no such choice")[2]
+        assert not any(each in hint_and_choices for each in BASES)
+
+
+def test_neither_help_nor_completion_names_a_base() -> None:
+    script = str(Path(sys.executable).with_name("sparsead-train"))
+    for typed in ("", "base", "pruner=", "task="):
+        line = f"sparsead-train {typed}"
+        asked = {"COMP_LINE": line, "COMP_POINT": str(len(line))}
+        words = [script, "-sc", "query=bash"]
+        done = subprocess.run(
+            words, env=os.environ | asked, capture_output=True, text=True, check=True, timeout=60
+        )
+        assert not any(base in done.stdout for base in BASES)
+    helped = subprocess.run(
+        [script, "--help"], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert "pruner: er, " in helped.stdout
+    assert not any(base in helped.stdout for base in BASES)
