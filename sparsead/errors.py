@@ -94,6 +94,8 @@ _KINDS = {
     "None": "null",
     "list[str]": "a list",
     "list[float]": "a list of numbers",
+    "list[dict[str, Any]]": "a list of mappings",
+    "dict[str, float]": "a mapping of numbers",
     "dict[str, str]": "a mapping",
     "dict[str, Any]": "a mapping",
 }

@@ -83,7 +83,7 @@ def paper_rows() -> list[Row]:
 def _table_rows(table: TableSpec, counted: dict[str, Row]) -> Iterator[Row]:
     shared = table.average[0]  # of the columns with one #Param for all, any is as good
     printed = {c for row in table.rows for p in row.published for c in p.params} | {shared}
-    columns = tuple(column for column in table.columns if column.name in printed)
+    columns = [column for column in table.columns if column.name in printed]
     specs = {(c.backbone, c.row, c.column): c.spec for c in cells(replace(table, columns=columns))}
     heads = {column.name: column.label for column in columns} | {AVERAGE: table.average_label}
     for backbone in table.backbones:

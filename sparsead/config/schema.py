@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
+from copy import deepcopy
 from dataclasses import fields
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import (
+    InterpolationResolutionError,
+    MissingMandatoryValue,
+    OmegaConfBaseException,
+)
 
 from sparsead.errors import ConfigError, unknown, unknown_key, wrong_type
 
@@ -36,9 +42,7 @@ def read_group(config: DictConfig, group: str, schema: type[Spec]) -> Spec:
     known: dict[str, Any] = {str(key): values[key] for key in values if key in names}
     if "options" in names:
         return typed(group, schema, known | {"options": options})
-    if options:
-        raise ConfigError(unknown_key(f"{group}.{next(iter(options))}", names))
-    return typed(group, schema, known)
+    return typed(group, schema, known | options)
 
 
 def check_keys(group: str, values: Mapping[str, Any], allowed: Collection[str]) -> None:
@@ -75,25 +79,35 @@ def is_interpolated(key: str, config: DictConfig) -> bool:
     return re.search(rf"[{{:]{re.escape(key)}\b", OmegaConf.to_yaml(config)) is not None
 
 
+@cache
+def _defaults(schema: type[Any]) -> DictConfig:
+    """Return a schema's fields and defaults, to be copied: making them anew takes far longer."""
+    config: DictConfig = OmegaConf.structured(schema)
+    return config
+
+
 def typed(group: str, schema: type[Spec], values: Mapping[str, Any]) -> Spec:
     """Return `values` as a dataclass, converted to the types of its fields.
 
     Raises:
-        ConfigError: a value is missing, of the wrong type or out of range.
+        ConfigError: a key is unknown, or a value is missing, of the wrong type or out of range.
     """
+    prefix = f"{group}." if group else ""
+    annotations = {f.name: str(f.type) for f in fields(schema)}  # type: ignore[arg-type]
+    config = deepcopy(_defaults(schema))  # type: ignore[arg-type]
+    for key, value in values.items():
+        if key not in annotations:
+            raise ConfigError(unknown_key(f"{prefix}{key}", annotations))
+        try:
+            config[key] = value
+        except OmegaConfBaseException as error:
+            raise ConfigError(wrong_type(f"{prefix}{key}", value, annotations[key])) from error
     try:
-        merged = OmegaConf.merge(OmegaConf.structured(schema), dict(values))
-        result = OmegaConf.to_object(merged)
-    except OmegaConfBaseException as error:
-        name = re.split(r"[.[]", error.full_key or "")[0]
-        key = f"{group}.{name}" if group else name
-        raise ConfigError(_mistyped(key, name, schema, values)) from error
+        result = OmegaConf.to_object(config)
+    except MissingMandatoryValue as error:
+        raise ConfigError(f"{prefix}{error.full_key}: is missing") from error
+    except InterpolationResolutionError as error:
+        reason = str(error).partition("\n")[0]
+        raise ConfigError(f"{prefix}{error.full_key}: {reason}") from error
     assert isinstance(result, schema)
     return result
-
-
-def _mistyped(key: str, name: str, schema: type[Any], values: Mapping[str, Any]) -> str:
-    if name not in values:
-        return f"{key}: is missing"
-    annotation = next(str(f.type) for f in fields(schema) if f.name == name)
-    return wrong_type(key, values[name], annotation)

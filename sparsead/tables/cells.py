@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -18,53 +18,68 @@ AVERAGE = "avg"
 """The key of a row's printed average, and of its parameters where all columns share them."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class Published:
     """What the paper prints for one row, in percent; `params` is the share that is trained.
 
-    Keys are names of columns, and `avg`. `backbone` is the one that the paper used.
+    Keys are names of columns, and `avg`. `backbone` is the one that the paper used, None for any.
     """
 
     backbone: str | None = None
-    params: Mapping[str, float] = field(default_factory=dict)
-    scores: Mapping[str, float] = field(default_factory=dict)
+    params: dict[str, float] = field(default_factory=dict)
+    scores: dict[str, float] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Row:
     """A method: an experiment of conf/, further overrides, or both.
 
-    `name` is the experiment's last word unless it is given; a table refers to its rows by it.
-    `series` joins the rows that a figure draws as one line. `published` holds one entry a backbone.
-    `sources` is the row whose runs, one a column, the runs of this row start from.
+    `name`, by which a table refers to its rows, is the experiment's last word, or the label, unless
+    it is given; `label` is the name. `series` joins the rows that a figure draws as one line.
+    `published` holds one entry a backbone. `sources` names the row above whose runs, one a column,
+    the runs of this row start from.
     """
 
-    name: str
-    label: str
-    overrides: tuple[str, ...]
+    name: str = ""
+    label: str = ""
+    overrides: list[str] = field(default_factory=list)
+    experiment: str | None = None
     series: str | None = None
-    published: tuple[Published, ...] = ()
-    sources: Row | None = None
+    published: list[Published] = field(default_factory=list)
+    sources: str | None = None
+
+    def __post_init__(self) -> None:
+        self.name = self.name or (self.experiment or self.label).rpartition("/")[2]
+        self.label = self.label or self.name
+        if not self.name:
+            raise ConfigError("has neither name, nor experiment, nor label")
 
     def published_for(self, backbone: str) -> Published | None:
         """Return what the paper prints for this backbone, else for the last one it prints."""
         mine = [entry for entry in self.published if entry.backbone in (backbone, None)]
-        printed = mine or list(self.published)
+        printed = mine or self.published
         return printed[-1] if printed else None
 
 
-@dataclass(frozen=True)
+@dataclass
 class Column:
-    """A task and one of its metrics. `overrides` (a backbone, a bottleneck) hold for it alone."""
+    """A task and one of its metrics; `name` and `label` are the task's unless they are given.
 
-    name: str
+    `overrides` (a backbone, a bottleneck) hold for this column alone.
+    """
+
     task: str
     metric: str
-    label: str
-    overrides: tuple[str, ...] = ()
+    name: str = ""
+    label: str = ""
+    overrides: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.name = self.name or self.task
+        self.label = self.label or self.task
 
 
-@dataclass(frozen=True)
+@dataclass
 class TableSpec:
     """A table: rows by columns, for each backbone, over the seeds 1 to `seeds`.
 
@@ -87,18 +102,22 @@ class TableSpec:
 
     name: str
     title: str
-    rows: tuple[Row, ...]
-    columns: tuple[Column, ...]
-    backbones: tuple[str, ...]
+    rows: list[Row]
+    columns: list[Column]
+    backbones: list[str] = field(default_factory=lambda: ["minilm"])
     seeds: int = 5
     protocol: str | None = None
-    average: tuple[str, ...] = ()
+    average: list[str] = field(default_factory=list)
     average_label: str = "avg"
     baseline: str | None = None
-    comparisons: tuple[str, ...] = ()
-    claims: tuple[Mapping[str, Any], ...] = ()
-    overrides: tuple[str, ...] = ()
-    options: Mapping[str, Any] = field(default_factory=dict)
+    comparisons: list[str] = field(default_factory=list)
+    claims: list[dict[str, Any]] = field(default_factory=list)
+    overrides: list[str] = field(default_factory=list)
+    options: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.seeds < 1:
+            raise ConfigError(f"seeds={self.seeds}: must be a whole number, at least 1")
 
 
 @dataclass(frozen=True)
@@ -170,7 +189,8 @@ def _over_seeds(
         if row.sources is None:
             needs = [replace(request, spec=s) for s in prerequisites(seeded.spec, overrides)]
         else:
-            needs = _runs_of(table, backbone, row.sources, seed)
+            (sources,) = (above for above in table.rows if above.name == row.sources)
+            needs = _runs_of(table, backbone, sources, seed)
         if any(find_record(run.folder) is None for run in needs):
             yield replace(cell, needs=tuple(needs))
         else:
@@ -196,7 +216,8 @@ def _ready(cell: Cell, row: Row, done: Sequence[Path]) -> Cell:
 def _overrides(table: TableSpec, backbone: str, column: Column, row: Row) -> tuple[str, ...]:
     protocol = () if table.protocol is None else (f"protocol={table.protocol}",)
     shared = (f"backbone={backbone}", f"task={column.task}", *protocol)
-    chosen = (*shared, *row.overrides, *column.overrides, *table.overrides)
+    experiment = () if row.experiment is None else (f"experiment={row.experiment}",)
+    chosen = (*shared, *experiment, *row.overrides, *column.overrides, *table.overrides)
     groups = [override for override in chosen if override.partition("=")[0] in _ONCE]
     last = {override.partition("=")[0]: override for override in groups}  # Hydra takes a group once
     return (*last.values(), *(override for override in chosen if override not in groups))

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, replace
 from difflib import get_close_matches
 from fnmatch import fnmatch
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,10 +14,14 @@ from typing import Any, TypeVar
 import yaml
 
 from sparsead.config.choices import choices, groups
+from sparsead.config.schema import Spec, typed
 from sparsead.errors import ConfigError, unknown, unknown_key
 from sparsead.tables.cells import AVERAGE, Column, Published, Row, TableSpec
 
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's, which is seven times faster
+
 Named = TypeVar("Named", Row, Column)
+Item = TypeVar("Item")
 
 
 def load_table(name_or_path: str, overrides: Sequence[str] = ()) -> TableSpec:
@@ -30,20 +35,22 @@ def load_table(name_or_path: str, overrides: Sequence[str] = ()) -> TableSpec:
     Raises:
         ConfigError: there is no such table, or it or an override is malformed.
     """
-    table = _parse(*_read(name_or_path))
+    name, values = _read(name_or_path)
+    table = _at(name, partial(_parse, name), values)
     _check_keys(overrides)
-    own = [_split(override) for override in overrides if override.partition("=")[0] in _OWN]
-    trained = tuple(o for o in overrides if o.partition("=")[0] not in _OWN)
-    table = replace(table, overrides=(*table.overrides, *trained))
-    for key, value in own:
-        table = _OWN[key](table, value)
+    for override in overrides:
+        key, _, value = override.partition("=")
+        if key in _OWN:
+            table = _OWN[key](table, value)
+        else:
+            table = replace(table, overrides=[*table.overrides, override])
     return table
 
 
 def _check_keys(overrides: Sequence[str]) -> None:
     """Refuse `seed=`, and what is spelt like a key of the table's own more than like a run's."""
     root = Path(str(files("sparsead.conf")))
-    runs = yaml.safe_load((root / "train.yaml").read_text("utf-8"))
+    runs = yaml.load((root / "train.yaml").read_text("utf-8"), _LOADER)
     allowed = {*groups(), *runs, *_OWN} - {"seed"}
     for key in (override.partition("=")[0] for override in overrides):
         if key == "seed":
@@ -63,127 +70,108 @@ def _read(name_or_path: str) -> tuple[str, Any]:
             raise ConfigError(unknown("table", name_or_path, names) + ", or a path ending in .yaml")
         path = folder / f"{name_or_path}.yaml"
     try:
-        return path.stem, yaml.safe_load(path.read_text("utf-8"))
+        return path.stem, yaml.load(path.read_text("utf-8"), _LOADER)
     except (OSError, ValueError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())
         raise ConfigError(f"{path}: is no table ({reason})") from error
 
 
 def _parse(name: str, values: Any) -> TableSpec:
-    values = dict(_mapping(name, values, TableSpec))
-    columns = tuple(_column(name, column) for column in _list(name, "columns", values))
-    rows = _rows(name, _list(name, "rows", values))
-    average = values.pop("average", False)
-    names = tuple(column.name for column in columns)
-    averaged = names if average is True else tuple(average or ())
-    comparisons, claims = (tuple(values.pop(key, ())) for key in ("comparisons", "claims"))
-    table = TableSpec(
-        name=values.pop("name", name),
-        title=values.pop("title", name),
-        rows=rows,
-        columns=columns,
-        backbones=_words(values.pop("backbones", "minilm")),
-        average=averaged,
-        comparisons=comparisons,
-        claims=claims,
-        overrides=_words(values.pop("overrides", ())),
-        **values,
-    )
-    baseline = () if table.baseline is None else (table.baseline,)
-    _check_known(name, "row", (*baseline, *comparisons), [row.name for row in rows])
-    _check_known(name, "average", averaged, names)
-    _check_seeds(table.seeds)
+    keys = {"name": name, "title": name} | _mapping(values)
+    rows = _each("row", keys, _row)
+    columns = _each("column", keys, partial(_typed, Column))
+    average = keys.get("average")
+    if average is None or isinstance(average, bool):
+        keys["average"] = [column.name for column in columns] if average else []
+    table = _typed(TableSpec, keys | {"rows": [], "columns": []})
+    table = replace(table, rows=rows, columns=columns)
+    _check_names(table)
     return table
 
 
-def _rows(table: str, listed: Sequence[Any]) -> tuple[Row, ...]:
-    """Read the rows in their order: a row's sources are a row above it."""
-    rows: dict[str, Row] = {}
-    for values in listed:
-        row = _row(table, values, rows)
-        rows[row.name] = row
-    return tuple(rows.values())
+def _each(kind: str, keys: Mapping[str, Any], read: Callable[[Any], Item]) -> list[Item]:
+    listed = keys.get(f"{kind}s")
+    if not isinstance(listed, list) or not listed:
+        raise ConfigError(f"{kind}s must be a list of at least one")
+    return [_at(f"{kind} {number}", read, values) for number, values in enumerate(listed, 1)]
 
 
-def _row(table: str, values: Any, above: Mapping[str, Row]) -> Row:
-    values = dict(_mapping(f"{table}: row", values, Row, "experiment"))
-    experiment = values.pop("experiment", None)
-    overrides = _words(values.pop("overrides", ()))
-    if experiment is not None:
-        overrides = (f"experiment={experiment}", *overrides)
-    published = values.pop("published", {})
-    sources = values.pop("sources", None)
-    _check_known(table, "sources", () if sources is None else (sources,), list(above))
-    name = values.pop("name", str(experiment or values.get("label", "")).rpartition("/")[2])
-    if not name:
-        raise ConfigError(f"{table}: a row has neither name, nor experiment, nor label")
-    entries = tuple(_published(table, b, entry) for b, entry in published.items())
-    label = values.pop("label", name)
-    values["sources"] = above.get(sources)
-    return Row(name=name, label=label, overrides=overrides, published=entries, **values)
+def _at(where: str, read: Callable[[Any], Item], values: Any) -> Item:
+    """Read a part of a table; a message about it begins with where it is."""
+    try:
+        return read(values)
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from error
 
 
-def _published(table: str, backbone: str, values: Any) -> Published:
-    values = _mapping(f"{table}: published", values, Published)
-    params = values.get("params", {})
-    shared = params if isinstance(params, Mapping) else {AVERAGE: params}
+def _row(values: Any) -> Row:
+    keys = _mapping(values)
+    printed = _at("published", _mapping, keys.get("published", {}))
+    published = [_at(f"published.{b}", partial(_published, b), v) for b, v in printed.items()]
+    return replace(_typed(Row, keys | {"published": []}), published=published)
+
+
+def _published(backbone: str, values: Any) -> Published:
+    keys = _mapping(values)
+    params = keys.get("params", {})
+    by_column = params if isinstance(params, dict) else {AVERAGE: params}
     chosen = None if backbone == "any" else backbone
-    return Published(chosen, dict(shared), dict(values.get("scores", {})))
+    return _typed(Published, keys | {"backbone": chosen, "params": by_column})
 
 
-def _column(table: str, values: Any) -> Column:
-    values = dict(_mapping(f"{table}: column", values, Column))
-    for key in ("task", "metric"):
-        if key not in values:
-            raise ConfigError(f"{table}: a column has no {key}")
-    defaults = {"name": values["task"], "label": values["task"]}
-    return Column(**defaults | values | {"overrides": _words(values.get("overrides", ()))})
+def _typed(schema: type[Spec], values: Any) -> Spec:
+    keys = _mapping(values)
+    for each in fields(schema):  # type: ignore[arg-type]
+        if each.type == "list[str]" and each.name in keys:
+            keys[each.name] = _texts(keys[each.name])
+    return typed("", schema, keys)
 
 
-def _mapping(where: str, values: Any, schema: type[Any], *more: str) -> Mapping[str, Any]:
-    if not isinstance(values, Mapping):
-        raise ConfigError(f"{where}: {values!r} is no mapping")
-    allowed = (*(each.name for each in fields(schema)), *more)
-    for key in values:
-        if key not in allowed:
-            raise ConfigError(f"{where}: {unknown_key(str(key), allowed)}")
-    return values
+def _texts(value: Any) -> Any:
+    """Make a single text a list of one, and leave `${…}` in it for the run that it overrides."""
+    texts = [value] if isinstance(value, str) else value
+    if not isinstance(texts, list):
+        return value
+    return [text.replace("${", r"\${") if isinstance(text, str) else text for text in texts]
 
 
-def _list(table: str, key: str, values: dict[str, Any]) -> list[Any]:
-    items = values.pop(key, None)
-    if not isinstance(items, list) or not items:
-        raise ConfigError(f"{table}: {key} must be a list of at least one")
-    return items
+def _mapping(values: Any) -> dict[str, Any]:
+    if not isinstance(values, dict):
+        raise ConfigError(f"{values!r} is no mapping")
+    return {str(key): value for key, value in values.items()}
 
 
-def _words(value: Any) -> tuple[str, ...]:
-    return (value,) if isinstance(value, str) else tuple(str(item) for item in value)
+def _check_names(table: TableSpec) -> None:
+    """Refuse two rows or columns of one name, and a name of none of them."""
+    rows, columns = ([item.name for item in items] for items in (table.rows, table.columns))
+    for kind, names in (("rows", rows), ("columns", columns)):
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise ConfigError(f"two {kind} are named {twice[0]}; give each a name of its own")
+    for index, row in enumerate(table.rows):
+        _check_known("sources", [row.sources], rows[:index])
+    _check_known("row", [table.baseline, *table.comparisons], rows)
+    _check_known("average", table.average, columns)
 
 
-def _split(override: str) -> tuple[str, str]:
-    key, _, value = override.partition("=")
-    return key, value
+def _check_known(key: str, given: Sequence[str | None], allowed: Sequence[str]) -> None:
+    for name in given:
+        if name is not None and name not in allowed:
+            raise ConfigError(unknown(key, name, allowed))
 
 
 def _with_seeds(table: TableSpec, value: str) -> TableSpec:
-    seeds = int(value) if value.isdecimal() else 0
-    _check_seeds(seeds, value)
-    return replace(table, seeds=seeds)
-
-
-def _check_seeds(seeds: Any, given: object = None) -> None:
-    if type(seeds) is not int or seeds < 1:
-        raise ConfigError(f"seeds={given or seeds}: must be a whole number, at least 1")
+    if not value.isdecimal():
+        raise ConfigError(f"seeds={value}: must be a whole number, at least 1")
+    return replace(table, seeds=int(value))
 
 
 def _with_backbones(table: TableSpec, value: str) -> TableSpec:
     """Every column takes the user's backbone, those too that the table gives one of their own."""
-    columns = tuple(
-        replace(c, overrides=tuple(o for o in c.overrides if not o.startswith("backbone=")))
+    columns = [
+        replace(c, overrides=[o for o in c.overrides if not o.startswith("backbone=")])
         for c in table.columns
-    )
-    return replace(table, backbones=tuple(value.split(",")), columns=columns)
+    ]
+    return replace(table, backbones=value.split(","), columns=columns)
 
 
 def _only(table: TableSpec, value: str) -> TableSpec:
@@ -198,21 +186,21 @@ def _only(table: TableSpec, value: str) -> TableSpec:
     raise ConfigError(unknown("only", axis, ("row", "column")))
 
 
-def _with_sources(rows: tuple[Row, ...], kept: tuple[Row, ...]) -> tuple[Row, ...]:
+def _with_sources(rows: list[Row], kept: list[Row]) -> list[Row]:
     """Keep beside a row the row whose runs it starts from."""
-    sources = [row.sources.name for row in kept if row.sources is not None]
-    return tuple(row for row in rows if row in kept or row.name in sources)
+    sources = [row.sources for row in kept]
+    return [row for row in rows if row in kept or row.name in sources]
 
 
-def _matching(axis: str, items: tuple[Named, ...], patterns: str) -> tuple[Named, ...]:
-    kept = tuple(i for i in items if any(fnmatch(i.name, p) for p in patterns.split(",")))
+def _matching(axis: str, items: list[Named], patterns: str) -> list[Named]:
+    kept = [i for i in items if any(fnmatch(i.name, p) for p in patterns.split(","))]
     if not kept:
         raise ConfigError(unknown(f"only={axis}", patterns, [item.name for item in items]))
     return kept
 
 
-def _among(names: Sequence[str], items: Sequence[Row | Column]) -> tuple[str, ...]:
-    return tuple(name for name in names if any(name == item.name for item in items))
+def _among(names: Sequence[str], items: Sequence[Row | Column]) -> list[str]:
+    return [name for name in names if any(name == item.name for item in items)]
 
 
 _OWN: dict[str, Callable[[TableSpec, str], TableSpec]] = {
@@ -221,9 +209,3 @@ _OWN: dict[str, Callable[[TableSpec, str], TableSpec]] = {
     "protocol": lambda table, value: replace(table, protocol=value),
     "only": _only,
 }
-
-
-def _check_known(table: str, key: str, given: Sequence[str], allowed: Sequence[str]) -> None:
-    for name in given:
-        if name not in allowed:
-            raise ConfigError(f"{table}: {unknown(key, name, allowed)}")

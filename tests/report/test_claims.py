@@ -15,11 +15,11 @@ from table_states import measured
 TABLE = TableSpec(
     name="claims",
     title="Claims",
-    rows=tuple(Row(name, name, ()) for name in ("dense", "better", "best", "worse", "close")),
-    columns=(Column("one", "one", "accuracy", "One"),),
-    backbones=("small",),
+    rows=[Row(name) for name in ("dense", "better", "best", "worse", "close")],
+    columns=[Column("one", "accuracy", label="One")],
+    backbones=["small"],
     seeds=5,
-    average=("one",),
+    average=["one"],
     baseline="dense",
 )
 
@@ -33,7 +33,7 @@ def score(cell: Cell) -> Mapping[str, float | None]:
 
 
 def verdict(monkeypatch: pytest.MonkeyPatch, seeds: int = 5, **claim: Any) -> Verdict:
-    table = replace(TABLE, claims=({"text": "claimed", **claim},), seeds=seeds)
+    table = replace(TABLE, claims=[{"text": "claimed", **claim}], seeds=seeds)
     (found,) = verdicts(measured(table, score, monkeypatch))
     return found
 
@@ -81,10 +81,10 @@ def test_a_row_that_converges_earlier_is_told_by_its_history(monkeypatch) -> Non
     def course(cell: Cell) -> Mapping[str, float | None]:
         return {"accuracy": {"best": 0.9, "dense": 0.45}.get(cell.row, 0.4)}
 
-    claims = (
+    claims: list[dict[str, Any]] = [
         {"text": "", "kind": "earlier", "row": "best", "than": "dense", "share": 0.25},
         {"text": "", "kind": "earlier", "row": "worse", "than": "dense", "share": 0.25},
-    )
+    ]
     table = replace(TABLE, claims=claims)
     earlier, never = verdicts(measured(table, course, monkeypatch))
     assert (earlier.parts[0].difference, earlier.verdict) == (0.5, "holds")

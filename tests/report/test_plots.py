@@ -22,18 +22,18 @@ PRUNERS = {"Random": "random", "SNIP": "snip"}
 TABLE = TableSpec(
     name="figure",
     title="Figure",
-    rows=(
-        Row("dense", "Dense", ()),
-        Row("full", "Full", ()),
+    rows=[
+        Row("dense", "Dense"),
+        Row("full", "Full"),
         *(
-            Row(f"{name}-{share}", f"{label} {share}", (), series=label)
+            Row(f"{name}-{share}", f"{label} {share}", series=label)
             for (label, name), share in product(PRUNERS.items(), (20, 40))
         ),
-    ),
-    columns=(Column("one", "one", "accuracy", "One"), Column("two", "two", "f1", "Two")),
-    backbones=("small",),
+    ],
+    columns=[Column("one", "accuracy", label="One"), Column("two", "f1", label="Two")],
+    backbones=["small"],
     seeds=3,
-    average=("one", "two"),
+    average=["one", "two"],
     baseline="dense",
 )
 

@@ -23,18 +23,18 @@ ODD = r"<script>alert(1)</script> A&B_c | 50 % $x$ #1 {y} ~^\ [red]×−"
 TABLE = TableSpec(
     name="two",
     title="Two & <b>one</b>",
-    rows=(
-        Row("dense", "Dense", ()),
-        Row("snip-40", ODD, (), published=(Published("big", {"avg": 1.2}, {"one": 80.5}),)),
-        Row("random-40", "Random", ()),
-    ),
-    columns=(Column("one", "one", "accuracy", "One"), Column("two", "two", "f1", "Two")),
-    backbones=("big",),
+    rows=[
+        Row("dense", "Dense"),
+        Row("snip-40", ODD, published=[Published("big", {"avg": 1.2}, {"one": 80.5})]),
+        Row("random-40", "Random"),
+    ],
+    columns=[Column("one", "accuracy", label="One"), Column("two", "f1", label="Two")],
+    backbones=["big"],
     seeds=8,
-    average=("one", "two"),
+    average=["one", "two"],
     baseline="dense",
-    comparisons=("snip-40", "random-40"),
-    claims=({"text": ODD, "kind": "beats", "row": "snip-40", "over": "dense"},),
+    comparisons=["snip-40", "random-40"],
+    claims=[{"text": ODD, "kind": "beats", "row": "snip-40", "over": "dense"}],
 )
 
 GAIN = {"dense": 0.0, "snip-40": 0.02, "random-40": 0.019}
@@ -128,7 +128,7 @@ def test_one_seed_is_no_plural(
 def test_averages_are_explained_where_there_are_any(
     shown: View, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    without = view(measured(replace(TABLE, average=()), score, monkeypatch))
+    without = view(measured(replace(TABLE, average=[]), score, monkeypatch))
     explained = [any(note.startswith("Averages") for note in v.notes) for v in (shown, without)]
     assert explained == [True, False]
 

@@ -14,6 +14,7 @@ from sparsead.tables.composed import CACHE_FILE
 from sparsead.tables.files import load_table
 
 TABLES = Path(__file__).resolve().parents[2] / "conf" / "table"
+SNIP: dict[str, object] = {"experiment": "table1/snip"}
 SMALL = ("backbone=tiny-bert", "only=column=mrpc,rte")
 
 
@@ -119,6 +120,24 @@ def test_a_wrong_change_is_named(overrides: list[str], words: str) -> None:
             "column mrpc: .*did you mean accuracy",
         ),
         ({"rows": [{"experiment": "table1/snop"}]}, "table1/snop"),
+        ({"rows": [SNIP, 3]}, "mine: row 2: 3 is no mapping"),
+        ({"rows": [SNIP, SNIP]}, "mine: two rows are named snip"),
+        ({"rows": [SNIP, {}]}, "mine: row 2: has neither name, nor experiment, nor label"),
+        ({"rows": [SNIP | {"lable": "S"}]}, "mine: row 1: lable: .*did you mean label"),
+        ({"rows": [SNIP | {"overrides": 3}]}, "mine: row 1: overrides=3: must be a list"),
+        ({"rows": [SNIP | {"sources": "snip"}]}, "mine: sources=snip: no such choice"),
+        ({"rows": [SNIP | {"published": 3}]}, "mine: row 1: published: 3 is no mapping"),
+        (
+            {"rows": [SNIP | {"published": {"any": {"scores": {"avg": "high"}}}}]},
+            "mine: row 1: published.any: scores={'avg': 'high'}: must be a mapping of numbers",
+        ),
+        ({"columns": [{"task": "mrpc"}]}, "mine: column 1: metric: is missing"),
+        ({"claims": ["it gains"]}, "mine: claims=.*: must be a list of mappings"),
+        ({"average": 3}, "mine: average=3: must be a list"),
+        ({"average": "mrcp"}, "mine: average=mrcp: .*did you mean mrpc"),
+        ({"comparisons": None}, "mine: comparisons=None: must be a list"),
+        ({"title": "${seed"}, "mine: title=.*must be a text"),
+        ({"seeds": "${name}"}, "mine: seeds: .*could not be converted to Integer"),
     ],
 )
 def test_a_wrong_table_of_the_users_own_is_named(
@@ -127,12 +146,46 @@ def test_a_wrong_table_of_the_users_own_is_named(
     values = {
         "backbones": "tiny-bert",
         "rows": [{"experiment": "table1/snip"}],
-        "columns": [{"task": "demo_mrpc", "metric": "accuracy"}],
+        "columns": [{"name": "mrpc", "task": "demo_mrpc", "metric": "accuracy"}],
     }
     file = tmp_path / "mine.yaml"
     file.write_text(yaml.safe_dump(values | change))
     with pytest.raises(ConfigError, match=words):
         cells(load_table(str(file)))
+
+
+def test_the_short_forms_of_a_table_mean_the_long_ones(tmp_path: Path) -> None:
+    columns = [{"task": "demo_mrpc", "metric": m, "name": m} for m in ("accuracy", "f1")]
+    override = "protocol.batch_size=${protocol.epochs}"
+    short = {
+        "backbones": "tiny-bert",
+        "columns": columns,
+        "rows": [
+            SNIP | {"overrides": override, "published": {"any": {"params": 2}}},
+            {"label": "Dense"},
+        ],
+        "average": True,
+        "comparisons": "snip",
+    }
+    long = short | {
+        "name": "short",
+        "title": "short",
+        "backbones": ["tiny-bert"],
+        "columns": [column | {"label": "demo_mrpc"} for column in columns],
+        "rows": [
+            SNIP
+            | {"name": "snip", "label": "snip", "overrides": [override]}
+            | {"published": {"any": {"params": {"avg": 2.0}, "scores": {}}}},
+            {"name": "Dense", "label": "Dense", "overrides": []},
+        ],
+        "average": ["accuracy", "f1"],
+        "comparisons": ["snip"],
+    }
+    for name, values in (("short", short), ("long", long)):
+        (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump(values))
+    table = load_table(str(tmp_path / "short.yaml"))
+    assert table == load_table(str(tmp_path / "long.yaml"))
+    assert cells(table)[0].spec.protocol.batch_size == cells(table)[0].spec.protocol.epochs
 
 
 def test_a_column_may_be_of_a_split_beside_validation(tmp_path: Path) -> None:
