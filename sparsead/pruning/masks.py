@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
+
+from sparsead.runs.files import write_atomically
 
 
 class Masks(dict[str, Tensor]):
@@ -55,10 +56,8 @@ class Masks(dict[str, Tensor]):
 
     def save(self, path: Path) -> None:
         """Write the masks to a safetensors file, whole or not at all."""
-        partial = path.with_name(path.name + ".partial")
         tensors = {name: mask.cpu() for name, mask in self.items()}
-        save_file(tensors, partial, {"data_read": str(self.data_read)})
-        os.replace(partial, path)
+        write_atomically(path, save(tensors, {"data_read": str(self.data_read)}))
 
     @classmethod
     def load(cls, path: Path) -> Masks:

@@ -12,8 +12,6 @@ import base64
 import hashlib
 import json
 import math
-import os
-import secrets
 import zlib
 from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,6 +24,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from sparsead.errors import RecordError
+from sparsead.runs.files import write_atomically
 
 FORMAT = "sparsead-adapter"
 VERSION = 1
@@ -67,7 +66,7 @@ def save_sparse(
     own bytes; names, shapes and checksum take about 1 KiB, and `metadata` its JSON.
 
     Args:
-        path: the file; its folder exists.
+        path: the file; its folder is made where there is none.
         tensors: arrays of booleans, integers or floats, by name.
         masks: for some of these names, a boolean array of the tensor's shape, True = kept. The
             tensor is zero wherever it is False.
@@ -84,7 +83,10 @@ def save_sparse(
         raise RecordError(f"{path}: cannot be written ({error})") from error
     flat = _flatten(entries, tensors, masks)
     document["sha256"] = _checksum(document, flat)
-    _replace(path, save(flat, {FORMAT: json.dumps(document)}))
+    try:
+        write_atomically(path, save(flat, {FORMAT: json.dumps(document)}))
+    except OSError as error:
+        raise RecordError(f"{path}: cannot be written ({error})") from error
 
 
 def sparse_size(
@@ -273,14 +275,3 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Array]]:
 def _unreadable(path: Path, error: Exception) -> RecordError:
     reason = f"no {error}" if isinstance(error, KeyError) else str(error).partition("\n")[0]
     return RecordError(f"{path}: is no readable sparse adapter ({reason})")
-
-
-def _replace(path: Path, content: bytes) -> None:
-    beside = path.with_name(f".partial-{secrets.token_hex(4)}-{path.name}")
-    try:
-        beside.write_bytes(content)
-        os.replace(beside, path)
-    except OSError as error:
-        raise RecordError(f"{path}: cannot be written ({error})") from error
-    finally:
-        beside.unlink(missing_ok=True)

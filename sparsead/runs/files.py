@@ -11,8 +11,12 @@ from pathlib import Path
 from typing import Any
 
 
-def write_atomically(path: Path, text: str) -> None:
+def write_atomically(path: Path, content: str | bytes) -> None:
     """Write a file beside and rename it into place, so that nobody reads half of it.
+
+    Args:
+        path: the file; its folder is made where there is none.
+        content: bytes, or a text, which is written in UTF-8.
 
     Raises:
         OSError: it cannot be written; what was there before still is.
@@ -20,7 +24,7 @@ def write_atomically(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
     try:
-        beside.write_text(text, "utf-8")
+        beside.write_bytes(content if isinstance(content, bytes) else content.encode("utf-8"))
         os.replace(beside, path)
     finally:
         beside.unlink(missing_ok=True)

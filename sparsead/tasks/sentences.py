@@ -20,6 +20,7 @@ from transformers import (
 from sparsead.errors import ConfigError, DataError
 from sparsead.tasks.metrics import TaskScores
 from sparsead.tasks.rows import Rows, class_name
+from sparsead.tasks.splits import first_examples
 
 
 @dataclass(frozen=True)
@@ -76,11 +77,7 @@ class SentenceTask:
         """
         splits = self._splits()
         self._check_metrics()
-        if self.limit is None:
-            return splits
-        return DatasetDict(
-            {split: rows.take(min(self.limit, len(rows))) for split, rows in splits.items()}
-        )
+        return first_examples(splits, self.limit)
 
     def encode(self, splits: DatasetDict, tokenizer: PreTrainedTokenizerBase) -> DatasetDict:
         """Tokenise every split.
