@@ -106,14 +106,6 @@ class PrefixedAttention:
         return attend(module, query, key, value, _see_prefix(mask, length), **options)
 
 
-def added_mask(mask: Tensor, dtype: torch.dtype) -> Tensor:
-    """Return 0 where a mask is True and the lowest number elsewhere, to add to attention's scores.
-
-    That is far faster than to fill the scores by the mask. A row without any True is not masked.
-    """
-    return torch.zeros_like(mask, dtype=dtype).masked_fill_(~mask, torch.finfo(dtype).min)
-
-
 def _function(active: str, module: nn.Module) -> Attention:
     """Return the function called `active`; eager attention is each model file's own."""
     own = sys.modules[type(module).__module__].eager_attention_forward

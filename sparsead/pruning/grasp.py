@@ -6,9 +6,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from sparsead.pruning.contract import PRUNERS, Scores, Scoring
-from sparsead.pruning.twice import TwiceDifferentiable
 
 
 @PRUNERS.register("grasp")
@@ -18,8 +18,8 @@ def grasp(scoring: Scoring) -> Scores:
     Wang et al., 2020 (arXiv:2002.07376) score -w ⊙ Hg and remove the highest, which is the same
     order. g = ∂L/∂w and H = ∂²L/∂w² are of the loss averaged over one and the same scoring set;
     the logits' temperature is 1. H is never formed: Hg = Σ_b weight_b · ∂(g_bᵀg)/∂w with g held
-    fixed, one batch's graph at a time; a single batch's graph gives g as well. Attention
-    is written out here, for fused attention cannot be differentiated twice.
+    fixed, one batch's graph at a time; a single batch's graph gives g as well. Attention is
+    computed by PyTorch's math kernel: fused kernels have no second derivative.
 
     Returns:
         One tensor of scores per prunable tensor, of its shape, with sign.
@@ -43,7 +43,7 @@ def _hessian_products(scoring: Scoring, batch: Any, vectors: Scores | None) -> S
     """
     names = list(scoring.tensors)
     parameters = list(scoring.tensors.values())
-    with TwiceDifferentiable():
+    with sdpa_kernel(SDPBackend.MATH):
         loss = scoring.loss(scoring.model, batch)
         gradients = torch.autograd.grad(loss, parameters, create_graph=True, allow_unused=True)
         curved = {n: g for n, g in zip(names, gradients, strict=True) if _is_curved(g)}

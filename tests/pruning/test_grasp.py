@@ -3,14 +3,12 @@ import torch
 from torch import nn
 from torch.func import functional_call
 from torch.nn import functional as F
-from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import BertConfig, BertForSequenceClassification
 
 from sparsead.pruning.contract import Scoring
 from sparsead.pruning.grasp import grasp
 from sparsead.pruning.prune import prune
 from sparsead.pruning.scoring import undisturbed
-from sparsead.pruning.twice import TwiceDifferentiable
 
 
 def flat(scores):
@@ -127,82 +125,3 @@ def test_bert_is_pruned_as_wanted():
     )
     assert masks.removed == round(0.4 * masks.total)
     assert all(parameter.grad is None for parameter in model.parameters())
-
-
-def test_gelu_has_the_derivatives_of_its_definition():
-    draws = torch.Generator().manual_seed(0)
-    x, outer, vector = (torch.randn(50, generator=draws, dtype=torch.float64) for _ in range(3))
-    x.requires_grad_(), outer.requires_grad_()
-
-    def derivatives(gelu):
-        (first,) = torch.autograd.grad(gelu(x), x, outer, create_graph=True)
-        return first, *torch.autograd.grad(first, (outer, x), vector)
-
-    def defined(x):
-        return x * torch.special.ndtr(x)
-
-    with TwiceDifferentiable():
-        assert "_GELU" in type(F.gelu(x).grad_fn).__name__
-        cheap = derivatives(F.gelu)
-    for ours, true in zip(cheap, derivatives(defined), strict=True):
-        torch.testing.assert_close(ours, true)
-
-
-def ancestors(node):
-    found = [node]
-    for each in found:
-        found += [parent for parent, _ in each.next_functions if parent is not None]
-    return found
-
-
-@pytest.mark.parametrize("mask", [None, "causal", "bool", "additive", "row"])
-def test_attention_has_the_derivatives_of_pytorchs_own(mask):
-    draws = torch.Generator().manual_seed(0)
-    tensors = [torch.randn(2, 3, 5, 4, generator=draws, dtype=torch.float64) for _ in range(5)]
-    *inputs, outer, vector = tensors
-    kept = torch.rand(2, 1, 5, 5, generator=draws) > 0.3
-    kept[..., 0] = True
-    if mask == "row":
-        kept[0, 0, 1] = False
-    additive = torch.zeros(kept.shape, dtype=torch.float64).masked_fill(~kept, -1e9)
-    attn_mask = {"bool": kept, "row": kept, "additive": additive}.get(mask)
-    for tensor in inputs:
-        tensor.requires_grad_()
-
-    def derivatives():
-        attended = F.scaled_dot_product_attention(
-            *inputs, attn_mask=attn_mask, is_causal=mask == "causal"
-        )
-        first = torch.autograd.grad(attended, inputs, outer, create_graph=True)
-        along = [vector * (i + 1) for i in range(3)]
-        return attended, *first, *torch.autograd.grad(first, inputs, along)
-
-    with TwiceDifferentiable():
-        ours = derivatives()
-    with sdpa_kernel(SDPBackend.MATH):
-        theirs = derivatives()
-    assert "_Shares" in str(ancestors(ours[0].grad_fn))
-    assert "_Shares" not in str(ancestors(theirs[0].grad_fn))
-    for mine, true in zip(ours, theirs, strict=True):
-        torch.testing.assert_close(mine, true)
-
-
-@pytest.mark.parametrize("affine", [False, True])
-def test_layer_norm_has_the_derivatives_of_pytorchs_own(affine):
-    draws = torch.Generator().manual_seed(0)
-    x, outer, vector = (torch.randn(4, 6, generator=draws, dtype=torch.float64) for _ in range(3))
-    weight, bias = (
-        torch.randn(2, 6, generator=draws, dtype=torch.float64) if affine else (None,) * 2
-    )
-    x.requires_grad_(), outer.requires_grad_()
-
-    def derivatives():
-        normed = F.layer_norm(x, (6,), weight, bias, 1e-3)
-        (first,) = torch.autograd.grad(normed, x, outer, create_graph=True)
-        return normed, first, *torch.autograd.grad(first, (outer, x), vector)
-
-    with TwiceDifferentiable():
-        ours = derivatives()
-    assert "_LayerNorm" in str(ancestors(ours[0].grad_fn))
-    for mine, true in zip(ours, derivatives(), strict=True):
-        torch.testing.assert_close(mine, true)
