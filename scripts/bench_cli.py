@@ -93,7 +93,7 @@ def main() -> None:
         words = (TABLE, "backbone=tiny-bert", f"seeds={SEEDS}", f"outputs={outputs}")
         wanted = cells(load_table(words[0], words[1:]))
         for cell in wanted:
-            write_record(cell.spec)
+            write_record(cell.request)
         seconds("reproduce", *words, repeats=1)
         name = f"sparsead reproduce {TABLE} again, {len(wanted)} runs"
         figures[name] = seconds("reproduce", *words)

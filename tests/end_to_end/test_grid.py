@@ -17,7 +17,7 @@ from composing import compose
 from sparsead.adapters.adapted import AdaptedModel
 from sparsead.adapters.contract import ADAPTERS
 from sparsead.adapters.pfeiffer import PfeifferAdapter
-from sparsead.assembly.build import pruned
+from sparsead.assembly.build import prune_adapter
 from sparsead.backbones.loading import Backbone, load_backbone
 from sparsead.config.groups import AdapterSpec
 from sparsead.errors import ConfigError, PruningError
@@ -177,7 +177,7 @@ def test_every_pruner_prunes_every_architecture(backbone: str, pruner: str) -> N
     adapter = ADAPTERS.bind(spec.adapter.method, spec.adapter.options)()
     adapted = adapter.insert(plain(loaded(backbone)), seed=1)
     chosen = PRUNERS.bind(spec.pruner.method, spec.pruner.options)
-    masks = pruned(spec, chosen, adapted, [batch(loaded(backbone))])
+    masks = prune_adapter(spec, chosen, adapted, [batch(loaded(backbone))])
     assert masks.removed == masks.total // 2
     assert adapted.model(**batch(loaded(backbone))).logits.isfinite().all()
 
