@@ -14,7 +14,7 @@ from pathlib import Path
 from sparsead.config.compose import compose
 from sparsead.runs.record import write_result
 from sparsead.runs.request import RunRequest
-from sparsead.tables.cells import cells
+from sparsead.tables.cells import list_cells
 from sparsead.tables.files import load_table
 
 COUNTS = (100, 5000)
@@ -91,7 +91,7 @@ def main() -> None:
                 figures[f"sparsead {verb}, {count} records"] = seconds(verb, *words)
         outputs = Path(folder) / "finished"
         words = (TABLE, "backbone=tiny-bert", f"seeds={SEEDS}", f"outputs={outputs}")
-        wanted = cells(load_table(words[0], words[1:]))
+        wanted = list_cells(load_table(words[0], words[1:]))
         for cell in wanted:
             write_record(cell.request)
         seconds("reproduce", *words, repeats=1)

@@ -28,7 +28,7 @@ from rich.table import Table
 
 from sparsead.backbones.loading import load_backbone
 from sparsead.config.compose import compose
-from sparsead.runs.record import all_records
+from sparsead.runs.record import read_records
 
 GOAL_RATIO, GOAL_FIRST_STEP = 3, 12
 SPLITS = ("train", "validation")
@@ -108,7 +108,7 @@ class Bench:
         script = Path(sys.executable).with_name("sparsead")
         command = [script, "train", *self.overrides, f"seed={seed}", f"outputs={folder}"]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-        (record,) = all_records(folder)
+        (record,) = read_records(folder)
         return record.main_score
 
     def _theirs(self, seed: int, folder: Path, best: bool) -> float:

@@ -21,7 +21,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from sparsead.runs.record import all_records
+from sparsead.runs.record import read_records
 
 STEPS = ("train", "evaluate", "report")
 SCORING = "prune"
@@ -63,7 +63,7 @@ def sweep(overrides: list[str]) -> dict[str, Any]:
         command = [script, "train", "-m", *overrides, f"outputs={folder}"]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         wall = time.perf_counter() - start
-        results = [record.result for record in all_records(Path(folder))]
+        results = [record.result for record in read_records(Path(folder))]
     seconds: Counter[str] = Counter()
     for result in results:
         seconds.update(result["seconds"])

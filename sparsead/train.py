@@ -21,7 +21,7 @@ from sparsead.assembly.inputs import read_inputs
 from sparsead.cli import run as run_verb
 from sparsead.pruning.contract import PRUNERS
 from sparsead.pruning.storage import WEIGHTS_FILE
-from sparsead.runs.interrupt import Watch, held_interrupt
+from sparsead.runs.interrupt import Watch, defer_interrupt
 from sparsead.runs.record import RunRecord, write_result
 from sparsead.runs.request import RunRequest
 from sparsead.tasks.contract import LearnsOptions
@@ -93,7 +93,7 @@ def run(request: RunRequest, folder: Path, watch: Watch | None = None) -> dict[s
             masks = begun_masks(folder, model)
     store_frozen(adapted, precision)
 
-    with clock.timed("train"), held_interrupt() as interrupted:
+    with clock.timed("train"), defer_interrupt() as interrupted:
         trainer = build_trainer(spec, model, data, tokenizer, task, collator, folder, precision)
         trainer.add_callback(clock)  # before what may leave at a checkpoint
         trainer.add_callback(Stopping(trainer, interrupted, watch))

@@ -8,7 +8,7 @@ import time
 
 from sparsead.runs.record import staged, write_result
 from sparsead.runs.request import RunRequest
-from sparsead.tables.cells import cells
+from sparsead.tables.cells import list_cells
 from sparsead.tables.files import load_table
 from sparsead.tables.sweep import run_cells
 from synthetic import synthetic_result
@@ -27,7 +27,7 @@ def execute(request: RunRequest) -> None:
 
 
 if __name__ == "__main__":
-    wanted = cells(load_table(sys.argv[1], sys.argv[2:]))
+    wanted = list_cells(load_table(sys.argv[1], sys.argv[2:]))
     sys.stdout.write("ready\n")
     sys.stdout.flush()
     run_cells(wanted, execute, tell=lambda *_: None)

@@ -52,7 +52,7 @@ def measured(
     every = cells(table)
     metrics = {column.name: column.metric for column in table.columns}
     states = {id(c.request): state_of(c, metrics[c.column], score, seconds) for c in every}
-    monkeypatch.setattr(results, "cells", lambda _: every)
+    monkeypatch.setattr(results, "list_cells", lambda _: every)
     return results.measure(table, lambda request: states[id(request)])
 
 

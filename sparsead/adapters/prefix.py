@@ -17,7 +17,7 @@ from sparsead.adapters.initialisation import initialise
 from sparsead.backbones.attention import attend_to_prefixes
 from sparsead.backbones.contract import architectures
 from sparsead.backbones.sites import site_modules
-from sparsead.config.registry import bound
+from sparsead.config.registry import bind_options
 from sparsead.errors import ConfigError
 
 _PARAMETERS = ("key", "value")
@@ -78,7 +78,7 @@ class PrefixAdapter:
         self._options()
 
     def _options(self) -> PrefixOptions:
-        return bound("adapter.prefix", PrefixOptions, self.prefix)()
+        return bind_options("adapter.prefix", PrefixOptions, self.prefix)()
 
     def insert(self, model: PreTrainedModel, seed: int) -> AdaptedModel:
         """Put a prefix into every attention module of the model and freeze the backbone.

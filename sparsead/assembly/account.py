@@ -20,12 +20,12 @@ from sparsead.backbones.loading import skeleton
 from sparsead.config.groups import BackboneSpec
 from sparsead.config.run import RunSpec
 from sparsead.pruning.storage import sparse_size
-from sparsead.runs.identity import identity
-from sparsead.runs.prerequisites import start_runs
+from sparsead.runs.identity import compute_identity
+from sparsead.runs.prerequisites import list_sources
 from sparsead.tasks.contract import Task
 
 
-def account(spec: RunSpec) -> dict[str, Any]:
+def count_costs(spec: RunSpec) -> dict[str, Any]:
     """Return what `parameter_accounting` would record of the run, its stored bytes included.
 
     Raises:
@@ -36,7 +36,7 @@ def account(spec: RunSpec) -> dict[str, Any]:
     state = adapted.model.state_dict()
     shapes = {name: tuple(state[name].shape) for name in adapted.stored}
     removed = round(spec.sparsity * sum(state[name].numel() for name in adapted.prunable))
-    metadata = weights_metadata(spec, identity(spec), _fingerprint(spec.backbone))
+    metadata = weights_metadata(spec, compute_identity(spec), _fingerprint(spec.backbone))
     stored = sparse_size(shapes, adapted.prunable, removed, metadata)
     return parameter_accounting(adapted, removed, stored)
 
@@ -46,7 +46,7 @@ def _shapes(spec: RunSpec, task: Task) -> PreTrainedModel:
 
     An adapter that starts from other runs needs memory, for the zeros in their weights are counted.
     """
-    device = "cpu" if start_runs(spec) else "meta"
+    device = "cpu" if list_sources(spec) else "meta"
     return skeleton(spec.backbone, task.head, task.head_options, device)
 
 

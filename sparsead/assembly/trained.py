@@ -20,7 +20,7 @@ from sparsead.config.run import RunSpec
 from sparsead.errors import ConfigError, DataError, RecordError, SourceError
 from sparsead.pruning.masks import Masks
 from sparsead.pruning.storage import WEIGHTS_FILE, load_sparse
-from sparsead.runs.prerequisites import forget_start_runs
+from sparsead.runs.prerequisites import drop_sources
 from sparsead.runs.query import find_run
 from sparsead.runs.record import RunRecord
 from sparsead.tasks.cache import cut_examples
@@ -162,7 +162,7 @@ def _recorded(record: RunRecord, backbone: str | Path | None) -> tuple[RunSpec, 
         options = config["task"]["options"] | record.result.get("from_data", {})
         task = config["task"] | dict.fromkeys(("path", *SPLITS)) | {"options": options}
         spec = RunSpec.from_dict(config | {"backbone": source, "task": task})
-        return forget_start_runs(spec), record.result["environment"]["precision"]
+        return drop_sources(spec), record.result["environment"]["precision"]
     except (KeyError, TypeError) as error:
         raise RecordError(f"{record.folder}: is no run's result ({error!r})") from error
     except ConfigError as error:

@@ -14,7 +14,7 @@ import hydra
 
 from sparsead.config.arguments import Parser
 from sparsead.config.choices import choices
-from sparsead.report.formats import rich_table
+from sparsead.report.formats import to_rich
 
 _PACKAGES = ("sparsead", "torch", "transformers", "datasets", "hydra-core")
 _LAUNCHERS = {"joblib": "joblib", "submitit": "slurm", "ray": "ray"}
@@ -37,7 +37,7 @@ def main() -> None:
 
 def _print(found: Found) -> None:
     rows = [{"what": what, "here": here} for what, here in found]
-    sys.stdout.write(rich_table(["what", "here"], rows))
+    sys.stdout.write(to_rich(["what", "here"], rows))
     sys.stdout.flush()
 
 

@@ -60,8 +60,8 @@ def export(record: RunRecord, folder: Path) -> None:
         )
     _check_new(folder)
     weights = load_sparse(record.folder / WEIGHTS_FILE).tensors
-    description = json.dumps(peft_config(config, list(weights)), indent=2) + "\n"
-    tensors = {peft_key(name): tensor for name, tensor in weights.items()}
+    description = json.dumps(build_peft_config(config, list(weights)), indent=2) + "\n"
+    tensors = {to_peft_key(name): tensor for name, tensor in weights.items()}
     files = {
         "adapter_config.json": description.encode(),
         "adapter_model.safetensors": save(tensors, {"format": "pt"}),
@@ -102,7 +102,7 @@ def export_merged(record: RunRecord, folder: Path) -> None:
         run.tokenizer.save_pretrained(staging)
 
 
-def peft_config(config: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
+def build_peft_config(config: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
     """Return what peft's LoraConfig has to say about a run; the rest are its defaults.
 
     Args:
@@ -125,7 +125,7 @@ def peft_config(config: Mapping[str, Any], names: Sequence[str]) -> dict[str, An
     }
 
 
-def peft_key(name: str) -> str:
+def to_peft_key(name: str) -> str:
     """Return what peft calls a tensor of the run's weights file in its own.
 
     `bert.….query.adapter.lora_A.weight` is `base_model.model.bert.….query.lora_A.weight` there;

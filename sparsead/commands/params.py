@@ -14,8 +14,8 @@ from sparsead.config.run import RunSpec
 from sparsead.errors import ConfigError
 from sparsead.report.formats import FORMATS
 from sparsead.runs.record import find_record
-from sparsead.runs.request import RunRequest, prepare
-from sparsead.tables.cells import AVERAGE, TableSpec, cells
+from sparsead.runs.request import RunRequest, do_prerequisites
+from sparsead.tables.cells import AVERAGE, TableSpec, list_cells
 from sparsead.tables.files import load_table
 
 Row = dict[str, Any]
@@ -43,19 +43,19 @@ def main() -> None:
     arguments = parser.parse()
     if arguments.paper and arguments.overrides:
         raise ConfigError("params: --paper names the runs itself: leave out the overrides")
-    rows = paper_rows() if arguments.paper else [run_row(_asked_for(arguments.overrides))]
+    rows = count_paper_rows() if arguments.paper else [count_run(_asked_for(arguments.overrides))]
     legend = _NOMINAL if arguments.paper else _LEGEND
     text = FORMATS[arguments.format](list(rows[0]), rows)
     sys.stdout.write(text + (legend if arguments.format == "rich" else ""))
 
 
-def run_row(spec: RunSpec) -> Row:
+def count_run(spec: RunSpec) -> Row:
     """Return the four figures of a run, and what they are made of."""
-    from sparsead.assembly.account import account
+    from sparsead.assembly.account import count_costs
     from sparsead.training.quiet import quiet_libraries
 
     quiet_libraries()
-    counts = account(spec)
+    counts = count_costs(spec)
     return {
         "backbone": spec.backbone.name,
         "adapter": spec.adapter.name,
@@ -70,7 +70,7 @@ def run_row(spec: RunSpec) -> Row:
     }
 
 
-def paper_rows() -> list[Row]:
+def count_paper_rows() -> list[Row]:
     """Return, for every #Param that Tables 1 to 3 print, what the paper has and what is counted.
 
     Rows, backbones and printed figures are those of the tables' own files.
@@ -84,7 +84,7 @@ def _table_rows(table: TableSpec, counted: dict[str, Row]) -> Iterator[Row]:
     shared = table.average[0]  # of the columns with one #Param for all, any is as good
     printed = {c for row in table.rows for p in row.published for c in p.params} | {shared}
     columns = [column for column in table.columns if column.name in printed]
-    specs = {(c.backbone, c.row, c.column): c.spec for c in cells(replace(table, columns=columns))}
+    specs = {(c.backbone, c.row, c.column): c.spec for c in list_cells(replace(table, columns=columns))}
     heads = {column.name: column.label for column in columns} | {AVERAGE: table.average_label}
     for backbone in table.backbones:
         for row in table.rows:
@@ -92,7 +92,7 @@ def _table_rows(table: TableSpec, counted: dict[str, Row]) -> Iterator[Row]:
             for column, share in published.params.items() if published else ():
                 spec = specs[backbone, row.name, shared if column == AVERAGE else column]
                 alike = repr((spec.backbone, spec.task.name, spec.adapter, spec.sparsity))
-                ours = counted[alike] = counted.get(alike) or run_row(spec)
+                ours = counted[alike] = counted.get(alike) or count_run(spec)
                 yield {
                     "table": table.name,
                     "row": row.label,
@@ -105,7 +105,7 @@ def _table_rows(table: TableSpec, counted: dict[str, Row]) -> Iterator[Row]:
 
 def _asked_for(overrides: Sequence[str]) -> RunSpec:
     request = compose_as(RunRequest.from_config, overrides)
-    return prepare(request, expand(overrides), _need_record).spec
+    return do_prerequisites(request, expand(overrides), _need_record).spec
 
 
 def _need_record(run: RunRequest) -> None:

@@ -15,8 +15,14 @@ from sparsead.config.arguments import Parser, add_table
 from sparsead.errors import SparseadError
 from sparsead.runs.files import read_json, write_atomically
 from sparsead.runs.request import RunRequest
-from sparsead.tables.cells import cells
-from sparsead.tables.estimate import THROUGHPUT_FILE, Throughput, describe_plan, kind, unmeasured
+from sparsead.tables.cells import list_cells
+from sparsead.tables.estimate import (
+    THROUGHPUT_FILE,
+    Throughput,
+    describe_plan,
+    find_unmeasured,
+    name_kind,
+)
 from sparsead.tables.files import load_table
 from sparsead.tasks.contract import TASKS
 
@@ -28,8 +34,8 @@ def main() -> None:
     parser = Parser("sparsead plan", __doc__)
     add_table(parser)
     arguments = parser.parse()
-    wanted = cells(load_table(arguments.table, arguments.overrides))
-    kinds = {kind(cell.spec): cell.request for cell in reversed(unmeasured(wanted))}
+    wanted = list_cells(load_table(arguments.table, arguments.overrides))
+    kinds = {name_kind(cell.spec): cell.request for cell in reversed(find_unmeasured(wanted))}
     if kinds:
         calibrate(kinds, lambda line: sys.stderr.write(f"{line}\n"))
     sys.stdout.write(describe_plan(wanted))

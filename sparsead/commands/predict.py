@@ -37,7 +37,7 @@ def main() -> None:
         for file in submit(run, arguments.submission, data):
             sys.stdout.write(f"{file}\n")
         return
-    records = predictions(run, arguments.input)
+    records = predict_file(run, arguments.input)
     text = "".join(f"{json.dumps(record, ensure_ascii=False)}\n" for record in records)
     if arguments.output is None:
         sys.stdout.write(text)
@@ -45,7 +45,7 @@ def main() -> None:
         _write(arguments.output, text)
 
 
-def predictions(run: TrainedRun, file: Path) -> Iterator[dict[str, Any]]:
+def predict_file(run: TrainedRun, file: Path) -> Iterator[dict[str, Any]]:
     """Yield for each row what names it, and the rest.
 
     A row is named by the line that it begins on (in a Parquet file: by its number), a question of

@@ -12,13 +12,13 @@ from sparsead.errors import StorageError
 from sparsead.report import tabulate
 from sparsead.report.publish import publish
 from sparsead.report.results import measure
-from sparsead.report.view import view
-from sparsead.runs.interrupt import stopping_on_interrupt
-from sparsead.runs.states import Failed, run_state
-from sparsead.tables.cells import Cell, TableSpec, cells
+from sparsead.report.view import build_view
+from sparsead.runs.interrupt import stop_on_interrupt
+from sparsead.runs.states import Failed, read_state
+from sparsead.tables.cells import Cell, TableSpec, list_cells
 from sparsead.tables.estimate import describe_plan
 from sparsead.tables.files import load_table
-from sparsead.tables.sweep import run_cells, unique
+from sparsead.tables.sweep import drop_duplicates, run_cells
 
 
 def main() -> None:
@@ -28,31 +28,31 @@ def main() -> None:
     parser.add_argument("--retry-failed", action="store_true", help="do the failed cells too")
     arguments = parser.parse()
     table = load_table(arguments.table, arguments.overrides)
-    wanted = cells(table)
+    wanted = list_cells(table)
     sys.stdout.write(describe_plan(wanted))
     sys.stdout.flush()
-    with stopping_on_interrupt("the same command goes on from here"):
+    with stop_on_interrupt("the same command goes on from here"):
         try:
             wanted = _do(table, wanted, retry_failed=arguments.retry_failed)
         except OSError as error:
             raise StorageError(f"outputs: cannot be written ({error})") from error
     render(table, wanted[0].request.outputs)
-    failed = report_failures(wanted)
+    failed = print_failures(wanted)
     raise SystemExit(1 if failed else 0)
 
 
 def render(table: TableSpec, outputs: Path) -> None:
     """Print the table, and write its report and figure."""
-    shown = view(measure(table))
+    shown = build_view(measure(table))
     sys.stdout.write(tabulate.render(shown, "rich"))
     sys.stdout.write("".join(f"{path}\n" for path in publish(shown, outputs)))
 
 
-def report_failures(wanted: Sequence[Cell]) -> int:
+def print_failures(wanted: Sequence[Cell]) -> int:
     """Say in one line each which cells failed, and why; return how many."""
     failed = 0
-    for cell in unique(wanted):
-        state = run_state(cell.request.folder)
+    for cell in drop_duplicates(wanted):
+        state = read_state(cell.request.folder)
         if isinstance(state, Failed):
             failed += 1
             reason = str(state.failure.get("error", "")).splitlines()[0]
@@ -65,7 +65,7 @@ def report_failures(wanted: Sequence[Cell]) -> int:
 def _do(table: TableSpec, wanted: list[Cell], *, retry_failed: bool) -> list[Cell]:
     """Do the cells, then those that waited for them; return the cells as they are then."""
     run_cells(wanted, train_run, retry_failed=retry_failed, tell=_tell)
-    now = cells(table)
+    now = list_cells(table)
     if sum(cell.waits for cell in now) == sum(cell.waits for cell in wanted):
         return now
     return _do(table, now, retry_failed=False)

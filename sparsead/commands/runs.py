@@ -13,9 +13,9 @@ from typing import Any
 from sparsead.config.arguments import Parser, add_outputs
 from sparsead.config.choices import choices
 from sparsead.errors import ConfigError, RecordError, StorageError, unknown
-from sparsead.report.formats import FORMATS, aligned
-from sparsead.runs.failure import all_failures, failure_file
-from sparsead.runs.index import summaries
+from sparsead.report.formats import FORMATS, to_plain
+from sparsead.runs.failure import failure_file, read_failures
+from sparsead.runs.index import read_summaries
 from sparsead.runs.record import RunRecord
 
 Row = dict[str, Any]
@@ -35,7 +35,7 @@ def main() -> None:
     action = words.pop(0) if words and words[0] in _ACTIONS else "list"
     arguments = _parser(action).parse(words)
     wanted = [_pattern(given) for given in arguments.filters]
-    every = run_rows(arguments.outputs)
+    every = list_rows(arguments.outputs)
     _check_names(wanted, every)
     rows = [
         row
@@ -66,11 +66,11 @@ def _parser(action: str) -> Parser:
     return parser
 
 
-def run_rows(outputs: Path) -> list[Row]:
+def list_rows(outputs: Path) -> list[Row]:
     """Return one row a run with the keys `COLUMNS`; sparsity and score in percent."""
-    rows = [_done(record) for record in summaries(outputs)]
+    rows = [_done(record) for record in read_summaries(outputs)]
     names = {row["run"] for row in rows}
-    failed = [_failed(folder, why) for folder, why in all_failures(outputs)]
+    failed = [_failed(folder, why) for folder, why in read_failures(outputs)]
     return rows + [row for row in failed if row["run"] not in names]
 
 
@@ -137,7 +137,7 @@ def _is(value: Any, pattern: str) -> bool:
 
 
 def _list(rows: list[Row], arguments: Namespace) -> None:
-    written = FORMATS[arguments.format] if arguments.format else aligned
+    written = FORMATS[arguments.format] if arguments.format else to_plain
     sys.stdout.write(written(COLUMNS, rows))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from sparsead.config.arguments import Parser, add_run_arguments
-from sparsead.report.masks import comparison, summary
+from sparsead.report.masks import compare_masks, summarize_masks
 from sparsead.runs.query import find_run
 
 
@@ -16,7 +16,7 @@ def main() -> None:
     parser.add_argument("--against", metavar="RUN2", help="another run, to compare the masks with")
     arguments = parser.parse()
     record = find_run(arguments.run, arguments.outputs)
-    text = summary(record)
+    text = summarize_masks(record)
     if arguments.against is not None:
-        text += comparison(record, find_run(arguments.against, arguments.outputs))
+        text += compare_masks(record, find_run(arguments.against, arguments.outputs))
     sys.stdout.write(text)

@@ -11,11 +11,11 @@ from pathlib import Path
 
 from sparsead.config.arguments import Parser, add_outputs, add_overrides
 from sparsead.errors import ConfigError, unknown
-from sparsead.report.choice import GRID, best_points
+from sparsead.report.choice import GRID, choose_best_points
 from sparsead.report.formats import FORMATS
-from sparsead.report.settings import columns_of, rows_of
+from sparsead.report.settings import group_by_setting, list_columns
 from sparsead.report.tabulate import TABLE_FORMATS, render
-from sparsead.runs.index import summaries
+from sparsead.runs.index import read_summaries
 
 
 def main() -> None:
@@ -37,25 +37,25 @@ def main() -> None:
     if arguments.out is None:
         sys.stdout.write(text)
     else:
-        from sparsead.report.publish import write
+        from sparsead.report.publish import write_text
 
-        write(arguments.out, text)
+        write_text(arguments.out, text)
         sys.stdout.write(f"{arguments.out}\n")
 
 
 def _text(arguments: Namespace) -> str:
     if arguments.table is None:
         return _settings(arguments.outputs, arguments.format, best=arguments.best)
-    from sparsead.report.other_settings import other_settings
+    from sparsead.report.other_settings import describe_other_settings
     from sparsead.report.results import measure
-    from sparsead.report.view import view
-    from sparsead.tables.cells import cells
+    from sparsead.report.view import build_view
+    from sparsead.tables.cells import list_cells
     from sparsead.tables.files import load_table
 
     overrides = [f"outputs={arguments.outputs}", *arguments.overrides]
     table = load_table(arguments.table, overrides)
-    text = render(view(measure(table)), arguments.format)
-    if (others := other_settings(cells(table))) is not None:
+    text = render(build_view(measure(table)), arguments.format)
+    if (others := describe_other_settings(list_cells(table))) is not None:
         sys.stderr.write(f"sparsead: {others}\n")
     return text
 
@@ -63,10 +63,10 @@ def _text(arguments: Namespace) -> str:
 def _settings(outputs: Path, form: str, *, best: bool) -> str:
     if form not in FORMATS:
         raise ConfigError(f"{unknown('--format', form, FORMATS)} without the name of a table")
-    records = summaries(outputs)
+    records = read_summaries(outputs)
     always = [f"protocol.{key}" for key in GRID] if best else []
-    rows = rows_of(best_points(records) if best else records, always)
+    rows = group_by_setting(choose_best_points(records) if best else records, always)
     if not rows:
         sys.stderr.write(f"sparsead: {outputs}: has no finished runs yet\n")
         return ""
-    return FORMATS[form](columns_of(rows), rows)
+    return FORMATS[form](list_columns(rows), rows)

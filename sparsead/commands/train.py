@@ -17,10 +17,10 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from sparsead.config.arguments import Parser
-from sparsead.config.compose import describe
-from sparsead.config.launchers import expand_jobs, give_ray_a_token
+from sparsead.config.compose import describe_error
+from sparsead.config.launchers import expand_jobs, set_ray_token
 from sparsead.config.overrides import expand
-from sparsead.config.sweeps import composed_jobs
+from sparsead.config.sweeps import compose_jobs
 from sparsead.errors import (
     AlreadyRecordedError,
     ClaimedError,
@@ -28,10 +28,10 @@ from sparsead.errors import (
     StorageError,
     fail,
 )
-from sparsead.runs.interrupt import Watch, stopping_on_interrupt
-from sparsead.runs.prerequisites import prerequisites, resolve
+from sparsead.runs.interrupt import Watch, stop_on_interrupt
+from sparsead.runs.prerequisites import find_prerequisites, resolve_sources
 from sparsead.runs.record import RunRecord, find_record
-from sparsead.runs.request import RunRequest, prepare
+from sparsead.runs.request import RunRequest, do_prerequisites
 from sparsead.search import SearchSpec, search
 
 log = logging.getLogger(__name__)
@@ -51,7 +51,7 @@ def main() -> None:
     except (SparseadError, HydraException, OmegaConfBaseException) as error:
         if keep_traceback:
             raise
-        fail(describe(error))
+        fail(describe_error(error))
 
 
 @contextmanager
@@ -73,12 +73,12 @@ def _launch() -> None:
     flags = [word for word in sys.argv[1:] if word not in arguments.overrides]
     overrides = expand_jobs(arguments.overrides, arguments.multirun)
     sys.argv[1:] = [*flags, *overrides]  # Hydra wants the overrides in one place
-    give_ray_a_token(overrides)
+    set_ray_token(overrides)
     if arguments.multirun and arguments.cfg:
         fail("--cfg prints the configuration of one run: leave out -m")
     if arguments.multirun and not (arguments.config_dir or arguments.config_path):
         _check_jobs(overrides)
-    with stopping_on_interrupt("the same command goes on from here"):
+    with stop_on_interrupt("the same command goes on from here"):
         hydra.main(version_base="1.3", config_path="pkg://sparsead.conf", config_name="train")(
             job
         )()
@@ -86,9 +86,9 @@ def _launch() -> None:
 
 def _check_jobs(overrides: list[str]) -> None:
     """Read every job of a sweep before the first one runs, so that none is wrong at its end."""
-    for config, chosen in composed_jobs(overrides):
+    for config, chosen in compose_jobs(overrides):
         request, _ = _asked_for(config)
-        prerequisites(resolve(request.spec, request.outputs), chosen)
+        find_prerequisites(resolve_sources(request.spec, request.outputs), chosen)
 
 
 def _asked_for(config: DictConfig) -> tuple[RunRequest, SearchSpec | None]:
@@ -108,15 +108,15 @@ def job(config: DictConfig) -> float:
     do = _do_in_sweep if sweeping else find_or_train
     try:
         request, space = _asked_for(config)
-        request = prepare(request, list(HydraConfig.get().overrides.task), do)
+        request = do_prerequisites(request, list(HydraConfig.get().overrides.task), do)
         if not sweeping and space is None:
             _tell_point_from_grid()
         record = do(request) if space is None else search(request, space, train_run)
     except (SparseadError, OmegaConfBaseException) as error:
         if sweeping:
             raise  # Hydra goes on with the other jobs, and reports this one at the end
-        fail(describe(error))  # here: Hydra would put a line of its own before it
-    _report(record)
+        fail(describe_error(error))  # here: Hydra would put a line of its own before it
+    _log_record(record)
     return record.objective
 
 
@@ -166,7 +166,7 @@ def _tell_point_from_grid() -> None:
         log.info("protocol=paper is one point of the paper's grid; search=grid runs all 80")
 
 
-def _report(record: RunRecord) -> None:
+def _log_record(record: RunRecord) -> None:
     result = record.result
     sparsity = result["sparsity"]
     log.info("%s", ", ".join(_score(*score) for score in result["scores"].items()))

@@ -52,7 +52,7 @@ def compose_as(read: Callable[[DictConfig], Read], overrides: Sequence[str]) -> 
                 raise ConfigError(f"search={config.search.name}: is of `sparsead train` alone")
             return read(config)
         except (HydraException, OmegaConfBaseException) as error:
-            raise ConfigError(describe(error)) from error
+            raise ConfigError(describe_error(error)) from error
 
 
 def check_no_grid(config: DictConfig, overrides: Sequence[str]) -> None:
@@ -66,7 +66,7 @@ def check_no_grid(config: DictConfig, overrides: Sequence[str]) -> None:
         ConfigError: a key is left to sweep.
     """
     given = {override.partition("=")[0] for override in overrides}
-    swept = [key for key in swept_keys(config) if key not in given]
+    swept = [key for key in list_swept_keys(config) if key not in given]
     if swept:
         chosen = " ".join(
             o for o in overrides if o.startswith(("search=", "protocol=", "experiment="))
@@ -77,7 +77,7 @@ def check_no_grid(config: DictConfig, overrides: Sequence[str]) -> None:
         )
 
 
-def swept_keys(config: DictConfig) -> list[str]:
+def list_swept_keys(config: DictConfig) -> list[str]:
     """Return the keys that a configuration, composed with Hydra's own, sweeps by itself."""
     return [str(key) for key in OmegaConf.select(config, "hydra.sweeper.params") or {}]
 
@@ -89,7 +89,7 @@ def _initialised() -> AbstractContextManager[object]:
     return hydra.initialize_config_module("sparsead.conf", version_base="1.3")
 
 
-def describe(error: BaseException) -> str:
+def describe_error(error: BaseException) -> str:
     """Return what went wrong in one line, with the nearest choice where a name is unknown."""
     if isinstance(error, MissingConfigException) and error.options is not None:
         return _describe_unknown_choice(str(error.missing_cfg_file), error.options)

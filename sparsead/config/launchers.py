@@ -50,7 +50,7 @@ def expand_jobs(arguments: Sequence[str], multirun: bool) -> list[str]:
     numbers = [argument for argument in others if argument.startswith(_NUMBER)]
     if numbers:
         raise ConfigError(f"{given[-1]}: sets what {numbers[-1]} sets; give one of the two")
-    gpus = [] if "device=cpu" in others else visible_gpus()
+    gpus = [] if "device=cpu" in others else list_visible_gpus()
     return [*others, _JOBLIB, f"{_NUMBER}{int(jobs) * max(len(gpus), 1)}"]
 
 
@@ -69,12 +69,12 @@ class TakeGpu(Callback):
 
 def take_gpu(job: int) -> None:
     """Let this process see one of several visible GPUs, which one by the job's number."""
-    gpus = visible_gpus()
+    gpus = list_visible_gpus()
     if len(gpus) > 1:
         os.environ[_VISIBLE] = gpus[job % len(gpus)]
 
 
-def give_ray_a_token(overrides: Sequence[str]) -> None:
+def set_ray_token(overrides: Sequence[str]) -> None:
     """Give the cluster that Ray starts for a sweep a token of this process alone.
 
     Ray would write one into the home directory. What the user has set up takes precedence.
@@ -86,7 +86,7 @@ def give_ray_a_token(overrides: Sequence[str]) -> None:
         os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
 
 
-def visible_gpus() -> list[str]:
+def list_visible_gpus() -> list[str]:
     """Return what CUDA_VISIBLE_DEVICES lists, else the numbers of all of NVIDIA's devices here."""
     if _VISIBLE in os.environ:
         return [gpu for gpu in os.environ[_VISIBLE].split(",") if gpu]

@@ -66,7 +66,7 @@ class Registry(Generic[T]):
         Raises:
             ConfigError: an option is not a parameter of the entry.
         """
-        return bound(self.kind, self.get(name), options)
+        return bind_options(self.kind, self.get(name), options)
 
     def _import_modules(self) -> None:
         package = importlib.import_module(self.package)
@@ -98,7 +98,7 @@ def _methods(contract: type) -> list[str]:
     ]
 
 
-def bound(
+def bind_options(
     group: str, entry: Callable[..., Bound], options: Mapping[str, Any]
 ) -> Callable[..., Bound]:
     """Return `entry` with `options`, the keys of a configuration group, as keyword arguments.

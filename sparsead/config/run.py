@@ -21,7 +21,7 @@ from sparsead.config.schema import (
     check_minimum,
     is_interpolated,
     read_group,
-    typed,
+    to_dataclass,
 )
 from sparsead.errors import ConfigError, unknown_key
 
@@ -74,7 +74,7 @@ class RunSpec:
             pruner=read_group(config, "pruner", PrunerSpec),
             sparsity=sparsity.ratio,
             protocol=read_group(config, "protocol", ProtocolSpec),
-            **asdict(typed("", _RunKeys, {key: config[key] for key in _RUN_KEYS})),
+            **asdict(to_dataclass("", _RunKeys, {key: config[key] for key in _RUN_KEYS})),
         )
 
     @classmethod

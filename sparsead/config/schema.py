@@ -41,8 +41,8 @@ def read_group(config: DictConfig, group: str, schema: type[Spec]) -> Spec:
     options = {str(key): value for key, value in values.items() if key not in names}
     known: dict[str, Any] = {str(key): values[key] for key in values if key in names}
     if "options" in names:
-        return typed(group, schema, known | {"options": options})
-    return typed(group, schema, known | options)
+        return to_dataclass(group, schema, known | {"options": options})
+    return to_dataclass(group, schema, known | options)
 
 
 def check_keys(group: str, values: Mapping[str, Any], allowed: Collection[str]) -> None:
@@ -86,7 +86,7 @@ def _defaults(schema: type[Any]) -> DictConfig:
     return config
 
 
-def typed(group: str, schema: type[Spec], values: Mapping[str, Any]) -> Spec:
+def to_dataclass(group: str, schema: type[Spec], values: Mapping[str, Any]) -> Spec:
     """Return `values` as a dataclass, converted to the types of its fields.
 
     Raises:

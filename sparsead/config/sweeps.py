@@ -11,10 +11,10 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig
 
-from sparsead.config.compose import check_no_grid, swept_keys
+from sparsead.config.compose import check_no_grid, list_swept_keys
 
 
-def composed_jobs(overrides: Sequence[str]) -> Iterator[tuple[DictConfig, list[str]]]:
+def compose_jobs(overrides: Sequence[str]) -> Iterator[tuple[DictConfig, list[str]]]:
     """Yield the configuration of every job of a sweep, and the overrides that it is composed of.
 
     A sweep over a continuous range yields nothing: only an optimiser expands it.
@@ -43,7 +43,7 @@ def _swept_by_choices(overrides: Sequence[Override]) -> list[str]:
     fixed = [o for o in overrides if not o.is_sweep_override()]
     choices = [o for o in fixed if "." not in o.get_key_element() or o.is_hydra_override()]
     lines = [str(choice.input_line) for choice in choices]
-    return swept_keys(hydra.compose("train", lines, return_hydra_config=True))
+    return list_swept_keys(hydra.compose("train", lines, return_hydra_config=True))
 
 
 def _expanded(override: Override) -> list[str]:

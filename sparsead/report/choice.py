@@ -17,7 +17,7 @@ GRID = ("epochs", "learning_rate", "batch_size")
 _NOT_OF_THE_GRID = ("seed", "outputs", "rerun")
 
 
-def best_points(records: Iterable[RunRecord]) -> list[RunRecord]:
+def choose_best_points(records: Iterable[RunRecord]) -> list[RunRecord]:
     """Return the runs of the best point of every grid.
 
     A point is the runs of one setting, over all its seeds, and judged by their mean of what runs

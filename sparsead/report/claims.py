@@ -9,14 +9,14 @@ from statistics import fmean
 from typing import Any
 
 from sparsead.errors import ConfigError, unknown
-from sparsead.report.formats import counted
-from sparsead.report.histories import savings
+from sparsead.report.formats import pluralize
+from sparsead.report.histories import measure_savings
 from sparsead.report.results import Results
 from sparsead.report.statistics import (
     ALPHA,
     bootstrap_interval,
-    differences,
     holm,
+    pair_differences,
     permutation_p,
     smallest_p,
 )
@@ -94,7 +94,7 @@ class Verdict:
             return "holds"
         if self.n and self.p_fails <= ALPHA:
             return "does not hold"
-        return f"cannot be told with {counted(self.n, 'seed')}"
+        return f"cannot be told with {pluralize(self.n, 'seed')}"
 
     @property
     def reason(self) -> str:
@@ -105,7 +105,7 @@ class Verdict:
         return f"smallest p within reach: {least:.3g}" if least > ALPHA else ""
 
 
-def verdicts(results: Results) -> list[Verdict]:
+def judge_claims(results: Results) -> list[Verdict]:
     """Test every claim of a table for every backbone.
 
     A claim is one or several inequalities between rows, each tested one-sided on paired seeds. It
@@ -160,7 +160,7 @@ def _rises(results: Results, backbone: str, claim: Claim) -> list[Part]:
 
 def _earlier(results: Results, backbone: str, claim: Claim) -> list[Part]:
     row, than, share = claim["row"], claim["than"], float(claim["share"])
-    saved = sorted(savings(results, backbone, row, than).values())
+    saved = sorted(measure_savings(results, backbone, row, than).values())
     label = f"{results.label(row)} before {results.label(than)}"
     return [Part.of(label, saved, share, "of training")]
 
@@ -171,7 +171,7 @@ def _difference(
     column = claim.get("column", AVERAGE)
     one, other = (results.at(backbone, name, column).scores for name in (row, baseline))
     label = f"{results.label(row)} − {results.label(baseline)}"
-    return Part.of(label, differences(one, other), bound)
+    return Part.of(label, pair_differences(one, other), bound)
 
 
 _KINDS: dict[str, Callable[[Results, str, Claim], list[Part]]] = {

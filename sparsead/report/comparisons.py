@@ -14,21 +14,21 @@ Mark = Literal["bold", "underline"]
 
 
 @dataclass(frozen=True)
-class Compared:
+class RowComparison:
     """One row against its dense row in one column, with its p-value before and after Holm."""
 
     place: Place
     baseline: str
-    found: Comparison
+    comparison: Comparison
     p_holm: float
 
     @property
     def is_better(self) -> bool:
         """Whether the row is significantly better than the dense one."""
-        return self.found.difference > 0 and self.p_holm <= ALPHA
+        return self.comparison.difference > 0 and self.p_holm <= ALPHA
 
 
-def comparisons(results: Results) -> list[Compared]:
+def compare_rows(results: Results) -> list[RowComparison]:
     """Compare every row that the table compares; all of them are one family for Holm.
 
     They are compared in the average and in the columns that are not part of it. A pair of rows
@@ -42,10 +42,10 @@ def comparisons(results: Results) -> list[Compared]:
         if (comparison := _compare(results, backbone, row, baseline, column)) is not None
     ]
     corrected = holm([comparison.p for *_, comparison in found])
-    return [Compared(*each, p) for each, p in zip(found, corrected, strict=True)]
+    return [RowComparison(*each, p) for each, p in zip(found, corrected, strict=True)]
 
 
-def marks(results: Results, compared: Sequence[Compared]) -> dict[Place, Mark]:
+def mark_cells(results: Results, compared: Sequence[RowComparison]) -> dict[Place, Mark]:
     """Return which cells stand out: the best row of each column in bold, if it is significant.
 
     The best of the rows that are compared with the same dense row is bold only if it is
@@ -63,9 +63,9 @@ def marks(results: Results, compared: Sequence[Compared]) -> dict[Place, Mark]:
     return found
 
 
-def smallest_corrected_p(compared: Sequence[Compared]) -> float:
+def smallest_corrected_p(compared: Sequence[RowComparison]) -> float:
     """Return the smallest p-value that any of the comparisons could have reached after Holm."""
-    return min(1.0, len(compared) * min(smallest_p(each.found.n) for each in compared))
+    return min(1.0, len(compared) * min(smallest_p(each.comparison.n) for each in compared))
 
 
 def _pairs(results: Results) -> list[tuple[str, str]]:
@@ -86,8 +86,8 @@ def _compare(
     return compare(one, other)
 
 
-def _families(compared: Sequence[Compared]) -> list[list[Compared]]:
-    def family(each: Compared) -> tuple[str, str, str]:
+def _families(compared: Sequence[RowComparison]) -> list[list[RowComparison]]:
+    def family(each: RowComparison) -> tuple[str, str, str]:
         return each.place.backbone, each.place.column, each.baseline
 
     return [list(group) for _, group in groupby(sorted(compared, key=family), family)]

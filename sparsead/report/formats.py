@@ -41,7 +41,7 @@ _MARKDOWN_MARKS = {"bold": "**{}**", "underline": "<u>{}</u>"}
 _LATEX_MARKS = {"bold": r"\textbf{{{}}}", "underline": r"\underline{{{}}}"}
 
 
-def counted(number: int, noun: str) -> str:
+def pluralize(number: int, noun: str) -> str:
     """Return how many there are of a noun: "1 seed", "2 seeds"."""
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
@@ -57,7 +57,7 @@ class Marked:
         return self.text
 
 
-def aligned(columns: Sequence[str], rows: Rows) -> str:
+def to_plain(columns: Sequence[str], rows: Rows) -> str:
     """Return a table of plain columns, which takes no time however long it is."""
     lines = [list(columns), *([str(cell) for cell in _cells(columns, row)] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
@@ -68,10 +68,10 @@ def aligned(columns: Sequence[str], rows: Rows) -> str:
     return "".join(f"{line.rstrip()}\n" for line in padded)
 
 
-def rich_table(columns: Sequence[str], rows: Rows) -> str:
+def to_rich(columns: Sequence[str], rows: Rows) -> str:
     """Return a table for the terminal, as wide as it needs to be; in colours only on one."""
     if len(rows) > _RULED_ROWS:
-        return aligned(columns, rows)
+        return to_plain(columns, rows)
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
@@ -85,14 +85,14 @@ def rich_table(columns: Sequence[str], rows: Rows) -> str:
     return text.getvalue()
 
 
-def markdown(columns: Sequence[str], rows: Rows) -> str:
+def to_markdown(columns: Sequence[str], rows: Rows) -> str:
     """Return a Markdown table."""
     head, *body = _lines(columns, rows, _MARKDOWN_SPECIAL, _MARKDOWN_MARKS)
     lines = [head, ["---"] * len(columns), *body]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
-def latex(columns: Sequence[str], rows: Rows) -> str:
+def to_latex(columns: Sequence[str], rows: Rows) -> str:
     """Return a LaTeX tabular with booktabs rules."""
     escaped = _lines(columns, rows, _LATEX_SPECIAL, _LATEX_MARKS)
     head, *body = [" & ".join(line) + r" \\" for line in escaped]
@@ -100,7 +100,7 @@ def latex(columns: Sequence[str], rows: Rows) -> str:
     return "\n".join([*rules, *body, r"\bottomrule", r"\end{tabular}", ""])
 
 
-def comma_separated(_columns: Sequence[str], rows: Rows) -> str:
+def to_csv(_columns: Sequence[str], rows: Rows) -> str:
     """Return the table as CSV with a header; an estimate makes two columns."""
     plain = [_plain(row) for row in rows]
     names = list(dict.fromkeys(name for row in plain for name in row))
@@ -110,17 +110,17 @@ def comma_separated(_columns: Sequence[str], rows: Rows) -> str:
     return text.getvalue()
 
 
-def json_rows(_columns: Sequence[str], rows: Rows) -> str:
+def to_json(_columns: Sequence[str], rows: Rows) -> str:
     """Return the rows as a JSON list of objects; an estimate makes two keys."""
     return json.dumps([_plain(row) for row in rows], indent=2) + "\n"
 
 
 FORMATS: dict[str, Format] = {
-    "rich": rich_table,
-    "md": markdown,
-    "latex": latex,
-    "csv": comma_separated,
-    "json": json_rows,
+    "rich": to_rich,
+    "md": to_markdown,
+    "latex": to_latex,
+    "csv": to_csv,
+    "json": to_json,
 }
 
 

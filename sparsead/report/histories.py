@@ -12,7 +12,7 @@ Curve = Mapping[float, float]
 """A score in percent by the share of training, 0 to 1, in rising order."""
 
 
-def curve(record: RunRecord, metric: str) -> Curve:
+def read_curve(record: RunRecord, metric: str) -> Curve:
     """Return a run's scores by the share of training done; what is not finite is left out."""
     history = [entry for entry in record.result.get("history", ()) if "scores" in entry]
     last = max((entry["epoch"] for entry in history), default=1.0)
@@ -20,20 +20,20 @@ def curve(record: RunRecord, metric: str) -> Curve:
     return {share: 100 * score for share, score in scores.items() if score is not None}
 
 
-def curves(results: Results, backbone: str, row: str, column: str) -> dict[int, Curve]:
+def read_curves(results: Results, backbone: str, row: str, column: str) -> dict[int, Curve]:
     """Return the curve of each seed of a place; runs without a history are left out."""
     metric = next(c.metric for c in results.table.columns if c.name == column)
     records = results.at(backbone, row, column).records
-    found = {seed: curve(record, metric) for seed, record in records.items()}
+    found = {seed: read_curve(record, metric) for seed, record in records.items()}
     return {seed: points for seed, points in found.items() if points}
 
 
-def reaches(points: Curve, score: float) -> float | None:
+def find_reached(points: Curve, score: float) -> float | None:
     """Return the share of training at which a score is first reached, None where it never is."""
     return next((share for share, value in points.items() if value >= score), None)
 
 
-def savings(results: Results, backbone: str, row: str, than: str) -> dict[int, float]:
+def measure_savings(results: Results, backbone: str, row: str, than: str) -> dict[int, float]:
     """Return by seed the share of training by which `row` reaches the best of `than` earlier.
 
     The best is that of the same seed, and the share an average over the columns. A row that never
@@ -43,12 +43,12 @@ def savings(results: Results, backbone: str, row: str, than: str) -> dict[int, f
 
 
 def _saved(results: Results, backbone: str, row: str, than: str, column: str) -> Scores:
-    ours, theirs = (curves(results, backbone, name, column) for name in (row, than))
+    ours, theirs = (read_curves(results, backbone, name, column) for name in (row, than))
     return {seed: _earlier(ours[seed], theirs[seed]) for seed in ours.keys() & theirs.keys()}
 
 
 def _earlier(ours: Curve, theirs: Curve) -> float:
     best = max(theirs.values())
-    theirs_at, ours_at = reaches(theirs, best), reaches(ours, best)
+    theirs_at, ours_at = find_reached(theirs, best), find_reached(ours, best)
     assert theirs_at is not None  # a curve reaches its own best
     return theirs_at - (1.0 if ours_at is None else ours_at)

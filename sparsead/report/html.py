@@ -6,11 +6,11 @@ from base64 import b64encode
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from sparsead.report.formats import counted
+from sparsead.report.formats import pluralize
 from sparsead.report.plots import draw
 from sparsead.report.results import Results
-from sparsead.report.settings import NOT_DECISIVE, flat
-from sparsead.report.style import image
+from sparsead.report.settings import NOT_DECISIVE, flatten
+from sparsead.report.style import encode_figure
 from sparsead.report.view import View
 from sparsead.runs.record import RunRecord
 
@@ -42,7 +42,7 @@ class _Run(NamedTuple):
     link: str
 
 
-def html(shown: View) -> str:
+def render_html(shown: View) -> str:
     """Return the report. Names are escaped, and its figures are images that cannot run scripts."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -56,7 +56,7 @@ def html(shown: View) -> str:
     results = shown.results
     return environment.get_template("report.html.j2").render(
         shown=shown,
-        counted=counted,
+        pluralize=pluralize,
         table=results.table,
         tested=set(results.tested) if shown.compared else set(),
         figures=list(_figures(results)),
@@ -72,7 +72,7 @@ def _figures(results: Results) -> Iterator[_Figure]:
     for kind in kinds:
         figure = draw(results, kind)
         if figure is not None:
-            svg = b64encode(image(figure, ".svg")).decode("ascii")
+            svg = b64encode(encode_figure(figure, ".svg")).decode("ascii")
             yield _Figure(_FIGURES[kind], f"data:image/svg+xml;base64,{svg}")
 
 
@@ -106,7 +106,7 @@ def _environments(results: Results) -> list[dict[str, Any]]:
     """Return the different environments of the runs, each with the number of its runs."""
     found: dict[str, dict[str, Any]] = {}
     for record in _records(results):
-        environment = flat(record.result.get("environment", {}), " ")
+        environment = flatten(record.result.get("environment", {}), " ")
         known = found.setdefault(repr(environment), {"environment": environment, "runs": 0})
         known["runs"] += 1
     return list(found.values())

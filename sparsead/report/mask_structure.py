@@ -39,7 +39,7 @@ class Place(NamedTuple):
         return f"{self.site} {self.side}".strip()
 
 
-def place(name: str) -> Place:
+def locate(name: str) -> Place:
     """Read a tensor's place off its name.
 
     The side is the last component but for `weight`, and the layer the first that is a number. The
@@ -53,12 +53,12 @@ def place(name: str) -> Place:
     site = ".".join(part for part in between if part != "adapter")
     if number is None:
         return Place(stack, None, site, side)
-    return Place(stack, int(path[number]), _reported(before, site) or site, side)
+    return Place(stack, int(path[number]), _site_kind(before, site) or site, side)
 
 
-def places(names: Iterable[str]) -> dict[str, Place]:
+def locate_all(names: Iterable[str]) -> dict[str, Place]:
     """Return the place of each tensor; the stack is left unsaid where all have the same."""
-    found = {name: place(name) for name in names}
+    found = {name: locate(name) for name in names}
     if len({where.stack for where in found.values()}) == 1:
         return {name: where._replace(stack="") for name, where in found.items()}
     return found
@@ -92,9 +92,9 @@ class Grid:
         return Grid([*self.rows, "all"], [*self.columns, "all"], kept, total)
 
 
-def density_grid(masks: Masks) -> Grid:
+def build_density_grid(masks: Masks) -> Grid:
     """Count kept weights by layer, site and side."""
-    found = places(masks)
+    found = locate_all(masks)
     rows = list(dict.fromkeys(where.row for where in sorted(found.values(), key=_depth)))
     columns = list(dict.fromkeys(where.column for where in found.values()))
     kept, total = np.zeros((2, len(rows), len(columns)), np.int64)
@@ -114,7 +114,7 @@ class Units(NamedTuple):
     dead: int
 
 
-def dead_units(masks: Masks) -> dict[str, Units]:
+def count_dead_units(masks: Masks) -> dict[str, Units]:
     """Count, by adapter, the bottleneck units that pruning cut off.
 
     Unit j has no input if row j of down, of shape (r, d), is wholly removed, and no output if
@@ -170,7 +170,7 @@ class Overlap(NamedTuple):
         return shared / either if either else float("nan")
 
 
-def overlaps(masks: Masks, others: Masks) -> dict[str, Overlap]:
+def measure_overlaps(masks: Masks, others: Masks) -> dict[str, Overlap]:
     """Compare the tensors that have the same name and shape in both."""
     return {
         name: _overlap(mask, others[name])
@@ -179,13 +179,13 @@ def overlaps(masks: Masks, others: Masks) -> dict[str, Overlap]:
     }
 
 
-def overall(compared: Iterable[Overlap]) -> Overlap:
+def sum_overlaps(compared: Iterable[Overlap]) -> Overlap:
     """Sum over tensors; what is expected by chance keeps each tensor's own density."""
     size, kept, other_kept, shared, expected = map(sum, zip(*compared, strict=True))
     return Overlap(int(size), int(kept), int(other_kept), int(shared), expected)
 
 
-def _reported(before: Sequence[str], site: str) -> str | None:
+def _site_kind(before: Sequence[str], site: str) -> str | None:
     """Return the kind of site that an architecture reports for a module; None where none does.
 
     Args:
@@ -193,13 +193,13 @@ def _reported(before: Sequence[str], site: str) -> str | None:
             relative to the bare backbone, so that the first components may not be part of them.
         site: the module's name inside the layer.
     """
-    names = _reported_names()
+    names = _site_kinds()
     patterns = (".".join([*before[start:], "{i}", site]) for start in range(len(before) + 1))
     return next((names[pattern] for pattern in patterns if pattern in names), None)
 
 
 @cache
-def _reported_names() -> dict[str, str]:
+def _site_kinds() -> dict[str, str]:
     entries = architectures().values()
     return {pattern: name for entry in entries for pattern, name in entry.reported_names().items()}
 

@@ -10,17 +10,17 @@ import numpy as np
 
 from sparsead.errors import RecordError
 from sparsead.pruning.storage import WEIGHTS_FILE, Mask, load_sparse
-from sparsead.report.formats import rich_table
+from sparsead.report.formats import to_rich
 from sparsead.report.mask_structure import (
     Grid,
     Overlap,
     Place,
     Units,
-    dead_units,
-    density_grid,
-    overall,
-    overlaps,
-    places,
+    build_density_grid,
+    count_dead_units,
+    locate_all,
+    measure_overlaps,
+    sum_overlaps,
 )
 from sparsead.runs.record import RESULT_FILE, RunRecord
 
@@ -34,7 +34,7 @@ _CHANCE = (
 )
 
 
-def stored_masks(record: RunRecord) -> dict[str, Mask]:
+def load_masks(record: RunRecord) -> dict[str, Mask]:
     """Return the run's masks by tensor name, True = kept; none where nothing was prunable.
 
     Raises:
@@ -43,7 +43,7 @@ def stored_masks(record: RunRecord) -> dict[str, Mask]:
     return load_sparse(record.folder / WEIGHTS_FILE).masks
 
 
-def describe(record: RunRecord) -> str:
+def describe_run(record: RunRecord) -> str:
     """Return in a few words what was trained: task, backbone, adapter, pruner and seed.
 
     Raises:
@@ -60,44 +60,44 @@ def describe(record: RunRecord) -> str:
         return " · ".join([task, backbone, f"{adapter}{size}", sparsity, f"seed {config['seed']}"])
 
 
-def summary(record: RunRecord) -> str:
+def summarize_masks(record: RunRecord) -> str:
     """Return for the terminal: the run, its density by place, and its dead units.
 
     Raises:
         RecordError: the run's result or weights cannot be read.
     """
-    masks = stored_masks(record)
+    masks = load_masks(record)
     if not masks:
         return f"{_header(record)}Nothing was prunable: the run has no masks.\n"
-    grid = density_grid(masks).with_totals()
+    grid = build_density_grid(masks).with_totals()
     kept, total = int(grid.kept[-1, -1]), int(grid.total[-1, -1])
     share = f"{100 * kept / total:.2f} %"
     counts = f"{kept:,} of {total:,} weights kept ({share}), {total - kept:,} removed"
-    density = f"Density, % of weights kept\n{rich_table(*_density_table(grid))}"
-    return f"{_header(record)}{counts}\n\n{density}\n{_units_text(dead_units(masks))}"
+    density = f"Density, % of weights kept\n{to_rich(*_density_table(grid))}"
+    return f"{_header(record)}{counts}\n\n{density}\n{_units_text(count_dead_units(masks))}"
 
 
-def comparison(record: RunRecord, other: RunRecord) -> str:
+def compare_masks(record: RunRecord, other: RunRecord) -> str:
     """Return for the terminal: what the masks of two runs share, by tensor and overall.
 
     Raises:
         RecordError: a run cannot be read, or they have no tensor of the same name and shape.
     """
-    compared = overlaps(stored_masks(record), stored_masks(other))
+    compared = measure_overlaps(load_masks(record), load_masks(other))
     if not compared:
         pair = f"{record.folder.name} and {other.folder.name}"
         raise RecordError(f"{pair}: have no masked tensor of the same name and shape")
-    found = places(compared)
+    found = locate_all(compared)
     rows = [_overlap_row(found[name], overlap) for name, overlap in compared.items()]
-    rows.append(_overlap_row(Place("", None, "all", ""), overall(compared.values())))
-    return f"\nAgainst {_header(other)}\n{rich_table(list(rows[0]), rows)}{_CHANCE}\n"
+    rows.append(_overlap_row(Place("", None, "all", ""), sum_overlaps(compared.values())))
+    return f"\nAgainst {_header(other)}\n{to_rich(list(rows[0]), rows)}{_CHANCE}\n"
 
 
 def _header(record: RunRecord) -> str:
     with _reading(record):
         scores = record.result["scores"].items()
         listed = " · ".join(f"{metric} {100 * score:.2f}" for metric, score in scores)
-    return f"{record.folder}\n{describe(record)}\n{listed}\n"
+    return f"{record.folder}\n{describe_run(record)}\n{listed}\n"
 
 
 @contextmanager
@@ -125,14 +125,14 @@ def _units_text(units: Mapping[str, Units]) -> str:
         return ""
     count, no_input, no_output, dead = map(sum, zip(*units.values(), strict=True))
     head = f"{dead} of {count} bottleneck units are dead"
-    where = places(f"{adapter}." for adapter in units)
+    where = locate_all(f"{adapter}." for adapter in units)
     rows = [
         {"layer": where[f"{adapter}."].row, "site": where[f"{adapter}."].column}
         | {column.replace("_", " "): number for column, number in found._asdict().items()}
         for adapter, found in units.items()
         if found.dead
     ]
-    table = rich_table(list(rows[0]), rows) if rows else ""
+    table = to_rich(list(rows[0]), rows) if rows else ""
     detail = f": {no_input} without input, {no_output} without output" if rows else ""
     return f"{head}{detail}\n{table}{_DEFINITION}\n"
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sparsead.errors import RecordError
-from sparsead.report.mask_structure import Grid, density_grid
-from sparsead.report.masks import describe, stored_masks
+from sparsead.report.mask_structure import Grid, build_density_grid
+from sparsead.report.masks import describe_run, load_masks
 from sparsead.report.style import save
 from sparsead.runs.record import RunRecord
 
@@ -37,10 +37,10 @@ def draw_masks(record: RunRecord, path: Path) -> None:
     Raises:
         RecordError: the run cannot be read or has no masks, or the path cannot be written.
     """
-    masks = stored_masks(record)
+    masks = load_masks(record)
     if not masks:
         raise RecordError(f"{record.folder}: has no masks to draw, for nothing was prunable")
-    save(_figure(density_grid(masks), describe(record)), path)
+    save(_figure(build_density_grid(masks), describe_run(record)), path)
 
 
 def _figure(grid: Grid, title: str) -> Figure:

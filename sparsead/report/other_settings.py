@@ -6,30 +6,32 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sparsead.report.settings import deciding
-from sparsead.runs.index import summaries
-from sparsead.runs.states import Missing, run_state
+from sparsead.report.settings import select_decisive
+from sparsead.runs.index import read_summaries
+from sparsead.runs.states import Missing, read_state
 from sparsead.tables.cells import Cell
 
 _NAMED = ("backbone.name", "task.name", "adapter.name", "pruner.name", "sparsity")
 
 
-def other_settings(wanted: Sequence[Cell]) -> str | None:
+def describe_other_settings(wanted: Sequence[Cell]) -> str | None:
     """Say which settings most of the finished runs have that missing cells might have meant.
 
     None where nothing is missing, or no run has the names and the sparsity of what is.
     """
     missing = [
-        cell.request for cell in wanted if isinstance(run_state(cell.request.folder), Missing)
+        cell.request for cell in wanted if isinstance(read_state(cell.request.folder), Missing)
     ]
     if not missing:
         return None
-    asked = {_row(config): config for config in (deciding(run.spec.to_dict()) for run in missing)}
+    asked = {
+        _row(config): config for config in (select_decisive(run.spec.to_dict()) for run in missing)
+    }
     shown = {cell.request.folder.name for cell in wanted}
     found: Counter[str] = Counter()
-    for record in summaries(missing[0].outputs):
+    for record in read_summaries(missing[0].outputs):
         if record.folder.name not in shown:
-            config = deciding(record.result.get("config", {}))
+            config = select_decisive(record.result.get("config", {}))
             found.update(_differences(config, asked.get(_row(config), config)))
     if not found:
         return None

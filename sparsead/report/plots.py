@@ -8,10 +8,10 @@ from statistics import fmean
 from typing import TYPE_CHECKING
 
 from sparsead.errors import ConfigError, unknown
-from sparsead.report.histories import Curve, curves, reaches
+from sparsead.report.histories import Curve, find_reached, read_curves
 from sparsead.report.results import Results, backbone_of
 from sparsead.report.statistics import Estimate
-from sparsead.report.style import Look, drawing, looks
+from sparsead.report.style import Look, cycle_looks, start_figure
 from sparsead.tables.cells import AVERAGE, Row
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def draw(results: Results, kind: str) -> Figure | None:
         return None
     columns = min(len(panels), _ACROSS)
     rows = -(-len(panels) // columns)
-    with drawing(columns * _PANEL[0] + _LEGEND, rows * _PANEL[1]) as figure:
+    with start_figure(columns * _PANEL[0] + _LEGEND, rows * _PANEL[1]) as figure:
         grid = [figure.add_subplot(rows, columns, i + 1) for i in range(len(panels))]
         for axes, (title, fill) in zip(grid, panels, strict=True):
             axes.set_title(title)
@@ -69,7 +69,7 @@ def _scatter(axes: Axes, results: Results, backbone: str, column: str) -> None:
     from matplotlib.ticker import LogLocator, NullFormatter
 
     taken: list[float] = []
-    for row, look in zip(results.table.rows, looks(), strict=False):
+    for row, look in zip(results.table.rows, cycle_looks(), strict=False):
         estimate = results.at(backbone, row.name, column).estimate
         share = _parameters(results, backbone, row)
         if estimate is None or share is None:
@@ -107,7 +107,7 @@ def _sparsities(axes: Axes, results: Results, backbone: str, column: str) -> Non
     for row in results.table.rows:
         series.setdefault(row.series or "", []).append(row)
     levels = series.pop("", [])
-    for (label, rows), look in zip(series.items(), looks(), strict=False):
+    for (label, rows), look in zip(series.items(), cycle_looks(), strict=False):
         points = [(_sparsity(results, backbone, row), row) for row in rows]
         known = sorted((s, row.name) for s, row in points if s is not None)
         _band(
@@ -131,22 +131,24 @@ def _by_training(results: Results) -> list[Panel]:
         )
         for backbone in results.table.backbones
         for column in results.table.columns
-        if any(curves(results, backbone, row.name, column.name) for row in results.table.rows)
+        if any(read_curves(results, backbone, row.name, column.name) for row in results.table.rows)
     ]
 
 
 def _courses(axes: Axes, results: Results, backbone: str, column: str) -> None:
     """One line a row; a dotted level at the dense row's best, and where each row reaches it."""
     baseline = results.table.baseline
-    found = {row.name: curves(results, backbone, row.name, column) for row in results.table.rows}
+    found = {
+        row.name: read_curves(results, backbone, row.name, column) for row in results.table.rows
+    }
     best = max(_mean_curve(found.get(baseline or "", {}).values()).values(), default=None)
-    for row, look in zip(results.table.rows, looks(), strict=False):
+    for row, look in zip(results.table.rows, cycle_looks(), strict=False):
         each = list(found[row.name].values())
         mean = _mean_curve(each)
         shares = [100 * share for share in mean]
         values = [[points[share] for points in each if share in points] for share in mean]
         _band(axes, shares, values, look, row.label)
-        at = None if best is None else reaches(mean, best)
+        at = None if best is None else find_reached(mean, best)
         if at is not None and best is not None:
             axes.axvline(100 * at, color=look.color, linestyle=look.line, linewidth=0.9)
             axes.plot(100 * at, mean[at], marker="*", markersize=13, color=look.color, zorder=5)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from sparsead.errors import RecordError
-from sparsead.report.html import html
+from sparsead.report.html import render_html
 from sparsead.report.plots import draw
 from sparsead.report.results import Results
 from sparsead.report.style import SUFFIXES, save
@@ -22,7 +22,7 @@ def publish(shown: View, outputs: Path) -> list[Path]:
     """
     name = shown.results.table.name
     report = outputs / "reports" / f"{name}.html"
-    write(report, html(shown))
+    write_text(report, render_html(shown))
     is_figure = "kind" in shown.results.table.options
     return [report, *(save_figure(shown.results, outputs / "figures") if is_figure else ())]
 
@@ -42,7 +42,7 @@ def save_figure(results: Results, folder: Path) -> list[Path]:
     return paths
 
 
-def write(path: Path, text: str) -> None:
+def write_text(path: Path, text: str) -> None:
     """Write a table to a file, making its folder.
 
     Raises:

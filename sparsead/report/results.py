@@ -11,8 +11,8 @@ from sparsead.errors import RecordError, unknown
 from sparsead.report.statistics import Estimate, Scores, average
 from sparsead.runs.record import RESULT_FILE, RunRecord
 from sparsead.runs.request import RunRequest
-from sparsead.runs.states import Done, Failed, State, run_state
-from sparsead.tables.cells import AVERAGE, Cell, Column, TableSpec, cells
+from sparsead.runs.states import Done, Failed, State, read_state
+from sparsead.tables.cells import AVERAGE, Cell, Column, TableSpec, list_cells
 
 
 class Place(NamedTuple):
@@ -98,10 +98,10 @@ def measure(table: TableSpec, state: Callable[[RunRequest], State] | None = None
         ConfigError: a cell composes to no run.
         RecordError: a record cannot be read, or lacks a column's metric.
     """
-    state = state or (lambda request: run_state(request.folder))
+    state = state or (lambda request: read_state(request.folder))
     columns = {column.name: column for column in table.columns}
     at_place: dict[Place, list[Cell]] = defaultdict(list)
-    for cell in cells(table):
+    for cell in list_cells(table):
         at_place[Place(cell.backbone, cell.row, cell.column)].append(cell)
     return Results(
         table,

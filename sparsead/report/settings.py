@@ -27,7 +27,7 @@ _SHOWN = (
 )
 
 
-def rows_of(records: Iterable[RunRecord], always: Sequence[str] = ()) -> list[Row]:
+def group_by_setting(records: Iterable[RunRecord], always: Sequence[str] = ()) -> list[Row]:
     """Return one row per setting; rows that would look alike say what they differ in.
 
     Scores, sparsity and #param are percentages, as the field prints them.
@@ -51,7 +51,7 @@ def rows_of(records: Iterable[RunRecord], always: Sequence[str] = ()) -> list[Ro
     return sorted(rows, key=lambda row: [(row[c] is not None, row[c]) for c in _ORDER])
 
 
-def columns_of(rows: Sequence[Row]) -> list[str]:
+def list_columns(rows: Sequence[Row]) -> list[str]:
     """Return the columns that any row has, the seconds last."""
     seen = dict.fromkeys(column for row in rows for column in row)
     return [column for column in seen if column != "seconds"] + ["seconds"]
@@ -108,29 +108,29 @@ def _differing(configs: Sequence[Mapping[str, Any]], known: Sequence[str]) -> li
     return [key for key in keys if len({_said(config.get(key)) for config in configs}) > 1]
 
 
-def deciding(config: Mapping[str, Any]) -> dict[str, Any]:
+def select_decisive(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return the keys that decide a setting, as the command line has them."""
     decisive = {key: value for key, value in config.items() if key not in NOT_DECISIVE}
     return {
         key.replace(".options.", "."): value
-        for key, value in flat(decisive).items()
+        for key, value in flatten(decisive).items()
         if not key.startswith(_SAID_ELSEWHERE)
     }
 
 
-def flat(values: Mapping[str, Any], joint: str = ".", prefix: str = "") -> dict[str, Any]:
+def flatten(values: Mapping[str, Any], joint: str = ".", prefix: str = "") -> dict[str, Any]:
     """Return the values of nested mappings, their keys joined."""
     found: dict[str, Any] = {}
     for key, value in values.items():
         name = f"{prefix}{key}"
         nested = isinstance(value, Mapping)
-        found |= flat(value, joint, f"{name}{joint}") if nested else {name: value}
+        found |= flatten(value, joint, f"{name}{joint}") if nested else {name: value}
     return found
 
 
 def _flat(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return the keys that decide a setting and that no column shows yet."""
-    return {key: value for key, value in deciding(config).items() if key not in _SHOWN}
+    return {key: value for key, value in select_decisive(config).items() if key not in _SHOWN}
 
 
 def _said(value: Any) -> str:

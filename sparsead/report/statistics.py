@@ -55,7 +55,7 @@ def average(columns: Sequence[Scores]) -> dict[int, float]:
     return {seed: fmean(scores[seed] for scores in columns) for seed in sorted(seeds)}
 
 
-def differences(row: Scores, baseline: Scores) -> list[float]:
+def pair_differences(row: Scores, baseline: Scores) -> list[float]:
     """Return the differences over the seeds that both have, sorted by size.
 
     Sorted, so that no result depends on the order of the seeds.
@@ -65,7 +65,7 @@ def differences(row: Scores, baseline: Scores) -> list[float]:
 
 def compare(row: Scores, baseline: Scores) -> Comparison | None:
     """Compare two rows over the seeds that both have; None where they share none."""
-    paired = differences(row, baseline)
+    paired = pair_differences(row, baseline)
     if not paired:
         return None
     return Comparison(len(paired), fmean(paired), bootstrap_interval(paired), permutation_p(paired))

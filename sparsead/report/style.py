@@ -55,13 +55,13 @@ class Look(NamedTuple):
     line: Line
 
 
-def looks() -> Iterator[Look]:
+def cycle_looks() -> Iterator[Look]:
     """Yield one look after the other; the periods differ, so that they repeat late."""
     return map(Look, cycle(_COLOURS), cycle(_MARKERS), cycle(_LINES))
 
 
 @contextmanager
-def drawing(width: float, height: float) -> Iterator[Figure]:
+def start_figure(width: float, height: float) -> Iterator[Figure]:
     """Give an empty figure of that size in inches, in our style and without a display."""
     from matplotlib import rc_context
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -73,7 +73,7 @@ def drawing(width: float, height: float) -> Iterator[Figure]:
         yield figure
 
 
-def image(figure: Figure, suffix: str) -> bytes:
+def encode_figure(figure: Figure, suffix: str) -> bytes:
     """Return a figure as PNG or SVG, without a date; the same figure gives the same bytes."""
     from matplotlib import rc_context
 
@@ -93,6 +93,6 @@ def save(figure: Figure, path: Path) -> None:
         raise RecordError(f"{path}: must end in {' or '.join(SUFFIXES)}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(image(figure, path.suffix))
+        path.write_bytes(encode_figure(figure, path.suffix))
     except OSError as error:
         raise RecordError(f"{path}: cannot be written ({error})") from error

@@ -9,9 +9,9 @@ from collections.abc import Callable
 from typing import Any
 
 from sparsead.report.claims import Verdict
-from sparsead.report.comparisons import Compared
-from sparsead.report.formats import Marked, latex, markdown, rich_table
-from sparsead.report.html import html
+from sparsead.report.comparisons import RowComparison
+from sparsead.report.formats import Marked, to_latex, to_markdown, to_rich
+from sparsead.report.html import render_html
 from sparsead.report.view import View, ViewCell, ViewRow
 
 
@@ -22,15 +22,15 @@ def render(shown: View, form: str) -> str:
 
 def _rich(shown: View) -> str:
     table = shown.results.table
-    claims = rich_table(*_claims(shown)) if shown.verdicts else ""
+    claims = to_rich(*_claims(shown)) if shown.verdicts else ""
     notes = "".join(f"{note}\n" for note in shown.notes)
-    return f"{table.title}\n{rich_table(*_rows(shown))}{notes}{claims}"
+    return f"{table.title}\n{to_rich(*_rows(shown))}{notes}{claims}"
 
 
 def _markdown(shown: View) -> str:
-    claims = "\n" + markdown(*_claims(shown)) if shown.verdicts else ""
+    claims = "\n" + to_markdown(*_claims(shown)) if shown.verdicts else ""
     notes = "".join(f"\n{note}\n" for note in shown.notes)
-    return f"{markdown(*_rows(shown))}{notes}{claims}"
+    return f"{to_markdown(*_rows(shown))}{notes}{claims}"
 
 
 def _latex(shown: View) -> str:
@@ -38,7 +38,7 @@ def _latex(shown: View) -> str:
     heads, claims = _claims(shown)
     lines = [": ".join(str(claim[head]) for head in heads) for claim in claims]
     comments = [" ".join(line.split()) for line in (*shown.notes, *lines)]
-    return "".join(f"% {comment}\n" for comment in comments) + latex(*_rows(shown))
+    return "".join(f"% {comment}\n" for comment in comments) + to_latex(*_rows(shown))
 
 
 def _csv(shown: View) -> str:
@@ -70,7 +70,7 @@ TABLE_FORMATS: dict[str, Callable[[View], str]] = {
     "latex": _latex,
     "csv": _csv,
     "json": _json,
-    "html": html,
+    "html": render_html,
 }
 
 
@@ -128,21 +128,21 @@ def _cell_line(row: ViewRow, cell: ViewCell) -> dict[str, Any]:
     }
 
 
-def _difference(compared: Compared | None) -> dict[str, Any]:
+def _difference(compared: RowComparison | None) -> dict[str, Any]:
     if compared is None:
         return dict.fromkeys(("difference", "low", "high", "p", "p_holm"))
-    low, high = compared.found.interval or (None, None)
+    low, high = compared.comparison.interval or (None, None)
     return {
-        "difference": compared.found.difference,
+        "difference": compared.comparison.difference,
         "low": low,
         "high": high,
-        "p": compared.found.p,
+        "p": compared.comparison.p,
         "p_holm": compared.p_holm,
     }
 
 
-def _comparison_line(compared: Compared) -> dict[str, Any]:
-    where = compared.place._asdict() | {"baseline": compared.baseline, "n": compared.found.n}
+def _comparison_line(compared: RowComparison) -> dict[str, Any]:
+    where = compared.place._asdict() | {"baseline": compared.baseline, "n": compared.comparison.n}
     return where | _difference(compared)
 
 

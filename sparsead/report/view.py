@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from math import ceil, log2
 from typing import Any
 
-from sparsead.report.claims import Verdict, verdicts
+from sparsead.report.claims import Verdict, judge_claims
 from sparsead.report.comparisons import (
-    Compared,
     Mark,
-    comparisons,
-    marks,
+    RowComparison,
+    compare_rows,
+    mark_cells,
     smallest_corrected_p,
 )
-from sparsead.report.formats import counted
+from sparsead.report.formats import pluralize
 from sparsead.report.results import Measured, Place, Results, backbone_of
 from sparsead.report.statistics import ALPHA
 from sparsead.tables.cells import AVERAGE, Column, Row
@@ -28,7 +28,7 @@ class ViewCell:
     column: str
     measured: Measured
     paper: float | None
-    compared: Compared | None
+    compared: RowComparison | None
     mark: Mark | None
 
 
@@ -59,7 +59,7 @@ class View:
 
     results: Results
     rows: tuple[ViewRow, ...]
-    compared: tuple[Compared, ...]
+    compared: tuple[RowComparison, ...]
     verdicts: tuple[Verdict, ...]
 
     def label(self, column: str) -> str:
@@ -72,7 +72,7 @@ class View:
     def notes(self) -> list[str]:
         """What a reader has to know to read the numbers."""
         table = self.results.table
-        seeds = counted(table.seeds, "paired seed")
+        seeds = pluralize(table.seeds, "paired seed")
         averages = ["Averages are over tasks within each seed, then over seeds."]
         return [
             f"Percent, mean ± standard deviation over {seeds}; n where it is fewer.",
@@ -83,28 +83,28 @@ class View:
         ]
 
 
-def view(results: Results) -> View:
+def build_view(results: Results) -> View:
     """Put together all that a table shows. It depends on the records alone, never on their times.
 
     Raises:
         ConfigError: a claim is malformed.
     """
-    compared = comparisons(results)
+    compared = compare_rows(results)
     by_place = {each.place: each for each in compared}
-    marked = marks(results, compared)
+    marked = mark_cells(results, compared)
     rows = [
         _row(results, row, backbone, by_place, marked)
         for backbone in results.table.backbones
         for row in results.table.rows
     ]
-    return View(results, tuple(rows), tuple(compared), tuple(verdicts(results)))
+    return View(results, tuple(rows), tuple(compared), tuple(judge_claims(results)))
 
 
 def _row(
     results: Results,
     row: Row,
     backbone: str,
-    compared: dict[Place, Compared],
+    compared: dict[Place, RowComparison],
     marked: dict[Place, Mark],
 ) -> ViewRow:
     published = row.published_for(backbone)
@@ -153,7 +153,7 @@ def _notes_of_precision(results: Results) -> list[str]:
     runs = Counter(precision for precision in chosen if precision is not None)
     if len(runs) < 2:
         return []
-    each = " and ".join(f"{counted(n, 'run')} in {name}" for name, n in sorted(runs.items()))
+    each = " and ".join(f"{pluralize(n, 'run')} in {name}" for name, n in sorted(runs.items()))
     return [f"{each}: seeds may differ by it; precision=fp32 or bf16 is the same everywhere."]
 
 
@@ -161,7 +161,7 @@ def _notes_of_tests(shown: View) -> list[str]:
     least = smallest_corrected_p(shown.compared)
     enough = ceil(log2(2 * len(shown.compared) / ALPHA))  # seeds n with m · 2/2ⁿ at most ALPHA
     tests = (
-        f"p: paired permutation test, {counted(len(shown.compared), 'comparison')} corrected by "
+        f"p: paired permutation test, {pluralize(len(shown.compared), 'comparison')} corrected by "
         f"Holm; the smallest p within reach is {least:.3g}"
     )
     if least > ALPHA:

@@ -56,7 +56,7 @@ def find_failure(folder: Path) -> dict[str, Any] | None:
     return read_json(failure_file(folder)) or None
 
 
-def all_failures(outputs: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
+def read_failures(outputs: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
     """Yield each failed run: the folder that its record would have, and the failure."""
     for file in sorted((outputs / "runs").glob(f"{_PREFIX}*.json")):
         folder = file.with_name(file.stem.removeprefix(_PREFIX))

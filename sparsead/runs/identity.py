@@ -10,7 +10,7 @@ from typing import Any
 from sparsead.config.groups import SPLITS
 from sparsead.config.run import RunSpec
 from sparsead.runs.files import file_digest
-from sparsead.runs.prerequisites import decisive_option
+from sparsead.runs.prerequisites import fingerprint_sources
 
 RESULT_FORMAT = 6
 """Raised when the same configuration no longer gives the same result."""
@@ -18,7 +18,7 @@ RESULT_FORMAT = 6
 _BACKBONE_SUFFIXES = (".json", ".txt", ".model", ".safetensors")
 
 
-def identity(spec: RunSpec) -> str:
+def compute_identity(spec: RunSpec) -> str:
     """Return 16 hexadecimal digits that two runs share when the same run was asked for.
 
     Where a run reads and writes does not count; what it reads from a local folder does, by
@@ -28,21 +28,21 @@ def identity(spec: RunSpec) -> str:
     return _hash(_decisive(spec))
 
 
-def setting(spec: RunSpec) -> str:
+def compute_setting(spec: RunSpec) -> str:
     """Return what the runs of one row share: the identity but for the seed.
 
     Seeds that each start from runs of their own seed are one row: the setting of those runs counts.
     """
     decisive = _decisive(spec)
     del decisive["seed"]
-    decisive["adapter"]["options"] |= decisive_option(spec, by_setting=True)
+    decisive["adapter"]["options"] |= fingerprint_sources(spec, by_setting=True)
     return _hash(decisive)
 
 
 def _decisive(spec: RunSpec) -> dict[str, Any]:
     decisive = spec.to_dict()
     decisive["task"]["path"] = [file_digest(file) for file in spec.task.local_files()]
-    decisive["adapter"]["options"] |= decisive_option(spec, by_setting=False)
+    decisive["adapter"]["options"] |= fingerprint_sources(spec, by_setting=False)
     for key in (*SPLITS, "protocol"):
         del decisive["task"][key]
     del decisive["adapter"]["protocol"]

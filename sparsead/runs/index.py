@@ -22,7 +22,7 @@ _BULKY = ("history", "environment")
 Entries = dict[str, Any]
 
 
-def summaries(outputs: Path) -> list[RunRecord]:
+def read_summaries(outputs: Path) -> list[RunRecord]:
     """Return every finished run by name, without its history and its lists.
 
     Raises:

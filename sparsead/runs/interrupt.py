@@ -33,7 +33,7 @@ class _Held:
 
 
 @contextmanager
-def stopping_on_interrupt(goes_on: str) -> Iterator[None]:
+def stop_on_interrupt(goes_on: str) -> Iterator[None]:
     """Let the first Ctrl-C unwind the block, say what goes on, and exit with status 130.
 
     A second one ends the process where it stands, which costs no record either.
@@ -57,7 +57,7 @@ def stopping_on_interrupt(goes_on: str) -> Iterator[None]:
 
 
 @contextmanager
-def held_interrupt() -> Iterator[Callable[[], bool]]:
+def defer_interrupt() -> Iterator[Callable[[], bool]]:
     """Let the first Ctrl-C wait until the block can be left without loss; tell whether it came.
 
     The block asks the function that it is given, and raises KeyboardInterrupt itself; what it

@@ -24,7 +24,7 @@ _FIRST_STAGE = "pfeiffer"
 _FOR_EVERY_TASK = ("task.path", "task.limit", "task.max_length")
 
 
-def prerequisites(spec: RunSpec, overrides: Sequence[str]) -> list[RunSpec]:
+def find_prerequisites(spec: RunSpec, overrides: Sequence[str]) -> list[RunSpec]:
     """Return the runs that have to be done before this one, which are then its sources.
 
     They are the runs of `adapter.fusion.tasks`, each with `adapter=pfeiffer` and otherwise with the
@@ -39,12 +39,12 @@ def prerequisites(spec: RunSpec, overrides: Sequence[str]) -> list[RunSpec]:
         ConfigError: a task composes to no run, or both tasks and sources are given.
     """
     tasks = _listed(spec, "tasks", "of tasks")
-    if tasks and start_runs(spec):
+    if tasks and list_sources(spec):
         raise ConfigError("adapter.fusion: give either sources or tasks")
     return [_on_task(spec, overrides, task) for task in tasks]
 
 
-def resolve(spec: RunSpec, outputs: Path, done: Sequence[Path] = ()) -> RunSpec:
+def resolve_sources(spec: RunSpec, outputs: Path, done: Sequence[Path] = ()) -> RunSpec:
     """Return the run with folders in the place of what the user calls the runs it starts from.
 
     The options of their adapters are kept beside them, so that a trained run can be rebuilt when
@@ -59,9 +59,9 @@ def resolve(spec: RunSpec, outputs: Path, done: Sequence[Path] = ()) -> RunSpec:
         ConfigError: a source is no finished run of `adapter=pfeiffer` in this backbone.
     """
     spec = _second_stage(spec, done) if done else spec
-    if not start_runs(spec):
+    if not list_sources(spec):
         return spec
-    records = [_find_source(spec, source, outputs) for source in start_runs(spec)]
+    records = [_find_source(spec, source, outputs) for source in list_sources(spec)]
     folders = [str(record.folder) for record in records]
     options = [record.result["config"]["adapter"]["options"] for record in records]
     return _with_options(spec, sources=folders, adapters=options)
@@ -73,27 +73,27 @@ def check_prerequisites(spec: RunSpec) -> None:
     Raises:
         ConfigError: they are not lists.
     """
-    start_runs(spec)
+    list_sources(spec)
     _listed(spec, "tasks", "of tasks")
 
 
-def start_runs(spec: RunSpec) -> list[str]:
+def list_sources(spec: RunSpec) -> list[str]:
     """Return the finished runs that this one starts from, as the user or `resolve` calls them."""
     return _listed(spec, "sources", "of runs")
 
 
-def start_from(folders: Sequence[Path]) -> str:
+def format_sources_override(folders: Sequence[Path]) -> str:
     """Return the override of `sparsead train` that makes a run start from these runs."""
     quoted = (f"'{_escaped(str(folder))}'" for folder in folders)
     return f"adapter.{_OPTION}.sources=[{','.join(quoted)}]"
 
 
-def forget_start_runs(spec: RunSpec) -> RunSpec:
+def drop_sources(spec: RunSpec) -> RunSpec:
     """Return a trained run without the runs it started from: its own file holds their weights."""
-    return _with_options(spec, sources=[]) if start_runs(spec) else spec
+    return _with_options(spec, sources=[]) if list_sources(spec) else spec
 
 
-def decisive_option(spec: RunSpec, *, by_setting: bool) -> dict[str, Any]:
+def fingerprint_sources(spec: RunSpec, *, by_setting: bool) -> dict[str, Any]:
     """Return what decides the result of a run that starts from others, by name of the option.
 
     Args:
@@ -104,10 +104,10 @@ def decisive_option(spec: RunSpec, *, by_setting: bool) -> dict[str, Any]:
     Raises:
         RecordError: a source is no folder of a finished run.
     """
-    if not start_runs(spec):
+    if not list_sources(spec):
         return {}
     named = _setting if by_setting else _weights
-    sources = [named(Path(folder)) for folder in start_runs(spec)]
+    sources = [named(Path(folder)) for folder in list_sources(spec)]
     return {_OPTION: {"sources": sources, "prune": spec.adapter.options[_OPTION].get("prune")}}
 
 

@@ -94,7 +94,7 @@ def find_record(folder: Path) -> RunRecord | None:
     return RunRecord.read(folder) if found else None
 
 
-def all_records(outputs: Path) -> Iterator[RunRecord]:
+def read_records(outputs: Path) -> Iterator[RunRecord]:
     """Yield every finished run below `outputs`, in the order of the folders' names."""
     for result in sorted((outputs / "runs").glob(f"[!.]*/{RESULT_FILE}")):
         yield RunRecord.read(result.parent)

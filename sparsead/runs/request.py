@@ -13,11 +13,11 @@ from typing import Any
 from omegaconf import DictConfig
 
 from sparsead.config.run import RunSpec
-from sparsead.config.schema import typed
+from sparsead.config.schema import to_dataclass
 from sparsead.errors import ClaimedError
 from sparsead.runs.failure import record_failure
-from sparsead.runs.identity import identity, setting
-from sparsead.runs.prerequisites import check_prerequisites, prerequisites, resolve
+from sparsead.runs.identity import compute_identity, compute_setting
+from sparsead.runs.prerequisites import check_prerequisites, find_prerequisites, resolve_sources
 
 log = logging.getLogger(__name__)
 
@@ -47,18 +47,18 @@ class RunRequest:
         """
         spec = RunSpec.from_config(config)
         check_prerequisites(spec)
-        place = typed("", _Place, {key: config[key] for key in ("outputs", "rerun")})
+        place = to_dataclass("", _Place, {key: config[key] for key in ("outputs", "rerun")})
         return cls(spec, place.outputs, place.rerun)
 
     @cached_property
     def identity(self) -> str:
         """What names the run, of its files as they are when it is first asked for."""
-        return identity(self.spec)
+        return compute_identity(self.spec)
 
     @cached_property
     def setting(self) -> str:
         """What the runs of other seeds share with it."""
-        return setting(self.spec)
+        return compute_setting(self.spec)
 
     @property
     def folder(self) -> Path:
@@ -92,7 +92,7 @@ class _Place:
     rerun: bool
 
 
-def prepare(
+def do_prerequisites(
     request: RunRequest, overrides: Sequence[str], do: Callable[[RunRequest], object]
 ) -> RunRequest:
     """Do the runs that this one has to wait for, and return it ready to be done.
@@ -105,12 +105,14 @@ def prepare(
     Raises:
         ConfigError: a source is no run that this one can start from, or a task composes to none.
     """
-    first = [RunRequest(spec, request.outputs) for spec in prerequisites(request.spec, overrides)]
+    first = [
+        RunRequest(spec, request.outputs) for spec in find_prerequisites(request.spec, overrides)
+    ]
     for run in first:
         log.info("first: %s", run.folder.name)
         _do_or_await(run, do)
     folders = [run.folder for run in first]
-    return replace(request, spec=resolve(request.spec, request.outputs, folders))
+    return replace(request, spec=resolve_sources(request.spec, request.outputs, folders))
 
 
 def _do_or_await(run: RunRequest, do: Callable[[RunRequest], object]) -> None:

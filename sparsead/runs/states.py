@@ -41,7 +41,7 @@ class Missing:
 State = Done | Failed | Running | Missing
 
 
-def run_state(folder: Path) -> State:
+def read_state(folder: Path) -> State:
     """Return where the run stands whose record is, or will be, `folder`; from its files alone."""
     record = find_record(folder)
     if record is not None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from sparsead.config.run import RunSpec
 from sparsead.errors import ConfigError, unknown
-from sparsead.runs.prerequisites import prerequisites, resolve, start_from
+from sparsead.runs.prerequisites import find_prerequisites, format_sources_override, resolve_sources
 from sparsead.runs.record import find_record
 from sparsead.runs.request import RunRequest
 from sparsead.tables.composed import compose_all
@@ -148,7 +148,7 @@ class Cell:
         return bool(self.needs)
 
 
-def cells(table: TableSpec) -> list[Cell]:
+def list_cells(table: TableSpec) -> list[Cell]:
     """Return the table's cells: by backbone, then column, then row, then seed.
 
     Two columns of one task share their runs: their cells differ in nothing but the column.
@@ -187,7 +187,7 @@ def _over_seeds(
         seeded = replace(request, spec=replace(request.spec, seed=seed))
         cell = Cell(row.name, column.name, backbone, seed, overrides, seeded)
         if row.sources is None:
-            needs = [replace(request, spec=s) for s in prerequisites(seeded.spec, overrides)]
+            needs = [replace(request, spec=s) for s in find_prerequisites(seeded.spec, overrides)]
         else:
             (sources,) = (above for above in table.rows if above.name == row.sources)
             needs = _runs_of(table, backbone, sources, seed)
@@ -207,9 +207,9 @@ def _ready(cell: Cell, row: Row, done: Sequence[Path]) -> Cell:
     """Return the cell with the runs that it starts from in place; most start from none."""
     overrides, request = cell.overrides, cell.request
     if row.sources is not None:
-        overrides, done = (*overrides, start_from(done)), ()
+        overrides, done = (*overrides, format_sources_override(done)), ()
         (request,) = compose_all([overrides])
-    spec = resolve(request.spec, request.outputs, done)
+    spec = resolve_sources(request.spec, request.outputs, done)
     return replace(cell, overrides=overrides, request=replace(request, spec=spec))
 
 

@@ -11,9 +11,9 @@ from typing import Any
 from sparsead.config.run import RunSpec
 from sparsead.runs.files import read_json
 from sparsead.runs.request import RunRequest
-from sparsead.runs.states import Missing, run_state
+from sparsead.runs.states import Missing, read_state
 from sparsead.tables.cells import Cell
-from sparsead.tables.sweep import count_states, unique
+from sparsead.tables.sweep import count_states, drop_duplicates
 
 THROUGHPUT_FILE = Path("cache") / "throughput.json"
 TIMES = {"h": 3600, "min": 60, "s": 1}
@@ -56,23 +56,23 @@ def describe_plan(wanted: Sequence[Cell]) -> str:
     waiting = f", {counts['waiting']} that wait for them" if counts["waiting"] else ""
     text = f"{sum(counts.values())} runs: {line}, {counts['missing']} to run{waiting}\n"
     missing = _missing(wanted)
-    known = [(cell.spec, rate) for cell in missing if (rate := throughput_of(cell.request))]
+    known = [(cell.spec, rate) for cell in missing if (rate := read_throughput(cell.request))]
     if not missing:
         return text
     if len(known) < len(missing):
         return text + f"no estimate for {len(missing) - len(known)} of them (sparsead plan)\n"
-    duration = in_units(sum(rate.seconds(spec) for spec, rate in known), TIMES)
-    size = in_units(sum(rate.stored for _, rate in known), SIZES)
+    duration = format_amount(sum(rate.seconds(spec) for spec, rate in known), TIMES)
+    size = format_amount(sum(rate.stored for _, rate in known), SIZES)
     return text + f"about {duration} on this machine, one at a time, and {size}\n"
 
 
-def in_units(amount: float, units: Mapping[str, float]) -> str:
+def format_amount(amount: float, units: Mapping[str, float]) -> str:
     """Return an amount to two digits, in the first unit of which there is at least one."""
     name = next((name for name, size in units.items() if amount >= size), list(units)[-1])
     return f"{float(f'{amount / units[name]:.2g}'):g} {name}"
 
 
-def kind(spec: RunSpec) -> str:
+def name_kind(spec: RunSpec) -> str:
     """Return what two runs share that take about as long: a name of the measured throughput."""
     words: Iterable[Any] = (
         socket.gethostname(),
@@ -91,18 +91,18 @@ def kind(spec: RunSpec) -> str:
 
 
 def _missing(wanted: Sequence[Cell]) -> list[Cell]:
-    ready = [cell for cell in unique(wanted) if not cell.waits]
-    return [cell for cell in ready if isinstance(run_state(cell.request.folder), Missing)]
+    ready = [cell for cell in drop_duplicates(wanted) if not cell.waits]
+    return [cell for cell in ready if isinstance(read_state(cell.request.folder), Missing)]
 
 
-def unmeasured(wanted: Sequence[Cell]) -> list[Cell]:
+def find_unmeasured(wanted: Sequence[Cell]) -> list[Cell]:
     """Return the missing cells of whose kind no run was measured on this machine."""
-    return [cell for cell in _missing(wanted) if throughput_of(cell.request) is None]
+    return [cell for cell in _missing(wanted) if read_throughput(cell.request) is None]
 
 
-def throughput_of(request: RunRequest) -> Throughput | None:
+def read_throughput(request: RunRequest) -> Throughput | None:
     """Return what a run of this kind took on this machine, or None where none was measured."""
-    measured = read_json(request.outputs / THROUGHPUT_FILE).get(kind(request.spec))
+    measured = read_json(request.outputs / THROUGHPUT_FILE).get(name_kind(request.spec))
     if not isinstance(measured, Mapping):
         return None
     try:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from sparsead.errors import AlreadyRecordedError, ClaimedError, StorageError
 from sparsead.runs.claim import remove_left_behind
 from sparsead.runs.request import RunRequest
-from sparsead.runs.states import Done, Failed, Running, run_state
+from sparsead.runs.states import Done, Failed, Running, read_state
 from sparsead.tables.cells import Cell
 
 _POLL_SECONDS = 1.0
@@ -46,7 +46,7 @@ def run_cells(
         StorageError: nothing can be written, so that no other cell would fare better.
     """
     outcome = Outcome()
-    every = unique(each for cell in cells for each in _to_do(cell))
+    every = drop_duplicates(each for cell in cells for each in _to_do(cell))
     waiting = list(every)
     while waiting:
         left = [cell for cell in waiting if not _settle(cell, execute, retry_failed, tell, outcome)]
@@ -63,7 +63,7 @@ def _to_do(cell: Cell) -> list[Cell]:
     return [replace(cell, request=run, needs=()) for run in cell.needs] or [cell]
 
 
-def unique(cells: Iterable[Cell]) -> list[Cell]:
+def drop_duplicates(cells: Iterable[Cell]) -> list[Cell]:
     """Return one cell a run, the first."""
     first: dict[tuple[str, str | bool], Cell] = {}
     for cell in cells:  # those that wait have no identity yet: their rows tell them apart
@@ -73,17 +73,17 @@ def unique(cells: Iterable[Cell]) -> list[Cell]:
 
 def count_states(cells: Iterable[Cell]) -> Counter[str]:
     """Return how many runs are done, failed, running, missing, and waiting for others."""
-    return Counter(_state(cell) for cell in unique(cells))
+    return Counter(_state(cell) for cell in drop_duplicates(cells))
 
 
 def _state(cell: Cell) -> str:
-    return "waiting" if cell.waits else type(run_state(cell.request.folder)).__name__.lower()
+    return "waiting" if cell.waits else type(read_state(cell.request.folder)).__name__.lower()
 
 
 def _settle(cell: Cell, execute: Execute, retry: bool, tell: Tell, outcome: Outcome) -> bool:
     """Do the cell if it is to be done here; tell whether there is nothing left to do or await."""
     request = cell.request
-    state = run_state(request.folder)
+    state = read_state(request.folder)
     if isinstance(state, Running):
         return False
     tried = request.identity in outcome.failed

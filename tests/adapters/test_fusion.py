@@ -19,7 +19,7 @@ from sparsead.adapters.pfeiffer import PfeifferAdapter
 from sparsead.backbones.loading import load_backbone
 from sparsead.errors import ConfigError
 from sparsead.pruning.storage import save_sparse
-from sparsead.runs.identity import identity, setting
+from sparsead.runs.identity import compute_identity, compute_setting
 
 PFEIFFER = {"bottleneck": 4, "scale": 0.5}
 PLACE = "bert.encoder.layer.1.output.LayerNorm.adapter"
@@ -119,7 +119,7 @@ def test_flops_count_keys_and_values_once_for_each_source(sources: int) -> None:
 
 def test_a_run_is_told_by_its_sources_content_and_not_by_their_folders(tmp_path: Path) -> None:
     def told(folder: Path) -> str:
-        return identity(compose("adapter=fusion", f"adapter.fusion.sources=[{folder}]"))
+        return compute_identity(compose("adapter=fusion", f"adapter.fusion.sources=[{folder}]"))
 
     for name, seed in (("a", 1), ("same", 1), ("other", 2)):
         stage_one(tmp_path / name, seed)
@@ -163,6 +163,6 @@ def test_seeds_that_fuse_runs_of_their_own_seed_share_a_setting(tmp_path: Path) 
         (folder / "adapter.safetensors").write_bytes(bytes([seed]))
         (folder / "result.json").write_text(json.dumps({"setting": source_setting}))
         sources = f"adapter.fusion.sources=[{folder}]"
-        return setting(compose("adapter=fusion", sources, f"seed={seed}"))
+        return compute_setting(compose("adapter=fusion", sources, f"seed={seed}"))
 
     assert fused(1, "a") == fused(2, "a") != fused(1, "b")

@@ -210,7 +210,7 @@ def test_a_run_on_files_that_are_gone_predicts_what_it_predicted(
     given = file.rename(tmp_path / f"new{file.suffix}")
     loaded = sparsead.load(record.folder)
     assert all(torch.equal(model.state_dict()[n], t) for n, t in loaded.model.state_dict().items())
-    predicted = list(predict.predictions(loaded, given))
+    predicted = list(predict.predict_file(loaded, given))
     if kind == "text":
         assert list(predicted[0]["probabilities"]) == ["9", "10", "11"]
     if kind == "numbers":

@@ -19,7 +19,7 @@ from composing import ask_for, compose
 from sparsead.adapters.contract import ADAPTERS
 from sparsead.adapters.head import HeadOnly
 from sparsead.adapters.merging import merge
-from sparsead.assembly.account import account
+from sparsead.assembly.account import count_costs
 from sparsead.assembly.build import build_task
 from sparsead.backbones.contract import Sites, architectures
 from sparsead.backbones.loading import architecture_config, count_parameters, load_backbone
@@ -172,7 +172,7 @@ def test_lora_at_every_linear_site_computes_the_same_when_it_is_merged(backbone:
 )
 def test_a_method_that_cannot_go_in_says_why(backbone: str, adapter: str, words: str) -> None:
     with pytest.raises(ConfigError, match=words):
-        account(compose(f"backbone={backbone}", f"adapter={adapter}"))
+        count_costs(compose(f"backbone={backbone}", f"adapter={adapter}"))
 
 
 @pytest.mark.parametrize("backbone", ["tiny-bart", "tiny-t5"])

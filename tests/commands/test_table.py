@@ -11,9 +11,9 @@ import pytest
 from composing import ask_for
 from sparsead.commands import table
 from sparsead.errors import ConfigError, RecordError
-from sparsead.report.choice import best_points
-from sparsead.report.settings import rows_of
-from sparsead.runs.record import all_records, staged, write_result
+from sparsead.report.choice import choose_best_points
+from sparsead.report.settings import group_by_setting
+from sparsead.runs.record import read_records, staged, write_result
 from synthetic import synthetic_result
 
 
@@ -94,7 +94,7 @@ def test_a_result_that_lacks_its_parts_is_named(tmp_path: Path) -> None:
     with staged(tmp_path / "runs" / "one") as staging:
         write_result(staging, {"config": {}, "scores": {}}, "")
     with pytest.raises(RecordError, match="runs/one: its result is incomplete"):
-        rows_of(all_records(tmp_path))
+        group_by_setting(read_records(tmp_path))
 
 
 def test_rows_that_look_alike_differ_in_what_was_asked_for_alone(tmp_path: Path) -> None:
@@ -102,7 +102,7 @@ def test_rows_that_look_alike_differ_in_what_was_asked_for_alone(tmp_path: Path)
         request = ask_for(f"outputs={tmp_path}", "pruner=nm", f"pruner.n={n}", f"pruner.m={2 * n}")
         with staged(request.folder) as staging:
             write_result(staging, synthetic_result(request), "")
-    rows = rows_of(all_records(tmp_path))
+    rows = group_by_setting(read_records(tmp_path))
     assert sorted(row["pruner.n"] for row in rows) == ["2", "4"]
     assert "pruner.m" in rows[0]
     assert "pruner.density" not in rows[0]
@@ -129,7 +129,7 @@ def test_the_best_point_of_a_grid_is_chosen_by_the_selection_split(
         point(tmp_path, 1e-4, seed, selection=0.7 + seed / 10, scores=0.6)
         point(tmp_path, 5e-4, seed, selection=0.8, scores=0.9)
     record(tmp_path, 1, 0.5, pruner="random")
-    assert len(rows_of(all_records(tmp_path))) == 3
+    assert len(group_by_setting(read_records(tmp_path))) == 3
     arguments = ["sparsead table", "--outputs", str(tmp_path), "--format", "json", "--best"]
     monkeypatch.setattr("sys.argv", arguments)
     table.main()
@@ -150,5 +150,5 @@ def test_of_errors_the_smallest_is_the_best(tmp_path: Path) -> None:
         result = json.loads(file.read_text("utf-8"))
         result["scores"] = result["selection"] = {"mse": error}
         file.write_text(json.dumps(result), "utf-8")
-    (best,) = best_points(all_records(tmp_path))
+    (best,) = choose_best_points(read_records(tmp_path))
     assert best.folder.name == "0.0005-1"

@@ -72,5 +72,5 @@ def test_a_score_that_is_not_defined_is_said(
     with staged(request.folder) as staging:
         write_result(staging, result, "")
     with caplog.at_level(logging.INFO):
-        launch._report(RunRecord.read(request.folder))
+        launch._log_record(RunRecord.read(request.folder))
     assert "pearson not defined, spearmanr 0.2500" in caplog.text

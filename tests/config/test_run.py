@@ -14,7 +14,7 @@ from composing import compose
 from sparsead.config.compose import compose as compose_one
 from sparsead.errors import ConfigError
 from sparsead.pruning.prune import prune
-from sparsead.runs.identity import identity
+from sparsead.runs.identity import compute_identity
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 
@@ -134,7 +134,7 @@ def test_an_adapter_s_own_point_goes_before_the_task_s_and_behind_the_user_s(
     assert protocol() == protocol("protocol=clean") == (3e-3, 7, 16)
     assert protocol("protocol.learning_rate=2e-4") == (2e-4, 7, 16)
     assert protocol("protocol=paper") == (1e-4, 10, 16)
-    assert identity(compose_one(point)) == identity(
+    assert compute_identity(compose_one(point)) == compute_identity(
         compose_one(
             [*point, "~adapter.protocol", "protocol.learning_rate=3e-3", "protocol.epochs=7"]
         )
@@ -208,7 +208,7 @@ def test_a_pruner_of_one_density_takes_its_sparsity_or_none() -> None:
     assert compose("pruner=nm", "pruner.n=1", "pruner.m=3", third).sparsity == 2 / 3
     assert compose("pruner=nm", "sparsity.ratio=0").sparsity == 0
     unchecked = compose_one(["pruner=nm", "pruner.density=null"])
-    assert identity(unchecked) == identity(compose_one(["pruner=nm"]))
+    assert compute_identity(unchecked) == compute_identity(compose_one(["pruner=nm"]))
 
 
 def test_a_users_own_pruner_is_a_file_and_a_function(

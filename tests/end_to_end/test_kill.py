@@ -13,9 +13,9 @@ from pathlib import Path
 
 import sweep_worker
 from sparsead.report.formats import FORMATS
-from sparsead.report.settings import columns_of, rows_of
-from sparsead.runs.index import summaries
-from sparsead.tables.cells import Cell, cells
+from sparsead.report.settings import group_by_setting, list_columns
+from sparsead.runs.index import read_summaries
+from sparsead.tables.cells import Cell, list_cells
 from sparsead.tables.files import load_table
 from sparsead.tables.sweep import run_cells
 
@@ -59,14 +59,14 @@ def assert_whole(outputs: Path, wanted: Sequence[Cell]) -> None:
 
 
 def table_of(outputs: Path) -> str:
-    rows = rows_of(summaries(outputs))
-    shown = [column for column in columns_of(rows) if column != "seconds"]
+    rows = group_by_setting(read_summaries(outputs))
+    shown = [column for column in list_columns(rows) if column != "seconds"]
     return FORMATS["md"](shown, rows)
 
 
 def test_a_table_survives_twenty_kills(tmp_path: Path) -> None:
     undisturbed, disturbed = tmp_path / "undisturbed", tmp_path / "disturbed"
-    alone = cells(load_table("table3", [*CHANGES, f"outputs={undisturbed}"]))
+    alone = list_cells(load_table("table3", [*CHANGES, f"outputs={undisturbed}"]))
     run_cells(alone, sweep_worker.execute, tell=lambda *_: None)
     disturbed.mkdir()
     changes = [*CHANGES, f"outputs={disturbed}"]
@@ -76,7 +76,7 @@ def test_a_table_survives_twenty_kills(tmp_path: Path) -> None:
         [dice.uniform(0, 0.4) for _ in range(20)],
         first_word=True,
     )
-    assert_whole(disturbed, cells(load_table("table3", changes)))
+    assert_whole(disturbed, list_cells(load_table("table3", changes)))
     assert table_of(disturbed) == table_of(undisturbed)
 
 
@@ -86,7 +86,7 @@ def test_real_runs_survive_a_kill_too(tmp_path: Path, glue_fixture: Path) -> Non
     small = ("backbone=tiny-bert", "only=column=mrpc", "only=row=adapter,ls2x", "seeds=2")
     on_cpu = ("device=cpu", "precision=fp32", "protocol.epochs=3")  # auto: what each times
     changes = (*small, f"task.path={glue_fixture}", *on_cpu)
-    alone = cells(load_table("table3", [*changes, f"outputs={tmp_path / 'undisturbed'}"]))
+    alone = list_cells(load_table("table3", [*changes, f"outputs={tmp_path / 'undisturbed'}"]))
     run_cells(alone, train, tell=lambda *_: None)
     changes = (*changes, f"outputs={tmp_path / 'disturbed'}")
     script = Path(sys.executable).with_name("sparsead")

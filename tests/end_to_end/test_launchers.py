@@ -15,7 +15,7 @@ from composing import ask_for
 from conftest import Cli
 from sparsead.config import launchers
 from sparsead.errors import ConfigError
-from sparsead.runs.record import all_records, find_record
+from sparsead.runs.record import find_record, read_records
 from sparsead.train import train
 
 SMALL = (
@@ -53,7 +53,7 @@ def test_a_launcher_leaves_the_records_of_a_run_alone(
         done.stdout
     )
     assert not (tmp_path / ".ray").exists()
-    assert len(list(all_records(tmp_path / "outputs"))) == len(SEEDS)
+    assert len(list(read_records(tmp_path / "outputs"))) == len(SEEDS)
     for seed in SEEDS:
         request = ask_for(*SMALL, f"seed={seed}", f"outputs={tmp_path / 'outputs'}")
         launched = find_record(request.folder)

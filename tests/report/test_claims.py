@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from sparsead.errors import ConfigError
-from sparsead.report.claims import Verdict, verdicts
+from sparsead.report.claims import Verdict, judge_claims
 from sparsead.tables.cells import Cell, Column, Row, TableSpec
 from sparsead.tables.files import load_table
 from table_states import measured
@@ -34,7 +34,7 @@ def score(cell: Cell) -> Mapping[str, float | None]:
 
 def verdict(monkeypatch: pytest.MonkeyPatch, seeds: int = 5, **claim: Any) -> Verdict:
     table = replace(TABLE, claims=[{"text": "claimed", **claim}], seeds=seeds)
-    (found,) = verdicts(measured(table, score, monkeypatch))
+    (found,) = judge_claims(measured(table, score, monkeypatch))
     return found
 
 
@@ -86,7 +86,7 @@ def test_a_row_that_converges_earlier_is_told_by_its_history(monkeypatch) -> Non
         {"text": "", "kind": "earlier", "row": "worse", "than": "dense", "share": 0.25},
     ]
     table = replace(TABLE, claims=claims)
-    earlier, never = verdicts(measured(table, course, monkeypatch))
+    earlier, never = judge_claims(measured(table, course, monkeypatch))
     assert (earlier.parts[0].difference, earlier.verdict) == (0.5, "holds")
     assert (never.parts[0].difference, never.verdict) == (0.0, "does not hold")
 
@@ -112,6 +112,6 @@ def test_the_claims_of_the_paper_can_be_read(name: str, monkeypatch) -> None:
     def same(cell: Cell) -> Mapping[str, float | None]:
         return {next(c.metric for c in table.columns if c.name == cell.column): 0.5}
 
-    found = verdicts(measured(table, same, monkeypatch))
+    found = judge_claims(measured(table, same, monkeypatch))
     assert len(found) == len(table.claims) * len(table.backbones)
     assert all(part.n == table.seeds for claim in found for part in claim.parts)

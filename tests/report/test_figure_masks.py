@@ -13,8 +13,8 @@ import pytest
 from sparsead.commands import figure
 from sparsead.errors import RecordError
 from sparsead.pruning.storage import WEIGHTS_FILE, save_sparse
-from sparsead.report.mask_structure import density_grid
-from sparsead.report.masks import stored_masks
+from sparsead.report.mask_structure import build_density_grid
+from sparsead.report.masks import load_masks
 from sparsead.report.masks_figure import draw_masks
 from sparsead.runs.record import RESULT_FILE, RunRecord
 
@@ -59,7 +59,7 @@ def test_the_vector_form_says_the_numbers_and_is_the_same_each_time(tmp_path: Pa
     assert text == (tmp_path / "two.svg").read_text("utf-8")
     for words in ("encoder 2", "decoder 0", "cross_attention_output", "density"):
         assert f"<!-- {words}" in text, words
-    densities = density_grid(stored_masks(record)).density
+    densities = build_density_grid(load_masks(record)).density
     written = Counter(re.findall(r"<!-- (\d\.\d{3}) -->", text))
     assert written == Counter(f"{share:.3f}" for share in densities.flat if not np.isnan(share))
 

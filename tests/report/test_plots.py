@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from sparsead.errors import ConfigError
-from sparsead.report.histories import curve, reaches
+from sparsead.report.histories import find_reached, read_curve
 from sparsead.report.plots import KINDS, draw
 from sparsead.report.publish import save_figure
 from sparsead.report.results import Results
-from sparsead.report.style import looks
+from sparsead.report.style import cycle_looks
 from sparsead.tables.cells import Cell, Column, Row, TableSpec
 from table_states import measured
 
@@ -79,12 +79,12 @@ def test_it_is_marked_where_a_row_reaches_the_best_of_the_dense_one(results: Res
 
 def test_a_course_is_by_the_share_of_training(results: Results) -> None:
     record = results.at("small", "dense", "one").records[1]
-    points = curve(record, "accuracy")
+    points = read_curve(record, "accuracy")
     assert list(points) == [0.25, 0.5, 0.75, 1]
     assert points[1] == pytest.approx(72)
-    assert reaches(points, 36) == 0.5
-    assert reaches(points, 73) is None
-    assert curve(record, "absent") == {}
+    assert find_reached(points, 36) == 0.5
+    assert find_reached(points, 73) is None
+    assert read_curve(record, "absent") == {}
 
 
 def test_points_of_the_same_size_do_not_hide_each_other(results: Results) -> None:
@@ -97,7 +97,7 @@ def test_points_of_the_same_size_do_not_hide_each_other(results: Results) -> Non
 
 
 def test_series_differ_without_their_colour() -> None:
-    found = list(islice(looks(), 10))
+    found = list(islice(cycle_looks(), 10))
     assert len({(look.marker, look.line) for look in found}) == 10
     assert len({look.color for look in found[:8]}) == 8  # the rows of figure 1
 

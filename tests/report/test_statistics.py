@@ -12,8 +12,8 @@ from sparsead.report.statistics import (
     average,
     bootstrap_interval,
     compare,
-    differences,
     holm,
+    pair_differences,
     permutation_p,
     smallest_p,
 )
@@ -59,7 +59,7 @@ def test_a_comparison_pairs_by_seed_and_ignores_their_order() -> None:
     found = compare(row, dense)
     assert found is not None
     assert (found.n, found.difference) == (3, pytest.approx(0.5))
-    assert differences(row, dense) == [-0.5, 0.5, 1.5]
+    assert pair_differences(row, dense) == [-0.5, 0.5, 1.5]
     assert found == compare(dict(reversed(row.items())), dense)
     mirrored = compare(dense, row)
     assert mirrored is not None

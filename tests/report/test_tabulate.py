@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from sparsead.report.tabulate import TABLE_FORMATS, render
-from sparsead.report.view import View, view
+from sparsead.report.view import View, build_view
 from sparsead.tables.cells import Cell, Column, Published, Row, TableSpec
 from table_states import cells, measured
 
@@ -57,16 +57,16 @@ def lacking(cell: Cell) -> Mapping[str, float | None] | str:
 
 @pytest.fixture
 def shown(monkeypatch: pytest.MonkeyPatch) -> View:
-    return view(measured(TABLE, score, monkeypatch))
+    return build_view(measured(TABLE, score, monkeypatch))
 
 
 def test_runs_of_several_precisions_are_said_to_be_so(monkeypatch: pytest.MonkeyPatch) -> None:
     results = measured(TABLE, score, monkeypatch)
-    assert not any(" in fp32" in note for note in view(results).notes)
+    assert not any(" in fp32" in note for note in build_view(results).notes)
     first, *_ = results.places.values()
     first.records[3].result["environment"]["precision"] = "bf16"
     count = sum(len(found.records) for found in results.places.values())
-    (note,) = [note for note in view(results).notes if "in bf16" in note]
+    (note,) = [note for note in build_view(results).notes if "in bf16" in note]
     assert note.startswith(f"1 run in bf16 and {count - 1} runs in fp32: ")
 
 
@@ -91,7 +91,7 @@ def test_the_best_is_bold_where_significant_and_its_equals_underlined(shown: Vie
 
 
 def test_nothing_is_bold_that_so_few_seeds_cannot_show(monkeypatch: pytest.MonkeyPatch) -> None:
-    few = view(measured(replace(TABLE, seeds=5), score, monkeypatch))
+    few = build_view(measured(replace(TABLE, seeds=5), score, monkeypatch))
     content = json.loads(render(few, "json"))
     assert {line["mark"] for line in content["cells"]} == {None}
     (note,) = [note for note in content["notes"] if "bold" in note.lower()]
@@ -108,7 +108,7 @@ def test_a_row_of_too_few_seeds_to_tell_is_not_called_an_equal(
         return "missing" if cell.row == "random-40" and cell.seed > seeds else score(cell)
 
     content = json.loads(
-        render(view(measured(replace(TABLE, seeds=10), random_has_few, monkeypatch)), "json")
+        render(build_view(measured(replace(TABLE, seeds=10), random_has_few, monkeypatch)), "json")
     )
     marks = {line["row"]: line["mark"] for line in content["cells"] if line["column"] == "avg"}
     assert marks == {"dense": None, "snip-40": "bold", "random-40": mark}
@@ -119,7 +119,7 @@ def test_a_row_of_too_few_seeds_to_tell_is_not_called_an_equal(
 def test_one_seed_is_no_plural(
     seeds: int, said: str, form: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shown = view(measured(replace(TABLE, seeds=seeds), score, monkeypatch))
+    shown = build_view(measured(replace(TABLE, seeds=seeds), score, monkeypatch))
     text = " ".join(render(shown, form).split())
     assert f"over {said}" in text
     assert ("1 seeds" in text, "1 runs" in text) == (False, False)
@@ -128,13 +128,13 @@ def test_one_seed_is_no_plural(
 def test_averages_are_explained_where_there_are_any(
     shown: View, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    without = view(measured(replace(TABLE, average=[]), score, monkeypatch))
+    without = build_view(measured(replace(TABLE, average=[]), score, monkeypatch))
     explained = [any(note.startswith("Averages") for note in v.notes) for v in (shown, without)]
     assert explained == [True, False]
 
 
 def test_missing_and_failed_cells_are_called_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    shown = view(measured(TABLE, lacking, monkeypatch))
+    shown = build_view(measured(TABLE, lacking, monkeypatch))
     text = render(shown, "md")
     dense, snip, random = [line for line in text.splitlines() if line.startswith("| big")][:3]
     assert dense.count("missing") == 3
@@ -148,7 +148,7 @@ def test_missing_and_failed_cells_are_called_so(monkeypatch: pytest.MonkeyPatch)
 
 @pytest.mark.parametrize("form", sorted(TABLE_FORMATS))
 def test_times_do_not_change_a_byte(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    one, two = (view(measured(TABLE, score, monkeypatch, seconds)) for seconds in (1.0, 99.0))
+    one, two = (build_view(measured(TABLE, score, monkeypatch, seconds)) for seconds in (1.0, 99.0))
     assert render(one, form) == render(two, form)
 
 

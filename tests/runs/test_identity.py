@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from composing import compose
-from sparsead.runs.identity import identity, setting
+from sparsead.runs.identity import compute_identity, compute_setting
 
 
 @pytest.mark.parametrize(
@@ -23,14 +23,14 @@ from sparsead.runs.identity import identity, setting
     ],
 )
 def test_what_decides_the_result_changes_the_identity(override: str) -> None:
-    assert identity(compose(override)) != identity(compose())
+    assert compute_identity(compose(override)) != compute_identity(compose())
 
 
 def test_where_a_run_reads_and_writes_does_not_count(tmp_path: Path, glue_fixture: Path) -> None:
     moved = shutil.copytree(glue_fixture, tmp_path / "moved")
     here = compose("task=mrpc", f"task.path={glue_fixture}")
     there = compose("task=mrpc", f"task.path={moved}", "outputs=elsewhere", "rerun=true")
-    assert identity(here) == identity(there)
+    assert compute_identity(here) == compute_identity(there)
 
 
 def test_what_a_local_folder_holds_counts(tmp_path: Path, glue_fixture: Path) -> None:
@@ -40,19 +40,19 @@ def test_what_a_local_folder_holds_counts(tmp_path: Path, glue_fixture: Path) ->
     before = compose("task=mrpc", f"task.path={glue_fixture}")
     after = compose("task=mrpc", f"task.path={altered}")
     hub = compose("task=mrpc")
-    assert len({identity(spec) for spec in (before, after, hub)}) == 3
+    assert len({compute_identity(spec) for spec in (before, after, hub)}) == 3
 
 
 def test_a_users_own_file_counts_by_its_content(tmp_path: Path) -> None:
     for name, content in (("a", "one"), ("b", "one"), ("c", "two")):
         (tmp_path / f"{name}.csv").write_text(content, "utf-8")
     files = {name: f"task.train={tmp_path / name}.csv" for name in "abc"}
-    here, moved, changed = (identity(compose("task=text", files[name])) for name in "abc")
+    here, moved, changed = (compute_identity(compose("task=text", files[name])) for name in "abc")
     assert here == moved != changed
 
 
 def test_a_tasks_own_point_is_the_same_run_as_its_values() -> None:
-    assert identity(compose("task=cola")) == identity(
+    assert compute_identity(compose("task=cola")) == compute_identity(
         compose("task=cola", "protocol.learning_rate=1e-3")
     )
 
@@ -60,12 +60,12 @@ def test_a_tasks_own_point_is_the_same_run_as_its_values() -> None:
 def test_a_shorthand_and_what_it_stands_for_are_one_run() -> None:
     short = compose("sparsity=large_sparse", "sparsity.scale=4")
     long = compose("adapter.bottleneck=256", "sparsity.ratio=0.75")
-    assert identity(short) == identity(long)
+    assert compute_identity(short) == compute_identity(long)
 
 
 def test_seeds_share_a_setting() -> None:
-    assert setting(compose("seed=1")) == setting(compose("seed=2"))
-    assert setting(compose()) != setting(compose("sparsity.ratio=0.5"))
+    assert compute_setting(compose("seed=1")) == compute_setting(compose("seed=2"))
+    assert compute_setting(compose()) != compute_setting(compose("sparsity.ratio=0.5"))
 
 
 RECORDED = {
@@ -94,4 +94,4 @@ RECORDED = {
 @pytest.mark.parametrize("overrides", RECORDED)
 def test_a_run_that_was_recorded_before_is_found_again(overrides: str) -> None:
     spec = compose(*overrides.split())
-    assert (identity(spec), setting(spec)) == RECORDED[overrides]
+    assert (compute_identity(spec), compute_setting(spec)) == RECORDED[overrides]

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from composing import ask_for
-from sparsead.runs.index import INDEX_FILE, summaries
+from sparsead.runs.index import INDEX_FILE, read_summaries
 from sparsead.runs.record import staged, write_result
 from synthetic import synthetic_result
 
@@ -29,30 +29,30 @@ def record(outputs: Path, seed: int, **changes: object) -> None:
 
 def test_a_damaged_index_is_made_anew(outputs: Path) -> None:
     index = outputs / INDEX_FILE
-    expected = [one.result for one in summaries(outputs)]
+    expected = [one.result for one in read_summaries(outputs)]
     whole = index.read_bytes()
 
     @given(st.integers(0, len(whole) - 1), st.binary(max_size=3), st.booleans())
     def damage(at: int, noise: bytes, cut: bool) -> None:
         index.write_bytes(whole[:at] + noise + (b"" if cut else whole[at + 1 :]))
-        assert [one.result for one in summaries(outputs)] == expected
+        assert [one.result for one in read_summaries(outputs)] == expected
 
     damage()
     index.unlink()
-    assert [one.result for one in summaries(outputs)] == expected
+    assert [one.result for one in read_summaries(outputs)] == expected
     assert index.read_bytes() == whole
 
 
 def test_the_index_follows_the_records(tmp_path: Path) -> None:
     record(tmp_path, 1)
-    assert summaries(tmp_path)[0].result["scores"]["f1"] > 0
+    assert read_summaries(tmp_path)[0].result["scores"]["f1"] > 0
     record(tmp_path, 1, scores={"f1": 0.25})
-    assert summaries(tmp_path)[0].main_score == 0.25
-    file = summaries(tmp_path)[0].folder / "result.json"
+    assert read_summaries(tmp_path)[0].main_score == 0.25
+    file = read_summaries(tmp_path)[0].folder / "result.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {"scores": {"f1": 0.75}}))
     record(tmp_path, 2)
-    assert 0.75 in [one.main_score for one in summaries(tmp_path)]
-    assert len(summaries(tmp_path)) == 2
+    assert 0.75 in [one.main_score for one in read_summaries(tmp_path)]
+    assert len(read_summaries(tmp_path)) == 2
     for path in file.parent.iterdir():
         path.unlink()
-    assert len(summaries(tmp_path)) == 1
+    assert len(read_summaries(tmp_path)) == 1

@@ -14,10 +14,10 @@ from composing import ask_for
 from sparsead.commands import train as launch
 from sparsead.config.run import RunSpec
 from sparsead.errors import ConfigError
-from sparsead.runs.prerequisites import prerequisites, start_runs
+from sparsead.runs.prerequisites import find_prerequisites, list_sources
 from sparsead.runs.record import find_record, staged, write_result
-from sparsead.runs.request import RunRequest, prepare
-from sparsead.tables.cells import cells
+from sparsead.runs.request import RunRequest, do_prerequisites
+from sparsead.tables.cells import list_cells
 from sparsead.tables.files import load_table
 from sparsead.tables.sweep import count_states, run_cells
 from synthetic import synthetic_result
@@ -39,11 +39,11 @@ def fusion(outputs: Path, *changes: str) -> tuple[RunRequest, list[str]]:
 
 
 def first_stage(request: RunRequest, overrides: list[str]) -> list[RunSpec]:
-    return prerequisites(request.spec, overrides)
+    return find_prerequisites(request.spec, overrides)
 
 
 def fused(outputs: Path, *changes: str) -> RunRequest:
-    return prepare(*fusion(outputs, *changes), record)
+    return do_prerequisites(*fusion(outputs, *changes), record)
 
 
 def test_the_first_stage_is_the_runs_that_one_would_have_asked_for(tmp_path: Path) -> None:
@@ -61,7 +61,7 @@ def test_the_first_stage_is_the_runs_that_one_would_have_asked_for(tmp_path: Pat
 
 def test_by_task_or_by_any_name_it_is_the_same_run(tmp_path: Path) -> None:
     by_task = fused(tmp_path, TASKS, "pruner=snip", "sparsity.ratio=0.4")
-    folders = start_runs(by_task.spec)
+    folders = list_sources(by_task.spec)
     names = [Path(folder).name for folder in folders]
     assert [name.split("_pfeiffer_")[0] for name in names] == [
         "tiny-bert_demo_mrpc",
@@ -143,9 +143,9 @@ def test_a_table_does_the_runs_that_its_rows_need_first(tmp_path: Path) -> None:
         f"rows: [{{name: fused, overrides: [adapter=fusion, '{TASKS}']}}]\n"
     )
     table = load_table(str(tmp_path / "mine.yaml"), [f'outputs="{tmp_path}/its, here"'])
-    assert count_states(cells(table)) == {"waiting": 1}
-    run_cells(cells(table), record, tell=lambda *_: None)
-    (cell,) = cells(table)
-    assert len(start_runs(cell.spec)) == 2
+    assert count_states(list_cells(table)) == {"waiting": 1}
+    run_cells(list_cells(table), record, tell=lambda *_: None)
+    (cell,) = list_cells(table)
+    assert len(list_sources(cell.spec)) == 2
     run_cells([cell], record, tell=lambda *_: None)
-    assert count_states(cells(table)) == {"done": 1}
+    assert count_states(list_cells(table)) == {"done": 1}

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from sparsead.errors import AlreadyRecordedError, RecordError
-from sparsead.runs.record import RunRecord, all_records, staged, write_result
+from sparsead.runs.record import RunRecord, read_records, staged, write_result
 
 KEYS = ("setting", "config", "sparsity", "parameters", "seconds")
 RESULT = dict.fromkeys(KEYS, "") | {"scores": {"accuracy": 0.5}}
@@ -18,8 +18,8 @@ def test_a_record_is_there_complete_or_not_at_all(tmp_path: Path) -> None:
     with staged(folder) as staging:
         write_result(staging, RESULT, "seed: 1\n")
         assert not folder.exists()
-        assert list(all_records(tmp_path / "outputs")) == []
-    assert [record.main_score for record in all_records(tmp_path / "outputs")] == [0.5]
+        assert list(read_records(tmp_path / "outputs")) == []
+    assert [record.main_score for record in read_records(tmp_path / "outputs")] == [0.5]
     assert [path.name for path in folder.parent.iterdir()] == ["one"]
 
 
@@ -39,7 +39,7 @@ def test_an_interrupted_run_is_found_again_and_is_no_record(tmp_path: Path) -> N
     folder = tmp_path / "runs" / "one"
     with pytest.raises(KeyboardInterrupt):
         interrupted(folder, KeyboardInterrupt)
-    assert list(all_records(tmp_path)) == []
+    assert list(read_records(tmp_path)) == []
     with staged(folder) as staging:
         assert (staging / "half").read_text() == "written"
     assert sorted(path.name for path in folder.iterdir()) == ["half"]

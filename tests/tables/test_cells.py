@@ -8,8 +8,8 @@ import yaml
 from composing import compose
 from sparsead.config.overrides import expand
 from sparsead.errors import ConfigError
-from sparsead.runs.identity import identity
-from sparsead.tables.cells import cells
+from sparsead.runs.identity import compute_identity
+from sparsead.tables.cells import list_cells
 from sparsead.tables.composed import CACHE_FILE
 from sparsead.tables.files import load_table
 
@@ -38,35 +38,37 @@ def test_every_table_is_whole(file: Path) -> None:
 
 @pytest.mark.parametrize("name", ["table1", "table3", "figure2"])
 def test_a_table_asks_for_the_runs_that_its_overrides_name(name: str) -> None:
-    wanted = cells(load_table(name, [*SMALL, "seeds=2", "task.limit=8"]))
-    assert len({identity(cell.spec) for cell in wanted}) == len(wanted)
+    wanted = list_cells(load_table(name, [*SMALL, "seeds=2", "task.limit=8"]))
+    assert len({compute_identity(cell.spec) for cell in wanted}) == len(wanted)
     for cell in wanted[:: max(1, len(wanted) // 5)]:
-        assert identity(compose(*expand(cell.overrides))) == identity(cell.spec)
+        assert compute_identity(compose(*expand(cell.overrides))) == compute_identity(cell.spec)
 
 
 def test_a_plain_sweep_asks_for_the_same_runs() -> None:
     (sweep,) = expand(["experiment=glob(table3/*)"])
     experiments = sweep.partition("=")[2].split(",")
     plain = {
-        identity(compose(f"experiment={e}", f"task={t}", f"seed={s}", "backbone=tiny-bert"))
+        compute_identity(compose(f"experiment={e}", f"task={t}", f"seed={s}", "backbone=tiny-bert"))
         for e in experiments
         for t in ("mrpc", "rte")
         for s in (1, 2)
     }
-    assert plain == {identity(c.spec) for c in cells(load_table("table3", [*SMALL, "seeds=2"]))}
+    assert plain == {
+        compute_identity(c.spec) for c in list_cells(load_table("table3", [*SMALL, "seeds=2"]))
+    }
 
 
 def test_large_sparse_has_the_budget_of_the_dense_row() -> None:
-    wanted = cells(load_table("table3", [*SMALL, "seeds=1", "only=row=ls*,adapter"]))
+    wanted = list_cells(load_table("table3", [*SMALL, "seeds=1", "only=row=ls*,adapter"]))
     for spec in (cell.spec for cell in wanted):
         assert spec.adapter.options["bottleneck"] * (1 - spec.sparsity) == pytest.approx(64)
 
 
 def test_full_fine_tuning_keeps_its_own_learning_rate_unless_asked() -> None:
     row = "only=row=fine-tune"
-    (own, *_) = cells(load_table("table1", [*SMALL, row]))
+    (own, *_) = list_cells(load_table("table1", [*SMALL, row]))
     assert own.spec.protocol.learning_rate == 5e-5
-    (asked, *_) = cells(load_table("table1", [*SMALL, row, "protocol.learning_rate=5e-4"]))
+    (asked, *_) = list_cells(load_table("table1", [*SMALL, row, "protocol.learning_rate=5e-4"]))
     assert asked.spec.protocol.learning_rate == 5e-4
 
 
@@ -78,15 +80,15 @@ def test_a_backbone_not_in_the_paper_is_shown_what_it_printed_for_another() -> N
 
 def test_compositions_are_remembered_and_a_damaged_memory_is_not_believed(tmp_path: Path) -> None:
     changes = [*SMALL, "seeds=1", f"outputs={tmp_path}", "only=row=ls*"]
-    first = cells(load_table("table3", changes))
-    assert cells(load_table("table3", changes)) == first
+    first = list_cells(load_table("table3", changes))
+    assert list_cells(load_table("table3", changes)) == first
     (tmp_path / CACHE_FILE).write_text("{")
-    assert cells(load_table("table3", changes)) == first
+    assert list_cells(load_table("table3", changes)) == first
 
 
 def test_a_key_of_the_protocol_changes_every_cell() -> None:
     changes = ["only=column=mrpc", "protocol.epochs=3", "protocol.learning_rate=1e-4"]
-    protocols = [cell.spec.protocol for cell in cells(load_table("table3", changes))]
+    protocols = [cell.spec.protocol for cell in list_cells(load_table("table3", changes))]
     assert {(protocol.epochs, protocol.learning_rate) for protocol in protocols} == {(3, 1e-4)}
 
 
@@ -105,7 +107,7 @@ def test_a_key_of_the_protocol_changes_every_cell() -> None:
 )
 def test_a_wrong_change_is_named(overrides: list[str], words: str) -> None:
     with pytest.raises(ConfigError, match=words):
-        cells(load_table("table3", ["only=column=mrpc", *overrides]))
+        list_cells(load_table("table3", ["only=column=mrpc", *overrides]))
 
 
 @pytest.mark.parametrize(
@@ -151,7 +153,7 @@ def test_a_wrong_table_of_the_users_own_is_named(
     file = tmp_path / "mine.yaml"
     file.write_text(yaml.safe_dump(values | change))
     with pytest.raises(ConfigError, match=words):
-        cells(load_table(str(file)))
+        list_cells(load_table(str(file)))
 
 
 def test_the_short_forms_of_a_table_mean_the_long_ones(tmp_path: Path) -> None:
@@ -196,4 +198,4 @@ def test_a_column_may_be_of_a_split_beside_validation(tmp_path: Path) -> None:
     }
     file = tmp_path / "mine.yaml"
     file.write_text(yaml.safe_dump(values))
-    assert cells(load_table(str(file)))
+    assert list_cells(load_table(str(file)))

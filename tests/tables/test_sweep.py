@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 
 from sparsead.errors import StorageError
-from sparsead.runs.failure import all_failures
-from sparsead.runs.prerequisites import start_runs
+from sparsead.runs.failure import read_failures
+from sparsead.runs.prerequisites import list_sources
 from sparsead.runs.record import staged, write_result
 from sparsead.runs.request import RunRequest
-from sparsead.runs.states import Done, Failed, Missing, Running, run_state
-from sparsead.tables.cells import Cell, cells
+from sparsead.runs.states import Done, Failed, Missing, Running, read_state
+from sparsead.tables.cells import Cell, list_cells
 from sparsead.tables.files import load_table
 from sparsead.tables.sweep import count_states, run_cells
 from synthetic import synthetic_result
@@ -20,7 +20,7 @@ from synthetic import synthetic_result
 @pytest.fixture
 def wanted(tmp_path: Path) -> list[Cell]:
     changes = ["backbone=tiny-bert", "seeds=1", "only=column=mrpc", f"outputs={tmp_path}"]
-    return cells(load_table("table3", changes))
+    return list_cells(load_table("table3", changes))
 
 
 def record(request: RunRequest) -> None:
@@ -47,7 +47,7 @@ def test_a_failure_is_recorded_and_does_not_stop_the_rest(
 
     run_cells(wanted, execute, tell=silent)
     assert count_states(wanted) == {"done": 4, "failed": 1}
-    ((_, failure),) = all_failures(tmp_path)
+    ((_, failure),) = read_failures(tmp_path)
     assert "ZeroDivisionError: as planned" in failure["traceback"]
     assert failure["config"]["adapter"]["options"]["bottleneck"] == 128
     run_cells(wanted, execute, tell=silent)
@@ -57,7 +57,7 @@ def test_a_failure_is_recorded_and_does_not_stop_the_rest(
     run_cells(wanted, execute, retry_failed=True, tell=silent)
     assert attempts == [0, 1, 2, 3, 4, 2, 2]
     assert count_states(wanted) == {"done": 5}
-    assert list(all_failures(tmp_path)) == []
+    assert list(read_failures(tmp_path)) == []
 
 
 def test_a_full_disk_stops_the_sweep_and_leaves_nothing_half(
@@ -84,15 +84,15 @@ def test_an_error_of_the_run_is_not_taken_for_one_of_the_disk(wanted: list[Cell]
 
 def test_the_states_of_a_run(wanted: list[Cell]) -> None:
     request = wanted[0].request
-    assert isinstance(run_state(request.folder), Missing)
+    assert isinstance(read_state(request.folder), Missing)
     with staged(request.folder) as staging:
-        assert isinstance(run_state(request.folder), Running)
+        assert isinstance(read_state(request.folder), Running)
         write_result(staging, synthetic_result(request), "")
-    assert isinstance(run_state(request.folder), Done)
+    assert isinstance(read_state(request.folder), Done)
     with pytest.raises(ValueError, match="x"), staged(wanted[1].request.folder):
         raise ValueError("x")
     assert not isinstance(
-        run_state(wanted[1].request.folder), Failed
+        read_state(wanted[1].request.folder), Failed
     )  # the sweep alone records failures
 
 
@@ -113,9 +113,9 @@ def test_two_columns_of_one_task_share_their_runs(tmp_path: Path) -> None:
         record(request)
 
     table = load_table(str(file), [f"outputs={tmp_path}"])
-    run_cells(cells(table), execute, tell=silent)
+    run_cells(list_cells(table), execute, tell=silent)
     assert [request.spec.seed for request in done] == [1, 2]
-    assert len(cells(table)) == 4
+    assert len(list_cells(table)) == 4
 
 
 FUSED = """\
@@ -133,12 +133,12 @@ columns:
 def test_a_fusion_waits_for_its_sources_and_starts_from_those_of_its_seed(tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text(FUSED)
     table = load_table(str(tmp_path / "mine.yaml"), [f"outputs={tmp_path}"])
-    assert count_states(cells(table)) == {"missing": 4, "waiting": 4}
+    assert count_states(list_cells(table)) == {"missing": 4, "waiting": 4}
     only = load_table(str(tmp_path / "mine.yaml"), [f"outputs={tmp_path}", "only=row=fusion"])
-    assert cells(only) == cells(table)  # a fusion alone would wait for ever
-    run_cells(cells(table), record, tell=silent)
-    assert count_states(cells(table)) == {"done": 4, "missing": 4}
-    for cell in cells(table):
-        sources = start_runs(cell.spec)
+    assert list_cells(only) == list_cells(table)  # a fusion alone would wait for ever
+    run_cells(list_cells(table), record, tell=silent)
+    assert count_states(list_cells(table)) == {"done": 4, "missing": 4}
+    for cell in list_cells(table):
+        sources = list_sources(cell.spec)
         assert len(sources) == 2 * (cell.row == "fusion")
         assert all(f"seed{cell.seed}_" in source for source in sources)

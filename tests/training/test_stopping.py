@@ -14,7 +14,7 @@ import pytest
 
 from composing import ask_for
 from sparsead import train as training
-from sparsead.runs.interrupt import held_interrupt, stopping_on_interrupt
+from sparsead.runs.interrupt import defer_interrupt, stop_on_interrupt
 from sparsead.runs.request import RunRequest
 from sparsead.training import precision
 
@@ -29,7 +29,7 @@ def interrupted_at_step(number: int) -> Iterator[Callable[[], bool]]:
 
 
 def press_ctrl_c(seen: list[bool]) -> None:
-    with stopping_on_interrupt("go on"), held_interrupt() as interrupted:
+    with stop_on_interrupt("go on"), defer_interrupt() as interrupted:
         seen.append(interrupted())
         os.kill(os.getpid(), signal.SIGINT)
         seen.append(interrupted())
@@ -48,7 +48,7 @@ def test_an_epoch_left_in_its_middle_goes_on_to_the_same_bits_in_the_same_precis
     whole = training.train(request_of(tmp_path / "whole", glue_fixture))
     request = request_of(tmp_path / "left", glue_fixture)
     with monkeypatch.context() as patch:
-        patch.setattr(training, "held_interrupt", lambda: interrupted_at_step(18))
+        patch.setattr(training, "defer_interrupt", lambda: interrupted_at_step(18))
         with pytest.raises(KeyboardInterrupt):
             training.train(request)
     (staging,) = (tmp_path / "left" / "runs").iterdir()
@@ -81,7 +81,7 @@ def test_an_epoch_left_behind_its_last_step_is_evaluated_all_the_same(
     for asked in (12, 12 + 1 + 12 + 1 + 12):  # asked behind each step, and each checkpoint
         request = request_of(tmp_path / str(asked), glue_fixture)
         with monkeypatch.context() as patch:
-            patch.setattr(training, "held_interrupt", partial(interrupted_at_step, asked))
+            patch.setattr(training, "defer_interrupt", partial(interrupted_at_step, asked))
             with pytest.raises(KeyboardInterrupt):
                 training.train(request)
         resumed = training.train(request)
