@@ -1,1 +1,1 @@
-"""From what the user types to a checked `RunSpec`."""
+"""From the overrides that the user types to a checked `RunSpec`."""

@@ -1,4 +1,4 @@
-"""The arguments of the verbs: what is wrong with them is said in one line, as elsewhere."""
+"""The verbs' command-line arguments; wrong ones raise an error of one line, as everywhere else."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ _TABLE_CHANGES = "backbone=, seeds=, protocol=, only=row=PATTERN, or any overrid
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser that raises, and that takes options before, between and after the other words."""
+    """A parser that raises instead of exiting, and accepts options before or after positionals."""
 
     def __init__(self, prog: str, description: str | None = None, **options: Any) -> None:
-        """Make a parser; an option has to be written out.
+        """Create a parser that accepts no abbreviated options.
 
         Args:
             prog: such as `sparsead table`.
             description: for `--help`.
-            options: what else argparse takes.
+            options: further keyword arguments of `argparse.ArgumentParser`.
         """
         super().__init__(prog=prog, description=description, allow_abbrev=False, **options)
 
     def parse(self, words: Sequence[str] | None = None) -> argparse.Namespace:
-        """Return the arguments in `words`, else those of the command line.
+        """Parse `words`, by default those of the command line.
 
         Raises:
-            ConfigError: they are not what the verb takes.
+            ConfigError: the verb does not accept one of them, or lacks one that it needs.
         """
         self._check_outputs(sys.argv[1:] if words is None else words)
         arguments, left = self.parse_known_intermixed_args(words)
@@ -43,12 +43,12 @@ class Parser(argparse.ArgumentParser):
         raise ConfigError(self._named(unknown("option", option, options)))
 
     def error(self, message: str) -> NoReturn:
-        """Refuse the arguments, and say in the same line how they are written."""
+        """Raise a `ConfigError` whose single line also gives the usage."""
         usage = " ".join(self.format_usage().split())
         raise ConfigError(self._named(f"{message} ({usage})"))
 
     def _check_outputs(self, words: Sequence[str]) -> None:
-        """Refuse the override of `sparsead train` where an option says where the runs are."""
+        """Refuse `outputs=FOLDER`, as `sparsead train` takes it, if this verb has `--outputs`."""
         for word in words:
             key, equals, folder = word.partition("=")
             if key == "outputs" and equals and "--outputs" in self._option_string_actions:
@@ -64,18 +64,18 @@ class Parser(argparse.ArgumentParser):
 
 
 def add_overrides(parser: Parser, purpose: str) -> None:
-    """Take any number of KEY=VALUE."""
+    """Add the positional arguments KEY=VALUE, of which there may be any number."""
     parser.add_argument("overrides", nargs="*", default=[], metavar="KEY=VALUE", help=purpose)
 
 
 def add_table(parser: Parser) -> None:
-    """Let the user name a table and change it."""
+    """Add the arguments that name a table and override its settings."""
     parser.add_argument("table", metavar="TABLE", help="table1, …, or a path that ends in .yaml")
     add_overrides(parser, _TABLE_CHANGES)
 
 
 def add_outputs(parser: Parser) -> None:
-    """Let the user say where the runs are."""
+    """Add the option `--outputs`, the folder of the runs."""
     parser.add_argument(
         "--outputs",
         type=_existing_folder,
@@ -86,7 +86,7 @@ def add_outputs(parser: Parser) -> None:
 
 
 def add_run_arguments(parser: Parser) -> None:
-    """Let the user name a run, and the folder to look for it in."""
+    """Add the arguments that name a run and the folder in which to look for it."""
     named = "a run's folder, its identity or any part of its name that no other run has"
     parser.add_argument("run", metavar="RUN", help=named)
     add_outputs(parser)

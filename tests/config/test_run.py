@@ -47,7 +47,7 @@ def test_a_scaled_lora_keeps_its_factor() -> None:
 
 def test_a_fractional_scale_must_give_a_whole_bottleneck() -> None:
     assert compose("sparsity=large_sparse", "sparsity.scale=1.5").sparsity == 1 - 1 / 1.5
-    with pytest.raises(ConfigError, match="not whole"):
+    with pytest.raises(ConfigError, match="is not a whole number"):
         compose("sparsity=large_sparse", "sparsity.scale=1.3")
 
 
