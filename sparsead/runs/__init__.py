@@ -1,1 +1,1 @@
-"""What is known of a run without torch: its identity and its record on disk."""
+"""Runs on disk: identity, claim, record, failure and index; nothing here imports torch."""

@@ -1,8 +1,9 @@
-"""A claim: one file says which process is at a run, on any shared folder and without locks.
+"""Claims: a file that says which process works on a run. It needs no file locks, only a folder.
 
-Claims are numbered. A process takes a run by creating the next number, which the file system lets
-one process do alone; so nobody ever has to remove a stale claim before it is replaced, and the
-holder of the highest number is the owner. An owner that was only asleep sees the higher number.
+Claims are numbered, and the highest number owns the run. A process claims a run by creating the
+file with the next number. The file system lets only one process create it, so that a stale claim
+can be taken over without being removed first. A process that was suspended, for instance because
+its machine slept, notices the higher number and gives up the run.
 """
 
 from __future__ import annotations
@@ -23,13 +24,14 @@ from sparsead.errors import ClaimedError, RecordError
 
 BEAT_SECONDS = 15.0
 STALE_BEATS = 6
-"""A claim is stale after so many beats without one."""
+"""A claim is stale if its owner has missed this number of heartbeats."""
 _LOOKS = 3
+"""Number of times that an owner looks, a second apart, before it gives up its run."""
 
 
 @dataclass(frozen=True)
 class Claim:
-    """Who is at a run, as the claim's file has it; `number` orders the claims of one run."""
+    """The content of a claim's file: which process works on a run, and the claim's number."""
 
     path: Path
     number: int
@@ -37,21 +39,24 @@ class Claim:
 
     @property
     def host(self) -> str:
-        """The owner's host; empty while the claim is being written."""
+        """The owner's host name; empty while the claim's file is being written."""
         return str(self.owner.get("host", ""))
 
     @property
     def pid(self) -> int:
-        """The owner's process on its host."""
+        """The owner's process id on its host."""
         return int(self.owner.get("pid", 0))
 
 
 @contextmanager
 def claimed(folder: Path) -> Iterator[Claim]:
-    """Hold the run whose record is, or will be, `folder`; beat while the block runs.
+    """Claim a run for the duration of the block, and send heartbeats meanwhile.
+
+    Args:
+        folder: folder of the run's record, which need not exist yet.
 
     Raises:
-        ClaimedError: a live process is at this run.
+        ClaimedError: another live process is working on this run.
         OSError: the folder of the runs cannot be written.
     """
     claim = _take(folder)
@@ -67,43 +72,44 @@ def claimed(folder: Path) -> Iterator[Claim]:
 
 
 def remove_left_behind(folders: Iterable[Path]) -> None:
-    """Remove the claims of recorded runs whose owners were killed before they could.
+    """Remove the claims of recorded runs whose owners were killed before they could remove them.
 
-    Nobody claims a recorded run again, so that these would stay for ever.
+    A recorded run is never claimed again, so that nothing else would remove these files.
 
     Args:
-        folders: where the records are, or will be.
+        folders: folders of the runs' records, which need not exist yet.
     """
     for folder in folders:
         dead = [claim for claim in _claims(folder) if folder.exists() and not _is_alive(claim)]
-        with suppress(OSError):  # others do the same, or the folder may only be read
+        with suppress(OSError):  # another process removes them too, or the folder is read-only
             for claim in dead:
                 claim.path.unlink(missing_ok=True)
             _claims_folder(folder).rmdir()
 
 
 def check_owned(folder: Path, claim: Claim) -> None:
-    """Make sure, before a record is put in place, that nobody took the run over meanwhile.
+    """Check, before a record is moved into place, that no other process has taken over the run.
 
     Raises:
-        RecordError: the claim went stale, for instance while the machine slept.
+        RecordError: another process took it over after the claim went stale, for instance because
+            the machine slept.
     """
     for _ in range(_LOOKS):
         newest = newest_claim(folder)
         if newest is not None and newest.owner == claim.owner:
             return
-        time.sleep(1)  # a higher number may be of one who is just stepping back
-    raise RecordError(f"{folder}: another process took this run over; leaving it to that one")
+        time.sleep(1)  # a higher number may belong to a process that is just releasing its claim
+    raise RecordError(f"{folder}: another process has taken over this run; its record will be kept")
 
 
 def live_claim(folder: Path) -> Claim | None:
-    """Return the claim of the process that is at a run, if there is one and it is alive."""
+    """Return the claim of the live process that is working on a run, or None if there is none."""
     claim = newest_claim(folder)
     return claim if claim is not None and _is_alive(claim) else None
 
 
 def newest_claim(folder: Path) -> Claim | None:
-    """Return the claim with the highest number, alive or not."""
+    """Return the claim with the highest number, whether or not its owner is alive."""
     claims = _claims(folder)
     return claims[-1] if claims else None
 
@@ -123,7 +129,7 @@ def _take(folder: Path) -> Claim:
     mine = Claim(path, number, owner)
     others = [claim for claim in _claims(folder) if claim != mine]
     if others != ([] if before is None else [before]) and any(map(_is_alive, others)):
-        _release(folder, mine)  # the ground moved under us: the other one stays
+        _release(folder, mine)  # another process claimed the run at the same time: let it continue
         raise _claimed(folder, others[-1])
     return mine
 
@@ -131,7 +137,7 @@ def _take(folder: Path) -> Claim:
 def _create(path: Path) -> TextIO:
     while True:
         path.parent.mkdir(exist_ok=True)
-        with suppress(FileNotFoundError):  # the last process to leave has just removed the folder
+        with suppress(FileNotFoundError):  # another process has just removed the empty folder
             return path.open("x", encoding="utf-8")
 
 
@@ -141,11 +147,11 @@ def _claims_folder(folder: Path) -> Path:
 
 def _claimed(folder: Path, claim: Claim | None) -> ClaimedError:
     who = f" (host {claim.host}, process {claim.pid})" if claim and claim.host else ""
-    return ClaimedError(f"{folder}: another process is at this run{who}")
+    return ClaimedError(f"{folder}: another process is working on this run{who}")
 
 
 def _release(folder: Path, mine: Claim) -> None:
-    for claim in _claims(folder):  # ours last, so that no stale one is ever the newest
+    for claim in _claims(folder):  # our own comes last, so that a stale one never becomes newest
         stale = claim.number < mine.number and not _is_alive(claim)
         if stale or claim.owner == mine.owner:
             claim.path.unlink(missing_ok=True)
@@ -168,12 +174,12 @@ def _owner(path: Path) -> dict[str, Any]:
     try:
         owner = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError):
-        return {}  # being written this moment, or its writer was killed: its age decides
+        return {}  # half written: its age decides whether the writer is still alive
     return owner if isinstance(owner, dict) else {}
 
 
 def _is_alive(claim: Claim) -> bool:
-    """Tell whether the owner lives: by its process on this machine, else by its last beat."""
+    """Tell whether the owner is alive: by its process id on this machine, else by its heartbeat."""
     import psutil
 
     if claim.owner.get("machine") == _machine():
@@ -184,12 +190,12 @@ def _is_alive(claim: Claim) -> bool:
     try:
         silent = _file_system_time(claim.path.parent) - claim.path.stat().st_mtime
     except OSError:
-        return claim.path.exists()  # a folder that may only be read: leave the claim alone
+        return claim.path.exists()  # the folder is read-only: assume that the owner is alive
     return silent < STALE_BEATS * BEAT_SECONDS
 
 
 def _file_system_time(folder: Path) -> float:
-    """Return the clock of the machine that keeps the folder; ours may differ from it."""
+    """Return the time of the file server, whose clock may differ from this machine's clock."""
     probe = folder / f"clock-{uuid.uuid4().hex}"
     probe.touch()
     try:
@@ -217,7 +223,10 @@ def _myself() -> dict[str, Any]:
 
 
 def _machine() -> str:
-    """Return what two processes share that see each other's process ids; hosts' names may clash."""
+    """Return a name that processes share exactly if they can see each other's process ids.
+
+    A host name does not suffice: two machines may have the same, and containers have their own ids.
+    """
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text("utf-8").strip()
         return f"{boot} {os.readlink('/proc/self/ns/pid')}"

@@ -1,4 +1,4 @@
-"""Failed runs: why, with the traceback, beside the records and never in their place."""
+"""Records of failed runs: the error and its traceback, stored in files beside the runs' records."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ _PREFIX = "failed-"
 def record_failure(
     folder: Path, error: BaseException, *, identity: str, config: Mapping[str, Any]
 ) -> Path:
-    """Write down why a run failed, in place of any earlier failure of it.
+    """Record why a run failed, and replace the record of an earlier failure of the same run.
 
     Args:
-        folder: that the run's record would have.
-        error: what the run ended with.
-        identity: of the run.
-        config: of the run, in plain values.
+        folder: folder that the run's record would have.
+        error: the exception that ended the run.
+        identity: the run's identity.
+        config: the run's configuration as plain JSON values.
 
     Raises:
-        OSError: it cannot be written.
+        OSError: the file cannot be written.
     """
     failure = {
         "identity": identity,
@@ -47,12 +47,12 @@ def record_failure(
 
 
 def failure_file(folder: Path) -> Path:
-    """Return the file of a run's failure."""
+    """Return the path of the file that records a run's failure."""
     return folder.with_name(f"{_PREFIX}{folder.name}.json")
 
 
 def find_failure(folder: Path) -> dict[str, Any] | None:
-    """Return the failure of the run whose record would be `folder`, if its last attempt failed."""
+    """Return the recorded failure of the run with the record `folder`, or None if there is none."""
     return read_json(failure_file(folder)) or None
 
 

@@ -1,4 +1,4 @@
-"""Small files that may be lost or damaged at any time, and files that must not be."""
+"""Reading and writing small files: atomic writes, digests, and JSON that may be damaged."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def write_atomically(path: Path, content: str | bytes) -> None:
         content: bytes, or a text, which is written in UTF-8.
 
     Raises:
-        OSError: it cannot be written; what was there before still is.
+        OSError: it cannot be written; an existing file at `path` is unchanged.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
@@ -31,7 +31,7 @@ def write_atomically(path: Path, content: str | bytes) -> None:
 
 
 def file_digest(path: Path) -> str:
-    """Return the SHA-256 of a file's content, read once per modification of the file."""
+    """Return the SHA-256 of a file's content; it is cached until the file is modified."""
     status = path.stat()
     return _digest_of(path.resolve(), status.st_mtime_ns, status.st_size)
 
@@ -43,7 +43,7 @@ def _digest_of(path: Path, _modified: int, _size: int) -> str:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Return the object in a file; an empty one where there is none, or it is damaged."""
+    """Return the JSON object in a file, or an empty one if the file is missing or damaged."""
     try:
         value = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""A run's identity: a hash of what decides its result."""
+"""A run's identity: a hash of everything that determines its result."""
 
 from __future__ import annotations
 
@@ -13,25 +13,26 @@ from sparsead.runs.files import file_digest
 from sparsead.runs.prerequisites import fingerprint_sources
 
 RESULT_FORMAT = 6
-"""Raised when the same configuration no longer gives the same result."""
+"""Version of the results; increase it when the same configuration gives different results."""
 
 _BACKBONE_SUFFIXES = (".json", ".txt", ".model", ".safetensors")
 
 
 def compute_identity(spec: RunSpec) -> str:
-    """Return 16 hexadecimal digits that two runs share when the same run was asked for.
+    """Return the run's identity, 16 hexadecimal digits; equal requests have equal identities.
 
-    Where a run reads and writes does not count; what it reads from a local folder does, by
-    content, so that a folder may move and two different folders never share a record. Device and
-    precision count as they were asked for: auto is auto, and the record says what it chose.
+    Paths do not count. Local data and weights count by their content, so that a folder may be
+    moved, and two folders with different content never share a record. Device and precision count
+    as requested: `auto` stays `auto`, and the record says which one was used.
     """
     return _hash(_decisive(spec))
 
 
 def compute_setting(spec: RunSpec) -> str:
-    """Return what the runs of one row share: the identity but for the seed.
+    """Return a hash like the identity, but without the seed: the runs of one table row share it.
 
-    Seeds that each start from runs of their own seed are one row: the setting of those runs counts.
+    Source runs count by their setting instead of their weights, because each seed of a row starts
+    from source runs with the same seed.
     """
     decisive = _decisive(spec)
     del decisive["seed"]
@@ -46,7 +47,7 @@ def _decisive(spec: RunSpec) -> dict[str, Any]:
     for key in (*SPLITS, "protocol"):
         del decisive["task"][key]
     del decisive["adapter"]["protocol"]
-    del decisive["pruner"]["density"]  # a check: the pruner's own keys and the sparsity say it
+    del decisive["pruner"]["density"]  # only checks the sparsity, which counts itself
     backbone = _backbone_files(spec.backbone.path)
     decisive["backbone"]["path"] = {file.name: file_digest(file) for file in backbone}
     return decisive

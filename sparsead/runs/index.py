@@ -1,7 +1,7 @@
-"""An index of the records: what lists and tables need of each, remembered between commands.
+"""An index of the records: a cache of the parts that lists and tables need, kept between commands.
 
-The records alone are the truth. An entry holds only as long as its record's file is the very one
-that it was made of; the index may be deleted or damaged at any time, and is then made anew.
+The index only saves time. An entry is used only while its record's `result.json` is unchanged; an
+index that was deleted or damaged is rebuilt from the records.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Entries = dict[str, Any]
 
 
 def read_summaries(outputs: Path) -> list[RunRecord]:
-    """Return every finished run by name, without its history and its lists.
+    """Return all finished runs sorted by name, without history, environment and lists of tensors.
 
     Raises:
         RecordError: a record cannot be read.
@@ -32,7 +32,7 @@ def read_summaries(outputs: Path) -> list[RunRecord]:
     known = _read(outputs / INDEX_FILE)
     entries = {name: _entry(runs / name, stamp, known.get(name)) for name, stamp in _scan(runs)}
     if entries != known:
-        with suppress(OSError):  # a folder that may only be read, or a full disk
+        with suppress(OSError):  # a read-only folder or a full disk: work without the index
             _write(outputs / INDEX_FILE, entries)
     return [RunRecord(runs / name, entry["result"]) for name, entry in entries.items()]
 

@@ -1,4 +1,7 @@
-"""What ends a training early: Ctrl-C (once behind a checkpoint, twice at once), or a watch."""
+"""Stopping a training early: by Ctrl-C, or by a watch that is asked after every epoch.
+
+The first Ctrl-C stops after the next checkpoint, the second one immediately.
+"""
 
 from __future__ import annotations
 
@@ -13,18 +16,18 @@ from types import FrameType
 INTERRUPTED = 130
 
 Watch = Callable[[Sequence[float]], bool]
-"""Told how good every epoch so far was, and returns whether to stop behind the last of them.
+"""A function from the scores of all epochs so far to whether to stop after the last of them.
 
-Larger is better: the main score, or the validation loss, negated, of a task that is scored by the
-texts it generates after training.
+Larger scores are better. The score is the task's main metric. A task that generates text is scored
+only after training, and has the negative validation loss as its score here.
 """
 
 
 class _Held:
-    """What a command does with Ctrl-C; a program that calls `train` keeps its own handling.
+    """How this process handles Ctrl-C. Python programs that call `train` keep their own handling.
 
-    `handled`: the command stops on Ctrl-C. `active`: the first one waits for a checkpoint.
-    `requested`: there was one.
+    `handled`: a command has installed the handler. `active`: the first Ctrl-C is deferred until the
+    next checkpoint. `requested`: a deferred Ctrl-C has arrived.
     """
 
     handled = False
@@ -34,12 +37,12 @@ class _Held:
 
 @contextmanager
 def stop_on_interrupt(goes_on: str) -> Iterator[None]:
-    """Let the first Ctrl-C unwind the block, say what goes on, and exit with status 130.
+    """Let the first Ctrl-C leave the block in order, print a message, and exit with status 130.
 
-    A second one ends the process where it stands, which costs no record either.
+    A second Ctrl-C ends the process immediately; finished records are not affected.
 
     Args:
-        goes_on: what the user does to go on, for the message.
+        goes_on: how the user can resume, for the message.
     """
     before = signal.getsignal(signal.SIGINT)
     if current_thread() is main_thread():
@@ -58,11 +61,12 @@ def stop_on_interrupt(goes_on: str) -> Iterator[None]:
 
 @contextmanager
 def defer_interrupt() -> Iterator[Callable[[], bool]]:
-    """Let the first Ctrl-C wait until the block can be left without loss; tell whether it came.
+    """Defer the first Ctrl-C until the block can stop without losing work.
 
-    The block asks the function that it is given, and raises KeyboardInterrupt itself; what it
-    leaves is raised at its end. Of several processes that train together each would stop at a step
-    of its own: there Ctrl-C does not wait.
+    The block receives a function that tells whether Ctrl-C was pressed. It raises KeyboardInterrupt
+    itself once it has saved a checkpoint; otherwise this context manager raises it at the end. With
+    several distributed processes Ctrl-C is not deferred, because each would stop at a different
+    step.
     """
     _Held.active = _Held.handled and int(os.environ.get("WORLD_SIZE", "1")) == 1
     try:
@@ -75,7 +79,7 @@ def defer_interrupt() -> Iterator[Callable[[], bool]]:
 
 def _stop(_signal: int, _frame: FrameType | None) -> None:
     signal.signal(signal.SIGINT, lambda *_: os._exit(INTERRUPTED))
-    sys.stderr.write("sparsead: stopping; again to stop at once\n")
+    sys.stderr.write("sparsead: stopping; press Ctrl-C again to stop immediately\n")
     if not _Held.active:
         raise KeyboardInterrupt
     _Held.requested = True

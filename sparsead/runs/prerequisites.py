@@ -1,7 +1,8 @@
-"""Runs that start from other runs: which those are, how they are named, and what of them counts.
+"""Runs that start from other runs: their prerequisites, their sources, and their identity.
 
-Today one adapter starts from other runs: the second stage of `adapter=fusion`, whose sources are
-finished runs of `adapter=pfeiffer`. Nothing else in the program knows which runs do.
+Prerequisites are runs that have to be finished first; sources are finished runs that a run starts
+from. Today only the second stage of `adapter=fusion` has them: its sources are finished runs of
+`adapter=pfeiffer`. Only this module knows about that; the rest of the program asks it.
 """
 
 from __future__ import annotations
@@ -25,18 +26,19 @@ _FOR_EVERY_TASK = ("task.path", "task.limit", "task.max_length")
 
 
 def find_prerequisites(spec: RunSpec, overrides: Sequence[str]) -> list[RunSpec]:
-    """Return the runs that have to be done before this one, which are then its sources.
+    """Return the runs that have to be finished before this one, and that become its sources.
 
-    They are the runs of `adapter.fusion.tasks`, each with `adapter=pfeiffer` and otherwise with the
-    overrides of this run. An override of this run's own task holds for another task only if it is
-    its path, limit or length.
+    There is one for each task of `adapter.fusion.tasks`, with `adapter=pfeiffer` and otherwise the
+    overrides of this run. Overrides of this run's task apply to another task only if they set its
+    path, limit or maximum length.
 
     Args:
         spec: any run; most have no prerequisites.
-        overrides: that `spec` was composed of.
+        overrides: the overrides that `spec` was composed from.
 
     Raises:
-        ConfigError: a task composes to no run, or both tasks and sources are given.
+        ConfigError: the overrides are wrong for one of the tasks, or both tasks and sources are
+            given.
     """
     tasks = _listed(spec, "tasks", "of tasks")
     if tasks and list_sources(spec):
@@ -45,18 +47,18 @@ def find_prerequisites(spec: RunSpec, overrides: Sequence[str]) -> list[RunSpec]
 
 
 def resolve_sources(spec: RunSpec, outputs: Path, done: Sequence[Path] = ()) -> RunSpec:
-    """Return the run with folders in the place of what the user calls the runs it starts from.
+    """Return the run with its sources replaced by their folders.
 
-    The options of their adapters are kept beside them, so that a trained run can be rebuilt when
-    the runs that it started from are no more.
+    The sources' adapter options are stored beside the folders, so that a trained run can be rebuilt
+    after its sources were deleted.
 
     Args:
-        spec: any run; one that starts from no other comes back as it is.
-        outputs: folder of the runs.
-        done: folders of the runs that `prerequisites` gave, in their order.
+        spec: any run; one without sources is returned unchanged.
+        outputs: folder of the runs, in which the sources are looked up by name or identity.
+        done: folders of the finished runs of `find_prerequisites`, in the same order.
 
     Raises:
-        ConfigError: a source is no finished run of `adapter=pfeiffer` in this backbone.
+        ConfigError: a source is not a finished run of `adapter=pfeiffer` in this backbone.
     """
     spec = _second_stage(spec, done) if done else spec
     if not list_sources(spec):
@@ -68,41 +70,46 @@ def resolve_sources(spec: RunSpec, outputs: Path, done: Sequence[Path] = ()) -> 
 
 
 def check_prerequisites(spec: RunSpec) -> None:
-    """Refuse values of the wrong type for the runs that this one starts from.
+    """Check the type of the options that name tasks and sources.
 
     Raises:
-        ConfigError: they are not lists.
+        ConfigError: one of them is not a list.
     """
     list_sources(spec)
     _listed(spec, "tasks", "of tasks")
 
 
 def list_sources(spec: RunSpec) -> list[str]:
-    """Return the finished runs that this one starts from, as the user or `resolve` calls them."""
+    """Return the sources of a run: names as the user gave them, or folders after resolving."""
     return _listed(spec, "sources", "of runs")
 
 
 def format_sources_override(folders: Sequence[Path]) -> str:
-    """Return the override of `sparsead train` that makes a run start from these runs."""
+    """Return the override of `sparsead train` that sets these folders as a run's sources."""
     quoted = (f"'{_escaped(str(folder))}'" for folder in folders)
     return f"adapter.{_OPTION}.sources=[{','.join(quoted)}]"
 
 
 def drop_sources(spec: RunSpec) -> RunSpec:
-    """Return a trained run without the runs it started from: its own file holds their weights."""
+    """Return a trained run without its sources: they are not needed to rebuild it.
+
+    The run's own weights file contains the sources' weights.
+    """
     return _with_options(spec, sources=[]) if list_sources(spec) else spec
 
 
 def fingerprint_sources(spec: RunSpec, *, by_setting: bool) -> dict[str, Any]:
-    """Return what decides the result of a run that starts from others, by name of the option.
+    """Return the option that names the sources, with hashes in the place of folders.
+
+    It replaces the original option in the identity and the setting of a run.
 
     Args:
-        spec: any run; one that starts from no other gives nothing.
-        by_setting: name the source runs by their settings, which their seeds share, and not by the
-            content of their weights.
+        spec: any run; one without sources gives an empty result.
+        by_setting: use the sources' settings, which are the same for all seeds, instead of the
+            digests of their weights.
 
     Raises:
-        RecordError: a source is no folder of a finished run.
+        RecordError: a source is not the folder of a finished run.
     """
     if not list_sources(spec):
         return {}
@@ -168,7 +175,10 @@ def _key(override: str) -> str:
 
 
 def _second_stage(spec: RunSpec, first_stage: Sequence[Path]) -> RunSpec:
-    """Return the fusion of these runs; unless it is itself prunable, only they are pruned."""
+    """Return the second stage, the fusion of these runs' adapters.
+
+    It is dense unless `adapter.fusion.prune` is set: the sparsity applies to the first stage.
+    """
     fusion = _with_options(spec, sources=[str(folder) for folder in first_stage], tasks=[])
     if spec.adapter.options[_OPTION].get("prune") is not None:
         return fusion
@@ -183,5 +193,5 @@ def _setting(folder: Path) -> str:
 def _weights(folder: Path) -> list[str]:
     files = sorted(folder.glob("*.safetensors"))
     if not files:
-        raise RecordError(f"adapter.fusion.sources={folder}: is no folder of a finished run")
+        raise RecordError(f"adapter.fusion.sources={folder}: is not the folder of a finished run")
     return [file_digest(file) for file in files]

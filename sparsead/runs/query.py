@@ -1,4 +1,4 @@
-"""Finding a run by what the user calls it."""
+"""Find a finished run by its folder, its identity or a part of its name."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ _NAMED = 5
 
 
 def find_run(run: str, outputs: Path) -> RunRecord:
-    """Return the run in the folder `run`, or the one below `outputs` whose name contains `run`.
+    """Return the run in the folder `run`, or the one run below `outputs` whose name contains `run`.
 
     Raises:
-        RecordError: there is no such run, or more than one.
+        RecordError: no run matches, or more than one does.
     """
     if (Path(run) / RESULT_FILE).is_file():
         return RunRecord.read(Path(run))
@@ -26,10 +26,13 @@ def find_run(run: str, outputs: Path) -> RunRecord:
     if found:
         more = ", …" if len(found) > _NAMED else ""
         listed = ", ".join(found[:_NAMED]) + more
-        raise RecordError(f"{run}: is part of the name of {len(found)} runs ({listed})")
+        raise RecordError(f"{run}: matches the names of {len(found)} runs ({listed})")
     near = _nearest(run, names)
     hint = f"; did you mean {near}?" if near else ""
-    raise RecordError(f"{run}: is no run, nor part of the name of one in {outputs / 'runs'}{hint}")
+    where = outputs / "runs"
+    raise RecordError(
+        f"{run}: is neither the folder of a run nor part of the name of one in {where}{hint}"
+    )
 
 
 def _nearest(run: str, names: list[str]) -> str | None:

@@ -1,4 +1,4 @@
-"""A run's record: one folder, written complete or not at all."""
+"""A run's record: one folder, which is either complete or absent."""
 
 from __future__ import annotations
 
@@ -42,13 +42,17 @@ class RunRecord:
 
     @property
     def main_score(self) -> float:
-        """The task's main metric on the evaluation split, the first of the recorded scores."""
+        """The task's main metric on the validation split, which is the first recorded score."""
         score = next(iter(self.result["scores"].values()))
         return float("nan") if score is None else float(score)
 
     @property
     def objective(self) -> float:
-        """What runs are chosen by: the main metric on the selection split, where there is one."""
+        """The score by which runs are compared in a search.
+
+        It is the main metric on the selection split if one is held out, else on the validation
+        split.
+        """
         chosen_by = self.result.get("selection", self.result["scores"])
         score = next(iter(chosen_by.values()))
         return float("nan") if score is None else float(score)
@@ -61,7 +65,7 @@ class RunRecord:
 
     @classmethod
     def read(cls, folder: Path) -> RunRecord:
-        """Read a run's folder.
+        """Read the record in a run's folder.
 
         Raises:
             RecordError: the folder has no readable `result.json`.
@@ -69,51 +73,51 @@ class RunRecord:
         try:
             result = json.loads((folder / RESULT_FILE).read_text("utf-8"))
         except (OSError, ValueError) as error:
-            raise RecordError(f"{folder}: is no run ({error})") from error
+            raise RecordError(f"{folder}: is not a run ({error})") from error
         if not isinstance(result, dict):
-            raise RecordError(f"{folder / RESULT_FILE}: is no run's result")
+            raise RecordError(f"{folder / RESULT_FILE}: is not the result of a run")
         return cls(folder, result)
 
 
 def staging_folder(folder: Path) -> Path:
-    """Return where the record that will be `folder` is written until it is whole."""
+    """Return the staging folder in which the record `folder` is written until it is complete."""
     return folder.with_name(_STAGING_PREFIX + folder.name)
 
 
 def find_record(folder: Path) -> RunRecord | None:
-    """Return the record in a run's folder, or None where the run has not been done.
+    """Return the record in a run's folder, or None if the run is not finished.
 
     Raises:
-        RecordError: the folder, or what is in it, cannot be read.
+        RecordError: the folder or the record in it cannot be read.
     """
     try:
         found = (folder / RESULT_FILE).is_file()
-    except OSError as error:  # not for a file or a folder that is not there
+    except OSError as error:  # is_file() does not raise for a missing file or folder
         outputs = folder.parent.parent
         raise StorageError(f"outputs={outputs}: cannot be read ({error.strerror})") from error
     return RunRecord.read(folder) if found else None
 
 
 def read_records(outputs: Path) -> Iterator[RunRecord]:
-    """Yield every finished run below `outputs`, in the order of the folders' names."""
+    """Yield all finished runs below `outputs`, sorted by the names of their folders."""
     for result in sorted((outputs / "runs").glob(f"[!.]*/{RESULT_FILE}")):
         yield RunRecord.read(result.parent)
 
 
 @contextmanager
 def staged(folder: Path, *, replace: bool = False) -> Iterator[Path]:
-    """Give a folder to write in; rename it to `folder` at the end.
+    """Claim a run, yield a staging folder for its record, and finally rename it to `folder`.
 
-    A failure leaves nothing behind, except what a later request can go on from: a staging folder
-    that was there before, or has a checkpoint in it. Ctrl-C and a killed process leave it too.
+    A failure removes the staging folder, unless the run can be resumed from it: it existed before,
+    or contains a checkpoint. Ctrl-C and a killed process leave it as it is.
 
     Args:
-        folder: of the record.
-        replace: put the new record in the place of one that is already there.
+        folder: folder of the record.
+        replace: replace an existing record.
 
     Raises:
-        AlreadyRecordedError: another process finished the run meanwhile.
-        ClaimedError: another process is at this run.
+        AlreadyRecordedError: the run is recorded already, and `replace` is false.
+        ClaimedError: another process is working on this run.
         StorageError: the outputs folder cannot be written, or its disk is full.
     """
     created = [path for path in (folder.parent, *folder.parent.parents) if not path.exists()]
@@ -124,10 +128,10 @@ def staged(folder: Path, *, replace: bool = False) -> Iterator[Path]:
             _move_into_place(staging, folder, claim)
     except OSError as error:
         if error.errno not in _STORAGE:
-            raise  # of the run: a file that it reads, a network
+            raise  # an error of the run itself, such as an unreadable data file
         raise StorageError(_say_why(folder, error)) from error
     except Exception as error:
-        if _is_full(folder.parent):  # the libraries that write weights have errors of their own
+        if _is_full(folder.parent):  # safetensors and torch raise their own errors on a full disk
             raise StorageError(_say_why(folder, OSError(ENOSPC, strerror(ENOSPC)))) from error
         raise
     finally:
@@ -143,7 +147,7 @@ def _make(folder: Path) -> None:
 
 @contextmanager
 def _cleaned(folder: Path, claim: Claim, *, replace: bool) -> Iterator[Path]:
-    """Give the staging folder; on an error remove it, unless there is something to go on from."""
+    """Yield the staging folder; on an error remove it, unless the run can be resumed from it."""
     _finish_replacing(folder)
     if folder.exists() and not replace:
         raise AlreadyRecordedError(f"{folder}: another process has just finished this run")
@@ -161,7 +165,7 @@ def _cleaned(folder: Path, claim: Claim, *, replace: bool) -> Iterator[Path]:
 def _say_why(folder: Path, error: OSError) -> str:
     reason = "its disk is full" if error.errno in (ENOSPC, EDQUOT) else "cannot be written"
     where = f"outputs={folder.parent.parent}"
-    return f"{where}: {reason} ({error}); what is recorded is whole, the same command goes on"
+    return f"{where}: {reason} ({error}); records are intact; run the same command again to resume"
 
 
 def _is_full(folder: Path) -> bool:
@@ -172,10 +176,10 @@ def _is_full(folder: Path) -> bool:
 
 
 def discard(folder: Path) -> None:
-    """Remove what an unfinished run left to go on from.
+    """Remove the staging folder of an unfinished run, with its checkpoints.
 
     Raises:
-        ClaimedError: another process is at this run.
+        ClaimedError: another process is working on this run.
     """
     staging = staging_folder(folder)
     if staging.exists():
@@ -184,7 +188,7 @@ def discard(folder: Path) -> None:
 
 
 def write_result(folder: Path, result: dict[str, Any], config_yaml: str) -> None:
-    """Write `result.json` and `config.yaml`; what is not finite becomes null, as JSON has it."""
+    """Write `result.json` and `config.yaml`; numbers that are not finite become null in JSON."""
     text = json.dumps(_finite(result), indent=2, allow_nan=False)
     (folder / RESULT_FILE).write_text(text + "\n", "utf-8")
     (folder / CONFIG_FILE).write_text(config_yaml, "utf-8")
@@ -200,7 +204,7 @@ def _move_into_place(staging: Path, folder: Path, claim: Claim) -> None:
 
 
 def _finish_replacing(folder: Path) -> None:
-    """Mend what a process left that was killed between the two renames of a replacement."""
+    """Restore the old record if a process was killed between the two renames of a replacement."""
     replaced = _replaced(folder)
     if replaced.exists() and not folder.exists():
         os.replace(replaced, folder)

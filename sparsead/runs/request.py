@@ -1,4 +1,4 @@
-"""A run that is asked for: what it is, what names it, and where its record lands."""
+"""`RunRequest`: a run to train, with its identity and the location of its record."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ _POLL_SECONDS = 1.0
 
 @dataclass(frozen=True)
 class RunRequest:
-    """A run and the place of its record.
+    """A run and the location of its record.
 
     Attributes:
-        spec: what the run is; it alone decides the result.
-        outputs: folder below which the record lands.
-        rerun: train again even when the run is recorded, and replace its record.
+        spec: the run's configuration; it alone determines the result.
+        outputs: folder below which the record is written.
+        rerun: train again even if the run is recorded, and replace its record.
     """
 
     spec: RunSpec
@@ -43,7 +43,7 @@ class RunRequest:
         """Read a composed Hydra configuration.
 
         Raises:
-            ConfigError: a value is of the wrong type, out of range or no known choice.
+            ConfigError: a value has the wrong type, is out of range or is not a known choice.
         """
         spec = RunSpec.from_config(config)
         check_prerequisites(spec)
@@ -52,27 +52,27 @@ class RunRequest:
 
     @cached_property
     def identity(self) -> str:
-        """What names the run, of its files as they are when it is first asked for."""
+        """The run's identity; it hashes local files once, when it is first accessed."""
         return compute_identity(self.spec)
 
     @cached_property
     def setting(self) -> str:
-        """What the runs of other seeds share with it."""
+        """The run's setting: a hash that runs of the same setting but other seeds share."""
         return compute_setting(self.spec)
 
     @property
     def folder(self) -> Path:
-        """The folder that the run's record has or will have."""
+        """The folder of the run's record, which need not exist yet."""
         spec = self.spec
         words = (spec.backbone.name, spec.task.name, spec.adapter.name, spec.pruner.name)
         name = f"{'_'.join(words)}_{spec.sparsity:.3g}_seed{spec.seed}_{self.identity}"
         return self.outputs / "runs" / name
 
     def record_failure(self, error: BaseException) -> None:
-        """Write down why the run failed, beside the records.
+        """Record why the run failed, in a file beside the records.
 
         Raises:
-            OSError: it cannot be written.
+            OSError: the file cannot be written.
         """
         record_failure(self.folder, error, identity=self.identity, config=self.spec.to_dict())
 
@@ -82,7 +82,7 @@ class RunRequest:
 
     @classmethod
     def from_dict(cls, values: Any) -> RunRequest:
-        """Return the request that `to_dict` gave."""
+        """Return the request from the values that `to_dict` returned."""
         return cls(RunSpec.from_dict(values["spec"]), Path(values["outputs"]), values["rerun"])
 
 
@@ -95,15 +95,16 @@ class _Place:
 def do_prerequisites(
     request: RunRequest, overrides: Sequence[str], do: Callable[[RunRequest], object]
 ) -> RunRequest:
-    """Do the runs that this one has to wait for, and return it ready to be done.
+    """Train the prerequisites of a run, and return the run with them as its sources.
 
     Args:
-        request: any run; one without prerequisites comes back as it is.
-        overrides: that it was composed of.
-        do: does and records a run, or returns where it is recorded already.
+        request: any run; one without prerequisites and sources is returned unchanged.
+        overrides: the overrides that it was composed from.
+        do: trains and records a run, unless it is recorded already.
 
     Raises:
-        ConfigError: a source is no run that this one can start from, or a task composes to none.
+        ConfigError: the run cannot start from one of its sources, or the overrides are wrong for
+            one of the prerequisites.
     """
     first = [
         RunRequest(spec, request.outputs) for spec in find_prerequisites(request.spec, overrides)

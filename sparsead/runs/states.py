@@ -1,4 +1,4 @@
-"""Where a run stands: done, failed, running or missing."""
+"""The state of a run: done, failed, running or missing."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Failed:
 
 @dataclass(frozen=True)
 class Running:
-    """A live process holds the run's claim."""
+    """A live process has claimed the run."""
 
     host: str
     pid: int
@@ -35,14 +35,14 @@ class Running:
 
 @dataclass(frozen=True)
 class Missing:
-    """Nothing is known of the run but, possibly, a checkpoint of an interrupted attempt."""
+    """The run has no record, live claim or failure; a checkpoint of it may exist."""
 
 
 State = Done | Failed | Running | Missing
 
 
 def read_state(folder: Path) -> State:
-    """Return where the run stands whose record is, or will be, `folder`; from its files alone."""
+    """Return the state of the run with the record `folder`, read only from the run's files."""
     record = find_record(folder)
     if record is not None:
         return Done(record)

@@ -100,7 +100,7 @@ def test_many_at_once_never_hold_one_run_together(folder: Path) -> None:
 
 
 def test_who_slept_through_a_takeover_records_nothing(folder: Path) -> None:
-    with pytest.raises(RecordError, match="took this run over"), staged(folder):
+    with pytest.raises(RecordError, match="has taken over this run"), staged(folder):
         leave_claim(folder, ELSEWHERE, number=2)
     assert not folder.exists()
     assert live_claim(folder) is not None

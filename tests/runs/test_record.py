@@ -128,5 +128,5 @@ def test_an_outputs_file_in_the_way_is_named(tmp_path: Path) -> None:
 
 def test_what_is_no_record_is_named(tmp_path: Path) -> None:
     (tmp_path / "result.json").write_text("{")
-    with pytest.raises(RecordError, match="is no run"):
+    with pytest.raises(RecordError, match="is not a run"):
         RunRecord.read(tmp_path)

@@ -94,7 +94,10 @@ def test_a_held_ctrl_c_waits_for_the_end_of_the_block(capsys: pytest.CaptureFixt
     with pytest.raises(SystemExit, match="130"):
         press_ctrl_c(seen)
     assert seen == [False, True]
-    assert capsys.readouterr().err.splitlines()[0] == "sparsead: stopping; again to stop at once"
+    assert (
+        capsys.readouterr().err.splitlines()[0]
+        == "sparsead: stopping; press Ctrl-C again to stop immediately"
+    )
 
 
 def test_ctrl_c_does_not_wait_where_several_processes_train_together(
