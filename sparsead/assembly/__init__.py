@@ -1,1 +1,1 @@
-"""A run's model put together: to train it, from its record, or to count it."""
+"""Assemble a run's model: to train it, to rebuild it from its record, or to count its costs."""

@@ -1,4 +1,4 @@
-"""A run's parameters, bytes and FLOPs, counted without its weights."""
+"""Count a run's parameters, stored bytes and FLOPs without loading its weights."""
 
 from __future__ import annotations
 
@@ -26,10 +26,12 @@ from sparsead.tasks.contract import Task
 
 
 def count_costs(spec: RunSpec) -> dict[str, Any]:
-    """Return what `parameter_accounting` would record of the run, its stored bytes included.
+    """Return the counts that the run's record would hold under `parameters`.
+
+    See `sparsead.adapters.accounting.parameter_accounting` for the keys.
 
     Raises:
-        SparseadError: an option is unknown, or the adapter has no place in the backbone.
+        SparseadError: an option is unknown, or the adapter cannot be inserted into the backbone.
     """
     adapter, task = build_adapter(spec), build_task(spec)
     adapted = insert_adapter(spec, adapter, _shapes(spec, task))
@@ -44,14 +46,18 @@ def count_costs(spec: RunSpec) -> dict[str, Any]:
 def _shapes(spec: RunSpec, task: Task) -> PreTrainedModel:
     """Return the model on the meta device, without weights.
 
-    An adapter that starts from other runs needs memory, for the zeros in their weights are counted.
+    A fusion of other runs is built on the CPU instead: the zeros in the sources' weights have to be
+    counted, and a tensor on the meta device has no values.
     """
     device = "cpu" if list_sources(spec) else "meta"
     return skeleton(spec.backbone, task.head, task.head_options, device)
 
 
 def _fingerprint(backbone: BackboneSpec) -> Mapping[str, str]:
-    """Return a fingerprint of the right length; weights that are not here are taken as one file."""
+    """Return a placeholder fingerprint, as long as the real one that the weights file stores.
+
+    Weights that have not been downloaded are assumed to be one file.
+    """
     return dict.fromkeys(_weight_files(backbone), 64 * "0")
 
 

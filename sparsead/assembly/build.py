@@ -1,4 +1,4 @@
-"""Putting a run's model together: what training, loading and accounting do alike."""
+"""The steps of assembling a run's model that training, rebuilding and counting share."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def build_task(spec: RunSpec) -> Task:
     """Return the run's task, its options checked, nothing of its data loaded.
 
     Raises:
-        ConfigError: the method or one of its options is unknown, or the method is no task.
+        ConfigError: the method or one of its options is unknown, or the method is not a task.
     """
     task = TASKS.bind(spec.task.method, spec.task.arguments())()
     check_scored(task, spec.task.method)
@@ -34,7 +34,7 @@ def build_adapter(spec: RunSpec) -> Adapter:
     """Return the run's adapter method, its options checked.
 
     Raises:
-        ConfigError: the method or one of its options is unknown, or the method is no adapter.
+        ConfigError: the method or one of its options is unknown, or the method is not an adapter.
     """
     return ADAPTERS.bind(spec.adapter.method, spec.adapter.options)()
 
@@ -43,7 +43,7 @@ def insert_adapter(spec: RunSpec, adapter: Adapter, model: PreTrainedModel) -> A
     """Put the run's adapter into the model.
 
     Raises:
-        SiteError: the architecture has no place for it; the message names method and place.
+        SiteError: the architecture lacks a site of the adapter; the message names both.
     """
     try:
         return adapter.insert(model, spec.seed)
@@ -55,10 +55,11 @@ def insert_adapter(spec: RunSpec, adapter: Adapter, model: PreTrainedModel) -> A
 def prune_adapter(
     spec: RunSpec, pruner: Pruner, adapted: AdaptedModel, batches: Iterable[Any]
 ) -> Masks:
-    """Prune the adapter as the run says, and return the masks that hold it so.
+    """Prune the adapter as configured, and return the masks, which keep removed weights at zero.
 
     Raises:
-        SparseadError: the scores say nothing, or the pruner cannot remove so much.
+        SparseadError: the scores are all zero or not finite, or the pruner cannot reach the
+            sparsity.
     """
     return prune(
         adapted.model,
@@ -77,13 +78,13 @@ def prune_adapter(
 def save_weights(
     file: Path, adapted: AdaptedModel, masks: Masks, metadata: Mapping[str, Any]
 ) -> None:
-    """Write the surviving weights, the masks, and what they are of.
+    """Write the run's weights file: the kept weights, the masks and the metadata.
 
     Args:
-        file: to write.
+        file: the file to write.
         adapted: the trained model.
-        masks: of its prunable tensors.
-        metadata: see `weights_metadata`.
+        masks: the masks of its prunable tensors.
+        metadata: the metadata, from `weights_metadata`.
     """
     save_sparse(
         file,
@@ -96,11 +97,11 @@ def save_weights(
 def weights_metadata(
     spec: RunSpec, identity: str, fingerprint: Mapping[str, str]
 ) -> dict[str, Any]:
-    """Return what a run's weights file says of the run.
+    """Return the metadata of a run's weights file.
 
     Args:
         spec: the run.
-        identity: of the run.
+        identity: the run's identity.
         fingerprint: SHA-256 of each of the backbone's weights files.
     """
     return {"identity": identity, "backbone": dict(fingerprint), "config": spec.to_dict()}

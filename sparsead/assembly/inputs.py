@@ -1,4 +1,4 @@
-"""What a run reads: its task, backbone and encoded data, shared by the runs of a process."""
+"""A run's inputs: task, backbone and encoded data, which the runs of one process share."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from sparsead.tasks.cache import encoded
 from sparsead.tasks.contract import Task
 
 _HELD = 8
-"""Backbones and tasks of a table's columns."""
+"""Number of cached inputs: enough for the columns of a table, which take turns."""
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """What a run reads.
+    """A run's inputs.
 
     Attributes:
-        task: built once; it may know of its data what its options leave open.
-        backbone: without its weights: every model maps them from their file, and what trains is
-            copied when it is written to.
+        task: the task; it may have derived options from its data, such as the classes.
+        backbone: the backbone without weights: each model maps them from their file into memory,
+            and only weights that are trained are copied.
         data: the encoded splits.
-        described: lengths, cut examples and classes of each split, for the record.
+        described: lengths, truncated examples and classes of each split, for the record.
     """
 
     task: Task
@@ -39,10 +39,10 @@ class Inputs:
 
 
 def read_inputs(spec: RunSpec) -> Inputs:
-    """Return what the run reads; a sweep's runs that read the same share it.
+    """Return the run's inputs; runs of a sweep with the same task and backbone share them.
 
     Raises:
-        SparseadError: it cannot be had.
+        SparseadError: the data or the backbone cannot be loaded, or do not fit each other.
     """
     read = (spec.backbone, spec.task, spec.protocol.selection, *_states(spec))
     return _read(_Request(repr(read), spec))
@@ -67,7 +67,7 @@ def _read(request: _Request) -> Inputs:
 
 
 def _states(spec: RunSpec) -> Iterator[tuple[str, int, int]]:
-    """Yield what tells whether a local file is still the same."""
+    """Yield path, modification time and size of each local file, to notice that one changed."""
     folder = spec.backbone.path
     for file in (*spec.task.local_files(), *(sorted(Path(folder).iterdir()) if folder else ())):
         status = file.stat()

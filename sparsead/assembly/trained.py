@@ -1,4 +1,4 @@
-"""A finished run as a model that is ready to use, rebuilt from its record."""
+"""Rebuild the model of a finished run from its record, ready for predictions."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ log = logging.getLogger(__name__)
 class TrainedRun:
     """A run's model in eval mode on the CPU, its tokenizer and its task.
 
-    The removed weights of the model are zero and, should it be trained further, stay so.
+    The removed weights of the model are zero, and stay zero if it is trained further.
     """
 
     spec: RunSpec
@@ -73,7 +73,7 @@ class TrainedRun:
     def predict(self, rows: Sequence[Mapping[str, Any]]) -> list[Record]:
         """Return what the task makes of the model's outputs, one record a row, in their order.
 
-        Precision and batch size are those of the run's own evaluation, which this repeats.
+        Precision and batch size are those of the run's evaluation.
 
         Args:
             rows: with the columns `inputs`, which the task reads; others are not looked at.
@@ -129,13 +129,13 @@ def load(
     """Rebuild the model of a finished run: backbone, adapter, sparse weights and head.
 
     Args:
-        run: a run's folder, its identity or any part of its name that no other run has.
+        run: the run's folder, its identity or a part of its name that no other run has.
         outputs: folder of the runs.
-        backbone: folder of the backbone; None takes it from where the run did.
+        backbone: folder of the backbone; None loads it from where the run loaded it.
 
     Raises:
         RecordError: there is no such run, or its weights cannot be read or do not fit.
-        SourceError: the backbone cannot be had, or is not the one that the run was trained on.
+        SourceError: the backbone cannot be loaded, or is not the one that the run was trained on.
     """
     record = find_run(str(run), Path(outputs))
     stored = load_sparse(record.folder / WEIGHTS_FILE)
@@ -154,17 +154,20 @@ def load(
 
 
 def _recorded(record: RunRecord, backbone: str | Path | None) -> tuple[RunSpec, str]:
-    """Return the run and the precision that it computed in."""
+    """Return the run's configuration and the precision that it was computed in.
+
+    Sources are dropped: they are not needed, because this run's weights file holds their weights.
+    """
     try:
         config = record.result["config"]
         source = config["backbone"] | ({} if backbone is None else {"path": str(backbone)})
-        # The training data is not read again, and need not be there any more.
+        # The training data is not needed, and may have been deleted: clear the paths to it.
         options = config["task"]["options"] | record.result.get("from_data", {})
         task = config["task"] | dict.fromkeys(("path", *SPLITS)) | {"options": options}
         spec = RunSpec.from_dict(config | {"backbone": source, "task": task})
         return drop_sources(spec), record.result["environment"]["precision"]
     except (KeyError, TypeError) as error:
-        raise RecordError(f"{record.folder}: is no run's result ({error!r})") from error
+        raise RecordError(f"{record.folder}: is not the result of a run ({error!r})") from error
     except ConfigError as error:
         raise ConfigError(f"{record.folder}: {error}") from error
 

@@ -1,1 +1,1 @@
-"""A table's file as cells, their order, what is missing of them, and how long that will take."""
+"""Tables of runs: from a table's file to cells, running the missing ones, and time estimates."""

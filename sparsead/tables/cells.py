@@ -1,4 +1,4 @@
-"""A table: its rows and columns, and its cells, each of them one run."""
+"""A table: its rows, its columns, and its cells, each of which is one run."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from sparsead.runs.request import RunRequest
 from sparsead.tables.composed import compose_all
 
 AVERAGE = "avg"
-"""The key of a row's printed average, and of its parameters where all columns share them."""
+"""The key of a row's published average, and of a #param that holds for all columns."""
 
 
 @dataclass
 class Published:
-    """What the paper prints for one row, in percent; `params` is the share that is trained.
+    """The numbers that the paper prints for one row, in percent, by column name or `avg`.
 
     Keys are names of columns, and `avg`. `backbone` is the one that the paper used, None for any.
     """
@@ -32,7 +32,7 @@ class Published:
 
 @dataclass
 class Row:
-    """A method: an experiment of conf/, further overrides, or both.
+    """A method: an experiment of conf/experiment, further overrides, or both.
 
     `name`, by which a table refers to its rows, is the experiment's last word, or the label, unless
     it is given; `label` is the name. `series` joins the rows that a figure draws as one line.
@@ -55,7 +55,7 @@ class Row:
             raise ConfigError("has neither name, nor experiment, nor label")
 
     def published_for(self, backbone: str) -> Published | None:
-        """Return what the paper prints for this backbone, else for the last one it prints."""
+        """Return the paper's numbers for this backbone, else those of the last entry."""
         mine = [entry for entry in self.published if entry.backbone in (backbone, None)]
         printed = mine or self.published
         return printed[-1] if printed else None
@@ -84,20 +84,21 @@ class TableSpec:
     """A table: rows by columns, for each backbone, over the seeds 1 to `seeds`.
 
     Attributes:
-        name: of the file, without its suffix.
-        title: one line.
-        rows: in the order of the table.
-        columns: likewise.
-        backbones: one group of rows each; a column's own overrides go before it.
-        seeds: how many.
-        protocol: for every cell; None leaves each row its own.
-        average: names of the columns that the row's average is over; none for no average.
-        average_label: the head of that column.
-        baseline: name of the dense row that others are compared with, or None.
+        name: name of the table's file, without the suffix.
+        title: the title, one line.
+        rows: the rows, in printed order.
+        columns: the columns, in printed order.
+        backbones: the backbones, each with its own group of rows; a column's overrides take
+            precedence.
+        seeds: number of seeds.
+        protocol: the protocol of every cell; None keeps the protocol of each row.
+        average: names of the columns to average; empty for no average column.
+        average_label: heading of the average column.
+        baseline: name of the dense row with which others are compared, or None.
         comparisons: names of the rows that are tested against the baseline.
-        claims: each with `text`, `kind` and the kind's own keys.
-        overrides: of `sparsead train`, for every cell.
-        options: what else a figure's file says, such as its kind.
+        claims: the claims to test, each with `text`, `kind` and the keys of that kind.
+        overrides: overrides of `sparsead train` that apply to every cell.
+        options: the remaining keys of a figure's file, such as `kind`.
     """
 
     name: str
@@ -124,9 +125,9 @@ class TableSpec:
 class Cell:
     """One run of a table: a row, a backbone, a column and a seed.
 
-    `overrides` are what `sparsead train` takes to do this very run; `request` is the run. `needs`
-    are the runs that it starts from, as long as they are not all recorded: it then cannot be done
-    or named yet.
+    `overrides` are those with which `sparsead train` trains this run; `request` is the run. `needs`
+    are its prerequisites, as long as they are not all recorded; until then the run cannot be
+    trained, and its identity is unknown because it depends on their weights.
     """
 
     row: str
@@ -139,22 +140,22 @@ class Cell:
 
     @property
     def spec(self) -> RunSpec:
-        """What the run is."""
+        """The run's configuration."""
         return self.request.spec
 
     @property
     def waits(self) -> bool:
-        """Whether other runs have to be done first."""
+        """Whether other runs have to be finished first."""
         return bool(self.needs)
 
 
 def list_cells(table: TableSpec) -> list[Cell]:
-    """Return the table's cells: by backbone, then column, then row, then seed.
+    """Return the table's cells, ordered by backbone, then column, then row, then seed.
 
-    Two columns of one task share their runs: their cells differ in nothing but the column.
+    Two columns with the same task share their runs: their cells differ only in the column.
 
     Raises:
-        ConfigError: a row, column or override composes to no run, or its task has no such metric.
+        ConfigError: the overrides of a cell are wrong, or its task lacks the column's metric.
     """
     places = [(b, c, r) for b in table.backbones for c in table.columns for r in table.rows]
     overrides = [_overrides(table, *place) for place in places]
@@ -198,13 +199,13 @@ def _over_seeds(
 
 
 def _runs_of(table: TableSpec, backbone: str, row: Row, seed: int) -> list[RunRequest]:
-    """Return the runs of a row, one a column, of one seed."""
+    """Return the runs of a row for one seed, one run per column."""
     overrides = [_overrides(table, backbone, column, row) for column in table.columns]
     return [replace(run, spec=replace(run.spec, seed=seed)) for run in compose_all(overrides)]
 
 
 def _ready(cell: Cell, row: Row, done: Sequence[Path]) -> Cell:
-    """Return the cell with the runs that it starts from in place; most start from none."""
+    """Return the cell with its sources, the folders `done`, filled in; most cells have none."""
     overrides, request = cell.overrides, cell.request
     if row.sources is not None:
         overrides, done = (*overrides, format_sources_override(done)), ()
@@ -219,7 +220,8 @@ def _overrides(table: TableSpec, backbone: str, column: Column, row: Row) -> tup
     experiment = () if row.experiment is None else (f"experiment={row.experiment}",)
     chosen = (*shared, *experiment, *row.overrides, *column.overrides, *table.overrides)
     groups = [override for override in chosen if override.partition("=")[0] in _ONCE]
-    last = {override.partition("=")[0]: override for override in groups}  # Hydra takes a group once
+    # Hydra refuses a group that is overridden twice: keep the last override of each group.
+    last = {override.partition("=")[0]: override for override in groups}
     return (*last.values(), *(override for override in chosen if override not in groups))
 
 

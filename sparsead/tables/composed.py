@@ -1,4 +1,4 @@
-"""Compositions remembered: Hydra takes 50 ms for each, and a table asks for many."""
+"""A cache of composed configurations: Hydra needs 50 ms for each, and a table has hundreds."""
 
 from __future__ import annotations
 
@@ -18,10 +18,11 @@ CACHE_FILE = Path("cache") / "composed.json"
 
 
 def compose_all(overrides: Sequence[Sequence[str]]) -> list[RunRequest]:
-    """Compose each list of overrides; the same file of conf/ is never read twice for the same list.
+    """Compose each list of overrides, or take it from the cache if conf/ has not changed since.
 
-    The memory is a file below the outputs folder, if that exists. It may be deleted or damaged at
-    any time: an entry holds for one state of conf/ alone, and is checked as a composition is.
+    The cache is a file below the outputs folder, if that exists. It may be deleted or damaged at
+    any time. An entry is valid for one state of conf/ only, and its values are checked like those
+    of a new composition.
 
     Raises:
         ConfigError: an override is wrong.
@@ -41,7 +42,7 @@ def compose_all(overrides: Sequence[Sequence[str]]) -> list[RunRequest]:
     ]
     if _is_cacheable(overrides) and cache.parent.parent.is_dir():
         entries = {key: run.to_dict() for key, run in zip(keys, composed, strict=True)}
-        with suppress(OSError):  # a folder that may only be read, or a full disk
+        with suppress(OSError):  # a read-only folder or a full disk: work without the cache
             write_atomically(cache, json.dumps(known | entries))
     return composed
 
@@ -54,7 +55,7 @@ def _recall(entry: Any) -> RunRequest | None:
 
 
 def _is_cacheable(overrides: Iterable[Sequence[str]]) -> bool:
-    """Tell whether conf/ alone decides; `hydra.searchpath` brings other files in."""
+    """Tell whether only conf/ is read: with `hydra.searchpath`, other files are read too."""
     return not any(o.startswith(("hydra", "+hydra")) for each in overrides for o in each)
 
 

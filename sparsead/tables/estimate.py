@@ -1,4 +1,4 @@
-"""What a table still lacks, and about how long and how large that will be."""
+"""Estimate how long a table's missing runs will take, and how much disk space they need."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ SIZES = {"GB": 1e9, "MB": 1e6, "kB": 1e3}
 
 @dataclass(frozen=True)
 class Throughput:
-    """What a short run of one kind took on this machine.
+    """The measured cost of a short run of one kind on this machine.
 
     Attributes:
-        fixed: seconds to load, to prune, and to start and end a training, once a run.
+        fixed: seconds once per run: loading, pruning, and starting and ending the training.
         train: seconds per training example and epoch.
-        evaluate: seconds per evaluation example and epoch.
-        examples: of the two splits, all of them.
-        stored: bytes that a record keeps.
+        evaluate: seconds per validation example and epoch.
+        examples: numbers of examples of the full training and validation splits.
+        stored: size of a record's weights in bytes.
     """
 
     fixed: float
@@ -39,7 +39,7 @@ class Throughput:
     stored: int
 
     def seconds(self, spec: RunSpec) -> float:
-        """Estimate one run."""
+        """Return the estimated seconds of one run."""
         limit = spec.task.limit
         training, validation = (min(n, limit) if limit else n for n in self.examples)
         epoch = training * self.train + validation * self.evaluate
@@ -47,9 +47,10 @@ class Throughput:
 
 
 def describe_plan(wanted: Sequence[Cell]) -> str:
-    """Return how many cells are done, failed, running and to run, and what those will take.
+    """Return a text with the number of runs in each state, and the time and space still needed.
 
-    The estimate is of the kinds of run that were measured here; `sparsead plan` measures them all.
+    There is an estimate only if every kind of missing run was measured on this machine, which
+    `sparsead plan` does.
     """
     counts = count_states(wanted)
     line = ", ".join(f"{counts[state]} {state}" for state in ("done", "failed", "running"))
@@ -67,13 +68,13 @@ def describe_plan(wanted: Sequence[Cell]) -> str:
 
 
 def format_amount(amount: float, units: Mapping[str, float]) -> str:
-    """Return an amount to two digits, in the first unit of which there is at least one."""
+    """Return an amount with two significant digits, in the largest unit that it reaches."""
     name = next((name for name, size in units.items() if amount >= size), list(units)[-1])
     return f"{float(f'{amount / units[name]:.2g}'):g} {name}"
 
 
 def name_kind(spec: RunSpec) -> str:
-    """Return what two runs share that take about as long: a name of the measured throughput."""
+    """Return the key of a run's throughput, which runs of about equal cost per example share."""
     words: Iterable[Any] = (
         socket.gethostname(),
         spec.device,
@@ -96,12 +97,12 @@ def _missing(wanted: Sequence[Cell]) -> list[Cell]:
 
 
 def find_unmeasured(wanted: Sequence[Cell]) -> list[Cell]:
-    """Return the missing cells of whose kind no run was measured on this machine."""
+    """Return the missing cells whose kind of run has not been measured on this machine."""
     return [cell for cell in _missing(wanted) if read_throughput(cell.request) is None]
 
 
 def read_throughput(request: RunRequest) -> Throughput | None:
-    """Return what a run of this kind took on this machine, or None where none was measured."""
+    """Return the measured throughput of this kind of run on this machine, or None."""
     measured = read_json(request.outputs / THROUGHPUT_FILE).get(name_kind(request.spec))
     if not isinstance(measured, Mapping):
         return None

@@ -1,4 +1,4 @@
-"""A table's cells, done one after the other in this process, beside other processes or alone."""
+"""Run a table's cells one after the other; other processes may work on the same table."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _POLL_SECONDS = 1.0
 
 @dataclass
 class Outcome:
-    """What became of the cells: the identities of the runs that were done here, or failed."""
+    """Identities of the runs that this process finished, and of those that failed in it."""
 
     done: list[str] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
@@ -31,19 +31,20 @@ Tell = Callable[[str, Cell], None]
 def run_cells(
     cells: Sequence[Cell], execute: Execute, *, retry_failed: bool = False, tell: Tell
 ) -> Outcome:
-    """Do what is neither recorded nor failed; wait for what other processes are doing.
+    """Execute the runs that are neither recorded nor failed, and wait for those of other processes.
 
-    A cell that another process leaves unfinished is taken over. A failure is recorded, and the
-    next cell goes on.
+    A run that another process leaves unfinished is taken over. A failure is recorded, and the next
+    run follows.
 
     Args:
-        cells: of which those of one run count once; for one that waits, the runs that it needs.
-        execute: does and records one run.
-        retry_failed: do the failed ones too, once.
-        tell: hears "run", "failed" or "waiting" and the cell.
+        cells: the cells; cells that share a run count once, and a waiting cell stands for its
+            prerequisites.
+        execute: trains and records one run.
+        retry_failed: also execute failed runs, once.
+        tell: called with "run", "failed" or "waiting" and the cell, to print progress.
 
     Raises:
-        StorageError: nothing can be written, so that no other cell would fare better.
+        StorageError: the outputs folder cannot be written, so that every other run would fail too.
     """
     outcome = Outcome()
     every = drop_duplicates(each for cell in cells for each in _to_do(cell))
@@ -59,14 +60,14 @@ def run_cells(
 
 
 def _to_do(cell: Cell) -> list[Cell]:
-    """Return the cell, or in the place of one that waits a cell for each run that it needs."""
+    """Return the cell itself, or, if it waits, one cell for each of its prerequisites."""
     return [replace(cell, request=run, needs=()) for run in cell.needs] or [cell]
 
 
 def drop_duplicates(cells: Iterable[Cell]) -> list[Cell]:
-    """Return one cell a run, the first."""
+    """Return the first cell of each run."""
     first: dict[tuple[str, str | bool], Cell] = {}
-    for cell in cells:  # those that wait have no identity yet: their rows tell them apart
+    for cell in cells:  # waiting cells do not have their final identity yet: compare rows as well
         first.setdefault((cell.request.identity, cell.waits and cell.row), cell)
     return list(first.values())
 
@@ -81,7 +82,7 @@ def _state(cell: Cell) -> str:
 
 
 def _settle(cell: Cell, execute: Execute, retry: bool, tell: Tell, outcome: Outcome) -> bool:
-    """Do the cell if it is to be done here; tell whether there is nothing left to do or await."""
+    """Execute the cell's run if necessary; tell whether it is settled, so no longer to wait for."""
     request = cell.request
     state = read_state(request.folder)
     if isinstance(state, Running):

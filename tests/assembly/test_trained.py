@@ -133,8 +133,8 @@ def test_a_row_that_is_none_of_texts_is_refused_by_its_number(run: RunRecord) ->
     whole = {"sentence1": "a", "sentence2": "b"}
     for wrong, message in (
         ({"sentence1": "c"}, "row 1: sentence2 is missing"),
-        ({**whole, "sentence2": 3}, "row 1: sentence2: 3 is no text"),
-        ("sentence1 and sentence2", "row 1: 'sentence1 and sentence2' is no mapping"),
+        ({**whole, "sentence2": 3}, "row 1: sentence2: 3 is not a text"),
+        ("sentence1 and sentence2", "row 1: 'sentence1 and sentence2' is not a mapping"),
     ):
         with pytest.raises(DataError, match=message):
             loaded.predict([whole, wrong])
