@@ -1,1 +1,1 @@
-"""Tables of finished runs; nothing here imports torch."""
+"""Tables, statistics and figures of finished runs; nothing here imports torch."""

@@ -1,4 +1,4 @@
-"""The best point of a grid: of runs that differ in the protocol's grid alone, those to report."""
+"""Choose the best point of a grid among runs that differ only in the grid's three keys."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 from sparsead.runs.record import RunRecord
 
 GRID = ("epochs", "learning_rate", "batch_size")
-"""The keys of `protocol` that the paper's grid is over."""
+"""The keys of `protocol` over which the paper searches a grid."""
 
 _NOT_OF_THE_GRID = ("seed", "outputs", "rerun")
 
@@ -20,9 +20,9 @@ _NOT_OF_THE_GRID = ("seed", "outputs", "rerun")
 def choose_best_points(records: Iterable[RunRecord]) -> list[RunRecord]:
     """Return the runs of the best point of every grid.
 
-    A point is the runs of one setting, over all its seeds, and judged by their mean of what runs
-    are chosen by: the score on the selection split, where the protocol holds one out, so that
-    validation is looked at for the chosen point alone; else the score on validation.
+    A point consists of the runs of one setting over all its seeds, and is judged by their mean
+    score. That is the score on the selection split if the protocol holds one out, so that the
+    validation split does not influence the choice; otherwise it is the validation score.
     """
     points: dict[str, list[RunRecord]] = defaultdict(list)
     for record in records:
@@ -34,7 +34,7 @@ def choose_best_points(records: Iterable[RunRecord]) -> list[RunRecord]:
 
 
 def _grid(config: dict[str, Any]) -> str:
-    """Return what the points of one grid share."""
+    """Return a key that all points of one grid share: the configuration without the grid's keys."""
     shared = {key: value for key, value in config.items() if key not in _NOT_OF_THE_GRID}
     protocol = {k: v for k, v in shared.get("protocol", {}).items() if k not in GRID}
     return json.dumps(shared | {"protocol": protocol}, sort_keys=True)

@@ -1,4 +1,4 @@
-"""What a paper claims, tested on what has been measured."""
+"""Test the claims of a table, such as those of the paper, on the measured scores."""
 
 from __future__ import annotations
 
@@ -27,9 +27,10 @@ Claim = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Part:
-    """One inequality of a claim: the mean difference over paired seeds is above `bound`.
+    """One inequality of a claim: the mean difference over paired seeds exceeds `bound`.
 
-    `p_above` is the one-sided p-value against "not above", `p_below` against "not below".
+    `p_above` is the one-sided p-value of the null hypothesis that the mean difference is at most
+    `bound`, `p_below` that of the null hypothesis that it is at least `bound`.
     """
 
     label: str
@@ -43,7 +44,7 @@ class Part:
 
     @classmethod
     def of(cls, label: str, paired: Sequence[float], bound: float, unit: str = "points") -> Part:
-        """Test one inequality on the differences of the paired seeds."""
+        """Test one inequality on the paired seeds' differences, given in `unit`."""
         if not paired:
             return cls(label, unit, bound, 0, None, None, 1.0, 1.0)
         shifted = [difference - bound for difference in paired]
@@ -65,7 +66,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Verdict:
-    """A claim for one backbone, the inequalities that it makes, and what the tests say of them."""
+    """A claim about one backbone, with the tested inequalities of which it consists."""
 
     text: str
     kind: str
@@ -74,43 +75,46 @@ class Verdict:
 
     @property
     def n(self) -> int:
-        """The paired seeds of the inequality that has fewest."""
+        """The smallest number of paired seeds among the inequalities."""
         return min((part.n for part in self.parts), default=0)
 
     @property
     def p_holds(self) -> float:
-        """The p-value of the whole claim: the largest, for every inequality must hold."""
+        """The p-value of the whole claim: the largest one, because every inequality must hold."""
         return max((part.p_above for part in self.parts), default=1.0)
 
     @property
     def p_fails(self) -> float:
-        """The p-value against the claim: one inequality is enough, hence Holm's correction."""
+        """The p-value against the claim: the smallest one after Holm's correction.
+
+        One violated inequality refutes the claim, so that the tests are corrected for their number.
+        """
         return min(holm([part.p_below for part in self.parts]), default=1.0)
 
     @property
     def verdict(self) -> str:
-        """Holds, does not hold, or cannot be told, at the level of 5 %."""
+        """Whether the claim holds, does not hold, or cannot be decided at the 5 % level."""
         if self.n and self.p_holds <= ALPHA:
             return "holds"
         if self.n and self.p_fails <= ALPHA:
             return "does not hold"
-        return f"cannot be told with {pluralize(self.n, 'seed')}"
+        return f"undecided with {pluralize(self.n, 'seed')}"
 
     @property
     def reason(self) -> str:
-        """Why it cannot be told, where the number of seeds alone is the reason; else nothing."""
+        """Why no decision was possible, if the reason is too few seeds; otherwise empty."""
         least = smallest_p(self.n, "greater")
         if self.n == 0:
             return "not measured yet"
-        return f"smallest p within reach: {least:.3g}" if least > ALPHA else ""
+        return f"smallest attainable p: {least:.3g}" if least > ALPHA else ""
 
 
 def judge_claims(results: Results) -> list[Verdict]:
     """Test every claim of a table for every backbone.
 
-    A claim is one or several inequalities between rows, each tested one-sided on paired seeds. It
-    holds if every one does (intersection-union test); it does not if the opposite of one is
-    significant.
+    A claim consists of inequalities between rows, each tested one-sided on paired seeds. The claim
+    holds if every inequality is significant (intersection-union test). It does not hold if the
+    opposite of at least one is significant after Holm's correction.
 
     Raises:
         ConfigError: a claim is of an unknown kind or lacks a key.
@@ -136,29 +140,34 @@ def _verdict(results: Results, backbone: str, claim: Claim) -> Verdict:
 
 
 def _beats(results: Results, backbone: str, claim: Claim) -> list[Part]:
+    """Superiority: `row` scores higher than `over`."""
     return [_difference(results, backbone, claim, claim["row"], claim["over"])]
 
 
 def _within(results: Results, backbone: str, claim: Claim) -> list[Part]:
+    """Non-inferiority: `row` scores less than `points` below `of`; `points` is the margin."""
     bound = -float(claim["points"])
     return [_difference(results, backbone, claim, claim["row"], claim["of"], bound)]
 
 
 def _keeps(results: Results, backbone: str, claim: Claim) -> list[Part]:
-    """No test shows that nothing is lost: `points` is the loss that counts as none, 0 by default.
+    """Non-inferiority of the second row of each pair to the first.
 
-    At 0 only a gain in every pair makes the claim hold.
+    `points` is the non-inferiority margin, 0 by default. With margin 0 the claim holds only if
+    every second row is significantly better, because no test can show that nothing at all is lost.
     """
     bound = -float(claim.get("points", 0.0))
     return [_difference(results, backbone, claim, row, of, bound) for of, row in claim["pairs"]]
 
 
 def _rises(results: Results, backbone: str, claim: Claim) -> list[Part]:
+    """Monotonicity: each of the `rows` scores higher than the one before it."""
     steps = pairwise(claim["rows"])
     return [_difference(results, backbone, claim, row, before) for before, row in steps]
 
 
 def _earlier(results: Results, backbone: str, claim: Claim) -> list[Part]:
+    """Speed: `row` reaches the best score of `than` more than `share` of training earlier."""
     row, than, share = claim["row"], claim["than"], float(claim["share"])
     saved = sorted(measure_savings(results, backbone, row, than).values())
     label = f"{results.label(row)} before {results.label(than)}"

@@ -1,4 +1,4 @@
-"""A table's comparisons with its dense row, corrected together, and the marks they allow."""
+"""Paired comparisons of a table's rows with the dense row, corrected together, and bold cells."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Mark = Literal["bold", "underline"]
 
 @dataclass(frozen=True)
 class RowComparison:
-    """One row against its dense row in one column, with its p-value before and after Holm."""
+    """One row compared with its dense row in one column; `p_holm` is corrected by Holm's method."""
 
     place: Place
     baseline: str
@@ -29,10 +29,10 @@ class RowComparison:
 
 
 def compare_rows(results: Results) -> list[RowComparison]:
-    """Compare every row that the table compares; all of them are one family for Holm.
+    """Compare the table's rows with their dense row; all comparisons form one family for Holm.
 
-    They are compared in the average and in the columns that are not part of it. A pair of rows
-    that share no seed is left out.
+    The columns are the average and those that are not part of it. A pair of rows without a common
+    seed is left out.
     """
     found = [
         (Place(backbone, row, column), baseline, comparison)
@@ -46,11 +46,12 @@ def compare_rows(results: Results) -> list[RowComparison]:
 
 
 def mark_cells(results: Results, compared: Sequence[RowComparison]) -> dict[Place, Mark]:
-    """Return which cells stand out: the best row of each column in bold, if it is significant.
+    """Return the cells to print in bold or underlined.
 
-    The best of the rows that are compared with the same dense row is bold only if it is
-    significantly better than that; underlined are those of the others that cannot be told from it
-    (paired permutation test, Holm over the others), though they have seeds enough for that.
+    Bold: the best row of a column, if it is significantly better than the dense row. Underlined:
+    rows that do not differ significantly from the bold one, if their number of seeds n could have
+    shown a difference (paired permutation test, Holm's correction over these rows). Rows compete
+    only with those that are compared with the same dense row.
     """
     found: dict[Place, Mark] = {}
     for family in _families(compared):
@@ -59,17 +60,20 @@ def mark_cells(results: Results, compared: Sequence[RowComparison]) -> dict[Plac
         if best.is_better:
             found[best.place] = "bold"
             others = [each.place for each in family if each is not best]
-            found |= dict.fromkeys(_like(results, best.place, others), "underline")
+            found |= dict.fromkeys(_not_different(results, best.place, others), "underline")
     return found
 
 
 def smallest_corrected_p(compared: Sequence[RowComparison]) -> float:
-    """Return the smallest p-value that any of the comparisons could have reached after Holm."""
+    """Return the smallest p-value that any comparison can attain after Holm's correction."""
     return min(1.0, len(compared) * min(smallest_p(each.comparison.n) for each in compared))
 
 
 def _pairs(results: Results) -> list[tuple[str, str]]:
-    """Pair rows with their dense row: the table's baseline, else that of its claims that keep."""
+    """Return pairs of a dense row and a row to compare with it.
+
+    The dense row is the table's baseline; without a baseline, the pairs are those of the claims.
+    """
     table = results.table
     rows = [row.name for row in table.rows]
     if table.baseline is not None:
@@ -99,16 +103,17 @@ def _mean(results: Results, place: Place) -> float:
     return estimate.mean
 
 
-def _like(results: Results, best: Place, others: Sequence[Place]) -> list[Place]:
+def _not_different(results: Results, best: Place, others: Sequence[Place]) -> list[Place]:
+    """Return the places without a significant difference from the best, if n could show one."""
     found = [
         (place, comparison)
         for place in others
         if (comparison := _compare(results, place.backbone, place.row, best.row, place.column))
     ]
     corrected = holm([comparison.p for _, comparison in found])
-    within_reach = holm([smallest_p(comparison.n) for _, comparison in found])
+    attainable = holm([smallest_p(comparison.n) for _, comparison in found])
     return [
         place
-        for (place, _), p, least in zip(found, corrected, within_reach, strict=True)
+        for (place, _), p, least in zip(found, corrected, attainable, strict=True)
         if least <= ALPHA < p
     ]

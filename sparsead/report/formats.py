@@ -1,4 +1,4 @@
-"""Writing a table: for the terminal, Markdown, LaTeX, CSV and JSON."""
+"""Format a table for the terminal, or as Markdown, LaTeX, CSV or JSON."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ _LATEX_MARKS = {"bold": r"\textbf{{{}}}", "underline": r"\underline{{{}}}"}
 
 
 def pluralize(number: int, noun: str) -> str:
-    """Return how many there are of a noun: "1 seed", "2 seeds"."""
+    """Return a number and a noun, in the plural where needed: "1 seed", "2 seeds"."""
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 @dataclass(frozen=True)
 class Marked:
-    """A text that stands out in its column: in bold or underlined."""
+    """A text to print in bold or underlined."""
 
     text: str
     mark: str
@@ -58,7 +58,7 @@ class Marked:
 
 
 def to_plain(columns: Sequence[str], rows: Rows) -> str:
-    """Return a table of plain columns, which takes no time however long it is."""
+    """Return a table as aligned plain text; for long tables this is much faster than `to_rich`."""
     lines = [list(columns), *([str(cell) for cell in _cells(columns, row)] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     padded = (
@@ -69,7 +69,10 @@ def to_plain(columns: Sequence[str], rows: Rows) -> str:
 
 
 def to_rich(columns: Sequence[str], rows: Rows) -> str:
-    """Return a table for the terminal, as wide as it needs to be; in colours only on one."""
+    """Return a table for the terminal, as wide as its content; with styles only on a terminal.
+
+    A table of more than 200 rows is returned as plain text.
+    """
     if len(rows) > _RULED_ROWS:
         return to_plain(columns, rows)
     from rich.console import Console
@@ -101,7 +104,7 @@ def to_latex(columns: Sequence[str], rows: Rows) -> str:
 
 
 def to_csv(_columns: Sequence[str], rows: Rows) -> str:
-    """Return the table as CSV with a header; an estimate makes two columns."""
+    """Return the table as CSV with a header; an estimate gives two columns, mean and `_sd`."""
     plain = [_plain(row) for row in rows]
     names = list(dict.fromkeys(name for row in plain for name in row))
     writer = csv.DictWriter(text := io.StringIO(), names, lineterminator="\n")
@@ -111,7 +114,7 @@ def to_csv(_columns: Sequence[str], rows: Rows) -> str:
 
 
 def to_json(_columns: Sequence[str], rows: Rows) -> str:
-    """Return the rows as a JSON list of objects; an estimate makes two keys."""
+    """Return the rows as a JSON list of objects; an estimate gives two keys, mean and `_sd`."""
     return json.dumps([_plain(row) for row in rows], indent=2) + "\n"
 
 

@@ -1,4 +1,4 @@
-"""A metric by the share of training, and where a row reaches the dense row's best."""
+"""Learning curves: a metric over the course of training, and when it first reaches a score."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from sparsead.report.statistics import Scores, average
 from sparsead.runs.record import RunRecord
 
 Curve = Mapping[float, float]
-"""A score in percent by the share of training, 0 to 1, in rising order."""
+"""A learning curve: share of training done (0 to 1, ascending) → score in percent."""
 
 
 def read_curve(record: RunRecord, metric: str) -> Curve:
-    """Return a run's scores by the share of training done; what is not finite is left out."""
+    """Return a run's learning curve; scores that are not finite are left out."""
     history = [entry for entry in record.result.get("history", ()) if "scores" in entry]
     last = max((entry["epoch"] for entry in history), default=1.0)
     scores = {entry["epoch"] / last: entry["scores"].get(metric) for entry in history}
@@ -21,7 +21,7 @@ def read_curve(record: RunRecord, metric: str) -> Curve:
 
 
 def read_curves(results: Results, backbone: str, row: str, column: str) -> dict[int, Curve]:
-    """Return the curve of each seed of a place; runs without a history are left out."""
+    """Return the learning curve of each seed of a cell; runs without a history are left out."""
     metric = next(c.metric for c in results.table.columns if c.name == column)
     records = results.at(backbone, row, column).records
     found = {seed: read_curve(record, metric) for seed, record in records.items()}
@@ -29,15 +29,15 @@ def read_curves(results: Results, backbone: str, row: str, column: str) -> dict[
 
 
 def find_reached(points: Curve, score: float) -> float | None:
-    """Return the share of training at which a score is first reached, None where it never is."""
+    """Return the share of training after which a score is first reached, or None if it never is."""
     return next((share for share, value in points.items() if value >= score), None)
 
 
 def measure_savings(results: Results, backbone: str, row: str, than: str) -> dict[int, float]:
-    """Return by seed the share of training by which `row` reaches the best of `than` earlier.
+    """Return, for each seed, how much earlier `row` reaches the best score of `than` than it does.
 
-    The best is that of the same seed, and the share an average over the columns. A row that never
-    reaches it counts as reaching it at the end of training.
+    The unit is the share of training, averaged over the columns; the best score of `than` is taken
+    from the run of the same seed. A row that never reaches it counts as reaching it at the end.
     """
     return average([_saved(results, backbone, row, than, c.name) for c in results.table.columns])
 

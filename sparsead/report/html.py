@@ -1,4 +1,4 @@
-"""A table as one HTML file that needs nothing else: figures, configurations, runs, claims."""
+"""A table as one self-contained HTML report, with its claims, figures, runs and configurations."""
 
 from __future__ import annotations
 
@@ -43,7 +43,10 @@ class _Run(NamedTuple):
 
 
 def render_html(shown: View) -> str:
-    """Return the report. Names are escaped, and its figures are images that cannot run scripts."""
+    """Return the HTML report.
+
+    Names are escaped, and figures are embedded as images, so that neither can run a script.
+    """
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
@@ -77,7 +80,7 @@ def _figures(results: Results) -> Iterator[_Figure]:
 
 
 def _configurations(results: Results) -> Iterator[_Configuration]:
-    """Yield the resolved configuration of each place, from the first of its runs."""
+    """Yield the resolved configuration of each cell, taken from the first of its runs."""
     from omegaconf import OmegaConf
 
     for place, measured in results.places.items():
@@ -103,7 +106,7 @@ def _runs(results: Results) -> Iterator[_Run]:
 
 
 def _environments(results: Results) -> list[dict[str, Any]]:
-    """Return the different environments of the runs, each with the number of its runs."""
+    """Return the distinct environments of the runs, each with its number of runs."""
     found: dict[str, dict[str, Any]] = {}
     for record in _records(results):
         environment = flatten(record.result.get("environment", {}), " ")

@@ -1,4 +1,4 @@
-"""What masks kept, where: density by place, dead bottleneck units, overlap with other masks."""
+"""The structure of masks: density by layer and site, dead bottleneck units, overlap of two runs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,14 @@ _UP = ("up", "lora_B")
 
 
 class Place(NamedTuple):
-    """Where a tensor is: encoder or decoder ("" if unsaid), layer, site and side."""
+    """The position of a tensor in the model.
+
+    Attributes:
+        stack: encoder or decoder; empty if the model has only one of them.
+        layer: index of the layer; None outside the layers.
+        site: the sublayer that the adapter is inserted at, such as `ffn_output` or `query`.
+        side: the tensor within the adapter, such as `down` or `lora_A`.
+    """
 
     stack: str
     layer: int | None
@@ -40,10 +47,11 @@ class Place(NamedTuple):
 
 
 def locate(name: str) -> Place:
-    """Read a tensor's place off its name.
+    """Return the position of a tensor, which its name determines.
 
-    The side is the last component but for `weight`, and the layer the first that is a number. The
-    site is the kind that an architecture reports for the module, else its name inside the layer.
+    The side is the last component of the name, apart from `weight`; the layer is the first
+    component that is a number. The site is the one that an architecture declares for the module,
+    or, if none does, the module's name within the layer.
     """
     *path, side = name.removesuffix(".weight").split(".")
     number = next((i for i, part in enumerate(path) if part.isdecimal()), None)
@@ -57,7 +65,7 @@ def locate(name: str) -> Place:
 
 
 def locate_all(names: Iterable[str]) -> dict[str, Place]:
-    """Return the place of each tensor; the stack is left unsaid where all have the same."""
+    """Return the position of each tensor; the stack is left empty if all tensors share it."""
     found = {name: locate(name) for name in names}
     if len({where.stack for where in found.values()}) == 1:
         return {name: where._replace(stack="") for name, where in found.items()}
@@ -66,9 +74,9 @@ def locate_all(names: Iterable[str]) -> dict[str, Place]:
 
 @dataclass(frozen=True)
 class Grid:
-    """Weights by layer (rows) and by site and side (columns).
+    """Numbers of weights, by layer (rows) and by site and side (columns).
 
-    `kept` and `total` are counts of shape (rows, columns); 0 of 0 where there is no tensor.
+    `kept` and `total` have the shape (rows, columns); both are 0 where the model has no tensor.
     """
 
     rows: list[str]
@@ -84,7 +92,7 @@ class Grid:
         return density
 
     def with_totals(self) -> Grid:
-        """Return the grid with one more row and column, the sums, both called "all"."""
+        """Return the grid with one more row and one more column, "all", which hold the sums."""
         kept, total = (
             np.block([[counts, counts.sum(1, keepdims=True)], [counts.sum(0), counts.sum()]])
             for counts in (self.kept, self.total)
@@ -106,7 +114,7 @@ def build_density_grid(masks: Masks) -> Grid:
 
 
 class Units(NamedTuple):
-    """Bottleneck units: all, those without input, those without output, and those with either."""
+    """Numbers of bottleneck units: all, without input, without output, dead (without either)."""
 
     units: int
     no_input: int
@@ -115,11 +123,12 @@ class Units(NamedTuple):
 
 
 def count_dead_units(masks: Masks) -> dict[str, Units]:
-    """Count, by adapter, the bottleneck units that pruning cut off.
+    """Count, for each adapter, the bottleneck units that pruning disconnected.
 
-    Unit j has no input if row j of down, of shape (r, d), is wholly removed, and no output if
-    column j of up, of shape (d, r), is. The bias of down is not pruned: a unit without input can
-    still pass on a constant. A side without a mask counts as kept.
+    Unit j has no input if row j of the down projection, of shape (r, d), is entirely removed, and
+    no output if column j of the up projection, of shape (d, r), is. It is dead if it lacks input or
+    output. Biases are not pruned, so that a unit without input still outputs a constant. A
+    projection without a mask counts as kept.
     """
     no_input, no_output = {}, {}
     for name, mask in masks.items():
@@ -139,9 +148,14 @@ def count_dead_units(masks: Masks) -> dict[str, Units]:
 
 
 class Overlap(NamedTuple):
-    """How many weights two masks keep, how many both do, and how many they would by chance.
+    """The overlap of two masks of one tensor.
 
-    `expected` is kept · other_kept ÷ size: the mean over independent masks of these counts.
+    Attributes:
+        size: number of weights of the tensor.
+        kept: weights that the first mask keeps.
+        other_kept: weights that the second mask keeps.
+        shared: weights that both masks keep.
+        expected: kept · other_kept ÷ size, the expected value of `shared` for independent masks.
     """
 
     size: int
@@ -152,17 +166,17 @@ class Overlap(NamedTuple):
 
     @property
     def over_chance(self) -> float:
-        """Shared ÷ expected: 1 is chance; NaN where a mask is empty."""
+        """Shared ÷ expected: 1 for independent masks; NaN if a mask is empty."""
         return self.shared / self.expected if self.expected else float("nan")
 
     @property
     def jaccard(self) -> float:
-        """Kept by both ÷ kept by either; NaN where both are empty."""
+        """The Jaccard index, kept by both ÷ kept by at least one; NaN if both masks are empty."""
         return self._jaccard(self.shared)
 
     @property
     def chance_jaccard(self) -> float:
-        """The Jaccard index if exactly the expected number were shared."""
+        """The Jaccard index of masks that share exactly the expected number of weights."""
         return self._jaccard(self.expected)
 
     def _jaccard(self, shared: float) -> float:
@@ -171,7 +185,7 @@ class Overlap(NamedTuple):
 
 
 def measure_overlaps(masks: Masks, others: Masks) -> dict[str, Overlap]:
-    """Compare the tensors that have the same name and shape in both."""
+    """Return the overlap of each tensor that has the same name and shape in both runs."""
     return {
         name: _overlap(mask, others[name])
         for name, mask in masks.items()
@@ -180,18 +194,18 @@ def measure_overlaps(masks: Masks, others: Masks) -> dict[str, Overlap]:
 
 
 def sum_overlaps(compared: Iterable[Overlap]) -> Overlap:
-    """Sum over tensors; what is expected by chance keeps each tensor's own density."""
+    """Return the sum over tensors; `expected` is also summed, so it uses each tensor's density."""
     size, kept, other_kept, shared, expected = map(sum, zip(*compared, strict=True))
     return Overlap(int(size), int(kept), int(other_kept), int(shared), expected)
 
 
 def _site_kind(before: Sequence[str], site: str) -> str | None:
-    """Return the kind of site that an architecture reports for a module; None where none does.
+    """Return the kind of site that an architecture declares for a module, or None if none does.
 
     Args:
-        before: components of the module's full name in front of the layer's number. Patterns are
-            relative to the bare backbone, so that the first components may not be part of them.
-        site: the module's name inside the layer.
+        before: components of the module's full name that precede the layer's index. The declared
+            patterns are relative to the bare backbone, so that they may lack the first components.
+        site: the module's name within the layer.
     """
     names = _site_kinds()
     patterns = (".".join([*before[start:], "{i}", site]) for start in range(len(before) + 1))

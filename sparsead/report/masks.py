@@ -1,4 +1,4 @@
-"""What a run's masks kept, where, and how much of it another run kept too, as text."""
+"""A run's masks as text: density by layer and site, dead units, overlap with another run."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ from sparsead.runs.record import RESULT_FILE, RunRecord
 
 _DEFINITION = (
     "A unit is dead if its whole row of down (LoRA: A) or its whole column of up (B) is removed.\n"
-    "Without its row it can still pass on a constant, its bias; without its column, nothing."
+    "Without its row it still outputs a constant, from its bias; without its column, nothing."
 )
 _CHANCE = (
-    "Chance: what two independent masks would share that keep as many weights of each tensor.\n"
-    "Jaccard: kept by both ÷ kept by either."
+    "Chance: the expected overlap of two independent masks that keep as many weights per tensor.\n"
+    "Jaccard: kept by both ÷ kept by at least one."
 )
 
 
 def load_masks(record: RunRecord) -> dict[str, Mask]:
-    """Return the run's masks by tensor name, True = kept; none where nothing was prunable.
+    """Return the run's masks by tensor name, True = kept; empty if no tensor was prunable.
 
     Raises:
         RecordError: the run's weights cannot be read.
@@ -44,7 +44,7 @@ def load_masks(record: RunRecord) -> dict[str, Mask]:
 
 
 def describe_run(record: RunRecord) -> str:
-    """Return in a few words what was trained: task, backbone, adapter, pruner and seed.
+    """Return a short description of a run: task, backbone, adapter, pruner, sparsity and seed.
 
     Raises:
         RecordError: the run's result lacks one of them.
@@ -61,7 +61,7 @@ def describe_run(record: RunRecord) -> str:
 
 
 def summarize_masks(record: RunRecord) -> str:
-    """Return for the terminal: the run, its density by place, and its dead units.
+    """Return a text on a run's masks: the run, its density by layer and site, and its dead units.
 
     Raises:
         RecordError: the run's result or weights cannot be read.
@@ -78,7 +78,7 @@ def summarize_masks(record: RunRecord) -> str:
 
 
 def compare_masks(record: RunRecord, other: RunRecord) -> str:
-    """Return for the terminal: what the masks of two runs share, by tensor and overall.
+    """Return a text on the overlap of two runs' masks, for each tensor and overall.
 
     Raises:
         RecordError: a run cannot be read, or they have no tensor of the same name and shape.
@@ -107,7 +107,7 @@ def _reading(record: RunRecord) -> Iterator[None]:
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         reason = f"no {error}" if isinstance(error, KeyError) else str(error)
         raise RecordError(
-            f"{record.folder / RESULT_FILE}: is no run's result ({reason})"
+            f"{record.folder / RESULT_FILE}: is not the result of a run ({reason})"
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""The figure of a run's masks: a heat map of density by layer, site and side."""
+"""Draw a run's masks as a heat map of density by layer, site and side."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ _LIGHT = 0.5
 def draw_masks(record: RunRecord, path: Path) -> None:
     """Draw the density of a run by layer, site and side, as PNG or SVG by the path's suffix.
 
-    The scale is 0 to 1 in every figure, so that two runs can be compared; hatched is where the
-    model has no such tensor. The same run gives the same file.
+    The colour scale is always 0 to 1, so that the figures of two runs can be compared. A hatched
+    cell has no tensor in the model. The same run always gives the same bytes.
 
     Raises:
         RecordError: the run cannot be read or has no masks, or the path cannot be written.
@@ -92,5 +92,5 @@ def _site(column: str) -> str:
 
 
 def _changes(labels: Sequence[str]) -> list[float]:
-    """Return the places between two neighbours that differ, in units of cells."""
+    """Return the borders between neighbouring labels that differ, in the axis's unit of cells."""
     return [i + 0.5 for i, (one, other) in enumerate(pairwise(labels)) if one != other]

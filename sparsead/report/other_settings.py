@@ -1,4 +1,4 @@
-"""Finished runs that a table does not show because they were done with other settings."""
+"""Find finished runs that a table does not show because their settings differ from the table's."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ _NAMED = ("backbone.name", "task.name", "adapter.name", "pruner.name", "sparsity
 
 
 def describe_other_settings(wanted: Sequence[Cell]) -> str | None:
-    """Say which settings most of the finished runs have that missing cells might have meant.
+    """Return a hint at finished runs that match missing cells except for some settings.
 
-    None where nothing is missing, or no run has the names and the sparsity of what is.
+    Such runs have the same backbone, task, adapter, pruner and sparsity as a missing cell. The hint
+    names the most frequent differing settings; None if no cell is missing or no such run exists.
     """
     missing = [
         cell.request for cell in wanted if isinstance(read_state(cell.request.folder), Missing)
@@ -36,7 +37,7 @@ def describe_other_settings(wanted: Sequence[Cell]) -> str | None:
     if not found:
         return None
     settings, count = found.most_common(1)[0]
-    return f"{count} finished runs of what is missing have other settings: {settings}"
+    return f"{count} finished runs match missing cells except for their settings: {settings}"
 
 
 def _row(config: Mapping[str, Any]) -> tuple[Any, ...]:
@@ -44,6 +45,6 @@ def _row(config: Mapping[str, Any]) -> tuple[Any, ...]:
 
 
 def _differences(config: Mapping[str, Any], asked: Mapping[str, Any]) -> list[str]:
-    """Return in one text what a run has otherwise than it was asked for; nothing if all is so."""
+    """Return the settings of a run that differ from those asked for, as one text, or nothing."""
     other = {key: value for key, value in config.items() if asked.get(key) != value}
     return [" ".join(f"{key}={value}" for key, value in other.items())] if other else []

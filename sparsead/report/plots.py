@@ -1,4 +1,4 @@
-"""The figures of a table: score against parameters, against sparsity, and by share of training."""
+"""The figures of a table: score over parameters, over sparsity, and over the course of training."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _APART = 1.09
 
 
 def draw(results: Results, kind: str) -> Figure | None:
-    """Draw one kind of figure, one panel a backbone (or column); None where nothing is measured.
+    """Draw a figure with one panel for each backbone or column; None if there are no scores yet.
 
     Raises:
         ConfigError: there is no such kind.
@@ -55,7 +55,7 @@ Panel = tuple[str, Callable[["Axes"], None]]
 
 
 def _by_backbone(fill: Callable[..., None], results: Results) -> list[Panel]:
-    """Return one panel a backbone that has a score in the column shown, the average if there is."""
+    """Return one panel for each backbone with scores in the average, else in the last column."""
     shown = AVERAGE if results.table.average else results.columns[-1]
     return [
         (backbone, partial(fill, results=results, backbone=backbone, column=shown))
@@ -65,7 +65,10 @@ def _by_backbone(fill: Callable[..., None], results: Results) -> list[Panel]:
 
 
 def _scatter(axes: Axes, results: Results, backbone: str, column: str) -> None:
-    """One point a row with its spread; x is logarithmic, for full fine-tuning is at 100 %."""
+    """Draw one point with an error bar for each row.
+
+    The x axis is logarithmic because full fine-tuning lies at 100 %, adapters at a few percent.
+    """
     from matplotlib.ticker import LogLocator, NullFormatter
 
     taken: list[float] = []
@@ -95,14 +98,17 @@ def _scatter(axes: Axes, results: Results, backbone: str, column: str) -> None:
 
 
 def _beside(taken: Sequence[float], share: float) -> float:
-    """Return the share, or a little more, so that no point hides another of about the same size."""
+    """Return the share, increased a little if needed, so that no point hides another one."""
     while any(share / _APART < other < share * _APART for other in taken):
         share *= _APART
     return share
 
 
 def _sparsities(axes: Axes, results: Results, backbone: str, column: str) -> None:
-    """One line a series; rows without a series are levels: the dense adapter, full fine-tuning."""
+    """Draw one line for each series, and a horizontal line for each row without a series.
+
+    Rows without a series do not depend on sparsity, such as the dense adapter and full fine-tuning.
+    """
     series: dict[str, list[Row]] = {}
     for row in results.table.rows:
         series.setdefault(row.series or "", []).append(row)
@@ -136,7 +142,7 @@ def _by_training(results: Results) -> list[Panel]:
 
 
 def _courses(axes: Axes, results: Results, backbone: str, column: str) -> None:
-    """One line a row; a dotted level at the dense row's best, and where each row reaches it."""
+    """Draw the learning curve of each row, and mark where it reaches the dense row's best score."""
     baseline = results.table.baseline
     found = {
         row.name: read_curves(results, backbone, row.name, column) for row in results.table.rows
@@ -168,7 +174,7 @@ KINDS: dict[str, Callable[[Results], list[Panel]]] = {
 def _band(
     axes: Axes, x: Sequence[float], values: Sequence[Sequence[float]], look: Look, label: str
 ) -> None:
-    """Draw a line of means and a band of one standard deviation over seeds."""
+    """Draw a line through the means over seeds, with a band of one standard deviation."""
     kept = [(at, Estimate.of(each)) for at, each in zip(x, values, strict=True) if each]
     if not kept:
         return
@@ -191,7 +197,7 @@ def _level(
 
 
 def _mean_curve(each: Iterable[Curve]) -> Curve:
-    """Return the mean over seeds at the shares of training that all of them have."""
+    """Return the mean learning curve, at the shares of training that all seeds have recorded."""
     found = list(each)
     shared = set.intersection(*(set(points) for points in found)) if found else set()
     return {share: fmean(points[share] for points in found) for share in sorted(shared)}
@@ -206,7 +212,7 @@ def _sparsity(results: Results, backbone: str, row: Row) -> float | None:
 
 
 def _first(results: Results, backbone: str, row: Row, part: str, key: str) -> float | None:
-    """Return a percentage that all runs of a row share, from the first of them."""
+    """Return a value in percent that all runs of a row share, taken from the first run."""
     for column in results.table.columns:
         for record in results.at(backbone, row.name, column.name).records.values():
             return 100 * float(record.result[part][key])

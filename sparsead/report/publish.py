@@ -1,4 +1,4 @@
-"""What a table leaves in files: its HTML report, and its figure where it is one."""
+"""Write a table's files: its HTML report, and its figure if the table defines one."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ DEFAULT_KIND = "score_by_parameters"
 
 
 def publish(shown: View, outputs: Path) -> list[Path]:
-    """Write the report, and the figure of a table that is one, below `outputs`.
+    """Write the HTML report, and the figure if the table defines one, below `outputs`.
 
     Raises:
         RecordError: a file cannot be written.
@@ -28,7 +28,7 @@ def publish(shown: View, outputs: Path) -> list[Path]:
 
 
 def save_figure(results: Results, folder: Path) -> list[Path]:
-    """Draw a table's figure as PNG and SVG; nothing where nothing is measured.
+    """Draw a table's figure as PNG and SVG, and return the files; none if there are no scores.
 
     Raises:
         RecordError: a file cannot be written.
@@ -43,7 +43,7 @@ def save_figure(results: Results, folder: Path) -> list[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a table to a file, making its folder.
+    """Write a text file, and create its folder if necessary.
 
     Raises:
         RecordError: the file cannot be written.

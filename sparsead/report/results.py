@@ -1,4 +1,4 @@
-"""What has been measured of a table: the scores of every place, read from the records alone."""
+"""The measured scores of a table, read only from the records of its runs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from sparsead.tables.cells import AVERAGE, Cell, Column, TableSpec, list_cells
 
 
 class Place(NamedTuple):
-    """A row and a column for one backbone; the column may be `avg`."""
+    """The position of a table cell: backbone, row and column; the column may be `avg`."""
 
     backbone: str
     row: str
@@ -25,13 +25,13 @@ class Place(NamedTuple):
 
 @dataclass(frozen=True)
 class Measured:
-    """The runs of one place.
+    """The measured results of one table cell over its seeds.
 
     Attributes:
-        scores: in percent, by seed; a run whose score is not finite has none.
-        records: by seed.
-        asked: number of seeds asked for.
-        failed: number of seeds that failed, or whose score is not finite.
+        scores: scores in percent by seed; a score that is not finite is left out.
+        records: records of the finished runs by seed.
+        asked: number of seeds that the table asks for.
+        failed: number of seeds that failed or whose score is not finite.
     """
 
     scores: Scores
@@ -41,7 +41,7 @@ class Measured:
 
     @property
     def estimate(self) -> Estimate | None:
-        """Mean and spread, None where nothing is measured."""
+        """Mean and standard deviation over seeds; None without any score."""
         return Estimate.of(list(self.scores.values())) if self.scores else None
 
     def __str__(self) -> str:
@@ -55,13 +55,13 @@ class Measured:
 
 @dataclass(frozen=True)
 class Results:
-    """A table and all that is measured of it."""
+    """A table and the measured results of its cells."""
 
     table: TableSpec
     places: dict[Place, Measured]
 
     def at(self, backbone: str, row: str, column: str) -> Measured:
-        """Return what is measured at a place; `avg` is over tasks within each seed."""
+        """Return the results of a cell; `avg` averages over tasks within each seed."""
         if column == AVERAGE:
             return self._average(backbone, row)
         return self.places.get(Place(backbone, row, column), _nothing(self.table.seeds))
@@ -73,11 +73,11 @@ class Results:
 
     @property
     def tested(self) -> tuple[str, ...]:
-        """Names of the columns that rows are compared in: the average, and those not in it."""
+        """Names of the columns to test: the average, and the columns that it does not include."""
         return tuple(name for name in self.columns if name not in self.table.average)
 
     def label(self, row: str) -> str:
-        """Return what a row is called in print."""
+        """Return the printed name of a row."""
         return next((r.label for r in self.table.rows if r.name == row), row)
 
     def _average(self, backbone: str, row: str) -> Measured:
@@ -91,11 +91,11 @@ def measure(table: TableSpec, state: Callable[[RunRequest], State] | None = None
     """Read the records of a table's runs.
 
     Args:
-        table: whose cells to read.
-        state: says where a run stands; None reads it from the run's files.
+        table: the table.
+        state: returns the state of a run; None reads it from the run's files.
 
     Raises:
-        ConfigError: a cell composes to no run.
+        ConfigError: the overrides of a cell are wrong.
         RecordError: a record cannot be read, or lacks a column's metric.
     """
     state = state or (lambda request: read_state(request.folder))
@@ -113,13 +113,13 @@ def measure(table: TableSpec, state: Callable[[RunRequest], State] | None = None
 
 
 def backbone_of(column: Column, backbone: str) -> str:
-    """Return the backbone that a column is measured with: its own, else that of the rows."""
+    """Return the backbone of a column: the one in its own overrides, else `backbone`."""
     own = [word.partition("=")[2] for word in column.overrides if word.startswith("backbone=")]
     return (own or [backbone])[-1]
 
 
 def main_score(record: RunRecord, metric: str) -> float | None:
-    """Return a run's score in percent, None where it is not finite.
+    """Return a run's score in percent, or None if it is not finite.
 
     Raises:
         RecordError: the run has no such metric.

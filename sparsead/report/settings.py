@@ -1,4 +1,4 @@
-"""Finished runs by setting: one row for the runs that differ in nothing but the seed."""
+"""Group finished runs by setting: the runs of one row differ only in the seed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,11 @@ Row = dict[str, Any]
 _ORDER = ("task", "backbone", "adapter", "r", "pruner", "sparsity")
 NOT_DECISIVE = ("seed", "outputs", "rerun")
 _SAID_ELSEWHERE = ("task.protocol.", "adapter.protocol.", "pruner.density")
-"""Other keys say what these gave: those of `protocol`, the pruner's own, the sparsity."""
+"""Keys whose effect other keys already show.
+
+The defaults of a task or an adapter are applied in `protocol`, and `pruner.density` only checks the
+sparsity.
+"""
 _SHOWN = (
     "task.name",
     "backbone.name",
@@ -28,13 +32,13 @@ _SHOWN = (
 
 
 def group_by_setting(records: Iterable[RunRecord], always: Sequence[str] = ()) -> list[Row]:
-    """Return one row per setting; rows that would look alike say what they differ in.
+    """Return one row per setting; rows that would otherwise look alike show the differing keys.
 
-    Scores, sparsity and #param are percentages, as the field prints them.
+    Scores, sparsity and #param are percentages, as usual in papers.
 
     Args:
-        records: of finished runs.
-        always: keys that every row says, such as `protocol.epochs`.
+        records: records of finished runs.
+        always: configuration keys that every row shows, such as `protocol.epochs`.
     """
     groups: dict[str, list[RunRecord]] = defaultdict(list)
     for record in records:
@@ -52,7 +56,7 @@ def group_by_setting(records: Iterable[RunRecord], always: Sequence[str] = ()) -
 
 
 def list_columns(rows: Sequence[Row]) -> list[str]:
-    """Return the columns that any row has, the seconds last."""
+    """Return the columns of all rows, in order of appearance, with the seconds last."""
     seen = dict.fromkeys(column for row in rows for column in row)
     return [column for column in seen if column != "seconds"] + ["seconds"]
 
@@ -103,13 +107,13 @@ def _incomplete(group: Sequence[RunRecord], error: Exception) -> RecordError:
 
 
 def _differing(configs: Sequence[Mapping[str, Any]], known: Sequence[str]) -> list[str]:
-    """Return the keys, in their order, that settings of the same place differ in, but for known."""
+    """Return the keys in which the configurations differ, except those in `known`."""
     keys = dict.fromkeys(key for config in configs for key in config if key not in known)
     return [key for key in keys if len({_said(config.get(key)) for config in configs}) > 1]
 
 
 def select_decisive(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the keys that decide a setting, as the command line has them."""
+    """Return the keys that define a setting and their values, named as on the command line."""
     decisive = {key: value for key, value in config.items() if key not in NOT_DECISIVE}
     return {
         key.replace(".options.", "."): value
@@ -119,7 +123,7 @@ def select_decisive(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def flatten(values: Mapping[str, Any], joint: str = ".", prefix: str = "") -> dict[str, Any]:
-    """Return the values of nested mappings, their keys joined."""
+    """Return nested mappings as one flat mapping, whose keys are joined by `joint`."""
     found: dict[str, Any] = {}
     for key, value in values.items():
         name = f"{prefix}{key}"
@@ -129,7 +133,7 @@ def flatten(values: Mapping[str, Any], joint: str = ".", prefix: str = "") -> di
 
 
 def _flat(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the keys that decide a setting and that no column shows yet."""
+    """Return the keys that define a setting, except those that every row shows anyway."""
     return {key: value for key, value in select_decisive(config).items() if key not in _SHOWN}
 
 

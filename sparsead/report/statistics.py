@@ -1,7 +1,8 @@
-"""Statistics over paired seeds: estimates, intervals, permutation tests, Holm's correction.
+"""Statistics over paired seeds: estimates, confidence intervals, permutation tests, Holm.
 
-Two rows are paired where a seed is the same in both: it decides the order of the batches, the head
-and every adapter weight that is not pruned, so that the difference of a pair is the method's.
+Two runs of different rows form a pair if they have the same seed. The seed determines the order of
+the batches and the initial values of the head and the adapter, so that the difference of a pair is
+due to the method.
 """
 
 from __future__ import annotations
@@ -11,10 +12,10 @@ from statistics import fmean, stdev
 from typing import Literal, NamedTuple
 
 ALPHA = 0.05
-"""Level of the tests, and one minus that of the intervals."""
+"""Significance level of the tests; the confidence level of the intervals is 1 − ALPHA."""
 
 Scores = Mapping[int, float]
-"""A score by seed."""
+"""Scores by seed."""
 
 Alternative = Literal["two-sided", "greater", "less"]
 
@@ -23,14 +24,14 @@ _RANDOM_STATE = 0
 
 
 class Estimate(NamedTuple):
-    """A mean over seeds and its sample standard deviation, None for a single seed."""
+    """Mean and sample standard deviation over seeds; the latter is None for a single seed."""
 
     mean: float
     sd: float | None
 
     @classmethod
     def of(cls, values: Sequence[float]) -> Estimate:
-        """Estimate from one value per seed."""
+        """Return the estimate from one value per seed."""
         return cls(fmean(values), stdev(values) if len(values) > 1 else None)
 
     def __str__(self) -> str:
@@ -38,9 +39,10 @@ class Estimate(NamedTuple):
 
 
 class Comparison(NamedTuple):
-    """A mean difference over n paired seeds, its interval, and the p-value against none.
+    """The mean difference of two rows over `n` paired seeds.
 
-    The interval is None for a single pair.
+    `interval` is its 95 % confidence interval, None for a single pair. `p` is the two-sided p-value
+    of the null hypothesis that there is no difference.
     """
 
     n: int
@@ -56,15 +58,15 @@ def average(columns: Sequence[Scores]) -> dict[int, float]:
 
 
 def pair_differences(row: Scores, baseline: Scores) -> list[float]:
-    """Return the differences over the seeds that both have, sorted by size.
+    """Return the differences over the common seeds in ascending order.
 
-    Sorted, so that no result depends on the order of the seeds.
+    They are sorted so that no result depends on the order of the seeds.
     """
     return sorted(row[seed] - baseline[seed] for seed in row.keys() & baseline.keys())
 
 
 def compare(row: Scores, baseline: Scores) -> Comparison | None:
-    """Compare two rows over the seeds that both have; None where they share none."""
+    """Compare two rows over their common seeds; None if they have none."""
     paired = pair_differences(row, baseline)
     if not paired:
         return None
@@ -72,14 +74,17 @@ def compare(row: Scores, baseline: Scores) -> Comparison | None:
 
 
 def permutation_p(paired: Sequence[float], alternative: Alternative = "two-sided") -> float:
-    """Return the p-value of the paired permutation test that the mean difference is zero.
+    """Return the p-value of the paired permutation test of mean difference zero (Fisher, 1935).
 
-    `paired` has at least one difference. Under the null hypothesis each is as likely to have the
-    other sign (Fisher, 1935).
-    All 2ⁿ assignments of signs are enumerated up to n = 13, and 9,999 drawn beyond: p is then
-    (r + 1) / (9,999 + 1), r being those at least as extreme.
+    Under the null hypothesis, the sign of each difference is equally likely to be plus or minus.
+    All 2ⁿ assignments of signs are enumerated for n ≤ 13. For larger n, 9,999 are drawn at random,
+    and p = (r + 1) / (9,999 + 1), where r of them are at least as extreme as the data.
+
+    Args:
+        paired: n ≥ 1 differences.
+        alternative: the alternative hypothesis about the mean difference.
     """
-    if len(paired) == 1:  # scipy wants two; the other assignment of signs mirrors the only pair
+    if len(paired) == 1:  # scipy needs two differences; for one, both assignments are obvious
         towards = paired[0] if alternative == "greater" else -paired[0]
         return 0.5 if alternative != "two-sided" and towards > 0 else 1.0
     import numpy as np
@@ -98,19 +103,19 @@ def permutation_p(paired: Sequence[float], alternative: Alternative = "two-sided
 
 
 def smallest_p(n: int, alternative: Alternative = "two-sided") -> float:
-    """Return the smallest p-value that `permutation_p` can give n pairs: 2/2ⁿ, or 1/2ⁿ one-sided.
+    """Return the smallest p-value attainable with n pairs: 2/2ⁿ, or 1/2ⁿ for a one-sided test.
 
-    With few seeds it lies above the level of the test, and then no difference, however large, can
-    be significant.
+    If it exceeds the significance level, n is too small: no difference, however large, can be
+    significant.
     """
     sides = 2 if alternative == "two-sided" else 1
     return min(1.0, sides * max(0.5**n, 1 / (_RESAMPLES + 1)))
 
 
 def bootstrap_interval(paired: Sequence[float]) -> tuple[float, float] | None:
-    """Return the 95 % percentile interval of the mean under resampling of pairs (Efron, 1979).
+    """Return the 95 % percentile bootstrap interval of the mean difference (Efron, 1979).
 
-    None for fewer than two pairs. For few pairs it is too narrow: a guide, beside the test.
+    None for fewer than two pairs. With few pairs the interval is too narrow: rely on the test.
     """
     if len(paired) < 2:
         return None
@@ -129,10 +134,10 @@ def bootstrap_interval(paired: Sequence[float]) -> tuple[float, float] | None:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Return Holm's step-down correction of the p-values, in their order (Holm, 1979).
+    """Return the p-values after Holm's step-down correction, in the given order (Holm, 1979).
 
-    Of m p-values in rising order, the i-th becomes the largest of (m − j + 1) · p_j over j ≤ i,
-    capped at 1.
+    Of m p-values sorted in ascending order, the i-th becomes the maximum of (m − j + 1) · p_j over
+    all j ≤ i, capped at 1.
     """
     corrected = [0.0] * len(p_values)
     largest = 0.0

@@ -1,4 +1,4 @@
-"""How every figure looks: told apart by the colour-blind, and the same bytes each time."""
+"""The style of all figures: readable for colour-blind people, with reproducible bytes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SUFFIXES = (".png", ".svg")
 Line = str | tuple[int, tuple[int, ...]]
 """A line style of matplotlib."""
 
-# Okabe and Ito's palette; Tol's wine red stands for its yellow, which vanishes on white.
+# Okabe and Ito's palette; Tol's wine red replaces its yellow, which is hard to see on white.
 _COLOURS = (
     "#0072B2",
     "#D55E00",
@@ -43,12 +43,12 @@ _SETTINGS: Any = {
     "lines.markersize": 6,
     "lines.linewidth": 1.6,
     "legend.frameon": False,
-    "svg.hashsalt": "sparsead",  # an SVG has random identifiers otherwise
+    "svg.hashsalt": "sparsead",  # without it, matplotlib puts random identifiers into an SVG
 }
 
 
 class Look(NamedTuple):
-    """A colour, a marker and a line: any one of the three tells two series apart."""
+    """The colour, marker and line style of a series; each of them identifies it on its own."""
 
     color: str
     marker: str
@@ -56,13 +56,16 @@ class Look(NamedTuple):
 
 
 def cycle_looks() -> Iterator[Look]:
-    """Yield one look after the other; the periods differ, so that they repeat late."""
+    """Yield looks without end; colours, markers and lines cycle with different periods."""
     return map(Look, cycle(_COLOURS), cycle(_MARKERS), cycle(_LINES))
 
 
 @contextmanager
 def start_figure(width: float, height: float) -> Iterator[Figure]:
-    """Give an empty figure of that size in inches, in our style and without a display."""
+    """Yield an empty figure of the given size in inches, in the project's style.
+
+    It needs no display: the figure is drawn by matplotlib's Agg backend.
+    """
     from matplotlib import rc_context
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -74,7 +77,7 @@ def start_figure(width: float, height: float) -> Iterator[Figure]:
 
 
 def encode_figure(figure: Figure, suffix: str) -> bytes:
-    """Return a figure as PNG or SVG, without a date; the same figure gives the same bytes."""
+    """Return a figure as PNG or SVG; it holds no date, so that equal figures have equal bytes."""
     from matplotlib import rc_context
 
     with rc_context(_SETTINGS):
@@ -87,7 +90,7 @@ def save(figure: Figure, path: Path) -> None:
     """Write a figure as PNG or SVG by the path's suffix.
 
     Raises:
-        RecordError: the suffix is another, or the path cannot be written.
+        RecordError: the suffix is neither, or the path cannot be written.
     """
     if path.suffix not in SUFFIXES:
         raise RecordError(f"{path}: must end in {' or '.join(SUFFIXES)}")

@@ -1,4 +1,4 @@
-"""A table of the paper, or a user's own, in each of the formats."""
+"""Render a named table, from the paper or from a user's own file, in each of the formats."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from sparsead.report.view import View, ViewCell, ViewRow
 
 
 def render(shown: View, form: str) -> str:
-    """Return a table in one of the formats; the same records give the same bytes."""
+    """Return a table in the format `form`; the same records always give the same bytes."""
     return TABLE_FORMATS[form](shown)
 
 
@@ -34,7 +34,7 @@ def _markdown(shown: View) -> str:
 
 
 def _latex(shown: View) -> str:
-    """Return the tabular; notes and claims are comments above it."""
+    """Return a LaTeX tabular, preceded by the notes and claims as comments."""
     heads, claims = _claims(shown)
     lines = [": ".join(str(claim[head]) for head in heads) for claim in claims]
     comments = [" ".join(line.split()) for line in (*shown.notes, *lines)]
@@ -42,7 +42,7 @@ def _latex(shown: View) -> str:
 
 
 def _csv(shown: View) -> str:
-    """Return one line a cell, with everything that is known of it."""
+    """Return one line for each cell, with its scores, comparison and published number."""
     lines = [_cell_line(row, cell) for row in shown.rows for cell in row.cells]
     writer = csv.DictWriter(text := io.StringIO(), list(lines[0]), lineterminator="\n")
     writer.writeheader()

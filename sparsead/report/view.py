@@ -1,4 +1,4 @@
-"""A table as it is read: every row with its cells, the paper's numbers, comparisons and claims."""
+"""The content of a rendered table: cells, published numbers, comparisons, claims and notes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from sparsead.tables.cells import AVERAGE, Column, Row
 
 @dataclass(frozen=True)
 class ViewCell:
-    """One cell: what is measured, what the paper prints, how it compares and stands out."""
+    """One cell: measured results, published score, comparison with the dense row, and mark."""
 
     column: str
     measured: Measured
@@ -34,7 +34,7 @@ class ViewCell:
 
 @dataclass(frozen=True)
 class ViewRow:
-    """One row for one backbone; `params` are percentages of the backbone, one a column."""
+    """One row for one backbone; `params` holds each column's #param, in percent of the backbone."""
 
     row: Row
     backbone: str
@@ -44,12 +44,12 @@ class ViewRow:
 
     @property
     def params_text(self) -> str:
-        """Our #param, where columns differ one after the other."""
+        """The measured #param in percent; the distinct values, if columns differ."""
         return " / ".join(dict.fromkeys(f"{share:.2f}" for share in self.params))
 
     @property
     def paper_params_text(self) -> str:
-        """The paper's #param likewise."""
+        """The published #param in percent; the distinct values, if columns differ."""
         return " / ".join(dict.fromkeys(f"{share:g}" for share in self.paper_params))
 
 
@@ -63,14 +63,14 @@ class View:
     verdicts: tuple[Verdict, ...]
 
     def label(self, column: str) -> str:
-        """Return the head of a column."""
+        """Return the heading of a column."""
         table = self.results.table
         heads = {each.name: each.label for each in table.columns}
         return heads.get(column, table.average_label)
 
     @property
     def notes(self) -> list[str]:
-        """What a reader has to know to read the numbers."""
+        """The notes below the table, which explain how to read its numbers."""
         table = self.results.table
         seeds = pluralize(table.seeds, "paired seed")
         averages = ["Averages are over tasks within each seed, then over seeds."]
@@ -84,7 +84,7 @@ class View:
 
 
 def build_view(results: Results) -> View:
-    """Put together all that a table shows. It depends on the records alone, never on their times.
+    """Collect everything that a table shows; it does not depend on when the runs were recorded.
 
     Raises:
         ConfigError: a claim is malformed.
@@ -131,7 +131,7 @@ def _nominal(results: Results, places: list[Place]) -> tuple[float, ...]:
 
 
 def _notes_of_backbones(shown: View) -> list[str]:
-    """Say which columns have a backbone of their own, and where the paper's is another."""
+    """Note columns with their own backbone, and published numbers for a different backbone."""
     own = [f"{c.label} on {backbone_of(c, '')}" for c in _with_own_backbone(shown)]
     pairs = [(row.backbone, row.row.published_for(row.backbone)) for row in shown.rows]
     theirs = [(ours, published.backbone) for ours, published in pairs if published is not None]
@@ -147,14 +147,17 @@ def _with_own_backbone(shown: View) -> list[Column]:
 
 
 def _notes_of_precision(results: Results) -> list[str]:
-    """Say so where `auto` chose differently among the runs, as on machines of several kinds."""
+    """Note if precision=auto chose different precisions, for instance on different machines."""
     records = [record for found in results.places.values() for record in found.records.values()]
     chosen = (record.result.get("environment", {}).get("precision") for record in records)
     runs = Counter(precision for precision in chosen if precision is not None)
     if len(runs) < 2:
         return []
     each = " and ".join(f"{pluralize(n, 'run')} in {name}" for name, n in sorted(runs.items()))
-    return [f"{each}: seeds may differ by it; precision=fp32 or bf16 is the same everywhere."]
+    return [
+        f"{each}: this adds to the differences between seeds; set precision=fp32 or bf16 to use "
+        "one everywhere."
+    ]
 
 
 def _notes_of_tests(shown: View) -> list[str]:
@@ -162,13 +165,13 @@ def _notes_of_tests(shown: View) -> list[str]:
     enough = ceil(log2(2 * len(shown.compared) / ALPHA))  # seeds n with m · 2/2ⁿ at most ALPHA
     tests = (
         f"p: paired permutation test, {pluralize(len(shown.compared), 'comparison')} corrected by "
-        f"Holm; the smallest p within reach is {least:.3g}"
+        f"Holm's method; the smallest attainable p is {least:.3g}"
     )
     if least > ALPHA:
         few = "with so few seeds no difference can be significant, so that nothing is bold or"
-        return [f"{tests}; {few} underlined; it takes {enough} seeds."]
+        return [f"{tests}; {few} underlined; at least {enough} seeds are needed."]
     return [
-        "Bold: the best row, only where it is significantly better than its dense row; underlined: "
-        "the others that cannot be told from it, where they have seeds enough to tell.",
+        "Bold: the best row, if it is significantly better than its dense row; underlined: rows "
+        "not significantly different from the bold one, where n could have shown a difference.",
         f"{tests}.",
     ]

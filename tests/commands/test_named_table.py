@@ -67,14 +67,16 @@ def test_a_table_of_ones_own_is_read_from_its_records(own, monkeypatch, capsys) 
     found = {(line["row"], line["column"]): line for line in content["cells"]}
     assert found["dense", "avg"]["mean"] == pytest.approx(81.5)
     assert found["snip", "avg"]["difference"] == pytest.approx(1)
-    assert content["claims"][0]["verdict"] == "cannot be told with 2 seeds"
+    assert content["claims"][0]["verdict"] == "undecided with 2 seeds"
     more = json.loads(call(monkeypatch, capsys, table, own, "seeds=3", "--format", "json"))
     assert {(line["n"], line["asked"]) for line in more["cells"]} == {(2, 3)}
     monkeypatch.setattr("sys.argv", ["sparsead", own, "protocol.epochs=1", "--format", "md"])
     table.main()
     said = capsys.readouterr()
     assert "missing" in said.out
-    assert said.err.startswith("sparsead: 4 finished runs of what is missing have other settings:")
+    assert said.err.startswith(
+        "sparsead: 4 finished runs match missing cells except for their settings:"
+    )
     assert said.err.endswith(": protocol.epochs=5\n")
 
 
