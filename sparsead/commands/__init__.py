@@ -1,1 +1,1 @@
-"""The verbs of `sparsead`: one file a verb, whose first line says what it does."""
+"""The verbs of `sparsead`: one file per verb; the help shows the first line of its docstring."""

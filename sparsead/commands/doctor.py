@@ -1,4 +1,4 @@
-"""`sparsead doctor`: what is installed, found and writable here; nothing is fetched."""
+"""`sparsead doctor`: show what is installed, found and writable here; download nothing."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ Found = Iterable[tuple[str, str]]
 
 
 def main() -> None:
-    """Entry point of `sparsead doctor`: exit status 1 if runs cannot be written."""
+    """Entry point of `sparsead doctor`; it exits with status 1 if runs cannot be written."""
     parser = Parser("sparsead doctor", __doc__)
     default = Path("outputs")
     parser.add_argument("--outputs", type=Path, default=default, help="folder of the runs")
     outputs: Path = parser.parse().outputs
     writable = _is_writable(outputs)
     _print([*_installed(), *_places(outputs, writable)])
-    _print(_computes())  # torch takes seconds to import
+    _print(_computes())  # printed last, because it imports torch, which takes seconds
     raise SystemExit(0 if writable else 1)
 
 
@@ -76,7 +76,7 @@ def _computes() -> Iterator[tuple[str, str]]:
     precision = resolve_precision("auto", device)
     has = "has" if precision == "bf16" else "has no"
     yield "precision=auto", f"{precision}: the device {has} fast instructions for bf16"
-    yield "tokenised tasks", f"{cache_folder()}{'' if cache_folder().is_dir() else ': none yet'}"
+    yield "tokenised data", f"{cache_folder()}{'' if cache_folder().is_dir() else ': none yet'}"
 
 
 def _version(package: str) -> str | None:
@@ -92,7 +92,7 @@ def _is_writable(folder: Path) -> bool:
 
 
 def _existing(path: Path) -> Path:
-    """Return the path, or the nearest above it that is there."""
+    """Return the path itself if it exists, else its nearest existing parent folder."""
     absolute = path.absolute()
     return next(each for each in (absolute, *absolute.parents) if os.path.lexists(each))
 

@@ -1,4 +1,4 @@
-"""`sparsead export`: a finished run as a folder that peft (LoRA) or transformers (merged) loads."""
+"""`sparsead export`: write a finished run for peft (LoRA) or transformers (--merged)."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ def main() -> None:
     """Entry point of `sparsead export`."""
     parser = Parser("sparsead export", __doc__)
     add_run_arguments(parser)
-    parser.add_argument("folder", type=Path, metavar="FOLDER", help="folder to make")
+    parser.add_argument("folder", type=Path, metavar="FOLDER", help="new folder to write")
     parser.add_argument(
         "--merged",
         action="store_true",
-        help="write the whole model, the adapter folded into its weights, for transformers",
+        help="write the whole model for transformers, with the adapter merged into its weights",
     )
     arguments = parser.parse()
     write = export_merged if arguments.merged else export
@@ -42,20 +42,20 @@ def main() -> None:
 
 
 def export(record: RunRecord, folder: Path) -> None:
-    """Write a run's LoRA and head to a new folder, dense, removed weights being zeros.
+    """Write a run's LoRA adapter and head to a new folder, as peft's `save_pretrained` does.
 
-    The folder holds `adapter_config.json` and `adapter_model.safetensors`, as peft's
-    `save_pretrained` does; it appears complete or not at all.
+    The folder contains `adapter_config.json` and `adapter_model.safetensors`. The tensors are
+    dense, with zeros for the removed weights. The folder is either complete or absent.
 
     Raises:
-        ConfigError: the run's adapter is not LoRA, or `folder` is there already.
+        ConfigError: the run's adapter is not LoRA, or `folder` exists already.
         RecordError: the run's weights cannot be read, or `folder` cannot be written.
-        SourceError: the package that the backbone came from is no longer there.
+        SourceError: the package that provided the backbone is no longer installed.
     """
     config = record.result["config"]
     if config["adapter"]["method"] != "lora":
         raise ConfigError(
-            f"{record.folder}: was run with adapter={config['adapter']['name']}; "
+            f"{record.folder}: has adapter={config['adapter']['name']}; "
             "only adapter=lora can be exported"
         )
     _check_new(folder)
@@ -72,14 +72,15 @@ def export(record: RunRecord, folder: Path) -> None:
 
 
 def export_merged(record: RunRecord, folder: Path) -> None:
-    """Write a run's model to a new folder, its adapter folded into the weights, and its tokenizer.
+    """Write a run's model to a new folder, with the adapter merged into its weights, and tokenizer.
 
-    transformers loads the folder as any other model; it appears complete or not at all.
+    transformers loads the folder like any other model. The folder is either complete or absent.
 
     Raises:
-        ConfigError: the adapter is no change of the backbone's weights, or `folder` exists already.
+        ConfigError: the adapter cannot be merged into the backbone's weights, or `folder` exists
+            already.
         RecordError: the run's weights cannot be read, or `folder` cannot be written.
-        SourceError: the backbone cannot be had, or is not the one that the run was trained on.
+        SourceError: the backbone cannot be loaded, or is not the one that the run was trained on.
     """
     _check_new(folder)
     from sparsead.adapters.merging import merge  # slow to import, and needed here alone
@@ -94,8 +95,8 @@ def export_merged(record: RunRecord, folder: Path) -> None:
     left = [name for name in run.model.state_dict() if name not in plain]
     if left:
         raise ConfigError(
-            f"{record.folder}: adapter={run.spec.adapter.name} cannot be merged: {left[0]} is part "
-            "of what is no linear change of one of the backbone's weights, as LoRA is"
+            f"{record.folder}: adapter={run.spec.adapter.name} cannot be merged: {left[0]} is not "
+            "part of a linear change of one of the backbone's weights, such as LoRA's"
         )
     with _new_folder(folder) as staging:
         run.model.save_pretrained(staging)
@@ -103,11 +104,11 @@ def export_merged(record: RunRecord, folder: Path) -> None:
 
 
 def build_peft_config(config: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
-    """Return what peft's LoraConfig has to say about a run; the rest are its defaults.
+    """Return the values of peft's LoraConfig for a run; all others keep peft's defaults.
 
     Args:
-        config: of the run's record.
-        names: of the tensors in the run's weights file.
+        config: the configuration in the run's record.
+        names: names of the tensors in the run's weights file.
     """
     heads = _heads(names)
     options = config["adapter"]["options"]
@@ -126,36 +127,36 @@ def build_peft_config(config: Mapping[str, Any], names: Sequence[str]) -> dict[s
 
 
 def to_peft_key(name: str) -> str:
-    """Return what peft calls a tensor of the run's weights file in its own.
+    """Return peft's name for a tensor of the run's weights file.
 
-    `bert.….query.adapter.lora_A.weight` is `base_model.model.bert.….query.lora_A.weight` there;
-    the head is kept under its own name behind the same prefix.
+    `bert.….query.adapter.lora_A.weight` becomes `base_model.model.bert.….query.lora_A.weight`; the
+    names of the head's tensors only get the prefix.
     """
     return f"base_model.model.{name.replace('.adapter.lora_', '.lora_')}"
 
 
 def _target_modules(names: Iterable[str]) -> list[str]:
-    """Return the adapted modules' names from their layer's number on, which peft finds by suffix.
+    """Return the names of the modules with LoRA, starting at the layer's index.
 
-    Shorter ones would reach too far: `out_proj` is also in the heads of RoBERTa and BART, and
-    BERT's `output.dense` is the end of `attention.output.dense`.
+    peft matches names by suffix. Shorter names would match other modules too: the heads of RoBERTa
+    and BART contain an `out_proj`, and `attention.output.dense` ends in `output.dense`.
     """
     modules = (name.removesuffix(_LORA_A) for name in names if name.endswith(_LORA_A))
     return sorted({re.sub(r"^.*\.(?=\d+\.)", "", module) for module in modules})
 
 
 def _heads(names: Sequence[str]) -> list[str]:
-    """Return the modules trained in full: beside the bare backbone, or, a pooler, right in it."""
+    """Return the modules that are trained in full: the head, and a pooler within the backbone."""
     backbone = {name.split(".")[0] for name in names if name.endswith(_LORA_A)}
     paths = [name.split(".") for name in names if ".adapter." not in name]
     return sorted({".".join(path[: 1 + (path[0] in backbone)]) for path in paths})
 
 
 def _task_type(names: Sequence[str], heads: Sequence[str]) -> str | None:
-    """Return peft's name of the task; None where the heads' names do not say it.
+    """Return peft's task type, or None if it cannot be inferred from the names of the heads.
 
-    The architecture is told by the adapted modules: what conf/ says of it does not hold for a
-    backbone that came from a folder.
+    The architecture is inferred from the modules with LoRA, because the one in conf/ need not be
+    that of a backbone loaded from a folder.
     """
     fitting = [
         entry
@@ -167,38 +168,38 @@ def _task_type(names: Sequence[str], heads: Sequence[str]) -> str | None:
 
 
 def _base_model(backbone: Mapping[str, Any]) -> str | None:
-    """Return where peft finds the base model; None for one of random weights."""
+    """Return the folder or hub name from which peft loads the base model; None if it is random."""
     named: str | None = backbone["path"] or backbone["hub"]
     if named or not backbone["package"]:
         return named
-    from sparsead.backbones.loading import load_backbone  # slow to import, and rarely needed
+    from sparsead.backbones.loading import load_backbone  # imports torch; rarely needed
 
     return str(load_backbone(BackboneSpec(**backbone)).folder)
 
 
 def _check_new(folder: Path) -> None:
     if os.path.lexists(folder):
-        raise ConfigError(f"{folder}: exists already; name a folder that does not")
+        raise ConfigError(f"{folder}: exists already; give a new folder")
 
 
 @contextmanager
 def _new_folder(folder: Path) -> Iterator[Path]:
-    """Give a folder to write in, beside `folder`; rename it to that when it is complete."""
+    """Yield a temporary folder beside `folder`, and rename it to `folder` when it is complete."""
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(prefix=".partial-", dir=folder.parent) as beside:
             staging = Path(beside) / folder.name
             staging.mkdir()
             yield staging
-            _open_as_usual(staging)
+            _apply_umask(staging)
             staging.rename(folder)
     except OSError as error:
         raise RecordError(f"{folder}: cannot be written ({error})") from error
 
 
-def _open_as_usual(folder: Path) -> None:
-    """Let be read by whom the umask says; transformers writes its weights for their owner alone."""
-    mode = folder.stat().st_mode & 0o666  # a new folder has what the umask leaves
+def _apply_umask(folder: Path) -> None:
+    """Give all files the umask's permissions: transformers makes weights readable by owner only."""
+    mode = folder.stat().st_mode & 0o666  # the umask has already been applied to the new folder
     for file in folder.rglob("*"):
         if file.is_file():
             file.chmod(mode)

@@ -1,4 +1,4 @@
-"""`sparsead figure`: a run's masks, or a table's figure, drawn from finished runs."""
+"""`sparsead figure`: draw the masks of a run, or the figure of a table, from finished runs."""
 
 from __future__ import annotations
 

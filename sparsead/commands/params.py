@@ -1,4 +1,4 @@
-"""`sparsead params`: what a run would train, store and compute, counted without weights."""
+"""`sparsead params`: count a run's parameters, bytes and FLOPs without loading weights."""
 
 from __future__ import annotations
 
@@ -24,11 +24,12 @@ _OUTPUTS = ("rich", "json")
 _PAPER_TABLES = ("table1", "table2", "table3")
 _COUNTED = ("backbone", "r", "sparsity", "adapter parameters")
 _NOMINAL = (
-    "nominal %: kept adapter weights ÷ the backbone's parameters, head excluded, as the paper.\n"
+    "nominal %: kept adapter weights ÷ backbone parameters; as in the paper, without the head.\n"
 )
 _LEGEND = (
     _NOMINAL
-    + "nonzero: what trains, kept adapter weights and the head. bytes: of the run's weights file.\n"
+    + "nonzero: trained weights, which are kept adapter weights and the head. "
+    + "bytes: size of the run's weights file.\n"
 )
 
 
@@ -42,7 +43,7 @@ def main() -> None:
     parser.add_argument("--format", choices=_OUTPUTS, default="rich")
     arguments = parser.parse()
     if arguments.paper and arguments.overrides:
-        raise ConfigError("params: --paper names the runs itself: leave out the overrides")
+        raise ConfigError("params: --paper takes no overrides; it counts the runs of Tables 1 to 3")
     rows = count_paper_rows() if arguments.paper else [count_run(_asked_for(arguments.overrides))]
     legend = _NOMINAL if arguments.paper else _LEGEND
     text = FORMATS[arguments.format](list(rows[0]), rows)
@@ -50,7 +51,7 @@ def main() -> None:
 
 
 def count_run(spec: RunSpec) -> Row:
-    """Return the four figures of a run, and what they are made of."""
+    """Return the nominal #param, non-zeros, bytes and FLOPs of a run, and their components."""
     from sparsead.assembly.account import count_costs
     from sparsead.training.quiet import quiet_libraries
 
@@ -71,9 +72,9 @@ def count_run(spec: RunSpec) -> Row:
 
 
 def count_paper_rows() -> list[Row]:
-    """Return, for every #Param that Tables 1 to 3 print, what the paper has and what is counted.
+    """Return every published #Param of Tables 1 to 3 beside the counted one.
 
-    Rows, backbones and printed figures are those of the tables' own files.
+    Rows, backbones and published numbers come from the tables' files in conf/table.
     """
     counted: dict[str, Row] = {}
     tables = [load_table(name, ["seeds=1"]) for name in _PAPER_TABLES]
@@ -81,7 +82,7 @@ def count_paper_rows() -> list[Row]:
 
 
 def _table_rows(table: TableSpec, counted: dict[str, Row]) -> Iterator[Row]:
-    shared = table.average[0]  # of the columns with one #Param for all, any is as good
+    shared = table.average[0]  # one #Param holds for all averaged columns: count it for the first
     printed = {c for row in table.rows for p in row.published for c in p.params} | {shared}
     columns = [column for column in table.columns if column.name in printed]
     specs = {(c.backbone, c.row, c.column): c.spec for c in list_cells(replace(table, columns=columns))}
@@ -111,6 +112,6 @@ def _asked_for(overrides: Sequence[str]) -> RunSpec:
 def _need_record(run: RunRequest) -> None:
     if find_record(run.folder) is None:
         raise ConfigError(
-            f"task={run.spec.task.name}: this run starts from one on it, which is yet to be done; "
-            "sparsead train with the same overrides does it"
+            f"task={run.spec.task.name}: this run starts from a run on this task that is not "
+            "finished; sparsead train with the same overrides trains it first"
         )

@@ -1,4 +1,4 @@
-"""`sparsead plan`: what a table still lacks, and about how long and how large that will be."""
+"""`sparsead plan`: show a table's missing runs, and estimate their time and disk space."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ def main() -> None:
 
 
 def calibrate(kinds: Mapping[str, RunRequest], tell: Callable[[str], object]) -> None:
-    """Measure each kind of run on a few batches, and keep the figures in the outputs folder.
+    """Measure the throughput of each kind of run on a few batches, and store it below outputs.
 
-    A kind that cannot run is left out; each reason for that is told of once.
+    A kind that cannot run is left out; each reason is printed once.
 
     Args:
-        kinds: name → one run of that kind.
-        tell: hears a line for each.
+        kinds: key of each kind → one run of that kind.
+        tell: called with one line of progress for each kind.
     """
     failed: dict[str, list[str]] = defaultdict(list)
     for name, request in kinds.items():

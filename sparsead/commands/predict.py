@@ -1,4 +1,4 @@
-"""`sparsead predict`: a finished run's predictions for the rows of a file, or for GLUE's server."""
+"""`sparsead predict`: predict the rows of a file, or GLUE's test sets, with a finished run."""
 
 from __future__ import annotations
 
@@ -46,17 +46,17 @@ def main() -> None:
 
 
 def predict_file(run: TrainedRun, file: Path) -> Iterator[dict[str, Any]]:
-    """Yield for each row what names it, and the rest.
+    """Yield, for each row of a file, its key and the task's prediction.
 
-    A row is named by the line that it begins on (in a Parquet file: by its number), a question of
-    SQuAD's JSON by its id.
+    The key is the line on which the row begins (in a Parquet file, the row's number), or the id of
+    a question in SQuAD's JSON format.
 
     Args:
         run: a finished run.
-        file: with a column of text for each of the inputs of the run's task.
+        file: a file with a column of text for each input of the run's task.
 
     Raises:
-        DataError: the file is malformed, lacks a column, or a value is no text.
+        DataError: the file is malformed or lacks a column, or a value is not a text.
     """
     if file.suffix == ".json" and isinstance(run.task, ReadsJson):
         values: Sequence[Mapping[str, Any]] = run.task.read_json(file)
@@ -71,20 +71,20 @@ def predict_file(run: TrainedRun, file: Path) -> Iterator[dict[str, Any]]:
 
 
 def submit(run: TrainedRun, folder: Path, data: Path | None) -> list[Path]:
-    """Predict the test sets of the run's task, and write one file for each to `folder`.
+    """Predict the test sets of the run's task, and write a submission file for each to `folder`.
 
     Args:
         run: a finished run.
-        folder: made if need be; it may hold other tasks' files.
-        data: folder of the test sets; None takes them from the hub.
+        folder: folder to write to; it may contain the files of other tasks.
+        data: folder of the test sets; None loads them from the hub.
 
     Returns:
-        The files.
+        The paths of the files written.
 
     Raises:
-        ConfigError: the task has no submission, or a file is there already.
+        ConfigError: the task has no submission format, or a file exists already.
         DataError: a test set is missing or malformed.
-        SourceError: the hub's test sets cannot be had.
+        SourceError: the test sets cannot be loaded from the hub.
     """
     task = run.task
     if not isinstance(task, WritesSubmission):
@@ -104,46 +104,47 @@ def _parser() -> Parser:
     parser = Parser("sparsead predict", __doc__)
     add_run_arguments(parser)
     wanted = parser.add_mutually_exclusive_group(required=True)
-    suffixes = ".jsonl, .csv, .tsv or .parquet; .json as SQuAD has it, for its tasks"
-    wanted.add_argument("--input", type=Path, metavar="FILE", help=f"rows: {suffixes}")
+    suffixes = ".jsonl, .csv, .tsv or .parquet; for SQuAD's tasks also its .json format"
+    wanted.add_argument("--input", type=Path, metavar="FILE", help=f"file of rows: {suffixes}")
     wanted.add_argument(
         "--submission",
         type=Path,
         metavar="FOLDER",
-        help="write the task's test sets' predictions there, as GLUE's server takes them",
+        help="write predictions for the task's test sets to this folder, in GLUE's format",
     )
-    parser.add_argument("--output", type=Path, metavar="FILE", help="new file; default: stdout")
-    parser.add_argument(
-        "--data", type=Path, metavar="FOLDER", help="where the test sets are; default: task.path"
-    )
-    parser.add_argument("--backbone", metavar="FOLDER", help="where the run's backbone is now")
+    output = "new file to write (default: the terminal)"
+    parser.add_argument("--output", type=Path, metavar="FILE", help=output)
+    data = "folder of the test sets (default: the run's task.path)"
+    parser.add_argument("--data", type=Path, metavar="FOLDER", help=data)
+    backbone = "folder of the run's backbone, if it has moved"
+    parser.add_argument("--backbone", metavar="FOLDER", help=backbone)
     parser.add_argument("--device", choices=DEVICES, default="auto")
     return parser
 
 
 def _check_flags(arguments: Namespace) -> None:
     if arguments.submission is None and arguments.data is not None:
-        raise ConfigError(f"--data {arguments.data}: goes with --submission")
+        raise ConfigError(f"--data {arguments.data}: works only with --submission")
     if arguments.data is not None and not arguments.data.is_dir():
         raise ConfigError(f"--data {arguments.data}: is not a folder")
     if arguments.output is None:
         return
     if arguments.submission is not None:
-        raise ConfigError(f"--output {arguments.output}: goes with --input")
+        raise ConfigError(f"--output {arguments.output}: works only with --input")
     _check_new("--output", arguments.output)
 
 
 def _data_folder(run: str, outputs: Path) -> Path | None:
-    """Return the folder that the run's data came from; None for the hub."""
+    """Return the folder from which the run read its data; None if it came from the hub."""
     path = find_run(run, outputs).result["config"]["task"]["path"]
     if path is not None and not Path(path).is_dir():
-        raise ConfigError(f"task.path={path}: is not there any more; say where with --data FOLDER")
+        raise ConfigError(f"task.path={path}: no longer exists; give the folder with --data FOLDER")
     return None if path is None else Path(path)
 
 
 def _check_new(flag: str, file: Path) -> None:
     if os.path.lexists(file):
-        raise ConfigError(f"{flag} {file}: exists already; name one that does not")
+        raise ConfigError(f"{flag} {file}: exists already; give a new path")
 
 
 def _write(path: Path, text: str) -> None:

@@ -1,4 +1,4 @@
-"""`sparsead reproduce`: do what a table's cells lack, then render it from the records."""
+"""`sparsead reproduce`: train the missing runs of a table, then print the table."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ def main() -> None:
     """Entry point of `sparsead reproduce`."""
     parser = Parser("sparsead reproduce", __doc__)
     add_table(parser)
-    parser.add_argument("--retry-failed", action="store_true", help="do the failed cells too")
+    parser.add_argument("--retry-failed", action="store_true", help="also train failed runs again")
     arguments = parser.parse()
     table = load_table(arguments.table, arguments.overrides)
     wanted = list_cells(table)
     sys.stdout.write(describe_plan(wanted))
     sys.stdout.flush()
-    with stop_on_interrupt("the same command goes on from here"):
+    with stop_on_interrupt("run the same command again to resume"):
         try:
             wanted = _do(table, wanted, retry_failed=arguments.retry_failed)
         except OSError as error:
@@ -42,14 +42,14 @@ def main() -> None:
 
 
 def render(table: TableSpec, outputs: Path) -> None:
-    """Print the table, and write its report and figure."""
+    """Print the table, and write its HTML report and figure."""
     shown = build_view(measure(table))
     sys.stdout.write(tabulate.render(shown, "rich"))
     sys.stdout.write("".join(f"{path}\n" for path in publish(shown, outputs)))
 
 
 def print_failures(wanted: Sequence[Cell]) -> int:
-    """Say in one line each which cells failed, and why; return how many."""
+    """Print one line for each failed run, with the reason; return the number of failures."""
     failed = 0
     for cell in drop_duplicates(wanted):
         state = read_state(cell.request.folder)
@@ -58,12 +58,15 @@ def print_failures(wanted: Sequence[Cell]) -> int:
             reason = str(state.failure.get("error", "")).splitlines()[0]
             sys.stderr.write(f"sparsead: failed: {_name(cell)}: {reason}\n")
     if failed:
-        sys.stderr.write(f"sparsead: {failed} failed; --retry-failed does them again\n")
+        sys.stderr.write(f"sparsead: {failed} failed; --retry-failed trains them again\n")
     return failed
 
 
 def _do(table: TableSpec, wanted: list[Cell], *, retry_failed: bool) -> list[Cell]:
-    """Do the cells, then those that waited for them; return the cells as they are then."""
+    """Run the cells, then those that waited for prerequisites; return the cells as they are then.
+
+    The identity of a waiting cell changes when its prerequisites are finished.
+    """
     run_cells(wanted, train_run, retry_failed=retry_failed, tell=_tell)
     now = list_cells(table)
     if sum(cell.waits for cell in now) == sum(cell.waits for cell in wanted):

@@ -1,4 +1,4 @@
-"""`sparsead runs`: list, filter, delete or export the runs, finished and failed."""
+"""`sparsead runs`: list, filter, delete or export finished and failed runs."""
 
 from __future__ import annotations
 
@@ -62,12 +62,12 @@ def _parser(action: str) -> Parser:
     if action == "list":
         parser.add_argument("--format", choices=sorted(FORMATS), help="default: plain columns")
     if action == "delete":
-        parser.add_argument("--yes", action="store_true", help="do not ask")
+        parser.add_argument("--yes", action="store_true", help="delete without asking")
     return parser
 
 
 def list_rows(outputs: Path) -> list[Row]:
-    """Return one row a run with the keys `COLUMNS`; sparsity and score in percent."""
+    """Return one row per run with the keys `COLUMNS`; sparsity and score are in percent."""
     rows = [_done(record) for record in read_summaries(outputs)]
     names = {row["run"] for row in rows}
     failed = [_failed(folder, why) for folder, why in read_failures(outputs)]
@@ -103,7 +103,7 @@ def _choices(config: dict[str, Any]) -> Row:
 
 
 def _pattern(given: str) -> tuple[str, list[str]]:
-    """Return the column of a filter and the patterns of which one must match."""
+    """Return the column of a filter and its patterns; a row matches if one of them does."""
     key, equals, patterns = given.partition("=")
     if not equals:
         raise ConfigError(unknown("runs", given, _ACTIONS) + ", or a filter KEY=PATTERN")
@@ -117,7 +117,7 @@ def _pattern(given: str) -> tuple[str, list[str]]:
 
 
 def _check_names(wanted: Sequence[tuple[str, list[str]]], rows: Sequence[Row]) -> None:
-    """Refuse a filter for what neither a run nor the project calls so: it is misspelt."""
+    """Refuse a filter that matches neither the runs nor conf/, because it is probably misspelt."""
     for key, patterns in wanted:
         if key not in _GROUPS:
             continue
@@ -155,12 +155,12 @@ def _delete(rows: list[Row], arguments: Namespace) -> None:
 
 def _is_confirmed(count: int) -> bool:
     if not sys.stdin.isatty():
-        raise ConfigError(f"runs delete: would delete {count} runs; say --yes")
+        raise ConfigError(f"runs delete: would delete {count} runs; confirm with --yes")
     return input(f"delete {count} runs? [y/N] ").strip().lower() in ("y", "yes")
 
 
 def _remove(folder: Path) -> None:
-    """Rename first: a run that is half deleted must not be found as one."""
+    """Delete a run; it is renamed first, so that a partly deleted run is never found."""
     try:
         failure_file(folder).unlink(missing_ok=True)
         if folder.exists():
@@ -170,7 +170,7 @@ def _remove(folder: Path) -> None:
 
 
 def _export(rows: list[Row], arguments: Namespace) -> None:
-    """Write the rows by the file's suffix."""
+    """Write the rows to a file, in the format of the file's suffix."""
     file: Path = arguments.file
     if file.suffix not in _WRITERS:
         raise ConfigError(unknown("runs export", file.suffix or file.name, _WRITERS))
@@ -200,7 +200,7 @@ def _text_writer(form: str) -> Callable[[list[Row], Path], None]:
 _WRITERS = {".parquet": _parquet, ".csv": _text_writer("csv"), ".json": _text_writer("json")}
 _ACTIONS = {"list": _list, "delete": _delete, "export": _export}
 _PURPOSES = {
-    "list": "list the runs (also without this word)",
-    "delete": "delete the runs that match",
-    "export": "write the runs to a file",
+    "list": "list the runs (the default action)",
+    "delete": "delete the runs that match the filters",
+    "export": "write the runs that match the filters to a file",
 }

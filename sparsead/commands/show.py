@@ -1,4 +1,4 @@
-"""`sparsead show`: what a run's masks kept, where, and how much of it another run kept too."""
+"""`sparsead show`: show a run's masks: density, dead units, overlap with another run."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ def main() -> None:
     """Entry point of `sparsead show`."""
     parser = Parser("sparsead show", __doc__)
     add_run_arguments(parser)
-    parser.add_argument("--against", metavar="RUN2", help="another run, to compare the masks with")
+    other = "another run whose masks are compared with those of RUN"
+    parser.add_argument("--against", metavar="RUN2", help=other)
     arguments = parser.parse()
     record = find_run(arguments.run, arguments.outputs)
     text = summarize_masks(record)

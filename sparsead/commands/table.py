@@ -1,6 +1,6 @@
-"""`sparsead table`: a named table from its records, or all finished runs, one row a setting.
+"""`sparsead table`: print a table from its records, or all finished runs, one row per setting.
 
-`sparsead table table3 backbone=minilm` takes what `sparsead reproduce` takes.
+`sparsead table table3 backbone=minilm` accepts the same overrides as `sparsead reproduce`.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from sparsead.runs.index import read_summaries
 def main() -> None:
     """Entry point of `sparsead table`."""
     parser = Parser("sparsead table", __doc__)
-    named = "table1, …, or a path that ends in .yaml; none lists all runs by setting"
+    named = "table1, …, or a path that ends in .yaml; without TABLE, all runs by setting"
     parser.add_argument("table", nargs="?", metavar="TABLE", help=named)
     add_overrides(parser, "as `sparsead reproduce` takes them")
     add_outputs(parser)
     parser.add_argument("--format", choices=sorted(TABLE_FORMATS), default="rich")
-    of_grids = "without TABLE: only the best point of each grid of learning rate, epochs and batch"
+    of_grids = "without TABLE: show only the best learning rate, epochs and batch size of each grid"
     parser.add_argument("--best", action="store_true", help=of_grids)
     where = "write to this file (default: the terminal)"
     parser.add_argument("--out", type=Path, metavar="FILE", help=where)
     arguments = parser.parse()
     if arguments.best and arguments.table is not None:
-        raise ConfigError("--best: is of all finished runs, without the name of a table")
+        raise ConfigError("--best: works only without the name of a table")
     text = _text(arguments)
     if arguments.out is None:
         sys.stdout.write(text)

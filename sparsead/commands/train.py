@@ -42,7 +42,7 @@ _FULL_ERROR = "HYDRA_FULL_ERROR"
 def main() -> None:
     """Entry point of `sparsead train`, `sparsead-train` and `python -m sparsead.train`.
 
-    HYDRA_FULL_ERROR=1 keeps the traceback of what would be one line.
+    HYDRA_FULL_ERROR=1 prints a traceback instead of the one-line message.
     """
     keep_traceback = os.environ.get(_FULL_ERROR) == "1"
     try:
@@ -56,7 +56,7 @@ def main() -> None:
 
 @contextmanager
 def _raised_by_hydra() -> Iterator[None]:
-    """Have Hydra raise its errors: its own handler would print a traceback, or exit with 1."""
+    """Make Hydra raise its errors; by default it prints a traceback or exits with status 1."""
     before = os.environ.get(_FULL_ERROR)
     os.environ[_FULL_ERROR] = "1"
     try:
@@ -72,39 +72,39 @@ def _launch() -> None:
     arguments = Parser("sparsead train", parents=[hydras], add_help=False).parse()
     flags = [word for word in sys.argv[1:] if word not in arguments.overrides]
     overrides = expand_jobs(arguments.overrides, arguments.multirun)
-    sys.argv[1:] = [*flags, *overrides]  # Hydra wants the overrides in one place
+    sys.argv[1:] = [*flags, *overrides]  # Hydra's parser needs the overrides to be consecutive
     set_ray_token(overrides)
     if arguments.multirun and arguments.cfg:
         fail("--cfg prints the configuration of one run: leave out -m")
     if arguments.multirun and not (arguments.config_dir or arguments.config_path):
         _check_jobs(overrides)
-    with stop_on_interrupt("the same command goes on from here"):
+    with stop_on_interrupt("run the same command again to resume"):
         hydra.main(version_base="1.3", config_path="pkg://sparsead.conf", config_name="train")(
             job
         )()
 
 
 def _check_jobs(overrides: list[str]) -> None:
-    """Read every job of a sweep before the first one runs, so that none is wrong at its end."""
+    """Check every job of a sweep before the first one runs, so that none fails hours later."""
     for config, chosen in compose_jobs(overrides):
         request, _ = _asked_for(config)
         find_prerequisites(resolve_sources(request.spec, request.outputs), chosen)
 
 
 def _asked_for(config: DictConfig) -> tuple[RunRequest, SearchSpec | None]:
-    """Return the run that a configuration asks for, and the search for its best point, if any."""
+    """Return the run that a configuration requests, and its search for the best point, if any."""
     space = SearchSpec.from_config(config) if "search" in config else None
     return RunRequest.from_config(config), space
 
 
 def job(config: DictConfig) -> float:
-    """Do one Hydra job; return what a sweeper optimises: the main score to choose by.
+    """Execute one Hydra job; return the score that an optimising sweeper such as Optuna uses.
 
-    What is recorded already is not trained again, and torch is then never imported.
+    A recorded run is not trained again, and torch is then not imported.
     """
     sweeping = HydraConfig.get().mode is RunMode.MULTIRUN
     if os.environ.get("RANK", "0") != "0":
-        logging.disable(logging.INFO)  # of torchrun's processes the first one says it for all
+        logging.disable(logging.INFO)  # only the first of torchrun's processes prints messages
     do = _do_in_sweep if sweeping else find_or_train
     try:
         request, space = _asked_for(config)
@@ -114,25 +114,25 @@ def job(config: DictConfig) -> float:
         record = do(request) if space is None else search(request, space, train_run)
     except (SparseadError, OmegaConfBaseException) as error:
         if sweeping:
-            raise  # Hydra goes on with the other jobs, and reports this one at the end
-        fail(describe_error(error))  # here: Hydra would put a line of its own before it
+            raise  # Hydra continues with the other jobs, and prints this error at the end
+        fail(describe_error(error))  # not raised: Hydra would print its own line first
     _log_record(record)
     return record.objective
 
 
 def _do_in_sweep(request: RunRequest) -> RunRecord:
-    """Do one run of a sweep; write down why it failed, where it does."""
+    """Find or train one run of a sweep, and record a failure with its traceback."""
     try:
         return find_or_train(request)
     except (StorageError, ClaimedError):
-        raise  # there is nowhere to write it down, or another process is at it
+        raise  # no failure of this run: nothing can be written, or another process works on it
     except Exception as error:
         request.record_failure(error)
         raise
 
 
 def find_or_train(request: RunRequest) -> RunRecord:
-    """Return the record of a run, which is trained unless it is recorded already."""
+    """Return the record of a run; train the run first unless it is recorded already."""
     record = None if request.rerun else find_record(request.folder)
     if record is not None:
         log.info("recorded already (rerun=true trains it again)")
@@ -144,9 +144,9 @@ def find_or_train(request: RunRequest) -> RunRecord:
 
 
 def train_run(request: RunRequest, watch: Watch | None = None) -> RunRecord:
-    """Train a run in this process, which is set up for training.
+    """Set up this process for training, train a run and return its record.
 
-    Torch is imported now, once it is known that there is something to train.
+    Torch is imported here, only when a run really has to be trained, because it takes seconds.
     """
     from sparsead.train import train
     from sparsead.training.allocator import keep_freed_memory, leave_imports_alone
@@ -161,7 +161,7 @@ def train_run(request: RunRequest, watch: Watch | None = None) -> RunRecord:
 
 
 def _tell_point_from_grid() -> None:
-    """Say that protocol=paper alone is not the grid that the paper chose its scores from."""
+    """Tell the user that protocol=paper is a single point of the paper's hyperparameter grid."""
     if HydraConfig.get().runtime.choices.get("protocol") == "paper":
         log.info("protocol=paper is one point of the paper's grid; search=grid runs all 80")
 

@@ -168,9 +168,12 @@ def test_flags_that_do_not_go_together_and_tasks_without_a_server_are_refused(
     record = train.train(ask_for("task=demo_cola", *QUICK, f"outputs={tmp_path}"))
     new = tmp_path / "new"
     for arguments, words in (
-        (("--submission", new), "--submission: task=demo_cola has none, only GLUE's tasks have"),
-        (("--submission", new, "--output", new), "goes with --input"),
-        (("--input", new, "--data", tmp_path), "goes with --submission"),
+        (
+            ("--submission", new),
+            "--submission: task=demo_cola has no submission format; only GLUE's tasks have",
+        ),
+        (("--submission", new, "--output", new), "works only with --input"),
+        (("--input", new, "--data", tmp_path), "works only with --submission"),
         (("--submission", new, "--data", new), "new: is not a folder"),
     ):
         with pytest.raises(ConfigError, match=words):

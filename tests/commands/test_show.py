@@ -231,9 +231,12 @@ def test_a_run_is_found_by_folder_name_and_part(outputs: Path, monkeypatch) -> N
     ("named", "words"),
     [
         ("minilm", ["2 runs", "_snip_", "_random_"]),
-        ("00c0ffee00c0ffef", ["no run", "did you mean minilm_mrpc_houlsby_snip_0.4"]),
+        (
+            "00c0ffee00c0ffef",
+            ["is neither the folder of a run", "did you mean minilm_mrpc_houlsby_snip_0.4"],
+        ),
         ("minilm_mrpc_houlsby_snap_0.4_seed3", ["did you mean minilm_mrpc_houlsby_snip_0.4"]),
-        ("zzz", ["zzz: is no run"]),
+        ("zzz", ["zzz: is neither the folder of a run nor part of the name of one"]),
     ],
 )
 def test_an_unknown_or_ambiguous_run_is_refused(outputs: Path, named: str, words) -> None:
@@ -258,10 +261,12 @@ def test_runs_with_nothing_in_common_are_refused(outputs: Path, monkeypatch, cap
 
 def test_a_damaged_run_is_refused_in_one_line(outputs: Path, monkeypatch, capsys) -> None:
     folder = run(outputs, "damaged", MASKS, scores=[])
-    with pytest.raises(RecordError, match=r"result\.json: is no run's result"):
+    with pytest.raises(RecordError, match=r"result\.json: is not the result of a run"):
         shown(outputs, monkeypatch, capsys, "damaged")
     (folder / RESULT_FILE).write_text("{}")
-    with pytest.raises(RecordError, match=r"result\.json: is no run's result \(no 'scores'\)"):
+    with pytest.raises(
+        RecordError, match=r"result\.json: is not the result of a run \(no 'scores'\)"
+    ):
         shown(outputs, monkeypatch, capsys, "damaged")
     (folder / WEIGHTS_FILE).write_bytes(b"other")
     with pytest.raises(RecordError, match=r"adapter\.safetensors: is no readable"):

@@ -139,7 +139,7 @@ def test_the_best_point_of_a_grid_is_chosen_by_the_selection_split(
     assert (rows[1]["protocol.epochs"], rows[1]["n"]) == ("5", 2)
     assert rows[1]["selection accuracy"] == pytest.approx(85)
     monkeypatch.setattr("sys.argv", [*arguments, "table3"])
-    with pytest.raises(ConfigError, match="--best: is of all finished runs"):
+    with pytest.raises(ConfigError, match="--best: works only without the name of a table"):
         table.main()
 
 
