@@ -13,7 +13,7 @@ __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:
-    """Import what needs torch when it is first used, so that the command line starts without."""
+    """Import `load` and `prune` on first use: they need torch, which the light commands avoid."""
     if name == "prune":
         from sparsead.pruning.prune import prune
 

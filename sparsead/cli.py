@@ -1,4 +1,4 @@
-"""The command line: a verb is a module of `sparsead.commands`, imported when it is called."""
+"""The command line: each verb is a module of `sparsead.commands`, imported only when called."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _FIRST = ("train", "reproduce", "plan", "table")
 
 
 def main() -> None:
-    """Run `sparsead VERB ARGUMENTS…`; a user's mistake is one line and exit status 2."""
+    """Run `sparsead VERB ARGUMENTS…`; a user's mistake prints one line and exits with status 2."""
     verb, *arguments = sys.argv[1:] or ["--help"]
     if verb in ("-h", "--help"):
         sys.stdout.write(_help())
@@ -28,7 +28,7 @@ def main() -> None:
 
 
 def run(verb: str, arguments: list[str]) -> None:
-    """Run one verb with its arguments, as `main` does with those of the command line."""
+    """Run one verb with the given arguments, which replace those of the command line."""
     verbs = _verbs()
     if verb not in verbs:
         fail(unknown("verb", verb, [*verbs, "--help", "--version"]))
@@ -44,7 +44,7 @@ def run(verb: str, arguments: list[str]) -> None:
 
 
 def _verbs() -> dict[str, Path]:
-    """Return each verb's file, in the order of the help."""
+    """Return each verb's file, in the order in which the help lists the verbs."""
     folders = importlib.import_module(_COMMANDS).__path__
     names = [module.name for module in pkgutil.iter_modules(folders)]
     names.sort(key=lambda name: (_FIRST.index(name) if name in _FIRST else len(_FIRST), name))
@@ -52,7 +52,7 @@ def _verbs() -> dict[str, Path]:
 
 
 def _purpose(file: Path) -> str:
-    """Return what a verb does: the first line of its file, which is not run for it."""
+    """Return what a verb does: the first line of its docstring, read without importing the file."""
     line = (ast.get_docstring(ast.parse(file.read_text("utf-8"))) or "").splitlines()[0]
     return line.partition(": ")[2].rstrip(".")
 

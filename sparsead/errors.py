@@ -1,4 +1,4 @@
-"""The errors a user can mend: each is one line, and the command line exits with status 2."""
+"""The errors that a user can fix: the command line prints one line and exits with status 2."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import NoReturn
 
 
 class SparseadError(Exception):
-    """Something the user gave cannot be used; the message is one line that says what to do."""
+    """The user's input cannot be used; the message is one line that says what to do."""
 
 
 class ConfigError(SparseadError):
@@ -25,15 +25,15 @@ class SourceError(SparseadError):
 
 
 class DeviceError(SparseadError):
-    """The device or the precision that was asked for is not to be had here."""
+    """The requested device or precision is not available on this machine."""
 
 
 class PruningError(SparseadError):
-    """Scores or budget do not determine a mask that means anything."""
+    """The scores or the budget do not determine a meaningful mask."""
 
 
 class TrainingStopped(SparseadError):  # noqa: N818
-    """Whoever watches a training ended it; what it has done so far is kept."""
+    """A `Watch` stopped the training early; its checkpoints are kept."""
 
 
 class RecordError(SparseadError):
@@ -41,19 +41,19 @@ class RecordError(SparseadError):
 
 
 class AlreadyRecordedError(RecordError):
-    """Another process finished the very run that this one was about to do."""
+    """Another process has recorded this run in the meantime."""
 
 
 class ClaimedError(RecordError):
-    """Another process is at this run."""
+    """Another live process is working on this run."""
 
 
 class StorageError(RecordError):
-    """The outputs folder is full, read-only or not ours: no other run would fare better."""
+    """The outputs folder is full or not writable, so that every other run would fail too."""
 
 
 _MEANT = {"gpu": "cuda"}
-"""What users call a choice by another name, where spelling would suggest a wrong one."""
+"""Common other names of choices, for which similar spelling would suggest a wrong choice."""
 
 
 def fail(message: str) -> NoReturn:
@@ -63,7 +63,7 @@ def fail(message: str) -> NoReturn:
 
 
 def unknown_key(key: str, allowed: Iterable[str]) -> str:
-    """Say that there is no such key, and which of its neighbours is nearest."""
+    """Return the message that `key` does not exist; it suggests the most similar allowed key."""
     group, _, name = key.rpartition(".")
     choices = sorted(allowed)
     near = _nearest(name, choices)
@@ -72,7 +72,7 @@ def unknown_key(key: str, allowed: Iterable[str]) -> str:
 
 
 def unknown(key: str, value: object, allowed: Iterable[str]) -> str:
-    """Say that `value` is no choice for `key`, which choice is nearest, and which there are."""
+    """Return the message that `key` has no choice `value`; it suggests the most similar choice."""
     choices = sorted(allowed)
     near = _nearest(str(value), choices)
     hint = f"; did you mean {near}?" if near else ""
@@ -80,7 +80,7 @@ def unknown(key: str, value: object, allowed: Iterable[str]) -> str:
 
 
 def wrong_type(key: str, value: object, annotation: str) -> str:
-    """Say that `value` does not fit the annotation, such as `int | None`, of the key `key`."""
+    """Return the message that `value` does not have the annotated type, such as `int | None`."""
     kinds = [_KINDS.get(kind, kind) for kind in annotation.split(" | ")]
     return f"{key}={value}: must be {' or '.join(kinds)}"
 
@@ -102,7 +102,7 @@ _KINDS = {
 
 
 def _nearest(name: str, choices: Sequence[str]) -> str | None:
-    """Return the choice that was meant: one that begins so, else one that is spelt alike."""
+    """Return the choice that was probably meant: one that starts with `name`, or a similar one."""
     if _MEANT.get(name) in choices:
         return _MEANT[name]
     begin = [choice for choice in choices if name and choice.startswith(name)]

@@ -1,4 +1,7 @@
-"""The Hugging Face hub: looked at before it is called, so that being offline fails at once."""
+"""Loading from the Hugging Face hub. A short probe comes first, so that being offline fails fast.
+
+Offline, the libraries' own calls retry for up to 23 seconds before they fail.
+"""
 
 from __future__ import annotations
 
@@ -21,13 +24,14 @@ _ANSWER_SECONDS = 3.0
 
 
 def fetch(name: str, load: Callable[[], T], folder_key: str, embedded: str) -> T:
-    """Load something from the hub or, where the hub does not answer, from its cache alone.
+    """Load a model or data set from the hub or, if the hub does not answer, from the local cache.
 
     Args:
-        name: the hub's name of the thing, for the message.
-        load: does it with the libraries' own calls; they see the hub as offline if it is.
-        folder_key: the key that names a local folder instead, for the message.
-        embedded: the override that chooses what needs no network, for the message.
+        name: its name on the hub, for the error message.
+        load: loads it with the libraries' own calls; they run in offline mode if the hub does not
+            answer.
+        folder_key: the configuration key that takes a local folder instead, for the message.
+        embedded: the override that chooses an alternative without network, for the message.
 
     Raises:
         SourceError: it is not in the cache and the hub cannot be reached, or does not have it.
@@ -47,11 +51,11 @@ def fetch(name: str, load: Callable[[], T], folder_key: str, embedded: str) -> T
 
 
 def embedded_task(name: str, family: str) -> str:
-    """Return the override for the generated task in the schema of a task.
+    """Return the override that chooses a generated task with the same schema as a hub task.
 
     Args:
-        name: of the task: its own is `demo_` and this name, where there is one.
-        family: a generated task of its kind, where there is none.
+        name: name of the task; its generated counterpart is called `demo_` + `name`.
+        family: the generated task to choose if this one has no counterpart of its own.
     """
     own = f"demo_{name}"
     there = (files("sparsead.conf") / "task" / f"{own}.yaml").is_file()
@@ -59,7 +63,10 @@ def embedded_task(name: str, family: str) -> str:
 
 
 def _hub_answers() -> bool:
-    """Ask in a thread of its own: a name look-up knows no time limit."""
+    """Tell whether the hub answers in time.
+
+    The request runs in its own thread, because DNS resolution has no timeout of its own.
+    """
     answers: list[int] = []
 
     def ask() -> None:

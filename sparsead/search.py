@@ -1,7 +1,8 @@
-"""`search=asha`: the best point of a grid by successive halving, chosen on a part of train.
+"""`search=asha`: find the best point of a grid by asynchronous successive halving (ASHA).
 
-Optuna decides which point is stopped, and when. All that it is told is in one file, so that a
-search that was killed repeats its decisions and goes on.
+Points are compared on the selection split, a held-out part of the training data. Optuna decides
+which point is stopped, and when. Every score reported to Optuna is also stored in one file, so
+that a killed search replays them, reaches the same decisions, and resumes.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ log = logging.getLogger(__name__)
 
 
 class Train(Protocol):
-    """Trains and records one run, unless the watch ends its training."""
+    """A function that trains and records one run, unless the watch stops it early."""
 
     def __call__(self, request: RunRequest, watch: Watch | None = None) -> RunRecord:
         """Return the run's record."""
@@ -40,15 +41,16 @@ class Train(Protocol):
 
 @dataclass
 class SearchSpec:
-    """The points, and the rungs at which they compete.
+    """The search space, which is a grid of points, and the rungs at which points compete.
 
     Attributes:
-        name: asha.
-        learning_rate: values to try, with each of the others.
-        epochs: likewise.
-        batch_size: likewise.
+        name: always asha.
+        learning_rate: learning rates of the grid.
+        epochs: numbers of epochs of the grid.
+        batch_size: batch sizes of the grid.
         first_rung: number of epochs before the first decision.
-        reduction: one in so many goes on; the next rung is so many times as far.
+        reduction: at each rung one in `reduction` points continues; the next rung comes after
+            `reduction` times as many epochs.
     """
 
     name: str
@@ -75,8 +77,8 @@ class SearchSpec:
         """
         return read_group(config, "search", cls)
 
-    def runs(self, request: RunRequest) -> list[RunRequest]:
-        """Return the run of each point, in an order that the seed decides.
+    def list_runs(self, request: RunRequest) -> list[RunRequest]:
+        """Return one run for each point of the grid, shuffled by the run's seed.
 
         Raises:
             ConfigError: a value is out of range.
@@ -94,16 +96,16 @@ class SearchSpec:
 
 @dataclass
 class Trial:
-    """A point that was tried.
+    """One point of the grid and how it scored.
 
     Attributes:
-        learning_rate: of the point.
-        epochs: likewise.
-        batch_size: likewise.
-        identity: of its run.
-        scores: on the part of train held out, after each epoch that was trained; larger is better.
-        state: finished, stopped (behind the last of the scores) or failed.
-        error: why it failed.
+        learning_rate: the point's learning rate.
+        epochs: the point's number of epochs.
+        batch_size: the point's batch size.
+        identity: identity of the point's run.
+        scores: scores on the selection split, one per trained epoch; larger is better.
+        state: finished, stopped (after the last epoch in `scores`) or failed.
+        error: the reason of a failure, else None.
     """
 
     learning_rate: float
@@ -116,7 +118,7 @@ class Trial:
 
     @classmethod
     def of(cls, run: RunRequest) -> Trial:
-        """Return the trial of a run, before it is tried."""
+        """Return the trial of a run that has not been trained yet."""
         point = run.spec.protocol
         return cls(point.learning_rate, point.epochs, point.batch_size, run.identity)
 
@@ -127,23 +129,26 @@ class Trial:
 
 
 def search(request: RunRequest, space: SearchSpec, train: Train) -> RunRecord:
-    """Try the points, choose the best of those that finish, and do its run.
+    """Train the points of the grid, and return the record of the best one that finishes.
 
     Args:
-        request: the run but for the three values searched.
-        space: the points.
-        train: trains and records a run; a watch may end it behind any epoch.
+        request: the run; the search replaces its learning rate, epochs and batch size.
+        space: the search space.
+        train: trains and records a run; a watch may stop it after any epoch.
 
     Returns:
-        The record of the chosen point; nothing but it is scored on the task's own dev set.
+        The record of the chosen point, the only one that is scored on the validation split.
 
     Raises:
-        ConfigError: nothing of train is held out to choose on, or every point failed.
-        SparseadError: something that the user can mend, and that would fail every point.
+        ConfigError: no selection split is held out, or every point failed.
+        SparseadError: an error that the user can fix and that would fail every point.
     """
     if not request.spec.protocol.selection:
-        raise ConfigError("protocol.selection=0: search=asha chooses on a part of train; say 0.1")
-    runs = space.runs(request)
+        raise ConfigError(
+            "protocol.selection=0: search=asha compares points on a selection split, a held-out "
+            "part of the training data; set protocol.selection=0.1"
+        )
+    runs = space.list_runs(request)
     file = _file(request, space, runs)
     known = {values["identity"]: Trial(**values) for values in read_json(file).get("trials", [])}
     study = _study(space)
@@ -155,7 +160,7 @@ def search(request: RunRequest, space: SearchSpec, train: Train) -> RunRecord:
             _try(run, is_over, train)
             log.info("%d of %d: %s", number, len(runs), trial)
         else:
-            is_over(trial.scores)  # Optuna compares the others with it
+            is_over(trial.scores)  # replayed, so that Optuna compares later points with this one
         tried.append(trial)
         _write(file, space, tried)
         _keep_best(runs, tried)
@@ -170,7 +175,7 @@ def search(request: RunRequest, space: SearchSpec, train: Train) -> RunRecord:
 
 
 class _Decision:
-    """Reports the scores of a trial to Optuna, and tells whether to train it any further."""
+    """The `Watch` of one trial: it reports scores to Optuna, and tells whether to stop training."""
 
     def __init__(self, reported: optuna.Trial, trial: Trial) -> None:
         self._reported = reported
@@ -178,7 +183,7 @@ class _Decision:
         self._told = 0
 
     def __call__(self, scores: Sequence[float]) -> bool:
-        """Tell whether to stop behind the last of the scores; see `sparsead.training.stopping`."""
+        """Tell whether to stop after the last epoch in `scores`; called by `training.stopping`."""
         trial = self.trial
         for epoch in range(self._told + 1, len(scores) + 1):
             self._told = epoch
@@ -202,26 +207,26 @@ def _study(space: SearchSpec) -> optuna.Study:
 
 
 def _try(run: RunRequest, is_over: _Decision, train: Train) -> None:
-    """Train a point for as long as it is worth it; it stays to go on from."""
+    """Train a point until it finishes or is stopped; its checkpoint stays, to resume from."""
     try:
         train(run, is_over)
     except TrainingStopped:
         return
     except SparseadError:
         raise
-    except Exception as error:  # such as a batch that is too large for this GPU
+    except Exception as error:  # one point can fail alone: its batch may be too large for this GPU
         run.record_failure(error)
         is_over.trial.state, is_over.trial.error = "failed", f"{type(error).__name__}: {error}"
 
 
 def _best(tried: Sequence[Trial]) -> Trial | None:
-    """Return the first of the best of those that finished; nan is the worst."""
+    """Return the finished trial with the best last score, the first of equals; NaN ranks last."""
     finished = [trial for trial in tried if trial.state == "finished"]
     return max(finished, key=lambda t: (t.scores[-1] == t.scores[-1], t.scores[-1]), default=None)
 
 
 def _keep_best(runs: Sequence[RunRequest], tried: Sequence[Trial]) -> None:
-    """Remove the checkpoints of the points that are out."""
+    """Remove the checkpoints of all points but the best, to save disk space."""
     best = _best(tried)
     for run, trial in zip(runs, tried, strict=False):
         if trial is not best:

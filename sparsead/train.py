@@ -45,11 +45,15 @@ from sparsead.training.unpadded import unpad
 
 
 def train(request: RunRequest, watch: Watch | None = None) -> RunRecord:
-    """Train, evaluate and record one run, in place of any record it has.
+    """Train, evaluate and record one run.
+
+    Args:
+        request: the run; with `rerun` its new record replaces an existing one.
+        watch: called after each epoch; may stop the training early.
 
     Raises:
-        SparseadError: something the user can mend; nothing is then left behind.
-        TrainingStopped: `watch` ended the training behind an epoch, to go on from there or not.
+        SparseadError: an error that the user can fix; no unfinished files are left behind.
+        TrainingStopped: `watch` stopped the training; its checkpoint is kept, to resume from.
     """
     folder = request.folder
     device = resolve_device(request.spec.device)
@@ -64,7 +68,8 @@ def train(request: RunRequest, watch: Watch | None = None) -> RunRecord:
 def run(request: RunRequest, folder: Path, watch: Watch | None = None) -> dict[str, Any]:
     """Train and evaluate one run, write its weights to `folder`, and return its result."""
     spec = request.spec
-    named = {"identity": request.identity, "setting": request.setting}  # of the files as they are
+    # Both hash local files: compute them before training, while the files are those that it reads.
+    named = {"identity": request.identity, "setting": request.setting}
     device = resolve_device(spec.device)
     forget_peak_memory(device)
     checkpoint = last_checkpoint(folder)
@@ -95,7 +100,7 @@ def run(request: RunRequest, folder: Path, watch: Watch | None = None) -> dict[s
 
     with clock.timed("train"), defer_interrupt() as interrupted:
         trainer = build_trainer(spec, model, data, tokenizer, task, collator, folder, precision)
-        trainer.add_callback(clock)  # before what may leave at a checkpoint
+        trainer.add_callback(clock)  # before Stopping, which may raise at a checkpoint
         trainer.add_callback(Stopping(trainer, interrupted, watch))
         trainer.train(resume_from_checkpoint=checkpoint)
     epochs = history(trainer)

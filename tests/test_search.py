@@ -120,7 +120,7 @@ def test_a_real_search_chooses_on_a_part_of_train_and_keeps_one_run(tmp_path: Pa
 @pytest.mark.parametrize(
     ("override", "said"),
     [
-        ("protocol.selection=0", "chooses on a part of train"),
+        ("protocol.selection=0", "compares points on a selection split"),
         ("search.reduction=1", "search.reduction=1: must be at least 2"),
         ("search.epochs=[]", "at least one"),
         ("search.batch_size=[0]", "protocol.batch_size=0"),
@@ -133,5 +133,5 @@ def test_a_search_that_cannot_be_is_refused(tmp_path: Path, override: str, said:
 
 
 def test_one_run_takes_no_search() -> None:
-    with pytest.raises(ConfigError, match="search=asha: is of `sparsead train` alone"):
+    with pytest.raises(ConfigError, match="search=asha: works only with `sparsead train`"):
         compose(["search=asha"])
