@@ -63,7 +63,7 @@ class SearchSpec:
     def __post_init__(self) -> None:
         for key in ("learning_rate", "epochs", "batch_size"):
             if not getattr(self, key):
-                raise ConfigError(f"search.{key}=[]: must be a list of at least one")
+                raise ConfigError(f"search.{key}=[]: must be a list of at least one value")
         for key, low in (("first_rung", 1), ("reduction", 2)):
             if getattr(self, key) < low:
                 raise ConfigError(f"search.{key}={getattr(self, key)}: must be at least {low}")
@@ -166,7 +166,7 @@ def search(request: RunRequest, space: SearchSpec, train: Train) -> RunRecord:
         _keep_best(runs, tried)
     best = _best(tried)
     if best is None:
-        raise ConfigError(f"search=asha: no point finished; the first: {tried[0]}")
+        raise ConfigError(f"search=asha: no point finished; the first one: {tried[0]}")
     chosen = runs[tried.index(best)]
     record = find_record(chosen.folder) or train(chosen)
     _write(file, space, tried, record.folder.name)
@@ -177,8 +177,8 @@ def search(request: RunRequest, space: SearchSpec, train: Train) -> RunRecord:
 class _Decision:
     """The `Watch` of one trial: it reports scores to Optuna, and tells whether to stop training."""
 
-    def __init__(self, reported: optuna.Trial, trial: Trial) -> None:
-        self._reported = reported
+    def __init__(self, optuna_trial: optuna.Trial, trial: Trial) -> None:
+        self._optuna_trial = optuna_trial
         self.trial = trial
         self._told = 0
 
@@ -187,9 +187,9 @@ class _Decision:
         trial = self.trial
         for epoch in range(self._told + 1, len(scores) + 1):
             self._told = epoch
-            self._reported.report(scores[epoch - 1], epoch)
+            self._optuna_trial.report(scores[epoch - 1], epoch)
             trial.scores = list(scores[:epoch])
-            if self._reported.should_prune():
+            if self._optuna_trial.should_prune():
                 return True
         finished = len(trial.scores) == trial.epochs
         trial.state = "finished" if finished else trial.state
@@ -200,7 +200,7 @@ def _study(space: SearchSpec) -> optuna.Study:
     try:
         import optuna
     except ImportError as error:
-        raise ConfigError("search=asha: needs pip install 'sparsead[optuna]'") from error
+        raise ConfigError("search=asha: needs Optuna: pip install 'sparsead[optuna]'") from error
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     pruner = optuna.pruners.SuccessiveHalvingPruner(space.first_rung, space.reduction)
     return optuna.create_study(direction="maximize", pruner=pruner)

@@ -37,7 +37,7 @@ from sparsead.pruning.random import random
 from sparsead.pruning.snip import snip
 from sparsead.pruning.synflow import synflow
 from sparsead.pruning.units import units
-from sparsead.report.choice import best_points
+from sparsead.report.choice import choose_best_points
 from sparsead.runs.record import RunRecord
 from sparsead.tasks.contract import (
     TASKS,
@@ -130,7 +130,7 @@ def test_a_record_that_says_the_direction_is_believed(tmp_path: Path) -> None:
         )
         for score in (9.0, 4.0, 7.0)
     ]
-    assert [run.main_score for run in best_points(runs)] == [4.0]
+    assert [run.main_score for run in choose_best_points(runs)] == [4.0]
 
 
 TASK = '''

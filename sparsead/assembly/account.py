@@ -44,10 +44,10 @@ def count_costs(spec: RunSpec) -> dict[str, Any]:
 
 
 def _shapes(spec: RunSpec, task: Task) -> PreTrainedModel:
-    """Return the model on the meta device, without weights.
+    """Return the model without weights, on the meta device.
 
-    A fusion of other runs is built on the CPU instead: the zeros in the sources' weights have to be
-    counted, and a tensor on the meta device has no values.
+    A run with sources is built on the CPU instead, because the zeros in the sources' weights have
+    to be counted, and a tensor on the meta device has no values.
     """
     device = "cpu" if list_sources(spec) else "meta"
     return skeleton(spec.backbone, task.head, task.head_options, device)

@@ -20,7 +20,7 @@ from sparsead.tasks.contract import TASKS, Task, check_scored
 
 
 def build_task(spec: RunSpec) -> Task:
-    """Return the run's task, its options checked, nothing of its data loaded.
+    """Return the run's task; its options are checked, but its data is not loaded.
 
     Raises:
         ConfigError: the method or one of its options is unknown, or the method is not a task.
@@ -31,7 +31,7 @@ def build_task(spec: RunSpec) -> Task:
 
 
 def build_adapter(spec: RunSpec) -> Adapter:
-    """Return the run's adapter method, its options checked.
+    """Return the run's adapter method; its options are checked.
 
     Raises:
         ConfigError: the method or one of its options is unknown, or the method is not an adapter.
@@ -40,7 +40,7 @@ def build_adapter(spec: RunSpec) -> Adapter:
 
 
 def insert_adapter(spec: RunSpec, adapter: Adapter, model: PreTrainedModel) -> AdaptedModel:
-    """Put the run's adapter into the model.
+    """Insert the run's adapter into the model.
 
     Raises:
         SiteError: the architecture lacks a site of the adapter; the message names both.
@@ -49,7 +49,9 @@ def insert_adapter(spec: RunSpec, adapter: Adapter, model: PreTrainedModel) -> A
         return adapter.insert(model, spec.seed)
     except SiteError as error:
         name, backbone = spec.adapter.name, spec.backbone.name
-        raise SiteError(f"adapter={name} cannot go into backbone={backbone}: {error}") from error
+        raise SiteError(
+            f"adapter={name} cannot be inserted into backbone={backbone}: {error}"
+        ) from error
 
 
 def prune_adapter(

@@ -63,24 +63,24 @@ class TrainedRun:
 
     @property
     def inputs(self) -> Sequence[str]:
-        """Names of the columns of text that the task reads of a row.
+        """Names of the text columns that the task reads from a row.
 
         Raises:
-            ConfigError: the task reads no rows but those of its own splits.
+            ConfigError: the task only reads the rows of its own splits.
         """
         return self._reader().inputs
 
     def predict(self, rows: Sequence[Mapping[str, Any]]) -> list[Record]:
-        """Return what the task makes of the model's outputs, one record a row, in their order.
+        """Return the task's prediction for each row, in the order of the rows.
 
         Precision and batch size are those of the run's evaluation.
 
         Args:
-            rows: with the columns `inputs`, which the task reads; others are not looked at.
+            rows: rows with the columns `inputs`; other columns are ignored.
 
         Raises:
-            ConfigError: the task reads no rows but those of its own splits.
-            DataError: a row lacks one of these columns, or has no text in it.
+            ConfigError: the task only reads the rows of its own splits.
+            DataError: a row lacks one of these columns, or its value is not a text.
         """
         reader = self._reader()
         for number, row in enumerate(rows):
@@ -91,7 +91,7 @@ class TrainedRun:
         encoded = reader.encode_inputs(Dataset.from_list(columns), self.tokenizer)
         if cut := cut_examples(encoded):
             longest = self.spec.task.max_length
-            log.warning("%d of %d rows are cut at %d tokens", cut, len(columns), longest)
+            log.warning("%d of %d rows are truncated to %d tokens", cut, len(columns), longest)
         self.model.eval()
         with frozen_stored(self.adapted, self.precision):
             return self._predicted(encoded)
@@ -99,9 +99,9 @@ class TrainedRun:
     def _reader(self) -> EncodesNewRows:
         name = self.spec.task.name
         if not isinstance(self.task, EncodesNewRows):
-            raise ConfigError(f"task={name}: has no method 'encode_inputs', which new rows need")
+            raise ConfigError(f"task={name}: has no method 'encode_inputs' to predict new rows")
         if not isinstance(self.task, GeneratesText | DecodesOutputs):
-            raise ConfigError(f"task={name}: has no method 'decoded', which new rows need")
+            raise ConfigError(f"task={name}: has no method 'decoded' to predict new rows")
         return self.task
 
     def _predicted(self, encoded: Dataset) -> list[Record]:
@@ -187,12 +187,12 @@ def _check_fingerprint(
 def _check_row(number: int, row: Any, columns: Sequence[str]) -> None:
     if not isinstance(row, Mapping):
         named = ", ".join(f"{column}: text" for column in columns)
-        raise DataError(f"row {number}: {shown(row)} is no mapping such as {{{named}}}")
+        raise DataError(f"row {number}: {shown(row)} is not a mapping such as {{{named}}}")
     for column in columns:
         if column not in row:
             raise DataError(f"row {number}: {column} is missing")
         if not is_text(row[column]):
-            raise DataError(f"row {number}: {column}: {shown(row[column])} is no text")
+            raise DataError(f"row {number}: {column}: {shown(row[column])} is not a text")
 
 
 def _load_weights(
@@ -206,6 +206,6 @@ def _load_weights(
         if shapes[0] != shapes[1]:
             raise RecordError(
                 f"{record.folder / WEIGHTS_FILE}: {name} has the shape {shapes[0]}, "
-                f"the model's {shapes[1]}"
+                f"but the model needs {shapes[1]}"
             )
     adapted.model.load_state_dict(dict(state), strict=False)

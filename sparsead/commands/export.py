@@ -83,7 +83,7 @@ def export_merged(record: RunRecord, folder: Path) -> None:
         SourceError: the backbone cannot be loaded, or is not the one that the run was trained on.
     """
     _check_new(folder)
-    from sparsead.adapters.merging import merge  # slow to import, and needed here alone
+    from sparsead.adapters.merging import merge  # imports torch, which is slow; only needed here
     from sparsead.assembly.trained import load
     from sparsead.backbones.loading import skeleton
     from sparsead.training.quiet import quiet_libraries

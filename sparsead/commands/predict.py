@@ -89,7 +89,9 @@ def submit(run: TrainedRun, folder: Path, data: Path | None) -> list[Path]:
     task = run.task
     if not isinstance(task, WritesSubmission):
         name = run.spec.task.name
-        raise ConfigError(f"--submission: task={name} has none, only GLUE's tasks have")
+        raise ConfigError(
+            f"--submission: task={name} has no submission format; only GLUE's tasks have one"
+        )
     for name in task.tests:
         _check_new("--submission", folder / f"{name}.tsv")
     tests = task.load_tests(data)

@@ -143,7 +143,7 @@ def _list(rows: list[Row], arguments: Namespace) -> None:
 
 def _delete(rows: list[Row], arguments: Namespace) -> None:
     if not rows:
-        sys.stdout.write("no such runs\n")
+        sys.stdout.write("no runs match\n")
         return
     if not arguments.yes and not _is_confirmed(len(rows)):
         sys.stdout.write("nothing deleted\n")

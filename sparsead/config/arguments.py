@@ -37,7 +37,7 @@ class Parser(argparse.ArgumentParser):
         if not left:
             return arguments
         if not left[0].startswith("-"):
-            self.error(f"{left[0]}: is one argument too many")
+            self.error(f"{left[0]}: is an unexpected argument")
         options = [word for word in self._option_string_actions if word.startswith("--")]
         option = left[0].partition("=")[0]
         raise ConfigError(self._named(unknown("option", option, options)))
@@ -52,7 +52,7 @@ class Parser(argparse.ArgumentParser):
         for word in words:
             key, equals, folder = word.partition("=")
             if key == "outputs" and equals and "--outputs" in self._option_string_actions:
-                raise ConfigError(self._named(f"{word}: is written --outputs {folder} here"))
+                raise ConfigError(self._named(f"{word}: give --outputs {folder} instead"))
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         if action.choices is not None and value not in action.choices:

@@ -1,4 +1,4 @@
-"""The groups of conf/ and their choices: what a user can name in GROUP=CHOICE."""
+"""The config groups of conf/ and their choices, as used in the override GROUP=CHOICE."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from pathlib import Path
 
 
 def groups() -> list[str]:
-    """Return the names of the groups, which are the folders of conf/."""
+    """Return the names of the config groups, which are the folders of conf/."""
     return sorted(path.name for path in _conf().iterdir() if path.is_dir())
 
 
 def choices(group: str) -> list[str]:
     """Return the names of a group's choices, which are the files in its folder.
 
-    An experiment's name begins with the folder that it lies in, as in table1/snip. The files
-    beside conf/train.yaml lie in no folder and are no choices: they hold what several choices
-    share. Hydra's own lists, such as the one in `sparsead train --help`, follow the same rule.
+    The name of an experiment starts with its subfolder, as in table1/snip. Files at the top of
+    conf/, beside train.yaml, are not choices: they hold values that several choices share. Hydra's
+    own lists, such as the one in `sparsead train --help`, follow the same rule.
 
     Returns:
-        The names in alphabetical order; none where there is no such group.
+        The names in alphabetical order; an unknown group gives none.
     """
     folder = _conf() / group
     found = (path.relative_to(folder).with_suffix("") for path in folder.rglob("*.yaml"))

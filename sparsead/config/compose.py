@@ -104,7 +104,7 @@ def describe_error(error: BaseException) -> str:
 
 
 def _describe_unknown_choice(file: str, options: Sequence[str]) -> str:
-    if file.startswith("experiment/"):  # its choices lie in folders, where Hydra does not look
+    if file.startswith("experiment/"):  # Hydra's list omits experiments that lie in subfolders
         return unknown(
             "experiment", file.removeprefix("experiment/"), [*choices("experiment"), *options]
         )

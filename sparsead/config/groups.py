@@ -143,7 +143,7 @@ class AdapterSpec:
         LoRA's alpha is multiplied too, so that its scaling factor alpha / r stays the same.
 
         Raises:
-            ConfigError: the adapter has no bottleneck, or the product is no whole number.
+            ConfigError: the adapter has no bottleneck, or the product is not a whole number.
         """
         if scale == 1:
             return self

@@ -80,7 +80,7 @@ def _check_choice(argument: str) -> None:
     for value in values:
         if isinstance(value, list):
             sweep = f"{name}={','.join(map(str, value))}"
-            raise ConfigError(f"{argument}: {name} takes one choice; a sweep is -m {sweep}")
+            raise ConfigError(f"{argument}: {name} takes one choice; to sweep, use -m {sweep}")
         if isinstance(value, int | float) or ".." in str(value).split("/"):
             raise ConfigError(unknown(name, value, choices(name)))
 

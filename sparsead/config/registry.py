@@ -21,16 +21,16 @@ Bound = TypeVar("Bound")
 class Registry(Generic[T]):
     """The methods of one kind, found by importing every module of the package that holds them.
 
-    An entry is a class or a function; T is what it gives when it is called.
+    An entry is a class or a function that returns an instance of T when called.
     """
 
     def __init__(self, kind: str, package: str, contract: type | None = None) -> None:
-        """Make an empty registry.
+        """Create an empty registry.
 
         Args:
             kind: the Hydra group whose `method` key names the entries.
             package: dotted name of the package whose modules register themselves.
-            contract: T, where it is a protocol; a user's own class must have its methods.
+            contract: T, if T is a protocol; a user's own class must have its methods.
         """
         self.kind = kind
         self.package = package
@@ -38,7 +38,7 @@ class Registry(Generic[T]):
         self._entries: dict[str, Callable[..., T]] = {}
 
     def register(self, name: str) -> Callable[[Entry], Entry]:
-        """Enter the decorated function or class under `name`."""
+        """Return a decorator that registers a function or class under `name`."""
 
         def enter(entry: Entry) -> Entry:
             self._entries[name] = entry
@@ -50,7 +50,7 @@ class Registry(Generic[T]):
         """Return the entry called `name`; a dotted path names an importable object instead.
 
         Raises:
-            ConfigError: nothing is registered or importable under that name, or what is imported
+            ConfigError: nothing is registered or importable under that name, or the imported object
                 lacks one of the contract's methods.
         """
         if "." in name:
@@ -61,7 +61,7 @@ class Registry(Generic[T]):
         return self._entries[name]
 
     def bind(self, name: str, options: Mapping[str, Any]) -> Callable[..., T]:
-        """Return the entry with `options` bound as keyword arguments, its other arguments open.
+        """Return the entry with `options` bound as keyword arguments, like `functools.partial`.
 
         Raises:
             ConfigError: an option is not a parameter of the entry, or has the wrong type.
@@ -74,7 +74,10 @@ class Registry(Generic[T]):
             importlib.import_module(f"{self.package}.{module.name}")
 
     def _import_entry(self, path: str) -> Callable[..., T]:
-        """Import a user's own entry; a record from elsewhere could name any function at all."""
+        """Import a user's own entry, and check that it has the contract's methods.
+
+        The check matters because a record from an untrusted source could name any function.
+        """
         given = f"{self.kind}._target_={path}"
         try:
             entry = pkgutil.resolve_name(path)
@@ -90,7 +93,7 @@ class Registry(Generic[T]):
 
 
 def _methods(contract: type) -> list[str]:
-    """Return the names of the methods that a protocol asks for itself."""
+    """Return the names of the methods that a protocol itself requires, without inherited ones."""
     return [
         name
         for name, member in vars(contract).items()

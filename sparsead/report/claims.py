@@ -26,7 +26,7 @@ Claim = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class Part:
+class Inequality:
     """One inequality of a claim: the mean difference over paired seeds exceeds `bound`.
 
     `p_above` is the one-sided p-value of the null hypothesis that the mean difference is at most
@@ -43,7 +43,9 @@ class Part:
     p_below: float
 
     @classmethod
-    def of(cls, label: str, paired: Sequence[float], bound: float, unit: str = "points") -> Part:
+    def of(
+        cls, label: str, paired: Sequence[float], bound: float, unit: str = "points"
+    ) -> Inequality:
         """Test one inequality on the paired seeds' differences, given in `unit`."""
         if not paired:
             return cls(label, unit, bound, 0, None, None, 1.0, 1.0)
@@ -71,7 +73,7 @@ class Verdict:
     text: str
     kind: str
     backbone: str
-    parts: tuple[Part, ...]
+    parts: tuple[Inequality, ...]
 
     @property
     def n(self) -> int:
@@ -139,18 +141,18 @@ def _verdict(results: Results, backbone: str, claim: Claim) -> Verdict:
         raise ConfigError(f"{where} {reason}") from error
 
 
-def _beats(results: Results, backbone: str, claim: Claim) -> list[Part]:
+def _beats(results: Results, backbone: str, claim: Claim) -> list[Inequality]:
     """Superiority: `row` scores higher than `over`."""
     return [_difference(results, backbone, claim, claim["row"], claim["over"])]
 
 
-def _within(results: Results, backbone: str, claim: Claim) -> list[Part]:
+def _within(results: Results, backbone: str, claim: Claim) -> list[Inequality]:
     """Non-inferiority: `row` scores less than `points` below `of`; `points` is the margin."""
     bound = -float(claim["points"])
     return [_difference(results, backbone, claim, claim["row"], claim["of"], bound)]
 
 
-def _keeps(results: Results, backbone: str, claim: Claim) -> list[Part]:
+def _keeps(results: Results, backbone: str, claim: Claim) -> list[Inequality]:
     """Non-inferiority of the second row of each pair to the first.
 
     `points` is the non-inferiority margin, 0 by default. With margin 0 the claim holds only if
@@ -160,30 +162,30 @@ def _keeps(results: Results, backbone: str, claim: Claim) -> list[Part]:
     return [_difference(results, backbone, claim, row, of, bound) for of, row in claim["pairs"]]
 
 
-def _rises(results: Results, backbone: str, claim: Claim) -> list[Part]:
+def _rises(results: Results, backbone: str, claim: Claim) -> list[Inequality]:
     """Monotonicity: each of the `rows` scores higher than the one before it."""
     steps = pairwise(claim["rows"])
     return [_difference(results, backbone, claim, row, before) for before, row in steps]
 
 
-def _earlier(results: Results, backbone: str, claim: Claim) -> list[Part]:
+def _earlier(results: Results, backbone: str, claim: Claim) -> list[Inequality]:
     """Speed: `row` reaches the best score of `than` more than `share` of training earlier."""
     row, than, share = claim["row"], claim["than"], float(claim["share"])
     saved = sorted(measure_savings(results, backbone, row, than).values())
     label = f"{results.label(row)} before {results.label(than)}"
-    return [Part.of(label, saved, share, "of training")]
+    return [Inequality.of(label, saved, share, "of training")]
 
 
 def _difference(
     results: Results, backbone: str, claim: Claim, row: str, baseline: str, bound: float = 0.0
-) -> Part:
+) -> Inequality:
     column = claim.get("column", AVERAGE)
     one, other = (results.at(backbone, name, column).scores for name in (row, baseline))
     label = f"{results.label(row)} − {results.label(baseline)}"
-    return Part.of(label, pair_differences(one, other), bound)
+    return Inequality.of(label, pair_differences(one, other), bound)
 
 
-_KINDS: dict[str, Callable[[Results, str, Claim], list[Part]]] = {
+_KINDS: dict[str, Callable[[Results, str, Claim], list[Inequality]]] = {
     "beats": _beats,
     "within": _within,
     "keeps": _keeps,

@@ -34,10 +34,11 @@ def find_reached(points: Curve, score: float) -> float | None:
 
 
 def measure_savings(results: Results, backbone: str, row: str, than: str) -> dict[int, float]:
-    """Return, for each seed, how much earlier `row` reaches the best score of `than` than it does.
+    """Return, for each seed, how much training `row` saves to reach the best score of `than`.
 
-    The unit is the share of training, averaged over the columns; the best score of `than` is taken
-    from the run of the same seed. A row that never reaches it counts as reaching it at the end.
+    It is the share of training after which `than` reaches its own best score, minus the share after
+    which `row`, in the run of the same seed, reaches that score; averaged over the columns. A row
+    that never reaches the score counts as reaching it at the end of training.
     """
     return average([_saved(results, backbone, row, than, c.name) for c in results.table.columns])
 

@@ -20,7 +20,7 @@ _DOWN = ("down", "lora_A")
 _UP = ("up", "lora_B")
 
 
-class Place(NamedTuple):
+class Position(NamedTuple):
     """The position of a tensor in the model.
 
     Attributes:
@@ -46,7 +46,7 @@ class Place(NamedTuple):
         return f"{self.site} {self.side}".strip()
 
 
-def locate(name: str) -> Place:
+def locate(name: str) -> Position:
     """Return the position of a tensor, which its name determines.
 
     The side is the last component of the name, apart from `weight`; the layer is the first
@@ -60,11 +60,11 @@ def locate(name: str) -> Place:
     between = path if number is None else path[number + 1 :]
     site = ".".join(part for part in between if part != "adapter")
     if number is None:
-        return Place(stack, None, site, side)
-    return Place(stack, int(path[number]), _site_kind(before, site) or site, side)
+        return Position(stack, None, site, side)
+    return Position(stack, int(path[number]), _site_kind(before, site) or site, side)
 
 
-def locate_all(names: Iterable[str]) -> dict[str, Place]:
+def locate_all(names: Iterable[str]) -> dict[str, Position]:
     """Return the position of each tensor; the stack is left empty if all tensors share it."""
     found = {name: locate(name) for name in names}
     if len({where.stack for where in found.values()}) == 1:
@@ -218,7 +218,7 @@ def _site_kinds() -> dict[str, str]:
     return {pattern: name for entry in entries for pattern, name in entry.reported_names().items()}
 
 
-def _depth(where: Place) -> tuple[int, int]:
+def _depth(where: Position) -> tuple[int, int]:
     stack = _STACKS.index(where.stack) if where.stack else -1
     return stack, -1 if where.layer is None else where.layer
 

@@ -14,7 +14,7 @@ from sparsead.report.formats import to_rich
 from sparsead.report.mask_structure import (
     Grid,
     Overlap,
-    Place,
+    Position,
     Units,
     build_density_grid,
     count_dead_units,
@@ -68,7 +68,7 @@ def summarize_masks(record: RunRecord) -> str:
     """
     masks = load_masks(record)
     if not masks:
-        return f"{_header(record)}Nothing was prunable: the run has no masks.\n"
+        return f"{_header(record)}The run has no masks, because no tensor was prunable.\n"
     grid = build_density_grid(masks).with_totals()
     kept, total = int(grid.kept[-1, -1]), int(grid.total[-1, -1])
     share = f"{100 * kept / total:.2f} %"
@@ -89,7 +89,7 @@ def compare_masks(record: RunRecord, other: RunRecord) -> str:
         raise RecordError(f"{pair}: have no masked tensor of the same name and shape")
     found = locate_all(compared)
     rows = [_overlap_row(found[name], overlap) for name, overlap in compared.items()]
-    rows.append(_overlap_row(Place("", None, "all", ""), sum_overlaps(compared.values())))
+    rows.append(_overlap_row(Position("", None, "all", ""), sum_overlaps(compared.values())))
     return f"\nAgainst {_header(other)}\n{to_rich(list(rows[0]), rows)}{_CHANCE}\n"
 
 
@@ -137,7 +137,7 @@ def _units_text(units: Mapping[str, Units]) -> str:
     return f"{head}{detail}\n{table}{_DEFINITION}\n"
 
 
-def _overlap_row(where: Place, overlap: Overlap) -> dict[str, Any]:
+def _overlap_row(where: Position, overlap: Overlap) -> dict[str, Any]:
     return {
         "layer": where.row,
         "tensor": where.column,

@@ -39,7 +39,7 @@ def draw_masks(record: RunRecord, path: Path) -> None:
     """
     masks = load_masks(record)
     if not masks:
-        raise RecordError(f"{record.folder}: has no masks to draw, for nothing was prunable")
+        raise RecordError(f"{record.folder}: has no masks to draw, because no tensor was prunable")
     save(_figure(build_density_grid(masks), describe_run(record)), path)
 
 

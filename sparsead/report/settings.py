@@ -15,7 +15,7 @@ Row = dict[str, Any]
 
 _ORDER = ("task", "backbone", "adapter", "r", "pruner", "sparsity")
 NOT_DECISIVE = ("seed", "outputs", "rerun")
-_SAID_ELSEWHERE = ("task.protocol.", "adapter.protocol.", "pruner.density")
+_REDUNDANT = ("task.protocol.", "adapter.protocol.", "pruner.density")
 """Keys whose effect other keys already show.
 
 The defaults of a task or an adapter are applied in `protocol`, and `pruner.density` only checks the
@@ -80,7 +80,7 @@ def _place(group: Sequence[RunRecord]) -> Row:
 def _row(place: Row, differing: Sequence[str], shown: list[str], group: list[RunRecord]) -> Row:
     result = group[0].result
     config = _flat(result["config"])
-    said = {name: _said(config.get(name)) if name in differing else None for name in shown}
+    said = {name: _format_value(config.get(name)) if name in differing else None for name in shown}
     try:
         nominal = round(100 * result["parameters"]["nominal"], 2)
         row = place | said | {"#param": nominal, "n": len(group)}
@@ -109,7 +109,7 @@ def _incomplete(group: Sequence[RunRecord], error: Exception) -> RecordError:
 def _differing(configs: Sequence[Mapping[str, Any]], known: Sequence[str]) -> list[str]:
     """Return the keys in which the configurations differ, except those in `known`."""
     keys = dict.fromkeys(key for config in configs for key in config if key not in known)
-    return [key for key in keys if len({_said(config.get(key)) for config in configs}) > 1]
+    return [key for key in keys if len({_format_value(config.get(key)) for config in configs}) > 1]
 
 
 def select_decisive(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -118,7 +118,7 @@ def select_decisive(config: Mapping[str, Any]) -> dict[str, Any]:
     return {
         key.replace(".options.", "."): value
         for key, value in flatten(decisive).items()
-        if not key.startswith(_SAID_ELSEWHERE)
+        if not key.startswith(_REDUNDANT)
     }
 
 
@@ -137,5 +137,5 @@ def _flat(config: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in select_decisive(config).items() if key not in _SHOWN}
 
 
-def _said(value: Any) -> str:
+def _format_value(value: Any) -> str:
     return "–" if value is None else str(value)

@@ -1,4 +1,4 @@
-"""An index of the records: a cache of the parts that lists and tables need, kept between commands.
+"""An index of the records: a cache of the values that lists and tables need.
 
 The index only saves time. An entry is used only while its record's `result.json` is unchanged; an
 index that was deleted or damaged is rebuilt from the records.

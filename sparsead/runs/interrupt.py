@@ -23,7 +23,7 @@ only after training, and has the negative validation loss as its score here.
 """
 
 
-class _Held:
+class _Interrupt:
     """How this process handles Ctrl-C. Python programs that call `train` keep their own handling.
 
     `handled`: a command has installed the handler. `active`: the first Ctrl-C is deferred until the
@@ -47,7 +47,7 @@ def stop_on_interrupt(goes_on: str) -> Iterator[None]:
     before = signal.getsignal(signal.SIGINT)
     if current_thread() is main_thread():
         signal.signal(signal.SIGINT, _stop)
-        _Held.handled = True
+        _Interrupt.handled = True
     try:
         yield
     except KeyboardInterrupt:
@@ -56,7 +56,7 @@ def stop_on_interrupt(goes_on: str) -> Iterator[None]:
     finally:
         if current_thread() is main_thread():
             signal.signal(signal.SIGINT, before)
-            _Held.handled = False
+            _Interrupt.handled = False
 
 
 @contextmanager
@@ -68,18 +68,18 @@ def defer_interrupt() -> Iterator[Callable[[], bool]]:
     several distributed processes Ctrl-C is not deferred, because each would stop at a different
     step.
     """
-    _Held.active = _Held.handled and int(os.environ.get("WORLD_SIZE", "1")) == 1
+    _Interrupt.active = _Interrupt.handled and int(os.environ.get("WORLD_SIZE", "1")) == 1
     try:
-        yield lambda: _Held.requested
-        if _Held.requested:
+        yield lambda: _Interrupt.requested
+        if _Interrupt.requested:
             raise KeyboardInterrupt
     finally:
-        _Held.active = _Held.requested = False
+        _Interrupt.active = _Interrupt.requested = False
 
 
 def _stop(_signal: int, _frame: FrameType | None) -> None:
     signal.signal(signal.SIGINT, lambda *_: os._exit(INTERRUPTED))
     sys.stderr.write("sparsead: stopping; press Ctrl-C again to stop immediately\n")
-    if not _Held.active:
+    if not _Interrupt.active:
         raise KeyboardInterrupt
-    _Held.requested = True
+    _Interrupt.requested = True

@@ -146,7 +146,7 @@ def _find_source(spec: RunSpec, source: str, outputs: Path) -> RunRecord:
         ) from error
     key = f"adapter.fusion.sources={source}"
     if method != _FIRST_STAGE:
-        raise ConfigError(f"{key}: was run with adapter.method={method}; fusion takes pfeiffer")
+        raise ConfigError(f"{key}: has adapter.method={method}; fusion needs adapter=pfeiffer")
     if trained_in != spec.backbone.name:
         raise ConfigError(
             f"{key}: was trained in another backbone, {trained_in}; "

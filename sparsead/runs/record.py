@@ -25,11 +25,11 @@ _FULL_BYTES = 1 << 20
 _STORAGE = (ENOSPC, EDQUOT, EROFS, EACCES, EPERM)
 
 _LOWER_IS_BETTER = ("mae", "mse")
-"""Main metrics of which lower is better, where a record does not say."""
+"""Main metrics of which lower is better; used only for records that do not store the direction."""
 
 
 def higher_is_better(metric: str) -> bool:
-    """Tell by its name which way a main metric is better, where nothing else says."""
+    """Tell from the name of a main metric whether higher is better, if nothing else says so."""
     return metric not in _LOWER_IS_BETTER
 
 
@@ -59,7 +59,7 @@ class RunRecord:
 
     @property
     def higher_is_better(self) -> bool:
-        """Whether a higher main metric is better; older records tell it by its name."""
+        """Whether a higher main metric is better; for older records it depends on the name."""
         by_name = higher_is_better(next(iter(self.result["scores"])))
         return bool(self.result.get("higher_is_better", by_name))
 

@@ -47,7 +47,7 @@ class RunRequest:
         """
         spec = RunSpec.from_config(config)
         check_prerequisites(spec)
-        place = to_dataclass("", _Place, {key: config[key] for key in ("outputs", "rerun")})
+        place = to_dataclass("", _Location, {key: config[key] for key in ("outputs", "rerun")})
         return cls(spec, place.outputs, place.rerun)
 
     @cached_property
@@ -87,7 +87,7 @@ class RunRequest:
 
 
 @dataclass
-class _Place:
+class _Location:
     outputs: Path
     rerun: bool
 
@@ -110,7 +110,7 @@ def do_prerequisites(
         RunRequest(spec, request.outputs) for spec in find_prerequisites(request.spec, overrides)
     ]
     for run in first:
-        log.info("first: %s", run.folder.name)
+        log.info("prerequisite: %s", run.folder.name)
         _do_or_await(run, do)
     folders = [run.folder for run in first]
     return replace(request, spec=resolve_sources(request.spec, request.outputs, folders))

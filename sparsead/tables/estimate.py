@@ -54,14 +54,15 @@ def describe_plan(wanted: Sequence[Cell]) -> str:
     """
     counts = count_states(wanted)
     line = ", ".join(f"{counts[state]} {state}" for state in ("done", "failed", "running"))
-    waiting = f", {counts['waiting']} that wait for them" if counts["waiting"] else ""
+    waiting = f", {counts['waiting']} waiting for prerequisites" if counts["waiting"] else ""
     text = f"{sum(counts.values())} runs: {line}, {counts['missing']} to run{waiting}\n"
     missing = _missing(wanted)
     known = [(cell.spec, rate) for cell in missing if (rate := read_throughput(cell.request))]
     if not missing:
         return text
     if len(known) < len(missing):
-        return text + f"no estimate for {len(missing) - len(known)} of them (sparsead plan)\n"
+        unknown = len(missing) - len(known)
+        return text + f"no estimate for {unknown} of them; sparsead plan measures them\n"
     duration = format_amount(sum(rate.seconds(spec) for spec, rate in known), TIMES)
     size = format_amount(sum(rate.stored for _, rate in known), SIZES)
     return text + f"about {duration} on this machine, one at a time, and {size}\n"

@@ -82,7 +82,7 @@ def _state(cell: Cell) -> str:
 
 
 def _settle(cell: Cell, execute: Execute, retry: bool, tell: Tell, outcome: Outcome) -> bool:
-    """Execute the cell's run if necessary; tell whether it is settled, so no longer to wait for."""
+    """Execute the cell's run if necessary; return False if another process is working on it."""
     request = cell.request
     state = read_state(request.folder)
     if isinstance(state, Running):

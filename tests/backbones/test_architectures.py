@@ -155,19 +155,27 @@ def test_lora_at_every_linear_site_computes_the_same_when_it_is_merged(backbone:
 @pytest.mark.parametrize(
     ("backbone", "adapter", "words"),
     [
-        ("tiny-gpt2", "lora", "adapter=lora cannot go into backbone=tiny-gpt2: gpt2 has no query"),
-        ("tiny-t5", "bitfit", "adapter=bitfit cannot go into backbone=tiny-t5: t5 has no biases"),
+        (
+            "tiny-gpt2",
+            "lora",
+            "adapter=lora cannot be inserted into backbone=tiny-gpt2: gpt2 has no query",
+        ),
+        (
+            "tiny-t5",
+            "bitfit",
+            "adapter=bitfit cannot be inserted into backbone=tiny-t5: t5 has no biases",
+        ),
         (
             "tiny-deberta",
             "prefix",
-            "adapter=prefix cannot go .*attention of deberta-v2, which",
+            "adapter=prefix cannot be inserted .*attention of deberta-v2, which",
         ),
         (
             "tiny-modernbert",
             "lora",
             "adapter=lora cannot .*modernbert has no query projection of its own: one .*Wqkv",
         ),
-        ("tiny-mpnet", "mam", "adapter=mam cannot go into .*attention of mpnet, which"),
+        ("tiny-mpnet", "mam", "adapter=mam cannot be inserted into .*attention of mpnet, which"),
     ],
 )
 def test_a_method_that_cannot_go_in_says_why(backbone: str, adapter: str, words: str) -> None:

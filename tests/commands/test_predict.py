@@ -76,7 +76,7 @@ def test_the_verb_reads_three_formats_and_writes_json_lines(
 def test_a_row_that_is_cut_is_said(run: RunRecord, caplog: pytest.LogCaptureFixture) -> None:
     long = {"sentence1": "word " * 400, "sentence2": "b"}
     sparsead.load(run.folder).predict([TEXTS, long])
-    assert "1 of 2 rows are cut at 512 tokens" in caplog.text
+    assert "1 of 2 rows are truncated to 512 tokens" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -157,7 +157,7 @@ def test_a_submission_is_a_file_for_each_test_set(
     with pytest.raises(ConfigError, match="exists already"):
         verb(monkeypatch, *given, "--data", tests)
     shutil.rmtree(data)
-    with pytest.raises(ConfigError, match="say where with --data"):
+    with pytest.raises(ConfigError, match="give the folder with --data"):
         verb(monkeypatch, record.folder, "--submission", tmp_path / "other")
     assert not (tmp_path / "other").exists()
 

@@ -56,7 +56,7 @@ def test_filters_choose_what_is_listed(outputs: Path, monkeypatch, capsys) -> No
         ("stat=failed", "filter=stat: no such choice; did you mean state?"),
         ("state=fail", "state=fail: no such choice; did you mean failed? (allowed: done, failed)"),
         ("state=done,x*", "state=x*: no such choice (allowed: done, failed)"),
-        ("outputs=X", "outputs=X: is written --outputs X here"),
+        ("outputs=X", "outputs=X: give --outputs X instead"),
         ("task=mrpc,mrcp", "task=mrcp: no such choice; did you mean mrpc?"),
         ("lst", "runs=lst: no such choice; did you mean list?"),
     ],

@@ -11,7 +11,7 @@ from sparsead.commands import show
 from sparsead.errors import RecordError
 from sparsead.pruning.storage import WEIGHTS_FILE, save_sparse
 from sparsead.report.mask_structure import (
-    Place,
+    Position,
     Units,
     build_density_grid,
     count_dead_units,
@@ -81,40 +81,43 @@ def shown(outputs: Path, monkeypatch: pytest.MonkeyPatch, capsys, *arguments: st
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
-        (SITE.format(3, ATTENTION, "down"), Place("encoder", 3, "attention_output", "down")),
-        (SITE.format(11, FFN, "up"), Place("encoder", 11, "ffn_output", "up")),
+        (SITE.format(3, ATTENTION, "down"), Position("encoder", 3, "attention_output", "down")),
+        (SITE.format(11, FFN, "up"), Position("encoder", 11, "ffn_output", "up")),
         (
             "model.decoder.layers.1.encoder_attn.out_proj.adapter.up.weight",
-            Place("decoder", 1, "cross_attention_output", "up"),
+            Position("decoder", 1, "cross_attention_output", "up"),
         ),
         (
             "model.encoder.layers.0.fc2.adapter.down.weight",
-            Place("encoder", 0, "ffn_output", "down"),
+            Position("encoder", 0, "ffn_output", "down"),
         ),
         (
             "bert.encoder.layer.2.attention.self.query.adapter.lora_A.weight",
-            Place("encoder", 2, "query", "lora_A"),
+            Position("encoder", 2, "query", "lora_A"),
         ),
         (
             "model.decoder.layers.0.encoder_attn.v_proj.adapter.lora_B.weight",
-            Place("decoder", 0, "cross_value", "lora_B"),
+            Position("decoder", 0, "cross_value", "lora_B"),
         ),
         (
             "mpnet.encoder.layer.1.attention.dropout.adapter.up.weight",
-            Place("encoder", 1, "attention_output", "up"),
+            Position("encoder", 1, "attention_output", "up"),
         ),
         (
             "mpnet.encoder.layer.0.attention.attn.q.adapter.lora_A.weight",
-            Place("encoder", 0, "query", "lora_A"),
+            Position("encoder", 0, "query", "lora_A"),
         ),
-        ("model.layers.5.attn.out_drop.adapter.up.weight", Place("", 5, "attention_output", "up")),
-        ("model.layers.5.mlp.Wo.adapter.down.weight", Place("", 5, "ffn_output", "down")),
-        ("h.7.mlp.c_proj.adapter.up.weight", Place("", 7, "mlp.c_proj", "up")),
-        ("prefix.key", Place("", None, "prefix", "key")),
-        ("0.weight", Place("", None, "", "0")),
+        (
+            "model.layers.5.attn.out_drop.adapter.up.weight",
+            Position("", 5, "attention_output", "up"),
+        ),
+        ("model.layers.5.mlp.Wo.adapter.down.weight", Position("", 5, "ffn_output", "down")),
+        ("h.7.mlp.c_proj.adapter.up.weight", Position("", 7, "mlp.c_proj", "up")),
+        ("prefix.key", Position("", None, "prefix", "key")),
+        ("0.weight", Position("", None, "", "0")),
     ],
 )
-def test_a_name_says_where_a_tensor_is(name: str, expected: Place) -> None:
+def test_a_name_says_where_a_tensor_is(name: str, expected: Position) -> None:
     assert locate(name) == expected
 
 

@@ -32,8 +32,8 @@ def test_options_stand_before_between_and_after_the_other_words(parser: Parser) 
         (["t", "--fromat", "md"], "verb: option=--fromat: no such choice; did you mean --format?"),
         (["t", "--form=md"], "verb: option=--form: no such choice; did you mean --format?"),
         (["t", "--format", "mdx"], "verb: --format=mdx: no such choice; did you mean md? (allowed"),
-        (["t", "seeds=2", "outputs=X"], "verb: outputs=X: is written --outputs X here"),
-        (["outputs=X"], "verb: outputs=X: is written --outputs X here"),
+        (["t", "seeds=2", "outputs=X"], "verb: outputs=X: give --outputs X instead"),
+        (["outputs=X"], "verb: outputs=X: give --outputs X instead"),
         (["t", "--outputs", "/nowhere"], "--outputs /nowhere: is not a folder"),
     ],
 )
@@ -46,5 +46,5 @@ def test_a_wrong_argument_is_one_line(parser: Parser, words: list[str], message:
 def test_a_word_too_many_is_named() -> None:
     parser = Parser("sparsead verb", "Do it.")
     parser.add_argument("run")
-    with pytest.raises(ConfigError, match="verb: two: is one argument too many"):
+    with pytest.raises(ConfigError, match="verb: two: is an unexpected argument"):
         parser.parse(["one", "two"])

@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import pytest
+import sparsead.conf
 import torch
 from hydra import compose, initialize_config_module
 from torch import nn

@@ -87,7 +87,10 @@ def test_by_task_or_by_any_name_it_is_the_same_run(tmp_path: Path) -> None:
             "nosuch: is neither the folder of a run .*adapter.fusion.tasks",
         ),
         (["adapter.fusion.sources=[demo]"], "matches the names of 2 runs"),
-        (["adapter.fusion.sources=[houlsby]"], "adapter.method=bottleneck; fusion takes pfeiffer"),
+        (
+            ["adapter.fusion.sources=[houlsby]"],
+            "adapter.method=bottleneck; fusion needs adapter=pfeiffer",
+        ),
         (["adapter.fusion.sources=[_pfeiffer]", "backbone=tiny-bart"], "another backbone, tiny-be"),
         (["adapter.fusion.sources=[demo]", TASKS], "give either sources or tasks"),
         (["adapter.fusion.sources=demo"], "must be a list of runs"),
