@@ -85,7 +85,9 @@ def _table_rows(table: TableSpec, counted: dict[str, Row]) -> Iterator[Row]:
     shared = table.average[0]  # one #Param holds for all averaged columns: count it for the first
     printed = {c for row in table.rows for p in row.published for c in p.params} | {shared}
     columns = [column for column in table.columns if column.name in printed]
-    specs = {(c.backbone, c.row, c.column): c.spec for c in list_cells(replace(table, columns=columns))}
+    specs = {
+        (c.backbone, c.row, c.column): c.spec for c in list_cells(replace(table, columns=columns))
+    }
     heads = {column.name: column.label for column in columns} | {AVERAGE: table.average_label}
     for backbone in table.backbones:
         for row in table.rows:

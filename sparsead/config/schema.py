@@ -81,7 +81,7 @@ def is_interpolated(key: str, config: DictConfig) -> bool:
 
 @cache
 def _defaults(schema: type[Any]) -> DictConfig:
-    """Return a schema's fields and defaults, to be copied: making them anew takes far longer."""
+    """Return the fields and defaults of `schema`; cached, because a copy is much faster to make."""
     config: DictConfig = OmegaConf.structured(schema)
     return config
 
@@ -95,7 +95,7 @@ def to_dataclass(group: str, schema: type[Spec], values: Mapping[str, Any]) -> S
         values: values by field name.
 
     Raises:
-        ConfigError: a key is unknown, or a value is missing, of the wrong type or out of range.
+        ConfigError: a key is unknown, or a value is missing, has the wrong type or is out of range.
     """
     prefix = f"{group}." if group else ""
     annotations = {f.name: str(f.type) for f in fields(schema)}  # type: ignore[arg-type]

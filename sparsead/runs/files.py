@@ -12,11 +12,11 @@ from typing import Any
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
-    """Write a file beside and rename it into place, so that nobody reads half of it.
+    """Write a temporary file and rename it to `path`, so that no reader sees a partial file.
 
     Args:
-        path: the file; its folder is made where there is none.
-        content: bytes, or a text, which is written in UTF-8.
+        path: the file; its folder is created if necessary.
+        content: bytes, or a text to write in UTF-8.
 
     Raises:
         OSError: it cannot be written; an existing file at `path` is unchanged.

@@ -22,7 +22,8 @@ AVERAGE = "avg"
 class Published:
     """The numbers that the paper prints for one row, in percent, by column name or `avg`.
 
-    Keys are names of columns, and `avg`. `backbone` is the one that the paper used, None for any.
+    `params` holds the share of trained parameters, #param. `backbone` is the paper's backbone; None
+    applies to any.
     """
 
     backbone: str | None = None
@@ -34,10 +35,16 @@ class Published:
 class Row:
     """A method: an experiment of conf/experiment, further overrides, or both.
 
-    `name`, by which a table refers to its rows, is the experiment's last word, or the label, unless
-    it is given; `label` is the name. `series` joins the rows that a figure draws as one line.
-    `published` holds one entry a backbone. `sources` names the row above whose runs, one a column,
-    the runs of this row start from.
+    Attributes:
+        name: how the table's other keys refer to the row; by default the last part of the
+            experiment's name, or the label.
+        label: the printed name; by default `name`.
+        overrides: overrides of `sparsead train`, besides the experiment.
+        experiment: name of a file in conf/experiment, or None.
+        series: name of the line to which a figure joins the row; None for no line.
+        published: the paper's numbers, one entry per backbone.
+        sources: name of an earlier row, whose runs, one per column, are the sources of this row's
+            runs; None for no sources.
     """
 
     name: str = ""
@@ -63,9 +70,9 @@ class Row:
 
 @dataclass
 class Column:
-    """A task and one of its metrics; `name` and `label` are the task's unless they are given.
+    """A task and one of its metrics; `name` and `label` are by default the name of the task.
 
-    `overrides` (a backbone, a bottleneck) hold for this column alone.
+    `overrides`, such as a backbone or a bottleneck, apply to this column only.
     """
 
     task: str

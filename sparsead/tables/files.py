@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import yaml
 
 from sparsead.config.choices import choices, groups
-from sparsead.config.schema import Spec, typed
+from sparsead.config.schema import Spec, to_dataclass
 from sparsead.errors import ConfigError, unknown, unknown_key
 from sparsead.tables.cells import AVERAGE, Column, Published, Row, TableSpec
 
@@ -124,7 +124,7 @@ def _typed(schema: type[Spec], values: Any) -> Spec:
     for each in fields(schema):  # type: ignore[arg-type]
         if each.type == "list[str]" and each.name in keys:
             keys[each.name] = _texts(keys[each.name])
-    return typed("", schema, keys)
+    return to_dataclass("", schema, keys)
 
 
 def _texts(value: Any) -> Any:

@@ -187,7 +187,9 @@ def test_the_short_forms_of_a_table_mean_the_long_ones(tmp_path: Path) -> None:
         (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump(values))
     table = load_table(str(tmp_path / "short.yaml"))
     assert table == load_table(str(tmp_path / "long.yaml"))
-    assert cells(table)[0].spec.protocol.batch_size == cells(table)[0].spec.protocol.epochs
+    assert (
+        list_cells(table)[0].spec.protocol.batch_size == list_cells(table)[0].spec.protocol.epochs
+    )
 
 
 def test_a_column_may_be_of_a_split_beside_validation(tmp_path: Path) -> None:
