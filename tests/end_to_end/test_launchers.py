@@ -105,7 +105,7 @@ def test_jobs_per_gpu_is_joblib_with_so_many_processes_for_each_gpu(
         (["jobs_per_gpu=1.5"], True, "jobs_per_gpu=1.5: must be a whole number"),
         (["jobs_per_gpu=2"], False, "add -m"),
         (["jobs_per_gpu=2", "hydra.launcher.n_jobs=7"], True, "give one of the two"),
-        (["jobs_per_gpu=2", "hydra/launcher=ray"], True, "not of hydra/launcher=ray"),
+        (["jobs_per_gpu=2", "hydra/launcher=ray"], True, "not with hydra/launcher=ray"),
     ],
 )
 def test_wrong_jobs_are_refused(arguments: list[str], multirun: bool, message: str) -> None:
