@@ -145,7 +145,7 @@ class DecodesOutputs(Protocol):
         """Return one record a row, in their order.
 
         Args:
-            output: what the Trainer has of the rows.
+            output: the model's outputs for the rows, in their order, as those of an evaluation.
             encoded: what `encode_inputs` gave.
         """
 
