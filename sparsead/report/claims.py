@@ -100,7 +100,7 @@ class Verdict:
             return "holds"
         if self.n and self.p_fails <= ALPHA:
             return "does not hold"
-        return f"undecided with {pluralize(self.n, 'seed')}"
+        return f"cannot be told with {pluralize(self.n, 'seed')}"
 
     @property
     def reason(self) -> str:

@@ -67,7 +67,7 @@ def test_a_table_of_ones_own_is_read_from_its_records(own, monkeypatch, capsys) 
     found = {(line["row"], line["column"]): line for line in content["cells"]}
     assert found["dense", "avg"]["mean"] == pytest.approx(81.5)
     assert found["snip", "avg"]["difference"] == pytest.approx(1)
-    assert content["claims"][0]["verdict"] == "undecided with 2 seeds"
+    assert content["claims"][0]["verdict"] == "cannot be told with 2 seeds"
     more = json.loads(call(monkeypatch, capsys, table, own, "seeds=3", "--format", "json"))
     assert {(line["n"], line["asked"]) for line in more["cells"]} == {(2, 3)}
     monkeypatch.setattr("sys.argv", ["sparsead", own, "protocol.epochs=1", "--format", "md"])

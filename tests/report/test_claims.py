@@ -45,13 +45,13 @@ def verdict(monkeypatch: pytest.MonkeyPatch, seeds: int = 5, **claim: Any) -> Ve
         ({"kind": "beats", "row": "worse", "over": "dense"}, "does not hold"),
         ({"kind": "within", "row": "close", "of": "dense", "points": 0.4}, "holds"),
         ({"kind": "within", "row": "worse", "of": "dense", "points": 0.4}, "does not hold"),
-        ({"kind": "within", "row": "close", "of": "dense", "points": 0.2}, "undecided with 5"),
+        ({"kind": "within", "row": "close", "of": "dense", "points": 0.2}, "cannot be told with 5"),
         ({"kind": "rises", "rows": ["dense", "better", "best"]}, "holds"),
-        ({"kind": "rises", "rows": ["dense", "better", "dense"]}, "undecided with 5"),
+        ({"kind": "rises", "rows": ["dense", "better", "dense"]}, "cannot be told with 5"),
         ({"kind": "rises", "rows": ["dense", "worse"]}, "does not hold"),
         ({"kind": "keeps", "pairs": [["dense", "better"], ["worse", "best"]]}, "holds"),
         ({"kind": "keeps", "pairs": [["dense", "close"]], "points": 0.4}, "holds"),
-        ({"kind": "beats", "row": "absent", "over": "dense"}, "undecided with 0"),
+        ({"kind": "beats", "row": "absent", "over": "dense"}, "cannot be told with 0"),
     ],
 )
 def test_a_claim_is_judged_by_its_tests(claim: dict[str, Any], said: str, monkeypatch) -> None:
@@ -66,12 +66,12 @@ def test_the_numbers_of_a_verdict_are_those_worked_by_hand(monkeypatch) -> None:
     assert (rise.p_above, fall.p_above) == pytest.approx((1 / 32, 1))
     # one of two inequalities is contradicted: 1/32, doubled by Holm, is not below 5 %
     assert found.p_fails == pytest.approx(2 / 32)
-    assert found.verdict == "undecided with 5 seeds"
+    assert found.verdict == "cannot be told with 5 seeds"
 
 
 def test_four_seeds_can_tell_nothing_and_the_verdict_says_why(monkeypatch) -> None:
     found = verdict(monkeypatch, seeds=4, kind="beats", row="better", over="dense")
-    assert found.verdict == "undecided with 4 seeds"
+    assert found.verdict == "cannot be told with 4 seeds"
     assert found.reason == "smallest attainable p: 0.0625"
 
 
