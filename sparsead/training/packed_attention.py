@@ -60,7 +60,9 @@ def packed_attention(
         return padded(module, query, key, value, attention_mask, **options)
     plain = padded is ALL_ATTENTION_FUNCTIONS[FUSED]
     if plain and query.is_cuda and _suits_kernel(module, query, **options):
-        context = _fused(module, query, key, value, packing, first_only=first_only, **options)
+        context = attend_by_kernel(
+            module, query, key, value, packing, first_only=first_only, **options
+        )
         return context[None], None
     inside = _inside(padded, query)
     queries = _firsts(query, packing) if first_only else _rows(query, packing)
@@ -89,10 +91,10 @@ def _inside(padded: Attention, query: Tensor) -> Attention:
     With prefixes they are so on a CPU alone: on a GPU the kernel is fast and keeps no weights.
     """
     if padded is ALL_ATTENTION_FUNCTIONS[FUSED]:
-        return _products
+        return attend_by_products
     if query.is_cuda or not isinstance(padded, PrefixedAttention) or padded.active != FUSED:
         return padded
-    return replace(padded, function=_products)
+    return replace(padded, function=attend_by_products)
 
 
 def _is_causal(module: nn.Module) -> bool:
@@ -167,7 +169,7 @@ def _rearranged(states: Tensor, rows: Rows, into_buckets: bool) -> Tensor:
     return rearranged
 
 
-def _products(
+def attend_by_products(
     module: nn.Module,
     query: Tensor,
     key: Tensor,
@@ -178,7 +180,20 @@ def _products(
     dropout: float = 0.0,
     **_: Any,
 ) -> tuple[Tensor, None]:
-    """Attend by written-out products where a CPU's fused kernel is slow: in bf16, with dropout."""
+    """Attend by written-out products where a CPU's fused kernel is slow: in bf16, with dropout.
+
+    Args:
+        module: the attention module, which says whether it is causal.
+        query: (sequences, heads, queries, width of a head).
+        key: (sequences, heads, length, width of a head), perhaps of fewer heads.
+        value: as `key`.
+        mask: (sequences, 1, 1, length), True for what is attended to; None for everything.
+        scaling: the scores are multiplied by it.
+        dropout: the probability that a weight is dropped.
+
+    Returns:
+        The context, (sequences, queries, heads, width of a head), and None.
+    """
     key, value = _for_each_query(module, key, value)
     # a single query sees every key: those in front of its own are a prefix's
     causal = mask is None and query.shape[2] > 1 and _is_causal(module)
@@ -210,7 +225,7 @@ def _for_each_query(module: nn.Module, *states: Tensor) -> list[Tensor]:
     return [repeat_kv(state, groups) for state in states]
 
 
-def _fused(
+def attend_by_kernel(
     module: nn.Module,
     query: Tensor,
     key: Tensor,
@@ -222,6 +237,15 @@ def _fused(
     **_: Any,
 ) -> Tensor:
     """Attend by the variable-length kernel of torch itself: its jagged tensors are far slower.
+
+    Args:
+        module: the attention module, which says whether it is causal.
+        query: (1, heads, tokens, width of a head).
+        key: as `query`, perhaps of fewer heads.
+        value: as `key`.
+        packing: where the sequences are.
+        first_only: the queries are those of the sequences' first tokens.
+        scaling: the scores are multiplied by it.
 
     Returns:
         The context, (tokens, heads, width of a head); zeros for tokens of no sequence.

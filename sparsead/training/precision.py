@@ -29,7 +29,7 @@ def resolve_precision(precision: str, device: str) -> str:
         DeviceError: bf16 was asked for on a GPU without it.
     """
     if precision == "auto":
-        faster = _gpu_computes_in_bf16() if device == "cuda" else _cpu_is_faster_in_bf16()
+        faster = _gpu_computes_in_bf16() if device == "cuda" else cpu_is_faster_in_bf16()
         return "bf16" if faster else "fp32"
     if precision == "bf16" and device == "cuda" and not _gpu_computes_in_bf16():
         raise DeviceError("precision=bf16: this GPU does not compute in bf16; use precision=fp32")
@@ -73,15 +73,18 @@ def _gpu_computes_in_bf16() -> bool:
 
 
 @cache
-def _cpu_is_faster_in_bf16() -> bool:
-    """Tell whether matrix products are; some processors have the instructions and are slower."""
+def cpu_is_faster_in_bf16() -> bool:
+    """Tell whether this CPU multiplies matrices faster in bf16 than in fp32; the answer is kept.
+
+    Some processors have the instructions and are slower.
+    """
     if not (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()):
         return False
-    seconds = _product_seconds(torch.float32, torch.bfloat16)
+    seconds = time_products(torch.float32, torch.bfloat16)
     return seconds[torch.float32] > _WORTHWHILE * seconds[torch.bfloat16]
 
 
-def _product_seconds(*dtypes: torch.dtype) -> dict[torch.dtype, float]:
+def time_products(*dtypes: torch.dtype) -> dict[torch.dtype, float]:
     """Return the least seconds that a product of two matrices took, by dtype, timed in turn."""
     matrices = {dtype: torch.ones(_SIZE, _SIZE, dtype=dtype) for dtype in dtypes}
     seconds = dict.fromkeys(dtypes, math.inf)

@@ -28,10 +28,13 @@ from sparsead.training.packing import Packing, PackingCollator
 
 log = logging.getLogger(__name__)
 
-_ROUNDED_TOKENS = {"fp32": 32, "bf16": 64}
-"""On a CPU. Blocks of ever other sizes fragment the heap; in bf16, kernels are made by shape."""
+ROUNDED_TOKENS = {"fp32": 32, "bf16": 64}
+"""On a CPU the number of packed tokens is a multiple of this, by precision.
+
+Blocks of ever other sizes fragment the heap; in bf16, kernels are made by shape.
+"""
 _ROUNDED_LENGTHS = {"fp32": 1, "bf16": 16}
-_CACHED_WEIGHTS = 2**18
+CACHED_WEIGHTS = 2**18
 """Of attention, at once, for each thread: 1 MiB in fp32, within a core's own cache.
 
 Where the fused kernel attends, more and smaller buckets take as long as few.
@@ -67,7 +70,7 @@ def unpad(model: PreTrainedModel, collator: Collator, precision: str) -> Collato
     return PackingCollator(
         collator,
         padding_idx=getattr(positions, "padding_idx", None),
-        round_to=_ROUNDED_TOKENS[precision] if on_cpu else 1,
+        round_to=ROUNDED_TOKENS[precision] if on_cpu else 1,
         round_lengths_to=_ROUNDED_LENGTHS[precision] if on_cpu else 1,
         most_pairs=_most_pairs(model),
     )
@@ -77,7 +80,7 @@ def _most_pairs(model: PreTrainedModel) -> float:
     if model.device.type != "cpu":
         return math.inf
     heads: int = model.config.num_attention_heads
-    return _CACHED_WEIGHTS * torch.get_num_threads() / heads
+    return CACHED_WEIGHTS * torch.get_num_threads() / heads
 
 
 def _obstacle(model: PreTrainedModel) -> str | None:

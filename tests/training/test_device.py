@@ -24,7 +24,7 @@ print(first, peak_memory("cpu"))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux forgets a peak")
-def test_a_small_run_behind_a_large_one_in_a_larger_process_has_a_small_peak():
+def test_a_small_run_behind_a_large_one_in_a_larger_process_has_a_small_peak() -> None:
     held = bytearray(b"1") * (4 * LARGE)
     command = [sys.executable, "-c", ONE_RUN_AFTER_ANOTHER]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
@@ -50,7 +50,7 @@ print(faults[-1] - faults[9])  # before that the heap grows
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only glibc is told so")
-def test_freed_memory_is_not_faulted_in_again():
+def test_freed_memory_is_not_faulted_in_again() -> None:
     faults = {
         way: int(subprocess.check_output([sys.executable, "-c", STEPS_THAT_FREE, way], text=True))
         for way in ("kept", "returned")

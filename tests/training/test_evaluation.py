@@ -12,7 +12,7 @@ import torch
 from datasets import Dataset
 from hypothesis import given
 from hypothesis import strategies as st
-from transformers import EvalPrediction
+from transformers import EvalPrediction, PreTrainedModel
 
 from composing import compose
 from sparsead.assembly.inputs import read_inputs
@@ -65,8 +65,8 @@ def test_batches_change_neither_the_outputs_nor_the_loss(
     output = evaluated(trainer, rows)
     np.testing.assert_allclose(output.predictions, logits, atol=1e-5)
     np.testing.assert_array_equal(output.label_ids, np.array(rows["labels"]))
-    model, collator = trainer.model, trainer.data_collator
-    plain = model_outputs(model.eval(), rows, collator, batch_size=4, precision="fp32")
+    model, collator = model_of(trainer), trainer.data_collator
+    plain = model_outputs(model, rows, collator, batch_size=4, precision="fp32")
     np.testing.assert_array_equal(plain.predictions, output.predictions)
 
 
@@ -98,10 +98,18 @@ def untrained(folder: Path, backbone: str, task_name: str) -> tuple[SparseadTrai
     return trainer, read.data["validation"]
 
 
+def model_of(trainer: SparseadTrainer) -> PreTrainedModel:
+    """The trainer's model, to be evaluated."""
+    model = trainer.model
+    assert isinstance(model, PreTrainedModel)
+    model.eval()
+    return model
+
+
 @torch.no_grad()
 def alone(trainer: SparseadTrainer, rows: Dataset, index: int) -> tuple[float, int, Any]:
     """The loss of one row, of how many terms it is the mean, and the logits."""
     batch = trainer.data_collator([trainer._remove_unused_columns(rows)[index]])
-    output = trainer.model.eval()(**batch)  # type: ignore[union-attr]
+    output = model_of(trainer)(**batch)
     terms = len(rows[index]["labels"]) if len(padded_columns(rows)) == 2 else 1
     return float(output.loss), terms, output.logits.numpy()

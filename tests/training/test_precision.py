@@ -34,9 +34,9 @@ def test_frozen_weights_go_to_bf16_and_what_trains_and_norms_stay_fp32(backbone:
 
 @pytest.fixture
 def asked_anew() -> Iterator[None]:
-    precision._cpu_is_faster_in_bf16.cache_clear()
+    precision.cpu_is_faster_in_bf16.cache_clear()
     yield
-    precision._cpu_is_faster_in_bf16.cache_clear()
+    precision.cpu_is_faster_in_bf16.cache_clear()
 
 
 @pytest.mark.usefixtures("asked_anew")
@@ -50,14 +50,14 @@ def test_auto_takes_bf16_on_a_cpu_only_where_its_instructions_are_fast(
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: has_instructions)
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
     seconds = {torch.float32: gain, torch.bfloat16: 1.0}
-    monkeypatch.setattr(precision, "_product_seconds", lambda *_: seconds)
+    monkeypatch.setattr(precision, "time_products", lambda *_: seconds)
     assert resolve_precision("auto", "cpu") == auto
     assert resolve_precision("fp32", "cpu") == "fp32"
     assert resolve_precision("bf16", "cpu") == "bf16"
 
 
 def test_products_are_timed_in_each_precision() -> None:
-    seconds = precision._product_seconds(torch.float32, torch.bfloat16)
+    seconds = precision.time_products(torch.float32, torch.bfloat16)
     assert all(0 < each < 10 for each in seconds.values())
 
 

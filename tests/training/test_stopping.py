@@ -44,7 +44,7 @@ def request_of(outputs: Path, glue: Path) -> RunRequest:
 def test_an_epoch_left_in_its_middle_goes_on_to_the_same_bits_in_the_same_precision(
     tmp_path: Path, glue_fixture: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(precision, "_cpu_is_faster_in_bf16", lambda: True)
+    monkeypatch.setattr(precision, "cpu_is_faster_in_bf16", lambda: True)
     whole = training.train(request_of(tmp_path / "whole", glue_fixture))
     request = request_of(tmp_path / "left", glue_fixture)
     with monkeypatch.context() as patch:
@@ -58,7 +58,7 @@ def test_an_epoch_left_in_its_middle_goes_on_to_the_same_bits_in_the_same_precis
     assert min(kept[phase] for phase in PHASES) > 0
     (staging / "seconds.json").write_text(json.dumps(dict.fromkeys(PHASES, 1000.0)), "utf-8")
 
-    monkeypatch.setattr(precision, "_cpu_is_faster_in_bf16", lambda: False)
+    monkeypatch.setattr(precision, "cpu_is_faster_in_bf16", lambda: False)
     resumed = training.train(request)
     assert resumed.result["environment"]["precision"] == "bf16"
     assert resumed.result["resumed_from_epoch"] == pytest.approx(steps[-1] / 12)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
-from transformers import TrainerCallback
+from transformers import PreTrainedModel, TrainerCallback
 
 from composing import compose
 from sparsead.assembly.build import build_adapter, insert_adapter
@@ -38,13 +39,14 @@ class ScalarsRead(TorchDispatchMode):
 class WithinSteps(TrainerCallback):
     def __init__(self, mode: ScalarsRead) -> None:
         self.mode = mode
+        self.step = ExitStack()
         self.steps = 0
 
     def on_step_begin(self, *_args: Any, **_kwargs: Any) -> None:
-        self.mode.__enter__()
+        self.step.enter_context(self.mode)
 
     def on_step_end(self, *_args: Any, **_kwargs: Any) -> None:
-        self.mode.__exit__(None, None, None)
+        self.step.close()
         self.steps += 1
 
 
@@ -64,7 +66,7 @@ def trainer_of(folder: Path, *overrides: str) -> SparseadTrainer:
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_no_step_reads_a_tensor_back(tmp_path: Path, precision: str) -> None:
     trainer = trainer_of(tmp_path, f"precision={precision}")
-    inside = WithinSteps(ScalarsRead())
+    inside = WithinSteps(ScalarsRead())  # type: ignore[no-untyped-call]
     trainer.add_callback(inside)
     trainer.train()
     assert inside.steps == 4
@@ -74,8 +76,10 @@ def test_no_step_reads_a_tensor_back(tmp_path: Path, precision: str) -> None:
 def test_the_optimiser_keeps_a_state_of_what_trains_alone(tmp_path: Path) -> None:
     trainer = trainer_of(tmp_path, "protocol.epochs=1", "protocol.gradient_checkpointing=true")
     trainer.train()
-    training = {id(p) for p in trainer.model.parameters() if p.requires_grad}  # type: ignore[union-attr]
-    optimizer = trainer.optimizer
+    model, optimizer = trainer.model, trainer.optimizer
+    assert isinstance(model, PreTrainedModel)
+    assert optimizer is not None
+    training = {id(p) for p in model.parameters() if p.requires_grad}
     assert {id(p) for group in optimizer.param_groups for p in group["params"]} == training
     assert optimizer.defaults["fused"]
-    assert trainer.model.is_gradient_checkpointing  # type: ignore[union-attr]
+    assert model.is_gradient_checkpointing

@@ -5,11 +5,14 @@ from __future__ import annotations
 import itertools
 import logging
 import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 from unittest.mock import Mock, patch
 
 import pytest
 import torch
+from accelerate.utils import send_to_device
 from hypothesis import given
 from hypothesis import strategies as st
 from transformers import (
@@ -17,17 +20,20 @@ from transformers import (
     AutoModelForQuestionAnswering,
     AutoModelForSequenceClassification,
     DataCollatorWithPadding,
+    PreTrainedModel,
 )
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from composing import compose
+from sparsead.adapters.adapted import AdaptedModel
 from sparsead.adapters.contract import ADAPTERS
 from sparsead.backbones.loading import load_backbone
 from sparsead.backbones.sites import SiteError
 from sparsead.seeding import generator
+from sparsead.tasks.contract import Collator
 from sparsead.training import packed_attention, unpadded
-from sparsead.training.packed_attention import _fused, _products
-from sparsead.training.packing import packing
+from sparsead.training.packed_attention import attend_by_kernel, attend_by_products
+from sparsead.training.packing import Packing, packing
 from sparsead.training.unpadded import unpad
 
 CONF = Path(__file__).parents[2] / "conf"
@@ -35,7 +41,12 @@ ADAPTER_NAMES = sorted(path.stem for path in (CONF / "adapter").glob("*.yaml"))
 LENGTHS = (7, 40, 3, 33, 7, 64, 65, 12)
 
 
-def build(backbone: str, adapter: str, *overrides: str, head=AutoModelForSequenceClassification):
+def build(
+    backbone: str,
+    adapter: str,
+    *overrides: str,
+    head: type[Any] = AutoModelForSequenceClassification,
+) -> tuple[AdaptedModel, DataCollatorWithPadding]:
     spec = compose(f"backbone={backbone}", f"adapter={adapter}", *overrides)
     loaded = load_backbone(spec.backbone)
     model = loaded.model(head, {} if "Question" in head.__name__ else {"num_labels": 3}, seed=1)
@@ -50,18 +61,23 @@ def build(backbone: str, adapter: str, *overrides: str, head=AutoModelForSequenc
     return adapted, DataCollatorWithPadding(loaded.tokenizer)
 
 
-def examples(vocabulary: int, lengths=LENGTHS, segments: bool = False):
+def examples(
+    vocabulary: int, lengths: Sequence[int] = LENGTHS, segments: bool = False
+) -> list[dict[str, Any]]:
     rows = []
     for number, length in enumerate(lengths):
         ids = torch.randint(5, vocabulary, (length,), generator=generator(number, "ids")).tolist()
-        row = {"input_ids": ids, "attention_mask": [1] * length, "labels": number % 3}
+        row: dict[str, Any] = {"input_ids": ids}
+        row |= {"attention_mask": [1] * length, "labels": number % 3}
         if segments:
             row["token_type_ids"] = [int(place > length // 2) for place in range(length)]
         rows.append(row)
     return rows
 
 
-def loss_and_gradients(model, batch):
+def loss_and_gradients(
+    model: PreTrainedModel, batch: Mapping[str, Any]
+) -> tuple[Any, dict[str, torch.Tensor]]:
     model.zero_grad()
     output = model(**batch)
     output.loss.backward()
@@ -69,7 +85,12 @@ def loss_and_gradients(model, batch):
     return output, {name: gradient.clone() for name, gradient in gradients.items()}
 
 
-def assert_equal_to_padded(adapted, collator, rows, precision="fp32") -> None:
+def assert_equal_to_padded(
+    adapted: AdaptedModel,
+    collator: Collator,
+    rows: list[dict[str, Any]],
+    precision: str = "fp32",
+) -> None:
     model = adapted.model.train()
     padded, expected = loss_and_gradients(model, collator(rows))
     packed, gradients = loss_and_gradients(model, unpad(model, collator, precision)(rows))
@@ -111,7 +132,7 @@ def test_they_are_also_where_the_head_reads_another_token(backbone: str, adapter
 def test_they_are_also_without_tokens_of_no_sequence_as_on_a_gpu(
     backbone: str, adapter: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(unpadded._ROUNDED_TOKENS, "fp32", 1)
+    monkeypatch.setitem(unpadded.ROUNDED_TOKENS, "fp32", 1)
     adapted, collator = build(backbone, adapter, "backbone.dropout=0")
     rows = examples(adapted.model.config.vocab_size)
     other, _ = build(backbone, adapter, "backbone.dropout=0")  # a model is unpadded once
@@ -127,8 +148,8 @@ def test_they_are_also_where_a_cache_holds_the_attention_of_few(
     adapted, collator = build(backbone, "mam", "backbone.dropout=0")
     rows = examples(adapted.model.config.vocab_size)
     buckets = []
-    for cached in (unpadded._CACHED_WEIGHTS, 64):
-        monkeypatch.setattr(unpadded, "_CACHED_WEIGHTS", cached)
+    for cached in (unpadded.CACHED_WEIGHTS, 64):
+        monkeypatch.setattr(unpadded, "CACHED_WEIGHTS", cached)
         built, _ = build(backbone, "mam", "backbone.dropout=0")
         buckets.append(len(unpad(built.model, collator, "fp32")(rows)["packing"].buckets))
     assert buckets[1] == len(rows) > buckets[0]
@@ -141,7 +162,7 @@ def test_they_are_also_where_attention_is_written_out(backbone: str, adapter: st
     adapted, collator = build(backbone, adapter, "backbone.dropout=0")
     adapted.model.double()  # in fp32 without dropout it is not
     rows = examples(adapted.model.config.vocab_size)
-    with patch.object(packed_attention, "_products", wraps=_products) as products:
+    with patch.object(packed_attention, "attend_by_products", wraps=attend_by_products) as products:
         assert_equal_to_padded(adapted, collator, rows, "bf16")
     assert products.called
 
@@ -150,7 +171,7 @@ def test_they_are_also_where_attention_is_written_out(backbone: str, adapter: st
 @pytest.mark.parametrize("backbone", ["tiny-bert", "tiny-gpt2", "tiny-llama"])
 def test_a_text_of_one_token_sees_the_whole_prefix(backbone: str, dtype: torch.dtype) -> None:
     adapted, collator = build(backbone, "prefix", "backbone.dropout=0")
-    adapted.model.to(dtype)
+    torch.nn.Module.to(adapted.model, dtype)
     rows = examples(adapted.model.config.vocab_size, lengths=(1, 40, 1, 37))
     assert_equal_to_padded(adapted, collator, rows)
 
@@ -187,15 +208,13 @@ def test_answers_have_the_loss_and_gradients_of_each_text_alone(
 @pytest.mark.parametrize("backbone", ["tiny-bert", "tiny-roberta"])
 def test_the_last_layer_is_computed_for_one_token_a_sequence(backbone: str) -> None:
     adapted, collator = build(backbone, "houlsby")
-    rows_seen = {}
+    rows_seen: dict[str, int] = {}
     model = adapted.model
     batch = unpad(model, collator, "fp32")(examples(model.config.vocab_size))
-    for number, layer in enumerate(model.base_model.encoder.layer):
-        for part in (layer.intermediate.dense, layer.attention.self.query):
+    for name, part in model.named_modules():
+        if name.endswith(("intermediate.dense", "attention.self.query")):
             part.register_forward_hook(
-                lambda _m, inputs, _o, key=(number, part): rows_seen.update(
-                    {key: inputs[0].shape[1]}
-                )
+                lambda _m, inputs, _o, name=name: rows_seen.update({name: inputs[0].shape[1]})
             )
     model(**batch)
     assert list(rows_seen.values()) == 2 * [batch["packing"].total] + 2 * [len(LENGTHS)]
@@ -215,13 +234,20 @@ def test_gradient_checkpointing_recomputes_the_packed_layers(dropout: float) -> 
         torch.testing.assert_close(gradient, expected[name], rtol=0, atol=1e-6)
 
 
-def attended(query, key, value, layout, dropout=0.0):
+def attended(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    layout: Packing,
+    dropout: float = 0.0,
+) -> torch.Tensor:
     """Attend in a packed batch as a module of a backbone does in training."""
     sdpa, scaling = ALL_ATTENTION_FUNCTIONS["sdpa"], query.shape[-1] ** -0.5
-    options = {"padded": sdpa, "packing": layout, "dropout": dropout, "scaling": scaling}
-    return packed_attention.packed_attention(torch.nn.Module(), query, key, value, None, **options)[
-        0
-    ]
+    context, _ = packed_attention.packed_attention(
+        *(torch.nn.Module(), query, key, value, None),
+        **{"padded": sdpa, "packing": layout, "dropout": dropout, "scaling": scaling},
+    )
+    return context
 
 
 def test_packed_attention_can_be_differentiated_twice() -> None:
@@ -229,11 +255,12 @@ def test_packed_attention_can_be_differentiated_twice() -> None:
     model, name = adapted.model, adapted.prunable[0]
     rows = examples(model.config.vocab_size)
 
-    def product(batch) -> torch.Tensor:
+    def product(batch: Mapping[str, Any]) -> torch.Tensor:
         with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
             loss = model(**batch).loss
             (first,) = torch.autograd.grad(loss, model.get_parameter(name), create_graph=True)
-            return torch.autograd.grad(first.square().sum(), model.get_parameter(name))[0]
+            (second,) = torch.autograd.grad(first.square().sum(), model.get_parameter(name))
+        return second
 
     expected = product(collator(rows))
     torch.testing.assert_close(product(unpad(model, collator, "fp32")(rows)), expected)
@@ -269,18 +296,16 @@ def test_written_out_attention_is_pytorchs(dropout: float) -> None:
     mask = torch.ones(2, 1, 1, 9, dtype=torch.bool)
     mask[1, ..., 6:] = False
     expected = torch.nn.functional.scaled_dot_product_attention(query, key, value, mask)
-    if dropout:
-        draws = [
-            _products(None, query, key, value, mask, scaling=8**-0.5, dropout=dropout)[0]
-            for _ in range(2000)
-        ]
-        got, tolerance = torch.stack(draws).mean(dim=0), 0.15
-    else:
-        got, tolerance = _products(None, query, key, value, mask, scaling=8**-0.5)[0], 1e-12
+    states = (torch.nn.Module(), query, key, value, mask)
+    draws = [
+        attend_by_products(*states, scaling=8**-0.5, dropout=dropout)[0]
+        for _ in range(2000 if dropout else 1)
+    ]
+    got, tolerance = torch.stack(draws).mean(dim=0), 0.15 if dropout else 1e-12
     torch.testing.assert_close(got.transpose(1, 2), expected, rtol=0, atol=tolerance)
 
 
-def true_tokens(lengths):
+def true_tokens(lengths: Sequence[int]) -> torch.Tensor:
     return torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]
 
 
@@ -345,20 +370,29 @@ def test_the_kernel_on_cuda_gives_the_padded_loss(
     dtype: torch.dtype, backbone: str, adapter: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     adapted, collator = build(backbone, adapter, "backbone.dropout=0")
-    model = adapted.model.cuda()
+    model = send_to_device(adapted.model, "cuda")
     model.config.use_cache = False  # as in training
     rows = examples(model.config.vocab_size)
-    fused = Mock(wraps=_fused)
-    monkeypatch.setattr(packed_attention, "_fused", fused)
+    fused = Mock(wraps=attend_by_kernel)
+    monkeypatch.setattr(packed_attention, "attend_by_kernel", fused)
     tolerance = 1e-5 if dtype is torch.float32 else 1e-2
     with torch.autocast("cuda", dtype, enabled=dtype is not torch.float32):
-        padded, expected = loss_and_gradients(model, collator(rows).to("cuda"))
-        batch = unpad(model, collator, "fp32")(rows).to("cuda")
+        padded, expected = loss_and_gradients(model, send_to_device(collator(rows), "cuda"))
+        batch = send_to_device(unpad(model, collator, "fp32")(rows), "cuda")
         packed, gradients = loss_and_gradients(model, batch)
     assert fused.call_count == model.config.num_hidden_layers
     torch.testing.assert_close(packed.loss, padded.loss, rtol=0, atol=tolerance)
     for name, gradient in gradients.items():
         torch.testing.assert_close(gradient, expected[name], rtol=0, atol=tolerance)
+
+
+class GroupedAttention(torch.nn.Module):
+    """What the kernel reads of an attention module whose queries share keys and values."""
+
+    def __init__(self, groups: int, is_causal: bool) -> None:
+        super().__init__()
+        self.num_key_value_groups = groups
+        self.is_causal = is_causal
 
 
 @pytest.mark.cuda
@@ -367,17 +401,21 @@ def test_the_kernel_on_cuda_gives_the_padded_loss(
 @pytest.mark.parametrize("causal", [False, True])
 def test_the_kernel_on_cuda_attends_inside_each_sequence(first_only: bool, causal: bool) -> None:
     layout = packing(true_tokens(LENGTHS), round_to=64).to("cuda")
-    module = torch.nn.Module()
-    module.num_key_value_groups, module.is_causal = 2, causal
-    states = [torch.randn(1, heads, layout.total, 8, device="cuda") for heads in (4, 2, 2)]
-    fused = _fused(module, *states, layout, first_only=first_only, scaling=8**-0.5)
+    module = GroupedAttention(groups=2, is_causal=causal)
+    query, key, value = (
+        torch.randn(1, heads, layout.total, 8, device="cuda") for heads in (4, 2, 2)
+    )
+    fused = attend_by_kernel(
+        module, query, key, value, layout, first_only=first_only, scaling=8**-0.5
+    )
     assert fused.shape == (layout.total, 4, 8)
     for index, (start, length) in enumerate(zip(layout.firsts.tolist(), LENGTHS, strict=True)):
         place, queries = (index, 1) if first_only else (start, length)
-        query = states[0][:, :, place : place + queries]
-        key, value = (part[:, :, start : start + length] for part in states[1:])
+        own = slice(start, start + length)
         expected = torch.nn.functional.scaled_dot_product_attention(
-            query, key, value, enable_gqa=True, is_causal=causal
+            *(query[:, :, place : place + queries], key[:, :, own], value[:, :, own]),
+            enable_gqa=True,
+            is_causal=causal,
         )
         got = fused[place : place + queries].transpose(0, 1)[None]
         torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-5)
@@ -422,16 +460,16 @@ def test_each_head_and_sequence_drops_its_own_weights(device: str) -> None:
 def test_dropout_on_cuda_scales_the_weights_that_are_left(width: int) -> None:
     torch.manual_seed(0)
     layout = packing(true_tokens(LENGTHS)).to("cuda")
-    states = torch.randn(3, 1, 4, layout.total, width, device="cuda")
-    draws = [attended(*states, layout, dropout=0.5) for _ in range(2000)]
-    expected = attended(*states, layout)
+    query, key, value = torch.randn(3, 1, 4, layout.total, width, device="cuda").unbind()
+    draws = [attended(query, key, value, layout, dropout=0.5) for _ in range(2000)]
+    expected = attended(query, key, value, layout)
     torch.testing.assert_close(torch.stack(draws).mean(dim=0), expected, rtol=0, atol=0.25)
 
 
 def test_the_kernel_is_given_one_dtype(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen = []
+    seen: list[torch.dtype] = []
 
-    def kernel(*states, **_):
+    def kernel(*states: torch.Tensor, **_: object) -> tuple[torch.Tensor, None]:
         seen.extend(state.dtype for state in states)
         return states[0], None
 
@@ -440,5 +478,5 @@ def test_the_kernel_is_given_one_dtype(monkeypatch: pytest.MonkeyPatch) -> None:
     query, key, value = torch.randn(3, 1, 2, layout.total, 8).unbind()
     states = (query, key, value.bfloat16())  # as rotary positions leave them under autocast
     with torch.autocast("cpu", torch.bfloat16):
-        _fused(torch.nn.Module(), *states, layout, first_only=False, scaling=1.0)
+        attend_by_kernel(torch.nn.Module(), *states, layout, first_only=False, scaling=1.0)
     assert seen == [torch.bfloat16] * 3
