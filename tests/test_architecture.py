@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -45,3 +47,46 @@ def test_every_file_that_the_page_names_is_there() -> None:
     for name in re.findall(r"`([\w/]+\.(?:py|md|toml))`", page):
         found = [ROOT / name, ROOT / "sparsead" / name, *(ROOT / "sparsead").glob(f"*/{name}")]
         assert any(file.is_file() for file in found), name
+
+
+def defined_name(node: ast.AST) -> str:
+    """Return the name that a node of a syntax tree gives to a function, class or value."""
+    match node:
+        case ast.FunctionDef(name=name) | ast.ClassDef(name=name):
+            return name
+        case ast.Name(id=name, ctx=ast.Store()):
+            return name
+        case ast.Attribute(value=ast.Name(id="self"), attr=name, ctx=ast.Store()):
+            return name
+    return ""
+
+
+def reached_names(node: ast.AST) -> list[str]:
+    """Return the names that a node takes from elsewhere: imports, attributes, setattr's strings."""
+    match node:
+        case ast.ImportFrom(names=names):
+            return [alias.name for alias in names]
+        case ast.Attribute(attr=name):
+            return [name]
+        case ast.Constant(value=str(text)):
+            return text.split(".")
+    return []
+
+
+def nodes_in(folder: str) -> Iterator[tuple[Path, ast.AST]]:
+    for file in sorted((ROOT / folder).rglob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+            yield file, node
+
+
+def test_no_test_imports_reads_or_patches_a_private_name_of_the_code() -> None:
+    defined = {defined_name(node) for _, node in nodes_in("sparsead")}
+    private = {name for name in defined if name.startswith("_") and name.strip("_")}
+    private -= {name for name in private if name.endswith("__")}
+    assert private
+    reached = {
+        f"{file.relative_to(ROOT)}: {name}"
+        for file, node in nodes_in("tests")
+        for name in private.intersection(reached_names(node))
+    }
+    assert reached == set()

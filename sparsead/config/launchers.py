@@ -19,7 +19,8 @@ from omegaconf import DictConfig
 from sparsead.errors import ConfigError
 
 _VISIBLE = "CUDA_VISIBLE_DEVICES"
-_NVIDIA = Path("/proc/driver/nvidia/gpus")
+NVIDIA_GPUS = Path("/proc/driver/nvidia/gpus")
+"""The folder in which NVIDIA's driver lists one entry for each GPU of the machine."""
 _JOBS = "jobs_per_gpu="
 _LAUNCHER = "hydra/launcher="
 _NUMBER = "hydra.launcher.n_jobs="
@@ -92,4 +93,4 @@ def list_visible_gpus() -> list[str]:
     """Return the GPUs in CUDA_VISIBLE_DEVICES if it is set, else the indices of all NVIDIA GPUs."""
     if _VISIBLE in os.environ:
         return [gpu for gpu in os.environ[_VISIBLE].split(",") if gpu]
-    return [str(number) for number, _ in enumerate(_NVIDIA.glob("*"))]
+    return [str(number) for number, _ in enumerate(NVIDIA_GPUS.glob("*"))]

@@ -55,10 +55,17 @@ class Registry(Generic[T]):
         """
         if "." in name:
             return self._import_entry(name)
-        self._import_modules()
-        if name not in self._entries:
-            raise ConfigError(unknown(f"{self.kind}.method", name, self._entries))
-        return self._entries[name]
+        entries = self.entries()
+        if name not in entries:
+            raise ConfigError(unknown(f"{self.kind}.method", name, entries))
+        return entries[name]
+
+    def entries(self) -> Mapping[str, Callable[..., T]]:
+        """Import every module of the package, and return what is registered, by name."""
+        package = importlib.import_module(self.package)
+        for module in pkgutil.iter_modules(package.__path__):
+            importlib.import_module(f"{self.package}.{module.name}")
+        return self._entries
 
     def bind(self, name: str, options: Mapping[str, Any]) -> Callable[..., T]:
         """Return the entry with `options` bound as keyword arguments, like `functools.partial`.
@@ -67,11 +74,6 @@ class Registry(Generic[T]):
             ConfigError: an option is not a parameter of the entry, or has the wrong type.
         """
         return bind_options(self.kind, self.get(name), options)
-
-    def _import_modules(self) -> None:
-        package = importlib.import_module(self.package)
-        for module in pkgutil.iter_modules(package.__path__):
-            importlib.import_module(f"{self.package}.{module.name}")
 
     def _import_entry(self, path: str) -> Callable[..., T]:
         """Import a user's own entry, and check that it has the contract's methods.

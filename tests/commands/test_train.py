@@ -5,16 +5,27 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import hydra
 import pytest
 from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
 
 from composing import ask_for
 from sparsead.commands import train as launch
-from sparsead.runs.record import RunRecord, staged, write_result
+from sparsead.runs.record import staged, write_result
 from synthetic import synthetic_result
+
+
+def job_config(overrides: Sequence[str], monkeypatch: pytest.MonkeyPatch) -> DictConfig:
+    """Compose a job's configuration, and tell Hydra's own functions of it, as a launch does."""
+    monkeypatch.setattr(HydraConfig.instance(), "cfg", None)
+    with hydra.initialize_config_module("sparsead.conf", version_base="1.3"):
+        config = hydra.compose("train", list(overrides), return_hydra_config=True)
+        HydraConfig.instance().set_config(config)
+    return config
 
 
 @pytest.mark.parametrize(
@@ -39,12 +50,8 @@ def test_the_papers_protocol_alone_says_that_it_is_one_point_of_the_grid(
         raise ReachedError
 
     monkeypatch.setattr(launch, "find_or_train", reached)
-    monkeypatch.setattr(launch, "_do_in_sweep", reached)
     monkeypatch.setattr(launch, "search", reached)
-    monkeypatch.setattr(HydraConfig.instance(), "cfg", None)
-    with hydra.initialize_config_module("sparsead.conf", version_base="1.3"):
-        config = hydra.compose("train", overrides, return_hydra_config=True)
-        HydraConfig.instance().set_config(config)
+    config = job_config(overrides, monkeypatch)
     with caplog.at_level(logging.INFO), pytest.raises(ReachedError):
         launch.job(config)
     assert ("search=grid runs all 80" in caplog.text) == told
@@ -64,13 +71,14 @@ def test_a_launch_leaves_the_users_environment_as_it_was(
 
 
 def test_a_score_that_is_not_defined_is_said(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    request = ask_for("backbone=tiny-bert", "task=demo_stsb", f"outputs={tmp_path}")
+    overrides = ("backbone=tiny-bert", "task=demo_stsb", f"outputs={tmp_path}")
+    request = ask_for(*overrides)
     result = synthetic_result(request) | {"scores": {"pearson": None, "spearmanr": 0.25}}
     result["sparsity"] = {"realised": 0.4, "removed": 4, "total": 10}
     with staged(request.folder) as staging:
         write_result(staging, result, "")
     with caplog.at_level(logging.INFO):
-        launch._log_record(RunRecord.read(request.folder))
+        launch.job(job_config(overrides, monkeypatch))
     assert "pearson not defined, spearmanr 0.2500" in caplog.text

@@ -72,7 +72,7 @@ def test_joblibs_workers_spread_over_the_visible_gpus(
     assert "MainProcess" not in names
     for device in ("0000:01:00.0", "0000:02:00.0", "0000:03:00.0"):
         (tmp_path / device).mkdir()
-    monkeypatch.setattr(launchers, "_NVIDIA", tmp_path)
+    monkeypatch.setattr(launchers, "NVIDIA_GPUS", tmp_path)
     taken = []
     for given in (None, "4,7", "5", "", "none"):
         for job in (0, 1, 5):

@@ -5,6 +5,7 @@ import os
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from threading import Barrier, Lock
 
 import pytest
@@ -14,7 +15,14 @@ from sparsead.runs import claim
 from sparsead.runs.claim import claimed, live_claim, newest_claim, remove_left_behind
 from sparsead.runs.record import staged, write_result
 
-DEAD_HERE = {"machine": claim._machine(), "pid": 2**22 + 1, "started": 1.0, "host": "here"}
+
+def this_machine() -> object:
+    """Return what the claims of this process say of its machine."""
+    with TemporaryDirectory() as runs, claimed(Path(runs, "one")) as mine:
+        return mine.owner["machine"]
+
+
+DEAD_HERE = {"machine": this_machine(), "pid": 2**22 + 1, "started": 1.0, "host": "here"}
 ELSEWHERE = {"machine": "another", "pid": 1, "started": 1.0, "host": "there"}
 
 
