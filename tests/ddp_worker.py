@@ -9,9 +9,9 @@ from pathlib import Path
 
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 from accelerate import PartialState
 from torch import nn
+from torch.multiprocessing.spawn import spawn
 
 from sparsead.pruning.prune import prune
 from sparsead.training.processes import agreed
@@ -22,7 +22,7 @@ def in_two_processes(work: Callable[[int, int, str], None], folder: Path) -> Non
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    mp.spawn(work, args=(port, str(folder)), nprocs=2)
+    spawn(work, args=(port, str(folder)), nprocs=2)
 
 
 def worker(rank: int, port: int, folder: str) -> None:

@@ -16,13 +16,14 @@ import transformers
 from composing import ask_for
 from sparsead.errors import SparseadError
 from sparsead.pruning.storage import load_sparse
+from sparsead.runs.request import RunRequest
 from sparsead.train import train
 from sparsead.training import allocator
 from sparsead.training.precision import resolve_precision
 from sparsead.training.trainer import SparseadTrainer
 
 
-def tiny(outputs: Path, glue: Path, *overrides: str):
+def tiny(outputs: Path, glue: Path, *overrides: str) -> RunRequest:
     return ask_for(
         "backbone=tiny-bert",
         "task=mrpc",

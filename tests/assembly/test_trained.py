@@ -6,6 +6,7 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -23,6 +24,8 @@ from sparsead.config.run import RunSpec
 from sparsead.errors import ConfigError, DataError, SourceError
 from sparsead.runs.record import RunRecord
 from sparsead.runs.request import RunRequest
+from sparsead.tasks.contract import EncodesNewRows
+from sparsead.tasks.glue import GlueTask
 from sparsead.training import trainer
 
 TEXTS = {"sentence1": "The ship sank.", "sentence2": "A vessel went down — Zürich."}
@@ -40,9 +43,9 @@ def trained(
     monkeypatch: pytest.MonkeyPatch, request: RunRequest
 ) -> tuple[RunRecord, PreTrainedModel, dict[str, Tensor]]:
     """Train, and return the trained model too, and the state that it had before the training."""
-    seen = {}
+    seen: dict[str, tuple[PreTrainedModel, dict[str, Tensor]]] = {}
 
-    def spy(spec: RunSpec, model: PreTrainedModel, *rest: object) -> trainer.SparseadTrainer:
+    def spy(spec: RunSpec, model: PreTrainedModel, *rest: Any) -> trainer.SparseadTrainer:
         before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
         seen["run"] = (model, before)
         return trainer.build_trainer(spec, model, *rest)
@@ -76,6 +79,7 @@ def test_a_loaded_run_is_the_trained_model_to_the_bit(
     assert list(state) == list(before)
     assert all(torch.equal(state[name], tensor) for name, tensor in model.state_dict().items())
     task = build_task(request.spec)
+    assert isinstance(task, GlueTask)
     rows = task.load()["validation"].to_list()
     right = [
         prediction["prediction"] == task.labels[row["label"]]
@@ -131,11 +135,12 @@ def test_predicting_in_bf16_leaves_the_model_in_fp32(run: RunRecord) -> None:
 def test_a_row_that_is_none_of_texts_is_refused_by_its_number(run: RunRecord) -> None:
     loaded = sparsead.load(run.folder)
     whole = {"sentence1": "a", "sentence2": "b"}
-    for wrong, message in (
+    refused: list[tuple[Any, str]] = [
         ({"sentence1": "c"}, "row 1: sentence2 is missing"),
         ({**whole, "sentence2": 3}, "row 1: sentence2: 3 is not a text"),
         ("sentence1 and sentence2", "row 1: 'sentence1 and sentence2' is not a mapping"),
-    ):
+    ]
+    for wrong, message in refused:
         with pytest.raises(DataError, match=message):
             loaded.predict([whole, wrong])
 
@@ -250,6 +255,7 @@ def test_answers_and_texts_are_those_that_the_run_kept(
     kept = (record.folder / "predictions-validation.jsonl").read_text().splitlines()
     rows = build_task(request.spec).load()["validation"].to_list()
     loaded = sparsead.load(record.folder)
+    assert isinstance(loaded.task, EncodesNewRows)
     column = {"source": loaded.task.inputs[0]}
     given = [{column.get(name, name): text for name, text in row.items()} for row in rows]
     predicted = loaded.predict(given)

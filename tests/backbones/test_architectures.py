@@ -16,6 +16,7 @@ from transformers import (
 
 import sparsead
 from composing import ask_for, compose
+from sparsead.adapters.adapted import AdaptedModel
 from sparsead.adapters.contract import ADAPTERS
 from sparsead.adapters.head import HeadOnly
 from sparsead.adapters.merging import merge
@@ -25,6 +26,7 @@ from sparsead.backbones.contract import Sites, architectures
 from sparsead.backbones.loading import architecture_config, count_parameters, load_backbone
 from sparsead.backbones.sites import SiteError, site_modules
 from sparsead.errors import ConfigError, SourceError
+from sparsead.tasks.glue import GlueTask
 
 PADDED = {"layer": 0, "attention_residual": 0}
 POST_NORM = {"ffn_sum": 0}
@@ -67,7 +69,7 @@ def plain(backbone: str) -> tuple[PreTrainedModel, BatchEncoding]:
     return model, loaded.tokenizer(*TEXTS, padding=True, return_tensors="pt")
 
 
-def inserted(model: PreTrainedModel, adapter: str, *overrides: str):
+def inserted(model: PreTrainedModel, adapter: str, *overrides: str) -> AdaptedModel:
     spec = compose(f"adapter={adapter}", *overrides).adapter
     return ADAPTERS.bind(spec.method, spec.options)().insert(model, 1)
 
@@ -80,10 +82,12 @@ def test_every_architecture_has_a_tiny_backbone() -> None:
 @pytest.mark.parametrize("backbone", BACKBONES)
 def test_every_site_is_found_as_often_as_it_is_there(backbone: str) -> None:
     model, _ = plain(backbone)
+    bare = model.base_model
+    assert isinstance(bare, PreTrainedModel)
     for site, count in COUNTS[backbone].items():
         if count:
             assert len(site_modules(model, site)) == count, site
-            assert len(site_modules(model.base_model, site)) == count, site
+            assert len(site_modules(bare, site)) == count, site
         else:
             with pytest.raises(ConfigError, match=f"{model.config.model_type} has no"):
                 site_modules(model, site)
@@ -243,6 +247,7 @@ def test_a_run_is_pruned_trained_loaded_and_predicts(
     request = ask_for(f"backbone={backbone}", *data, "protocol.epochs=1", f"outputs={tmp_path}")
     record = train(request)
     task = build_task(request.spec)
+    assert isinstance(task, GlueTask)
     rows = task.load()["validation"].to_list()
     right = [
         prediction["prediction"] == task.labels[row["label"]]

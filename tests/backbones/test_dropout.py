@@ -72,11 +72,18 @@ def test_nothing_is_drawn_where_nothing_or_everything_is_dropped() -> None:
 
 def test_plain_dropouts_of_a_model_are_replaced_and_no_others() -> None:
     shared = nn.Dropout(0.25).eval()
-    model = nn.Sequential(shared, nn.Dropout1d(0.5), nn.Sequential(nn.Dropout(0.5, True)), shared)
+    inner = nn.Sequential(nn.Dropout(0.5, True))
+    model = nn.Sequential(shared, nn.Dropout1d(0.5), inner, shared)
     draw_by_the_byte(model)
-    assert [type(each) for each in (*model[:2], model[2][0])] == [Dropout, nn.Dropout1d, nn.Dropout]
-    assert model[0] is model[3]
-    assert (model[0].p, model[0].training) == (0.25, False)
+    first = model[0]
+    assert [type(each) for each in (first, model[1], inner[0])] == [
+        Dropout,
+        nn.Dropout1d,
+        nn.Dropout,
+    ]
+    assert first is model[3]
+    assert isinstance(first, Dropout)
+    assert (first.p, first.training) == (0.25, False)
 
 
 @pytest.mark.parametrize("backbone", ["minilm", "tiny-roberta", "tiny-t5", "tiny-gpt2"])

@@ -32,6 +32,7 @@ from sparsead.errors import ConfigError, RecordError
 from sparsead.pruning.prune import prune
 from sparsead.pruning.storage import WEIGHTS_FILE, save_sparse
 from sparsead.runs.record import RunRecord, write_result
+from sparsead.tasks.contract import ScoresOutputs
 
 BACKBONES = ["tiny-bert", "tiny-roberta", "tiny-bart"]
 
@@ -54,7 +55,9 @@ def batch() -> dict[str, Tensor]:
 
 def plain(backbone: str, seed: int = 1) -> PreTrainedModel:
     loaded = load_backbone(compose(f"backbone={backbone}").backbone)
-    return loaded.model(AutoModelForSequenceClassification, {"num_labels": 3}, seed).eval()
+    model = loaded.model(AutoModelForSequenceClassification, {"num_labels": 3}, seed)
+    model.eval()
+    return model
 
 
 @torch.no_grad()
@@ -164,7 +167,7 @@ def test_the_files_are_those_that_peft_saves(
         target_modules=[f"{layer}.{target}" for layer in range(2) for target in targets],
         modules_to_save=[*heads],  # which peft lengthens,
     )
-    peft.get_peft_model(plain(backbone), config).save_pretrained(tmp_path / "theirs")
+    peft.get_peft_model(plain(backbone), config).save_pretrained(str(tmp_path / "theirs"))
     ours, theirs = (
         load_file(tmp_path / side / "adapter_model.safetensors") for side in ("ours", "theirs")
     )
@@ -201,6 +204,7 @@ def test_peft_scores_what_the_run_scored(tmp_path: Path, glue_fixture: Path) -> 
     inputs = task.collator(backbone.tokenizer)([dict(row) for row in rows])
     with torch.no_grad():
         logits = model(**inputs).logits.numpy()
+    assert isinstance(task, ScoresOutputs)
     scores = task.scores(EvalPrediction(logits, np.array(rows["labels"])))
     assert scores == pytest.approx(record.result["scores"])
     matrices = [p for name, p in model.named_parameters() if "lora_" in name]

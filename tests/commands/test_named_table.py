@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -47,7 +48,12 @@ def write(cell: Cell, seconds: float) -> None:
         write_result(staging, result, "")
 
 
-def call(monkeypatch: pytest.MonkeyPatch, capsys, verb, *arguments: str) -> str:
+def call(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    verb: ModuleType,
+    *arguments: str,
+) -> str:
     monkeypatch.setattr("sys.argv", ["sparsead", *arguments])
     verb.main()
     return str(capsys.readouterr().out)
@@ -62,7 +68,9 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     return "own.yaml"
 
 
-def test_a_table_of_ones_own_is_read_from_its_records(own, monkeypatch, capsys) -> None:
+def test_a_table_of_ones_own_is_read_from_its_records(
+    own: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     content = json.loads(call(monkeypatch, capsys, table, own, "--format", "json"))
     found = {(line["row"], line["column"]): line for line in content["cells"]}
     assert found["dense", "avg"]["mean"] == pytest.approx(81.5)
@@ -80,13 +88,17 @@ def test_a_table_of_ones_own_is_read_from_its_records(own, monkeypatch, capsys) 
     assert said.err.endswith(": protocol.epochs=5\n")
 
 
-def test_a_column_with_a_backbone_of_its_own_is_said(monkeypatch, capsys, tmp_path) -> None:
+def test_a_column_with_a_backbone_of_its_own_is_said(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     monkeypatch.chdir(tmp_path)
     text = call(monkeypatch, capsys, table, "table2", "only=row=s20", "seeds=1", "--format", "md")
     assert "XSum on bart-large, SQuAD on bert-base-cased, in every row." in text
 
 
-def test_the_bytes_do_not_depend_on_times(own, monkeypatch, capsys) -> None:
+def test_the_bytes_do_not_depend_on_times(
+    own: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     forms = ("md", "html", "json")
     before = [call(monkeypatch, capsys, table, own, "--format", form) for form in forms]
     for cell in reversed(list_cells(load_table(own))):
@@ -94,7 +106,9 @@ def test_the_bytes_do_not_depend_on_times(own, monkeypatch, capsys) -> None:
     assert before == [call(monkeypatch, capsys, table, own, "--format", form) for form in forms]
 
 
-def test_files_are_written_where_they_are_asked_for(own, monkeypatch, capsys) -> None:
+def test_files_are_written_where_they_are_asked_for(
+    own: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     asked = ("--format", "html", "--out", "there/own.html")
     assert call(monkeypatch, capsys, table, own, *asked) == "there/own.html\n"
     assert Path("there/own.html").read_text("utf-8").startswith("<!doctype html>")
@@ -103,7 +117,9 @@ def test_files_are_written_where_they_are_asked_for(own, monkeypatch, capsys) ->
     assert Path(drawn[0]).read_bytes().startswith(b"\x89PNG")
 
 
-def test_what_cannot_be_done_is_one_line(own, monkeypatch, capsys) -> None:
+def test_what_cannot_be_done_is_one_line(
+    own: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(ConfigError, match="table3"):
         call(monkeypatch, capsys, table, "tabel3")
     with pytest.raises(ConfigError, match="without the name of a table"):
@@ -116,13 +132,17 @@ def test_what_cannot_be_done_is_one_line(own, monkeypatch, capsys) -> None:
         call(monkeypatch, capsys, table, own, "--out", "own.yaml/x.md")
 
 
-def test_a_metric_that_no_run_has_is_named(own, monkeypatch, capsys) -> None:
+def test_a_metric_that_no_run_has_is_named(
+    own: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     Path("other.yaml").write_text(OWN.replace("accuracy", "test_accuracy"), "utf-8")
     with pytest.raises(RecordError, match="metric=test_accuracy: no such choice; did you mean acc"):
         call(monkeypatch, capsys, table, "other.yaml")
 
 
-def test_settings_that_would_look_alike_say_what_they_differ_in(own, monkeypatch, capsys) -> None:
+def test_settings_that_would_look_alike_say_what_they_differ_in(
+    own: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     for cell in list_cells(load_table(own, ["protocol.learning_rate=0.01", "only=row=snip"])):
         write(cell, 1.0)
     rows = json.loads(call(monkeypatch, capsys, table, "--format", "json"))
@@ -131,7 +151,7 @@ def test_settings_that_would_look_alike_say_what_they_differ_in(own, monkeypatch
     assert "task.limit" not in rows[0]
 
 
-def test_neither_torch_nor_what_is_slow_is_imported_for_a_list(own) -> None:
+def test_neither_torch_nor_what_is_slow_is_imported_for_a_list(own: str) -> None:
     code = (
         "import sys; from sparsead.commands import table; table.main();"
         "print([m for m in ('torch', 'pandas', 'matplotlib', 'scipy') if m in sys.modules])"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -29,7 +30,7 @@ def words(tmp_path: Path, glue_fixture: Path) -> list[str]:
     return [str(tmp_path / "mine.yaml"), f"task.path={glue_fixture}", *changes]
 
 
-def called(verb, monkeypatch, *words: str) -> int:
+def called(verb: ModuleType, monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
     monkeypatch.setattr("sys.argv", ["sparsead", *words])
     try:
         verb.main()
@@ -39,7 +40,10 @@ def called(verb, monkeypatch, *words: str) -> int:
 
 
 def test_a_table_is_planned_done_and_rendered_again(
-    words: list[str], tmp_path: Path, monkeypatch, capsys
+    words: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert called(plan, monkeypatch, *words, "only=row=snip") == 0
     planned = capsys.readouterr().out
@@ -67,7 +71,9 @@ def test_a_table_is_planned_done_and_rendered_again(
     assert called(reproduce, monkeypatch, *words, "only=row=snip") == 0
 
 
-def test_ctrl_c_leaves_a_line_and_status_130(words: list[str], monkeypatch, capsys) -> None:
+def test_ctrl_c_leaves_a_line_and_status_130(
+    words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     def interrupt(_spec: object) -> None:
         raise KeyboardInterrupt
 

@@ -27,13 +27,17 @@ def outputs(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def called(outputs: Path, monkeypatch, capsys, *words: str) -> str:
+def called(
+    outputs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *words: str
+) -> str:
     monkeypatch.setattr("sys.argv", ["sparsead runs", *words, "--outputs", str(outputs)])
     runs.main()
     return str(capsys.readouterr().out)
 
 
-def test_filters_choose_what_is_listed(outputs: Path, monkeypatch, capsys) -> None:
+def test_filters_choose_what_is_listed(
+    outputs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     for filters, count in (
         ((), 5),
         (("pruner=snip",), 2),
@@ -62,13 +66,19 @@ def test_filters_choose_what_is_listed(outputs: Path, monkeypatch, capsys) -> No
     ],
 )
 def test_an_unknown_filter_is_named_also_where_there_are_no_runs(
-    word: str, message: str, tmp_path: Path, monkeypatch, capsys
+    word: str,
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     with pytest.raises(ConfigError, match=re.escape(message)):
         called(tmp_path, monkeypatch, capsys, word)
 
 
-def test_deleting_asks_and_spares_the_others(outputs: Path, monkeypatch, capsys) -> None:
+def test_deleting_asks_and_spares_the_others(
+    outputs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(ConfigError, match="--yes"):
         called(outputs, monkeypatch, capsys, "delete", "pruner=snip,grasp")
     called(outputs, monkeypatch, capsys, "delete", "pruner=snip,grasp", "--yes")
@@ -77,7 +87,9 @@ def test_deleting_asks_and_spares_the_others(outputs: Path, monkeypatch, capsys)
     assert len(list((outputs / "runs").iterdir())) == 2
 
 
-def test_every_export_says_the_same(outputs: Path, monkeypatch, capsys) -> None:
+def test_every_export_says_the_same(
+    outputs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     for suffix in ("parquet", "csv", "json"):
         called(outputs, monkeypatch, capsys, "export", str(outputs / f"runs.{suffix}"))
     columns = parquet.read_table(outputs / "runs.parquet").to_pylist()

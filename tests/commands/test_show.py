@@ -72,7 +72,12 @@ def outputs(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def shown(outputs: Path, monkeypatch: pytest.MonkeyPatch, capsys, *arguments: str) -> str:
+def shown(
+    outputs: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    *arguments: str,
+) -> str:
     monkeypatch.setattr("sys.argv", ["sparsead show", *arguments, "--outputs", str(outputs)])
     show.main()
     return str(capsys.readouterr().out)
@@ -193,7 +198,9 @@ def test_overlap_of_independent_masks_is_chance_and_with_itself_is_whole() -> No
     assert np.isnan([empty.over_chance, empty.jaccard]).all()
 
 
-def test_a_run_is_shown(outputs: Path, monkeypatch, capsys) -> None:
+def test_a_run_is_shown(
+    outputs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     text = shown(outputs, monkeypatch, capsys, "00c0ffee00c0ffee")
     assert "mrpc · minilm · houlsby r=2 · snip at sparsity 0.4 · seed 3" in text
     assert "accuracy 81.62 · f1 90.00" in text
@@ -203,24 +210,32 @@ def test_a_run_is_shown(outputs: Path, monkeypatch, capsys) -> None:
     assert "3 of 6 bottleneck units are dead: 2 without input, 2 without output" in text
 
 
-def test_a_run_is_compared_with_another(outputs: Path, monkeypatch, capsys) -> None:
+def test_a_run_is_compared_with_another(
+    outputs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     text = shown(outputs, monkeypatch, capsys, "snip", "--against", "random")
     every = next(line for line in text.splitlines() if "│ all" in line and "│ 16 " in line)
     cells = [cell.strip() for cell in every.split("│")[3:-1]]
     assert cells == ["16", "11", "6", "3", "4", "0.857", "0.214", "0.259"]
 
 
-def test_a_run_without_masks_is_shown(tmp_path: Path, monkeypatch, capsys) -> None:
+def test_a_run_without_masks_is_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     run(tmp_path, "full", {})
     assert "no masks" in shown(tmp_path, monkeypatch, capsys, "full")
 
 
-def test_no_dead_unit_is_said_without_a_table(tmp_path: Path, monkeypatch, capsys) -> None:
+def test_no_dead_unit_is_said_without_a_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     run(tmp_path, "dense", {name: found | True for name, found in MASKS.items()})
     assert "0 of 6 bottleneck units are dead\n" in shown(tmp_path, monkeypatch, capsys, "dense")
 
 
-def test_a_run_is_found_by_folder_name_and_part(outputs: Path, monkeypatch) -> None:
+def test_a_run_is_found_by_folder_name_and_part(
+    outputs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = outputs / "runs" / "minilm_mrpc_houlsby_snip_0.4_seed3_00c0ffee00c0ffee"
     for named in (str(folder), folder.name, "00c0ffee00c0ffee", "_snip_"):
         assert find_run(named, outputs).folder == folder
@@ -242,7 +257,9 @@ def test_a_run_is_found_by_folder_name_and_part(outputs: Path, monkeypatch) -> N
         ("zzz", ["zzz: is neither the folder of a run nor part of the name of one"]),
     ],
 )
-def test_an_unknown_or_ambiguous_run_is_refused(outputs: Path, named: str, words) -> None:
+def test_an_unknown_or_ambiguous_run_is_refused(
+    outputs: Path, named: str, words: list[str]
+) -> None:
     with pytest.raises(RecordError) as caught:
         find_run(named, outputs)
     assert "\n" not in str(caught.value)
@@ -256,13 +273,17 @@ def test_many_matches_are_not_all_listed(tmp_path: Path) -> None:
         find_run("run", tmp_path)
 
 
-def test_runs_with_nothing_in_common_are_refused(outputs: Path, monkeypatch, capsys) -> None:
+def test_runs_with_nothing_in_common_are_refused(
+    outputs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     run(outputs, "other", {"elsewhere.down.weight": mask("xxx")})
     with pytest.raises(RecordError, match=r"other and .*: have no masked tensor of the same name"):
         shown(outputs, monkeypatch, capsys, "other", "--against", "random")
 
 
-def test_a_damaged_run_is_refused_in_one_line(outputs: Path, monkeypatch, capsys) -> None:
+def test_a_damaged_run_is_refused_in_one_line(
+    outputs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     folder = run(outputs, "damaged", MASKS, scores=[])
     with pytest.raises(RecordError, match=r"result\.json: is not the result of a run"):
         shown(outputs, monkeypatch, capsys, "damaged")

@@ -37,7 +37,9 @@ def record(outputs: Path, seed: int, accuracy: float | None, pruner: str = "snip
         write_result(staging, result, "")
 
 
-def rendered(outputs: Path, form: str, monkeypatch: pytest.MonkeyPatch, capsys) -> str:
+def rendered(
+    outputs: Path, form: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> str:
     arguments = ["sparsead table", "--outputs", str(outputs), "--format", form]
     monkeypatch.setattr("sys.argv", arguments)
     table.main()
@@ -52,7 +54,9 @@ def outputs(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_seeds_become_mean_and_spread(outputs: Path, monkeypatch, capsys) -> None:
+def test_seeds_become_mean_and_spread(
+    outputs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     rows = json.loads(rendered(outputs, "json", monkeypatch, capsys))
     assert [(row["pruner"], row["n"]) for row in rows] == [("random", 1), ("snip", 3)]
     assert rows[1]["accuracy"] == pytest.approx(mean([81, 82, 86]))
@@ -61,14 +65,18 @@ def test_seeds_become_mean_and_spread(outputs: Path, monkeypatch, capsys) -> Non
     assert rows[1]["#param"] == 1.23
 
 
-def test_a_score_that_is_not_defined_is_counted(outputs: Path, monkeypatch, capsys) -> None:
+def test_a_score_that_is_not_defined_is_counted(
+    outputs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     record(outputs, 3, None)
     _, row = json.loads(rendered(outputs, "json", monkeypatch, capsys))
     assert (row["n"], row["accuracy not defined"]) == (4, 1)
     assert row["accuracy"] == pytest.approx(83)
 
 
-def test_every_format_says_the_same(outputs: Path, monkeypatch, capsys) -> None:
+def test_every_format_says_the_same(
+    outputs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     rows = list(csv.DictReader(io.StringIO(rendered(outputs, "csv", monkeypatch, capsys))))
     assert float(rows[1]["accuracy"]) == pytest.approx(83)
     for form in ("rich", "md", "latex"):
@@ -78,13 +86,17 @@ def test_every_format_says_the_same(outputs: Path, monkeypatch, capsys) -> None:
         assert "75.00" in text
 
 
-def test_latex_escapes_what_latex_would_read(outputs: Path, monkeypatch, capsys) -> None:
+def test_latex_escapes_what_latex_would_read(
+    outputs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     text = rendered(outputs, "latex", monkeypatch, capsys)
     assert r"\#param" in text
     assert r"83.00 $\pm$ 2.65" in text
 
 
-def test_no_runs_is_no_error(tmp_path: Path, monkeypatch, capsys) -> None:
+def test_no_runs_is_no_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr("sys.argv", ["sparsead table", "--outputs", str(tmp_path)])
     table.main()
     assert "no finished runs" in capsys.readouterr().err
@@ -123,7 +135,7 @@ def point(outputs: Path, rate: float, seed: int, selection: float, scores: float
 
 
 def test_the_best_point_of_a_grid_is_chosen_by_the_selection_split(
-    tmp_path: Path, monkeypatch, capsys
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for seed in (1, 2):
         point(tmp_path, 1e-4, seed, selection=0.7 + seed / 10, scores=0.6)

@@ -1,17 +1,20 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from sparsead.adapters.bottleneck import BottleneckAdapter
 from sparsead.adapters.contract import ADAPTERS
+from sparsead.config.registry import Registry
 from sparsead.errors import ConfigError
 from sparsead.pruning.contract import PRUNERS
 from sparsead.tasks.contract import TASKS
 
 
 @pytest.mark.parametrize("registry", [ADAPTERS, PRUNERS, TASKS])
-def test_an_unknown_method_names_those_there_are(registry) -> None:
+def test_an_unknown_method_names_those_there_are(registry: Registry[object]) -> None:
     with pytest.raises(ConfigError, match="no such choice"):
         registry.get("nonsense")
 
@@ -23,7 +26,8 @@ def test_a_users_own_function_is_found_by_its_path(
         "def largest(scoring, *, power: int = 1):\n    return power\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
-    assert PRUNERS.bind("my_pruners.largest", {"power": 3})(None) == 3
+    largest: Callable[..., object] = PRUNERS.bind("my_pruners.largest", {"power": 3})
+    assert largest(None) == 3
     with pytest.raises(ConfigError, match=r"did you mean pruner\.power"):
         PRUNERS.bind("my_pruners.largest", {"powr": 3})
     with pytest.raises(ConfigError, match=r"pruner\.power=x: must be a whole number"):
@@ -35,7 +39,9 @@ def test_a_users_own_function_is_found_by_its_path(
 
 def test_options_of_the_wrong_type_are_refused() -> None:
     options = {"bottleneck": 8, "sites": ["ffn_output"]}
-    assert ADAPTERS.bind("bottleneck", options | {"scale": 2})().scale == 2
+    adapter = ADAPTERS.bind("bottleneck", options | {"scale": 2})()
+    assert isinstance(adapter, BottleneckAdapter)
+    assert adapter.scale == 2
     for wrong in ({"scale": "big"}, {"bottleneck": True}, {"sites": "ffn_output"}):
         with pytest.raises(ConfigError, match="must be"):
             ADAPTERS.bind("bottleneck", options | wrong)

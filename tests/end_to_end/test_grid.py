@@ -71,7 +71,7 @@ def fresh(method: str, backbone: Backbone, folder: Path) -> AdaptedModel:
     if method == "fusion":
         options["fusion"] = options["fusion"] | stage_one(backbone, folder)
     adapter = ADAPTERS.bind(spec.method, options)()
-    adapted: AdaptedModel = adapter.insert(plain(backbone), seed=1)
+    adapted: AdaptedModel = adapter.insert(plain(backbone), 1)
     return adapted
 
 
@@ -175,7 +175,7 @@ def test_every_pruner_prunes_every_architecture(backbone: str, pruner: str) -> N
         f"pruner={pruner}", "sparsity.ratio=0.5", "adapter=houlsby", "adapter.bottleneck=4"
     )
     adapter = ADAPTERS.bind(spec.adapter.method, spec.adapter.options)()
-    adapted = adapter.insert(plain(loaded(backbone)), seed=1)
+    adapted = adapter.insert(plain(loaded(backbone)), 1)
     chosen = PRUNERS.bind(spec.pruner.method, spec.pruner.options)
     masks = prune_adapter(spec, chosen, adapted, [batch(loaded(backbone))])
     assert masks.removed == masks.total // 2

@@ -37,8 +37,9 @@ def kill_at_random(
     for pause in moments:
         chosen = dice.randrange(2)
         if first_word:
-            assert workers[chosen].stdout is not None
-            workers[chosen].stdout.readline()
+            stdout = workers[chosen].stdout
+            assert stdout is not None
+            stdout.readline()
         time.sleep(pause)
         workers[chosen].send_signal(signal.SIGKILL)
         workers[chosen].wait()
@@ -88,10 +89,10 @@ def test_real_runs_survive_a_kill_too(tmp_path: Path, glue_fixture: Path) -> Non
     changes = (*small, f"task.path={glue_fixture}", *on_cpu)
     alone = list_cells(load_table("table3", [*changes, f"outputs={tmp_path / 'undisturbed'}"]))
     run_cells(alone, train, tell=lambda *_: None)
-    changes = (*changes, f"outputs={tmp_path / 'disturbed'}")
+    disturbed = (*changes, f"outputs={tmp_path / 'disturbed'}")
     script = Path(sys.executable).with_name("sparsead")
     runs = tmp_path / "disturbed" / "runs"
-    workers = [start(script, "reproduce", "table3", *changes) for _ in range(2)]
+    workers = [start(script, "reproduce", "table3", *disturbed) for _ in range(2)]
     while not list(runs.glob(".partial-*/checkpoint-*")) and None in (w.poll() for w in workers):
         time.sleep(0.01)
     workers[0].kill()

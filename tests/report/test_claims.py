@@ -54,11 +54,13 @@ def verdict(monkeypatch: pytest.MonkeyPatch, seeds: int = 5, **claim: Any) -> Ve
         ({"kind": "beats", "row": "absent", "over": "dense"}, "cannot be told with 0"),
     ],
 )
-def test_a_claim_is_judged_by_its_tests(claim: dict[str, Any], said: str, monkeypatch) -> None:
+def test_a_claim_is_judged_by_its_tests(
+    claim: dict[str, Any], said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert verdict(monkeypatch, **claim).verdict.startswith(said)
 
 
-def test_the_numbers_of_a_verdict_are_those_worked_by_hand(monkeypatch) -> None:
+def test_the_numbers_of_a_verdict_are_those_worked_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     found = verdict(monkeypatch, kind="rises", rows=["dense", "better", "worse"])
     rise, fall = found.parts
     assert rise.difference == pytest.approx(1)
@@ -69,13 +71,17 @@ def test_the_numbers_of_a_verdict_are_those_worked_by_hand(monkeypatch) -> None:
     assert found.verdict == "cannot be told with 5 seeds"
 
 
-def test_four_seeds_can_tell_nothing_and_the_verdict_says_why(monkeypatch) -> None:
+def test_four_seeds_can_tell_nothing_and_the_verdict_says_why(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     found = verdict(monkeypatch, seeds=4, kind="beats", row="better", over="dense")
     assert found.verdict == "cannot be told with 4 seeds"
     assert found.reason == "smallest attainable p: 0.0625"
 
 
-def test_a_row_that_converges_earlier_is_told_by_its_history(monkeypatch) -> None:
+def test_a_row_that_converges_earlier_is_told_by_its_history(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """The curves rise in four steps to their end; 0.9 is reached by a curve to 1.8 at step two."""
 
     def course(cell: Cell) -> Mapping[str, float | None]:
@@ -99,14 +105,16 @@ def test_a_row_that_converges_earlier_is_told_by_its_history(monkeypatch) -> Non
         ({"kind": "within", "row": "best", "of": "dense", "points": "x"}, "is malformed"),
     ],
 )
-def test_a_wrong_claim_is_named(claim: dict[str, Any], message: str, monkeypatch) -> None:
+def test_a_wrong_claim_is_named(
+    claim: dict[str, Any], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with pytest.raises(ConfigError) as caught:
         verdict(monkeypatch, **claim)
     assert message in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["table1", "table2", "table3", "table4", "figure4"])
-def test_the_claims_of_the_paper_can_be_read(name: str, monkeypatch) -> None:
+def test_the_claims_of_the_paper_can_be_read(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     table = load_table(name)
 
     def same(cell: Cell) -> Mapping[str, float | None]:

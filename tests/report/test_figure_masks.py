@@ -73,7 +73,11 @@ def test_the_vector_form_says_the_numbers_and_is_the_same_each_time(tmp_path: Pa
     ],
 )
 def test_it_is_written_below_outputs_or_where_it_is_asked_for(
-    out: str | None, written: str, tmp_path: Path, monkeypatch, capsys
+    out: str | None,
+    written: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     run(tmp_path / "runs" / "only_run")
     (tmp_path / "there.d").mkdir()

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.container import ErrorbarContainer
 
 from sparsead.errors import ConfigError
 from sparsead.report.histories import find_reached, read_curve
@@ -90,7 +91,11 @@ def test_a_course_is_by_the_share_of_training(results: Results) -> None:
 def test_points_of_the_same_size_do_not_hide_each_other(results: Results) -> None:
     figure = draw(results, "score_by_parameters")
     assert figure is not None
-    shares = sorted(container.lines[0].get_xdata()[0] for container in figure.axes[0].containers)
+    shares = sorted(
+        float(np.ravel(container.lines[0].get_xdata())[0])
+        for container in figure.axes[0].containers
+        if isinstance(container, ErrorbarContainer)
+    )
     assert len(shares) == len(TABLE.rows)
     assert shares[0] == pytest.approx(1.23)
     assert min(np.diff(np.log(shares))) > 0.05

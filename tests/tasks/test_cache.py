@@ -37,18 +37,16 @@ def tokenizer(name: str = "tiny-bert") -> Any:
 
 
 def text(file: Path, **options: Any) -> TextTask:
-    return TextTask(
-        **{
-            "name": "text",
-            "inputs": ["a", "b"],
-            "labels": [],
-            "metrics": [],
-            "max_length": 64,
-            "train": str(file),
-            "validation": str(file),
-        }
-        | options
-    )
+    given: dict[str, Any] = {
+        "name": "text",
+        "inputs": ["a", "b"],
+        "labels": [],
+        "metrics": [],
+        "max_length": 64,
+        "train": str(file),
+        "validation": str(file),
+    }
+    return TextTask(**given | options)
 
 
 def folders(cache: Path) -> set[str]:
@@ -96,9 +94,14 @@ def test_a_change_of_rows_options_or_tokenizer_is_noticed(cache: Path, file: Pat
 def test_two_at_once_tokenise_once(
     cache: Path, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    calls = []
+    calls: list[TextTask] = []
     encode = TextTask.encode
-    monkeypatch.setattr(TextTask, "encode", lambda *args: calls.append(1) or encode(*args))
+
+    def counted(task: TextTask, *given: Any) -> DatasetDict:
+        calls.append(task)
+        return encode(task, *given)
+
+    monkeypatch.setattr(TextTask, "encode", counted)
     with ThreadPoolExecutor(4) as pool:
         jobs = [pool.submit(encoded, text(file), tokenizer()) for _ in range(4)]
     assert len({str(job.result()[0]["train"][:]) for job in jobs}) == 1

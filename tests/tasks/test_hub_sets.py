@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Translation, Value
+from huggingface_hub import constants
 
 from composing import compose
-from sparsead import hub
 from sparsead.errors import DataError, SourceError
 from sparsead.tasks import glue, squad, text_to_text
 from sparsead.tasks.contract import TASKS
@@ -60,7 +60,7 @@ def test_offline_the_generated_task_of_the_same_kind_is_named(
     def refuse(*_: Any, **__: Any) -> None:
         raise OSError("offline")
 
-    monkeypatch.setattr(hub.constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     for family in (glue, squad, text_to_text):
         monkeypatch.setattr(family, "load_dataset", refuse)
     with pytest.raises(SourceError, match=f"or take the embedded task={embedded}, which needs"):

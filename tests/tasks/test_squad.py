@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from datasets import DatasetDict
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import EvalPrediction, PreTrainedTokenizerBase
@@ -52,12 +53,12 @@ def question(number: int, context: str, start: int, end: int) -> dict[str, Any]:
 def perfect(rows: Any) -> EvalPrediction:
     """Logits that say what the labels say; a feature without the answer points at no context."""
     width = max(map(len, rows["input_ids"]))
-    logits = []
+    logits: list[Any] = []
     for key in ("start_positions", "end_positions"):
         array = np.full((len(rows), width), -5.0, dtype=np.float32)
         array[np.arange(len(rows)), rows[key][:]] = 5
         logits.append(array)
-    return EvalPrediction(predictions=tuple(logits), label_ids=None)
+    return EvalPrediction(predictions=tuple(logits), label_ids=np.empty(0))
 
 
 TEXT = st.text(
@@ -240,7 +241,7 @@ def test_a_wrong_key_is_refused(overrides: list[str], message: str) -> None:
 def test_a_length_without_room_is_refused() -> None:
     small = task("task.max_length=190")
     with pytest.raises(ConfigError, match=r"task\.max_length=190: leaves no room"):
-        small.encode(None, TOKENIZERS["tiny-bert"])  # type: ignore[arg-type]
+        small.encode(DatasetDict(), TOKENIZERS["tiny-bert"])
 
 
 @pytest.mark.parametrize("backbone", ["tiny-bert", "tiny-bart"])
