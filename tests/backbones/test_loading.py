@@ -86,6 +86,15 @@ def test_dropout_replaces_that_of_hidden_states_and_attention(name: str) -> None
         assert torch.equal(model(**tokens).logits, model(**tokens).logits) == same
 
 
+def test_attention_dropout_is_set_apart() -> None:
+    spec = compose("backbone=tiny-bert", "backbone.dropout=0.2", "backbone.attention_dropout=0")
+    model = load_backbone(spec.backbone).model(AutoModelForSequenceClassification, {}, seed=1)
+    assert model.config.attention_probs_dropout_prob == 0
+    assert model.config.hidden_dropout_prob == 0.2
+    with pytest.raises(ConfigError, match=r"backbone.attention_dropout=1: must be"):
+        compose("backbone=tiny-bert", "backbone.attention_dropout=1.0")
+
+
 @pytest.mark.parametrize("name", ["t5", "modernbert"])
 def test_dropout_of_attention_alone_is_refused_where_there_is_none(name: str) -> None:
     overrides = (f"backbone=tiny-{name}", "backbone.attention_dropout=0")

@@ -13,7 +13,6 @@ import sparsead.train as run
 from composing import ask_for, compose
 from sparsead.adapters.lora import LoRAAdapter
 from sparsead.backbones.loading import load_backbone
-from sparsead.errors import ConfigError
 from sparsead.pruning.storage import load_sparse
 from sparsead.training import precision
 from sparsead.training.precision import resolve_precision, store_frozen
@@ -87,15 +86,6 @@ def test_masks_are_the_same_in_both_precisions(
     disagreeing = sum(int((masks["fp32"][n] != m).sum()) for n, m in masks["bf16"].items())
     total = sum(mask.size for mask in masks["fp32"].values())
     assert disagreeing <= 1e-3 * total  # packed shapes round differently; bf16 scores would not fit
-
-
-def test_attention_dropout_is_set_apart() -> None:
-    spec = compose("backbone=tiny-bert", "backbone.dropout=0.2", "backbone.attention_dropout=0")
-    model = load_backbone(spec.backbone).model(AutoModelForSequenceClassification, {}, seed=1)
-    assert model.config.attention_probs_dropout_prob == 0
-    assert model.config.hidden_dropout_prob == 0.2
-    with pytest.raises(ConfigError, match=r"backbone.attention_dropout=1: must be"):
-        compose("backbone=tiny-bert", "backbone.attention_dropout=1.0")
 
 
 def test_text_is_generated_with_the_weights_that_are_kept_in_bf16(tmp_path: Path) -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,8 +11,6 @@ from unittest.mock import Mock, patch
 import pytest
 import torch
 from accelerate.utils import send_to_device
-from hypothesis import given
-from hypothesis import strategies as st
 from transformers import (
     AutoModelForMaskedLM,
     AutoModelForQuestionAnswering,
@@ -22,9 +18,9 @@ from transformers import (
     DataCollatorWithPadding,
     PreTrainedModel,
 )
-from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from composing import compose
+from sequences import LENGTHS
 from sparsead.adapters.adapted import AdaptedModel
 from sparsead.adapters.contract import ADAPTERS
 from sparsead.backbones.loading import load_backbone
@@ -33,12 +29,10 @@ from sparsead.seeding import generator
 from sparsead.tasks.contract import Collator
 from sparsead.training import packed_attention, unpadded
 from sparsead.training.packed_attention import attend_by_kernel, attend_by_products
-from sparsead.training.packing import Packing, packing
 from sparsead.training.unpadded import unpad
 
 CONF = Path(__file__).parents[2] / "conf"
 ADAPTER_NAMES = sorted(path.stem for path in (CONF / "adapter").glob("*.yaml"))
-LENGTHS = (7, 40, 3, 33, 7, 64, 65, 12)
 
 
 def build(
@@ -234,22 +228,6 @@ def test_gradient_checkpointing_recomputes_the_packed_layers(dropout: float) -> 
         torch.testing.assert_close(gradient, expected[name], rtol=0, atol=1e-6)
 
 
-def attended(
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    layout: Packing,
-    dropout: float = 0.0,
-) -> torch.Tensor:
-    """Attend in a packed batch as a module of a backbone does in training."""
-    sdpa, scaling = ALL_ATTENTION_FUNCTIONS["sdpa"], query.shape[-1] ** -0.5
-    context, _ = packed_attention.packed_attention(
-        *(torch.nn.Module(), query, key, value, None),
-        **{"padded": sdpa, "packing": layout, "dropout": dropout, "scaling": scaling},
-    )
-    return context
-
-
 def test_packed_attention_can_be_differentiated_twice() -> None:
     adapted, collator = build("tiny-bert", "houlsby", "backbone.dropout=0")
     model, name = adapted.model, adapted.prunable[0]
@@ -289,68 +267,6 @@ def test_where_it_is_not_exact_one_line_says_so(
     assert model.config._attn_implementation == active
 
 
-@pytest.mark.parametrize("dropout", [0.0, 0.5])
-def test_written_out_attention_is_pytorchs(dropout: float) -> None:
-    torch.manual_seed(0)
-    query, key, value = torch.randn(3, 2, 4, 9, 8, dtype=torch.float64).unbind()
-    mask = torch.ones(2, 1, 1, 9, dtype=torch.bool)
-    mask[1, ..., 6:] = False
-    expected = torch.nn.functional.scaled_dot_product_attention(query, key, value, mask)
-    states = (torch.nn.Module(), query, key, value, mask)
-    draws = [
-        attend_by_products(*states, scaling=8**-0.5, dropout=dropout)[0]
-        for _ in range(2000 if dropout else 1)
-    ]
-    got, tolerance = torch.stack(draws).mean(dim=0), 0.15 if dropout else 1e-12
-    torch.testing.assert_close(got.transpose(1, 2), expected, rtol=0, atol=tolerance)
-
-
-def true_tokens(lengths: Sequence[int]) -> torch.Tensor:
-    return torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]
-
-
-def test_sequences_of_like_length_share_a_bucket() -> None:
-    layout = packing(true_tokens(LENGTHS), round_to=256, round_lengths_to=16)
-    assert [tuple(bucket.places.shape) for bucket in layout.buckets] == [(4, 16), (2, 48), (2, 80)]
-    assert all(bucket.mask is not None for bucket in layout.buckets)
-    assert layout.total == 256
-    assert packing(true_tokens([32, 32])).buckets[0].mask is None
-    few = packing(true_tokens([9, 10, 10, 10, 30]), most_pairs=300)
-    assert [tuple(bucket.places.shape) for bucket in few.buckets] == [(3, 10), (1, 10), (1, 30)]
-    rounded = packing(true_tokens([9, 10, 10]), round_lengths_to=16, most_pairs=600)
-    assert [tuple(bucket.places.shape) for bucket in rounded.buckets] == [(2, 16), (1, 16)]
-
-
-@given(
-    st.lists(st.lists(st.booleans(), min_size=6, max_size=6).filter(any), min_size=1),
-    st.sampled_from([1, 40, math.inf]),
-)
-def test_every_true_token_is_packed_once_and_found_again(
-    rows: list[list[bool]], most_pairs: float
-) -> None:
-    layout = packing(torch.tensor(rows), most_pairs=most_pairs)
-    packed = torch.arange(layout.true.numel()).view(layout.true.shape)[layout.true]
-    assert torch.equal(packed[layout.unpacked][layout.true], packed)
-    for heads in (1, 3):
-        of_heads = layout.rows(heads)
-        assert torch.equal(of_heads.places[of_heads.inverse], torch.arange(layout.total * heads))
-        both = torch.cat([of_heads.inverse, of_heads.padding])
-        assert torch.equal(both.sort().values, torch.arange(len(of_heads.places)))
-
-
-def test_a_packing_moves_whole_and_lays_out_its_rows_where_it_is() -> None:
-    layout = packing(true_tokens(LENGTHS))
-    layout.rows(2)
-    moved = layout.to("meta")
-    rows = moved.rows(2)
-    tensors = [vars(part) for part in (moved, *moved.buckets, rows)]
-    devices = {
-        value.device.type for part in tensors for value in part.values() if torch.is_tensor(value)
-    }
-    assert devices == {"meta"}
-    assert rows.places.shape == layout.rows(2).places.shape
-
-
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 
 
@@ -384,99 +300,3 @@ def test_the_kernel_on_cuda_gives_the_padded_loss(
     torch.testing.assert_close(packed.loss, padded.loss, rtol=0, atol=tolerance)
     for name, gradient in gradients.items():
         torch.testing.assert_close(gradient, expected[name], rtol=0, atol=tolerance)
-
-
-class GroupedAttention(torch.nn.Module):
-    """What the kernel reads of an attention module whose queries share keys and values."""
-
-    def __init__(self, groups: int, is_causal: bool) -> None:
-        super().__init__()
-        self.num_key_value_groups = groups
-        self.is_causal = is_causal
-
-
-@pytest.mark.cuda
-@needs_cuda
-@pytest.mark.parametrize("first_only", [False, True])
-@pytest.mark.parametrize("causal", [False, True])
-def test_the_kernel_on_cuda_attends_inside_each_sequence(first_only: bool, causal: bool) -> None:
-    layout = packing(true_tokens(LENGTHS), round_to=64).to("cuda")
-    module = GroupedAttention(groups=2, is_causal=causal)
-    query, key, value = (
-        torch.randn(1, heads, layout.total, 8, device="cuda") for heads in (4, 2, 2)
-    )
-    fused = attend_by_kernel(
-        module, query, key, value, layout, first_only=first_only, scaling=8**-0.5
-    )
-    assert fused.shape == (layout.total, 4, 8)
-    for index, (start, length) in enumerate(zip(layout.firsts.tolist(), LENGTHS, strict=True)):
-        place, queries = (index, 1) if first_only else (start, length)
-        own = slice(start, start + length)
-        expected = torch.nn.functional.scaled_dot_product_attention(
-            *(query[:, :, place : place + queries], key[:, :, own], value[:, :, own]),
-            enable_gqa=True,
-            is_causal=causal,
-        )
-        got = fused[place : place + queries].transpose(0, 1)[None]
-        torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-5)
-
-
-@pytest.mark.parametrize(
-    "device", ["cpu", pytest.param("cuda", marks=[pytest.mark.cuda, needs_cuda])]
-)
-@pytest.mark.parametrize("width", [8, 12])
-@pytest.mark.parametrize("lengths", [(6, 6), (40, 3, 33)])
-def test_gradients_are_of_the_weights_that_were_not_dropped(
-    device: str, width: int, lengths: tuple[int, ...]
-) -> None:
-    torch.manual_seed(0)
-    layout = packing(true_tokens(lengths)).to(device)
-    query, key, value = torch.randn(3, 1, 2, layout.total, width, device=device).unbind()
-    value.requires_grad_()
-    context = attended(query, key, value, layout, dropout=0.5)
-    outer = torch.randn_like(context)
-    (gradient,) = torch.autograd.grad(context, value, outer)
-    # the context is linear in the values once it is known which weights are dropped
-    torch.testing.assert_close((gradient * value).sum(), (context * outer).sum())
-
-
-@pytest.mark.parametrize(
-    "device", ["cpu", pytest.param("cuda", marks=[pytest.mark.cuda, needs_cuda])]
-)
-def test_each_head_and_sequence_drops_its_own_weights(device: str) -> None:
-    torch.manual_seed(0)
-    layout = packing(true_tokens((40, 40))).to(device)
-    query, key, value = torch.randn(3, 1, 1, 40, 8, device=device).repeat(1, 1, 2, 2, 1).unbind()
-    context = attended(query, key, value, layout, dropout=0.5)[0]
-    drawn = [rows for half in context.split(40) for rows in half.unbind(1)]
-    assert not any(torch.equal(one, other) for one, other in itertools.combinations(drawn, 2))
-    whole = attended(query, key, value, layout)[0]
-    torch.testing.assert_close(whole[:40, 0], whole[40:, 1])
-
-
-@pytest.mark.cuda
-@needs_cuda
-@pytest.mark.parametrize("width", [8, 12])
-def test_dropout_on_cuda_scales_the_weights_that_are_left(width: int) -> None:
-    torch.manual_seed(0)
-    layout = packing(true_tokens(LENGTHS)).to("cuda")
-    query, key, value = torch.randn(3, 1, 4, layout.total, width, device="cuda").unbind()
-    draws = [attended(query, key, value, layout, dropout=0.5) for _ in range(2000)]
-    expected = attended(query, key, value, layout)
-    torch.testing.assert_close(torch.stack(draws).mean(dim=0), expected, rtol=0, atol=0.25)
-
-
-def test_the_kernel_is_given_one_dtype(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[torch.dtype] = []
-
-    def kernel(*states: torch.Tensor, **_: object) -> tuple[torch.Tensor, None]:
-        seen.extend(state.dtype for state in states)
-        return states[0], None
-
-    monkeypatch.setattr(torch.ops.aten, "_efficient_attention_forward", kernel)
-    layout = packing(true_tokens(LENGTHS))
-    query, key, value = torch.randn(3, 1, 2, layout.total, 8).unbind()
-    states = (query, key, value.bfloat16())  # as rotary positions leave them under autocast
-    with torch.autocast("cpu", torch.bfloat16):
-        attend_by_kernel(torch.nn.Module(), *states, layout, first_only=False, scaling=1.0)
-    assert seen == [torch.bfloat16] * 3

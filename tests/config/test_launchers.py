@@ -1,0 +1,62 @@
+"""Processes that share GPUs: how many there are, and which GPU each of them sees."""
+
+from __future__ import annotations
+
+import os
+from multiprocessing import current_process
+from pathlib import Path
+
+import pytest
+
+from sparsead.config import launchers
+from sparsead.errors import ConfigError
+
+
+def test_joblibs_workers_spread_over_the_visible_gpus(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from joblib import Parallel, delayed
+
+    names = Parallel(n_jobs=2)(delayed(lambda: current_process().name)() for _ in range(2))
+    assert "MainProcess" not in names
+    for device in ("0000:01:00.0", "0000:02:00.0", "0000:03:00.0"):
+        (tmp_path / device).mkdir()
+    monkeypatch.setattr(launchers, "NVIDIA_GPUS", tmp_path)
+    taken = []
+    for given in (None, "4,7", "5", "", "none"):
+        for job in (0, 1, 5):
+            if given is None:
+                monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+            else:
+                monkeypatch.setenv("CUDA_VISIBLE_DEVICES", given)
+            launchers.take_gpu(job)
+            taken.append(os.environ["CUDA_VISIBLE_DEVICES"])
+    assert taken == ["0", "1", "2", "4", "7", "7", *["5"] * 3, *[""] * 3, *["none"] * 3]
+
+
+def test_jobs_per_gpu_is_joblib_with_so_many_processes_for_each_gpu(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,7")
+    launcher = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=6"]
+    assert launchers.expand_jobs(["seed=1,2", "jobs_per_gpu=3"], True) == ["seed=1,2", *launcher]
+    on_cpu = launchers.expand_jobs(["jobs_per_gpu=3", "device=cpu"], True)
+    assert on_cpu[-1] == "hydra.launcher.n_jobs=3"
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert launchers.expand_jobs(["jobs_per_gpu=3"], True)[-1] == "hydra.launcher.n_jobs=3"
+    assert launchers.expand_jobs(["seed=1"], False) == ["seed=1"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "multirun", "message"),
+    [
+        (["jobs_per_gpu=0"], True, "jobs_per_gpu=0: must be a whole number"),
+        (["jobs_per_gpu=1.5"], True, "jobs_per_gpu=1.5: must be a whole number"),
+        (["jobs_per_gpu=2"], False, "add -m"),
+        (["jobs_per_gpu=2", "hydra.launcher.n_jobs=7"], True, "give one of the two"),
+        (["jobs_per_gpu=2", "hydra/launcher=ray"], True, "not with hydra/launcher=ray"),
+    ],
+)
+def test_wrong_jobs_are_refused(arguments: list[str], multirun: bool, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        launchers.expand_jobs(arguments, multirun)
