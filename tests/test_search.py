@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from omegaconf import DictConfig
 from sparsead.commands.train import train_run
 from sparsead.config.compose import compose
 from sparsead.errors import ConfigError, TrainingStopped
+from sparsead.runs.interrupt import Watch
 from sparsead.runs.record import RunRecord
 from sparsead.runs.request import RunRequest
 from sparsead.search import SearchSpec, Train, search
@@ -49,9 +49,7 @@ class FakeTraining:
         self.begun: list[RunRequest] = []
         self.kill_at = kill_at
 
-    def __call__(
-        self, request: RunRequest, watch: Callable[[list[float]], bool] | None = None
-    ) -> Any:
+    def __call__(self, request: RunRequest, watch: Watch | None = None) -> RunRecord:
         self.begun.append(request)
         if len(self.begun) == self.kill_at:
             raise KeyboardInterrupt
@@ -92,7 +90,7 @@ def test_hopeless_points_stop_at_a_rung_and_a_killed_search_repeats_nothing(tmp_
 def test_a_point_that_fails_is_told_and_the_others_go_on(tmp_path: Path) -> None:
     fake = FakeTraining()
 
-    def out_of_memory(request: RunRequest, watch: Any = None) -> Any:
+    def out_of_memory(request: RunRequest, watch: Watch | None = None) -> RunRecord:
         if request.spec.protocol.batch_size == 16:
             raise RuntimeError("out of memory")
         return fake(request, watch)

@@ -74,8 +74,11 @@ def test_full_fine_tuning_keeps_its_own_learning_rate_unless_asked() -> None:
 
 def test_a_backbone_not_in_the_paper_is_shown_what_it_printed_for_another() -> None:
     row = load_table("table1").rows[0]
-    assert row.published_for("bert-base").scores["avg"] == 74.5  # type: ignore[union-attr]
-    assert row.published_for("minilm").backbone == "roberta-base"  # type: ignore[union-attr]
+    printed, of_another = row.published_for("bert-base"), row.published_for("minilm")
+    assert printed is not None
+    assert printed.scores["avg"] == 74.5
+    assert of_another is not None
+    assert of_another.backbone == "roberta-base"
 
 
 def test_compositions_are_remembered_and_a_damaged_memory_is_not_believed(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from datasets import Dataset, DatasetDict
+from transformers import PreTrainedTokenizerBase
 
 from composing import compose
 from sparsead.backbones.loading import load_backbone
@@ -32,7 +33,7 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
-def tokenizer(name: str = "tiny-bert") -> Any:
+def tokenizer(name: str = "tiny-bert") -> PreTrainedTokenizerBase:
     return load_backbone(compose(f"backbone={name}").backbone).tokenizer
 
 

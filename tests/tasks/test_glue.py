@@ -2,7 +2,6 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -14,11 +13,12 @@ from composing import compose
 from sparsead.backbones.loading import load_backbone
 from sparsead.errors import ConfigError, DataError
 from sparsead.tasks.contract import TASKS
+from sparsead.tasks.glue import GlueTask
 from sparsead.tasks.sentences import SentenceTask
 from sparsead.tasks.tsv import read_tsv
 
 
-def task(*overrides: str) -> Any:
+def task(*overrides: str) -> SentenceTask:
     spec = compose(*overrides).task
     made = TASKS.bind(spec.method, spec.arguments())()
     assert isinstance(made, SentenceTask)
@@ -79,6 +79,7 @@ def test_mnli_has_two_validation_sets_whose_columns_differ(tmp_path: Path) -> No
         "MNLI/test_matched.tsv": "index\tsentence1\tsentence2\n0\tp\th\n",
     }
     mnli = task("task=mnli", write(tmp_path, files))
+    assert isinstance(mnli, GlueTask)
     labels = {split: rows["label"][:] for split, rows in mnli.load().items()}
     assert labels == {"train": [1], "validation": [0], "mismatched": [2]}
     assert list(mnli.load_tests(tmp_path)) == ["MNLI-m", "MNLI-mm"]
@@ -111,6 +112,7 @@ def test_a_submission_is_in_glues_format(
     name: str, logits: list[list[float]], expected: list[str]
 ) -> None:
     glue = task(f"task={name}")
+    assert isinstance(glue, GlueTask)
     decoded = glue.decoded(EvalPrediction(np.array(logits), np.array(())), Dataset.from_dict({}))
     lines = glue.submission(decoded).split("\n")
     assert lines == ["index\tprediction", f"0\t{expected[0]}", f"1\t{expected[1]}", ""]

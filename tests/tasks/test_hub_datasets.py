@@ -11,10 +11,10 @@ from huggingface_hub import constants
 from composing import compose
 from sparsead.errors import DataError, SourceError
 from sparsead.tasks import glue, squad, text_to_text
-from sparsead.tasks.contract import TASKS
+from sparsead.tasks.contract import TASKS, Task, WritesSubmission
 
 
-def task(*overrides: str) -> Any:
+def task(*overrides: str) -> Task:
     spec = compose(*overrides).task
     return TASKS.bind(spec.method, spec.arguments())()
 
@@ -39,6 +39,7 @@ def test_mnli_and_its_three_test_sets(monkeypatch: pytest.MonkeyPatch) -> None:
     mnli = task("task=mnli")
     labels = {split: rows["label"][:] for split, rows in mnli.load().items()}
     assert labels == {"train": [1], "validation": [0], "mismatched": [2]}
+    assert isinstance(mnli, WritesSubmission)
     unlabelled = mnli.load_tests(None)
     assert list(unlabelled) == ["MNLI-m", "MNLI-mm", "AX"]
     assert all(rows[:] == {"premise": ["p"], "hypothesis": ["h"]} for rows in unlabelled.values())

@@ -5,10 +5,9 @@ from __future__ import annotations
 import csv
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
-from datasets import ClassLabel, Dataset
+from datasets import ClassLabel, Dataset, DatasetDict
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -18,18 +17,21 @@ from sparsead.errors import ConfigError, DataError, SparseadError
 from sparsead.tasks.contract import TASKS
 from sparsead.tasks.files import read_file
 from sparsead.tasks.splits import held_out_rows
+from sparsead.tasks.text import TextTask
 
 BROKEN = Path(__file__).resolve().parents[1] / "data" / "broken"
 PLAIN = st.text(st.characters(exclude_characters="\r\x00", exclude_categories=["Cs"]), max_size=30)
 TABLE = st.lists(st.tuples(PLAIN, PLAIN), min_size=1, max_size=8)
 
 
-def text(*overrides: str) -> Any:
+def text(*overrides: str) -> TextTask:
     spec = compose("task=text", *overrides).task
-    return TASKS.bind(spec.method, spec.arguments())()
+    made = TASKS.bind(spec.method, spec.arguments())()
+    assert isinstance(made, TextTask)
+    return made
 
 
-def broken(name: str, *overrides: str) -> Any:
+def broken(name: str, *overrides: str) -> DatasetDict:
     file = BROKEN / name
     return text(
         f"task.train={file}", f"task.validation={file}", "task.inputs=[text]", *overrides
