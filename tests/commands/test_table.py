@@ -8,13 +8,11 @@ from statistics import mean, stdev
 
 import pytest
 
-from composing import ask_for
 from sparsead.commands import table
-from sparsead.errors import ConfigError, RecordError
+from sparsead.errors import ConfigError
 from sparsead.report.choice import choose_best_points
 from sparsead.report.settings import group_by_setting
 from sparsead.runs.record import read_records, staged, write_result
-from synthetic import synthetic_result
 
 
 def record(outputs: Path, seed: int, accuracy: float | None, pruner: str = "snip") -> None:
@@ -100,24 +98,6 @@ def test_no_runs_is_no_error(
     monkeypatch.setattr("sys.argv", ["sparsead table", "--outputs", str(tmp_path)])
     table.main()
     assert "no finished runs" in capsys.readouterr().err
-
-
-def test_a_result_that_lacks_its_parts_is_named(tmp_path: Path) -> None:
-    with staged(tmp_path / "runs" / "one") as staging:
-        write_result(staging, {"config": {}, "scores": {}}, "")
-    with pytest.raises(RecordError, match="runs/one: its result is incomplete"):
-        group_by_setting(read_records(tmp_path))
-
-
-def test_rows_that_look_alike_differ_in_what_was_asked_for_alone(tmp_path: Path) -> None:
-    for n in (2, 4):
-        request = ask_for(f"outputs={tmp_path}", "pruner=nm", f"pruner.n={n}", f"pruner.m={2 * n}")
-        with staged(request.folder) as staging:
-            write_result(staging, synthetic_result(request), "")
-    rows = group_by_setting(read_records(tmp_path))
-    assert sorted(row["pruner.n"] for row in rows) == ["2", "4"]
-    assert "pruner.m" in rows[0]
-    assert "pruner.density" not in rows[0]
 
 
 def point(outputs: Path, rate: float, seed: int, selection: float, scores: float) -> None:

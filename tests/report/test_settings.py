@@ -1,0 +1,31 @@
+"""Finished runs, grouped by setting: one row for all seeds of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from composing import ask_for
+from sparsead.errors import RecordError
+from sparsead.report.settings import group_by_setting
+from sparsead.runs.record import read_records, staged, write_result
+from synthetic import synthetic_result
+
+
+def test_a_result_that_lacks_its_parts_is_named(tmp_path: Path) -> None:
+    with staged(tmp_path / "runs" / "one") as staging:
+        write_result(staging, {"config": {}, "scores": {}}, "")
+    with pytest.raises(RecordError, match="runs/one: its result is incomplete"):
+        group_by_setting(read_records(tmp_path))
+
+
+def test_rows_that_look_alike_differ_in_what_was_asked_for_alone(tmp_path: Path) -> None:
+    for n in (2, 4):
+        request = ask_for(f"outputs={tmp_path}", "pruner=nm", f"pruner.n={n}", f"pruner.m={2 * n}")
+        with staged(request.folder) as staging:
+            write_result(staging, synthetic_result(request), "")
+    rows = group_by_setting(read_records(tmp_path))
+    assert sorted(row["pruner.n"] for row in rows) == ["2", "4"]
+    assert "pruner.m" in rows[0]
+    assert "pruner.density" not in rows[0]
