@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from sparsead import __version__
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -51,6 +53,10 @@ def test_every_config_file_is_in_the_wheel(installed: Path) -> None:
         path.relative_to(installed / "sparsead" / "conf") for path in installed.rglob("*.yaml")
     }
     assert packed == {path.relative_to(ROOT / "conf") for path in (ROOT / "conf").rglob("*.yaml")}
+
+
+def test_the_version_of_the_package_is_that_of_the_wheel(installed: Path) -> None:
+    assert (installed / f"sparsead-{__version__}.dist-info").is_dir()
 
 
 def test_the_template_of_the_report_is_in_the_wheel(installed: Path) -> None:
