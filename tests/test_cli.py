@@ -119,6 +119,25 @@ def test_what_explains_itself_does_not_import_torch(arguments: list[str], word: 
     assert word in done.stdout
 
 
+@pytest.mark.parametrize(
+    ("arguments", "status"), [(["--help"], 0), (["table", "--help"], 0), (["trian"], 2), ([], 0)]
+)
+def test_the_package_run_as_a_module_is_the_same_command_line(
+    sparsead: Cli, tmp_path: Path, arguments: list[str], status: int
+) -> None:
+    module = subprocess.run(
+        [sys.executable, "-m", "sparsead", *arguments],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    script = sparsead(arguments)
+    assert module.returncode == status
+    assert (module.stdout, module.stderr) == (script.stdout, script.stderr)
+    assert "__main__" not in module.stdout + module.stderr
+
+
 def test_completion_offers_the_choices_of_a_group() -> None:
     script = Path(sys.executable).with_name("sparsead-train")
     done = subprocess.run(
