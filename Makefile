@@ -9,7 +9,7 @@ PAPER := $(addprefix reproduce-,table1 table2 table3 table4 figure1 figure2 figu
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo $(PAPER) bench lint test check format clean
+.PHONY: help install demo $(PAPER) bench lint test coverage check format clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-10s %s\n", $$1, $$2}'
@@ -33,6 +33,9 @@ $(PAPER): reproduce-%: $(INSTALLED)
 test: $(INSTALLED) ## from nothing to a passing test suite
 	$(BIN)/pytest -n $(WORKERS)
 
+coverage: $(INSTALLED) ## all of test, and how much of the package it covers; fails below the floor
+	$(BIN)/pytest -n $(WORKERS) --cov
+
 bench: $(INSTALLED) ## time training, pruning, sweeps and the command line, with GLUE=FOLDER on real text
 	$(BIN)/python scripts/bench_train.py --steps 4 --peaks Houlsby $(GLUE:%=--task-path %)
 	$(BIN)/python scripts/bench_pruning.py $(GLUE:%=--task-path %)
@@ -52,4 +55,4 @@ format: $(INSTALLED) ## rewrite the code in the project's format
 	$(BIN)/ruff check --fix .
 
 clean: ## remove the virtual environment and caches, never outputs/
-	rm -rf $(VENV) build .mypy_cache .ruff_cache .pytest_cache *.egg-info
+	rm -rf $(VENV) build .mypy_cache .ruff_cache .pytest_cache .coverage .coverage.* *.egg-info
