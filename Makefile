@@ -9,7 +9,7 @@ PAPER := $(addprefix reproduce-,table1 table2 table3 table4 figure1 figure2 figu
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo $(PAPER) bench lint test coverage check format clean
+.PHONY: help install demo $(PAPER) bench lint test test-fast coverage check format clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-10s %s\n", $$1, $$2}'
@@ -32,6 +32,9 @@ $(PAPER): reproduce-%: $(INSTALLED)
 
 test: $(INSTALLED) ## from nothing to a passing test suite
 	$(BIN)/pytest -n $(WORKERS)
+
+test-fast: $(INSTALLED) ## the tests that are not marked slow, in about a minute
+	$(BIN)/pytest -n $(WORKERS) -m "not slow" --durations=10 --durations-min=1
 
 coverage: $(INSTALLED) ## all of test, and how much of the package it covers; fails below the floor
 	$(BIN)/pytest -n $(WORKERS) --cov

@@ -19,7 +19,16 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 os.environ.pop("HYDRA_FULL_ERROR", None)  # a user's own: refusals would be tracebacks
 
+_END_TO_END = Path(__file__).parent / "end_to_end"
+
 Cli = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what lies in end_to_end as slow; elsewhere the mark stands at the test."""
+    for item in items:
+        if _END_TO_END in item.path.parents:
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -22,6 +22,7 @@ def assert_refused(done: subprocess.CompletedProcess[str], folder: Path, *words:
     assert list(folder.iterdir()) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -48,6 +49,7 @@ def test_a_wrong_override_is_refused_in_one_line(
     assert_refused(sparsead(["train", *arguments]), tmp_path, *words)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -66,6 +68,7 @@ def test_what_only_training_finds_out_is_refused_in_one_line(
     assert_refused(done, tmp_path, *words)
 
 
+@pytest.mark.slow
 def test_a_malformed_row_names_file_and_line(
     sparsead: Cli, tmp_path: Path, glue_fixture: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
@@ -79,6 +82,7 @@ def test_a_malformed_row_names_file_and_line(
     assert_refused(done, tmp_path, f"{folder}/train.tsv:7: has 4 tab-separated fields")
 
 
+@pytest.mark.slow
 def test_outputs_that_cannot_be_read_are_one_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -95,6 +99,7 @@ def test_an_unknown_verb_names_the_nearest(sparsead: Cli, tmp_path: Path) -> Non
     assert_refused(sparsead(["trian"]), tmp_path, "did you mean train?")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "word"),
     [
@@ -150,6 +155,7 @@ def test_completion_offers_the_choices_of_a_group() -> None:
     assert {"pruner=snip", "pruner=random", "pruner=none"} <= set(done.stdout.split())
 
 
+@pytest.mark.slow
 def test_a_sweep_trains_every_cell_and_a_second_request_trains_none(
     sparsead: Cli, tmp_path: Path, glue_fixture: Path
 ) -> None:

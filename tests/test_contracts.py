@@ -102,6 +102,7 @@ def test_every_method_that_is_registered_is_in_the_lists_above() -> None:
         assert set(registry.entries().values()) == set(listed), registry.kind
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("choice", sorted(path.stem for path in CHOICES.glob("*.yaml")))
 def test_every_task_is_scored_in_one_way_and_says_its_direction(choice: str) -> None:
     spec = compose(f"task={choice}", *(["task.inputs=[a]"] if choice == "text" else [])).task
@@ -219,6 +220,7 @@ def test_what_a_users_task_lacks_is_named(
         build_task(spec)
 
 
+@pytest.mark.slow
 def test_what_is_no_task_is_refused_in_one_line_and_nothing_written(
     tmp_path: Path, conf: Path, sparsead: Cli
 ) -> None:

@@ -101,6 +101,7 @@ def test_a_point_that_fails_is_told_and_the_others_go_on(tmp_path: Path) -> None
     assert len(list((tmp_path / "runs").glob("failed-*.json"))) == 4
 
 
+@pytest.mark.slow
 def test_a_real_search_chooses_on_a_part_of_train_and_keeps_one_run(tmp_path: Path) -> None:
     grid = ("search.learning_rate=[1e-5,1e-2]", "search.epochs=[2]", "search.batch_size=[8]")
     config = composed(tmp_path, *grid, "task.limit=40", "search.reduction=2")

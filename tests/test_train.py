@@ -36,6 +36,7 @@ def tiny(outputs: Path, glue: Path, *overrides: str) -> RunRequest:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pruner", ["random", "snip"])
 @pytest.mark.parametrize("backbone", ["tiny-bert", "tiny-roberta", "tiny-bart"])
 def test_exactly_the_budget_is_removed_and_stays_zero(
@@ -55,6 +56,7 @@ def test_exactly_the_budget_is_removed_and_stays_zero(
         assert int((tensor == 0).sum()) == record.result["sparsity"]["by_tensor"][name]["removed"]
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_bits(tmp_path: Path, glue_fixture: Path) -> None:
     results = [train(tiny(tmp_path / side, glue_fixture)).result for side in "ab"]
     for key in ("identity", "scores", "history", "sparsity", "parameters"):
@@ -89,6 +91,7 @@ def test_the_record_says_what_was_run(tmp_path: Path, glue_fixture: Path) -> Non
     assert result["parameters"]["stored_bytes"] == stored
 
 
+@pytest.mark.slow
 def test_clean_chooses_on_a_part_of_train_and_scores_the_dev_set_once(
     tmp_path: Path, glue_fixture: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -147,6 +150,7 @@ def test_a_regression_is_scored_by_its_correlations(tmp_path: Path, glue_fixture
     assert result["data"]["train"]["numbers"]["mean"] > 0
 
 
+@pytest.mark.slow
 def test_full_fine_tuning_changes_the_backbone_and_an_adapter_does_not(
     tmp_path: Path, glue_fixture: Path
 ) -> None:

@@ -87,6 +87,7 @@ def test_zero_up_is_the_identity_at_the_start_and_bert_is_not() -> None:
     assert not torch.equal(bert(**tokens).logits, plain)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["houlsby", "pfeiffer", "parallel", "mam"])
 def test_every_key_of_a_bottleneck_is_heard(method: str) -> None:
     tokens = {"input_ids": torch.tensor([[2, 7, 8, 3]])}
@@ -127,6 +128,7 @@ def test_only_adapter_and_head_train_and_only_matrices_are_prunable() -> None:
     assert len(adapted.prunable) == 8
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("backbone", "vocabulary", "bottleneck", "adapters", "parameters", "share"),
     [

@@ -72,6 +72,7 @@ def copy_weights(adapted: AdaptedModel, weights: dict[str, Tensor]) -> None:
         adapted.model.get_parameter(name).copy_(tensor)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("attention", ATTENTIONS)
 @pytest.mark.parametrize(
     ("method", "architecture"),

@@ -81,6 +81,7 @@ def gradients(model: torch.nn.Module) -> dict[str, Tensor | None]:
     return {name: parameter.grad for name, parameter in model.named_parameters()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("backbone", "sites", "targets"),
     [
@@ -156,6 +157,7 @@ def test_the_parameters_are_counted(backbone: str, layers: int, parameters: int)
     assert sum(model.get_parameter(name).numel() for name in adapted.adapter) == parameters
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backbone", BACKBONES)
 def test_zero_up_is_the_identity_at_the_start_and_bert_is_not(backbone: str) -> None:
     plain = tiny(backbone)(**batch()).logits

@@ -110,6 +110,7 @@ def test_a_decoder_with_prefixes_is_that_of_peft(attention: str, padded: bool) -
         torch.testing.assert_close(prefix.value.grad, gradients[:, layer, 1], rtol=0, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("backbone", "attention"),
     [("tiny-bart", "sdpa"), ("tiny-bart", "eager"), ("tiny-t5", "sdpa"), ("tiny-t5", "eager")],

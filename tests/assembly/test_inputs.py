@@ -26,6 +26,7 @@ def run(outputs: Path, backbone: Path, glue: Path, *overrides: str) -> RunReques
     )
 
 
+@pytest.mark.slow
 def test_a_cell_of_a_sweep_gives_the_bits_of_the_cell_alone(
     tmp_path: Path, glue_fixture: Path
 ) -> None:

@@ -59,6 +59,7 @@ def run(tmp_path: Path, glue_fixture: Path) -> RunRecord:
     return train.train(request_of(tmp_path / "outputs", glue_fixture, "task.limit=16"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "overrides",
     [
@@ -91,6 +92,7 @@ def test_a_loaded_run_is_the_trained_model_to_the_bit(
         assert torch.equal(loaded.model(**batch).logits, model.eval()(**batch).logits)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backbone", ["tiny-bert", "tiny-bart"])
 def test_training_changes_no_frozen_weight_by_one_bit(
     tmp_path: Path, glue_fixture: Path, monkeypatch: pytest.MonkeyPatch, backbone: str
@@ -198,6 +200,7 @@ OWN = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", OWN)
 def test_a_run_on_files_that_are_gone_predicts_what_it_predicted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
@@ -241,6 +244,7 @@ def test_a_record_cannot_name_any_function_at_all(run: RunRecord, tmp_path: Path
     assert not (tmp_path / "harm").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("backbone", "task"), [("tiny-bert", "demo_squad"), ("tiny-bart", "demo_xsum")]
 )

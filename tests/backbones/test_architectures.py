@@ -74,11 +74,13 @@ def inserted(model: PreTrainedModel, adapter: str, *overrides: str) -> AdaptedMo
     return ADAPTERS.bind(spec.method, spec.options)().insert(model, 1)
 
 
+@pytest.mark.slow
 def test_every_architecture_has_a_tiny_backbone() -> None:
     tiny = {compose(f"backbone={b}").backbone.architecture["model_type"] for b in BACKBONES}
     assert tiny == set(architectures())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backbone", BACKBONES)
 def test_every_site_is_found_as_often_as_it_is_there(backbone: str) -> None:
     model, _ = plain(backbone)
@@ -93,6 +95,7 @@ def test_every_site_is_found_as_often_as_it_is_there(backbone: str) -> None:
                 site_modules(model, site)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backbone", BACKBONES)
 def test_the_output_sites_are_what_the_residual_adds(backbone: str) -> None:
     """With both sublayers' outputs at zero a layer is the identity, but for its LayerNorms."""
@@ -118,6 +121,7 @@ def test_the_output_sites_are_what_the_residual_adds(backbone: str) -> None:
     assert torch.equal(last, seen[0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backbone", BACKBONES)
 def test_houlsby_goes_in_changes_the_output_and_is_trained_whole(backbone: str) -> None:
     model, batch = plain(backbone)
@@ -141,6 +145,7 @@ def test_houlsby_goes_in_changes_the_output_and_is_trained_whole(backbone: str) 
 LINEAR = ("query", "key", "value", "attention_projection", "ffn_input", "ffn_projection")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backbone", [b for b in BACKBONES if b != "tiny-gpt2"])
 def test_lora_at_every_linear_site_computes_the_same_when_it_is_merged(backbone: str) -> None:
     model, batch = plain(backbone)
@@ -194,6 +199,7 @@ def test_a_head_that_is_the_backbones_embedding_cannot_train_alone(backbone: str
         HeadOnly().insert(loaded.model(AutoModelForSeq2SeqLM, {}, seed=1), seed=1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("backbone", "parameters"),
     [
@@ -237,6 +243,7 @@ def test_a_decoder_is_padded_with_its_end_of_text(tmp_path: Path) -> None:
         load_backbone(spec)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backbone", BACKBONES[2:])
 def test_a_run_is_pruned_trained_loaded_and_predicts(
     tmp_path: Path, glue_fixture: Path, backbone: str

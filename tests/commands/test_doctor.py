@@ -7,6 +7,7 @@ import pytest
 from sparsead.commands import doctor
 
 
+@pytest.mark.slow
 def test_it_says_what_is_here_and_fetches_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

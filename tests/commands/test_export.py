@@ -93,6 +93,7 @@ def run(tmp_path: Path) -> Run:
     return finished(tmp_path, "tiny-bert", "adapter=lora")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("backbone", "sites"),
     [
@@ -138,6 +139,7 @@ def test_removed_weights_are_zeros_in_peft(run: Run, tmp_path: Path) -> None:
         assert torch.equal(weight, run.model.get_parameter(name).detach())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("backbone", "targets", "heads"),
     [
@@ -181,6 +183,7 @@ def test_the_files_are_those_that_peft_saves(
     assert written.items() <= saved.items()
 
 
+@pytest.mark.slow
 def test_peft_scores_what_the_run_scored(tmp_path: Path, glue_fixture: Path) -> None:
     from sparsead.train import train
 
@@ -287,6 +290,7 @@ def test_it_starts_without_torch_and_peft() -> None:
     assert done.stdout.strip() == "set()", done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "overrides",
     [
@@ -321,6 +325,7 @@ def test_a_merged_run_is_a_plain_model_with_the_same_logits(
     )
 
 
+@pytest.mark.slow
 def test_an_adapter_that_is_no_change_of_a_weight_cannot_be_merged(
     tmp_path: Path, glue_fixture: Path
 ) -> None:

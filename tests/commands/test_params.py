@@ -27,6 +27,7 @@ def printed(
     return capsys.readouterr().out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "overrides",
     [
@@ -54,6 +55,7 @@ def test_a_backbone_folder_says_its_own_shapes(tmp_path: Path) -> None:
     assert counts["backbone"] == BertModel(config).num_parameters()
 
 
+@pytest.mark.slow
 def test_the_paper_column_stands_beside_ours() -> None:
     rows = {(row["table"], row["row"], row["backbone"]): row for row in count_paper_rows()}
     assert Counter(table for table, _, _ in rows) == {"table1": 14, "table2": 18, "table3": 10}

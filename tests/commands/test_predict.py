@@ -125,6 +125,7 @@ def pairs(count: int) -> list[tuple[str, list[str]]]:
     return [(name, [text.format(n) for n in range(count)]) for name, text in columns.items()]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SUBMITTED)
 def test_a_submission_is_a_file_for_each_test_set(
     tmp_path: Path,

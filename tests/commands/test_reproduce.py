@@ -39,6 +39,7 @@ def called(verb: ModuleType, monkeypatch: pytest.MonkeyPatch, *words: str) -> in
     return 0
 
 
+@pytest.mark.slow
 def test_a_table_is_planned_done_and_rendered_again(
     words: list[str],
     tmp_path: Path,

@@ -88,6 +88,7 @@ def test_a_table_of_ones_own_is_read_from_its_records(
     assert said.err.endswith(": protocol.epochs=5\n")
 
 
+@pytest.mark.slow
 def test_a_column_with_a_backbone_of_its_own_is_said(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
@@ -96,6 +97,7 @@ def test_a_column_with_a_backbone_of_its_own_is_said(
     assert "XSum on bart-large, SQuAD on bert-base-cased, in every row." in text
 
 
+@pytest.mark.slow
 def test_the_bytes_do_not_depend_on_times(
     own: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -106,6 +108,7 @@ def test_the_bytes_do_not_depend_on_times(
     assert before == [call(monkeypatch, capsys, table, own, "--format", form) for form in forms]
 
 
+@pytest.mark.slow
 def test_files_are_written_where_they_are_asked_for(
     own: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -41,6 +41,7 @@ def test_asking_for_a_base_is_an_unknown_choice(group: str, folder: str) -> None
         assert not any(each in hint_and_choices for each in BASES)
 
 
+@pytest.mark.slow
 def test_neither_help_nor_completion_names_a_base() -> None:
     script = str(Path(sys.executable).with_name("sparsead-train"))
     for typed in ("", "base", "pruner=", "task="):

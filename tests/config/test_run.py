@@ -19,6 +19,7 @@ from sparsead.runs.identity import compute_identity
 CONF = Path(__file__).resolve().parents[2] / "conf"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "choice",
     [
@@ -32,6 +33,7 @@ def test_every_choice_is_a_valid_run(choice: str) -> None:
     compose(choice)
 
 
+@pytest.mark.slow
 @settings(max_examples=10)
 @given(st.integers(min_value=1, max_value=64))
 def test_large_sparse_keeps_the_parameter_count_exactly(scale: int) -> None:
@@ -64,6 +66,7 @@ def test_the_dense_adapter_has_sparsity_zero() -> None:
 _PERCENT = "sparsity.ratio=40: the share removed must be at least 0 and below 1; did you mean 0.4?"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("override", "message"),
     [
@@ -147,6 +150,7 @@ def _rate(*overrides: str) -> float:
     return compose_one(overrides).protocol.learning_rate
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("method", "learning_rate"),
     [("prefix", 5e-4), ("bitfit", 5e-3), ("full", 5e-5), ("houlsby", 5e-4)],

@@ -132,6 +132,7 @@ def test_magnitude_by_hand():
     assert torch.equal(scores["weight"], torch.tensor([[3.0, 0.5], [0.0, 2.0]]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("choice", CHOICES)
 def test_every_choice_composes_and_binds(choice):
     with initialize_config_module("sparsead.conf", version_base="1.3"):

@@ -49,6 +49,7 @@ def results(monkeypatch: pytest.MonkeyPatch) -> Results:
     return measured(TABLE, score, monkeypatch)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", sorted(KINDS))
 def test_a_figure_is_the_same_each_time(kind: str, results: Results, tmp_path: Path) -> None:
     asked = replace(results, table=replace(TABLE, options={"kind": kind}))

@@ -115,6 +115,7 @@ def test_a_row_of_too_few_seeds_to_tell_is_not_called_an_equal(
     assert marks == {"dense": None, "snip-40": "bold", "random-40": mark}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("seeds", "said"), [(1, "1 paired seed;"), (2, "2 paired seeds;")])
 @pytest.mark.parametrize("form", ["rich", "md", "latex", "html"])
 def test_one_seed_is_no_plural(

@@ -9,6 +9,7 @@ from composing import compose
 from sparsead.runs.identity import compute_identity, compute_setting
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "override",
     [
@@ -91,6 +92,7 @@ RECORDED = {
 """Identity and setting of result format 6; where the format is raised, they are recorded anew."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("overrides", RECORDED)
 def test_a_run_that_was_recorded_before_is_found_again(overrides: str) -> None:
     spec = compose(*overrides.split())

@@ -46,6 +46,7 @@ def fused(outputs: Path, *changes: str) -> RunRequest:
     return do_prerequisites(*fusion(outputs, *changes), record)
 
 
+@pytest.mark.slow
 def test_the_first_stage_is_the_runs_that_one_would_have_asked_for(tmp_path: Path) -> None:
     changes = ("seed=3", "protocol.epochs=2", "task.limit=8", "pruner=er", "sparsity.ratio=0.3")
     shared = ("backbone=tiny-bert", "adapter=pfeiffer", f"outputs={tmp_path}", *changes)
@@ -59,6 +60,7 @@ def test_the_first_stage_is_the_runs_that_one_would_have_asked_for(tmp_path: Pat
     assert {spec.pruner.name for spec in of_its_own} == {"none"}
 
 
+@pytest.mark.slow
 def test_by_task_or_by_any_name_it_is_the_same_run(tmp_path: Path) -> None:
     by_task = fused(tmp_path, TASKS, "pruner=snip", "sparsity.ratio=0.4")
     folders = list_sources(by_task.spec)
@@ -79,6 +81,7 @@ def test_by_task_or_by_any_name_it_is_the_same_run(tmp_path: Path) -> None:
     assert len({each.identity for each in (by_task, pruned, dense, swapped)}) == 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -105,6 +108,7 @@ def test_what_cannot_be_fused_is_named(tmp_path: Path, changes: list[str], messa
         fused(tmp_path, *changes)
 
 
+@pytest.mark.slow
 def test_one_command_trains_both_stages_and_the_run_then_needs_its_sources_no_more(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -142,6 +146,7 @@ def test_no_other_part_of_the_program_knows_which_runs_need_others() -> None:
     assert named == {"adapters/fusion.py", "runs/prerequisites.py"}
 
 
+@pytest.mark.slow
 def test_a_table_does_the_runs_that_its_rows_need_first(tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text(
         "backbones: tiny-bert\nseeds: 1\n"

@@ -36,6 +36,7 @@ def test_every_table_is_whole(file: Path) -> None:
         assert set(named) <= set(names)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["table1", "table3", "figure2"])
 def test_a_table_asks_for_the_runs_that_its_overrides_name(name: str) -> None:
     wanted = list_cells(load_table(name, [*SMALL, "seeds=2", "task.limit=8"]))
@@ -44,6 +45,7 @@ def test_a_table_asks_for_the_runs_that_its_overrides_name(name: str) -> None:
         assert compute_identity(compose(*expand(cell.overrides))) == compute_identity(cell.spec)
 
 
+@pytest.mark.slow
 def test_a_plain_sweep_asks_for_the_same_runs() -> None:
     (sweep,) = expand(["experiment=glob(table3/*)"])
     experiments = sweep.partition("=")[2].split(",")
@@ -81,6 +83,7 @@ def test_a_backbone_not_in_the_paper_is_shown_what_it_printed_for_another() -> N
     assert of_another.backbone == "roberta-base"
 
 
+@pytest.mark.slow
 def test_compositions_are_remembered_and_a_damaged_memory_is_not_believed(tmp_path: Path) -> None:
     changes = [*SMALL, "seeds=1", f"outputs={tmp_path}", "only=row=ls*"]
     first = list_cells(load_table("table3", changes))
@@ -89,6 +92,7 @@ def test_compositions_are_remembered_and_a_damaged_memory_is_not_believed(tmp_pa
     assert list_cells(load_table("table3", changes)) == first
 
 
+@pytest.mark.slow
 def test_a_key_of_the_protocol_changes_every_cell() -> None:
     changes = ["only=column=mrpc", "protocol.epochs=3", "protocol.learning_rate=1e-4"]
     protocols = [cell.spec.protocol for cell in list_cells(load_table("table3", changes))]

@@ -130,6 +130,7 @@ columns:
 """
 
 
+@pytest.mark.slow
 def test_a_fusion_waits_for_its_sources_and_starts_from_those_of_its_seed(tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text(FUSED)
     table = load_table(str(tmp_path / "mine.yaml"), [f"outputs={tmp_path}"])

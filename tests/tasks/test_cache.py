@@ -81,6 +81,7 @@ def test_what_the_tokenizer_did_before_does_not_matter(cache: Path, file: Path) 
     assert len(folders(cache)) == 1
 
 
+@pytest.mark.slow
 def test_a_change_of_rows_options_or_tokenizer_is_noticed(cache: Path, file: Path) -> None:
     encoded(text(file), tokenizer())
     encoded(text(file), tokenizer("tiny-roberta"))

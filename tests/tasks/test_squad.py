@@ -66,6 +66,7 @@ TEXT = st.text(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=25)
 @given(st.data(), TEXT, st.sampled_from(sorted(TOKENIZERS)), st.sampled_from(["left", "right"]))
 def test_perfect_logits_give_the_gold_span_for_every_stride_and_length(
@@ -136,6 +137,7 @@ def overlap(guess: list[str], gold: list[str]) -> float:
     return 2 * precision * recall / (precision + recall)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["perfect", "empty", "perturbed"])
 def test_scores_on_the_real_dev_set_are_the_official_ones(data_root: Path, kind: str) -> None:
     path = data_root / "squad" / "dev-v1.1.json"
@@ -161,6 +163,7 @@ def test_scores_on_the_real_dev_set_are_the_official_ones(data_root: Path, kind:
         assert 5 < theirs["exact_match"] < theirs["f1"] < 95
 
 
+@pytest.mark.slow
 def test_the_real_files_have_the_official_counts(data_root: Path) -> None:
     assert len(read_squad(data_root / "squad" / "train-v1.1.json")) == 87599
 
@@ -244,6 +247,7 @@ def test_a_length_without_room_is_refused() -> None:
         small.encode(DatasetDict(), TOKENIZERS["tiny-bert"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backbone", ["tiny-bert", "tiny-bart"])
 def test_a_run_keeps_its_answers(tmp_path: Path, backbone: str) -> None:
     context = "Ann lives in Rome. Bob lives in Oslo."

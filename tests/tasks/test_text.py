@@ -38,6 +38,7 @@ def broken(name: str, *overrides: str) -> DatasetDict:
     ).load()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "message"),
     [
@@ -189,6 +190,7 @@ def test_numbers_are_a_switch(table: Path) -> None:
     assert mine.head_options["num_labels"] == 1
 
 
+@pytest.mark.slow
 def test_a_line_of_a_million_characters_is_cut_and_counted(tmp_path: Path) -> None:
     path = tmp_path / "long.csv"
     path.write_text("text,label\nshort,yes\n" + "word " * 200_000 + ",no\n", "utf-8")

@@ -42,6 +42,7 @@ def test_the_tokens_of_a_target_text_count_where_it_is_padded() -> None:
     assert token_counts(rows, padded_columns(rows)) == [2, 5]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("backbone", "task"),
     [("tiny-bert", "demo_mrpc"), ("tiny-bart", "demo_stsb"), ("tiny-bart", "demo_xsum")],

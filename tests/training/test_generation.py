@@ -40,6 +40,7 @@ def request(folder: Path, *overrides: str) -> RunRequest:
     )
 
 
+@pytest.mark.slow
 def test_generation_goes_on_where_it_was_interrupted_to_the_same_bits(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -89,6 +90,7 @@ def test_the_settings_are_those_of_the_task_and_the_tokens_those_of_the_backbone
     assert (config.max_new_tokens, config.decoder_start_token_id) == (5, 2)
 
 
+@pytest.mark.slow
 def test_the_loss_falls_on_real_pairs(data_root: Path, tmp_path: Path) -> None:
     record = train(
         ask_for(

@@ -23,6 +23,7 @@ print(first, peak_memory("cpu"))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux forgets a peak")
 def test_a_small_run_behind_a_large_one_in_a_larger_process_has_a_small_peak() -> None:
     held = bytearray(b"1") * (4 * LARGE)
@@ -49,6 +50,7 @@ print(faults[-1] - faults[9])  # before that the heap grows
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="only glibc is told so")
 def test_freed_memory_is_not_faulted_in_again() -> None:
     faults = {

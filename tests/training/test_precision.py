@@ -60,6 +60,7 @@ def test_products_are_timed_in_each_precision() -> None:
     assert all(0 < each < 10 for each in seconds.values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pruner", ["snip", "grasp"])
 def test_masks_are_the_same_in_both_precisions(
     tmp_path: Path, glue_fixture: Path, pruner: str
@@ -88,6 +89,7 @@ def test_masks_are_the_same_in_both_precisions(
     assert disagreeing <= 1e-3 * total  # packed shapes round differently; bf16 scores would not fit
 
 
+@pytest.mark.slow
 def test_text_is_generated_with_the_weights_that_are_kept_in_bf16(tmp_path: Path) -> None:
     request = ask_for(
         *("backbone=tiny-bart", "task=demo_xsum", "task.limit=8", "protocol.epochs=1"),

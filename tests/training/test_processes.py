@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from ddp_worker import agreeing_worker, in_two_processes
 from sparsead.training.processes import agreed
 
 
+@pytest.mark.slow
 def test_the_first_process_decides_for_all(tmp_path: Path) -> None:
     in_two_processes(agreeing_worker, tmp_path)
     assert [(tmp_path / rank).read_text("utf-8") for rank in "01"] == ["found by 0"] * 2

@@ -41,6 +41,7 @@ def request_of(outputs: Path, glue: Path) -> RunRequest:
     return ask_for(*small, *protocol, f"outputs={outputs}")
 
 
+@pytest.mark.slow
 def test_an_epoch_left_in_its_middle_goes_on_to_the_same_bits_in_the_same_precision(
     tmp_path: Path, glue_fixture: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -74,6 +75,7 @@ def test_an_epoch_left_in_its_middle_goes_on_to_the_same_bits_in_the_same_precis
     assert not {"outputs", "rerun"} & set(resumed.result["config"])
 
 
+@pytest.mark.slow
 def test_an_epoch_left_behind_its_last_step_is_evaluated_all_the_same(
     tmp_path: Path, glue_fixture: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -63,6 +63,7 @@ def trainer_of(folder: Path, *overrides: str) -> SparseadTrainer:
     return build_trainer(spec, model, read.data, tokenizer, task, collator, folder, spec.precision)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_no_step_reads_a_tensor_back(tmp_path: Path, precision: str) -> None:
     trainer = trainer_of(tmp_path, f"precision={precision}")

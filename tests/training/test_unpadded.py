@@ -98,6 +98,7 @@ def assert_equal_to_padded(
     torch.testing.assert_close(again.logits, padded.logits, rtol=0, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])  # bf16: the rounded shapes, in fp32
 @pytest.mark.parametrize("adapter", ADAPTER_NAMES)
 @pytest.mark.parametrize("backbone", ["tiny-bert", "tiny-roberta", "tiny-electra"])
@@ -110,6 +111,7 @@ def test_loss_logits_and_every_gradient_are_those_of_the_padded_batch(
     assert_equal_to_padded(adapted, collator, rows, precision)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("adapter", ADAPTER_NAMES)
 @pytest.mark.parametrize("backbone", ["tiny-distilbert", "tiny-gpt2", "tiny-llama"])
 def test_they_are_also_where_the_head_reads_another_token(backbone: str, adapter: str) -> None:
@@ -121,6 +123,7 @@ def test_they_are_also_where_the_head_reads_another_token(backbone: str, adapter
     assert_equal_to_padded(adapted, collator, rows, "bf16" if adapter == "prefix" else "fp32")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("adapter", ["houlsby", "mam"])
 @pytest.mark.parametrize("backbone", ["tiny-bert", "tiny-llama"])
 def test_they_are_also_without_tokens_of_no_sequence_as_on_a_gpu(
@@ -150,6 +153,7 @@ def test_they_are_also_where_a_cache_holds_the_attention_of_few(
     assert_equal_to_padded(adapted, collator, rows)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("adapter", ["houlsby", "prefix", "mam"])
 @pytest.mark.parametrize("backbone", ["tiny-bert", "tiny-distilbert", "tiny-gpt2", "tiny-llama"])
 def test_they_are_also_where_attention_is_written_out(backbone: str, adapter: str) -> None:
@@ -161,6 +165,7 @@ def test_they_are_also_where_attention_is_written_out(backbone: str, adapter: st
     assert products.called
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])  # fused, and written out
 @pytest.mark.parametrize("backbone", ["tiny-bert", "tiny-gpt2", "tiny-llama"])
 def test_a_text_of_one_token_sees_the_whole_prefix(backbone: str, dtype: torch.dtype) -> None:
@@ -170,6 +175,7 @@ def test_a_text_of_one_token_sees_the_whole_prefix(backbone: str, dtype: torch.d
     assert_equal_to_padded(adapted, collator, rows)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("adapter", ADAPTER_NAMES)
 @pytest.mark.parametrize("backbone", ["tiny-bert", "tiny-roberta", "tiny-electra"])
 def test_answers_have_the_loss_and_gradients_of_each_text_alone(
