@@ -25,9 +25,15 @@ def scores(draw: st.DrawFn) -> dict[str, Tensor]:
     }
 
 
-def masks(scores: dict[str, Tensor], sparsity: float, **options: object) -> dict[str, Tensor]:
-    chosen = {"scope": "global", "minimum_kept": 0.0, "seed": 0} | options
-    return masks_from_scores(scores, sparsity, **chosen)  # type: ignore[arg-type]
+def masks(
+    scores: dict[str, Tensor],
+    sparsity: float,
+    *,
+    scope: str = "global",
+    minimum_kept: float = 0.0,
+    seed: int = 0,
+) -> dict[str, Tensor]:
+    return masks_from_scores(scores, sparsity, scope=scope, minimum_kept=minimum_kept, seed=seed)
 
 
 def removed(found: dict[str, Tensor]) -> int:

@@ -1,3 +1,5 @@
+from __future__ import annotations
+
 import logging
 import math
 
@@ -7,15 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from sparsead.pruning.er import densities, kept_counts
+from sparsead.pruning.er import Shapes, densities, kept_counts
 from sparsead.pruning.prune import prune
 
 LENET = {"1.weight": (300, 784), "3.weight": (100, 300), "5.weight": (10, 100)}
 
 
-def resnet50():
+def resnet50() -> dict[str, tuple[tuple[int, ...], int]]:
     """Return the weights' shapes and the outputs' positions of ResNet-50 (stride in the 3x3)."""
-    layers = {"conv1": ((64, 3, 7, 7), 112)}
+    layers: dict[str, tuple[tuple[int, ...], int]] = {"conv1": ((64, 3, 7, 7), 112)}
     width_in = 64
     for stage, blocks in enumerate((3, 4, 6, 3)):
         width, side = 64 * 2**stage, 56 // 2**stage
@@ -37,7 +39,7 @@ def resnet50():
 @pytest.mark.parametrize(
     ("sparsity", "published"), [(0.8, 0.42), (0.9, 0.24), (0.95, 0.12), (0.965, 0.09)]
 )
-def test_erk_reproduces_the_published_flops_of_resnet50(sparsity, published):
+def test_erk_reproduces_the_published_flops_of_resnet50(sparsity: float, published: float) -> None:
     layers = resnet50()
     flops = {name: 2 * math.prod(shape) * side**2 for name, (shape, side) in layers.items()}
     assert sum(flops.values()) == pytest.approx(8.2e9, rel=0.01)
@@ -46,10 +48,10 @@ def test_erk_reproduces_the_published_flops_of_resnet50(sparsity, published):
     assert share == pytest.approx(published, abs=0.007)
 
 
-def bisected(shapes, sparsity, kernel):
+def bisected(shapes: Shapes, sparsity: float, kernel: bool) -> dict[str, float]:
     """Solve for the densities again, by bisection on epsilon."""
 
-    def at(epsilon):
+    def at(epsilon: float) -> dict[str, float]:
         return {
             name: min(
                 1.0,
@@ -78,7 +80,9 @@ shapes_lists = st.lists(
 
 @settings(deadline=None, max_examples=60, derandomize=True)
 @given(shapes_lists, st.floats(0.01, 0.99), st.booleans())
-def test_densities_and_counts_meet_the_budget(shapes, sparsity, kernel):
+def test_densities_and_counts_meet_the_budget(
+    shapes: list[tuple[int, ...]], sparsity: float, kernel: bool
+) -> None:
     named = {str(index): shape for index, shape in enumerate(shapes)}
     sizes = {name: math.prod(shape) for name, shape in named.items()}
     shares = densities(named, sparsity, kernel=kernel)
@@ -92,7 +96,7 @@ def test_densities_and_counts_meet_the_budget(shapes, sparsity, kernel):
 
 
 @pytest.mark.parametrize("sparsity", [0.3, 0.9, 0.98])
-def test_lenet_by_hand(sparsity):
+def test_lenet_by_hand(sparsity: float) -> None:
     kept = 266200 - round(sparsity * 266200)
     shares = densities(LENET, sparsity)
     # n_in + n_out: 1084, 400 and 110 weights for each unit of epsilon.
@@ -108,7 +112,7 @@ def test_lenet_by_hand(sparsity):
     assert shares["1.weight"] == pytest.approx(epsilon * 1084 / 235200)
 
 
-def test_erk_equals_er_for_matrices():
+def test_erk_equals_er_for_matrices() -> None:
     assert densities(LENET, 0.9, kernel=True) == densities(LENET, 0.9)
     masks = [
         prune(lenet(), tensors=list(LENET), sparsity=0.9, pruner=pruner) for pruner in ("er", "erk")
@@ -116,7 +120,7 @@ def test_erk_equals_er_for_matrices():
     assert all(torch.equal(masks[0][name], masks[1][name]) for name in LENET)
 
 
-def lenet():
+def lenet() -> nn.Sequential:
     return nn.Sequential(
         nn.Flatten(),
         nn.Linear(784, 300),
@@ -127,7 +131,7 @@ def lenet():
     )
 
 
-def test_masks_have_the_counts_and_are_nested():
+def test_masks_have_the_counts_and_are_nested() -> None:
     smaller = None
     for sparsity in (0.2, 0.4, 0.6, 0.8, 0.95):
         masks = prune(lenet(), tensors=list(LENET), sparsity=sparsity, pruner="er", seed=3)
@@ -138,7 +142,7 @@ def test_masks_have_the_counts_and_are_nested():
         smaller = masks
 
 
-def test_seed_decides_and_names_differ():
+def test_seed_decides_and_names_differ() -> None:
     model = nn.Sequential(nn.Linear(20, 20), nn.Linear(20, 20))
     names = ["0.weight", "1.weight"]
     first, again, other = (
@@ -150,7 +154,9 @@ def test_seed_decides_and_names_differ():
 
 
 @pytest.mark.parametrize(("width", "logged"), [(30, 1), (29, 0)])
-def test_equal_shapes_are_uniform_and_say_so_once(width, logged, caplog):
+def test_equal_shapes_are_uniform_and_say_so_once(
+    width: int, logged: int, caplog: pytest.LogCaptureFixture
+) -> None:
     model = nn.Sequential(nn.Linear(30, 8), nn.Linear(8, width))
     with caplog.at_level(logging.INFO, logger="sparsead.pruning.er"):
         masks = prune(model, tensors=["0.weight", "1.weight"], sparsity=0.4, pruner="er")

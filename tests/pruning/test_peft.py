@@ -13,6 +13,7 @@ from torch import Tensor
 from transformers import AutoModelForSequenceClassification
 
 from composing import compose
+from pruning_cases import copy_parameters, parameter_names, transformers_loss
 from sparsead.backbones.loading import load_backbone
 from sparsead.errors import PruningError
 from sparsead.seeding import generator
@@ -21,7 +22,7 @@ README = Path(__file__).resolve().parents[2] / "README.md"
 
 
 def example() -> str:
-    blocks = re.findall(r"```python\n(.*?)```", README.read_text("utf-8"), re.DOTALL)
+    blocks: list[str] = re.findall(r"```python\n(.*?)```", README.read_text("utf-8"), re.DOTALL)
     return next(block for block in blocks if "sparsead.prune(" in block)
 
 
@@ -51,12 +52,12 @@ def follow(source: str, model: peft.PeftModel) -> dict[str, Tensor]:
 
 
 def lora_names(model: peft.PeftModel) -> list[str]:
-    return [name for name, _ in model.named_parameters() if "lora_" in name]
+    return [name for name in parameter_names(model) if "lora_" in name]
 
 
 def test_the_example_removes_exactly_the_budget_of_peft_s_matrices() -> None:
     model = wrapped()
-    before = {name: model.get_parameter(name).detach().clone() for name in lora_names(model)}
+    before = copy_parameters(model)
     masks = follow(example(), model)
     assert list(masks) == lora_names(model)
     total = sum(mask.numel() for mask in masks.values())
@@ -76,7 +77,7 @@ def test_removed_weights_of_both_matrices_stay_zero_and_the_others_train() -> No
     optimizer = torch.optim.AdamW(trained, lr=1e-2, weight_decay=0.1)
     for batch in scoring_set():
         optimizer.zero_grad()
-        model(**batch).loss.backward()
+        transformers_loss(model, batch).backward()
         optimizer.step()
     for name, mask in masks.items():
         weight = model.get_parameter(name).detach()
@@ -86,7 +87,7 @@ def test_removed_weights_of_both_matrices_stay_zero_and_the_others_train() -> No
 
 def test_without_the_probe_zero_b_is_refused_and_the_way_out_named() -> None:
     model = wrapped()
-    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    before = copy_parameters(model)
     source = example().replace("probe=True", "probe=False")
     assert source != example()
     with pytest.raises(PruningError, match=r"lora_B.*probe=true") as refusal:
@@ -102,8 +103,12 @@ def test_the_scores_are_those_of_snip_where_b_is_drawn() -> None:
         if "lora_B" in name:
             draw = torch.randn(weight.shape, generator=generator(0, "probe", name))
             weight.data = 0.02 * draw
-    losses = [model(**batch).loss * len(batch["labels"]) / 12 for batch in scoring_set()]
-    torch.stack(losses).sum().backward()
-    scores = torch.cat([(weight * weight.grad).abs().flatten() for weight in weights.values()])
+    losses = [
+        transformers_loss(model, batch) * len(batch["labels"]) / 12 for batch in scoring_set()
+    ]
+    gradients = torch.autograd.grad(torch.stack(losses).sum(), list(weights.values()))
+    scores = torch.cat(
+        [(w * g).abs().flatten() for w, g in zip(weights.values(), gradients, strict=True)]
+    )
     kept = torch.cat([masks[name].flatten() for name in weights])
     assert scores[~kept].max() < scores[kept].min()

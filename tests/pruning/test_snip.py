@@ -1,83 +1,50 @@
+from __future__ import annotations
+
 from itertools import pairwise
+from typing import Any
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import nn
-from torch.nn import functional as F
+from torch import Tensor, nn
 
+from pruning_cases import (
+    WEIGHTS,
+    Examples,
+    Quadratic,
+    classifier,
+    cross_entropy,
+    draw_examples,
+    flatten,
+    mean_output,
+    scoring,
+    split,
+)
 from sparsead.errors import ConfigError, PruningError
-from sparsead.pruning.contract import Scoring
 from sparsead.pruning.prune import prune
 from sparsead.pruning.snip import snip
 
 
-class Quadratic(nn.Module):
-    """L = 0.5 wᵀAw - bᵀw over a vector and a matrix; a batch holds one b a row."""
-
-    def __init__(self):
-        super().__init__()
-        torch.manual_seed(0)
-        self.first = nn.Parameter(torch.randn(3, dtype=torch.float64))
-        self.second = nn.Parameter(torch.randn(2, 2, dtype=torch.float64))
-        root = torch.randn(7, 7, dtype=torch.float64)
-        self.curvature = root + root.T
-
-    def weights(self):
-        return torch.cat([self.first, self.second.flatten()])
-
-    def forward(self, b):
-        w = self.weights()
-        return (0.5 * w @ self.curvature @ w - b @ w).mean()
+def network(dropout: float = 0.0) -> nn.Sequential:
+    return classifier(dropout=dropout).double().eval()
 
 
-def evaluate(model, batch):
-    return model(batch)
+def examples() -> Examples:
+    return draw_examples(12, dtype=torch.float64)
 
 
-def cross_entropy(model, batch):
-    return F.cross_entropy(model(batch[0]), batch[1])
-
-
-def mlp(dropout=0.0):
-    torch.manual_seed(1)
-    model = nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Dropout(dropout), nn.Linear(5, 3))
-    return model.double().eval()
-
-
-def examples(count=12):
-    draws = torch.Generator().manual_seed(2)
-    inputs = torch.randn(count, 4, generator=draws, dtype=torch.float64)
-    return inputs, torch.randint(3, (count,), generator=draws)
-
-
-def split(data, sizes):
-    return list(zip(*(part.split(sizes) for part in data), strict=True))
-
-
-def scoring(model, batches, loss, sparsity=0.5, seed=0):
-    tensors = {
-        name: tensor for name, tensor in model.named_parameters() if not name.endswith("bias")
-    }
-    return Scoring(model, tensors, batches, loss, sparsity, seed)
-
-
-def flat(scores):
-    return torch.cat([score.flatten() for score in scores.values()])
-
-
-def test_quadratic_has_its_closed_form():
+def test_quadratic_has_its_closed_form() -> None:
     model, b = Quadratic(), torch.randn(5, 7, dtype=torch.float64)
     w = model.weights().detach()
     expected = (w * (model.curvature @ w - b.mean(0))).abs()
-    scores = snip(scoring(model, list(b.split([2, 3])), evaluate))
+    scores = snip(scoring(model, b.split([2, 3]), mean_output))
     assert scores["second"].shape == (2, 2)
-    torch.testing.assert_close(flat(scores), expected)
+    torch.testing.assert_close(flatten(scores), expected)
 
 
-def test_scores_are_central_differences_of_the_loss():
-    model, data = mlp(), examples()
+def test_scores_are_central_differences_of_the_loss() -> None:
+    model, data = network(), examples()
     scores = snip(scoring(model, [data], cross_entropy))
     step = 1e-6
     for name, score in scores.items():
@@ -95,61 +62,64 @@ def test_scores_are_central_differences_of_the_loss():
 
 @settings(deadline=None, max_examples=25, derandomize=True)
 @given(st.lists(st.integers(1, 11), max_size=4), st.floats(1e-3, 1e3))
-def test_batch_sizes_and_the_scale_of_the_loss_change_no_order(cuts, scale):
-    model, data = mlp(), examples()
+def test_batch_sizes_and_the_scale_of_the_loss_change_no_order(
+    cuts: list[int], scale: float
+) -> None:
+    model, data = network(), examples()
     edges = [0, *sorted(set(cuts)), 12]
     sizes = [after - before for before, after in pairwise(edges)]
-    whole = flat(snip(scoring(model, [data], cross_entropy)))
+    whole = flatten(snip(scoring(model, [data], cross_entropy)))
     parts = snip(
         scoring(model, split(data, sizes), lambda m, batch: scale * cross_entropy(m, batch))
     )
-    torch.testing.assert_close(flat(parts), scale * whole)
-    assert torch.equal(flat(parts).argsort(), whole.argsort())
+    torch.testing.assert_close(flatten(parts), scale * whole)
+    assert torch.equal(flatten(parts).argsort(), whole.argsort())
 
 
-def test_faithful_paper_keeps_the_sign():
-    task = scoring(mlp(), [examples()], cross_entropy)
-    signed = flat(snip(task, faithful="paper"))
+def test_faithful_paper_keeps_the_sign() -> None:
+    task = scoring(network(), [examples()], cross_entropy)
+    signed = flatten(snip(task, faithful="paper"))
     assert (signed < 0).any()
-    torch.testing.assert_close(signed.abs(), flat(snip(task)))
+    torch.testing.assert_close(signed.abs(), flatten(snip(task)))
     gradients = task.mean_gradients()
-    z = -flat({name: w.detach() * gradients[name] for name, w in task.tensors.items()})
+    z = -flatten({name: w.detach() * gradients[name] for name, w in task.tensors.items()})
     assert torch.equal(signed.argsort(), z.argsort(descending=True))
 
 
-def test_train_mode_averages_seeded_dropout():
-    def scores(model, seed=0):
+def test_train_mode_averages_seeded_dropout() -> None:
+    def scores(model: nn.Module, seed: int = 0) -> Tensor:
         task = scoring(model, [examples()], cross_entropy, seed=seed)
-        return flat(snip(task, mode="train", draws=3))
+        return flatten(snip(task, mode="train", draws=3))
 
     torch.testing.assert_close(
-        scores(mlp()), flat(snip(scoring(mlp(), [examples()], cross_entropy)))
+        scores(network()), flatten(snip(scoring(network(), [examples()], cross_entropy)))
     )
-    model = mlp(dropout=0.5)
+    model = network(dropout=0.5)
     first, again, other = (scores(model, seed=seed) for seed in (1, 1, 2))
     assert torch.equal(first, again)
     assert not torch.allclose(first, other)
     assert not any(module.training for module in model.modules())
 
 
-def test_many_draws_approach_the_expected_gradient():
+def test_many_draws_approach_the_expected_gradient() -> None:
     # Dropout before a linear loss: the expected gradient is the one without dropout.
     model = nn.Sequential(nn.Dropout(0.5), nn.Linear(6, 1, bias=False)).double().eval()
     inputs = torch.rand(50, 6, dtype=torch.float64)
-    task = scoring(model, [inputs], lambda m, batch: m(batch).mean())
+    task = scoring(model, [inputs], mean_output)
     averaged = snip(task, mode="train", draws=400)
-    torch.testing.assert_close(flat(averaged), flat(snip(task)), rtol=0.1, atol=0)
+    torch.testing.assert_close(flatten(averaged), flatten(snip(task)), rtol=0.1, atol=0)
 
 
-def test_train_mode_through_prune_leaves_modes_statistics_and_random_state():
-    model = nn.Sequential(nn.Linear(4, 6), nn.BatchNorm1d(6), nn.Dropout(0.3), nn.Linear(6, 3))
-    model[2].eval()
+def test_train_mode_through_prune_leaves_modes_statistics_and_random_state() -> None:
+    normalised, dropped = nn.BatchNorm1d(6), nn.Dropout(0.3).eval()
+    model = nn.Sequential(nn.Linear(4, 6), normalised, dropped, nn.Linear(6, 3))
     modes = [module.training for module in model.modules()]
-    statistics, state = model[1].running_mean.clone(), torch.get_rng_state()
+    assert normalised.running_mean is not None
+    statistics, state = normalised.running_mean.clone(), torch.get_rng_state()
     inputs, labels = examples()
     prune(
         model,
-        tensors=["0.weight", "3.weight"],
+        tensors=WEIGHTS,
         sparsity=0.5,
         batches=[(inputs.float(), labels)],
         loss=cross_entropy,
@@ -157,7 +127,7 @@ def test_train_mode_through_prune_leaves_modes_statistics_and_random_state():
         draws=2,
     )
     assert [module.training for module in model.modules()] == modes
-    assert torch.equal(model[1].running_mean, statistics)
+    assert torch.equal(normalised.running_mean, statistics)
     assert torch.equal(torch.get_rng_state(), state)
     assert all(parameter.grad is None for parameter in model.parameters())
 
@@ -171,11 +141,11 @@ def test_train_mode_through_prune_leaves_modes_statistics_and_random_state():
         ({"mode": "train", "draws": 0}, "at least 1"),
     ],
 )
-def test_bad_options_are_named(options, message):
+def test_bad_options_are_named(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        snip(scoring(mlp(), [examples()], cross_entropy), **options)
+        snip(scoring(network(), [examples()], cross_entropy), **options)
 
 
-def test_no_batches_are_refused():
+def test_no_batches_are_refused() -> None:
     with pytest.raises(PruningError, match="needs batches"):
-        snip(scoring(mlp(), [], cross_entropy))
+        snip(scoring(network(), [], cross_entropy))

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import zlib
 from pathlib import Path
+from typing import Any
 
 import hypothesis.extra.numpy as arrays
 import numpy as np
@@ -22,6 +23,8 @@ from sparsead.errors import RecordError
 from sparsead.pruning.storage import FORMAT, load_sparse, save_sparse, sparse_size
 
 DTYPES = ("float32", "float16", "float64", "int8", "int64", "uint16", "bool")
+Arrays = dict[str, np.ndarray]
+
 METADATA = {"identity": "00c0ffee00c0ffee", "config": {"seed": 1, "rate": 1e-4, "é": [None, True]}}
 
 
@@ -31,15 +34,17 @@ def assert_same(one: np.ndarray, other: np.ndarray) -> None:
 
 
 @st.composite
-def adapters(draw: st.DrawFn) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+def adapters(draw: st.DrawFn) -> tuple[Arrays, Arrays]:
     """Tensors of any bits, and masks for some of them; the removed weights are zero."""
-    tensors, masks = {}, {}
+    tensors: Arrays = {}
+    masks: Arrays = {}
     for name in draw(st.lists(st.text(max_size=12), unique=True, max_size=6)):
         shape = draw(arrays.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=7))
         dtype = np.dtype(draw(st.sampled_from(DTYPES)))
         size = int(np.prod(shape)) * dtype.itemsize
         raw = np.frombuffer(draw(st.binary(min_size=size, max_size=size)), np.uint8)
-        raw = raw & 1 if dtype == np.bool_ else raw
+        if dtype == np.bool_:
+            raw = raw & np.uint8(1)
         tensors[name] = raw.view(dtype).reshape(shape).copy()
         if draw(st.booleans()):
             masks[name] = draw(arrays.arrays(np.bool_, shape))
@@ -49,7 +54,11 @@ def adapters(draw: st.DrawFn) -> tuple[dict[str, np.ndarray], dict[str, np.ndarr
 
 @given(adapter=adapters(), metadata=st.dictionaries(st.text(), st.integers() | st.text()))
 @settings(max_examples=100)
-def test_what_is_saved_is_loaded_bit_for_bit(tmp_path_factory, adapter, metadata) -> None:
+def test_what_is_saved_is_loaded_bit_for_bit(
+    tmp_path_factory: pytest.TempPathFactory,
+    adapter: tuple[Arrays, Arrays],
+    metadata: dict[str, str | int],
+) -> None:
     tensors, masks = adapter
     path = tmp_path_factory.getbasetemp() / "round_trip.safetensors"
     save_sparse(path, tensors, masks, metadata)
@@ -83,9 +92,10 @@ def test_layout_in_memory_and_byte_order_do_not_matter(tmp_path: Path) -> None:
     assert stored.tensors["w"].flags.writeable
 
 
-def houlsby(backbone: str, layers: int, width: int, sparsity: float):
+def houlsby(backbone: str, layers: int, width: int, sparsity: float) -> tuple[Arrays, Arrays]:
     generator = np.random.default_rng(0)
-    tensors, masks = {}, {}
+    tensors: Arrays = {}
+    masks: Arrays = {}
     for layer in range(layers):
         for site in ("attention.output.dropout", "output.dropout"):
             adapter = f"{backbone}.encoder.layer.{layer}.{site}.adapter"
@@ -100,9 +110,11 @@ def houlsby(backbone: str, layers: int, width: int, sparsity: float):
 
 
 @pytest.mark.parametrize("sparsity", [0.0, 0.4, 0.8, 0.99])
-@pytest.mark.parametrize("shape", [("bert", 6, 384), ("roberta", 12, 768)])
-def test_the_file_is_as_small_as_what_survives(tmp_path: Path, shape, sparsity: float) -> None:
-    tensors, masks = houlsby(*shape, sparsity)
+@pytest.mark.parametrize(("backbone", "layers", "width"), [("bert", 6, 384), ("roberta", 12, 768)])
+def test_the_file_is_as_small_as_what_survives(
+    tmp_path: Path, backbone: str, layers: int, width: int, sparsity: float
+) -> None:
+    tensors, masks = houlsby(backbone, layers, width, sparsity)
     path = tmp_path / "adapter.safetensors"
     save_sparse(path, tensors, masks, METADATA)
     kept = sum(int(mask.sum()) for mask in masks.values())
@@ -150,7 +162,7 @@ def test_every_truncation_is_noticed(saved: Path) -> None:
 
 
 @given(content=st.binary(max_size=200))
-def test_random_bytes_are_refused(tmp_path_factory, content: bytes) -> None:
+def test_random_bytes_are_refused(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
     path = tmp_path_factory.getbasetemp() / "random.safetensors"
     path.write_bytes(content)
     assert_refused(path, "no readable sparse adapter")
@@ -171,7 +183,7 @@ def table(*rows: list[object]) -> str:
     return base64.b64encode(zlib.compress(json.dumps(rows).encode())).decode()
 
 
-def rewrite(path: Path, arrays_: dict[str, np.ndarray] | None = None, **changes: object) -> None:
+def rewrite(path: Path, arrays_: Arrays | None = None, **changes: object) -> None:
     """Change a file and make its checksum right again."""
     with safe_open(path, "numpy") as file:
         document = json.loads(file.metadata()[FORMAT]) | changes
@@ -207,7 +219,9 @@ def test_rewriting_alone_changes_nothing(saved: Path) -> None:
         ({"tensors": "AAAA"}, ["decompressing"]),
     ],
 )
-def test_contents_that_contradict_each_other_are_refused(saved: Path, changes, words) -> None:
+def test_contents_that_contradict_each_other_are_refused(
+    saved: Path, changes: dict[str, Any], words: list[str]
+) -> None:
     rewrite(saved, **changes)
     assert_refused(saved, *words)
 
@@ -225,7 +239,9 @@ def test_contents_that_contradict_each_other_are_refused(saved: Path, changes, w
         ({}, {}, {"score": {1}}, "not JSON serializable"),
     ],
 )
-def test_what_cannot_be_loaded_is_not_saved(saved, tensors, masks, metadata, words) -> None:
+def test_what_cannot_be_loaded_is_not_saved(
+    saved: Path, tensors: Arrays, masks: Arrays, metadata: dict[str, object], words: str
+) -> None:
     content = saved.read_bytes()
     with pytest.raises(RecordError, match=words):
         save_sparse(saved, tensors, masks, metadata)
@@ -240,7 +256,7 @@ def test_the_same_adapter_gives_the_same_bytes_and_nothing_beside_them(saved: Pa
     assert [path.name for path in saved.parent.iterdir()] == [saved.name]
 
 
-def test_a_failed_write_leaves_what_was_there(saved: Path, monkeypatch) -> None:
+def test_a_failed_write_leaves_what_was_there(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     content = saved.read_bytes()
 
     def full(*_: object) -> None:
@@ -267,7 +283,7 @@ def test_neither_torch_nor_pickle_is_used(saved: Path) -> None:
 @given(adapters())
 def test_the_size_of_the_file_is_known_beforehand(
     tmp_path_factory: pytest.TempPathFactory,
-    adapter: tuple[dict[str, np.ndarray], dict[str, np.ndarray]],
+    adapter: tuple[Arrays, Arrays],
 ) -> None:
     given_tensors, masks = adapter
     path = tmp_path_factory.mktemp("size") / "adapter.safetensors"

@@ -1,0 +1,89 @@
+"""FORCE, and the rounds that it shares with SynFlow."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from pruning_cases import WEIGHTS, Examples, classifier, cross_entropy, draw_examples, scoring
+from sparsead.errors import ConfigError
+from sparsead.pruning.budget import masks_from_scores
+from sparsead.pruning.contract import Scores, Scoring
+from sparsead.pruning.force import force
+from sparsead.pruning.snip import snip
+from sparsead.pruning.synflow import synflow
+
+
+def mlp() -> nn.Sequential:
+    return classifier(6, 8, activation=nn.ReLU)
+
+
+def task(model: nn.Module) -> Scoring:
+    return scoring(model, [draw_examples(20, width=6)], cross_entropy, sparsity=0.8)
+
+
+def bits(model: nn.Module) -> dict[str, Tensor]:
+    return {name: tensor.clone().view(torch.int32) for name, tensor in model.named_parameters()}
+
+
+def unchanged(model: nn.Module, before: dict[str, Tensor]) -> bool:
+    return all(torch.equal(value, before[name]) for name, value in bits(model).items())
+
+
+def test_one_round_is_snip() -> None:
+    scores, expected = force(task(mlp()), rounds=1), snip(task(mlp()))
+    assert all(torch.equal(scores[name], expected[name]) for name in WEIGHTS)
+
+
+def test_the_gradient_is_taken_at_the_masked_weights() -> None:
+    model = mlp()
+    scored = task(model)
+    half_way = masks_from_scores(snip(scored), 1 - 0.2**0.5, scope="global", minimum_kept=0, seed=0)
+    masked = mlp()
+    with torch.no_grad():
+        for name in WEIGHTS:
+            masked.get_parameter(name).mul_(half_way[name])
+    gradients = task(masked).mean_gradients()
+    scores = force(scored, rounds=2)
+    for name in WEIGHTS:
+        original = model.get_parameter(name).detach()
+        torch.testing.assert_close(scores[name], (original * gradients[name]).abs())
+        assert scores[name][~half_way[name]].any()
+
+
+@pytest.mark.parametrize("pruner", [force, synflow])
+def test_scoring_in_rounds_leaves_every_bit_of_the_weights(
+    pruner: Callable[..., Scores],
+) -> None:
+    model = mlp()
+    with torch.no_grad():
+        model.get_parameter("0.weight")[0, :2] = torch.tensor([-0.0, 0.0])
+    before = bits(model)
+    pruner(task(model), rounds=5)
+    assert unchanged(model, before)
+
+
+def test_weights_are_put_back_when_scoring_fails() -> None:
+    model = mlp()
+    before = bits(model)
+    calls: list[Examples] = []
+
+    def failing(m: nn.Module, batch: Examples) -> Tensor:
+        calls.append(batch)
+        if len(calls) == 3:
+            raise RuntimeError("out of memory")
+        return cross_entropy(m, batch)
+
+    broken = scoring(model, [draw_examples(20, width=6)], failing, sparsity=0.8)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        force(broken, rounds=5)
+    assert unchanged(model, before)
+
+
+@pytest.mark.parametrize("pruner", [force, synflow])
+def test_no_rounds_are_refused(pruner: Callable[..., Scores]) -> None:
+    with pytest.raises(ConfigError, match=r"pruner\.rounds=0"):
+        pruner(task(mlp()), rounds=0)
