@@ -3,51 +3,39 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
-from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
 from composing import compose
 from sparsead.adapters.accounting import parameter_accounting
-from sparsead.adapters.adapted import AdaptedModel
 from sparsead.adapters.bottleneck import Bottleneck, BottleneckAdapter, BottleneckOptions
 from sparsead.adapters.contract import ADAPTERS
-from sparsead.backbones.loading import architecture_config, count_parameters, load_backbone
+from sparsead.backbones.loading import architecture_config, count_parameters
 from sparsead.errors import ConfigError
 from sparsead.pruning.masks import Masks
 from sparsead.pruning.prune import prune
+from tiny_models import tiny_classifier, weightless_classifier
 
-HOULSBY = {"bottleneck": 8, "sites": ["attention_output", "ffn_output"]}
-
-
-def tiny(backbone: str) -> PreTrainedModel:
-    loaded = load_backbone(compose(f"backbone={backbone}").backbone)
-    return loaded.model(AutoModelForSequenceClassification, {"num_labels": 2}, seed=1).eval()
-
-
-def on_meta(backbone: str, bottleneck: int, vocabulary: int | None = None) -> AdaptedModel:
-    options = {} if vocabulary is None else {"vocab_size": vocabulary}
-    config = architecture_config(compose(f"backbone={backbone}").backbone, options)
-    with torch.device("meta"):
-        model = AutoModelForSequenceClassification.from_config(config)
-    return BottleneckAdapter(**HOULSBY | {"bottleneck": bottleneck}).insert(model, seed=1)
+HOULSBY = BottleneckAdapter(bottleneck=8, sites=["attention_output", "ffn_output"])
 
 
 @pytest.mark.parametrize("backbone", ["tiny-bert", "tiny-roberta"])
 def test_the_adapter_stands_before_the_residual_of_both_sublayers(backbone: str) -> None:
-    model = tiny(backbone)
-    BottleneckAdapter(**HOULSBY, scale=0.5).insert(model, seed=1)
+    model = tiny_classifier(backbone)
+    replace(HOULSBY, scale=0.5).insert(model, seed=1)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.normal_(0, 0.3)
-    layer = model.base_model.encoder.layer[0]
+    layer: Any = model.base_model.get_submodule("encoder.layer.0")
     states = torch.randn(2, 5, 32)
 
-    def bottleneck(x: torch.Tensor, adapter: nn.Module) -> torch.Tensor:
+    def bottleneck(x: torch.Tensor, adapter: Bottleneck) -> torch.Tensor:
         hidden = torch.relu(x @ adapter.down.weight.T + adapter.down.bias)
         return x + 0.5 * (hidden @ adapter.up.weight.T + adapter.up.bias)
 
@@ -61,8 +49,8 @@ def test_the_adapter_stands_before_the_residual_of_both_sublayers(backbone: str)
 
 
 def test_bart_gets_adapters_after_every_attention_and_feed_forward() -> None:
-    model = tiny("tiny-bart")
-    adapted = BottleneckAdapter(**HOULSBY).insert(model, seed=1)
+    model = tiny_classifier("tiny-bart")
+    adapted = HOULSBY.insert(model, seed=1)
     sites = {name.rsplit(".adapter.", 1)[0] for name in adapted.adapter}
     layers = ("encoder.layers.0", "encoder.layers.1", "decoder.layers.0", "decoder.layers.1")
     expected = {
@@ -74,15 +62,15 @@ def test_bart_gets_adapters_after_every_attention_and_feed_forward() -> None:
 
 def test_a_site_of_another_width_is_refused_where_layers_are_conv1d() -> None:
     with pytest.raises(ConfigError, match="gives 128 values, and a bottleneck takes 32"):
-        BottleneckAdapter(**HOULSBY | {"sites": ["ffn_input"]}).insert(tiny("tiny-gpt2"), seed=1)
+        replace(HOULSBY, sites=["ffn_input"]).insert(tiny_classifier("tiny-gpt2"), seed=1)
 
 
 def test_zero_up_is_the_identity_at_the_start_and_bert_is_not() -> None:
     tokens = {"input_ids": torch.tensor([[2, 7, 8, 3]])}
-    plain = tiny("tiny-bert")(**tokens).logits
-    zero_up, bert = tiny("tiny-bert"), tiny("tiny-bert")
-    BottleneckAdapter(**HOULSBY, init="zero_up").insert(zero_up, seed=1)
-    BottleneckAdapter(**HOULSBY).insert(bert, seed=1)
+    plain = tiny_classifier()(**tokens).logits
+    zero_up, bert = tiny_classifier(), tiny_classifier()
+    replace(HOULSBY, init="zero_up").insert(zero_up, seed=1)
+    HOULSBY.insert(bert, seed=1)
     assert torch.equal(zero_up(**tokens).logits, plain)
     assert not torch.equal(bert(**tokens).logits, plain)
 
@@ -94,10 +82,11 @@ def test_every_key_of_a_bottleneck_is_heard(method: str) -> None:
 
     def logits(*options: str, train: bool = False) -> torch.Tensor:
         spec = compose(f"adapter={method}", *(f"adapter.{option}" for option in options)).adapter
-        model = tiny("tiny-bert").train(train)
-        ADAPTERS.bind(spec.method, spec.options)().insert(model, seed=1)
+        model = tiny_classifier().train(train)
+        ADAPTERS.bind(spec.method, spec.options)().insert(model, 1)
         torch.manual_seed(1)
-        return model(**tokens).logits.detach()
+        found: torch.Tensor = model(**tokens).logits.detach()
+        return found
 
     keys = ("activation=tanh", "scale=3", "layer_norm=before", "layer_norm=after", "init=zero_up")
     heard = [logits(), logits("bottleneck=5"), *(logits(key) for key in keys)]
@@ -106,8 +95,8 @@ def test_every_key_of_a_bottleneck_is_heard(method: str) -> None:
 
 
 def test_weights_are_drawn_from_n_0_002_and_biases_are_zero() -> None:
-    model = tiny("tiny-bert")
-    adapted = BottleneckAdapter(**HOULSBY | {"bottleneck": 256}).insert(model, seed=1)
+    model = tiny_classifier()
+    adapted = replace(HOULSBY, bottleneck=256).insert(model, seed=1)
     for name in adapted.adapter:
         tensor = model.get_parameter(name).detach()
         if name.endswith(".bias"):
@@ -118,8 +107,8 @@ def test_weights_are_drawn_from_n_0_002_and_biases_are_zero() -> None:
 
 
 def test_only_adapter_and_head_train_and_only_matrices_are_prunable() -> None:
-    model = tiny("tiny-bert")
-    adapted = BottleneckAdapter(**HOULSBY).insert(model, seed=1)
+    model = tiny_classifier()
+    adapted = HOULSBY.insert(model, seed=1)
     trained = {name for name, p in model.named_parameters() if p.requires_grad}
     assert trained == {*adapted.adapter, *adapted.head}
     head = {"classifier.weight", "classifier.bias"}
@@ -146,7 +135,9 @@ def test_the_papers_parameter_shares(
     parameters: int,
     share: float,
 ) -> None:
-    adapted = on_meta(backbone, bottleneck, vocabulary)
+    options = {} if vocabulary is None else {"vocab_size": vocabulary}
+    model = weightless_classifier(backbone, **options)
+    adapted = replace(HOULSBY, bottleneck=bottleneck).insert(model, seed=1)
     counts = parameter_accounting(adapted, removed=0, stored_bytes=0)
     assert len(adapted.adapter) == 4 * adapters
     assert counts["adapter"] == parameters
@@ -154,7 +145,8 @@ def test_the_papers_parameter_shares(
 
 
 def test_the_share_counts_what_is_kept() -> None:
-    adapted = on_meta("roberta-base", 64)
+    model = weightless_classifier("roberta-base")
+    adapted = replace(HOULSBY, bottleneck=64).insert(model, seed=1)
     whole = parameter_accounting(adapted, removed=0, stored_bytes=0)
     pruned = parameter_accounting(adapted, removed=round(0.4 * 2_359_296), stored_bytes=0)
     assert whole["adapter"] - round(0.4 * 2_359_296) == pruned["nominal"] * pruned["backbone"]
@@ -177,10 +169,12 @@ def test_the_backbone_is_counted_with_its_pooler() -> None:
 )
 def test_a_site_of_another_width_takes_no_bottleneck(site: str, words: str) -> None:
     with pytest.raises(ConfigError, match=words):
-        BottleneckAdapter(bottleneck=8, sites=[site]).insert(tiny("tiny-bert"), seed=1)
+        BottleneckAdapter(bottleneck=8, sites=[site]).insert(tiny_classifier(), seed=1)
 
 
-def gradients_and_outputs(module: nn.Module, inputs: torch.Tensor) -> dict[str, torch.Tensor]:
+def gradients_and_outputs(
+    module: nn.Module, inputs: torch.Tensor
+) -> dict[str, torch.Tensor | None]:
     module.zero_grad()
     inputs = inputs.clone().requires_grad_()
     outputs = module(inputs)
@@ -197,7 +191,7 @@ def gradients_and_outputs(module: nn.Module, inputs: torch.Tensor) -> dict[str, 
     seed=st.integers(0, 9),
 )
 def test_units_without_output_are_left_out_and_nothing_changes(
-    units: int, share: float, options: dict[str, str], seed: int
+    units: int, share: float, options: dict[str, Any], seed: int
 ) -> None:
     torch.manual_seed(seed)
     bottleneck = Bottleneck(12, BottleneckOptions(bottleneck=units, **options))
@@ -222,6 +216,7 @@ def test_other_masks_compute_what_earlier_ones_left_out() -> None:
     plain, again = (Bottleneck(12, BottleneckOptions(bottleneck=32)) for _ in range(2))
     kept = torch.arange(32).expand(12, 32) < 8
     Masks({"up.weight": kept}).enforce(again)
+    assert again.computed is not None
     assert len(again.computed) == 16
     again.load_state_dict(plain.state_dict())
     for bottleneck in (plain, again):
@@ -231,10 +226,11 @@ def test_other_masks_compute_what_earlier_ones_left_out() -> None:
 
 
 def test_units_that_fall_in_a_model_are_left_out_of_its_steps() -> None:
-    model = tiny("tiny-bert")
-    adapted = BottleneckAdapter(**HOULSBY | {"bottleneck": 64}).insert(model, seed=1)
+    model = tiny_classifier()
+    adapted = replace(HOULSBY, bottleneck=64).insert(model, seed=1)
     prune(model, tensors=adapted.prunable, sparsity=0.75, pruner="units", criterion="random")
-    computed = [len(m.computed) for m in model.modules() if isinstance(m, Bottleneck)]
+    inserted = [module for module in model.modules() if isinstance(module, Bottleneck)]
+    computed = [len(module.computed) for module in inserted if module.computed is not None]
     assert len(computed) == 4
     assert max(computed) <= 32
     assert "computed" not in " ".join(model.state_dict())

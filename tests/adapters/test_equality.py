@@ -17,7 +17,7 @@ from torch import Tensor
 from transformers import AutoConfig, AutoModel, PreTrainedModel
 
 from sparsead.adapters.adapted import AdaptedModel
-from sparsead.adapters.contract import ADAPTERS
+from sparsead.adapters.contract import ADAPTERS, Adapter
 from sparsead.adapters.fusion import Fusion
 
 FIXTURES = Path(__file__).parents[1] / "data" / "equality"
@@ -53,7 +53,7 @@ def backbone(architecture: str, attention: str) -> tuple[PreTrainedModel, dict[s
     return model.eval(), {n: t for n, t in tensors.items() if not n.startswith("weight.")}
 
 
-def build(method: str) -> Any:
+def build(method: str) -> Adapter:
     name, options = METHODS[method]
     if method == "fusion":
         # The fixture holds the weights of the single-task adapters too.
@@ -88,7 +88,7 @@ def test_outputs_and_all_gradients_are_those_of_the_package_adapters(
 ) -> None:
     model, given = backbone(architecture, attention)
     plain = model(**part(given, "input")).last_hidden_state
-    adapted = build(method).insert(model, seed=1)
+    adapted = build(method).insert(model, 1)
     expected = load_file(FIXTURES / f"{architecture}-{method}.safetensors")
     copy_weights(adapted, part(expected, "adapter"))
     model.requires_grad_(True)

@@ -10,24 +10,20 @@ import pytest
 import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
-from transformers import AutoModelForSequenceClassification, PreTrainedModel
+from transformers import PreTrainedModel
 
 from composing import compose
 from sparsead.adapters.accounting import parameter_accounting
+from sparsead.adapters.adapted import AdaptedModel
 from sparsead.adapters.fusion import Fusion, FusionAdapter
 from sparsead.adapters.pfeiffer import PfeifferAdapter
-from sparsead.backbones.loading import load_backbone
 from sparsead.errors import ConfigError
 from sparsead.pruning.storage import save_sparse
 from sparsead.runs.identity import compute_identity, compute_setting
+from tiny_models import tiny_classifier
 
-PFEIFFER = {"bottleneck": 4, "scale": 0.5}
+PFEIFFER: dict[str, Any] = {"bottleneck": 4, "scale": 0.5}
 PLACE = "bert.encoder.layer.1.output.LayerNorm.adapter"
-
-
-def tiny(backbone: str = "tiny-bert") -> PreTrainedModel:
-    loaded = load_backbone(compose(f"backbone={backbone}").backbone)
-    return loaded.model(AutoModelForSequenceClassification, {"num_labels": 2}, seed=1).eval()
 
 
 def batch() -> dict[str, Tensor]:
@@ -36,7 +32,7 @@ def batch() -> dict[str, Tensor]:
 
 def stage_one(folder: Path, seed: int = 1) -> PreTrainedModel:
     """Write a run's weights, half of each matrix zero, and return its model."""
-    adapted = PfeifferAdapter(**PFEIFFER).insert(tiny(), seed)
+    adapted = PfeifferAdapter(**PFEIFFER).insert(tiny_classifier(), seed)
     masks = {}
     with torch.no_grad():
         for name in adapted.prunable:
@@ -49,21 +45,22 @@ def stage_one(folder: Path, seed: int = 1) -> PreTrainedModel:
     return adapted.model
 
 
-def fused(*folders: Path, prune: str | None = None, backbone: str = "tiny-bert") -> Any:
+def fused(*folders: Path, prune: str | None = None, backbone: str = "tiny-bert") -> AdaptedModel:
     adapters = [PFEIFFER for _ in folders]
     options = {"sources": [str(f) for f in folders], "adapters": adapters, "prune": prune}
-    return FusionAdapter(fusion=options).insert(tiny(backbone), seed=1)
+    return FusionAdapter(fusion=options).insert(tiny_classifier(backbone), seed=1)
 
 
 def test_one_source_fused_starts_nearly_as_that_source_alone(tmp_path: Path) -> None:
     source = stage_one(tmp_path / "a")
     adapted = fused(tmp_path / "a")
     model = adapted.model.eval()
-    task = model.get_submodule(f"{PLACE}.tasks.0")
-    assert torch.equal(task.down.weight, source.get_submodule(PLACE).down.weight)
-    assert not task.down.weight.requires_grad
-    model.classifier.load_state_dict(source.classifier.state_dict())
-    plain = tiny()
+    weight = model.get_parameter(f"{PLACE}.tasks.0.down.weight")
+    assert torch.equal(weight, source.get_parameter(f"{PLACE}.down.weight"))
+    assert not weight.requires_grad
+    head = source.get_submodule("classifier").state_dict()
+    model.get_submodule("classifier").load_state_dict(head)
+    plain = tiny_classifier()
     logits = [m(**batch()).logits for m in (model, source, plain)]
     torch.testing.assert_close(logits[0], logits[1], rtol=0, atol=1e-6)
     assert not torch.equal(logits[1], logits[2])
@@ -104,10 +101,10 @@ def test_what_trains_is_the_fusion_and_the_sources_count_by_what_is_left(tmp_pat
 @pytest.mark.parametrize("sources", [1, 4])
 def test_flops_count_keys_and_values_once_for_each_source(sources: int) -> None:
     options = {"adapters": [PFEIFFER] * sources}
-    adapted = FusionAdapter(fusion=options).insert(tiny(), seed=1)
+    adapted = FusionAdapter(fusion=options).insert(tiny_classifier(), seed=1)
     tokens = batch()["input_ids"]
     counts = []
-    for model in (adapted.model.eval(), tiny()):
+    for model in (adapted.model.eval(), tiny_classifier()):
         with FlopCounterMode(display=False) as counter, torch.no_grad():
             model(tokens)
         counts.append(counter.get_total_flops())

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
+from typing import Any
 
 import peft
 import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional
-from transformers import AutoModelForSequenceClassification, PreTrainedModel
+from transformers import PreTrainedModel
 
 from composing import compose
 from sparsead.adapters.adapted import AdaptedModel
@@ -17,17 +19,12 @@ from sparsead.adapters.contract import ADAPTERS
 from sparsead.adapters.lora import LoRAAdapter
 from sparsead.adapters.merging import merge
 from sparsead.backbones import dropout
-from sparsead.backbones.loading import architecture_config, load_backbone
 from sparsead.errors import ConfigError
+from tiny_models import tiny_classifier, weightless_classifier
 
 BACKBONES = ["tiny-bert", "tiny-roberta", "tiny-bart"]
 LAST_LINEARS = ["attention_projection", "ffn_input", "ffn_projection"]
-LORA = {"bottleneck": 4, "sites": ["query", "value"], "alpha": 6}
-
-
-def tiny(backbone: str) -> PreTrainedModel:
-    loaded = load_backbone(compose(f"backbone={backbone}").backbone)
-    return loaded.model(AutoModelForSequenceClassification, {"num_labels": 2}, seed=1).eval()
+LORA = LoRAAdapter(bottleneck=4, sites=["query", "value"], alpha=6)
 
 
 def batch() -> dict[str, Tensor]:
@@ -50,12 +47,12 @@ def as_peft(
 ) -> peft.PeftModel:
     """Return the same backbone with peft's LoRA, and the weights of `ours` in all of it."""
     config = peft.LoraConfig(
-        r=LORA["bottleneck"],
-        lora_alpha=LORA["alpha"],
+        r=LORA.bottleneck,
+        lora_alpha=int(LORA.alpha),
         target_modules=targets,
         lora_dropout=dropout,
     )
-    theirs = peft.get_peft_model(tiny(backbone), config)
+    theirs = peft.get_peft_model(tiny_classifier(backbone), config)
     layers = {name for name, module in ours.named_modules() if hasattr(module, "adapter")}
     missing = theirs.load_state_dict(
         {peft_name(name, layers): tensor for name, tensor in ours.state_dict().items()}
@@ -98,9 +95,9 @@ def gradients(model: torch.nn.Module) -> dict[str, Tensor | None]:
 def test_logits_and_all_gradients_are_those_of_peft(
     backbone: str, sites: list[str], targets: list[str]
 ) -> None:
-    ours = randomised(LoRAAdapter(**LORA | {"sites": sites}).insert(tiny(backbone), seed=1))
+    ours = randomised(replace(LORA, sites=sites).insert(tiny_classifier(backbone), seed=1))
     theirs = as_peft(ours, backbone, targets)
-    plain = tiny(backbone)(**batch()).logits
+    plain = tiny_classifier(backbone)(**batch()).logits
     logits = ours(**batch()).logits
     assert not torch.allclose(logits, plain, rtol=0, atol=1e-3)
     torch.testing.assert_close(logits, theirs(**batch()).logits, rtol=0, atol=1e-5)
@@ -116,7 +113,7 @@ def test_logits_and_all_gradients_are_those_of_peft(
 
 def test_dropout_is_on_the_input_of_a_as_in_peft(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dropout, "drop", functional.dropout)  # the same draws as there
-    ours = randomised(LoRAAdapter(**LORA, dropout=0.5).insert(tiny("tiny-bert"), seed=1))
+    ours = randomised(replace(LORA, dropout=0.5).insert(tiny_classifier(), seed=1))
     theirs = as_peft(ours, "tiny-bert", ["query", "value"], dropout=0.5)
     logits = []
     for model in (ours.train(), theirs.train()):
@@ -128,13 +125,13 @@ def test_dropout_is_on_the_input_of_a_as_in_peft(monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.parametrize("backbone", BACKBONES)
 def test_merged_is_the_plain_model_with_the_outputs_of_the_adapted_one(backbone: str) -> None:
-    adapted = LoRAAdapter(**LORA, dropout=0.5).insert(tiny(backbone), seed=1)
+    adapted = replace(LORA, dropout=0.5).insert(tiny_classifier(backbone), seed=1)
     model = randomised(adapted).eval()
     unmerged = model(**batch()).logits
     copied = copy.deepcopy(model)
     layers = merge(copied)
     assert len(layers) == len(adapted.adapter) / 2
-    assert list(copied.state_dict()) == list(tiny(backbone).state_dict())
+    assert list(copied.state_dict()) == list(tiny_classifier(backbone).state_dict())
     assert not any(module._forward_hooks for module in copied.modules())
     torch.testing.assert_close(copied(**batch()).logits, unmerged, rtol=0, atol=1e-5)
     assert torch.equal(model(**batch()).logits, unmerged)
@@ -146,13 +143,8 @@ def test_merged_is_the_plain_model_with_the_outputs_of_the_adapted_one(backbone:
     [("roberta-base", 24, 294_912), ("bart-large", 72, 1_179_648)],  # 0.3 M in the paper's table 2
 )
 def test_the_parameters_are_counted(backbone: str, layers: int, parameters: int) -> None:
-    spec = compose(f"backbone={backbone}", "adapter=lora")
-    with torch.device("meta"):
-        model = AutoModelForSequenceClassification.from_config(
-            architecture_config(spec.backbone, {})
-        )
-    adapter = ADAPTERS.bind(spec.adapter.method, spec.adapter.options)()
-    adapted = adapter.insert(model, seed=1)
+    spec, model = compose("adapter=lora").adapter, weightless_classifier(backbone)
+    adapted = ADAPTERS.bind(spec.method, spec.options)().insert(model, 1)
     assert len(adapted.adapter) == 2 * layers
     assert sum(model.get_parameter(name).numel() for name in adapted.adapter) == parameters
 
@@ -160,16 +152,16 @@ def test_the_parameters_are_counted(backbone: str, layers: int, parameters: int)
 @pytest.mark.slow
 @pytest.mark.parametrize("backbone", BACKBONES)
 def test_zero_up_is_the_identity_at_the_start_and_bert_is_not(backbone: str) -> None:
-    plain = tiny(backbone)(**batch()).logits
-    zero_up, bert = tiny(backbone), tiny(backbone)
-    LoRAAdapter(**LORA, init="zero_up").insert(zero_up, seed=1)
-    LoRAAdapter(**LORA).insert(bert, seed=1)
+    plain = tiny_classifier(backbone)(**batch()).logits
+    zero_up, bert = tiny_classifier(backbone), tiny_classifier(backbone)
+    replace(LORA, init="zero_up").insert(zero_up, seed=1)
+    LORA.insert(bert, seed=1)
     assert torch.equal(zero_up(**batch()).logits, plain)
     assert not torch.equal(bert(**batch()).logits, plain)
 
 
 def test_a_and_b_are_drawn_from_n_0_002() -> None:
-    adapted = LoRAAdapter(**LORA | {"bottleneck": 256}).insert(tiny("tiny-bert"), seed=1)
+    adapted = replace(LORA, bottleneck=256).insert(tiny_classifier(), seed=1)
     for name in adapted.adapter:
         tensor = adapted.model.get_parameter(name).detach()
         assert abs(tensor.mean()) < 1e-3
@@ -177,8 +169,8 @@ def test_a_and_b_are_drawn_from_n_0_002() -> None:
 
 
 def test_only_a_and_b_are_prunable_and_train_beside_the_head() -> None:
-    model = tiny("tiny-bert")
-    adapted = LoRAAdapter(**LORA).insert(model, seed=1)
+    model = tiny_classifier()
+    adapted = LORA.insert(model, seed=1)
     layer = "bert.encoder.layer.0.attention.self.query.adapter"
     assert adapted.prunable[:2] == (f"{layer}.lora_A.weight", f"{layer}.lora_B.weight")
     assert [tuple(model.get_parameter(n).shape) for n in adapted.prunable[:2]] == [(4, 32), (32, 4)]
@@ -192,7 +184,7 @@ def test_only_a_and_b_are_prunable_and_train_beside_the_head() -> None:
 def test_the_start_depends_on_the_seed_alone() -> None:
     def state(seed: int, disturbance: int, sites: list[str]) -> dict[str, Tensor]:
         torch.manual_seed(disturbance)
-        adapted = LoRAAdapter(**LORA | {"sites": sites}).insert(tiny("tiny-bert"), seed=seed)
+        adapted = replace(LORA, sites=sites).insert(tiny_classifier(), seed=seed)
         return adapted.trained_state()
 
     first = state(1, 1, ["query", "value"])
@@ -203,9 +195,9 @@ def test_the_start_depends_on_the_seed_alone() -> None:
 
 
 def test_a_site_named_twice_is_adapted_once() -> None:
-    once, twice = tiny("tiny-bert"), tiny("tiny-bert")
-    LoRAAdapter(**LORA | {"sites": ["query"]}).insert(once, seed=1)
-    LoRAAdapter(**LORA | {"sites": ["query", "query"]}).insert(twice, seed=1)
+    once, twice = tiny_classifier(), tiny_classifier()
+    replace(LORA, sites=["query"]).insert(once, seed=1)
+    replace(LORA, sites=["query", "query"]).insert(twice, seed=1)
     assert torch.equal(once(**batch()).logits, twice(**batch()).logits)
 
 
@@ -224,7 +216,7 @@ def test_a_site_that_is_not_linear_is_refused_with_those_that_are(
     backbone: str, site: str, choice: str
 ) -> None:
     with pytest.raises(ConfigError, match=f"adapter.sites={site}: .*{choice}"):
-        LoRAAdapter(**LORA | {"sites": [site]}).insert(tiny(backbone), seed=1)
+        replace(LORA, sites=[site]).insert(tiny_classifier(backbone), seed=1)
 
 
 @pytest.mark.parametrize(
@@ -236,6 +228,6 @@ def test_a_site_that_is_not_linear_is_refused_with_those_that_are(
         ({"dropout": 1.0}, "adapter.dropout=1: must be"),
     ],
 )
-def test_bad_options_are_named(options: dict[str, object], message: str) -> None:
+def test_bad_options_are_named(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        LoRAAdapter(**LORA | options).insert(tiny("tiny-bert"), seed=1)
+        replace(LORA, **options).insert(tiny_classifier(), seed=1)

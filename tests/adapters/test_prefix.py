@@ -21,13 +21,13 @@ from transformers import (
 )
 
 from composing import compose
+from pruning_cases import flatten, scoring, transformers_loss
 from sparsead.adapters.mam import MAMAdapter
-from sparsead.adapters.prefix import PrefixAdapter
+from sparsead.adapters.prefix import Prefix, PrefixAdapter
 from sparsead.backbones import sites
 from sparsead.backbones.attention import attend_to_prefixes
 from sparsead.backbones.loading import load_backbone
 from sparsead.errors import ConfigError
-from sparsead.pruning.contract import Scoring
 from sparsead.pruning.grasp import grasp
 from sparsead.pruning.scoring import undisturbed
 
@@ -42,10 +42,11 @@ def randomised(model: PreTrainedModel, std: float = 0.5) -> PreTrainedModel:
         if parameter.dim() > 1:
             scale = 1.0 if ".adapter." in name else std
             parameter.normal_(0, scale, generator=draws)
-    return model.eval()
+    model.eval()
+    return model
 
 
-def decoder(attention: str = "sdpa") -> PreTrainedModel:
+def decoder(attention: str = "sdpa") -> BertLMHeadModel:
     torch.manual_seed(0)
     config = BertConfig(
         vocab_size=30,
@@ -56,7 +57,15 @@ def decoder(attention: str = "sdpa") -> PreTrainedModel:
         max_position_embeddings=20,
         is_decoder=True,
     )
-    return BertLMHeadModel._from_config(config, attn_implementation=attention).eval()
+    model = BertLMHeadModel(config)
+    model.set_attn_implementation(attention)
+    model.eval()
+    return model
+
+
+def prefixes(model: BertLMHeadModel) -> list[Prefix]:
+    """Return the prefixes of a decoder, a layer each."""
+    return [module for module in model.modules() if isinstance(module, Prefix)]
 
 
 def bart(attention: str = "sdpa", name: str = "tiny-bart") -> PreTrainedModel:
@@ -65,6 +74,12 @@ def bart(attention: str = "sdpa", name: str = "tiny-bart") -> PreTrainedModel:
     model = backbone.model(AutoModelForSeq2SeqLM, options, seed=1)
     model.set_attn_implementation(attention)
     return model
+
+
+def generate(model: PreTrainedModel, *inputs: Tensor, **arguments: Any) -> Any:
+    """Generate; the types of `generate` in transformers fit none of the classes that have it."""
+    untyped: Any = model
+    return untyped.generate(*inputs, **arguments)
 
 
 def sources() -> dict[str, Tensor]:
@@ -79,23 +94,22 @@ def sources() -> dict[str, Tensor]:
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
 def test_a_decoder_with_prefixes_is_that_of_peft(attention: str, padded: bool) -> None:
     ours = decoder(attention)
-    theirs = copy.deepcopy(ours)
     config = peft.PrefixTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=LENGTH)
-    theirs = peft.get_peft_model(theirs, config).eval()
+    theirs = peft.get_peft_model(copy.deepcopy(ours), config).eval()
     PrefixAdapter(bottleneck=LENGTH).insert(ours, seed=1)
     randomised(ours)
     states = {n: t for n, t in ours.state_dict().items() if ".adapter." not in n}
     theirs.base_model.load_state_dict(states)
     positions = "bert.embeddings.position_embeddings.weight"
-    prompt = theirs.prompt_encoder["default"].embedding.weight
+    prompt = theirs.get_parameter("prompt_encoder.default.embedding.weight")
     with torch.no_grad():
         # There a prefix takes positions; here it takes none.
         shifted = theirs.base_model.get_parameter(positions)
         shifted[LENGTH:] = states[positions][:-LENGTH]
         by_layer = prompt.view(LENGTH, 2, 2, 16)
-        for layer, module in enumerate(ours.bert.encoder.layer):
-            by_layer[:, layer, 0] = module.attention.self.adapter.key
-            by_layer[:, layer, 1] = module.attention.self.adapter.value
+        for layer, prefix in enumerate(prefixes(ours)):
+            by_layer[:, layer, 0] = prefix.key
+            by_layer[:, layer, 1] = prefix.value
     tokens = torch.randint(0, 30, (2, 6), generator=torch.Generator().manual_seed(2))
     mask = torch.tensor([[1] * 6, [1] * 6 if not padded else [1] * 4 + [0] * 2])
     batch = {"input_ids": tokens, "attention_mask": mask, "labels": tokens}
@@ -103,9 +117,10 @@ def test_a_decoder_with_prefixes_is_that_of_peft(attention: str, padded: bool) -
     torch.testing.assert_close(outputs[0].logits, outputs[1].logits, rtol=0, atol=1e-5)
     for output in outputs:
         output.loss.backward()
+    assert prompt.grad is not None
     gradients = prompt.grad.view(LENGTH, 2, 2, 16)
-    for layer, module in enumerate(ours.bert.encoder.layer):
-        prefix = module.attention.self.adapter
+    assert len(prefixes(ours)) == 2
+    for layer, prefix in enumerate(prefixes(ours)):
         torch.testing.assert_close(prefix.key.grad, gradients[:, layer, 0], rtol=0, atol=1e-5)
         torch.testing.assert_close(prefix.value.grad, gradients[:, layer, 1], rtol=0, atol=1e-5)
 
@@ -133,8 +148,8 @@ def test_generation_with_a_cache_agrees_with_teacher_forcing(
         "output_logits": True,
         "return_dict_in_generate": True,
     }
-    cached = model.generate(**arguments, use_cache=True)
-    uncached = model.generate(**arguments, use_cache=False)
+    cached = generate(model, **arguments, use_cache=True)
+    uncached = generate(model, **arguments, use_cache=False)
     assert torch.equal(cached.sequences, uncached.sequences)
     with torch.no_grad():
         forced = model(**sources(), decoder_input_ids=cached.sequences[:, :-1]).logits
@@ -161,9 +176,9 @@ def test_a_decoder_alone_generates_with_a_cache_as_it_is_trained(backbone: str) 
         "output_logits": True,
         "return_dict_in_generate": True,
     }
-    cached = model.generate(prompt, **arguments, use_cache=True)
+    cached = generate(model, prompt, **arguments, use_cache=True)
     assert torch.equal(
-        cached.sequences, model.generate(prompt, **arguments, use_cache=False).sequences
+        cached.sequences, generate(model, prompt, **arguments, use_cache=False).sequences
     )
     with torch.no_grad():
         forced = model(cached.sequences).logits[:, 6:-1]
@@ -178,7 +193,9 @@ def test_every_attention_of_bart_sees_its_prefix_and_causality_holds() -> None:
     logits = model(**sources(), decoder_input_ids=sequence).logits
     logits[:, 2].square().sum().backward()
     for name in adapted.adapter:
-        assert model.get_parameter(name).grad.abs().sum() > 0
+        gradient = model.get_parameter(name).grad
+        assert gradient is not None
+        assert gradient.abs().sum() > 0
     later = sequence.clone()
     later[:, 3:] = 7
     changed = model(**sources(), decoder_input_ids=later).logits
@@ -192,18 +209,22 @@ def test_grasp_scores_prefixes_under_sdpa_as_under_eager_attention() -> None:
         model = bart(attention)
         adapted = PrefixAdapter(bottleneck=LENGTH).insert(model, seed=1)
         randomised(model).double()
-        tensors = {name: model.get_parameter(name) for name in adapted.prunable}
         batch = sources() | {"labels": sources()["input_ids"]}
-        scoring = Scoring(model, tensors, [batch], lambda m, b: m(**b).loss, 0.5, 0)
-        with undisturbed(model, tensors):
-            scores.append(torch.cat([score.flatten() for score in grasp(scoring).values()]))
+        task = scoring(model, [batch], transformers_loss, tensors=adapted.prunable)
+        with undisturbed(model, task.tensors):
+            scores.append(flatten(grasp(task)))
     assert scores[0].abs().max() > 1e-3
     torch.testing.assert_close(scores[0], scores[1], rtol=1e-6, atol=1e-9)
 
 
 def test_a_backbone_without_the_interface_is_refused() -> None:
-    size = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
-    config = DebertaV2Config(vocab_size=30, intermediate_size=16, **size)
+    config = DebertaV2Config(
+        vocab_size=30,
+        hidden_size=16,
+        intermediate_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+    )
     with pytest.raises(ConfigError, match=r"deberta-v2.*attention interface"):
         attend_to_prefixes(DebertaV2Model(config), "adapter")
 
@@ -261,4 +282,5 @@ def test_a_scale_changes_what_is_trained_and_not_where_it_starts() -> None:
     for name in names:
         ours, theirs = scaled.get_parameter(name), plain.get_parameter(name)
         torch.testing.assert_close(40 * ours, theirs)
+        assert theirs.grad is not None
         torch.testing.assert_close(ours.grad, 40 * theirs.grad)

@@ -10,13 +10,11 @@ import peft
 import pytest
 import torch
 from torch import Tensor
-from transformers import AutoModelForSequenceClassification
 
-from composing import compose
 from pruning_cases import copy_parameters, parameter_names, transformers_loss
-from sparsead.backbones.loading import load_backbone
 from sparsead.errors import PruningError
 from sparsead.seeding import generator
+from tiny_models import tiny_classifier
 
 README = Path(__file__).resolve().parents[2] / "README.md"
 
@@ -27,8 +25,7 @@ def example() -> str:
 
 
 def wrapped() -> peft.PeftModel:
-    backbone = load_backbone(compose("backbone=tiny-bert").backbone)
-    model = backbone.model(AutoModelForSequenceClassification, {"num_labels": 2}, seed=1)
+    model = tiny_classifier().train()
     config = peft.LoraConfig(task_type="SEQ_CLS", r=4, target_modules=["query", "value"])
     torch.manual_seed(1)
     return peft.get_peft_model(model, config)
