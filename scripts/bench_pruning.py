@@ -36,7 +36,7 @@ from sparsead.pruning.prune import prune
 from sparsead.pruning.scoring import undisturbed
 from sparsead.tasks.contract import TASKS
 from sparsead.training.allocator import keep_freed_memory
-from sparsead.training.device import forget_peak_memory, peak_memory, resolve_device
+from sparsead.training.device import peak_memory, reset_peak_memory, resolve_device
 from sparsead.training.quiet import quiet_libraries
 from sparsead.training.sampling import scoring_batches
 from sparsead.training.unpadded import unpad
@@ -120,7 +120,7 @@ class Bench:
         """Return the MiB in use at the peak of two turns of one contestant."""
         turn = self.makers[contestant]()
         turn()
-        forget_peak_memory(self.device)
+        reset_peak_memory(self.device)
         turn()
         return peak_memory(self.device) / 2**20
 

@@ -39,7 +39,7 @@ from sparsead.pruning.prune import prune
 from sparsead.tasks.contract import TASKS
 from sparsead.training.allocator import keep_freed_memory
 from sparsead.training.device import resolve_device
-from sparsead.training.evaluation import token_counts
+from sparsead.training.evaluation import count_tokens
 from sparsead.training.precision import store_frozen
 from sparsead.training.quiet import quiet_libraries
 from sparsead.training.sampling import SeededOrder
@@ -171,7 +171,7 @@ class Bench:
             self.backbone = Backbone(spec.backbone, None, self.backbone.tokenizer)
         rows = self.task.encode(self.task.load(), self.backbone.tokenizer)["train"]
         self.rows = self._batches(rows)
-        self.mean_tokens = arguments.length or sum(token_counts(rows)) / len(rows)
+        self.mean_tokens = arguments.length or sum(count_tokens(rows)) / len(rows)
         self.setup = {
             "source": {
                 "folder": str(self.backbone.folder) if self.backbone.folder else None,
@@ -250,7 +250,7 @@ class Bench:
         count = self.steps * size
         if count > len(rows):
             raise SystemExit(f"--steps {self.steps}: the data have {len(rows) // size} batches")
-        grouped = list(SeededOrder(token_counts(rows), size, seed=1))
+        grouped = list(SeededOrder(count_tokens(rows), size, seed=1))
         shuffled = random.Random(1).sample(range(len(rows)), len(rows))
         return {
             name: [

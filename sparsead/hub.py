@@ -50,7 +50,7 @@ def fetch(name: str, load: Callable[[], T], folder_key: str, embedded: str) -> T
         ) from error
 
 
-def embedded_task(name: str, family: str) -> str:
+def name_embedded_task(name: str, family: str) -> str:
     """Return the override that chooses a generated task with the same schema as a hub task.
 
     Args:

@@ -9,7 +9,7 @@ from typing import Any
 from omegaconf import OmegaConf
 from torch import nn
 
-from sparsead.adapters.accounting import parameter_accounting
+from sparsead.adapters.accounting import count_adapter_costs
 from sparsead.assembly.build import (
     build_adapter,
     insert_adapter,
@@ -26,17 +26,17 @@ from sparsead.runs.record import RunRecord, write_result
 from sparsead.runs.request import RunRequest
 from sparsead.tasks.contract import LearnsOptions
 from sparsead.training.clock import Clock
-from sparsead.training.device import environment, forget_peak_memory, resolve_device
+from sparsead.training.device import describe_environment, reset_peak_memory, resolve_device
 from sparsead.training.final_scores import final_scores
 from sparsead.training.precision import resolve_precision, store_frozen
-from sparsead.training.processes import agreed, is_main, staged_once
+from sparsead.training.processes import broadcast_value, is_main, stage_once
 from sparsead.training.resume import (
-    begun_masks,
-    begun_precision,
     checkpoint_epoch,
-    keep_beginning,
     last_checkpoint,
     remove_checkpoints,
+    restore_masks,
+    restore_precision,
+    save_starting_state,
 )
 from sparsead.training.sampling import scoring_batches, scoring_sample
 from sparsead.training.stopping import Stopping
@@ -57,7 +57,7 @@ def train(request: RunRequest, watch: Watch | None = None) -> RunRecord:
     """
     folder = request.folder
     device = resolve_device(request.spec.device)
-    with staged_once(folder, replace=request.rerun, device=device) as staging:
+    with stage_once(folder, replace=request.rerun, device=device) as staging:
         result = run(request, staging, watch)
         if is_main():
             write_result(staging, result, OmegaConf.to_yaml(request.spec.to_dict()))
@@ -71,12 +71,12 @@ def run(request: RunRequest, folder: Path, watch: Watch | None = None) -> dict[s
     # Both hash local files: compute them before training, while the files are those that it reads.
     named = {"identity": request.identity, "setting": request.setting}
     device = resolve_device(spec.device)
-    forget_peak_memory(device)
+    reset_peak_memory(device)
     checkpoint = last_checkpoint(folder)
     resumed_from = checkpoint_epoch(checkpoint)
     clock = Clock(folder, resumed_from)
-    begun = begun_precision(folder, checkpoint, spec.precision)
-    precision = agreed(resolve_precision(begun, device))
+    begun = restore_precision(folder, checkpoint, spec.precision)
+    precision = broadcast_value(resolve_precision(begun, device))
     adapter = build_adapter(spec)
     pruner = PRUNERS.bind(spec.pruner.method, spec.pruner.options)
 
@@ -93,9 +93,9 @@ def run(request: RunRequest, folder: Path, watch: Watch | None = None) -> dict[s
         if checkpoint is None:
             batches = scoring_batches(data["train"].select(scored_on), collator, device)
             masks = prune_adapter(spec, pruner, adapted, batches)
-            keep_beginning(folder, masks, precision)
+            save_starting_state(folder, masks, precision)
         else:
-            masks = begun_masks(folder, model)
+            masks = restore_masks(folder, model)
     store_frozen(adapted, precision)
 
     with clock.timed("train"), defer_interrupt() as interrupted:
@@ -120,17 +120,17 @@ def run(request: RunRequest, folder: Path, watch: Watch | None = None) -> dict[s
         **scores,
         "higher_is_better": trainer.higher_is_better(next(iter(scores["scores"]))),
         "history": epochs,
-        "parameters": parameter_accounting(adapted, masks.removed, weights.stat().st_size),
+        "parameters": count_adapter_costs(adapted, masks.removed, weights.stat().st_size),
         "sparsity": {
             "requested": spec.sparsity,
             "scored_on": scored_on if masks.data_read else None,
-            **masks.report(),
+            **masks.summary(),
         },
         "data": inputs.described,
         "from_data": dict(task.from_data) if isinstance(task, LearnsOptions) else {},
         "seconds": clock.seconds(trainer.state),
         "resumed_from_epoch": resumed_from,
-        "environment": environment(device, precision),
+        "environment": describe_environment(device, precision),
     }
 
 

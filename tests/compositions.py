@@ -15,7 +15,7 @@ from typing import Any
 import hydra
 from omegaconf import OmegaConf
 
-from sparsead.config.choices import choices, groups
+from sparsead.config.choices import list_choices, list_groups
 from sparsead.config.overrides import expand
 from sparsead.tables.files import load_table
 
@@ -84,10 +84,10 @@ def shipped_compositions() -> list[tuple[str, ...]]:
 
     These are none, each choice of each group, and each experiment on each task of the tables.
     """
-    composed = [group for group in groups() if group not in _NOT_COMPOSED]
-    chosen = [f"{group}={choice}" for group in composed for choice in choices(group)]
+    composed = [group for group in list_groups() if group not in _NOT_COMPOSED]
+    chosen = [f"{group}={choice}" for group in composed for choice in list_choices(group)]
     experiments = [choice for choice in chosen if choice.startswith("experiment=")]
-    columns = [column for table in choices("table") for column in load_table(table).columns]
+    columns = [column for table in list_choices("table") for column in load_table(table).columns]
     tasks = dict.fromkeys(f"task={column.task}" for column in columns)
     return [(), *((choice,) for choice in chosen), *product(experiments, tasks)]
 

@@ -14,7 +14,7 @@ from torch import nn
 from torch.multiprocessing.spawn import spawn
 
 from sparsead.pruning.prune import prune
-from sparsead.training.processes import agreed
+from sparsead.training.processes import broadcast_value
 
 
 def in_two_processes(work: Callable[[int, int, str], None], folder: Path) -> None:
@@ -56,5 +56,5 @@ def agreeing_worker(rank: int, port: int, folder: str) -> None:
     os.environ.update({name: str(value) for name, value in here.items()})
     os.environ["MASTER_ADDR"] = "127.0.0.1"
     PartialState(cpu=True)
-    Path(folder, str(rank)).write_text(agreed(f"found by {rank}"), "utf-8")
+    Path(folder, str(rank)).write_text(broadcast_value(f"found by {rank}"), "utf-8")
     dist.destroy_process_group()

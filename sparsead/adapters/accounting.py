@@ -9,7 +9,7 @@ from sparsead.adapters.contract import UsesRepeatedly
 from sparsead.backbones.loading import count_parameters
 
 
-def parameter_accounting(adapted: AdaptedModel, removed: int, stored_bytes: int) -> dict[str, Any]:
+def count_adapter_costs(adapted: AdaptedModel, removed: int, stored_bytes: int) -> dict[str, Any]:
     """Return the counts of one run.
 
     Args:

@@ -40,7 +40,7 @@ class AdaptedModel:
         return {name: state[name].detach().cpu().float() for name in self.stored}
 
 
-def adapted(
+def freeze_backbone(
     model: PreTrainedModel,
     adapter: Iterable[str],
     prunable: Iterable[str],

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from transformers import PreTrainedModel
 
-from sparsead.adapters.adapted import AdaptedModel, adapted
+from sparsead.adapters.adapted import AdaptedModel, freeze_backbone
 from sparsead.adapters.contract import ADAPTERS
 from sparsead.backbones.sites import SiteError
 
@@ -33,4 +33,4 @@ class BitFit:
         ]
         if not names:
             raise SiteError(f"{model.config.model_type} has no biases")
-        return adapted(model, adapter=names, prunable=())
+        return freeze_backbone(model, adapter=names, prunable=())

@@ -16,7 +16,7 @@ from transformers import PreTrainedModel
 from transformers.activations import ACT2FN
 from transformers.pytorch_utils import Conv1D
 
-from sparsead.adapters.adapted import AdaptedModel, adapted
+from sparsead.adapters.adapted import AdaptedModel, freeze_backbone
 from sparsead.adapters.contract import ADAPTERS
 from sparsead.adapters.initialisation import check_init, initialise
 from sparsead.backbones.dropout import Dropout
@@ -129,7 +129,9 @@ class BottleneckOptions:
         module.add_module("adapter", bottleneck)
         return bottleneck
 
-    def adapted(self, model: PreTrainedModel, places: Iterable[str], seed: int) -> AdaptedModel:
+    def finish_insertion(
+        self, model: PreTrainedModel, places: Iterable[str], seed: int
+    ) -> AdaptedModel:
         """Draw the bottlenecks' weights and freeze the backbone.
 
         Args:
@@ -144,7 +146,7 @@ class BottleneckOptions:
         ]
         drawn = [name for name in names if name.split(".")[-2] in ("down", "up")]
         initialise(model, drawn, init=self.init, up=".up.weight", seed=seed)
-        return adapted(model, names, (name for name in drawn if name.endswith(".weight")))
+        return freeze_backbone(model, names, (name for name in drawn if name.endswith(".weight")))
 
 
 @ADAPTERS.register("bottleneck")
@@ -172,7 +174,7 @@ class BottleneckAdapter(BottleneckOptions):
         for module in places.values():
             self.attach(model, module)
             module.register_forward_hook(_apply_adapter)
-        return self.adapted(model, places, seed)
+        return self.finish_insertion(model, places, seed)
 
 
 def _with_output_of_width(model: PreTrainedModel, site: str) -> dict[str, nn.Module]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from transformers import PreTrainedModel
 
-from sparsead.adapters.adapted import AdaptedModel, adapted
+from sparsead.adapters.adapted import AdaptedModel, freeze_backbone
 from sparsead.adapters.contract import ADAPTERS
 
 
@@ -19,4 +19,4 @@ class FullFineTuning:
         """Make all of the backbone trainable."""
         backbone = {id(parameter) for parameter in model.base_model.parameters()}
         names = (name for name, p in model.named_parameters() if id(p) in backbone)
-        return adapted(model, adapter=names, prunable=())
+        return freeze_backbone(model, adapter=names, prunable=())

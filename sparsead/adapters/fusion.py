@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from sparsead.adapters.adapted import AdaptedModel, adapted
+from sparsead.adapters.adapted import AdaptedModel, freeze_backbone
 from sparsead.adapters.bottleneck import Bottleneck
 from sparsead.adapters.contract import ADAPTERS
 from sparsead.adapters.initialisation import initialise
-from sparsead.adapters.pfeiffer import PfeifferAdapter, adapt_sums
+from sparsead.adapters.pfeiffer import PfeifferAdapter, hook_sums
 from sparsead.config.schema import check_keys
 from sparsead.errors import ConfigError, RecordError, unknown
 from sparsead.pruning.storage import WEIGHTS_FILE, load_sparse
@@ -96,7 +96,7 @@ class FusionAdapter:
             ConfigError: a source has no such adapter for this backbone, or the architecture has
                 no place for it.
         """
-        places = adapt_sums(model)
+        places = hook_sums(model)
         width = model.config.hidden_size
         options = [PfeifferAdapter(**each) for each in self.fusion["adapters"]]
         fusions = {p: Fusion(width, [Bottleneck(width, o) for o in options]) for p in places}
@@ -120,7 +120,7 @@ class FusionAdapter:
             for name, _ in model.get_submodule(f"{place}.adapter.tasks").named_parameters()
         ]
         prunable = (name for name in new if name.endswith(PRUNABLE[self._prune]))
-        return adapted(model, new, prunable, frozen=frozen)
+        return freeze_backbone(model, new, prunable, frozen=frozen)
 
 
 @torch.no_grad()

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from transformers import PreTrainedModel
 
-from sparsead.adapters.adapted import AdaptedModel, adapted
+from sparsead.adapters.adapted import AdaptedModel, freeze_backbone
 from sparsead.adapters.contract import ADAPTERS
 from sparsead.backbones.sites import SiteError
 
@@ -22,7 +22,7 @@ class HeadOnly:
         Raises:
             SiteError: the head is the backbone's embedding, as of models that write text.
         """
-        probe = adapted(model, adapter=(), prunable=())
+        probe = freeze_backbone(model, adapter=(), prunable=())
         if not probe.head:
             raise SiteError(
                 f"the head of {type(model).__name__} is the backbone's own embedding, "

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from sparsead.errors import ConfigError, unknown
-from sparsead.seeding import generator
+from sparsead.seeding import make_generator
 
 INIT_STD = 0.02
 INITS = ("bert", "zero_up")
@@ -41,4 +41,4 @@ def initialise(model: nn.Module, names: Iterable[str], *, init: str, up: str, se
         if name.endswith(".bias") or (init == "zero_up" and name.endswith(up)):
             parameter.zero_()
         else:
-            parameter.normal_(0.0, INIT_STD, generator=generator(seed, "adapter", name))
+            parameter.normal_(0.0, INIT_STD, generator=make_generator(seed, "adapter", name))

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedModel
 
-from sparsead.adapters.adapted import AdaptedModel, adapted
+from sparsead.adapters.adapted import AdaptedModel, freeze_backbone
 from sparsead.adapters.contract import ADAPTERS
 from sparsead.adapters.initialisation import check_init, initialise
 from sparsead.backbones.contract import Sites
@@ -86,7 +86,7 @@ class LoRAAdapter:
             linear.add_module("adapter", lora)
         names = [f"{layer}.adapter.{name}" for layer in linears for name in _PARAMETERS]
         initialise(model, names, init=self.init, up=".lora_B.weight", seed=seed)
-        return adapted(model, names, prunable=names)
+        return freeze_backbone(model, names, prunable=names)
 
 
 def _linears(model: PreTrainedModel, site: str) -> Iterator[tuple[str, nn.Linear]]:

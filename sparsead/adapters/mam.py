@@ -8,7 +8,7 @@ from typing import Any
 
 from transformers import PreTrainedModel
 
-from sparsead.adapters.adapted import AdaptedModel, adapted
+from sparsead.adapters.adapted import AdaptedModel, freeze_backbone
 from sparsead.adapters.contract import ADAPTERS
 from sparsead.adapters.parallel import ParallelAdapter
 from sparsead.adapters.prefix import PrefixAdapter
@@ -46,7 +46,7 @@ class MAMAdapter(ParallelAdapter):
         length = max(1, round(self.bottleneck * len(ffns) / len(attentions)))
         in_attention = self._prefixes(length).insert(model, seed)
         at_ffn = super().insert(model, seed)
-        return adapted(
+        return freeze_backbone(
             model,
             (*in_attention.adapter, *at_ffn.adapter),
             (*in_attention.prunable, *at_ffn.prunable),

@@ -36,7 +36,7 @@ class ParallelAdapter(BottleneckOptions):
             hooks = _Hooks(self.attach(model, last))
             first.register_forward_pre_hook(hooks.remember)
             last.register_forward_hook(hooks.add_change)
-        return self.adapted(model, places, seed)
+        return self.finish_insertion(model, places, seed)
 
 
 class _Hooks:

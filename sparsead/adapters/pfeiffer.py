@@ -30,13 +30,13 @@ class PfeifferAdapter(BottleneckOptions):
         Raises:
             SiteError: the architecture has no entry.
         """
-        places = adapt_sums(model)
+        places = hook_sums(model)
         for module in places.values():
             self.attach(model, module)
-        return self.adapted(model, places, seed)
+        return self.finish_insertion(model, places, seed)
 
 
-def adapt_sums(model: PreTrainedModel) -> dict[str, nn.Module]:
+def hook_sums(model: PreTrainedModel) -> dict[str, nn.Module]:
     """Let the submodule `adapter` of the modules returned change the sum behind every FFN.
 
     Raises:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from sparsead.adapters.adapted import AdaptedModel, adapted
+from sparsead.adapters.adapted import AdaptedModel, freeze_backbone
 from sparsead.adapters.contract import ADAPTERS
 from sparsead.adapters.initialisation import initialise
 from sparsead.backbones.attention import attend_to_prefixes
@@ -97,7 +97,7 @@ class PrefixAdapter:
         with torch.no_grad():
             for name in names:
                 model.get_parameter(name).div_(options.scale)
-        return adapted(model, names, names if options.prune else ())
+        return freeze_backbone(model, names, names if options.prune else ())
 
 
 def _width(model: PreTrainedModel) -> int:

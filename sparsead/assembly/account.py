@@ -9,7 +9,7 @@ from typing import Any
 from transformers import PreTrainedModel
 from transformers.utils import SAFE_WEIGHTS_NAME
 
-from sparsead.adapters.accounting import parameter_accounting
+from sparsead.adapters.accounting import count_adapter_costs
 from sparsead.assembly.build import (
     build_adapter,
     build_task,
@@ -28,7 +28,7 @@ from sparsead.tasks.contract import Task
 def count_costs(spec: RunSpec) -> dict[str, Any]:
     """Return the counts that the run's record would hold under `parameters`.
 
-    See `sparsead.adapters.accounting.parameter_accounting` for the keys.
+    See `sparsead.adapters.accounting.count_adapter_costs` for the keys.
 
     Raises:
         SparseadError: an option is unknown, or the adapter cannot be inserted into the backbone.
@@ -40,7 +40,7 @@ def count_costs(spec: RunSpec) -> dict[str, Any]:
     removed = round(spec.sparsity * sum(state[name].numel() for name in adapted.prunable))
     metadata = weights_metadata(spec, compute_identity(spec), _fingerprint(spec.backbone))
     stored = sparse_size(shapes, adapted.prunable, removed, metadata)
-    return parameter_accounting(adapted, removed, stored)
+    return count_adapter_costs(adapted, removed, stored)
 
 
 def _shapes(spec: RunSpec, task: Task) -> PreTrainedModel:

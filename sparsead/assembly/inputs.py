@@ -13,7 +13,7 @@ from datasets import DatasetDict
 from sparsead.assembly.build import build_task
 from sparsead.backbones.loading import Backbone, load_backbone
 from sparsead.config.run import RunSpec
-from sparsead.tasks.cache import encoded
+from sparsead.tasks.cache import encode_once
 from sparsead.tasks.contract import Task
 
 _HELD = 8
@@ -63,7 +63,7 @@ def _read(request: _Request) -> Inputs:
     options = spec.task.arguments()
     for name in ("max_length", "target_length"):
         backbone.check_length(f"task.{name}", options.get(name, 0))
-    return Inputs(task, backbone, *encoded(task, backbone.tokenizer, spec.protocol.selection))
+    return Inputs(task, backbone, *encode_once(task, backbone.tokenizer, spec.protocol.selection))
 
 
 def _states(spec: RunSpec) -> Iterator[tuple[str, int, int]]:

@@ -23,7 +23,7 @@ from sparsead.pruning.storage import WEIGHTS_FILE, load_sparse
 from sparsead.runs.prerequisites import drop_sources
 from sparsead.runs.query import find_run
 from sparsead.runs.record import RunRecord
-from sparsead.tasks.cache import cut_examples
+from sparsead.tasks.cache import count_cut_examples
 from sparsead.tasks.contract import (
     Collator,
     DecodesOutputs,
@@ -32,7 +32,7 @@ from sparsead.tasks.contract import (
     Record,
     Task,
 )
-from sparsead.tasks.rows import is_text, shown
+from sparsead.tasks.rows import is_text, quote_value
 from sparsead.training.generation import TextGenerator, generate_texts
 from sparsead.training.inference import model_outputs
 from sparsead.training.precision import frozen_stored
@@ -89,7 +89,7 @@ class TrainedRun:
         if not columns:
             return []
         encoded = reader.encode_inputs(Dataset.from_list(columns), self.tokenizer)
-        if cut := cut_examples(encoded):
+        if cut := count_cut_examples(encoded):
             longest = self.spec.task.max_length
             log.warning("%d of %d rows are truncated to %d tokens", cut, len(columns), longest)
         self.model.eval()
@@ -187,12 +187,12 @@ def _check_fingerprint(
 def _check_row(number: int, row: Any, columns: Sequence[str]) -> None:
     if not isinstance(row, Mapping):
         named = ", ".join(f"{column}: text" for column in columns)
-        raise DataError(f"row {number}: {shown(row)} is not a mapping such as {{{named}}}")
+        raise DataError(f"row {number}: {quote_value(row)} is not a mapping such as {{{named}}}")
     for column in columns:
         if column not in row:
             raise DataError(f"row {number}: {column} is missing")
         if not is_text(row[column]):
-            raise DataError(f"row {number}: {column}: {shown(row[column])} is not a text")
+            raise DataError(f"row {number}: {column}: {quote_value(row[column])} is not a text")
 
 
 def _load_weights(

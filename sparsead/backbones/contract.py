@@ -127,18 +127,18 @@ class Architecture:
             "qa_outputs": "QUESTION_ANS",
         }
     )
-    reported: tuple[str, ...] = ("attention_output", "ffn_output", "query", "key", "value")
+    named_sites: tuple[str, ...] = ("attention_output", "ffn_output", "query", "key", "value")
 
     def has(self, module: str) -> bool:
         """Tell whether a module of this name, its model's prefix included, is one of the sites."""
         patterns = [pattern for kind in vars(self.sites).values() for pattern in kind]
         return re.fullmatch(rf"(?:\w+\.)*?(?:{sites_regex(patterns)})", module) is not None
 
-    def reported_names(self) -> dict[str, str]:
+    def site_names(self) -> dict[str, str]:
         """Return what reports call the modules of the sites, such as "cross_query", by pattern."""
         return {
             pattern: f"cross_{site}" if pattern.startswith(self.cross_attention) else site
-            for site in self.reported
+            for site in self.named_sites
             for pattern in getattr(self.sites, site)
         }
 

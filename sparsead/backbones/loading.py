@@ -27,7 +27,7 @@ from sparsead.config.groups import BackboneSpec
 from sparsead.errors import ConfigError, SourceError
 from sparsead.hub import fetch
 from sparsead.runs.files import file_digest
-from sparsead.seeding import derived_seed
+from sparsead.seeding import derive_seed
 
 _HUB_FILES = ["*.json", "*.txt", "*.model", "model*.safetensors"]
 _RANDOM_WEIGHTS_SEED = 0
@@ -54,7 +54,7 @@ class Backbone:
         Raises:
             SourceError: the weights cannot be read.
         """
-        torch.manual_seed(derived_seed(seed, "head"))
+        torch.manual_seed(derive_seed(seed, "head"))
         if self.folder is None:
             model = self._random_model(head, head_options)
         else:

@@ -13,7 +13,7 @@ from pathlib import Path
 import hydra
 
 from sparsead.config.arguments import Parser
-from sparsead.config.choices import choices
+from sparsead.config.choices import list_choices
 from sparsead.report.formats import to_rich
 
 _PACKAGES = ("sparsead", "torch", "transformers", "datasets", "hydra-core")
@@ -102,7 +102,7 @@ def _cached(group: str, cache: Path, kind: str) -> Iterator[str]:
     if not any(cache.glob(f"{kind}--*")):
         return
     with hydra.initialize_config_module("sparsead.conf", version_base="1.3"):
-        for choice in choices(group):
+        for choice in list_choices(group):
             hub = hydra.compose(f"{group}/{choice}")[group].get("hub")
             if hub and (cache / f"{kind}--{hub.replace('/', '--')}").is_dir():
                 yield choice

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from sparsead.config.arguments import Parser, add_outputs
-from sparsead.config.choices import choices
+from sparsead.config.choices import list_choices
 from sparsead.errors import ConfigError, RecordError, StorageError, unknown
 from sparsead.report.formats import FORMATS, to_plain
 from sparsead.runs.failure import failure_file, read_failures
@@ -121,7 +121,7 @@ def _check_names(wanted: Sequence[tuple[str, list[str]]], rows: Sequence[Row]) -
     for key, patterns in wanted:
         if key not in _GROUPS:
             continue
-        names = {*choices(key), *(str(row[key]) for row in rows)}
+        names = {*list_choices(key), *(str(row[key]) for row in rows)}
         for pattern in patterns:
             if not any(fnmatch(name, pattern) for name in names):
                 raise ConfigError(unknown(key, pattern, names))

@@ -149,12 +149,12 @@ def train_run(request: RunRequest, watch: Watch | None = None) -> RunRecord:
     Torch is imported here, only when a run really has to be trained, because it takes seconds.
     """
     from sparsead.train import train
-    from sparsead.training.allocator import keep_freed_memory, leave_imports_alone
+    from sparsead.training.allocator import freeze_imported_objects, keep_freed_memory
     from sparsead.training.device import resolve_device
     from sparsead.training.quiet import quiet_libraries
 
     quiet_libraries()
-    leave_imports_alone()
+    freeze_imported_objects()
     if resolve_device(request.spec.device) == "cpu":
         keep_freed_memory()
     return train(request, watch)

@@ -6,12 +6,12 @@ from importlib.resources import files
 from pathlib import Path
 
 
-def groups() -> list[str]:
+def list_groups() -> list[str]:
     """Return the names of the config groups, which are the folders of conf/."""
     return sorted(path.name for path in _conf().iterdir() if path.is_dir())
 
 
-def choices(group: str) -> list[str]:
+def list_choices(group: str) -> list[str]:
     """Return the names of a group's choices, which are the files in its folder.
 
     The name of an experiment starts with its subfolder, as in table1/snip. Files at the top of

@@ -17,7 +17,7 @@ from hydra.errors import (
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from sparsead.config.choices import choices
+from sparsead.config.choices import list_choices
 from sparsead.config.overrides import expand
 from sparsead.config.run import RunSpec
 from sparsead.errors import ConfigError, unknown, unknown_key
@@ -106,7 +106,7 @@ def describe_error(error: BaseException) -> str:
 def _describe_unknown_choice(file: str, options: Sequence[str]) -> str:
     if file.startswith("experiment/"):  # Hydra's list omits experiments that lie in subfolders
         return unknown(
-            "experiment", file.removeprefix("experiment/"), [*choices("experiment"), *options]
+            "experiment", file.removeprefix("experiment/"), [*list_choices("experiment"), *options]
         )
     group, _, choice = file.rpartition("/")
     if group == "hydra/launcher" and choice in _LAUNCHERS:

@@ -8,7 +8,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ChoiceSweep, Glob, Override, RangeSweep
 from hydra.errors import HydraException
 
-from sparsead.config.choices import choices, groups
+from sparsead.config.choices import list_choices, list_groups
 from sparsead.errors import ConfigError, unknown
 
 
@@ -62,7 +62,7 @@ def _expand_experiments(argument: str) -> str:
         return argument
     if not isinstance(glob, Glob):
         return argument
-    experiments = choices("experiment")
+    experiments = list_choices("experiment")
     chosen = glob.filter(experiments)
     if not chosen:
         raise ConfigError(f"{argument}: matches none of {', '.join(experiments)}")
@@ -71,7 +71,7 @@ def _expand_experiments(argument: str) -> str:
 
 def _check_choice(argument: str) -> None:
     name, equals, _ = argument.partition("=")
-    if not (equals and name.partition("/")[0] in groups() and choices(name)):
+    if not (equals and name.partition("/")[0] in list_groups() and list_choices(name)):
         return
     try:
         values = _values(OverridesParser.create().parse_override(argument))
@@ -82,7 +82,7 @@ def _check_choice(argument: str) -> None:
             sweep = f"{name}={','.join(map(str, value))}"
             raise ConfigError(f"{argument}: {name} takes one choice; to sweep, use -m {sweep}")
         if isinstance(value, int | float) or ".." in str(value).split("/"):
-            raise ConfigError(unknown(name, value, choices(name)))
+            raise ConfigError(unknown(name, value, list_choices(name)))
 
 
 def _values(override: Override) -> Sequence[object]:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from sparsead.errors import PruningError
 from sparsead.pruning.contract import Scores
-from sparsead.seeding import generator
+from sparsead.seeding import make_generator
 
 MINIMUM_KEPT = 0.01
 
@@ -40,7 +40,7 @@ def masks_from_scores(
     """
     flat = {name: score.detach().flatten().double().cpu() for name, score in scores.items()}
     keys = {
-        name: torch.rand(score.numel(), generator=generator(seed, "ties", name))
+        name: torch.rand(score.numel(), generator=make_generator(seed, "ties", name))
         for name, score in flat.items()
     }
     if scope == "tensor":

@@ -61,7 +61,7 @@ class Scoring:
         batches: the scoring set, on the model's device.
         loss: maps (model, batch) to the batch's mean loss, a scalar.
         sparsity: share of all the weights that will be removed.
-        seed: for `sparsead.seeding.generator(seed, …, tensor name)`.
+        seed: for `sparsead.seeding.make_generator(seed, …, tensor name)`.
     """
 
     model: nn.Module

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from sparsead.pruning.contract import PRUNERS, Scores, Scoring
-from sparsead.seeding import generator
+from sparsead.seeding import make_generator
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ def random_at_densities(scoring: Scoring, *, kernel: bool) -> Scores:
         logger.info("all layers have the same Erdős–Rényi density: it is uniform random pruning")
     counts = kept_counts(shapes, scoring.sparsity, kernel=kernel)
     return {
-        name: _random_scores(tensor, counts[name], generator(scoring.seed, "er", name))
+        name: _random_scores(tensor, counts[name], make_generator(scoring.seed, "er", name))
         for name, tensor in scoring.tensors.items()
     }
 

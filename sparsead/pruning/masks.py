@@ -39,7 +39,7 @@ class Masks(dict[str, Tensor]):
         """Realised share of weights removed; 0 where nothing is prunable."""
         return self.removed / self.total if self.total else 0.0
 
-    def report(self) -> dict[str, Any]:
+    def summary(self) -> dict[str, Any]:
         """Return realised counts and sparsity, over all and by tensor, as plain values."""
         by_tensor = {
             name: {"total": mask.numel(), "removed": mask.numel() - int(mask.sum())}
@@ -80,7 +80,7 @@ class Masks(dict[str, Tensor]):
                 parameter.masked_fill_(removed, 0.0)
             parameter.register_hook(_GradientMask(removed))
         for place, module in model.named_modules():
-            if isinstance(module, LeavesOut):
+            if isinstance(module, SkipsRemoved):
                 module.leave_out_removed(self._within(f"{place}." if place else ""))
 
     def _within(self, place: str) -> dict[str, Tensor]:
@@ -88,7 +88,7 @@ class Masks(dict[str, Tensor]):
 
 
 @runtime_checkable
-class LeavesOut(Protocol):
+class SkipsRemoved(Protocol):
     """A module with less to compute where weights of its parameters are removed."""
 
     def leave_out_removed(self, masks: Mapping[str, Tensor]) -> None:

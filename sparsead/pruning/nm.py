@@ -10,7 +10,7 @@ from torch import Tensor
 from sparsead.errors import ConfigError, PruningError
 from sparsead.pruning.contract import PRUNERS, Scores, Scoring
 from sparsead.pruning.units import criterion_scores
-from sparsead.seeding import generator
+from sparsead.seeding import make_generator
 
 
 @PRUNERS.register("nm")
@@ -46,7 +46,7 @@ def nm(scoring: Scoring, *, n: int = 2, m: int = 4, criterion: str = "magnitude"
     if ragged:
         raise PruningError(f"pruner.m={m}: does not divide the rows of {', '.join(ragged)}")
     return {
-        name: _pattern(score, n, m, generator(scoring.seed, "nm", name))
+        name: _pattern(score, n, m, make_generator(scoring.seed, "nm", name))
         for name, score in criterion_scores(scoring, criterion).items()
     }
 

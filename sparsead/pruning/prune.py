@@ -15,7 +15,7 @@ from sparsead.errors import ConfigError, PruningError, unknown
 from sparsead.pruning.budget import MINIMUM_KEPT, masks_from_scores
 from sparsead.pruning.contract import PRUNERS, Batches, Loss, Scores, Scoring
 from sparsead.pruning.masks import Masks
-from sparsead.pruning.scoring import check_scores, probed, undisturbed
+from sparsead.pruning.scoring import check_scores, probe_zero_tensors, undisturbed
 
 
 def prune(
@@ -62,7 +62,10 @@ def prune(
     score = PRUNERS.bind(pruner, options) if isinstance(pruner, str) else pruner
     scored_on = Batches(() if batches is None else batches)
     scoring = Scoring(model, parameters, scored_on, loss or _no_loss, sparsity, seed)
-    with undisturbed(model, parameters), probed(parameters, seed) if probe else nullcontext():
+    with (
+        undisturbed(model, parameters),
+        probe_zero_tensors(parameters, seed) if probe else nullcontext(),
+    ):
         scores: Scores = score(scoring)
         check_scores(scores, parameters)
     kept = masks_from_scores(scores, sparsity, scope=scope, minimum_kept=minimum_kept, seed=seed)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from sparsead.pruning.contract import PRUNERS, Scores, Scoring
-from sparsead.seeding import generator
+from sparsead.seeding import make_generator
 
 
 @PRUNERS.register("random")
@@ -19,6 +19,6 @@ def random(scoring: Scoring) -> Scores:
         One tensor of scores per prunable tensor, of its shape.
     """
     return {
-        name: torch.rand(tensor.shape, generator=generator(scoring.seed, "random", name))
+        name: torch.rand(tensor.shape, generator=make_generator(scoring.seed, "random", name))
         for name, tensor in scoring.tensors.items()
     }

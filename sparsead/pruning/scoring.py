@@ -10,7 +10,7 @@ from torch import nn
 
 from sparsead.errors import PruningError
 from sparsead.pruning.contract import Scores
-from sparsead.seeding import generator
+from sparsead.seeding import make_generator
 
 PROBE_STD = 0.02
 
@@ -41,7 +41,7 @@ def undisturbed(model: nn.Module, tensors: Mapping[str, nn.Parameter]) -> Iterat
 
 
 @contextmanager
-def probed(tensors: Mapping[str, nn.Parameter], seed: int) -> Iterator[None]:
+def probe_zero_tensors(tensors: Mapping[str, nn.Parameter], seed: int) -> Iterator[None]:
     """Fill the tensors that are wholly zero with N(0, 0.02²); put the zeros back at the end.
 
     Only there do scores that multiply by the weight mean anything (design: zero-initialised
@@ -50,7 +50,7 @@ def probed(tensors: Mapping[str, nn.Parameter], seed: int) -> Iterator[None]:
     zero = {name: tensor for name, tensor in tensors.items() if not tensor.any()}
     with torch.no_grad():
         for name, tensor in zero.items():
-            draw = torch.randn(tensor.shape, generator=generator(seed, "probe", name))
+            draw = torch.randn(tensor.shape, generator=make_generator(seed, "probe", name))
             tensor.copy_(draw * PROBE_STD)
     try:
         yield

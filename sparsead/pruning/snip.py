@@ -7,7 +7,7 @@ from torch import nn
 
 from sparsead.errors import ConfigError, unknown
 from sparsead.pruning.contract import PRUNERS, Scores, Scoring
-from sparsead.seeding import derived_seed
+from sparsead.seeding import derive_seed
 
 MODES = ("eval", "train")
 FAITHFUL = ("paper", "authors")
@@ -66,7 +66,7 @@ def _dropout_gradients(scoring: Scoring, draws: int) -> Scores:
     try:
         _train_but_batch_norms(scoring.model)
         for draw in range(draws):
-            _seed(derived_seed(scoring.seed, "snip", draw), next(iter(totals.values())).device)
+            _seed(derive_seed(scoring.seed, "snip", draw), next(iter(totals.values())).device)
             for name, gradient in scoring.mean_gradients().items():
                 totals[name].add_(gradient, alpha=1 / draws)
     finally:

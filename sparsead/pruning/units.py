@@ -12,7 +12,7 @@ from sparsead.errors import PruningError
 from sparsead.pruning.budget import ranks
 from sparsead.pruning.contract import PRUNERS, Scores, Scoring
 from sparsead.pruning.scoring import check_scores
-from sparsead.seeding import generator
+from sparsead.seeding import make_generator
 
 # Tensors with a row per unit, and what the tensor with the unit's column is called instead.
 SIBLINGS = ((r"down(?=\.weight$)", "up"), (r"\blora_A\b", "lora_B"))
@@ -45,7 +45,7 @@ def units(scoring: Scoring, *, criterion: str = "snip") -> Scores:
     scores = criterion_scores(scoring, criterion)
     means = [_unit_means(scores, rows, columns) for rows, columns in pairs]
     keys = [
-        torch.rand(len(mean), generator=generator(scoring.seed, "units", rows))
+        torch.rand(len(mean), generator=make_generator(scoring.seed, "units", rows))
         for mean, (rows, _) in zip(means, pairs, strict=True)
     ]
     places = ranks(torch.cat(means), torch.cat(keys)).split([len(mean) for mean in means])

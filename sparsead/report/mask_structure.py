@@ -215,7 +215,7 @@ def _site_kind(before: Sequence[str], site: str) -> str | None:
 @cache
 def _site_kinds() -> dict[str, str]:
     entries = architectures().values()
-    return {pattern: name for entry in entries for pattern, name in entry.reported_names().items()}
+    return {pattern: name for entry in entries for pattern, name in entry.site_names().items()}
 
 
 def _depth(where: Position) -> tuple[int, int]:

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import yaml
 
-from sparsead.config.choices import choices, groups
+from sparsead.config.choices import list_choices, list_groups
 from sparsead.config.schema import Spec, to_dataclass
 from sparsead.errors import ConfigError, unknown, unknown_key
 from sparsead.tables.cells import AVERAGE, Column, Published, Row, TableSpec
@@ -51,7 +51,7 @@ def _check_keys(overrides: Sequence[str]) -> None:
     """Refuse `seed=`, and what is spelt like a key of the table's own more than like a run's."""
     root = Path(str(files("sparsead.conf")))
     runs = yaml.load((root / "train.yaml").read_text("utf-8"), _LOADER)
-    allowed = {*groups(), *runs, *_OWN} - {"seed"}
+    allowed = {*list_groups(), *runs, *_OWN} - {"seed"}
     for key in (override.partition("=")[0] for override in overrides):
         if key == "seed":
             raise ConfigError("seed: a table takes the seeds 1 to N; say how many with seeds=N")
@@ -65,7 +65,7 @@ def _read(name_or_path: str) -> tuple[str, Any]:
     path = Path(name_or_path)
     folder = Path(str(files("sparsead.conf"))) / "table"
     if path.suffix not in (".yaml", ".yml"):
-        names = choices("table")
+        names = list_choices("table")
         if name_or_path not in names:
             raise ConfigError(unknown("table", name_or_path, names) + ", or a path ending in .yaml")
         path = folder / f"{name_or_path}.yaml"

@@ -29,7 +29,7 @@ def cut_texts(
     return kept, cut
 
 
-def first_features(question_of: Sequence[int]) -> list[bool]:
+def mark_first_features(question_of: Sequence[int]) -> list[bool]:
     """Say of each feature whether it is the first of its question."""
     return [
         number == 0 or question_of[number - 1] != question
@@ -57,7 +57,7 @@ def answer_columns(
         for feature, question in enumerate(question_of)
     ]
     found = {question for question, span in zip(question_of, spans, strict=True) if span}
-    first = first_features(question_of)
+    first = mark_first_features(question_of)
     labels = [span or (_CLS_POSITION, _CLS_POSITION) for span in spans]
     return {
         "start_positions": [start for start, _ in labels],

@@ -26,7 +26,7 @@ from transformers import PreTrainedTokenizerBase
 
 from sparsead.errors import ConfigError, SourceError
 from sparsead.tasks.contract import Task
-from sparsead.tasks.splits import held_out_rows
+from sparsead.tasks.splits import split_rows
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ WHOLE_LENGTH = "whole_length"
 _PLACES = ("path", "files", "train", "validation", "limit")
 
 
-def encoded(
+def encode_once(
     task: Task, tokenizer: PreTrainedTokenizerBase, selection: float = 0.0
 ) -> tuple[DatasetDict, dict[str, Any]]:
     """Return the task's encoded splits and what is to be said of them, tokenising at most once.
@@ -61,7 +61,7 @@ def encoded(
     Raises:
         SourceError: the cache cannot be written or read.
     """
-    rows = held_out(task.load(), selection)
+    rows = hold_out(task.load(), selection)
     folder = cache_folder() / "encoded" / _key(task, rows, tokenizer)
     start = time.perf_counter()
     try:
@@ -82,7 +82,7 @@ def encoded(
     done = "tokenised" if fresh else "tokenised before, read from the cache"
     log.info("%s in %.1f s", done, time.perf_counter() - start)
     for split, values in report.items():
-        log.info("%s: %s", split, _line(values))
+        log.info("%s: %s", split, _format_description(values))
     return splits, report
 
 
@@ -92,12 +92,12 @@ def cache_folder() -> Path:
     return Path(os.environ.get(CACHE_VARIABLE) or Path(home) / "sparsead").expanduser()
 
 
-def held_out(rows: DatasetDict, selection: float) -> DatasetDict:
+def hold_out(rows: DatasetDict, selection: float) -> DatasetDict:
     """Return the splits with a share of `train` as their `validation`; the task's own is `test`.
 
     Args:
         rows: train, validation and any others.
-        selection: the share, see `held_out_rows`; 0 returns `rows` as they are.
+        selection: the share, see `split_rows`; 0 returns `rows` as they are.
 
     Raises:
         ConfigError: `train` has one example, or there is a `test` already.
@@ -109,12 +109,12 @@ def held_out(rows: DatasetDict, selection: float) -> DatasetDict:
         raise ConfigError(f"{given}: scores validation, not test; take test out of the task")
     if len(rows["train"]) < 2:
         raise ConfigError(f"{given}: one training example cannot be split")
-    train, chosen_on = held_out_rows(rows["train"], selection)
+    train, chosen_on = split_rows(rows["train"], selection)
     parts = {"train": train, "validation": chosen_on, "test": rows["validation"]}
     return DatasetDict({**rows, **parts})
 
 
-def cut_examples(rows: Dataset) -> int:
+def count_cut_examples(rows: Dataset) -> int:
     """Return how many of the rows that a task encoded were cut at its longest length."""
     kept, whole = _lengths(rows)
     return int((whole > kept).sum())
@@ -130,8 +130,8 @@ def _write(folder: Path, splits: DatasetDict) -> None:
     """Write beside and rename: a killed process leaves no half of a folder under the name."""
     beside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
-        report = {split: _report(rows) for split, rows in splits.items()}
-        without = {split: _without_reported(rows) for split, rows in splits.items()}
+        report = {split: _describe_split(rows) for split, rows in splits.items()}
+        without = {split: _drop_described(rows) for split, rows in splits.items()}
         DatasetDict(without).save_to_disk(str(beside))
         (beside / REPORT_FILE).write_text(json.dumps(report), "utf-8")
         os.replace(beside, folder)
@@ -139,7 +139,7 @@ def _write(folder: Path, splits: DatasetDict) -> None:
         shutil.rmtree(beside, ignore_errors=True)
 
 
-def _report(rows: Dataset) -> dict[str, Any]:
+def _describe_split(rows: Dataset) -> dict[str, Any]:
     kept, whole = _lengths(rows)
     report: dict[str, Any] = {
         "examples": len(rows),
@@ -152,7 +152,7 @@ def _report(rows: Dataset) -> dict[str, Any]:
         "counts": {name: int(sum(rows[name])) for name in _flags(rows)},
     }
     if WHOLE_LENGTH in rows.column_names:
-        report["counts"]["cut"] = cut_examples(rows)
+        report["counts"]["cut"] = count_cut_examples(rows)
     labels = rows.features.get("labels")
     if isinstance(labels, ClassLabel):
         counts = np.bincount(rows["labels"][:], minlength=labels.num_classes)
@@ -167,12 +167,12 @@ def _flags(rows: Dataset) -> list[str]:
     return [name for name, kind in rows.features.items() if kind == Value("bool")]
 
 
-def _without_reported(rows: Dataset) -> Dataset:
+def _drop_described(rows: Dataset) -> Dataset:
     reported = {WHOLE_LENGTH, *_flags(rows)}
     return rows.remove_columns([name for name in rows.column_names if name in reported])
 
 
-def _line(values: dict[str, Any]) -> str:
+def _format_description(values: dict[str, Any]) -> str:
     tokens = values["tokens"]
     parts = [
         f"{values['examples']} examples",

@@ -13,7 +13,7 @@ import pyarrow
 from pyarrow import parquet
 
 from sparsead.errors import DataError, unknown
-from sparsead.tasks.rows import Rows, read_text, shown
+from sparsead.tasks.rows import Rows, quote_value, read_text
 from sparsead.tasks.tsv import read_tsv
 
 _LONGEST_FIELD = 2**31 - 1
@@ -100,7 +100,7 @@ def _json_object(place: str, line: str) -> Mapping[str, Any]:
     except (ValueError, RecursionError) as error:
         raise DataError(f"{place}: {error}") from error
     if not isinstance(row, dict):
-        raise DataError(f"{place}: {shown(row)} is no JSON object")
+        raise DataError(f"{place}: {quote_value(row)} is no JSON object")
     return row
 
 

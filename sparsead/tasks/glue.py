@@ -12,7 +12,7 @@ import numpy as np
 from datasets import Dataset, DatasetDict, load_dataset
 
 from sparsead.errors import DataError
-from sparsead.hub import embedded_task, fetch
+from sparsead.hub import fetch, name_embedded_task
 from sparsead.tasks.contract import TASKS
 from sparsead.tasks.sentences import SentenceTask
 from sparsead.tasks.tsv import read_tsv
@@ -106,7 +106,7 @@ class GlueTask(SentenceTask):
             f"{self.hub}/{config}",
             lambda: load_dataset(self.hub, config),
             "task.path",
-            embedded_task(self.name, "demo_mrpc"),
+            name_embedded_task(self.name, "demo_mrpc"),
         )
         return splits
 

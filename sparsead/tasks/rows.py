@@ -50,7 +50,7 @@ class Rows:
         for row, value in enumerate(self.column(column)):
             if value in first:
                 line = self.lines[first[value]]
-                raise self.error(row, column, f"{shown(value)} is also the id of line {line}")
+                raise self.error(row, column, f"{quote_value(value)} is also the id of line {line}")
             first[value] = row
 
     def texts(self, column: str) -> list[str]:
@@ -61,7 +61,7 @@ class Rows:
         """
         for row, value in enumerate(self.column(column)):
             if not is_text(value):
-                raise self.error(row, column, f"{shown(value)} is no text")
+                raise self.error(row, column, f"{quote_value(value)} is no text")
         return self.column(column)
 
     def class_names(self, column: str) -> list[str]:
@@ -74,7 +74,7 @@ class Rows:
             if value is None or value == "":
                 raise self.error(row, column, "has no label")
             if not _is_class(value):
-                raise self.error(row, column, f"{shown(value)} is no class")
+                raise self.error(row, column, f"{quote_value(value)} is no class")
         return [class_name(value) for value in self.column(column)]
 
     def classes(self, column: str, numbers: Mapping[str, int]) -> list[int]:
@@ -86,7 +86,7 @@ class Rows:
         for row, value in enumerate(self.column(column)):
             if class_name(value) not in numbers:
                 allowed = ", ".join(numbers)
-                raise self.error(row, column, f"{shown(value)} is none of {allowed}")
+                raise self.error(row, column, f"{quote_value(value)} is none of {allowed}")
         return [numbers[class_name(value)] for value in self.column(column)]
 
     def numbers(self, column: str) -> list[float]:
@@ -103,7 +103,7 @@ class Rows:
         except (TypeError, ValueError, OverflowError):
             number = math.nan
         if not abs(number) <= _LARGEST:
-            raise self.error(row, column, f"{shown(value)} is no finite number")
+            raise self.error(row, column, f"{quote_value(value)} is no finite number")
         return number
 
 
@@ -129,7 +129,7 @@ def class_name(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def shown(value: Any, longest: int = 40) -> str:
+def quote_value(value: Any, longest: int = 40) -> str:
     """Return a value as an error message can hold it."""
     text = repr(value)
     return text if len(text) <= longest else f"{text[:longest]}… ({len(text)} characters)"

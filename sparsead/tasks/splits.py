@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from datasets import ClassLabel, Dataset, DatasetDict
 
-from sparsead.seeding import derived_seed
+from sparsead.seeding import derive_seed
 
 _HELD_OUT_SEED = 0  # not the run's: every run holds out the same rows
 
@@ -36,7 +36,7 @@ def first_examples(splits: DatasetDict, limit: int | None) -> DatasetDict:
     return DatasetDict({split: rows.take(min(limit, len(rows))) for split, rows in splits.items()})
 
 
-def held_out_rows(rows: Dataset, share: float) -> tuple[Dataset, Dataset]:
+def split_rows(rows: Dataset, share: float) -> tuple[Dataset, Dataset]:
     """Return the rows that stay, and a share of them that is held out; each has one at least.
 
     Which ones is the same for every run, so that all methods and seeds learn from and choose on
@@ -47,14 +47,14 @@ def held_out_rows(rows: Dataset, share: float) -> tuple[Dataset, Dataset]:
         share: above 0 and below 1.
     """
     count = min(max(round(share * len(rows)), 1), len(rows) - 1)
-    draw = np.random.default_rng(derived_seed(_HELD_OUT_SEED, "selection"))
+    draw = np.random.default_rng(derive_seed(_HELD_OUT_SEED, "selection"))
     order = draw.permutation(len(rows)).tolist()
     if isinstance(rows.features.get("label"), ClassLabel):
-        order = stratified(order, rows["label"][:])
+        order = stratify(order, rows["label"][:])
     return rows.select(order[count:]), rows.select(order[:count])
 
 
-def stratified(order: Sequence[int], labels: Sequence[int]) -> list[int]:
+def stratify(order: Sequence[int], labels: Sequence[int]) -> list[int]:
     """Return the indices in an order in which every prefix has about the classes' shares.
 
     Args:

@@ -18,12 +18,12 @@ from transformers import (
 )
 
 from sparsead.errors import ConfigError
-from sparsead.hub import embedded_task, fetch
+from sparsead.hub import fetch, name_embedded_task
 from sparsead.tasks.answer_features import (
     answer_columns,
     context_places,
     cut_texts,
-    first_features,
+    mark_first_features,
 )
 from sparsead.tasks.answer_scores import AnswerScores
 from sparsead.tasks.contract import TASKS
@@ -217,7 +217,7 @@ class SquadTask:
         )
         question_of = encoded.pop("overflow_to_sample_mapping")
         columns = dict(encoded) | answer_columns(encoded, question_of, batch["answers"])
-        first = first_features(question_of)
+        first = mark_first_features(question_of)
         columns["questions"] = first
         columns["question_cut"] = [
             new and cut[question] for new, question in zip(first, question_of, strict=True)
@@ -238,7 +238,7 @@ class SquadTask:
             self.hub,
             lambda: load_dataset(self.hub),
             "task.path",
-            embedded_task(self.name, "demo_squad"),
+            name_embedded_task(self.name, "demo_squad"),
         )
         return splits
 

@@ -15,7 +15,7 @@ from sparsead.tasks.contract import TASKS
 from sparsead.tasks.files import read_file
 from sparsead.tasks.rows import Rows, class_name
 from sparsead.tasks.sentences import SentenceTask
-from sparsead.tasks.splits import held_out_rows
+from sparsead.tasks.splits import split_rows
 
 _ONE_OF_TWO = (
     "name a file, or hold out a share of the training file with task.validation_share=0.1; "
@@ -84,7 +84,7 @@ class TextTask(SentenceTask):
             return splits
         if len(splits["train"]) < 2:
             raise ConfigError("task.validation_share: one example cannot be split")
-        train, validation = held_out_rows(splits["train"], self.validation_share)
+        train, validation = split_rows(splits["train"], self.validation_share)
         return DatasetDict({"train": train, "validation": validation})
 
     @cached_property

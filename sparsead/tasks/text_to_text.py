@@ -17,7 +17,7 @@ from transformers import (
 
 from sparsead.config.groups import SPLITS
 from sparsead.errors import ConfigError, DataError, unknown, unknown_key
-from sparsead.hub import embedded_task, fetch
+from sparsead.hub import fetch, name_embedded_task
 from sparsead.tasks.contract import TASKS
 from sparsead.tasks.files import read_file
 from sparsead.tasks.rows import Rows
@@ -182,7 +182,7 @@ class TextToText:
             hub,
             lambda: load_dataset(hub, self.hub_config, revision=self.hub_revision),
             "task.path",
-            embedded_task(self.name, "demo_xsum"),
+            name_embedded_task(self.name, "demo_xsum"),
         )
         missing = [split for split in self._splits() if split not in splits]
         if missing:

@@ -36,6 +36,6 @@ def return_freed_memory() -> None:
 
 
 @cache
-def leave_imports_alone() -> None:
+def freeze_imported_objects() -> None:
     """Take what the imports made out of all later garbage collections: it stays, and is much."""
     gc.freeze()

@@ -10,7 +10,7 @@ from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from sparsead.training.resume import begun_seconds, keep_seconds
+from sparsead.training.resume import read_seconds, save_seconds
 
 _PHASES = ("load", "prune", "train", "evaluate", "trainer", "report")
 
@@ -29,7 +29,7 @@ class Clock(TrainerCallback):
     def __init__(self, folder: Path, resumed_from: float) -> None:
         self._folder = folder
         self._resumed_from = resumed_from
-        self._earlier = begun_seconds(folder) if resumed_from else {}
+        self._earlier = read_seconds(folder) if resumed_from else {}
         self._began: dict[str, float] = {}
         self._ended: dict[str, float] = {}
         self._epoch_began: float | None = None
@@ -60,7 +60,7 @@ class Clock(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
         """Keep the sums for a process that goes on from this checkpoint."""
-        keep_seconds(self._folder, self.seconds(state))
+        save_seconds(self._folder, self.seconds(state))
 
     def seconds(self, state: TrainerState) -> dict[str, float]:
         """Return the seconds of each phase so far, over all processes."""

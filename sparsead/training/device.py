@@ -43,7 +43,7 @@ def describe_device(device: str) -> dict[str, Any]:
     return {"kind": device, "name": name, "threads": torch.get_num_threads()}
 
 
-def forget_peak_memory(device: str) -> None:
+def reset_peak_memory(device: str) -> None:
     """Measure the peak of memory from now on: a sweep's runs share one process.
 
     What earlier runs used is freed first: their models are in cycles, which only the garbage
@@ -71,7 +71,7 @@ def peak_memory(device: str) -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
-def environment(device: str, precision: str) -> dict[str, Any]:
+def describe_environment(device: str, precision: str) -> dict[str, Any]:
     """Return what a run was done on: device, precision, peak of memory so far, versions."""
     return {
         "device": describe_device(device),

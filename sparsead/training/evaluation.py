@@ -16,7 +16,7 @@ from sparsead.tasks.contract import Collator
 _IGNORED_LABEL = -100
 
 
-def token_counts(rows: Dataset, columns: Sequence[str] = ("input_ids",)) -> list[int]:
+def count_tokens(rows: Dataset, columns: Sequence[str] = ("input_ids",)) -> list[int]:
     """Return the number of tokens that each encoded row has in these columns together."""
     table = rows.with_format("arrow").select_columns(list(columns))[:]
     lengths = [pyarrow.compute.list_value_length(column).to_numpy() for column in table.columns]
@@ -50,26 +50,28 @@ def token_batches(lengths: Sequence[int], size: int) -> list[list[int]]:
     return batches
 
 
-def in_order(values: Any, batches: Sequence[Sequence[int]]) -> Any:
+def restore_order(values: Any, batches: Sequence[Sequence[int]]) -> Any:
     """Put arrays whose rows are those of `batches`, or a tuple of such, in the order of indices."""
     if isinstance(values, tuple):
-        return tuple(in_order(value, batches) for value in values)
+        return tuple(restore_order(value, batches) for value in values)
     return None if values is None else values[np.argsort(np.concatenate(batches))]
 
 
-def collated(rows: Dataset, batches: Sequence[Sequence[int]], collator: Collator) -> list[Any]:
+def collate_batches(
+    rows: Dataset, batches: Sequence[Sequence[int]], collator: Collator
+) -> list[Any]:
     """Return the batches of the rows, ready for the model."""
     return list(DataLoader(rows, batch_sampler=batches, collate_fn=collator))  # type: ignore[arg-type]
 
 
-def loss_terms(labels: Any, rows: int) -> int:
+def count_loss_terms(labels: Any, rows: int) -> int:
     """Return how many terms the mean loss of a batch is of: its target tokens, or its rows."""
     if isinstance(labels, Tensor) and labels.dim() == 2 and not labels.is_floating_point():
         return int((labels != _IGNORED_LABEL).sum())
     return rows
 
 
-def only(batches: Sequence[Any]) -> Any:
+def unwrap_batch(batches: Sequence[Any]) -> Any:
     """Collate a list of one batch that has been collated: return the batch."""
     (batch,) = batches
     return batch

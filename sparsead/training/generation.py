@@ -17,9 +17,9 @@ from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerB
 
 from sparsead.runs.files import write_atomically
 from sparsead.tasks.contract import Collator, GeneratesText
-from sparsead.training.evaluation import token_batches, token_counts
+from sparsead.training.evaluation import count_tokens, token_batches
 from sparsead.training.inference import autocast
-from sparsead.training.prediction import lines, predictions_file, whole_records
+from sparsead.training.prediction import format_json_lines, predictions_file, read_complete_records
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +55,7 @@ class TextGenerator:
             Indices of the rows of each batch.
         """
         generated = int(self.task.generation.get("max_new_tokens", 0))
-        lengths = [length + generated for length in token_counts(rows)]
+        lengths = [length + generated for length in count_tokens(rows)]
         return token_batches(lengths, self.batch_size * processes)
 
     def texts(self, rows: Dataset) -> list[str]:
@@ -81,7 +81,7 @@ def generate_splits(
     for split in splits:
         file = predictions_file(folder, split)
         generate_file(generator, data[split], file)
-        scores[split] = generator.task.record_scores(whole_records(file))
+        scores[split] = generator.task.record_scores(read_complete_records(file))
         line = ", ".join(f"{name} {value:.4f}" for name, value in scores[split].items())
         log.info("%s: %s", split, line)
     return scores
@@ -102,11 +102,11 @@ def generate_file(generator: TextGenerator, rows: Dataset, file: Path) -> None:
     state = PartialState()
     batches = generator.batches(rows, state.num_processes)
     ends = list(accumulate(map(len, batches)))
-    written = whole_records(file)
+    written = read_complete_records(file)
     done = max((end for end in ends if end <= len(written)), default=0)
     state.wait_for_everyone()
     if state.is_main_process:
-        file.write_text(lines(written[:done]), "utf-8")
+        file.write_text(format_json_lines(written[:done]), "utf-8")
     if done:
         log.info("%s: %d texts are there, going on behind them", file.name, done)
     left = [batch for batch, end in zip(batches, ends, strict=True) if end > done]
@@ -136,8 +136,8 @@ def generation_config(model: PreTrainedModel, settings: Mapping[str, Any]) -> Ge
 
 
 def _put_in_order(file: Path, rows: Dataset) -> None:
-    records = {record["id"]: record for record in whole_records(file)}
-    write_atomically(file, lines(records[name] for name in rows["id"]))
+    records = {record["id"]: record for record in read_complete_records(file)}
+    write_atomically(file, format_json_lines(records[name] for name in rows["id"]))
 
 
 def _append(file: Path, rows: Dataset, texts: list[str]) -> None:
@@ -146,4 +146,4 @@ def _append(file: Path, rows: Dataset, texts: list[str]) -> None:
         for row, text in zip(rows.select_columns(["id", "reference"]), texts, strict=True)
     ]
     with file.open("a", encoding="utf-8") as stream:
-        stream.write(lines(records))
+        stream.write(format_json_lines(records))

@@ -15,11 +15,11 @@ from transformers.trainer_pt_utils import EvalLoopContainer
 
 from sparsead.tasks.contract import Collator
 from sparsead.training.evaluation import (
-    collated,
-    in_order,
+    collate_batches,
+    count_tokens,
     padded_columns,
+    restore_order,
     token_batches,
-    token_counts,
 )
 
 
@@ -41,15 +41,15 @@ def model_outputs(
         has several, in the rows' order; shorter rows of tokens are filled with -100. There are no
         labels.
     """
-    batches = token_batches(token_counts(rows, padded_columns(rows)), batch_size)
+    batches = token_batches(count_tokens(rows, padded_columns(rows)), batch_size)
     accepted = inspect.signature(type(model).forward).parameters
     columns = [name for name in rows.column_names if name in accepted]
     outputs = EvalLoopContainer()
-    for batch in collated(rows.select_columns(columns), batches, collator):
+    for batch in collate_batches(rows.select_columns(columns), batches, collator):
         with autocast(model, precision):
             logits = _logits(model(**send_to_device(batch, model.device)))
         outputs.add(tuple(each.float() for each in logits))
-    predictions = in_order(outputs.get_arrays(), batches)
+    predictions = restore_order(outputs.get_arrays(), batches)
     logits = predictions if len(predictions) > 1 else predictions[0]
     return EvalPrediction(logits, label_ids=np.empty(0))
 

@@ -102,7 +102,7 @@ class Packing:
         return replace(_changed(self, change), buckets=buckets, _rows={})
 
 
-def packing(
+def build_packing(
     true: Tensor,
     round_to: int = 1,
     round_lengths_to: int = 1,
@@ -206,7 +206,7 @@ class PackingCollator:
         """Collate the examples and say where they are when they are packed."""
         batch = dict(self.collator(examples))
         true = batch["attention_mask"].bool()
-        layout = packing(true, self.round_to, self.round_lengths_to, self.most_pairs)
+        layout = build_packing(true, self.round_to, self.round_lengths_to, self.most_pairs)
         positions = self._positions(batch["input_ids"])
         return BatchEncoding(batch | {"position_ids": positions, "packing": layout})
 

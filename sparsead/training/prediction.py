@@ -23,7 +23,7 @@ from sparsead.tasks.contract import (
 Scorer = Callable[[EvalPrediction], dict[str, float]]
 
 
-def scorer(task: Task, rows: Dataset, file: Path) -> Scorer | None:
+def build_scorer(task: Task, rows: Dataset, file: Path) -> Scorer | None:
     """Return what scores an evaluation on the encoded rows; None: the loss alone.
 
     Where the task makes records, those of the last evaluation stay in `file`.
@@ -37,7 +37,7 @@ def scorer(task: Task, rows: Dataset, file: Path) -> Scorer | None:
     def score_records(output: EvalPrediction) -> dict[str, float]:
         records = task.predictions(output, rows)
         if PartialState().is_main_process:
-            file.write_text(lines(records), "utf-8")
+            file.write_text(format_json_lines(records), "utf-8")
         return task.record_scores(records)
 
     return score_records
@@ -53,12 +53,12 @@ def predictions_file(folder: Path, split: str) -> Path:
     return folder / f"predictions-{split}.jsonl"
 
 
-def lines(records: Iterable[Record]) -> str:
+def format_json_lines(records: Iterable[Record]) -> str:
     """Return the records as JSON lines."""
     return "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
 
 
-def whole_records(file: Path) -> list[Record]:
+def read_complete_records(file: Path) -> list[Record]:
     """Return the records of a file up to the first line that was not written whole."""
     records: list[Record] = []
     for line in file.read_bytes().split(b"\n") if file.exists() else []:

@@ -22,8 +22,8 @@ def is_main() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
-def agreed(value: Value) -> Value:
-    """Return in every process what the first one found; to be called inside `staged_once`."""
+def broadcast_value(value: Value) -> Value:
+    """Return in every process what the first one found; to be called inside `stage_once`."""
     if not _are_several():
         return value
     (value,) = broadcast_object_list([value])
@@ -31,7 +31,7 @@ def agreed(value: Value) -> Value:
 
 
 @contextmanager
-def staged_once(folder: Path, *, replace: bool, device: str) -> Iterator[Path]:
+def stage_once(folder: Path, *, replace: bool, device: str) -> Iterator[Path]:
     """Give every process the folder that `staged` gives to the first; leave it together.
 
     Args:

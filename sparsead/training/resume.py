@@ -23,21 +23,21 @@ SECONDS_FILE = "seconds.json"
 """Beside the checkpoints: what each phase took up to the last of them, over all processes."""
 
 
-def keep_beginning(folder: Path, masks: Masks, precision: str) -> None:
+def save_starting_state(folder: Path, masks: Masks, precision: str) -> None:
     """Write beside the checkpoints-to-be what the run is begun with."""
     if is_main():
         masks.save(folder / MASKS_FILE)
         (folder / PRECISION_FILE).write_text(precision, "utf-8")
 
 
-def begun_masks(folder: Path, model: nn.Module) -> Masks:
+def restore_masks(folder: Path, model: nn.Module) -> Masks:
     """Return the masks that the run was begun with, in force in `model`."""
     masks = Masks.load(folder / MASKS_FILE)
     masks.enforce(model)
     return masks
 
 
-def begun_precision(folder: Path, checkpoint: str | None, asked: str) -> str:
+def restore_precision(folder: Path, checkpoint: str | None, asked: str) -> str:
     """Return what a run computes in: what was asked for, or what it was begun in.
 
     `auto` on another machine could mean another precision, and the two halves of the training
@@ -49,13 +49,13 @@ def begun_precision(folder: Path, checkpoint: str | None, asked: str) -> str:
     return asked
 
 
-def keep_seconds(folder: Path, seconds: Mapping[str, float]) -> None:
+def save_seconds(folder: Path, seconds: Mapping[str, float]) -> None:
     """Write beside a checkpoint what each phase of the run has taken until then."""
     if is_main():
         write_atomically(folder / SECONDS_FILE, json.dumps(seconds))
 
 
-def begun_seconds(folder: Path) -> dict[str, float]:
+def read_seconds(folder: Path) -> dict[str, float]:
     """Return what each phase took before the last checkpoint."""
     return read_json(folder / SECONDS_FILE)
 

@@ -11,9 +11,9 @@ from torch.utils.data import DataLoader, Sampler
 from transformers import BatchEncoding
 from transformers.trainer_pt_utils import get_length_grouped_indices
 
-from sparsead.seeding import generator
+from sparsead.seeding import make_generator
 from sparsead.tasks.contract import Collator
-from sparsead.tasks.splits import stratified
+from sparsead.tasks.splits import stratify
 
 SCORING_EXAMPLES = 320
 SCORING_BATCH_SIZE = 32
@@ -40,7 +40,7 @@ class SeededOrder(Sampler[int]):
         return len(self._lengths)
 
     def __iter__(self) -> Iterator[int]:
-        draw = generator(self._seed, "order", self._epoch)
+        draw = make_generator(self._seed, "order", self._epoch)
         grouped = get_length_grouped_indices(self._lengths, self._batch_size, generator=draw)
         whole = len(grouped) // self._batch_size
         batches = torch.tensor(grouped[: whole * self._batch_size]).view(whole, self._batch_size)
@@ -59,11 +59,11 @@ def scoring_sample(rows: Dataset, seed: int, count: int = SCORING_EXAMPLES) -> l
     Returns:
         Indices in a seeded order in which every prefix has about the classes' shares.
     """
-    shuffled = torch.randperm(len(rows), generator=generator(seed, "scoring set")).tolist()
+    shuffled = torch.randperm(len(rows), generator=make_generator(seed, "scoring set")).tolist()
     labels: list[Any] = rows["labels"][:] if "labels" in rows.column_names else [None]
     if not isinstance(labels[0], int):
         return shuffled[:count]
-    return stratified(shuffled, labels)[:count]
+    return stratify(shuffled, labels)[:count]
 
 
 def scoring_batches(rows: Dataset, collator: Collator, device: str) -> Iterator[BatchEncoding]:

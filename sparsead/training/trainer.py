@@ -29,15 +29,15 @@ from transformers.utils import SAFE_WEIGHTS_NAME
 from sparsead.config.run import RunSpec
 from sparsead.tasks.contract import Collator, Task
 from sparsead.training.evaluation import (
-    collated,
-    in_order,
-    loss_terms,
-    only,
+    collate_batches,
+    count_loss_terms,
+    count_tokens,
     padded_columns,
+    restore_order,
     token_batches,
-    token_counts,
+    unwrap_batch,
 )
-from sparsead.training.prediction import Scorer, higher_is_better, predictions_file, scorer
+from sparsead.training.prediction import Scorer, build_scorer, higher_is_better, predictions_file
 from sparsead.training.sampling import SeededOrder
 
 log = logging.getLogger(__name__)
@@ -80,11 +80,11 @@ class SparseadTrainer(Trainer):
         if self._shared_out:
             return super().get_test_dataloader(test_dataset)
         rows = self._remove_unused_columns(test_dataset, "evaluation")
-        ready = collated(rows, self._batches(test_dataset), self.data_collator)
+        ready = collate_batches(rows, self._batches(test_dataset), self.data_collator)
         pinned = self.args.dataloader_pin_memory
         # of size 1, not None: accelerate cannot count without one, and says so at each evaluation
         loader: DataLoader[Any] = DataLoader(
-            cast(Any, ready), 1, collate_fn=only, pin_memory=pinned
+            cast(Any, ready), 1, collate_fn=unwrap_batch, pin_memory=pinned
         )
         return cast(DataLoader[Any], self.accelerator.prepare(loader))
 
@@ -102,7 +102,7 @@ class SparseadTrainer(Trainer):
         """Do a step of the evaluation, and keep its loss with the number of its terms."""
         loss, logits, labels = super().prediction_step(model, inputs, *args, **kwargs)
         if loss is not None:
-            terms = loss_terms(inputs.get("labels"), find_batch_size(inputs))
+            terms = count_loss_terms(inputs.get("labels"), find_batch_size(inputs))
             self._losses.append((loss, terms))
         return loss, logits, labels
 
@@ -118,7 +118,7 @@ class SparseadTrainer(Trainer):
     def _batches(self, rows: Dataset) -> list[list[int]]:
         if self._shared_out:
             return [list(range(len(rows)))]
-        return token_batches(token_counts(rows, padded_columns(rows)), self.args.eval_batch_size)
+        return token_batches(count_tokens(rows, padded_columns(rows)), self.args.eval_batch_size)
 
     def _ordered(self, score: Scorer | None, rows: Dataset) -> Scorer | None:
         if score is None:
@@ -126,13 +126,13 @@ class SparseadTrainer(Trainer):
         batches = self._batches(rows)
         return lambda output: score(
             EvalPrediction(
-                in_order(output.predictions, batches), in_order(output.label_ids, batches)
+                restore_order(output.predictions, batches), restore_order(output.label_ids, batches)
             )
         )
 
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Sampler[int]:
         data = cast(Dataset, train_dataset if train_dataset is not None else self.train_dataset)
-        return SeededOrder(token_counts(data), self.args.train_batch_size, self.args.seed)
+        return SeededOrder(count_tokens(data), self.args.train_batch_size, self.args.seed)
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         """Write a checkpoint of what trains alone; the frozen backbone need not be kept."""
@@ -201,7 +201,9 @@ def build_trainer(
         data_collator=collator,
         preprocess_logits_for_metrics=_logits,
     )
-    trainer.scorer_of = lambda rows, split: scorer(task, rows, predictions_file(folder, split))
+    trainer.scorer_of = lambda rows, split: build_scorer(
+        task, rows, predictions_file(folder, split)
+    )
     trainer.higher_is_better = partial(higher_is_better, task)
     trainer.remove_callback(PrinterCallback)
     trainer.remove_callback(ProgressCallback)

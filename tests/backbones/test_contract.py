@@ -24,7 +24,7 @@ def test_the_entries_are_read_without_torch() -> None:
 def test_reports_call_a_module_by_one_name_whichever_architecture_has_it() -> None:
     names = defaultdict(set)
     for entry in architectures().values():
-        for pattern, name in entry.reported_names().items():
+        for pattern, name in entry.site_names().items():
             names[pattern].add(name)
     assert {pattern: found for pattern, found in names.items() if len(found) > 1} == {}
 
@@ -32,7 +32,7 @@ def test_reports_call_a_module_by_one_name_whichever_architecture_has_it() -> No
 def test_what_is_said_to_be_absent_is() -> None:
     sites = {field.name for field in fields(Sites)}
     for entry in architectures().values():
-        assert {*entry.absent, *entry.reported} <= sites
+        assert {*entry.absent, *entry.named_sites} <= sites
         assert not any(getattr(entry.sites, site) for site in entry.absent), entry.model_type
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from sparsead.config.choices import choices, groups
+from sparsead.config.choices import list_choices, list_groups
 from sparsead.config.compose import compose
 from sparsead.errors import ConfigError
 
@@ -19,11 +19,11 @@ GROUPS = ("adapter", "backbone", "experiment", "protocol", "pruner", "search", "
 
 
 def test_the_choices_are_the_files_of_the_groups() -> None:
-    assert {*GROUPS, "table"} <= {*groups()}
-    assert {"snip", "snip_paper"} <= {*choices("pruner")}
-    assert {"table1/snip", "table4/s-lora"} <= {*choices("experiment")}
-    assert choices("prunner") == []
-    offered = {choice for group in groups() for choice in choices(group)}
+    assert {*GROUPS, "table"} <= {*list_groups()}
+    assert {"snip", "snip_paper"} <= {*list_choices("pruner")}
+    assert {"table1/snip", "table4/s-lora"} <= {*list_choices("experiment")}
+    assert list_choices("prunner") == []
+    offered = {choice for group in list_groups() for choice in list_choices(group)}
     assert BASES
     assert offered.isdisjoint(BASES)
 

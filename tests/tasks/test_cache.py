@@ -13,7 +13,7 @@ from transformers import PreTrainedTokenizerBase
 from composing import compose
 from sparsead.backbones.loading import load_backbone
 from sparsead.errors import ConfigError, SourceError
-from sparsead.tasks.cache import encoded, held_out
+from sparsead.tasks.cache import encode_once, hold_out
 from sparsead.tasks.contract import TASKS
 from sparsead.tasks.text import TextTask
 
@@ -61,11 +61,11 @@ def refuse(*_: Any) -> DatasetDict:
 def test_a_second_request_tokenises_nothing_and_gives_the_same(
     cache: Path, file: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    first, said = encoded(text(file), tokenizer())
+    first, said = encode_once(text(file), tokenizer())
     monkeypatch.setattr(TextTask, "encode", refuse)
     moved = file.rename(file.with_name("moved.csv"))
     with caplog.at_level("INFO"):
-        second, said_again = encoded(text(moved), tokenizer())
+        second, said_again = encode_once(text(moved), tokenizer())
     assert {split: rows[:] for split, rows in first.items()} == {
         split: rows[:] for split, rows in second.items()
     }
@@ -76,20 +76,20 @@ def test_a_second_request_tokenises_nothing_and_gives_the_same(
 def test_what_the_tokenizer_did_before_does_not_matter(cache: Path, file: Path) -> None:
     used = tokenizer()
     used("some text", truncation=True, max_length=5, padding="max_length")
-    encoded(text(file), used)
-    encoded(text(file), tokenizer())
+    encode_once(text(file), used)
+    encode_once(text(file), tokenizer())
     assert len(folders(cache)) == 1
 
 
 @pytest.mark.slow
 def test_a_change_of_rows_options_or_tokenizer_is_noticed(cache: Path, file: Path) -> None:
-    encoded(text(file), tokenizer())
-    encoded(text(file), tokenizer("tiny-roberta"))
-    encoded(text(file, max_length=8), tokenizer())
-    encoded(text(file, inputs=["b", "a"]), tokenizer())
-    encoded(text(file), tokenizer(), selection=0.3)
+    encode_once(text(file), tokenizer())
+    encode_once(text(file), tokenizer("tiny-roberta"))
+    encode_once(text(file, max_length=8), tokenizer())
+    encode_once(text(file, inputs=["b", "a"]), tokenizer())
+    encode_once(text(file), tokenizer(), selection=0.3)
     file.write_text(TEXT.replace("seven", "sevem"), "utf-8")
-    encoded(text(file), tokenizer())
+    encode_once(text(file), tokenizer())
     assert len(folders(cache)) == 6
 
 
@@ -105,7 +105,7 @@ def test_two_at_once_tokenise_once(
 
     monkeypatch.setattr(TextTask, "encode", counted)
     with ThreadPoolExecutor(4) as pool:
-        jobs = [pool.submit(encoded, text(file), tokenizer()) for _ in range(4)]
+        jobs = [pool.submit(encode_once, text(file), tokenizer()) for _ in range(4)]
     assert len({str(job.result()[0]["train"][:]) for job in jobs}) == 1
     assert len(calls) == 1
     assert len(folders(cache)) == 1
@@ -120,16 +120,16 @@ def test_a_failure_leaves_no_half_of_a_folder(
     with monkeypatch.context() as patched:
         patched.setattr(DatasetDict, "save_to_disk", full)
         with pytest.raises(SourceError, match=r"No space left on device.*SPARSEAD_CACHE"):
-            encoded(text(file), tokenizer())
+            encode_once(text(file), tokenizer())
     assert folders(cache) == set()
-    encoded(text(file), tokenizer())
+    encode_once(text(file), tokenizer())
 
 
 def test_lengths_cuts_and_classes_are_said(
     cache: Path, file: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level("INFO"):
-        _, report = encoded(text(file, max_length=12), tokenizer())
+        _, report = encode_once(text(file, max_length=12), tokenizer())
     lengths = [len(tokenizer()(*pair)["input_ids"]) for pair in PAIRS]
     cut = sum(length > 12 for length in lengths)
     assert 0 < cut < 4
@@ -157,7 +157,7 @@ def test_what_a_task_flags_is_counted_and_not_kept(
     for _ in range(2):
         caplog.clear()
         with caplog.at_level("INFO"):
-            splits, report = encoded(text(file), tokenizer())
+            splits, report = encode_once(text(file), tokenizer())
         assert report["train"]["counts"] == {"target_cut": 3, "cut": 0}
         assert "3 target cut; none cut" in caplog.text
     assert not {"target_cut", "whole_length"} & set(splits["train"].column_names)
@@ -169,7 +169,7 @@ PAIRS = [("One two", "three"), ("Four", "five"), ("Six", "seven"), ("Eight", "ni
 def test_the_selection_split_is_a_tenth_of_train_and_the_own_one_is_kept() -> None:
     spec = compose("task=demo_rte").task
     rows = TASKS.bind(spec.method, spec.arguments())().load()
-    parts = held_out(rows, 0.1)
+    parts = hold_out(rows, 0.1)
     assert {split: len(part) for split, part in parts.items()} == {
         "train": 1440,
         "validation": 160,
@@ -178,13 +178,13 @@ def test_the_selection_split_is_a_tenth_of_train_and_the_own_one_is_kept() -> No
     assert parts["test"][:] == rows["validation"][:]
     together = [*parts["train"]["idx"], *parts["validation"]["idx"]]
     assert sorted(together) == rows["train"]["idx"][:]
-    assert parts["validation"]["idx"][:] == held_out(rows, 0.1)["validation"]["idx"][:]
+    assert parts["validation"]["idx"][:] == hold_out(rows, 0.1)["validation"]["idx"][:]
     assert parts["validation"]["idx"][:] != rows["train"]["idx"][-160:]
 
 
 def test_a_test_set_that_selection_would_leave_out_is_refused() -> None:
     rows = Dataset.from_dict({"source": ["a", "b", "c"]})
     with pytest.raises(ConfigError, match=r"protocol\.selection=0\.1: scores validation, not test"):
-        held_out(DatasetDict(train=rows, validation=rows, test=rows), 0.1)
+        hold_out(DatasetDict(train=rows, validation=rows, test=rows), 0.1)
     with pytest.raises(ConfigError, match="one training example cannot be split"):
-        held_out(DatasetDict(train=rows.take(1), validation=rows), 0.1)
+        hold_out(DatasetDict(train=rows.take(1), validation=rows), 0.1)

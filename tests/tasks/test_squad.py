@@ -19,7 +19,7 @@ from sparsead.backbones.loading import load_backbone
 from sparsead.errors import ConfigError, DataError
 from sparsead.runs.request import RunRequest
 from sparsead.tasks.answer_scores import AnswerScores
-from sparsead.tasks.cache import encoded
+from sparsead.tasks.cache import encode_once
 from sparsead.tasks.contract import TASKS
 from sparsead.tasks.squad import SquadTask
 from sparsead.tasks.squad_json import read_squad
@@ -181,7 +181,7 @@ def test_what_is_cut_split_and_lost_is_said(
     for _ in ("tokenised", "read from the cache"):
         caplog.clear()
         with caplog.at_level("INFO"):
-            splits, report = encoded(some, TOKENIZERS["tiny-bert"])
+            splits, report = encode_once(some, TOKENIZERS["tiny-bert"])
         assert report["train"]["examples"] == len(splits["train"]) > 2
         assert "1 answer lost; 2 questions; 1 question cut" in caplog.text
     assert "question_cut" not in splits["train"].column_names

@@ -16,7 +16,7 @@ from sparsead.backbones.loading import load_backbone
 from sparsead.errors import ConfigError, DataError, SparseadError
 from sparsead.tasks.contract import TASKS
 from sparsead.tasks.files import read_file
-from sparsead.tasks.splits import held_out_rows
+from sparsead.tasks.splits import split_rows
 from sparsead.tasks.text import TextTask
 
 BROKEN = Path(__file__).resolve().parents[1] / "data" / "broken"
@@ -241,14 +241,14 @@ def test_what_is_held_out_has_every_class_in_its_share(labels: list[int], share:
     rows = Dataset.from_dict(
         {"id": range(len(labels)), "label": [names.index(str(label)) for label in labels]}
     ).cast_column("label", ClassLabel(names=names))
-    stays, held_out = held_out_rows(rows, share)
+    stays, held_out = split_rows(rows, share)
     assert sorted([*stays["id"], *held_out["id"]]) == rows["id"][:]
     assert len(held_out) == min(max(round(share * len(labels)), 1), len(labels) - 1)
     realised = len(held_out) / len(labels)
     for number in range(len(names)):
         expected = realised * rows["label"][:].count(number)
         assert abs(held_out["label"][:].count(number) - expected) <= 1
-    assert held_out[:] == held_out_rows(rows, share)[1][:]
+    assert held_out[:] == split_rows(rows, share)[1][:]
 
 
 def test_a_text_without_tokens_is_refused_where_the_tokenizer_adds_none(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from rouge_score.rouge_scorer import RougeScorer
 from composing import compose
 from sparsead.backbones.loading import load_backbone
 from sparsead.errors import ConfigError, DataError
-from sparsead.tasks.cache import encoded
+from sparsead.tasks.cache import encode_once
 from sparsead.tasks.contract import TASKS
 from sparsead.tasks.text_scores import TextScores
 from sparsead.tasks.text_to_text import TextToText
@@ -88,7 +88,7 @@ def test_source_and_target_are_encoded_cut_and_counted(
     )
     tokenizer = load_backbone(compose("backbone=tiny-bart").backbone).tokenizer
     with caplog.at_level("INFO"):
-        splits, report = encoded(some, tokenizer)
+        splits, report = encode_once(some, tokenizer)
     assert "longest kept 50; 1 target cut; 1 empty text; 1 cut" in caplog.text
     whole = len(tokenizer("to English: " + rows[0]["de"])["input_ids"])
     assert report["train"]["tokens"]["max"] == whole > 100

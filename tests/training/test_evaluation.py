@@ -16,7 +16,7 @@ from transformers import EvalPrediction, PreTrainedModel
 
 from composing import compose
 from sparsead.assembly.inputs import read_inputs
-from sparsead.training.evaluation import in_order, padded_columns, token_batches, token_counts
+from sparsead.training.evaluation import count_tokens, padded_columns, restore_order, token_batches
 from sparsead.training.inference import model_outputs
 from sparsead.training.trainer import SparseadTrainer, build_trainer
 from sparsead.training.unpadded import unpad
@@ -31,15 +31,15 @@ def test_a_batch_is_no_larger_than_rows_of_mean_length(lengths: list[int], size:
         assert len(batch) == 1 or len(batch) * max(lengths[i] for i in batch) <= budget
     values = np.array([number for batch in batches for number in batch])
     if batches:
-        assert in_order((values, None), batches)[0].tolist() == list(range(len(lengths)))
+        assert restore_order((values, None), batches)[0].tolist() == list(range(len(lengths)))
 
 
 def test_the_tokens_of_a_target_text_count_where_it_is_padded() -> None:
     rows = Dataset.from_dict({"input_ids": [[1, 2], [3]], "labels": [[5, 6, 7], [8]]}).select(
         [1, 0]
     )
-    assert token_counts(rows) == [1, 2]
-    assert token_counts(rows, padded_columns(rows)) == [2, 5]
+    assert count_tokens(rows) == [1, 2]
+    assert count_tokens(rows, padded_columns(rows)) == [2, 5]
 
 
 @pytest.mark.slow

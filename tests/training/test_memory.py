@@ -10,15 +10,15 @@ LARGE = 400 * 2**20
 ONE_RUN_AFTER_ANOTHER = f"""
 import torch
 from sparsead.training.allocator import keep_freed_memory
-from sparsead.training.device import forget_peak_memory, peak_memory
+from sparsead.training.device import reset_peak_memory, peak_memory
 keep_freed_memory()
-forget_peak_memory("cpu")
+reset_peak_memory("cpu")
 model = torch.nn.Linear({LARGE} // 4, 1)
 model.hook = lambda: None
 model.hook.model = model  # a cycle, as hooks on a backbone make them
 del model
 first = peak_memory("cpu")
-forget_peak_memory("cpu")
+reset_peak_memory("cpu")
 print(first, peak_memory("cpu"))
 """
 

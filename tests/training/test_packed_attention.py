@@ -14,7 +14,7 @@ from sparsead.training.packed_attention import (
     attend_by_products,
     packed_attention,
 )
-from sparsead.training.packing import Packing, packing
+from sparsead.training.packing import Packing, build_packing
 
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 
@@ -65,7 +65,7 @@ class GroupedAttention(torch.nn.Module):
 @pytest.mark.parametrize("first_only", [False, True])
 @pytest.mark.parametrize("causal", [False, True])
 def test_the_kernel_on_cuda_attends_inside_each_sequence(first_only: bool, causal: bool) -> None:
-    layout = packing(true_tokens(LENGTHS), round_to=64).to("cuda")
+    layout = build_packing(true_tokens(LENGTHS), round_to=64).to("cuda")
     module = GroupedAttention(groups=2, is_causal=causal)
     query, key, value = (
         torch.randn(1, heads, layout.total, 8, device="cuda") for heads in (4, 2, 2)
@@ -95,7 +95,7 @@ def test_gradients_are_of_the_weights_that_were_not_dropped(
     device: str, width: int, lengths: tuple[int, ...]
 ) -> None:
     torch.manual_seed(0)
-    layout = packing(true_tokens(lengths)).to(device)
+    layout = build_packing(true_tokens(lengths)).to(device)
     query, key, value = torch.randn(3, 1, 2, layout.total, width, device=device).unbind()
     value.requires_grad_()
     context = attended(query, key, value, layout, dropout=0.5)
@@ -110,7 +110,7 @@ def test_gradients_are_of_the_weights_that_were_not_dropped(
 )
 def test_each_head_and_sequence_drops_its_own_weights(device: str) -> None:
     torch.manual_seed(0)
-    layout = packing(true_tokens((40, 40))).to(device)
+    layout = build_packing(true_tokens((40, 40))).to(device)
     query, key, value = torch.randn(3, 1, 1, 40, 8, device=device).repeat(1, 1, 2, 2, 1).unbind()
     context = attended(query, key, value, layout, dropout=0.5)[0]
     drawn = [rows for half in context.split(40) for rows in half.unbind(1)]
@@ -124,7 +124,7 @@ def test_each_head_and_sequence_drops_its_own_weights(device: str) -> None:
 @pytest.mark.parametrize("width", [8, 12])
 def test_dropout_on_cuda_scales_the_weights_that_are_left(width: int) -> None:
     torch.manual_seed(0)
-    layout = packing(true_tokens(LENGTHS)).to("cuda")
+    layout = build_packing(true_tokens(LENGTHS)).to("cuda")
     query, key, value = torch.randn(3, 1, 4, layout.total, width, device="cuda").unbind()
     draws = [attended(query, key, value, layout, dropout=0.5) for _ in range(2000)]
     expected = attended(query, key, value, layout)
@@ -139,7 +139,7 @@ def test_the_kernel_is_given_one_dtype(monkeypatch: pytest.MonkeyPatch) -> None:
         return states[0], None
 
     monkeypatch.setattr(torch.ops.aten, "_efficient_attention_forward", kernel)
-    layout = packing(true_tokens(LENGTHS))
+    layout = build_packing(true_tokens(LENGTHS))
     query, key, value = torch.randn(3, 1, 2, layout.total, 8).unbind()
     states = (query, key, value.bfloat16())  # as rotary positions leave them under autocast
     with torch.autocast("cpu", torch.bfloat16):

@@ -9,18 +9,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sequences import LENGTHS, true_tokens
-from sparsead.training.packing import packing
+from sparsead.training.packing import build_packing
 
 
 def test_sequences_of_like_length_share_a_bucket() -> None:
-    layout = packing(true_tokens(LENGTHS), round_to=256, round_lengths_to=16)
+    layout = build_packing(true_tokens(LENGTHS), round_to=256, round_lengths_to=16)
     assert [tuple(bucket.places.shape) for bucket in layout.buckets] == [(4, 16), (2, 48), (2, 80)]
     assert all(bucket.mask is not None for bucket in layout.buckets)
     assert layout.total == 256
-    assert packing(true_tokens([32, 32])).buckets[0].mask is None
-    few = packing(true_tokens([9, 10, 10, 10, 30]), most_pairs=300)
+    assert build_packing(true_tokens([32, 32])).buckets[0].mask is None
+    few = build_packing(true_tokens([9, 10, 10, 10, 30]), most_pairs=300)
     assert [tuple(bucket.places.shape) for bucket in few.buckets] == [(3, 10), (1, 10), (1, 30)]
-    rounded = packing(true_tokens([9, 10, 10]), round_lengths_to=16, most_pairs=600)
+    rounded = build_packing(true_tokens([9, 10, 10]), round_lengths_to=16, most_pairs=600)
     assert [tuple(bucket.places.shape) for bucket in rounded.buckets] == [(2, 16), (1, 16)]
 
 
@@ -31,7 +31,7 @@ def test_sequences_of_like_length_share_a_bucket() -> None:
 def test_every_true_token_is_packed_once_and_found_again(
     rows: list[list[bool]], most_pairs: float
 ) -> None:
-    layout = packing(torch.tensor(rows), most_pairs=most_pairs)
+    layout = build_packing(torch.tensor(rows), most_pairs=most_pairs)
     packed = torch.arange(layout.true.numel()).view(layout.true.shape)[layout.true]
     assert torch.equal(packed[layout.unpacked][layout.true], packed)
     for heads in (1, 3):
@@ -42,7 +42,7 @@ def test_every_true_token_is_packed_once_and_found_again(
 
 
 def test_a_packing_moves_whole_and_lays_out_its_rows_where_it_is() -> None:
-    layout = packing(true_tokens(LENGTHS))
+    layout = build_packing(true_tokens(LENGTHS))
     layout.rows(2)
     moved = layout.to("meta")
     rows = moved.rows(2)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ddp_worker import agreeing_worker, in_two_processes
-from sparsead.training.processes import agreed
+from sparsead.training.processes import broadcast_value
 
 
 @pytest.mark.slow
@@ -17,4 +17,4 @@ def test_the_first_process_decides_for_all(tmp_path: Path) -> None:
 
 
 def test_a_process_alone_decides_for_itself() -> None:
-    assert agreed("fp32") == "fp32"
+    assert broadcast_value("fp32") == "fp32"

@@ -25,7 +25,7 @@ from sparsead.adapters.adapted import AdaptedModel
 from sparsead.adapters.contract import ADAPTERS
 from sparsead.backbones.loading import load_backbone
 from sparsead.backbones.sites import SiteError
-from sparsead.seeding import generator
+from sparsead.seeding import make_generator
 from sparsead.tasks.contract import Collator
 from sparsead.training import packed_attention, unpadded
 from sparsead.training.packed_attention import attend_by_kernel, attend_by_products
@@ -60,7 +60,7 @@ def examples(
 ) -> list[dict[str, Any]]:
     rows = []
     for number, length in enumerate(lengths):
-        ids = torch.randint(5, vocabulary, (length,), generator=generator(number, "ids")).tolist()
+        ids = torch.randint(5, vocabulary, (length,), generator=make_generator(number, "ids")).tolist()
         row: dict[str, Any] = {"input_ids": ids}
         row |= {"attention_mask": [1] * length, "labels": number % 3}
         if segments:

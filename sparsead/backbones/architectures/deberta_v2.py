@@ -17,5 +17,5 @@ ARCHITECTURE = replace(
         attention_residual=(),
         positions=(),
     ),
-    reported=("attention_output", "ffn_output"),
+    named_sites=("attention_output", "ffn_output"),
 )

@@ -23,5 +23,5 @@ ARCHITECTURE = Architecture(
         positions=("embeddings.position_embeddings",),
     ),
     tokenizer=replace(bert.ARCHITECTURE.tokenizer, inputs=("input_ids", "attention_mask")),
-    reported=(),
+    named_sites=(),
 )

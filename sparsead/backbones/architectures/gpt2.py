@@ -24,5 +24,5 @@ ARCHITECTURE = Architecture(
     absent=dict.fromkeys(
         ("query", "key", "value"), "one layer, attn.c_attn, computes query, key and value"
     ),
-    reported=(),
+    named_sites=(),
 )

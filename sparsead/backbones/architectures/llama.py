@@ -21,5 +21,5 @@ ARCHITECTURE = Architecture(
         positions=("rotary_emb",),
     ),
     tokenizer=gpt2.ARCHITECTURE.tokenizer,
-    reported=("query", "key", "value"),
+    named_sites=("query", "key", "value"),
 )

@@ -40,5 +40,5 @@ ARCHITECTURE = Architecture(
     cross_attention=(_CROSS_ATTENTION,),
     own_attention_dropout=False,
     head_width="d_kv",
-    reported=(),
+    named_sites=(),
 )
