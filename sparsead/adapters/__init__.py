@@ -1,1 +1,1 @@
-"""Trainable modules in a frozen backbone: one file a method."""
+"""Trainable modules in a frozen backbone: one file for each method."""

@@ -18,16 +18,16 @@ def count_adapter_costs(adapted: AdaptedModel, removed: int, stored_bytes: int) 
         stored_bytes: size of the file that holds the adapter and the head.
 
     Returns:
-        backbone, adapter, head: numbers of parameters, dense. A pooler is in two of them: it came
-            with the backbone, and it trains with the head. Frozen parts of the adapter, which
-            earlier runs trained, count as the adapter's without their zeros.
-        nominal: share of the backbone that the kept adapter weights make, as in the paper's
-            #Param, head excluded.
-        trainable_nonzero: weights that train: kept adapter weights and the head.
+        backbone, adapter, head: numbers of parameters before pruning. A pooler counts both for the
+            backbone, which it comes with, and for the head, which it trains with. Of the frozen
+            parts of the adapter, which earlier runs trained, only nonzero weights count.
+        nominal: number of kept adapter weights divided by that of the backbone's parameters, as in
+            the paper's #Param; the head does not count.
+        trainable_nonzero: number of weights that train: kept adapter weights and the head.
         stored_bytes: as given.
         added_flops_per_token: multiplications and additions that the adapter's matrices add to a
-            forward pass, each used once a token, but for those that a module's `uses` names;
-            pruned weights count as well, also in units that bottlenecks do not compute.
+            forward pass. Each matrix is used once per token, unless the module's `uses` says more.
+            Pruned weights count as well, also those of units that bottlenecks do not compute.
     """
     sizes = {name: p.numel() for name, p in adapted.model.named_parameters()}
     backbone = count_parameters(adapted.model.config)
@@ -47,7 +47,7 @@ def count_adapter_costs(adapted: AdaptedModel, removed: int, stored_bytes: int) 
 
 
 def _matrices(adapted: AdaptedModel) -> list[str]:
-    """Return the matrices that the adapter adds; what it trains of the backbone adds none."""
+    """Return the matrices that the adapter adds, not those of the backbone that it trains."""
     added = (name for name in (*adapted.frozen, *adapted.adapter) if ".adapter." in name)
     return [name for name in added if adapted.model.get_parameter(name).dim() == 2]
 

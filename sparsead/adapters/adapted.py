@@ -16,8 +16,8 @@ class AdaptedModel:
     """A model whose trainable parameters are the adapter's and the head's, and no others.
 
     `adapter` and `head` name parameters of `model`; `prunable` is the part of `adapter` that a
-    pruner may remove weights from (matrices: never biases, LayerNorms or the head). `frozen` was
-    trained before: it is stored with the adapter, but does not train.
+    pruner may remove weights from (matrices: never biases, LayerNorms or the head). `frozen` names
+    parameters that earlier runs trained: they are stored with the adapter, but do not train.
     """
 
     model: PreTrainedModel
@@ -28,13 +28,13 @@ class AdaptedModel:
 
     @property
     def stored(self) -> tuple[str, ...]:
-        """Names of the parameters that make the backbone this model."""
+        """Names of the parameters to store: those in which this model differs from the backbone."""
         return (*self.frozen, *self.adapter, *self.head)
 
     def trained_state(self) -> dict[str, Tensor]:
-        """Return the adapter's and the head's tensors by name, on the CPU, the frozen ones too.
+        """Return the tensors of the adapter, frozen parts included, and of the head, by name.
 
-        All are in fp32, also those that a device keeps in what it computes in.
+        All are in fp32 on the CPU, also those that the model keeps in bf16.
         """
         state = self.model.state_dict()
         return {name: state[name].detach().cpu().float() for name in self.stored}
@@ -48,8 +48,9 @@ def freeze_backbone(
 ) -> AdaptedModel:
     """Make the parameters named by `adapter`, and the head, the only ones that train.
 
-    The head is what stands behind the last layer: every parameter outside the bare backbone, and
-    the pooler in it, which does in BERT what the first layer of RoBERTa's new head does.
+    The head is everything after the last layer: all parameters outside the bare backbone, and the
+    backbone's pooler. BERT's pooler has the role of the first layer in RoBERTa's head, which is
+    newly initialised.
     """
     adapter = tuple(adapter)
     backbone = {id(parameter) for parameter in model.base_model.parameters()}

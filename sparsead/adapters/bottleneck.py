@@ -28,15 +28,15 @@ _SITES = (
     *("attention_output", "ffn_output", "ffn_norm", "query", "key", "value"),
     *("attention_projection", "ffn_input", "ffn_projection"),
 )
-# Hidden units that the fast matrix products take at once.
+# Number of hidden units that fast matrix products process at once.
 _BLOCK = 16
 
 
 class Bottleneck(nn.Module):
     """scale · up(dropout(act(down(x)))), the last dimension of x being `width`.
 
-    A LayerNorm of its own, where there is one, stands before `down` or behind the scaled output.
-    Units without output, whose whole column of `up` is removed, are not computed.
+    The adapter may have a LayerNorm of its own, before `down` or after the scaled output. Hidden
+    units whose whole column of `up` is removed have no output and are not computed.
     """
 
     computed: Tensor | None
@@ -54,17 +54,18 @@ class Bottleneck(nn.Module):
         self.register_buffer("computed", None, persistent=False)
 
     def leave_out_removed(self, masks: Mapping[str, Tensor]) -> None:
-        """Compute from now on no more units without output than fill up a block of them.
+        """Stop computing hidden units whose whole column of `up` is removed.
 
-        A unit whose column of `up` is removed adds 0, and no gradient reaches its row of `down`:
-        but for rounding, and for which units dropout draws, training is the same without it.
+        Such a unit adds 0, and no gradient reaches its row of `down`. Training without it differs
+        only by rounding and by which units dropout draws. Matrix products take hidden units in
+        blocks, so as many removed units as fill up the last block are still computed.
 
         Args:
             masks: by names of this module's parameters, True where the weight is kept.
         """
         if "up.weight" not in masks:
             return
-        self.computed = None  # what earlier masks removed may have been put back
+        self.computed = None  # these masks may keep units that earlier masks removed
         has_output = masks["up.weight"].any(dim=0)
         units = math.ceil(int(has_output.sum()) / _BLOCK) * _BLOCK
         if units < len(has_output):
@@ -76,7 +77,7 @@ class Bottleneck(nn.Module):
         if self.layer_norm == "before":
             x = self.norm(x)
         change = self._change(x)
-        if self.scale != 1:  # else a pass over the states, and another for the gradient
+        if self.scale != 1:  # saves a pass over the states, and another over the gradient
             change = self.scale * change
         return self.norm(change) if self.layer_norm == "after" else change
 
@@ -92,14 +93,14 @@ class Bottleneck(nn.Module):
 
 @dataclass(frozen=True, kw_only=True)
 class BottleneckOptions:
-    """What the bottlenecks of every method share.
+    """The options that all methods with bottlenecks share.
 
     Args:
         bottleneck: r, the width of the hidden layer.
         activation: a name of transformers' activations.
         scale: factor on the adapter's output before it is added.
         dropout: probability, on the hidden layer.
-        layer_norm: place of a LayerNorm of the adapter's own, "before" or "after"; None for none.
+        layer_norm: place of the adapter's own LayerNorm, "before" or "after"; None for no LayerNorm.
         init: "bert" draws both sides from N(0, 0.02²); "zero_up" draws down and zeroes up.
     """
 
@@ -123,7 +124,7 @@ class BottleneckOptions:
     def attach(self, model: PreTrainedModel, module: nn.Module) -> Bottleneck:
         """Make a bottleneck the submodule `adapter` of `module`.
 
-        There the backbone's own parameters keep their names.
+        As a submodule it leaves the names of the backbone's own parameters unchanged.
         """
         bottleneck = Bottleneck(model.config.hidden_size, self)
         module.add_module("adapter", bottleneck)
@@ -135,8 +136,8 @@ class BottleneckOptions:
         """Draw the bottlenecks' weights and freeze the backbone.
 
         Args:
-            model: its modules `places` each have a bottleneck.
-            places: full names of modules.
+            model: a model in which `attach` put a bottleneck into each of `places`.
+            places: full names of these modules.
             seed: the run's seed.
         """
         names = [
@@ -178,7 +179,7 @@ class BottleneckAdapter(BottleneckOptions):
 
 
 def _with_output_of_width(model: PreTrainedModel, site: str) -> dict[str, nn.Module]:
-    """Return the modules of a site, whose outputs are as wide as the model's hidden states."""
+    """Return the modules of a site; refuse outputs of another width than the hidden states."""
     width = model.config.hidden_size
     if site not in _SITES:
         raise ConfigError(unknown("adapter.sites", site, _SITES))
@@ -193,7 +194,7 @@ def _with_output_of_width(model: PreTrainedModel, site: str) -> dict[str, nn.Mod
 
 
 def _outputs(module: nn.Module) -> int | None:
-    """Return how wide the output of a linear layer is; any other keeps its input's width."""
+    """Return the output width of a linear layer; None for other modules, which keep the width."""
     if isinstance(module, nn.Linear):
         return module.out_features
     return int(module.nf) if isinstance(module, Conv1D) else None

@@ -1,4 +1,4 @@
-"""What an adapter is, as types: a method that puts parameters to train into a backbone."""
+"""What an adapter is, as types: a method that inserts trainable parameters into a backbone."""
 
 from __future__ import annotations
 
@@ -18,12 +18,13 @@ if TYPE_CHECKING:
 class Adapter(Protocol):
     """A method of parameter-efficient training.
 
-    The class is called with the keys of the group `adapter` in the configuration, its options; it
-    refuses wrong ones with a ConfigError.
+    The class is called with its options, which are the keys of the config group `adapter`. It
+    refuses wrong values with a ConfigError.
 
-    A module that the method adds is the submodule `adapter` of the backbone's module whose output
-    or input it changes. So the backbone's own parameters keep their names, and those of the method
-    are called PLACE.adapter.NAME: by these names they are initialised, scored, counted and stored.
+    A module that the method adds becomes the submodule `adapter` of the backbone's module whose
+    input or output it changes. The backbone's own parameters thus keep their names, and the
+    method's parameters are called PLACE.adapter.NAME. They are initialised, scored, counted and
+    stored under these names.
     """
 
     def insert(self, model: PreTrainedModel, seed: int, /) -> AdaptedModel:
@@ -31,8 +32,8 @@ class Adapter(Protocol):
 
         Args:
             model: a backbone with a head; its modules are found by `site_modules`.
-            seed: the run's. The same seed gives the same parameters, whatever was drawn before
-                (see `initialise`).
+            seed: the run's seed. The same seed gives the same parameters, whatever random numbers
+                were drawn before (see `initialise`).
 
         Returns:
             The model with the names of the parameters that the method trains, and of those among
@@ -40,30 +41,30 @@ class Adapter(Protocol):
 
         Raises:
             SiteError: the architecture has no place for the method.
-            ConfigError: an option does not go with the model.
+            ConfigError: an option does not fit the model.
         """
 
 
 @runtime_checkable
 class Mergeable(Protocol):
-    """A module `adapter` that is a change of the weight of the linear layer that it is in.
+    """A submodule `adapter` that is equivalent to a change of its linear layer's weight.
 
-    Such a layer can be exported merged: as the backbone's own, without the adapter.
+    Such a layer can be exported merged, as a layer of the backbone without an adapter.
     """
 
     hook: RemovableHandle
-    """That of the layer, which adds the module's output to the layer's."""
+    """The layer's forward hook, which adds the module's output to the layer's output."""
 
     def weight_change(self) -> Tensor:
-        """Return what is to be added to the layer's weight, of its shape (out, in)."""
+        """Return the matrix to add to the layer's weight, of shape (out, in)."""
 
 
 @runtime_checkable
 class UsesRepeatedly(Protocol):
-    """A module `adapter` with matrices that each token is multiplied by more than once."""
+    """A submodule `adapter` that uses some of its matrices more than once per token."""
 
     uses: Mapping[str, int]
-    """Number of times, by the matrix's name in the module; of others it is once."""
+    """Number of uses per token, by the matrix's name; matrices not listed are used once."""
 
 
 ADAPTERS: Registry[Adapter] = Registry("adapter", "sparsead.adapters", Adapter)

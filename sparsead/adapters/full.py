@@ -13,7 +13,7 @@ from sparsead.adapters.contract import ADAPTERS
 @ADAPTERS.register("full")
 @dataclass(frozen=True)
 class FullFineTuning:
-    """Train every weight of the backbone; there is nothing to prune."""
+    """Train every weight of the backbone; no weight is prunable."""
 
     def insert(self, model: PreTrainedModel, seed: int) -> AdaptedModel:
         """Make all of the backbone trainable."""

@@ -31,8 +31,8 @@ _FUSION = ("query.weight", "query.bias", "key.weight", "key.bias", "value.weight
 class Fusion(nn.Module):
     """Σ_n softmax_n(q(x) · k(z_n)) · v(z_n), z_n being the change of single-task adapter n.
 
-    Pfeiffer et al., 2021 (arXiv:2005.00247), section 3.2, where the query is what the adapters
-    read.
+    Pfeiffer et al., 2021 (arXiv:2005.00247), section 3.2. The query is computed from x, the
+    adapters' input.
     """
 
     def __init__(self, width: int, tasks: Sequence[Bottleneck]) -> None:
@@ -60,17 +60,18 @@ class Fusion(nn.Module):
 @ADAPTERS.register("fusion")
 @dataclass(frozen=True, kw_only=True)
 class FusionAdapter:
-    """AdapterFusion's second stage: `fusion.sources` are finished runs of the first.
+    """AdapterFusion's second stage: it combines the adapters of the runs in `fusion.sources`.
 
-    Their adapters come as they were stored, sparse or dense, and stay frozen. A new query, key
-    and value in each layer train with the head; V starts as I + 1e-6 beside the diagonal, query
-    and key from N(0, 0.02²). In training, the regulariser of V is added to the loss.
+    The sources are finished runs of the first stage. Their adapters are loaded as they were
+    stored, sparse or dense, and stay frozen. Each layer gets a new query, key and value, which
+    train with the head. V starts with 1 on the diagonal and 1e-6 elsewhere; query and key start
+    from N(0, 0.02²). In training, the regulariser of V is added to the loss.
 
     Args:
         fusion: `sources`, folders of finished runs with adapter=pfeiffer on the same backbone,
-            and `adapters`, the options of each one's adapter; without sources the adapters' own
-            weights are yet to be loaded. `prune`, None for nothing or "qk" for the matrices of
-            query and key.
+            and `adapters`, the options of each source's adapter. Without sources, the adapters
+            are built and their weights are loaded later. `prune` is None, so that no weight is
+            prunable, or "qk", so that the matrices of query and key are.
     """
 
     fusion: Mapping[str, Any]
@@ -90,7 +91,7 @@ class FusionAdapter:
         return self.fusion.get("prune")
 
     def insert(self, model: PreTrainedModel, seed: int) -> AdaptedModel:
-        """Attach the sources' adapters and a fusion of them; freeze the former and the backbone.
+        """Attach the sources' adapters and their fusion; freeze these adapters and the backbone.
 
         Raises:
             ConfigError: a source has no such adapter for this backbone, or the architecture has
@@ -125,7 +126,7 @@ class FusionAdapter:
 
 @torch.no_grad()
 def _load(source: str, adapters: Mapping[str, nn.Module]) -> None:
-    """Give the adapters, by their place, the weights that a run stored for them."""
+    """Copy the weights that a run stored into the adapters, given by their place."""
     try:
         tensors = load_sparse(Path(source) / WEIGHTS_FILE).tensors
     except RecordError as error:

@@ -1,4 +1,4 @@
-"""The linear probe: the head trains on a frozen backbone, the other end from full fine-tuning."""
+"""The linear probe: only the head trains, on a frozen backbone."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ from sparsead.backbones.sites import SiteError
 @ADAPTERS.register("head")
 @dataclass(frozen=True)
 class HeadOnly:
-    """Add nothing to the backbone; there is nothing to prune."""
+    """Add nothing to the backbone; no weight is prunable."""
 
     def insert(self, model: PreTrainedModel, seed: int) -> AdaptedModel:
         """Freeze the backbone.
 
         Raises:
-            SiteError: the head is the backbone's embedding, as of models that write text.
+            SiteError: the head shares its weights with the backbone's embedding, as in models that
+                generate text.
         """
         probe = freeze_backbone(model, adapter=(), prunable=())
         if not probe.head:

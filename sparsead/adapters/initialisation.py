@@ -1,4 +1,4 @@
-"""How every adapter's weights start: drawn by name, so that they depend on the seed alone."""
+"""The initialisation of adapters: drawn per parameter name, so that only the seed matters."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ INITS = ("bert", "zero_up")
 
 
 def check_init(init: str) -> None:
-    """Refuse what is no choice for `adapter.init`.
+    """Refuse a value that `adapter.init` does not allow.
 
     Raises:
-        ConfigError: `init` is none of INITS.
+        ConfigError: `init` is not one of INITS.
     """
     if init not in INITS:
         raise ConfigError(unknown("adapter.init", init, INITS))
@@ -26,14 +26,14 @@ def check_init(init: str) -> None:
 
 @torch.no_grad()
 def initialise(model: nn.Module, names: Iterable[str], *, init: str, up: str, seed: int) -> None:
-    """Draw the named matrices from N(0, 0.02²), each from a generator of its own; zero the biases.
+    """Draw the named matrices from N(0, 0.02²), each from its own generator; zero the biases.
 
     Args:
-        model: holds the parameters.
-        names: of the adapter's parameters in `model`.
+        model: the model that has the parameters.
+        names: names of the adapter's parameters in `model`.
         init: "bert" draws every matrix; "zero_up" zeroes the up-projections, so that the adapter
             adds nothing at the start.
-        up: how the names of up-projections end, such as ".up.weight".
+        up: suffix of the names of up-projections, such as ".up.weight".
         seed: the run's seed.
     """
     for name in names:

@@ -21,7 +21,7 @@ _PARAMETERS = ("lora_A.weight", "lora_B.weight")
 
 
 class LoRA(nn.Module):
-    """(alpha / r) · B A dropout(x), what is added to a linear layer's output; no biases."""
+    """(alpha / r) · B A dropout(x), which is added to a linear layer's output; no biases."""
 
     hook: RemovableHandle
 
@@ -73,7 +73,7 @@ class LoRAAdapter:
     def insert(self, model: PreTrainedModel, seed: int) -> AdaptedModel:
         """Attach A and B to the model's linear layers and freeze the backbone.
 
-        They are in a submodule `adapter` of the layer, so that the backbone's own parameters
+        A and B are in a submodule `adapter` of the layer, so that the backbone's own parameters
         keep their names.
 
         Raises:

@@ -18,15 +18,15 @@ from sparsead.backbones.sites import site_modules
 @ADAPTERS.register("mam")
 @dataclass(frozen=True, kw_only=True)
 class MAMAdapter(ParallelAdapter):
-    """`parallel` and `prefix` in one model, with equally many weights in their matrices.
+    """`parallel` and `prefix` in one model, with the same number of weights in their matrices.
 
-    He et al., 2021 (arXiv:2110.04366), section 4.6. A parallel adapter has 2·r·d weights per FFN
-    beside its biases, a prefix 2·l·d per attention module; so l is r times the number of FFNs by
-    that of attention modules, rounded: r itself in an encoder.
+    He et al., 2021 (arXiv:2110.04366), section 4.6. A parallel adapter has 2·r·d weights per FFN,
+    biases not counted, and a prefix of length l has 2·l·d per attention module. Therefore
+    l = r · (number of FFNs) / (number of attention modules), rounded; in an encoder this is r.
 
     Args:
-        bottleneck: r, of the parallel adapters. Their other keys are those of `parallel`.
-        prefix: as for `prefix`.
+        bottleneck: r, the width of the parallel adapters. Their other keys are those of `parallel`.
+        prefix: fields of PrefixOptions, as for the adapter `prefix`.
     """
 
     prefix: Mapping[str, Any] = field(default_factory=dict)
@@ -39,7 +39,7 @@ class MAMAdapter(ParallelAdapter):
         """Attach both and freeze the backbone.
 
         Raises:
-            SiteError: the architecture takes one of them not.
+            SiteError: the architecture does not support one of the two.
         """
         attentions = site_modules(model, "attention")
         ffns = site_modules(model, "ffn_output")

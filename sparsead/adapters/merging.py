@@ -12,10 +12,10 @@ from sparsead.adapters.contract import Mergeable
 def merge(model: nn.Module) -> list[str]:
     """Fold every `Mergeable` adapter of `model` into its layer, W ← W + change, in place.
 
-    Afterwards these layers are the backbone's own, with the same outputs in eval mode.
+    Afterwards these layers have no adapter, and the same outputs as before in eval mode.
 
     Returns:
-        The names of the layers that had such an adapter; none where the model has none.
+        The names of the layers that had such an adapter.
     """
     merged = []
     for name, layer in list(model.named_modules()):

@@ -17,7 +17,7 @@ from sparsead.backbones.sites import site_modules
 @ADAPTERS.register("parallel")
 @dataclass(frozen=True, kw_only=True)
 class ParallelAdapter(BottleneckOptions):
-    """y = FFN(x) + change(x), x being what enters the feed-forward sublayer.
+    """y = FFN(x) + change(x), x being the input of the feed-forward sublayer.
 
     He et al., 2021 (arXiv:2110.04366), table 1 and section 4.6; their scale is 4.
     """
@@ -28,7 +28,7 @@ class ParallelAdapter(BottleneckOptions):
         """Attach an adapter beside every FFN and freeze the backbone.
 
         Raises:
-            SiteError: the architecture's map has no input or no output of the FFN.
+            SiteError: the architecture's entry names no input or no output of the FFN.
         """
         inputs = site_modules(model, "ffn_input")
         places = site_modules(model, "ffn_output")
@@ -40,7 +40,7 @@ class ParallelAdapter(BottleneckOptions):
 
 
 class _Hooks:
-    """Hooks that add to an FFN's output what the adapter makes of the FFN's input."""
+    """Hooks that apply the adapter to an FFN's input and add the result to the FFN's output."""
 
     def __init__(self, adapter: Bottleneck) -> None:
         self._adapter = adapter

@@ -1,4 +1,4 @@
-"""Pfeiffer's adapter: one bottleneck a layer, in front of the FFN's LayerNorm."""
+"""Pfeiffer's adapter: one bottleneck per layer, before the LayerNorm after the FFN."""
 
 from __future__ import annotations
 
@@ -17,15 +17,16 @@ from sparsead.backbones.sites import has_site, site_modules
 @ADAPTERS.register("pfeiffer")
 @dataclass(frozen=True, kw_only=True)
 class PfeifferAdapter(BottleneckOptions):
-    """z ← z + change(LN(z)), z being the sum behind the FFN, which enters the LayerNorm LN.
+    """z ← z + change(LN(z)), z being the sum of the FFN's residual connection.
 
     Pfeiffer et al., 2021 (arXiv:2005.00247), section 3.1 and figure 5: the configuration that
-    their search found best. LN is the backbone's own, used once more for what the adapter reads.
-    Where LayerNorms begin the sublayers, z is the layer's output and the adapter reads z itself.
+    their search found best. LN is the backbone's own LayerNorm after the FFN; it is applied twice,
+    first to the adapter's input and then to the changed z. In pre-LayerNorm architectures z is the
+    layer's output, and the adapter's input is z itself.
     """
 
     def insert(self, model: PreTrainedModel, seed: int) -> AdaptedModel:
-        """Attach an adapter to the sum behind every FFN and freeze the backbone.
+        """Attach an adapter to the residual sum after every FFN and freeze the backbone.
 
         Raises:
             SiteError: the architecture has no entry.
@@ -37,7 +38,10 @@ class PfeifferAdapter(BottleneckOptions):
 
 
 def hook_sums(model: PreTrainedModel) -> dict[str, nn.Module]:
-    """Let the submodule `adapter` of the modules returned change the sum behind every FFN.
+    """Register hooks by which a submodule `adapter` changes the residual sum after every FFN.
+
+    Returns:
+        The modules that have the hooks, by name; the caller adds the submodule `adapter` to each.
 
     Raises:
         SiteError: the architecture has no entry.

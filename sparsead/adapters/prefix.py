@@ -1,4 +1,4 @@
-"""Prefix tuning: trainable keys and values in front of those of every attention module."""
+"""Prefix tuning: trainable keys and values before those of the sequence, in all attention."""
 
 from __future__ import annotations
 
@@ -34,19 +34,25 @@ class Prefix(nn.Module):
         self.seen = False
 
     def forward(self, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
-        """Return both as (heads, l, width), like the states (batch, heads, n, width) given."""
+        """Return the prefix's keys and values, each (heads, l, width of a head).
+
+        Args:
+            key: the sequence's keys, (batch, heads, n, width of a head).
+            value: the sequence's values, likewise.
+        """
         self.seen = True
         return _by_head(self.scale * self.key, key), _by_head(self.scale * self.value, value)
 
 
 @dataclass(frozen=True)
 class PrefixOptions:
-    """What prefixes have besides their number, also those of MAM.
+    """The options of prefixes besides their length, in the adapters `prefix` and `mam`.
 
     Attributes:
-        prune: whether they are prunable.
-        scale: what trains is P / scale. Adam moves every weight by about the learning rate; at
-            one that is enough for P itself, the head, which trains with it, is ruined.
+        prune: whether prefixes are prunable.
+        scale: the stored parameter is P / scale, which multiplies the effective learning rate of
+            the prefix P by `scale`. Adam moves each parameter by about the learning rate per step;
+            a learning rate that is high enough for P is too high for the head.
     """
 
     prune: bool = True
@@ -63,8 +69,8 @@ class PrefixAdapter:
     """Attention over [P_k; K] and [P_v; V] instead of K and V, in every attention module.
 
     Li and Liang, 2021 (arXiv:2101.00190), in the form of He et al., 2021 (arXiv:2110.04366),
-    equation 4. P_k and P_v are trained themselves, not through the reparametrising network of the
-    former, so that they can be pruned. They are drawn from N(0, 0.02²).
+    equation 4. P_k and P_v are parameters, not the output of a network as in Li and Liang, so that
+    they can be pruned. They are drawn from N(0, 0.02²).
 
     Args:
         bottleneck: l, the number of keys and of values.
@@ -84,7 +90,7 @@ class PrefixAdapter:
         """Put a prefix into every attention module of the model and freeze the backbone.
 
         Raises:
-            SiteError: the architecture's attention takes no prefix.
+            SiteError: the architecture's attention does not support prefixes.
         """
         options = self._options()
         places = site_modules(model, "attention")
@@ -101,7 +107,7 @@ class PrefixAdapter:
 
 
 def _width(model: PreTrainedModel) -> int:
-    """Return the width of all heads of keys together, which is not everywhere the model's."""
+    """Return the summed width of the key heads, which may differ from the hidden size."""
     config = model.config
     heads = config.num_attention_heads
     head = getattr(config, architectures()[config.model_type].head_width, None)
@@ -110,12 +116,12 @@ def _width(model: PreTrainedModel) -> int:
 
 
 def _check_seen(module: nn.Module, _inputs: Any, _output: Any) -> None:
-    """Refuse to go on where another attention function took the place of the prefixed one."""
+    """Stop if the module attended without its prefix, by another attention function."""
     prefix = cast(Prefix, module.adapter)
     if not prefix.seen:
         raise ConfigError(
-            "adapter: prefixes were not attended to; the attention function that was put in "
-            "the place of theirs must call it"
+            "adapter: attention ignored the prefixes; an attention function that replaces the "
+            "prefixed one must call it"
         )
     prefix.seen = False
 

@@ -1,7 +1,7 @@
-"""Keys and values of one's own in front of those that a model attends to.
+"""Attention with prefixes: additional keys and values before those of the sequence.
 
-transformers routes attention through a table of functions by name. What is entered there puts the
-prefix of the attending module in front, and calls the function that was active before.
+transformers looks attention functions up by name. The functions that are registered here add the
+attention module's prefix to the keys and values, and call the function that was active before.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ Attention = Callable[..., tuple[Tensor, Tensor | None]]
 
 
 def attend_to_prefixes(model: PreTrainedModel, prefix: str) -> None:
-    """Let every module of `model` that attends see its own prefix in front of the sequence.
+    """Let every attention module of `model` attend to its own prefix before the sequence.
 
-    The attention function that was active stays the one that computes. The prefixes are put in
-    front at each call, so that a cache of keys and values never holds them.
+    The attention function that is active still computes attention. The prefixes are added at each
+    call, so that a key-value cache never holds them.
 
     Args:
-        model: its attention modules without a prefix attend as before.
-        prefix: name of the submodule that maps (keys, values) to the prefix's, each (heads, l,
-            width of a head).
+        model: a model; attention modules without a prefix attend as before.
+        prefix: name of the submodule that maps (keys, values) to the prefix's keys and values,
+            each (heads, l, width of a head).
 
     Raises:
-        SiteError: the architecture's attention does not go through transformers' interface.
-        ConfigError: the active function takes masks that a prefix cannot be added to.
+        SiteError: the architecture's attention does not use transformers' attention interface.
+        ConfigError: the active function takes masks that cannot be extended by a prefix.
     """
     architecture = model.config.model_type
     if not model._can_set_attn_implementation():
@@ -57,7 +57,8 @@ def attend_to_prefixes(model: PreTrainedModel, prefix: str) -> None:
     name = _PREFIXED + active
     AttentionInterface.register(name, PrefixedAttention(active, prefix))
     AttentionMaskInterface.register(name, ALL_MASK_ATTENTION_FUNCTIONS[active])
-    # One by one: transformers 5.17 leaves out parts with a copy of the configuration, as T5's.
+    # Set for each part: transformers 5.17 leaves out parts that have a copy of the configuration,
+    # as in T5.
     for part in model.modules():
         if isinstance(part, PreTrainedModel):
             part.set_attn_implementation(name)
@@ -65,12 +66,12 @@ def attend_to_prefixes(model: PreTrainedModel, prefix: str) -> None:
 
 @dataclass(frozen=True)
 class PrefixedAttention:
-    """Attention to a module's own prefix first, by the function called `active`.
+    """An attention function that adds the module's own prefix and calls the function `active`.
 
     Attributes:
-        active: name of an attention function of transformers'.
-        prefix: name of the attending module's submodule that gives the prefix.
-        function: computes in the place of the one called `active`.
+        active: name of one of transformers' attention functions.
+        prefix: name of the attention module's submodule that gives the prefix.
+        function: the function to call instead of `active`, if there is one.
     """
 
     active: str
@@ -86,9 +87,9 @@ class PrefixedAttention:
         attention_mask: Tensor | None,
         **options: Any,
     ) -> tuple[Tensor, Tensor | None]:
-        """Attend to the module's prefix and then to (key, value), each (batch, heads, n, width).
+        """Attend to the module's prefix followed by (key, value), each (batch, heads, n, width).
 
-        A prefix has no position: relative position biases are 0 for it and unchanged for the rest.
+        A prefix has no position: its relative position biases are 0, all others are unchanged.
         """
         attend = self.function or _function(self.active, module)
         own = getattr(module, self.prefix, None)
@@ -107,7 +108,7 @@ class PrefixedAttention:
 
 
 def _function(active: str, module: nn.Module) -> Attention:
-    """Return the function called `active`; eager attention is each model file's own."""
+    """Return the function named `active`; each model file has its own eager attention."""
     own = sys.modules[type(module).__module__].eager_attention_forward
     function: Attention = ALL_ATTENTION_FUNCTIONS.get_interface(active, own)
     return function
@@ -120,9 +121,10 @@ def _explicit_causal(
     mask: Tensor | None,
     options: dict[str, Any],
 ) -> Tensor | None:
-    """Write out the causal mask that PyTorch would imply, which cannot see a prefix.
+    """Return an explicit causal mask, because PyTorch's implicit one does not allow for a prefix.
 
-    As there, one query sees all the keys, and of several the first sees the first key alone.
+    As in PyTorch, a single query attends to all keys; of several queries, query i attends to the
+    keys up to i.
     """
     given = options.get("is_causal")
     causal = getattr(module, "is_causal", True) if given is None else given
@@ -133,7 +135,7 @@ def _explicit_causal(
 
 
 def _see_prefix(mask: Tensor | None, length: int) -> Tensor | None:
-    """Let every query see the prefix: True, or 0 in a mask that is added to the scores."""
+    """Let every query attend to the prefix: True in a boolean mask, 0 in an additive one."""
     if mask is None:
         return None
     return F.pad(mask, (length, 0), value=mask.dtype == torch.bool)

@@ -1,10 +1,10 @@
-"""What the program must know of an architecture: the contract of `backbones/architectures`.
+"""What the program must know about an architecture: the contract of `backbones/architectures`.
 
-An architecture is one file there, which gives its `ARCHITECTURE`; it is found without being listed
-anywhere. Nothing here or there imports torch, so that the reports read the same entries.
+An architecture is one file in that folder, which defines `ARCHITECTURE`; files are found without
+being listed. Neither these files nor this module imports torch, so that reports can read them.
 
-What transformers itself can tell of a model is not in an entry: whether its attention goes through
-the attention interface, whether it has biases, and whether its head is the embedding.
+An entry does not repeat what transformers can tell about a model: whether its attention uses the
+attention interface, whether it has biases, and whether its head is the embedding.
 """
 
 from __future__ import annotations
@@ -22,32 +22,31 @@ _ENTRIES = "sparsead.backbones.architectures"
 
 @dataclass(frozen=True, kw_only=True)
 class Sites:
-    """Names of modules, relative to the bare backbone, `{i}` standing for a layer's number.
+    """Names of modules, relative to the bare backbone; `{i}` stands for a layer's number.
 
-    An empty field says that the architecture has no such place.
+    An empty field means that the architecture has no such place.
 
     Attributes:
-        attention_output: their output is the attention sublayer's just before the residual
-            connection adds the sublayer's input to it (in BART, before dropout).
-        ffn_output: the same of the feed-forward sublayer.
-        query: the linear projections themselves, those of cross-attention included: what is
-            adapted there is the map from input to output.
+        attention_output: the modules whose output is that of the attention sublayer before the
+            residual connection adds the sublayer's input (in BART, before dropout).
+        ffn_output: the same for the feed-forward sublayer.
+        query: the linear projections of queries, those of cross-attention included.
         key: as `query`.
         value: as `query`.
         attention_projection: the last linear layer of the attention sublayer.
         ffn_projection: the last linear layer of the feed-forward sublayer.
         attention: the modules that call the attention function.
-        ffn_input: the first linear layer of the feed-forward sublayer, whose input is the
-            sublayer's.
-        ffn_norm: the LayerNorms behind the feed-forward sublayer's residual connection.
-        ffn_sum: where LayerNorms stand before their sublayers, the modules whose output is the sum
-            that the feed-forward sublayer's residual connection gives.
-        layer: the whole blocks.
-        attention_residual: the modules that are given an attention's context and the sublayer's
-            input. With them the last layer is computed for first tokens alone, so that they are
-            only named where a layer can be: not in a decoder or with relative positions.
-        positions: the module that is given the tokens' `position_ids`. It is only named where the
-            attention depends on tokens' places through it alone, so that batches can be packed.
+        ffn_input: the first linear layer of the feed-forward sublayer; its input is the sublayer's
+            input.
+        ffn_norm: the LayerNorms after the feed-forward sublayer's residual connection.
+        ffn_sum: in pre-LayerNorm architectures, the modules whose output is the sum of the
+            feed-forward sublayer's residual connection.
+        layer: the whole transformer layers.
+        attention_residual: the modules whose inputs are the attention's context and the sublayer's
+            input. They allow computing the last layer for each sequence's first token only, so
+            they are named only where that is exact: not in a decoder or with relative positions.
+        positions: the module whose input is the tokens' `position_ids`. It is named only where the
+            model depends on positions through this module alone, so that batches can be packed.
     """
 
     attention_output: tuple[str, ...] = ()
@@ -68,16 +67,16 @@ class Sites:
 
 @dataclass(frozen=True, kw_only=True)
 class SmallTokenizer:
-    """The tokenizer of backbones of random weights, which turns every text into known tokens.
+    """The tokenizer of backbones with random weights; no text gives an unknown token.
 
     Attributes:
-        pieces: what a token is: "characters", lower-cased, as WordPiece without any merged
-            pieces, or "bytes", as byte-level BPE without any merges.
-        special: role, such as "pad_token" → the special token. Ids are given from 0 in this order;
-            a token with several roles has one id.
+        pieces: what a token is: "characters", lower-cased, as in WordPiece without any longer
+            pieces, or "bytes", as in byte-level BPE without merges.
+        special: role, such as "pad_token" → the special token. Ids are assigned from 0 in this
+            order; a token with several roles has one id.
         single: template of one text, `$A` being its tokens; None adds no special tokens.
         pair: template of two texts, `$A` and `$B`; `:1` puts a token into the second segment.
-        inputs: names of what the tokenizer gives the model.
+        inputs: names of the model inputs that the tokenizer returns.
     """
 
     pieces: Literal["characters", "bytes"]
@@ -92,18 +91,18 @@ class Architecture:
     """One of transformers' architectures.
 
     Attributes:
-        model_type: transformers' name of it.
-        sites: where adapters go in.
-        tokenizer: of its backbones of random weights.
-        absent: for kinds of site that `sites` leaves empty, the reason that messages give.
-        cross_attention: what the names of the modules that attend to the encoder begin with.
+        model_type: its name in transformers.
+        sites: the modules that adapters are attached to.
+        tokenizer: the tokenizer of its backbones with random weights.
+        absent: for fields that `sites` leaves empty, the reason to give in error messages.
+        cross_attention: prefixes of the names of the cross-attention modules.
         positions_behind_padding: whether positions start at the padding token's id + 1, as in
             RoBERTa.
         own_attention_dropout: whether the configuration key that begins with "att" sets the
-            dropout of the attention weights alone.
-        head_width: configuration key of an attention head's width; where a configuration does not
+            dropout of the attention weights and of nothing else.
+        head_width: configuration key of an attention head's width; if a configuration does not
             have it, the width is hidden_size / num_attention_heads.
-        answer_head: the linear layer that gives the logits of an answer's start and end.
+        answer_head: name of the linear layer that gives the logits of an answer's start and end.
         task_types: name of a head's module → peft's task type. A name that the heads of several
             tasks share is left out: an exported adapter then has no task type.
         reported: kinds of site that reports call by the kind, such as "ffn_output"; elsewhere they
@@ -135,7 +134,7 @@ class Architecture:
         return re.fullmatch(rf"(?:\w+\.)*?(?:{sites_regex(patterns)})", module) is not None
 
     def site_names(self) -> dict[str, str]:
-        """Return what reports call the modules of the sites, such as "cross_query", by pattern."""
+        """Return the names that reports use, such as "cross_query", by the modules' name pattern."""
         return {
             pattern: f"cross_{site}" if pattern.startswith(self.cross_attention) else site
             for site in self.named_sites
@@ -144,7 +143,7 @@ class Architecture:
 
 
 def sites_regex(patterns: Iterable[str]) -> str:
-    """Return the regular expression of the modules that `patterns`, of a field of Sites, name."""
+    """Return a regular expression for the module names that match `patterns`, a field of Sites."""
     return "|".join(re.escape(each).replace(re.escape("{i}"), r"\d+") for each in patterns)
 
 

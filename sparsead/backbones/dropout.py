@@ -1,4 +1,4 @@
-"""Dropout with one random byte a value: PyTorch's draws on a CPU take longer than the layers."""
+"""Dropout from one random byte per value, because PyTorch's draws on a CPU are slow."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _BYTES = 256
 
 
 class Dropout(nn.Dropout):
-    """As PyTorch's in distribution and, under one seed, always the same; its draws are others."""
+    """Dropout with PyTorch's distribution, reproducible by seed, but with other random draws."""
 
     def forward(self, x: Tensor) -> Tensor:
         """In training, return `x` with each value 0 with probability p, else x / (1 - p)."""
@@ -22,10 +22,10 @@ class Dropout(nn.Dropout):
 
 
 def draw_by_the_byte(model: nn.Module) -> None:
-    """Make every plain dropout of `model` one of ours; what else a model calls stays as it is."""
+    """Replace every plain nn.Dropout of `model` by ours; functional dropout stays as it is."""
     for module in model.modules():
         if type(module) is nn.Dropout and not module.inplace:
-            module.__class__ = Dropout  # so it keeps its mode, its hooks and all its names
+            module.__class__ = Dropout  # keeps its mode, its hooks and its names
 
 
 def drop(x: Tensor, p: float) -> Tensor:
@@ -37,10 +37,10 @@ def drop(x: Tensor, p: float) -> Tensor:
 
 
 def _kept(count: int, p: float) -> npt.NDArray[np.bool_]:
-    """Draw which values are kept, from torch's generator of the CPU.
+    """Draw which values are kept, from torch's CPU generator.
 
-    A value is dropped if its byte is below 256 p, rounded down. If it equals that, it is dropped
-    with the probability that is left over, so that it is exactly p in all.
+    A value is dropped if its byte is below floor(256 p). If the byte equals floor(256 p), the value
+    is dropped with probability 256 p - floor(256 p), so that the total probability is exactly p.
     """
     drawn = _random_bytes(count)
     threshold = math.floor(_BYTES * p)

@@ -32,12 +32,12 @@ from sparsead.seeding import derive_seed
 _HUB_FILES = ["*.json", "*.txt", "*.model", "model*.safetensors"]
 _RANDOM_WEIGHTS_SEED = 0
 _RELATIVE_POSITIONS = 512
-"""Tokens for a model without positions of its own: what T5 was pretrained with."""
+"""Longest input of a model with relative positions: the length that T5 was pretrained with."""
 
 
 @dataclass(frozen=True)
 class Backbone:
-    """A pretrained model before anything is added to it: a folder, or an architecture alone."""
+    """A pretrained model before anything is added to it; without a folder, of random weights."""
 
     spec: BackboneSpec
     folder: Path | None
@@ -67,7 +67,7 @@ class Backbone:
     ) -> PreTrainedModel:
         try:
             config = AutoConfig.from_pretrained(folder, **head_options)
-            if config.pad_token_id is None:  # a decoder's, which its head looks for
+            if config.pad_token_id is None:  # a decoder's head needs one to find the last token
                 config.pad_token_id = self.tokenizer.pad_token_id
             model: PreTrainedModel = head.from_pretrained(
                 folder,
@@ -98,11 +98,11 @@ class Backbone:
         """Refuse texts of more tokens than the backbone has positions for.
 
         Args:
-            key: what the user sets it by.
-            tokens: of the longest text.
+            key: configuration key of the length, for the message.
+            tokens: number of tokens of the longest text.
 
         Raises:
-            ConfigError: they are too many.
+            ConfigError: the backbone has fewer positions.
         """
         if self.folder is None:
             config = architecture_config(self.spec, {})
@@ -116,10 +116,10 @@ class Backbone:
             )
 
     def _with_dropout(self, config: PretrainedConfig) -> PretrainedConfig:
-        """Set the dropouts that the user gave.
+        """Set the dropout probabilities that the user gave.
 
         Raises:
-            ConfigError: the architecture has no dropout of the attention's weights alone.
+            ConfigError: the architecture has no separate dropout for the attention weights.
         """
         values = config.to_dict().items()
         names = {n: v for n, v in values if _is_dropout(n) and isinstance(v, float)}
@@ -139,7 +139,7 @@ class Backbone:
         return pretrained if self.spec.dropout is None else self.spec.dropout
 
     def fingerprint(self) -> dict[str, str]:
-        """Return the SHA-256 of each weights file; nothing for random weights."""
+        """Return the SHA-256 of each weights file; no entry for random weights."""
         files = sorted(self.folder.glob("*.safetensors")) if self.folder else []
         return {file.name: file_digest(file) for file in files}
 
@@ -157,7 +157,7 @@ def load_backbone(spec: BackboneSpec) -> Backbone:
     """Find the backbone's files and load its tokenizer.
 
     Raises:
-        SourceError: the files cannot be had, or the weights have not the checksum they should.
+        SourceError: the files cannot be obtained, or the weights have another checksum.
     """
     folder = _find_folder(spec)
     if folder is None:
@@ -179,9 +179,10 @@ def load_backbone(spec: BackboneSpec) -> Backbone:
 def skeleton(
     spec: BackboneSpec, head: type[Any], head_options: Mapping[str, Any], device: str = "meta"
 ) -> PreTrainedModel:
-    """Return the model with all its names and shapes: no pretrained weights and no network.
+    """Return a model with the right names and shapes, without pretrained weights or network.
 
-    A folder's own configuration says the shapes; without a folder, the architecture in conf/.
+    The shapes come from the folder's configuration, or without a folder from the architecture in
+    conf/.
     """
     config = _shapes_config(spec, head_options)
     _check_head(spec, config, head)
@@ -277,7 +278,7 @@ def _random_tokenizer(spec: BackboneSpec) -> PreTrainedTokenizerBase:
 
 
 def _padding(tokenizer: PreTrainedTokenizerBase, spec: BackboneSpec) -> PreTrainedTokenizerBase:
-    """Let the end of a text be the padding of a tokenizer that has none, as decoders' have not."""
+    """Use the end-of-text token for padding if the tokenizer has no padding token (decoders)."""
     if tokenizer.pad_token is None:
         if tokenizer.eos_token is None:
             raise SourceError(
@@ -304,7 +305,7 @@ def _is_dropout(name: str) -> bool:
 
 
 def _has_attention_dropout(config: PretrainedConfig, dropouts: Iterable[str]) -> bool:
-    """Tell whether one of the configuration's dropouts is that of attention's weights alone."""
+    """Tell whether one of the configuration's dropouts applies to attention weights alone."""
     entry = architectures().get(config.model_type)
     alone = entry is None or entry.own_attention_dropout
     return alone and any(name.startswith("att") for name in dropouts)
@@ -321,9 +322,9 @@ def _positions(config: PretrainedConfig) -> int | None:
 
 
 def _begins_behind_padding(model_type: str) -> bool:
-    """Tell whether the first positions are for padding.
+    """Tell whether the first positions are reserved for padding.
 
-    They also are in RoBERTa's relatives without an entry, which `adapter=full` trains.
+    They are also in RoBERTa variants without an entry, which `adapter=full` can train.
     """
     entry = architectures().get(model_type)
     return "roberta" in model_type if entry is None else entry.positions_behind_padding

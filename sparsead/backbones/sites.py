@@ -1,4 +1,4 @@
-"""Where in a model the places are that adapters go to."""
+"""The modules of a model that adapters are attached to."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ _PLACES = {
 
 
 class SiteError(ConfigError):
-    """An adapter method needs a place that the architecture has not."""
+    """An adapter method needs a site that the architecture does not have."""
 
 
 def has_site(model: PreTrainedModel, site: str) -> bool:
-    """Tell whether the architecture has an entry, and in it such a place.
+    """Tell whether the architecture has an entry with such a site.
 
     Args:
         model: a transformers model, with or without a head.
@@ -51,7 +51,7 @@ def site_modules(model: PreTrainedModel, site: str) -> dict[str, nn.Module]:
         site: a field of `Sites`, such as "attention_output".
 
     Raises:
-        SiteError: the architecture has no entry, or no such place.
+        SiteError: the architecture has no entry, or no such site.
         ConfigError: the site is unknown.
     """
     model_type = model.config.model_type

@@ -1,4 +1,4 @@
-"""Small tokenizers for the backbones of random weights: every text becomes known tokens."""
+"""Small tokenizers for backbones with random weights; no text gives an unknown token."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def _bytes(special: list[str]) -> Tokenizer:
 
 
 def _template(described: SmallTokenizer, ids: dict[str, int]) -> processors.TemplateProcessing:
-    """Return what adds the special tokens to one text and to a pair."""
+    """Return the post-processor that adds the special tokens to a text or a pair of texts."""
     templates = f"{described.single} {described.pair}"
     added = dict.fromkeys(piece.partition(":")[0] for piece in templates.split())
     return processors.TemplateProcessing(
