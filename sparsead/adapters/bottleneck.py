@@ -100,7 +100,7 @@ class BottleneckOptions:
         activation: a name of transformers' activations.
         scale: factor on the adapter's output before it is added.
         dropout: probability, on the hidden layer.
-        layer_norm: place of the adapter's own LayerNorm, "before" or "after"; None for no LayerNorm.
+        layer_norm: place of the adapter's own LayerNorm, "before" or "after"; None: no LayerNorm.
         init: "bert" draws both sides from N(0, 0.02²); "zero_up" draws down and zeroes up.
     """
 

@@ -36,8 +36,8 @@ class Adapter(Protocol):
                 were drawn before (see `initialise`).
 
         Returns:
-            The model with the names of the parameters that the method trains, and of those among
-            them that may be pruned: matrices, never biases or LayerNorms. `adapted` makes it.
+            The model, the names of the parameters that the method trains, and the names of those
+            that may be pruned: matrices, never biases or LayerNorms. `freeze_backbone` builds it.
 
         Raises:
             SiteError: the architecture has no place for the method.

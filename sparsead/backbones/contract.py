@@ -134,7 +134,7 @@ class Architecture:
         return re.fullmatch(rf"(?:\w+\.)*?(?:{sites_regex(patterns)})", module) is not None
 
     def site_names(self) -> dict[str, str]:
-        """Return the names that reports use, such as "cross_query", by the modules' name pattern."""
+        """Return the names that reports use, such as "cross_query", by the modules' pattern."""
         return {
             pattern: f"cross_{site}" if pattern.startswith(self.cross_attention) else site
             for site in self.named_sites

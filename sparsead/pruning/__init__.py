@@ -1,1 +1,1 @@
-"""Scores (one file a pruner), masks of an exact budget, and their enforcement."""
+"""Scores (one file for each pruner), masks that meet an exact budget, and their enforcement."""

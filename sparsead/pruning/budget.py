@@ -1,4 +1,4 @@
-"""From scores and a budget to masks: exact counts, whatever the ties."""
+"""From scores and a budget to masks with exact counts, even if scores are tied."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ def masks_from_scores(
     Args:
         scores: one tensor of scores per prunable tensor.
         sparsity: share of all the weights to remove, 0 <= sparsity < 1.
-        scope: "global" compares scores across tensors; "tensor" compares their ranks within
-            each, so that every tensor loses the same share, give or take one weight.
-        minimum_kept: share of each tensor, and at least one weight, that always stays; what a
-            tensor may not lose is taken from the next lowest elsewhere. 0 switches it off.
+        scope: "global" compares scores across tensors; "tensor" compares ranks within each
+            tensor, so that every tensor loses the same share, to within one weight.
+        minimum_kept: share of each tensor that is always kept, at least one weight; the next
+            lowest scores elsewhere are then removed instead. 0 disables the minimum.
         seed: breaks ties.
 
     Returns:
         Boolean masks of the scores' shapes, on the CPU, True where the weight is kept.
 
     Raises:
-        PruningError: the kept minimum and the sparsity contradict each other.
+        PruningError: the sparsity cannot be reached with this minimum.
     """
     flat = {name: score.detach().flatten().double().cpu() for name, score in scores.items()}
     keys = {
@@ -66,7 +66,7 @@ def _minimum(size: int, share: float) -> int:
 
 
 def ranks(values: Tensor, keys: Tensor) -> Tensor:
-    """Return each value's place, from 1, in the order of (value, key); both are of shape (n,)."""
+    """Return the rank of each value, from 1, in the order of (value, key), both of shape (n,)."""
     by_key = torch.argsort(keys, stable=True)
     order = by_key[torch.argsort(values[by_key], stable=True)]
     places = torch.empty_like(values)
@@ -75,7 +75,7 @@ def ranks(values: Tensor, keys: Tensor) -> Tensor:
 
 
 def _percentiles(score: Tensor, key: Tensor) -> Tensor:
-    """Replace each score by its rank's place in (0, 1)."""
+    """Replace each score by its rank, scaled to (0, 1)."""
     return (ranks(score, key) - 0.5) / score.numel()
 
 

@@ -1,4 +1,4 @@
-"""What a pruner is, as types: a function that scores each weight; the highest are kept."""
+"""What a pruner is, as types: a function that scores each weight; high scores are kept."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from sparsead.config.registry import Registry
 from sparsead.errors import PruningError
 
 Scores = dict[str, Tensor]
-"""One tensor of finite scores per prunable tensor, by its name and of its shape."""
+"""By the name of each prunable tensor, a tensor of finite scores of the same shape."""
 
 Loss = Callable[[nn.Module, Any], Tensor]
 """Maps a model and a batch to the batch's mean loss, a scalar."""
 
 
 class Batches(Sequence[Any]):
-    """Batches that are made when a pruner first asks for them; `read` tells whether one did."""
+    """Batches that are created when a pruner first reads them; `read` tells whether one did."""
 
     def __init__(self, batches: Iterable[Any]) -> None:
         self._source = batches
@@ -33,7 +33,7 @@ class Batches(Sequence[Any]):
 
     @property
     def read(self) -> bool:
-        """Whether the batches were made."""
+        """Whether a pruner has read the batches."""
         return "_made" in vars(self)
 
     @overload
@@ -43,7 +43,7 @@ class Batches(Sequence[Any]):
     def __getitem__(self, index: slice) -> Sequence[Any]: ...
 
     def __getitem__(self, index: int | slice) -> Any:
-        """Return one batch, or some."""
+        """Return one batch, or a slice of the batches."""
         return self._made[index]
 
     def __len__(self) -> int:
@@ -53,7 +53,7 @@ class Batches(Sequence[Any]):
 
 @dataclass(frozen=True)
 class Scoring:
-    """The one argument of every pruner, which returns a score per weight: higher is kept.
+    """The only positional argument of every pruner, which returns a score for each weight.
 
     Attributes:
         model: the network, in eval mode.
@@ -72,9 +72,9 @@ class Scoring:
     seed: int
 
     def mean_gradients(self) -> Scores:
-        """Return ∂L/∂w of the loss averaged over the examples of the scoring set, with its sign.
+        """Return the signed gradient ∂L/∂w of the mean loss over the examples of the scoring set.
 
-        A batch counts by its number of examples, so that the batch size changes nothing.
+        A batch is weighted by its number of examples, so that the batch size does not matter.
         """
         parameters = list(self.tensors.values())
         totals: list[Tensor] = []
@@ -97,11 +97,11 @@ class Scoring:
 
 
 Pruner = Callable[[Scoring], Scores]
-"""Scores the weights; those with the lowest scores are removed. Its options are bound already.
+"""Scores the weights; those with the lowest scores are removed. Its options are already bound.
 
-It looks at data only through `Scoring.batches`, and draws only from generators of the seed. It
-raises a ConfigError for an option that is out of range, and a PruningError where it cannot score.
+It reads data only from `Scoring.batches`, and draws random numbers only from generators made from
+the seed. It raises a ConfigError for an option out of range, and a PruningError if it cannot score.
 """
 
 PRUNERS: Registry[Scores] = Registry("pruner", "sparsead.pruning")
-"""Functions from a Scoring, and the pruner's own options as keyword arguments, to Scores."""
+"""Functions that take a Scoring, and their own options as keyword arguments, and return Scores."""

@@ -23,20 +23,19 @@ def er(scoring: Scoring) -> Scores:
     """Keep a random share ε·(n_in + n_out)/(n_in·n_out) of each layer, at most all of it.
 
     Mocanu et al., 2018 (arXiv:1707.04780) in the form of Evci et al., 2020 (arXiv:1911.11134):
-    ε meets the budget over all layers, so that larger layers become sparser. Neither batches nor
-    a loss are needed. Under one seed the order inside a layer is always the same. With
-    pruner.scope=tensor every layer would lose the
-    same share, which is random pruning.
+    ε is chosen so that all layers together meet the budget; larger layers become sparser. Neither
+    batches nor a loss are needed. The same seed gives the same order inside a layer. With
+    pruner.scope=tensor every layer loses the same share, which is random pruning.
 
     Returns:
-        One tensor of scores per prunable tensor, of its shape: the number of weights kept there
-        less the weight's random rank, so that exactly the kept weights have positive scores.
+        One tensor of scores per prunable tensor, of its shape: the tensor's number of kept weights
+        minus the weight's random rank, so that exactly the kept weights have positive scores.
     """
     return random_at_densities(scoring, kernel=False)
 
 
 def random_at_densities(scoring: Scoring, *, kernel: bool) -> Scores:
-    """Score as `er` does, or with `kernel` as `erk` does."""
+    """Return the scores of `er`, or with `kernel` those of `erk`."""
     shapes = {name: tensor.shape for name, tensor in scoring.tensors.items()}
     if len(set(densities(shapes, scoring.sparsity, kernel=kernel).values())) == 1:
         logger.info("all layers have the same Erdős–Rényi density: it is uniform random pruning")
@@ -63,8 +62,8 @@ def densities(shapes: Shapes, sparsity: float, *, kernel: bool = False) -> dict[
 def kept_counts(shapes: Shapes, sparsity: float, *, kernel: bool = False) -> dict[str, int]:
     """Return the number of weights kept in each layer, N - round(sparsity · N) in all.
 
-    The fractions that the densities leave are settled by largest remainders, the earlier layer
-    first where they are equal. Arguments as for `densities`.
+    Fractional counts are rounded by the largest-remainder method; of equal remainders the earlier
+    layer is rounded up first. The arguments are those of `densities`.
     """
     exact = _kept(shapes, sparsity, kernel)
     counts = {name: math.floor(count) for name, count in exact.items()}
@@ -78,8 +77,8 @@ def kept_counts(shapes: Shapes, sparsity: float, *, kernel: bool = False) -> dic
 def _kept(shapes: Shapes, sparsity: float, kernel: bool) -> dict[str, Fraction]:
     """Solve Σ_l min(ε·share_l, size_l) = kept weights for ε; return the terms of the sum.
 
-    share_l = size_l·(n_in + n_out)/(n_in·n_out) is whole, so the solution is exact. A layer that
-    ε fills stays full when the others are solved again, because ε can only grow.
+    share_l = size_l·(n_in + n_out)/(n_in·n_out) is an integer, so the solution is exact. A layer
+    that is kept whole stays whole when ε is solved again for the others, because ε only grows.
     """
     sizes = {name: math.prod(shape) for name, shape in shapes.items()}
     shares = {name: _share(shape, kernel) for name, shape in shapes.items()}
@@ -107,5 +106,5 @@ def _share(shape: Sequence[int], kernel: bool) -> int:
 
 def _random_scores(tensor: Tensor, count: int, draws: torch.Generator) -> Tensor:
     ranks = torch.randperm(tensor.numel(), generator=draws)
-    # Half a rank up, so that no score is 0: zeros would read as saying nothing.
+    # The offset of half a rank avoids scores of 0: `check_scores` refuses scores that are all 0.
     return (count - 0.5 - ranks.double()).reshape(tensor.shape)

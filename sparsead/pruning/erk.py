@@ -11,7 +11,7 @@ def erk(scoring: Scoring) -> Scores:
     """Keep a random share ε·(n_in + n_out + k_h + k_w)/(n_in·n_out·k_h·k_w) of each layer.
 
     Evci et al., 2020 (arXiv:1911.11134). The kernel's dimensions count as well; for matrices
-    this is `er`, mask for mask.
+    the masks are those of `er`.
 
     Returns:
         One tensor of scores per prunable tensor, of its shape, as `er` does.

@@ -1,4 +1,4 @@
-"""FORCE: SNIP in rounds, each at the weights that the last one left (de Jorge et al., 2021)."""
+"""FORCE: SNIP in rounds, each on the weights that the last one kept (de Jorge et al., 2021)."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ Masked = Mapping[str, Tensor]
 def force(scoring: Scoring, *, rounds: int = 10) -> Scores:
     """Score each weight z = |w ⊙ ∂L/∂w̄| at the masked weights w̄ = w ⊙ m of the round before.
 
-    de Jorge et al., 2021 (arXiv:2006.09081, FORCE with the exponential schedule). Because the
-    score has the original w in it, a removed weight can come back. One round is SNIP.
+    de Jorge et al., 2021 (arXiv:2006.09081, FORCE with the exponential schedule). The
+    score uses the original w, so a removed weight can come back. One round is SNIP.
 
     Args:
-        scoring: what is scored; its weights are afterwards what they were, bit for bit.
-        rounds: number of times that the gradient is taken.
+        scoring: what is scored; its weights are restored bit for bit.
+        rounds: number of times that the gradient is computed.
 
     Returns:
         One tensor of scores per prunable tensor, of its shape: those of the last round.
@@ -48,12 +48,12 @@ def force(scoring: Scoring, *, rounds: int = 10) -> Scores:
 def score_in_rounds(scoring: Scoring, rounds: int, score: Callable[[Masked], Scores]) -> Scores:
     """Score and mask in turn, from dense to the target; return the last round's scores.
 
-    After round t of T the share (1 - sparsity)^(t/T) of the weights is kept, the highest scores
-    over all tensors: each round removes the same share of what the last one left. No tensor's
-    minimum is guarded on the way.
+    After round t of T the share (1 - sparsity)^(t/T) of the weights is kept, those with the highest
+    scores over all tensors: each round removes the same share of the weights that the last one
+    kept. The minimum kept per tensor does not apply between rounds.
 
     Args:
-        scoring: gives the weights, the sparsity and the seed that breaks ties.
+        scoring: the weights, the sparsity, and the seed that breaks ties.
         rounds: T, at least 1.
         score: scores the weights under boolean masks of their shapes, True where kept.
 
@@ -79,7 +79,7 @@ def score_in_rounds(scoring: Scoring, rounds: int, score: Callable[[Masked], Sco
 
 @contextmanager
 def _masked(tensors: Mapping[str, nn.Parameter], masks: Masked) -> Iterator[None]:
-    """Zero what `masks` removes; at the end put the very same bits back."""
+    """Zero the weights that `masks` removes; at the end restore them bit for bit."""
     originals = {name: tensor.detach().clone() for name, tensor in tensors.items()}
     try:
         with torch.no_grad():

@@ -13,13 +13,13 @@ from sparsead.pruning.contract import PRUNERS, Scores, Scoring
 
 @PRUNERS.register("grasp")
 def grasp(scoring: Scoring) -> Scores:
-    """Score each weight z = w ⊙ Hg, the part of gᵀHg that goes with it.
+    """Score each weight z = w ⊙ Hg, half the first-order loss of gᵀg if it is removed.
 
-    Wang et al., 2020 (arXiv:2002.07376) score -w ⊙ Hg and remove the highest, which is the same
-    order. g = ∂L/∂w and H = ∂²L/∂w² are of the loss averaged over one and the same scoring set;
-    the logits' temperature is 1. H is never formed: Hg = Σ_b weight_b · ∂(g_bᵀg)/∂w with g held
-    fixed, one batch's graph at a time; a single batch's graph gives g as well. Attention is
-    computed by PyTorch's math kernel: fused kernels have no second derivative.
+    Wang et al., 2020 (arXiv:2002.07376) score -w ⊙ Hg and remove the highest, which gives the same
+    order. g = ∂L/∂w and H = ∂²L/∂w² are derivatives of the mean loss over the same scoring set; the
+    temperature of the logits is 1. H is never formed: Hg = Σ_b weight_b · ∂(g_bᵀg)/∂w, with g held
+    fixed and one batch's graph in memory at a time. With a single batch, g comes from the same
+    graph. Attention uses PyTorch's math kernel, because fused kernels have no second derivative.
 
     Returns:
         One tensor of scores per prunable tensor, of its shape, with sign.
@@ -37,9 +37,9 @@ def grasp(scoring: Scoring) -> Scores:
 
 
 def _hessian_products(scoring: Scoring, batch: Any, vectors: Scores | None) -> Scores:
-    """Return Hv of one batch's loss, v being its own gradient where `vectors` is None.
+    """Return Hv of one batch's loss; if `vectors` is None, v is the batch's own gradient.
 
-    A tensor in which the loss is linear, or that it does not depend on, has no product.
+    The result is empty if no gradient depends on the weights.
     """
     names = list(scoring.tensors)
     parameters = list(scoring.tensors.values())

@@ -1,4 +1,4 @@
-"""Masks: which weights are kept, and what keeps the removed ones at exactly zero."""
+"""Masks: which weights are kept, and how the removed ones stay exactly zero."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from sparsead.runs.files import write_atomically
 class Masks(dict[str, Tensor]):
     """Boolean masks by parameter name, True where the weight is kept.
 
-    `data_read` tells whether the pruner looked at any batch.
+    `data_read` tells whether the pruner read any batch.
     """
 
     def __init__(self, masks: Mapping[str, Tensor], *, data_read: bool = False) -> None:
@@ -36,7 +36,7 @@ class Masks(dict[str, Tensor]):
 
     @property
     def sparsity(self) -> float:
-        """Realised share of weights removed; 0 where nothing is prunable."""
+        """Realised share of weights removed; 0 if no weight is prunable."""
         return self.removed / self.total if self.total else 0.0
 
     def summary(self) -> dict[str, Any]:
@@ -55,7 +55,7 @@ class Masks(dict[str, Tensor]):
         }
 
     def save(self, path: Path) -> None:
-        """Write the masks to a safetensors file, whole or not at all."""
+        """Write the masks to a safetensors file, atomically."""
         tensors = {name: mask.cpu() for name, mask in self.items()}
         write_atomically(path, save(tensors, {"data_read": str(self.data_read)}))
 
@@ -67,11 +67,12 @@ class Masks(dict[str, Tensor]):
             return cls(masks, data_read=(file.metadata() or {}).get("data_read") == "True")
 
     def enforce(self, model: nn.Module) -> None:
-        """Zero the removed weights of `model` now, and mask their gradients from here on.
+        """Zero the removed weights of `model` now, and mask their gradients from now on.
 
-        A weight that is 0 and whose gradient is always 0 stays exactly 0 through a new optimiser's
-        moments, weight decay, accumulation and all-reduce, and through clipping unless the norm
-        is NaN; the forward pass is the dense one, except in modules that can do with less.
+        A weight that is 0 and whose gradient is always 0 stays exactly 0 under a new optimiser's
+        moments, weight decay, gradient accumulation and all-reduce, and under gradient clipping
+        unless the norm is NaN. The forward pass is dense, except in modules that skip removed
+        weights (`SkipsRemoved`).
         """
         for name, mask in self.items():
             parameter = model.get_parameter(name)
@@ -89,14 +90,14 @@ class Masks(dict[str, Tensor]):
 
 @runtime_checkable
 class SkipsRemoved(Protocol):
-    """A module with less to compute where weights of its parameters are removed."""
+    """A module that can skip computations of removed weights."""
 
     def leave_out_removed(self, masks: Mapping[str, Tensor]) -> None:
-        """Leave out what these masks allow, given by the parameters' names in the module."""
+        """Skip what these masks allow; they are keyed by the parameters' names in the module."""
 
 
 class _GradientMask:
-    """Fills the gradient of removed weights with 0, also where it is infinite or NaN."""
+    """Sets the gradient of removed weights to 0, even if it is infinite or NaN."""
 
     def __init__(self, removed: Tensor) -> None:
         self.removed = removed

@@ -17,15 +17,15 @@ from sparsead.seeding import make_generator
 def nm(scoring: Scoring, *, n: int = 2, m: int = 4, criterion: str = "magnitude") -> Scores:
     """Score each weight +1 if it is among the n best of its group of m, else -1.
 
-    A group is m consecutive inputs of one row of a weight (…, n_in); the pattern that sparse
-    tensor cores compute with is 2:4 (Mishra et al., 2021, arXiv:2104.08378; Zhou et al., 2021,
+    A group is m consecutive inputs of one row of a weight (…, n_in); sparse tensor cores support
+    the pattern 2:4 (Mishra et al., 2021, arXiv:2104.08378; Zhou et al., 2021,
     arXiv:2102.04010). Ties inside a group are broken by the seed.
 
     Args:
         scoring: what is scored; its sparsity has to be 1 - n/m.
         n: weights kept of each group.
         m: size of the groups.
-        criterion: a registered pruner, or a dotted path, whose scores compete in a group.
+        criterion: a registered pruner, or a dotted path, whose scores are compared in a group.
 
     Returns:
         One tensor of scores per prunable tensor, of its shape.
@@ -33,7 +33,7 @@ def nm(scoring: Scoring, *, n: int = 2, m: int = 4, criterion: str = "magnitude"
     Raises:
         ConfigError: not 1 <= n < m, or there is no such criterion.
         PruningError: the sparsity is not 1 - n/m, rows are not divisible by m, or the criterion's
-            scores are not finite or say nothing.
+            scores are not finite or are all 0.
     """
     if not 1 <= n < m:
         raise ConfigError(f"pruner.n={n}: must be at least 1 and below pruner.m={m}")

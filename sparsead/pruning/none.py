@@ -8,7 +8,7 @@ from sparsead.pruning.contract import PRUNERS, Scores, Scoring
 
 @PRUNERS.register("none")
 def none(scoring: Scoring) -> Scores:
-    """Refuse to score: with sparsity 0, the only one that goes with it, nothing is scored.
+    """Always raise: `pruner=none` needs sparsity 0, and sparsity 0 never scores.
 
     Raises:
         PruningError: always.

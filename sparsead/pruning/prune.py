@@ -32,27 +32,27 @@ def prune(
     seed: int = 0,
     **options: Any,
 ) -> Masks:
-    """Remove a share of the named weights of `model`, now and for all later training.
+    """Remove a share of the weights of the named tensors of `model`, also for later training.
 
     Args:
-        model: any module; its modes, gradients and random states are left as they are.
+        model: any module; its modes, its gradients and the random states do not change.
         tensors: names of its prunable parameters.
         sparsity: share of their weights to remove: exactly round(sparsity · N) of N.
         pruner: a registered name, a dotted path, or the function from Scoring to Scores itself.
-        batches: the scoring set, on the model's device; data-free pruners do not ask for it.
+        batches: the scoring set, on the model's device; data-free pruners do not read it.
         loss: maps (model, batch) to a scalar mean loss.
-        scope: "global" or "tensor": where the weights compete.
-        probe: score tensors that are wholly zero at N(0, 0.02²) instead.
-        minimum_kept: share of each tensor that stays whatever the scores say.
-        seed: of random scores, of ties and of the probe.
-        **options: the pruner's own, where it is given by name.
+        scope: "global" or "tensor": whether weights are compared over all tensors or within each.
+        probe: score tensors that are all zero at values drawn from N(0, 0.02²) instead.
+        minimum_kept: share of each tensor that is kept whatever its scores.
+        seed: seed of random scores, of the order of ties and of the probe.
+        **options: the pruner's own options, if the pruner is given by name.
 
     Returns:
         The masks by name: boolean, True where the weight is kept.
 
     Raises:
         PruningError: the model has no such parameter, the pruner needs batches or a loss, its
-            scores are not finite or say nothing, or the budget cannot be met.
+            scores are not finite or are all 0, or the budget cannot be met.
         ConfigError: the pruner or one of its options is unknown.
     """
     parameters = _parameters(model, tensors)

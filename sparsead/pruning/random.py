@@ -1,4 +1,4 @@
-"""Random pruning: every weight has the same chance to stay."""
+"""Random pruning: every weight has the same chance to be kept."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sparsead.seeding import make_generator
 
 @PRUNERS.register("random")
 def random(scoring: Scoring) -> Scores:
-    """Score each weight z ~ Uniform(0, 1), from a generator keyed by the seed and the name.
+    """Score each weight z ~ Uniform(0, 1), with a generator for the seed and the name.
 
     As in the SparseAdapter paper (He et al., 2022, section 2.2). Neither batches nor a loss are
     needed.

@@ -1,4 +1,4 @@
-"""Scoring without leaving a trace, and what is refused of the scores."""
+"""Scoring without side effects on the model, and the check of scores."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ PROBE_STD = 0.02
 
 @contextmanager
 def undisturbed(model: nn.Module, tensors: Mapping[str, nn.Parameter]) -> Iterator[None]:
-    """Score in eval mode, without autocast, with gradients for `tensors` alone; put all back.
+    """Score in eval mode, without autocast, with gradients for `tensors` alone; then restore all.
 
-    Modes, requires_grad and the random states of every device are as before afterwards;
-    `.grad` is never touched, because scores come from `torch.autograd.grad`.
+    Modes, requires_grad and the random states are restored at the end; `.grad` never changes,
+    because scores come from `torch.autograd.grad`.
     """
     modes = {module: module.training for module in model.modules()}
     required = {parameter: parameter.requires_grad for parameter in model.parameters()}
@@ -42,10 +42,10 @@ def undisturbed(model: nn.Module, tensors: Mapping[str, nn.Parameter]) -> Iterat
 
 @contextmanager
 def probe_zero_tensors(tensors: Mapping[str, nn.Parameter], seed: int) -> Iterator[None]:
-    """Fill the tensors that are wholly zero with N(0, 0.02²); put the zeros back at the end.
+    """Fill tensors that are all zero with draws from N(0, 0.02²); restore the zeros at the end.
 
-    Only there do scores that multiply by the weight mean anything (design: zero-initialised
-    up-projections). The draw has a generator of its own.
+    Scores that multiply by the weight are all 0 in such a tensor, as in a zero-initialised
+    up-projection. The draws have their own generator.
     """
     zero = {name: tensor for name, tensor in tensors.items() if not tensor.any()}
     with torch.no_grad():
@@ -61,10 +61,11 @@ def probe_zero_tensors(tensors: Mapping[str, nn.Parameter], seed: int) -> Iterat
 
 
 def check_scores(scores: Scores, parameters: Mapping[str, nn.Parameter]) -> None:
-    """Refuse scores that no order of all the weights can be made of.
+    """Refuse scores that do not give an order of all weights.
 
     Raises:
-        PruningError: scores are not finite, are all 0, or are all 0 in a tensor that is all 0.
+        PruningError: scores are missing, have another shape, are not finite, are all 0, or are all
+            0 in a tensor that is all 0.
     """
     shapes = {name: tuple(score.shape) for name, score in scores.items()}
     if shapes != {name: tuple(parameter.shape) for name, parameter in parameters.items()}:

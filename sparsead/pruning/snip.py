@@ -24,8 +24,9 @@ def snip(
 
     Args:
         scoring: what is scored.
-        mode: "eval" takes the gradients without dropout; "train" with it, averaged over `draws`
-            passes seeded by the scoring's seed. Batch norms keep their statistics in both.
+        mode: "eval" computes gradients without dropout; "train" computes them with dropout and
+            averages them over `draws` passes, seeded by the scoring's seed. Running statistics of
+            batch norms do not change in either mode.
         draws: number of passes over the scoring set in train mode.
         faithful: "paper" scores z = w ⊙ ∂L/∂w, with its sign: the sentence of the SparseAdapter
             paper, z = -w ⊙ g and remove the highest, read literally. "authors" scores as their
@@ -35,7 +36,7 @@ def snip(
         One tensor of scores per prunable tensor, of its shape.
 
     Raises:
-        ConfigError: an unknown mode or reading, or draws that do not go with the mode.
+        ConfigError: `mode` or `faithful` is unknown, or `draws` does not fit the mode.
         PruningError: there are no batches.
     """
     _check_options(mode, draws, faithful)
@@ -61,7 +62,7 @@ def _check_options(mode: str, draws: int, faithful: str | None) -> None:
 
 
 def _dropout_gradients(scoring: Scoring, draws: int) -> Scores:
-    """Return the gradients averaged over `draws` passes in train mode; leave eval mode behind."""
+    """Return gradients averaged over `draws` passes in train mode; the model ends in eval mode."""
     totals = {name: torch.zeros_like(tensor) for name, tensor in scoring.tensors.items()}
     try:
         _train_but_batch_norms(scoring.model)
@@ -75,13 +76,13 @@ def _dropout_gradients(scoring: Scoring, draws: int) -> Scores:
 
 
 def _train_but_batch_norms(model: nn.Module) -> None:
-    """Activate dropout; modules that would update running statistics stay in eval mode."""
+    """Set train mode, except in modules that would update running statistics."""
     for module in model.modules():
         module.training = getattr(module, "running_mean", None) is None
 
 
 def _seed(seed: int, device: torch.device) -> None:
-    """Seed the CPU and `device` alone: the other devices' states are not put back afterwards."""
+    """Seed the CPU and `device` alone: `undisturbed` restores no other device's random state."""
     torch.default_generator.manual_seed(seed)
     if device.type == "cuda":
         with torch.cuda.device(device):

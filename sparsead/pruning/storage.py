@@ -1,9 +1,10 @@
-"""The sparse adapter file: the surviving weights, one bit a weight for the mask, and the rest.
+"""The sparse adapter file: kept weights, masks of one bit per weight, and unmasked tensors.
 
-One safetensors file. All values of one dtype are one flat tensor, `values.DTYPE`: of a masked
-tensor the kept values in C order, of any other the whole. All masks are one bit-packed tensor,
-`masks`. What is in them, in which order, is said in one key of the safetensors metadata: its keys
-are written in random order, and the same adapter is to give the same bytes.
+It is one safetensors file. All values of one dtype form one flat tensor, `values.DTYPE`, in C
+order: the kept values of masked tensors, and all values of the others. All masks form one
+bit-packed tensor, `masks`. One key of the safetensors metadata describes the contents and their
+order. It is only one key because safetensors writes several in random order, and the same adapter
+must give the same bytes.
 """
 
 from __future__ import annotations
@@ -45,8 +46,9 @@ _DTYPES = frozenset(
 class StoredAdapter:
     """What a sparse adapter file holds.
 
-    `tensors` are dense, in the order they were given, with exact zeros where the mask of that name
-    in `masks` (boolean, same shape, True = kept) is False. `metadata` is the caller's.
+    `tensors` are dense and in the order in which they were saved. They are exactly zero wherever
+    the mask of the same name in `masks` (boolean, same shape, True = kept) is False. `metadata` is what
+    the caller saved.
     """
 
     tensors: dict[str, Array]
@@ -60,17 +62,17 @@ def save_sparse(
     masks: Mapping[str, Mask],
     metadata: Mapping[str, Any],
 ) -> None:
-    """Write a sparse adapter file, complete or not at all, in place of any that is there.
+    """Write a sparse adapter file atomically; an existing file is replaced.
 
     In 32 bits, n kept of N masked weights take 4·n + N/8 bytes; a tensor without a mask takes its
     own bytes; names, shapes and checksum take about 1 KiB, and `metadata` its JSON.
 
     Args:
-        path: the file; its folder is made where there is none.
+        path: the file; its folder is created if needed.
         tensors: arrays of booleans, integers or floats, by name.
         masks: for some of these names, a boolean array of the tensor's shape, True = kept. The
             tensor is zero wherever it is False.
-        metadata: anything that JSON can hold, with strings for keys.
+        metadata: any value that JSON can represent, with strings as keys.
 
     Raises:
         RecordError: a mask does not fit its tensor, a dtype or the metadata cannot be stored, or
@@ -95,13 +97,13 @@ def sparse_size(
     removed: int,
     metadata: Mapping[str, Any],
 ) -> int:
-    """Return the bytes of the file that `save_sparse` would write of 32-bit tensors.
+    """Return the size in bytes of the file that `save_sparse` would write for 32-bit tensors.
 
     Args:
-        shapes: of the tensors, in their order.
-        masked: names of those that have a mask.
-        removed: number of weights that the masks remove together.
-        metadata: as it would be saved, or of the same length.
+        shapes: the tensors' shapes by name, in their order.
+        masked: names of the tensors that have a mask.
+        removed: number of weights that all masks together remove.
+        metadata: the metadata to save, or any of the same length in JSON.
     """
     entries = [_Entry(name, "float32", shape, name in masked) for name, shape in shapes.items()]
     total, prunable = (sum(e.size for e in entries if e.masked >= only) for only in (False, True))
@@ -248,7 +250,7 @@ def _unpack_table(packed: str) -> list[_Entry]:
 
 
 def _checksum(document: Mapping[str, Any], flat: Mapping[str, Array]) -> str:
-    """Return the SHA-256 of the document, less its checksum, and of the payload, in hexadecimal."""
+    """Return the hexadecimal SHA-256 of the document without its checksum and of the payload."""
     digest = hashlib.sha256(json.dumps(document).encode())
     for key in sorted(flat):
         digest.update(f"{key} {flat[key].dtype.name} {flat[key].size} ".encode())
@@ -262,7 +264,7 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Array]]:
             text = (file.metadata() or {}).get(FORMAT, "null")
             document = json.loads(text)
             if not isinstance(document, dict) or document.get("format") != FORMAT:
-                raise ValueError(f"it holds no {FORMAT}")
+                raise ValueError(f"it is not of the format {FORMAT}")
             if document.get("version") != VERSION:
                 raise ValueError(f"its version is {document.get('version')}, not {VERSION}")
             if json.dumps(document) != text:
@@ -274,4 +276,4 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Array]]:
 
 def _unreadable(path: Path, error: Exception) -> RecordError:
     reason = f"no {error}" if isinstance(error, KeyError) else str(error).partition("\n")[0]
-    return RecordError(f"{path}: is no readable sparse adapter ({reason})")
+    return RecordError(f"{path}: is not a readable sparse adapter ({reason})")

@@ -18,12 +18,12 @@ from sparsead.pruning.force import Masked, score_in_rounds
 def synflow(scoring: Scoring, *, rounds: int = 10) -> Scores:
     """Score each weight z = |θ| ⊙ ∂R/∂|θ|, R the sum of the outputs at |θ| of all parameters.
 
-    Tanaka et al., 2020 (arXiv:2006.05467). No loss is used. The model sees one batch, the first,
-    with floating inputs set to 1 as in the paper; token ids and attention masks stay, because
-    ones would be no input, so for text the scores are not quite free of data. The flow is
+    Tanaka et al., 2020 (arXiv:2006.05467). No loss is used. The model is given the first batch,
+    with floating-point inputs set to 1 as in the paper. Token ids and attention masks are kept,
+    because ones would not be a valid text, so for text the scores depend on data. The flow is
     conserved between layers only where the network is positively homogeneous: LayerNorm, softmax
-    and GELU break that, and for transformers the scores are a heuristic. An output straight from
-    a LayerNorm of equal gains has a constant sum and adds nothing.
+    and GELU break that, and for transformers the scores are a heuristic. The sum over the output
+    of a LayerNorm with equal gains is constant, so it contributes nothing.
 
     A copy of the parameters in float64 is scored, since products of many layers of absolute
     values overflow float32; the model itself is never changed.
@@ -31,12 +31,12 @@ def synflow(scoring: Scoring, *, rounds: int = 10) -> Scores:
     Args:
         scoring: what is scored; its batches are mappings (passed by keyword), sequences that
             begin with the input, or the input itself.
-        rounds: number of times that is scored and masked. The paper takes 100 to remove 99 % and
-            more; with 10, no round removes over 15 % of what is left at sparsities up to 0.8.
+        rounds: number of rounds of scoring and masking. The paper uses 100 to remove 99 % or more;
+            with 10 rounds and a sparsity up to 0.8, each removes at most 15 % of the weights left.
 
     Returns:
         One tensor of scores per prunable tensor, of its shape, in float64: those of the last
-        round, 0 for the weights that earlier ones removed.
+        round, 0 for weights that earlier rounds removed.
 
     Raises:
         ConfigError: fewer than one round.

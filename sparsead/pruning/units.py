@@ -1,4 +1,4 @@
-"""Structured pruning: whole bottleneck units fall, by the mean score of their weights."""
+"""Structured pruning: whole bottleneck units are removed, by the mean score of their weights."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sparsead.pruning.contract import PRUNERS, Scores, Scoring
 from sparsead.pruning.scoring import check_scores
 from sparsead.seeding import make_generator
 
-# Tensors with a row per unit, and what the tensor with the unit's column is called instead.
+# Patterns of tensors with one row per unit, and the name of the tensor with the unit's column.
 SIBLINGS = ((r"down(?=\.weight$)", "up"), (r"\blora_A\b", "lora_B"))
 
 
@@ -23,10 +23,11 @@ def units(scoring: Scoring, *, criterion: str = "snip") -> Scores:
     """Score each weight by the rank of its unit, z_u = mean of the criterion over the unit.
 
     A unit is a row of `….down.weight` or `…lora_A…`, (r, d_in), with the same column of its
-    sibling `….up.weight` or `…lora_B…`, (d_out, r): what a narrower bottleneck would lack. The
-    mean, not the sum, because the budget counts weights and units differ in size. The budget thus
-    removes whole units, lowest first, and at most one of them in part, to meet the exact count. A
-    tensor's guarded minimum, where it applies, cuts further units. Li et al., 2017
+    sibling `….up.weight` or `…lora_B…`, (d_out, r): the weights that a bottleneck with one unit
+    less does not have. The mean is used and not the sum, because the budget counts weights and
+    units differ in size. The budget removes whole units, lowest first, and at most one unit in
+    part, to meet the exact count. If the minimum kept per tensor applies, more units are removed
+    in part. Li et al., 2017
     (arXiv:1608.08710) rank filters in this way by magnitude.
 
     Args:
@@ -39,7 +40,7 @@ def units(scoring: Scoring, *, criterion: str = "snip") -> Scores:
     Raises:
         ConfigError: there is no such criterion.
         PruningError: a tensor has no sibling, their numbers of units differ, or the criterion's
-            scores are not finite or say nothing.
+            scores are not finite or are all 0.
     """
     pairs = _pairs(scoring.tensors)
     scores = criterion_scores(scoring, criterion)
@@ -57,11 +58,11 @@ def units(scoring: Scoring, *, criterion: str = "snip") -> Scores:
 
 
 def criterion_scores(scoring: Scoring, criterion: str) -> Scores:
-    """Return another pruner's scores, refused where their order would mean nothing.
+    """Return another pruner's scores, checked by `check_scores`.
 
     Raises:
         ConfigError: there is no such pruner.
-        PruningError: its scores are not finite or say nothing.
+        PruningError: its scores are not finite or are all 0.
     """
     scores: Scores = PRUNERS.get(criterion)(scoring)
     check_scores(scores, dict(scoring.tensors))

@@ -1,4 +1,4 @@
-"""Tokenised once: encoded splits on disk, shared by every run that needs the same ones."""
+"""The cache of encoded splits on disk, shared by all runs with the same data and tokenizer."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ CACHE_VARIABLE = "SPARSEAD_CACHE"
 REPORT_FILE = "report.json"
 WHOLE_LENGTH = "whole_length"
 
-# Where rows come from is no part of the key: what they are is.
+# The key contains the rows themselves, not where they come from.
 _PLACES = ("path", "files", "train", "validation", "limit")
 
 
 def encode_once(
     task: Task, tokenizer: PreTrainedTokenizerBase, selection: float = 0.0
 ) -> tuple[DatasetDict, dict[str, Any]]:
-    """Return the task's encoded splits and what is to be said of them, tokenising at most once.
+    """Return the task's encoded splits and their description, tokenising at most once.
 
     The splits are kept in a folder named by a hash of the rows, the task's options and code, and
     the tokenizer; whatever of these changes makes another folder. Of several processes that ask
@@ -127,7 +127,7 @@ def _lengths(rows: Dataset) -> tuple[NDArray[Any], NDArray[Any]]:
 
 
 def _write(folder: Path, splits: DatasetDict) -> None:
-    """Write beside and rename: a killed process leaves no half of a folder under the name."""
+    """Write to a temporary folder and rename it, so that `folder` is never incomplete."""
     beside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
         report = {split: _describe_split(rows) for split, rows in splits.items()}
@@ -212,7 +212,7 @@ def _code(task: Task) -> Iterator[bytes]:
 
 
 def _tokenizer_files(tokenizer: PreTrainedTokenizerBase) -> Iterator[bytes]:
-    """Yield what the tokenizer saves; how it last padded and cut is no part of it."""
+    """Yield the tokenizer's saved files, without its last padding and truncation settings."""
     clean = copy.deepcopy(tokenizer)
     if clean.is_fast:
         clean.backend_tokenizer.no_truncation()

@@ -100,7 +100,7 @@ def _json_object(place: str, line: str) -> Mapping[str, Any]:
     except (ValueError, RecursionError) as error:
         raise DataError(f"{place}: {error}") from error
     if not isinstance(row, dict):
-        raise DataError(f"{place}: {quote_value(row)} is no JSON object")
+        raise DataError(f"{place}: {quote_value(row)} is not a JSON object")
     return row
 
 
@@ -112,7 +112,7 @@ def _read_parquet(path: Path, columns: Sequence[str]) -> Rows:
         read = map(_flattened, file.read(columns=list(columns)).to_pylist())
         values = [{column: row.get(column) for column in columns} for row in read]
     except (OSError, pyarrow.ArrowException) as error:
-        raise DataError(f"{path}: is no readable Parquet file ({error})") from error
+        raise DataError(f"{path}: is not a readable Parquet file ({error})") from error
     return Rows(path, values, range(1, len(values) + 1))
 
 

@@ -1,4 +1,4 @@
-"""Rows of a data file that know the line they came from, and what a bad value is called."""
+"""Rows of a data file with their line numbers, and the error messages for bad values."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 from sparsead.errors import DataError
 
-_LARGEST = 2.0**127 * (2 - 2.0**-23)  # in 32 bits, as which numbers are learnt
+_LARGEST = 2.0**127 * (2 - 2.0**-23)  # the largest float32, the dtype of labels
 
 
 @dataclass(frozen=True)
@@ -57,43 +57,43 @@ class Rows:
         """Return a column of text.
 
         Raises:
-            DataError: a value is no text.
+            DataError: a value is not a text.
         """
         for row, value in enumerate(self.column(column)):
             if not is_text(value):
-                raise self.error(row, column, f"{quote_value(value)} is no text")
+                raise self.error(row, column, f"{quote_value(value)} is not a text")
         return self.column(column)
 
     def class_names(self, column: str) -> list[str]:
         """Return how the classes of a column are written.
 
         Raises:
-            DataError: a value is missing, or is no class.
+            DataError: a value is missing, or is not a class.
         """
         for row, value in enumerate(self.column(column)):
             if value is None or value == "":
                 raise self.error(row, column, "has no label")
             if not _is_class(value):
-                raise self.error(row, column, f"{quote_value(value)} is no class")
+                raise self.error(row, column, f"{quote_value(value)} is not a class")
         return [class_name(value) for value in self.column(column)]
 
     def classes(self, column: str, numbers: Mapping[str, int]) -> list[int]:
         """Return the numbers of the classes that a column names.
 
         Raises:
-            DataError: a value is none of `numbers`.
+            DataError: a value is not one of `numbers`.
         """
         for row, value in enumerate(self.column(column)):
             if class_name(value) not in numbers:
                 allowed = ", ".join(numbers)
-                raise self.error(row, column, f"{quote_value(value)} is none of {allowed}")
+                raise self.error(row, column, f"{quote_value(value)} is not one of {allowed}")
         return [numbers[class_name(value)] for value in self.column(column)]
 
     def numbers(self, column: str) -> list[float]:
         """Return a column of finite numbers.
 
         Raises:
-            DataError: a value is none.
+            DataError: a value is not a finite number.
         """
         return [self._number(row, column, value) for row, value in enumerate(self.column(column))]
 
@@ -103,7 +103,7 @@ class Rows:
         except (TypeError, ValueError, OverflowError):
             number = math.nan
         if not abs(number) <= _LARGEST:
-            raise self.error(row, column, f"{quote_value(value)} is no finite number")
+            raise self.error(row, column, f"{quote_value(value)} is not a finite number")
         return number
 
 
@@ -130,7 +130,7 @@ def class_name(value: Any) -> str:
 
 
 def quote_value(value: Any, longest: int = 40) -> str:
-    """Return a value as an error message can hold it."""
+    """Return the value's repr for an error message, cut at `longest` characters."""
     text = repr(value)
     return text if len(text) <= longest else f"{text[:longest]}… ({len(text)} characters)"
 

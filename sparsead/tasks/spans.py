@@ -1,4 +1,4 @@
-"""The best answers of a question from the logits of its features."""
+"""The best answers to a question, from the logits of its features."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A process's memory: what is freed is kept for the next step, what stays is left alone."""
+"""Memory of a process: freed memory is reused, and lasting objects are not garbage-collected."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ _NEVER = -1
 
 
 def keep_freed_memory() -> None:
-    """Have glibc keep what is freed instead of returning it to the system.
+    """Make glibc keep freed memory instead of returning it to the system.
 
     By default every large tensor of a step on the CPU is mapped, faulted in page by page and
-    unmapped again; raising the size that counts as large helps up to 32 MiB only. Where the C
-    library is another one, nothing changes.
+    unmapped again; the threshold for large tensors can be raised to 32 MiB only. With another C
+    library than glibc nothing changes.
     """
     if not sys.platform.startswith("linux"):
         return
@@ -29,7 +29,7 @@ def keep_freed_memory() -> None:
 
 
 def return_freed_memory() -> None:
-    """Return to the system what has been kept so far."""
+    """Return the kept memory to the system."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)
@@ -37,5 +37,5 @@ def return_freed_memory() -> None:
 
 @cache
 def freeze_imported_objects() -> None:
-    """Take what the imports made out of all later garbage collections: it stays, and is much."""
+    """Exclude the many objects that imports created from later garbage collections."""
     gc.freeze()

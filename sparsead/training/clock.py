@@ -1,4 +1,4 @@
-"""How long each phase of a run takes, over all the processes that were at it."""
+"""How long each phase of a run takes, summed over the processes that resumed it."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ _PHASES = ("load", "prune", "train", "evaluate", "trainer", "report")
 
 
 class Clock(TrainerCallback):
-    """Times the phases of a run, and adds what the processes before took that were interrupted.
+    """Times the phases of a run, and adds the times of earlier, interrupted processes.
 
-    The sums are kept with each checkpoint; what a killed process did after its last one is lost
-    from them as it is from the run.
+    The sums are saved with each checkpoint. What a killed process did after its last checkpoint
+    is not counted, as it is not part of the run either.
 
     Args:
-        folder: of the run, where the checkpoints are.
-        resumed_from: the epoch that the run goes on from; 0 where it begins.
+        folder: the run's folder, where the checkpoints are.
+        resumed_from: the epoch that the run resumes from; 0 if it starts anew.
     """
 
     def __init__(self, folder: Path, resumed_from: float) -> None:
@@ -37,10 +37,11 @@ class Clock(TrainerCallback):
 
     @contextmanager
     def timed(self, phase: str) -> Iterator[None]:
-        """Time the block; of the phase `train` only its steps, batches included, are called so.
+        """Time the block as `phase`.
 
-        The evaluations in it are `evaluate`; its other part, the Trainer's start and its
-        checkpoints, is `trainer`.
+        The block `train` is split: `train` is the time of the steps, data loading included,
+        `evaluate` that of the evaluations, and `trainer` the rest, such as the Trainer's start and
+        its checkpoints.
         """
         self._began[phase] = perf_counter()
         yield
@@ -51,7 +52,7 @@ class Clock(TrainerCallback):
         self._epoch_began = perf_counter()
 
     def on_log(self, *_args: Any, **_kwargs: Any) -> None:
-        """Take the epoch's steps as done where its loss is read: a GPU has done them only then."""
+        """Stop timing the steps when the epoch's loss is read: only then has a GPU finished."""
         if self._epoch_began is not None:
             self._steps += perf_counter() - self._epoch_began
             self._epoch_began = None
@@ -59,7 +60,7 @@ class Clock(TrainerCallback):
     def on_save(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
-        """Keep the sums for a process that goes on from this checkpoint."""
+        """Save the sums for a process that resumes from this checkpoint."""
         save_seconds(self._folder, self.seconds(state))
 
     def seconds(self, state: TrainerState) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""Which device a run computes on, and how much of its memory it took."""
+"""The device that a run computes on, and the peak memory of a run."""
 
 from __future__ import annotations
 
@@ -44,11 +44,11 @@ def describe_device(device: str) -> dict[str, Any]:
 
 
 def reset_peak_memory(device: str) -> None:
-    """Measure the peak of memory from now on: a sweep's runs share one process.
+    """Reset the peak memory, because the runs of a sweep share one process.
 
-    What earlier runs used is freed first: their models are in cycles, which only the garbage
-    collector finds, in its own time. Where the system cannot be told to measure anew, a run's peak
-    is its process's until then.
+    The memory of earlier runs is freed first: their models are in reference cycles, which only the
+    garbage collector frees. On systems that cannot reset the peak, the peak of a run is that of its
+    process so far.
     """
     gc.collect()
     if device == "cuda":
@@ -63,7 +63,7 @@ def peak_memory(device: str) -> int:
     """Return the most bytes that were in use: the GPU's, or the process's own on the CPU."""
     if device == "cuda":
         return torch.cuda.max_memory_allocated()
-    # ru_maxrss is at least that of the process that began this one, where Linux says better
+    # Not ru_maxrss, which Linux inherits from the parent process.
     peak = _PEAK.search(_STATUS.read_text("utf-8")) if _STATUS.exists() else None
     if peak is not None:
         return int(peak[1]) * 1024

@@ -1,4 +1,4 @@
-"""Batches of an evaluation: of about equal token count, and their outputs in the rows' order."""
+"""Evaluation batches of about equal token count, and their outputs in the order of the rows."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def padded_columns(rows: Dataset) -> list[str]:
 
 
 def token_batches(lengths: Sequence[int], size: int) -> list[list[int]]:
-    """Share out rows of like length into batches that are about equally large when padded.
+    """Group rows of similar length into batches that are about equally large when padded.
 
     Args:
         lengths: number of tokens of each row.
@@ -51,7 +51,7 @@ def token_batches(lengths: Sequence[int], size: int) -> list[list[int]]:
 
 
 def restore_order(values: Any, batches: Sequence[Sequence[int]]) -> Any:
-    """Put arrays whose rows are those of `batches`, or a tuple of such, in the order of indices."""
+    """Reorder arrays, or a tuple of them, from the order of `batches` to that of the rows."""
     if isinstance(values, tuple):
         return tuple(restore_order(value, batches) for value in values)
     return None if values is None else values[np.argsort(np.concatenate(batches))]
@@ -65,13 +65,13 @@ def collate_batches(
 
 
 def count_loss_terms(labels: Any, rows: int) -> int:
-    """Return how many terms the mean loss of a batch is of: its target tokens, or its rows."""
+    """Return the number of terms in a batch's mean loss: its target tokens, or its rows."""
     if isinstance(labels, Tensor) and labels.dim() == 2 and not labels.is_floating_point():
         return int((labels != _IGNORED_LABEL).sum())
     return rows
 
 
 def unwrap_batch(batches: Sequence[Any]) -> Any:
-    """Collate a list of one batch that has been collated: return the batch."""
+    """Return the only element of a list: a batch that is collated already."""
     (batch,) = batches
     return batch

@@ -1,4 +1,4 @@
-"""Texts that a trained model generates for whole splits, streamed to disk and gone on from."""
+"""Generation of texts for whole splits, streamed to disk and resumable."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a trained model puts out for encoded rows: a plain loop over batches, without a Trainer."""
+"""A trained model's outputs for encoded rows: a plain loop over batches, without a Trainer."""
 
 from __future__ import annotations
 

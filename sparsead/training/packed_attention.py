@@ -1,7 +1,7 @@
 """Attention in a packed batch: each sequence attends to itself alone.
 
-Sequences of about one length go together; on a GPU, where nothing is dropped, all go through one
-variable-length kernel.
+Sequences of similar length share a batched product. On a GPU without dropout, one variable-length
+kernel computes all sequences.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Batches without padding: the true tokens of all sequences, one sequence behind the other."""
+"""Packed batches: the tokens of all sequences, concatenated without padding."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run computes in, and what its frozen weights are kept in."""
+"""The precision that a run computes in, and the dtype of its frozen weights."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def resolve_precision(precision: str, device: str) -> str:
 
 
 def store_frozen(adapted: AdaptedModel, precision: str) -> None:
-    """Keep the backbone's frozen weights in what they are computed in, once for all steps.
+    """Store the backbone's frozen weights in the dtype of the computation, once for all steps.
 
     Adapter and head, and with them the optimiser's state, stay in fp32 under autocast; so do the
     weights of LayerNorms and RMSNorms, which sum many small terms. Scores are taken before this,

@@ -1,4 +1,4 @@
-"""What a model predicts on a split: made into records, scored, and kept with the run."""
+"""Predictions on a split: converted to records, scored, and kept with the run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Several processes at one run, as torchrun starts them: the first alone claims and writes."""
+"""Several processes of one run, as torchrun starts them: only the first claims and writes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def is_main() -> bool:
 
 
 def broadcast_value(value: Value) -> Value:
-    """Return in every process what the first one found; to be called inside `stage_once`."""
+    """Return the first process's value in every process; call it inside `stage_once`."""
     if not _are_several():
         return value
     (value,) = broadcast_object_list([value])
@@ -32,7 +32,7 @@ def broadcast_value(value: Value) -> Value:
 
 @contextmanager
 def stage_once(folder: Path, *, replace: bool, device: str) -> Iterator[Path]:
-    """Give every process the folder that `staged` gives to the first; leave it together.
+    """Yield to every process the folder that `staged` yields to the first; all leave together.
 
     Args:
         folder: of the record.

@@ -1,4 +1,4 @@
-"""Keeping the libraries' own chatter away from a run's few lines."""
+"""Silencing the libraries' own log messages and progress bars."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import transformers
 
 
 def quiet_libraries() -> None:
-    """Silence progress bars that nobody watches, and reports of what is meant to be so."""
+    """Silence progress bars outside a terminal, and messages about intended behaviour."""
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     logging.getLogger("absl").setLevel(logging.WARNING)  # rouge_score names its tokenizer

@@ -1,4 +1,4 @@
-"""What an interrupted run leaves: its checkpoints, what it was begun with, and its time."""
+"""The state of an interrupted run: its checkpoints, starting masks and precision, and times."""
 
 from __future__ import annotations
 
@@ -24,24 +24,24 @@ SECONDS_FILE = "seconds.json"
 
 
 def save_starting_state(folder: Path, masks: Masks, precision: str) -> None:
-    """Write beside the checkpoints-to-be what the run is begun with."""
+    """Save the masks and the precision that the run starts with, beside its checkpoints."""
     if is_main():
         masks.save(folder / MASKS_FILE)
         (folder / PRECISION_FILE).write_text(precision, "utf-8")
 
 
 def restore_masks(folder: Path, model: nn.Module) -> Masks:
-    """Return the masks that the run was begun with, in force in `model`."""
+    """Return the masks that the run started with, and enforce them in `model`."""
     masks = Masks.load(folder / MASKS_FILE)
     masks.enforce(model)
     return masks
 
 
 def restore_precision(folder: Path, checkpoint: str | None, asked: str) -> str:
-    """Return what a run computes in: what was asked for, or what it was begun in.
+    """Return the precision of a run: the saved one if it resumes, otherwise the one asked for.
 
-    `auto` on another machine could mean another precision, and the two halves of the training
-    would be mixed without a word.
+    `auto` can resolve to another precision on another machine; a resumed run must not change its
+    precision silently.
     """
     if checkpoint is not None:
         with suppress(OSError):
@@ -77,7 +77,7 @@ def checkpoint_epoch(checkpoint: str | None) -> float:
 
 
 def remove_checkpoints(folder: Path) -> None:
-    """Remove what only a resumed training needs."""
+    """Remove the files that only a resumed training needs."""
     for checkpoint in folder.glob(f"{PREFIX_CHECKPOINT_DIR}-*"):
         shutil.rmtree(checkpoint)
     (folder / SECONDS_FILE).unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Stopping a training behind a checkpoint, so that it goes on to the same bits."""
+"""Stopping a training after a checkpoint, so that resuming it gives bitwise equal results."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from sparsead.training.trainer import SparseadTrainer, history
 
 
 class Stopping(TrainerCallback):
-    """Ends the training on Ctrl-C behind the step that it is at, or where `watch` says so.
+    """Stops the training after the current step on Ctrl-C, or when `watch` returns true.
 
     Args:
-        trainer: whose training it is.
-        interrupted: tells whether there was a Ctrl-C.
-        watch: is asked behind every epoch, and before the first one of a training that goes on.
+        trainer: the trainer to stop.
+        interrupted: tells whether Ctrl-C was pressed.
+        watch: is called after every epoch, and once when a training resumes.
     """
 
     def __init__(
@@ -35,7 +35,7 @@ class Stopping(TrainerCallback):
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
-        """Take up the loss of an epoch that was left in its middle."""
+        """Restore the running loss of an epoch that was interrupted."""
         if state.global_step:
             name = f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}"
             with safe_open(Path(str(args.output_dir)) / name / SAFE_WEIGHTS_NAME, "pt") as file:
@@ -45,10 +45,10 @@ class Stopping(TrainerCallback):
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
-        """Ask for a checkpoint, if there was a Ctrl-C.
+        """Request a checkpoint if Ctrl-C was pressed.
 
-        Not behind an epoch's last step: there comes one anyway, after the epoch's evaluation, which
-        a training that went on from an earlier one would leave out.
+        An epoch's last step is skipped: the save at the epoch's end follows the evaluation. A
+        checkpoint before it would make the resumed training leave that evaluation out.
         """
         inside = not float(state.epoch or 0).is_integer()
         control.should_save = control.should_save or (self._interrupted() and inside)
@@ -56,7 +56,7 @@ class Stopping(TrainerCallback):
     def on_save(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
-        """Leave, now that nothing is lost."""
+        """Stop if asked to, now that the checkpoint is saved."""
         if self._interrupted():
             raise KeyboardInterrupt
         self._ask()

@@ -1,9 +1,9 @@
-"""Unpadded training: linear layers see one sequence of true tokens, attention each sequence alone.
+"""Unpadded training: linear layers process all true tokens as one sequence, without padding.
 
-The model's own code runs unchanged. Hooks on the bare backbone pack what it is given to the shape
-(1, tokens) and give the head the padded shape back. Where the sequences are travels as the keyword
-argument `packing` to the attention function that is registered here. Where the head reads each
-sequence's first token alone, hooks on the last layer keep no other.
+Attention still treats each sequence separately. The model's own code runs unchanged. Hooks on the
+bare backbone pack its inputs to the shape (1, tokens) and restore the padded shape for the head.
+The keyword argument `packing` tells the attention function registered here where the sequences
+are. If the head reads only each sequence's first token, hooks on the last layer drop the others.
 """
 
 from __future__ import annotations
@@ -29,30 +29,30 @@ from sparsead.training.packing import Packing, PackingCollator
 log = logging.getLogger(__name__)
 
 ROUNDED_TOKENS = {"fp32": 32, "bf16": 64}
-"""On a CPU the number of packed tokens is a multiple of this, by precision.
+"""On a CPU token counts are rounded up to a multiple of this, by precision.
 
-Blocks of ever other sizes fragment the heap; in bf16, kernels are made by shape.
+Buffers, and bf16 kernels, which are compiled for each shape, are thus reused.
 """
 _ROUNDED_LENGTHS = {"fp32": 1, "bf16": 16}
 CACHED_WEIGHTS = 2**18
-"""Of attention, at once, for each thread: 1 MiB in fp32, within a core's own cache.
+"""Attention weights per thread that are computed at once: 1 MiB in fp32, within a core's cache.
 
-Where the fused kernel attends, more and smaller buckets take as long as few.
+With the fused kernel, many small buckets take as long as few large ones.
 """
 _SEQUENCE_HEAD = "ForSequenceClassification"
 _TOKENS_HEAD = "ForQuestionAnswering"
 
 
 def unpad(model: PreTrainedModel, collator: Collator, precision: str) -> Collator:
-    """Let `model` take packed batches where that is exact, and return the collator that packs.
+    """Let `model` take packed batches if that is exact, and return the collator that packs.
 
-    Exact means: positions are given by `position_ids` alone, attention looks at its own sequence
-    through transformers' attention interface, and the head reads true tokens only: one of a
-    sequence, or all of them, one by one. Where it is not, the model stays as it is, `collator` is
-    returned, and one line says so.
+    Packing is exact if positions are given by `position_ids` alone, attention uses transformers'
+    attention interface, and the head reads no padding: it reads one token of a sequence, or each
+    token separately. Otherwise the model does not change, `collator` is returned, and the reason is
+    logged.
 
-    A head that chooses among a sequence's tokens gives padding the lowest logits there are: loss
-    and choice are those of the sequence alone, without the padding of a batch.
+    For a head that chooses among a sequence's tokens, padding gets the lowest possible logits, so
+    that loss and choice do not depend on the padding of the batch.
 
     Args:
         model: on its device, with its adapters in it.

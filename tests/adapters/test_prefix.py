@@ -233,7 +233,7 @@ def test_prefixes_that_another_attention_function_leaves_out_are_noticed() -> No
     model = decoder()
     PrefixAdapter(bottleneck=LENGTH).insert(model, seed=1)
     model.set_attn_implementation("eager")
-    with pytest.raises(ConfigError, match="were not attended to"):
+    with pytest.raises(ConfigError, match="attention ignored the prefixes"):
         model(input_ids=torch.tensor([[1, 2, 3]]))
 
 

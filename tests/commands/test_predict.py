@@ -84,7 +84,7 @@ def test_a_row_that_is_cut_is_said(run: RunRecord, caplog: pytest.LogCaptureFixt
     [
         ('{"sentence1": "a", "sentence2": "b"}\n{', "in.jsonl:2: character 2"),
         ('{"sentence1": "a", "sentence": "b"}', "did you mean sentence?"),
-        ('\n{"sentence1": "a", "sentence2": 2}', "in.jsonl:2: sentence2: 2 is no text"),
+        ('\n{"sentence1": "a", "sentence2": 2}', "in.jsonl:2: sentence2: 2 is not a text"),
     ],
 )
 def test_a_malformed_file_is_refused_with_its_line(

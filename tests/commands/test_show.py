@@ -86,7 +86,7 @@ def test_a_damaged_run_is_refused_in_one_line(
     ):
         shown(outputs, monkeypatch, capsys, "damaged")
     (folder / WEIGHTS_FILE).write_bytes(b"other")
-    with pytest.raises(RecordError, match=r"adapter\.safetensors: is no readable"):
+    with pytest.raises(RecordError, match=r"adapter\.safetensors: is not a readable"):
         shown(outputs, monkeypatch, capsys, "damaged")
 
 

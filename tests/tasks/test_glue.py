@@ -153,16 +153,16 @@ def test_a_label_outside_the_set_names_file_and_line(tmp_path: Path, glue_fixtur
         (tmp_path / "RTE" / f"{split}.tsv").write_text(
             text.replace("not_entailment", "no", 1), "utf-8"
         )
-    with pytest.raises(DataError, match=r"train\.tsv:\d+: label: 'no' is none of entailment"):
+    with pytest.raises(DataError, match=r"train\.tsv:\d+: label: 'no' is not one of entailment"):
         task("task=rte", f"task.path={tmp_path}").load()
 
 
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("1\tx\ty\t3.5x", r"train\.tsv:3: score: '3\.5x' is no finite number"),
+        ("1\tx\ty\t3.5x", r"train\.tsv:3: score: '3\.5x' is not a finite number"),
         ("0\tx\ty\t3.5", r"train\.tsv:3: index: '0' is also the id of line 2"),
-        ("1\tx\ty\tnan", r"train\.tsv:3: score: 'nan' is no finite number"),
+        ("1\tx\ty\tnan", r"train\.tsv:3: score: 'nan' is not a finite number"),
     ],
 )
 def test_a_wrong_number_names_file_line_and_column(tmp_path: Path, line: str, message: str) -> None:

@@ -109,7 +109,7 @@ def test_source_and_target_are_encoded_cut_and_counted(
         (b"", "broken.jsonl: has no examples"),
         (b'{"document": "x", "summary": "y"}\n{"document": "x"}', "broken.jsonl:2: column=summary"),
         (b'{"document": "x", "summary": "\xff"}', "broken.jsonl:1: byte 31 is not UTF-8"),
-        (b'{"document": "x", "summary": 3}', "broken.jsonl:1: summary: 3 is no text"),
+        (b'{"document": "x", "summary": 3}', "broken.jsonl:1: summary: 3 is not a text"),
         (b'{"document": "x"\n', "broken.jsonl:1: character"),
     ],
 )
