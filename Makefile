@@ -14,7 +14,7 @@ ARGS ?=
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-10s %s\n", $$1, $$2}'
 	@echo "  $(PAPER):"
-	@echo "             do what a table or figure of the paper lacks, with ARGS='backbone=minilm seeds=2'"
+	@echo "             run what a table or figure of the paper still lacks, with ARGS='backbone=minilm seeds=2'"
 
 install: $(INSTALLED) ## create the virtual environment and install into it
 

@@ -1,4 +1,4 @@
-"""The environment of its own that `adapters` needs, for its older transformers."""
+"""The separate environment for the package `adapters`, which needs an older transformers."""
 
 from __future__ import annotations
 

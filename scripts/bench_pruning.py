@@ -64,7 +64,7 @@ def main() -> None:
 
 
 def peak_alone(contestant: str) -> float:
-    """Run one contestant in a process of its own: a process's peak never falls."""
+    """Run one contestant in its own process, because the peak memory of a process never falls."""
     command = [sys.executable, *sys.argv, "--peak", contestant]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     return float(done.stdout.splitlines()[-1])

@@ -1,4 +1,4 @@
-"""What a sweep costs beside its steps: python scripts/bench_sweep.py [--quick | --jobs 1,4,8].
+"""What a sweep costs besides its steps: python scripts/bench_sweep.py [--quick | --jobs 1,4,8].
 
 One process does a small table; its wall time, start included, is divided by the seconds that the
 steps of its training and its evaluations took, batches included; then also with the batches that

@@ -305,7 +305,7 @@ class Bench:
         return self.workers[python]
 
     def _peak_alone(self, *contestant: str) -> float | None:
-        """Run one contestant in a process of its own: a process's peak never falls."""
+        """Run one contestant in its own process, because a process's peak memory never falls."""
         if self.arguments.quick or self.arguments.peaks not in contestant[0]:
             return None
         command = [sys.executable, *sys.argv, "--peak", "/".join(contestant)]

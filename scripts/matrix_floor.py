@@ -1,4 +1,4 @@
-"""The time that the matrix products of a step take alone: what no step can be faster than."""
+"""The time of a step's matrix products alone, which is a lower bound for the step."""
 
 from __future__ import annotations
 

@@ -161,7 +161,7 @@ def build_peer(name: str, setup: dict[str, Any], order: str, precision: str) -> 
 def peak_mib(device: str) -> float:
     if device == "cuda":
         return torch.cuda.max_memory_allocated() / 2**20
-    # not ru_maxrss: that of a process begun by a larger one is the larger one's
+    # not ru_maxrss, which Linux inherits from the parent process
     status = Path("/proc/self/status").read_text("utf-8")
     (peak,) = re.findall(r"VmHWM:\s+(\d+) kB", status)
     return int(peak) / 2**10

@@ -47,8 +47,8 @@ class StoredAdapter:
     """What a sparse adapter file holds.
 
     `tensors` are dense and in the order in which they were saved. They are exactly zero wherever
-    the mask of the same name in `masks` (boolean, same shape, True = kept) is False. `metadata` is what
-    the caller saved.
+    the mask of the same name in `masks` (boolean, same shape, True = kept) is False. `metadata` is
+    what the caller saved.
     """
 
     tensors: dict[str, Array]

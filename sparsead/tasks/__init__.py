@@ -1,4 +1,4 @@
-"""Data sets with their columns, head, collator and metrics: one file a family.
+"""Data sets with their columns, head, collator and metrics: one file for each family.
 
 `sparsead.tasks.contract` says what a task is.
 """

@@ -1,4 +1,4 @@
-"""Where an answer stands in the features that a tokenizer made of a question's context."""
+"""The token positions of an answer in the features that a tokenizer makes of a context."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _CLS_POSITION = 0
 def cut_texts(
     texts: Sequence[str], tokenizer: PreTrainedTokenizerBase, limit: int
 ) -> tuple[list[str], list[bool]]:
-    """Strip the texts, cut them after `limit` tokens, and say which were cut."""
+    """Strip the texts, truncate them to `limit` tokens, and tell which were truncated."""
     stripped = [text.strip() for text in texts]
     tokens = tokenizer(
         stripped, add_special_tokens=False, return_offsets_mapping=True, verbose=False
@@ -30,7 +30,7 @@ def cut_texts(
 
 
 def mark_first_features(question_of: Sequence[int]) -> list[bool]:
-    """Say of each feature whether it is the first of its question."""
+    """Tell for each feature whether it is the first of its question."""
     return [
         number == 0 or question_of[number - 1] != question
         for number, question in enumerate(question_of)
@@ -48,9 +48,9 @@ def answer_columns(
         answers: of each question; the first of several is the one to learn.
 
     Returns:
-        `start_positions` and `end_positions`, the answer's first and last token, or those of the
-        first token of all in a feature without the whole answer; `answer_lost`, true for the first
-        feature of a question whose answer is whole in none.
+        `start_positions` and `end_positions`: the answer's first and last token, or the position
+        of the CLS token in a feature that does not contain the whole answer. `answer_lost`: true
+        for the first feature of a question whose whole answer is in none of its features.
     """
     spans = [
         _token_span(encoded, feature, answers[question])

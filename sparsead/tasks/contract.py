@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from transformers import EvalPrediction, PreTrainedTokenizerBase
 
 Record = dict[str, Any]
-"""What is kept of one example: plain values by name, `prediction` among them."""
+"""The prediction on one example: plain values by name, including `prediction`."""
 
 Collator = Callable[[list[Any]], Any]
-"""Makes the model's batch of some encoded examples, a mapping of tensors."""
+"""Makes a batch, a mapping of tensors, from encoded examples."""
 
 
 class Task(Protocol):
@@ -76,7 +76,7 @@ class Task(Protocol):
 
 @runtime_checkable
 class ScoresOutputs(Protocol):
-    """A task that is scored by what the model puts out, after every epoch."""
+    """A task that is scored from the model's outputs after every epoch."""
 
     def scores(self, output: EvalPrediction, /) -> dict[str, float]:
         """Return the scores by name, the main one first.
@@ -89,7 +89,7 @@ class ScoresOutputs(Protocol):
 
 @runtime_checkable
 class ScoresRecords(Protocol):
-    """A task that is scored by records of its examples, which stay with the run."""
+    """A task that is scored from one record per example; the run keeps the records."""
 
     def record_scores(self, records: Sequence[Mapping[str, Any]], /) -> dict[str, float]:
         """Return the scores of the records by name, the main one first."""
@@ -97,7 +97,7 @@ class ScoresRecords(Protocol):
 
 @runtime_checkable
 class PredictsRecords(ScoresRecords, Protocol):
-    """A task whose records are made of the model's outputs, after every epoch."""
+    """A task whose records are made from the model's outputs after every epoch."""
 
     def predictions(self, output: EvalPrediction, rows: Dataset, /) -> list[Record]:
         """Return one record an example, in the order of the examples, each with its `id`.
@@ -110,7 +110,7 @@ class PredictsRecords(ScoresRecords, Protocol):
 
 @runtime_checkable
 class GeneratesText(ScoresRecords, Protocol):
-    """A task whose records hold a text that the model generates, when the training is over.
+    """A task whose records contain texts that the model generates after training.
 
     An epoch is evaluated by its loss alone. The encoded splits that texts are generated for have
     the columns `id`, which differ, and `reference`. A record is `id`, `prediction`, `reference`.
@@ -191,19 +191,19 @@ class WritesSubmission(Protocol):
 
 @runtime_checkable
 class LearnsOptions(Protocol):
-    """A task some of whose options are left to the data, such as the names of classes."""
+    """A task with options that can be read from the data, such as the names of classes."""
 
     @property
     def from_data(self) -> Mapping[str, Any]:
-        """These options, once the data is read.
+        """The values of these options; the data must have been read.
 
-        The record keeps them; a run that is loaded has them from there, without the data.
+        The record keeps them, so that a run can be loaded without the data.
         """
 
 
 @runtime_checkable
 class StatesDirection(Protocol):
-    """A task that says which way its main score is better."""
+    """A task that states the direction of its main score."""
 
     @property
     def higher_is_better(self) -> bool:

@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Metric:
-    """A metric, and which way it is better.
+    """A metric and its direction.
 
     Attributes:
         compute: the value from what is true and what is predicted, in the form that the metrics
@@ -125,7 +125,7 @@ class TaskScores(NamedScores):
             log.warning("%s not defined: a prediction is not finite", ", ".join(self.chosen))
             return dict.fromkeys(self.chosen, float("nan"))
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # said below, in a line
+            warnings.simplefilter("ignore")  # logged below in one line
             values = {
                 name: float(metric.compute(references, predictions))
                 for name, metric in self.chosen.items()

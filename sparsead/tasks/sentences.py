@@ -1,4 +1,4 @@
-"""What tasks of a sentence or a pair share: a class or a number is predicted for each."""
+"""The base of tasks that predict a class or a number for a sentence or a pair of sentences."""
 
 from __future__ import annotations
 
@@ -162,7 +162,7 @@ class SentenceTask:
         return TaskScores(self._metric_names, self.regression)
 
     def _check_metrics(self) -> None:
-        """Refuse metrics now that would else be refused when the first epoch is over."""
+        """Refuse wrong metrics before training, and not after the first epoch."""
         if "f1" in self._metric.chosen and not self.regression and len(self.classes) != 2:
             raise ConfigError("task.metrics=f1: is for two classes; did you mean f1_macro?")
 

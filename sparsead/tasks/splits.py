@@ -1,4 +1,4 @@
-"""What tasks do with their splits: find the file of each, take the first rows, hold some out."""
+"""Helpers for splits: find each split's file, take the first rows, hold rows out."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from datasets import ClassLabel, Dataset, DatasetDict
 
 from sparsead.seeding import derive_seed
 
-_HELD_OUT_SEED = 0  # not the run's: every run holds out the same rows
+_HELD_OUT_SEED = 0  # not the run's seed, so that every run holds out the same rows
 
 
 def split_files(
@@ -37,10 +37,10 @@ def first_examples(splits: DatasetDict, limit: int | None) -> DatasetDict:
 
 
 def split_rows(rows: Dataset, share: float) -> tuple[Dataset, Dataset]:
-    """Return the rows that stay, and a share of them that is held out; each has one at least.
+    """Split the rows into those to train on and a held-out share, each of at least one row.
 
-    Which ones is the same for every run, so that all methods and seeds learn from and choose on
-    the same rows. Where `label` is a class, each class gives its share, to within one row.
+    The split is the same for every run, so that all methods and seeds train on and are selected on
+    the same rows. If `label` is a class, the split is stratified, to within one row per class.
 
     Args:
         rows: at least two.
@@ -55,7 +55,7 @@ def split_rows(rows: Dataset, share: float) -> tuple[Dataset, Dataset]:
 
 
 def stratify(order: Sequence[int], labels: Sequence[int]) -> list[int]:
-    """Return the indices in an order in which every prefix has about the classes' shares.
+    """Return the indices in an order in which every prefix is stratified by class.
 
     Args:
         order: of the indices; within a class it stays as it is.

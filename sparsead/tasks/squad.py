@@ -37,7 +37,7 @@ SPLITS = ("train", "validation")
 @TASKS.register("squad")
 @dataclass(frozen=True)
 class SquadTask:
-    """The answer to a question is a span of its context.
+    """Extractive question answering: the answer to a question is a span of its context.
 
     A context that is too long for one input becomes several features that overlap.
 

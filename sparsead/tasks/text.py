@@ -1,4 +1,4 @@
-"""A user's own sentences or pairs, with classes or numbers to predict: no code needed."""
+"""Classification or regression on the user's own sentences or pairs, without writing code."""
 
 from __future__ import annotations
 
@@ -56,7 +56,9 @@ class TextTask(SentenceTask):
                 f"task.validation_share={self.validation_share:g}: must be above 0 and below 1"
             )
         if self.labels and len({class_name(label) for label in self.labels}) < 2:
-            raise ConfigError(f"task.labels={list(self.labels)}: name two different ones at least")
+            raise ConfigError(
+                f"task.labels={list(self.labels)}: name at least two different classes"
+            )
         if self.regression and self.labels:
             raise ConfigError("task.labels: task.regression=true predicts numbers, not labels")
 

@@ -32,7 +32,7 @@ _GENERATION = (*_LEAST, *_KINDS)
 @TASKS.register("text_to_text")
 @dataclass(frozen=True)
 class TextToText:
-    """A target text is learnt from a source text, and generated from it.
+    """Sequence-to-sequence learning: a target text is generated from a source text.
 
     Args:
         name: of the task.
@@ -94,7 +94,7 @@ class TextToText:
         """Return train, validation and what else is generated, with `id`, `source`, `target`.
 
         Raises:
-            DataError: a local file is malformed, or the data set has not these columns.
+            DataError: a local file is malformed, or the data set does not have these columns.
             SourceError: the hub's data set cannot be had.
         """
         own = {split: getattr(self, split) for split in SPLITS}

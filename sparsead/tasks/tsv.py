@@ -27,8 +27,8 @@ def read_tsv(
         One row a line, keyed by our names.
 
     Raises:
-        DataError: the file is empty or not UTF-8, or a line has not as many fields as there are
-            columns; the message names file and line.
+        DataError: the file is empty or not UTF-8, or the number of fields in a line is not that of
+            the columns; the message names file and line.
     """
     lines = [line.rstrip("\r") for line in read_text(path).split("\n")]
     if lines and not lines[-1]:

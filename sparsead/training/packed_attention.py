@@ -78,17 +78,19 @@ def packed_attention(
 def _suits_kernel(module: nn.Module, query: Tensor, dropout: float = 0.0, **_: Any) -> bool:
     """Tell whether the variable-length kernel is exact here.
 
-    With dropout it is not: forward it takes the number of keys to be 0 (pytorch/pytorch#115590), so
-    that all heads and sequences draw the same weights to drop, and backward it draws others.
+    With dropout it is not: its forward pass takes the number of keys to be 0 for the random draws
+    (pytorch/pytorch#115590), so that all heads and sequences drop the same weights, and its
+    backward pass draws others.
     """
     once = module.training or not torch.is_grad_enabled()  # scores may be differentiated twice
     return once and not dropout and query.shape[-1] % _ALIGNED == 0
 
 
 def _inside(padded: Attention, query: Tensor) -> Attention:
-    """Return what attends inside a bucket: our products in the place of the fused kernel.
+    """Return the attention function inside a bucket: `attend_by_products` instead of the fused kernel.
 
-    With prefixes they are so on a CPU alone: on a GPU the kernel is fast and keeps no weights.
+    With prefixes `attend_by_products` is used on a CPU only: on a GPU the fused kernel is fast and does not
+    store the attention weights.
     """
     if padded is ALL_ATTENTION_FUNCTIONS[FUSED]:
         return attend_by_products
@@ -98,7 +100,7 @@ def _inside(padded: Attention, query: Tensor) -> Attention:
 
 
 def _is_causal(module: nn.Module) -> bool:
-    """Tell whether no token sees those behind it, so that none sees the padding either."""
+    """Tell whether attention is causal; then no token attends to the padding after it."""
     return bool(getattr(module, "is_causal", False))
 
 
@@ -146,9 +148,9 @@ def _lengthened(rows: Tensor, length: int) -> Tensor:
 
 
 class _Rearranged(torch.autograd.Function):
-    """Rows in the order of the buckets, or back from there in that of the packed tokens.
+    """Reorders rows from the order of packed tokens to that of the buckets, or back.
 
-    The gradient is a gather too, which is far faster than the sum that it is in general.
+    As the rows are permuted, the gradient is a gather too, far faster than the general scatter-add.
     """
 
     @staticmethod
@@ -180,14 +182,14 @@ def attend_by_products(
     dropout: float = 0.0,
     **_: Any,
 ) -> tuple[Tensor, None]:
-    """Attend by written-out products where a CPU's fused kernel is slow: in bf16, with dropout.
+    """Attend by explicit products where a CPU's fused kernel is slow: in bf16, with dropout.
 
     Args:
         module: the attention module, which says whether it is causal.
         query: (sequences, heads, queries, width of a head).
         key: (sequences, heads, length, width of a head), perhaps of fewer heads.
         value: as `key`.
-        mask: (sequences, 1, 1, length), True for what is attended to; None for everything.
+        mask: (sequences, 1, 1, length), True for keys to attend to; None for all keys.
         scaling: the scores are multiplied by it.
         dropout: the probability that a weight is dropped.
 
@@ -195,7 +197,7 @@ def attend_by_products(
         The context, (sequences, queries, heads, width of a head), and None.
     """
     key, value = _for_each_query(module, key, value)
-    # a single query sees every key: those in front of its own are a prefix's
+    # a single query attends to every key: the keys before its own are those of a prefix
     causal = mask is None and query.shape[2] > 1 and _is_causal(module)
     if query.is_cuda or (query.dtype is torch.float32 and not dropout):
         fused = F.scaled_dot_product_attention(
@@ -236,7 +238,7 @@ def attend_by_kernel(
     scaling: float,
     **_: Any,
 ) -> Tensor:
-    """Attend by the variable-length kernel of torch itself: its jagged tensors are far slower.
+    """Attend by torch's variable-length kernel, called directly: jagged tensors are far slower.
 
     Args:
         module: the attention module, which says whether it is causal.

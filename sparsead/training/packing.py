@@ -144,7 +144,7 @@ def build_packing(
 
 
 def _rows(buckets: Sequence[Bucket], heads: int, count: int) -> Rows:
-    """Lay out `count` true rows without asking a GPU how many there are."""
+    """Lay out `count` true rows; the count is given because reading it from a GPU would wait."""
     head = torch.arange(heads, device=buckets[0].places.device)[:, None]
     places = torch.cat([(b.places[:, None] * heads + head).flatten() for b in buckets])
     true = torch.cat([_true(bucket).expand(-1, heads, -1).flatten() for bucket in buckets])
@@ -189,8 +189,8 @@ class PackingCollator:
         collator: gives a padded batch.
         padding_idx: the token whose position is not counted, as in RoBERTa, whose positions begin
             behind it; None where positions are counted from 0.
-        round_to: tokens are added to the packed ones up to a multiple of this number. Nothing
-            reads them; kernels and memory for a shape are so used again.
+        round_to: unused tokens are appended up to a multiple of this number, so that kernels and
+            memory for a shape are reused.
         round_lengths_to: the same for the lengths inside attention.
         most_pairs: pairs of tokens whose attention is computed at once; where its weights are
             written out, the processor's caches should hold them.

@@ -20,7 +20,7 @@ SCORING_BATCH_SIZE = 32
 
 
 class SeededOrder(Sampler[int]):
-    """A permutation per epoch, grouped by length, that the seed and the epoch alone decide.
+    """A permutation per epoch, grouped by length, that depends only on the seed and the epoch.
 
     Methods compared under one seed therefore see the same batches, however many random numbers
     each of them draws. Grouping keeps examples of like length in one batch, which saves padding.

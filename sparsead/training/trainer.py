@@ -1,4 +1,4 @@
-"""transformers' Trainer with the protocol's optimiser and an order fixed by the seed."""
+"""transformers' Trainer with the protocol's optimiser and a batch order fixed by the seed."""
 
 from __future__ import annotations
 
@@ -46,9 +46,9 @@ log = logging.getLogger(__name__)
 class SparseadTrainer(Trainer):
     """A Trainer whose batches come in the order of `SeededOrder`.
 
-    It evaluates and predicts in batches of like length, of which those of validation are made
-    once. `scorer_of` gives what scores an evaluation on an encoded split of that name;
-    `higher_is_better` tells which way the main metric, of that name, is better.
+    It evaluates and predicts in batches of similar length; those of the validation split are built
+    once. `scorer_of` returns the scorer for an encoded split and its name; `higher_is_better` tells
+    the direction of the metric of that name.
     """
 
     scorer_of: Callable[[Dataset, str], Scorer | None]
@@ -61,7 +61,7 @@ class SparseadTrainer(Trainer):
         ignore_keys: list[str] | None = None,
         metric_key_prefix: str = "eval",
     ) -> dict[str, float]:
-        """Evaluate on validation, or on another split, which is the prefix of its metrics."""
+        """Evaluate on validation, or on another split, whose name is the metrics' prefix."""
         rows = cast(Dataset, self.eval_dataset if eval_dataset is None else eval_dataset)
         split = "validation" if metric_key_prefix == "eval" else metric_key_prefix
         self.compute_metrics = self._ordered(self.scorer_of(rows, split), rows)
@@ -82,14 +82,14 @@ class SparseadTrainer(Trainer):
         rows = self._remove_unused_columns(test_dataset, "evaluation")
         ready = collate_batches(rows, self._batches(test_dataset), self.data_collator)
         pinned = self.args.dataloader_pin_memory
-        # of size 1, not None: accelerate cannot count without one, and says so at each evaluation
+        # batch size 1 and not None: without one, accelerate warns at each evaluation
         loader: DataLoader[Any] = DataLoader(
             cast(Any, ready), 1, collate_fn=unwrap_batch, pin_memory=pinned
         )
         return cast(DataLoader[Any], self.accelerator.prepare(loader))
 
     def evaluation_loop(self, *args: Any, **kwargs: Any) -> EvalLoopOutput:
-        """Evaluate; the loss is the mean over all rows or target tokens, however batched."""
+        """Evaluate; the loss is the mean over all rows or target tokens, whatever the batches."""
         self._losses: list[tuple[Tensor, int]] = []
         output = super().evaluation_loop(*args, **kwargs)
         name = f"{kwargs.get('metric_key_prefix', 'eval')}_loss"
@@ -99,7 +99,7 @@ class SparseadTrainer(Trainer):
         return output
 
     def prediction_step(self, model: nn.Module, inputs: Any, *args: Any, **kwargs: Any) -> Any:
-        """Do a step of the evaluation, and keep its loss with the number of its terms."""
+        """Run one evaluation step, and keep its loss and the number of terms in it."""
         loss, logits, labels = super().prediction_step(model, inputs, *args, **kwargs)
         if loss is not None:
             terms = count_loss_terms(inputs.get("labels"), find_batch_size(inputs))
@@ -107,12 +107,12 @@ class SparseadTrainer(Trainer):
         return loss, logits, labels
 
     def floating_point_ops(self, inputs: dict[str, Any]) -> int:
-        """Return 0: nobody reads the sum, and counting walks over all parameters in each step."""
+        """Return 0: the count is not used, and it would visit all parameters in every step."""
         return 0
 
     @property
     def _shared_out(self) -> bool:
-        """Several processes share each evaluation out, in batches of one size."""
+        """Whether several processes share each evaluation, in batches of equal size."""
         return bool(self.args.world_size > 1)
 
     def _batches(self, rows: Dataset) -> list[list[int]]:
@@ -135,7 +135,7 @@ class SparseadTrainer(Trainer):
         return SeededOrder(count_tokens(data), self.args.train_batch_size, self.args.seed)
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
-        """Write a checkpoint of what trains alone; the frozen backbone need not be kept."""
+        """Write a checkpoint of the trainable parameters only; the backbone is frozen."""
         if not self.args.should_save:
             return
         folder = Path(output_dir or str(self.args.output_dir))
@@ -145,7 +145,7 @@ class SparseadTrainer(Trainer):
         save_file(trained, folder / SAFE_WEIGHTS_NAME, self._running_loss())
 
     def _running_loss(self) -> dict[str, str]:
-        """Return the loss of the epoch so far; the state leaves it out."""
+        """Return the epoch's loss so far, which the Trainer's state does not contain."""
         steps = self.state.global_step - self._globalstep_last_logged
         return {"loss_sum": repr(self._tr_loss.item()), "loss_steps": str(steps)}
 
@@ -155,7 +155,7 @@ class SparseadTrainer(Trainer):
         self._globalstep_last_logged -= int(saved.get("loss_steps", 0))
 
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
-        """Record the logs; say each evaluation in one line."""
+        """Record the logs; print one line for each evaluation."""
         super().log(logs, *args, **kwargs)
         if "eval_loss" in logs:
             scores = _scores(logs) or {"loss": logs["eval_loss"]}
@@ -164,7 +164,7 @@ class SparseadTrainer(Trainer):
 
 
 class _ProgressBar(ProgressCallback):
-    """The Trainer's bar without the dictionaries that it prints between."""
+    """The Trainer's progress bar without the dictionaries that it prints."""
 
     def on_log(self, *_args: Any, **_kwargs: Any) -> None:
         """Print nothing: `SparseadTrainer.log` does."""
@@ -258,7 +258,7 @@ def _arguments(spec: RunSpec, folder: Path, device: str, precision: str) -> Trai
 
 
 def _logits(outputs: Any, labels: Any) -> Any:
-    """Keep the logits, one for each label; an encoder-decoder returns its states behind them."""
+    """Keep one tensor of logits for each label; drop other outputs, such as hidden states."""
     if not isinstance(outputs, tuple):
         return outputs
     return outputs[: len(labels)] if isinstance(labels, tuple) else outputs[0]

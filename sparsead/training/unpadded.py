@@ -127,7 +127,7 @@ def _pack(_backbone: Any, inputs: tuple[Any, ...], options: dict[str, Any]) -> A
     if layout is None:
         return inputs, options
     packed = {name: _packed(value, layout) for name, value in options.items()}
-    # Without a mask, one would be made for all tokens together; of this shape it is left alone.
+    # The model would build a mask over all tokens if none were given; it keeps one of this shape.
     packed["attention_mask"] = layout.true.new_ones(1, 1, 1, 1)
     return tuple(_packed(value, layout) for value in inputs), packed
 
@@ -169,7 +169,7 @@ class _AllTokens:
 
 
 class _FirstTokens:
-    """Hooks that compute of the last layer all but its keys and values for first tokens alone.
+    """Hooks that compute the last layer, except its keys and values, for first tokens only.
 
     The layer's own hook takes the packing in each forward pass, a recomputed one included; a
     padded batch passes through unchanged.

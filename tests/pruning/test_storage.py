@@ -165,7 +165,7 @@ def test_every_truncation_is_noticed(saved: Path) -> None:
 def test_random_bytes_are_refused(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
     path = tmp_path_factory.getbasetemp() / "random.safetensors"
     path.write_bytes(content)
-    assert_refused(path, "no readable sparse adapter")
+    assert_refused(path, "is not a readable sparse adapter")
 
 
 def test_files_of_others_are_refused(tmp_path: Path) -> None:

@@ -82,7 +82,11 @@ def test_a_broken_file_is_refused_with_its_place(name: str, message: str) -> Non
 @pytest.mark.parametrize(
     ("name", "overrides", "message"),
     [
-        ("unknown_label.csv", ["task.labels=[no,yes]"], ":3: label: 'perhaps' is not one of no, yes"),
+        (
+            "unknown_label.csv",
+            ["task.labels=[no,yes]"],
+            ":3: label: 'perhaps' is not one of no, yes",
+        ),
         ("same_id.csv", ["task.id=id"], ":4: id: '7' is also the id of line 2"),
         ("not_a_number.csv", ["task.regression=true"], ":3: label: '1.5.0' is not a finite number"),
         ("infinite.csv", ["task.regression=true"], ":3: label: 'inf' is not a finite number"),
