@@ -60,7 +60,9 @@ def examples(
 ) -> list[dict[str, Any]]:
     rows = []
     for number, length in enumerate(lengths):
-        ids = torch.randint(5, vocabulary, (length,), generator=make_generator(number, "ids")).tolist()
+        ids = torch.randint(
+            5, vocabulary, (length,), generator=make_generator(number, "ids")
+        ).tolist()
         row: dict[str, Any] = {"input_ids": ids}
         row |= {"attention_mask": [1] * length, "labels": number % 3}
         if segments:
