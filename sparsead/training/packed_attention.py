@@ -87,10 +87,10 @@ def _suits_kernel(module: nn.Module, query: Tensor, dropout: float = 0.0, **_: A
 
 
 def _inside(padded: Attention, query: Tensor) -> Attention:
-    """Return the attention function inside a bucket: `attend_by_products` instead of the fused kernel.
+    """Return the attention function inside a bucket; `attend_by_products` replaces the kernel.
 
-    With prefixes `attend_by_products` is used on a CPU only: on a GPU the fused kernel is fast and does not
-    store the attention weights.
+    With prefixes it is replaced on a CPU only: on a GPU the fused kernel is fast and does not store
+    the attention weights.
     """
     if padded is ALL_ATTENTION_FUNCTIONS[FUSED]:
         return attend_by_products
