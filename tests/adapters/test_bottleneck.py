@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from composing import compose
-from sparsead.adapters.accounting import parameter_accounting
+from sparsead.adapters.accounting import count_adapter_costs
 from sparsead.adapters.bottleneck import Bottleneck, BottleneckAdapter, BottleneckOptions
 from sparsead.adapters.contract import ADAPTERS
 from sparsead.backbones.loading import architecture_config, count_parameters
@@ -138,7 +138,7 @@ def test_the_papers_parameter_shares(
     options = {} if vocabulary is None else {"vocab_size": vocabulary}
     model = weightless_classifier(backbone, **options)
     adapted = replace(HOULSBY, bottleneck=bottleneck).insert(model, seed=1)
-    counts = parameter_accounting(adapted, removed=0, stored_bytes=0)
+    counts = count_adapter_costs(adapted, removed=0, stored_bytes=0)
     assert len(adapted.adapter) == 4 * adapters
     assert counts["adapter"] == parameters
     assert 100 * counts["nominal"] == pytest.approx(share, abs=0.005)
@@ -147,8 +147,8 @@ def test_the_papers_parameter_shares(
 def test_the_share_counts_what_is_kept() -> None:
     model = weightless_classifier("roberta-base")
     adapted = replace(HOULSBY, bottleneck=64).insert(model, seed=1)
-    whole = parameter_accounting(adapted, removed=0, stored_bytes=0)
-    pruned = parameter_accounting(adapted, removed=round(0.4 * 2_359_296), stored_bytes=0)
+    whole = count_adapter_costs(adapted, removed=0, stored_bytes=0)
+    pruned = count_adapter_costs(adapted, removed=round(0.4 * 2_359_296), stored_bytes=0)
     assert whole["adapter"] - round(0.4 * 2_359_296) == pruned["nominal"] * pruned["backbone"]
     assert whole["trainable_nonzero"] - whole["head"] == whole["adapter"]
     assert whole["added_flops_per_token"] == 2 * 2_359_296

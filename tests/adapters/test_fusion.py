@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import PreTrainedModel
 
 from composing import compose
-from sparsead.adapters.accounting import parameter_accounting
+from sparsead.adapters.accounting import count_adapter_costs
 from sparsead.adapters.adapted import AdaptedModel
 from sparsead.adapters.fusion import Fusion, FusionAdapter
 from sparsead.adapters.pfeiffer import PfeifferAdapter
@@ -89,7 +89,7 @@ def test_what_trains_is_the_fusion_and_the_sources_count_by_what_is_left(tmp_pat
     assert dense.prunable == ()
     assert len(pruned.prunable) == 4
     assert all(n.endswith(("query.weight", "key.weight")) for n in pruned.prunable)
-    counts = parameter_accounting(dense, removed=0, stored_bytes=0)
+    counts = count_adapter_costs(dense, removed=0, stored_bytes=0)
     fusion = 2 * (3 * 32 * 32 + 2 * 32)
     sources = 2 * 2 * (32 * 4)  # half of down and up; biases start at 0
     assert counts["adapter"] == fusion + sources
@@ -110,7 +110,7 @@ def test_flops_count_keys_and_values_once_for_each_source(sources: int) -> None:
         counts.append(counter.get_total_flops())
     # a key with a query, and the weights with the values, in both layers: products of no matrix
     between = 2 * 2 * 2 * sources * 32
-    added = parameter_accounting(adapted, removed=0, stored_bytes=0)["added_flops_per_token"]
+    added = count_adapter_costs(adapted, removed=0, stored_bytes=0)["added_flops_per_token"]
     assert counts[0] - counts[1] == tokens.numel() * (added + between)
 
 

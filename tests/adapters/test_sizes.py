@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from composing import compose
-from sparsead.adapters.accounting import parameter_accounting
+from sparsead.adapters.accounting import count_adapter_costs
 from sparsead.adapters.contract import ADAPTERS
 from sparsead.backbones.loading import count_parameters
 from tiny_models import weightless_classifier
@@ -21,7 +21,7 @@ def test_the_file_states_the_parameters_and_their_share(method: str) -> None:
     spec = compose(f"adapter={method}", "pruner=none").adapter
     model = weightless_classifier("roberta-base")
     adapted = ADAPTERS.bind(spec.method, spec.options)().insert(model, 1)
-    counts = parameter_accounting(adapted, removed=0, stored_bytes=0)
+    counts = count_adapter_costs(adapted, removed=0, stored_bytes=0)
     stated = (CONF / f"{method}.yaml").read_text("utf-8")
     assert f"{counts['adapter']:,} parameters" in stated
     assert f"{100 * counts['nominal']:.2f} %" in stated

@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 
 from composing import compose
-from sparsead.config.choices import choices
+from sparsead.config.choices import list_choices
 from sparsead.pruning.contract import PRUNERS
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("choice", choices("pruner"))
+@pytest.mark.parametrize("choice", list_choices("pruner"))
 def test_every_choice_composes_and_binds(choice: str) -> None:
     pruner = compose(f"pruner={choice}").pruner
     assert pruner.name == choice

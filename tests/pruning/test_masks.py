@@ -115,7 +115,7 @@ def test_the_forward_pass_has_no_mask_in_it() -> None:
 def test_the_masks_know_what_they_removed() -> None:
     _, masks = pruned(0.25)
     total = 8 * 16 + 16 * 4
-    report = masks.report()
+    report = masks.summary()
     assert (report["total"], report["removed"]) == (total, total // 4)
     assert sum(tensor["removed"] for tensor in report["by_tensor"].values()) == total // 4
     assert all(mask.dtype == torch.bool for mask in masks.values())

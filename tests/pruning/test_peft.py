@@ -13,7 +13,7 @@ from torch import Tensor
 
 from pruning_cases import copy_parameters, parameter_names, transformers_loss
 from sparsead.errors import PruningError
-from sparsead.seeding import generator
+from sparsead.seeding import make_generator
 from tiny_models import tiny_classifier
 
 README = Path(__file__).resolve().parents[2] / "README.md"
@@ -98,7 +98,7 @@ def test_the_scores_are_those_of_snip_where_b_is_drawn() -> None:
     weights = {name: model.get_parameter(name) for name in lora_names(model)}
     for name, weight in weights.items():
         if "lora_B" in name:
-            draw = torch.randn(weight.shape, generator=generator(0, "probe", name))
+            draw = torch.randn(weight.shape, generator=make_generator(0, "probe", name))
             weight.data = 0.02 * draw
     losses = [
         transformers_loss(model, batch) * len(batch["labels"]) / 12 for batch in scoring_set()
