@@ -218,7 +218,10 @@ def test_a_line_of_a_million_characters_is_cut_and_counted(tmp_path: Path) -> No
             ["task.validation_share=0.1", "task.regression=true", "task.labels=[a,b]"],
             "task.labels: task.regression=true",
         ),
-        (["task.validation_share=0.1", "task.labels=[a]"], "task.labels=['a']: name two different"),
+        (
+            ["task.validation_share=0.1", "task.labels=[a]"],
+            "task.labels=['a']: name at least two different",
+        ),
     ],
 )
 def test_an_incomplete_command_is_refused(table: Path, overrides: list[str], message: str) -> None:
