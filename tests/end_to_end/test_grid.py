@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from torch import Tensor
 from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
 from composing import compose
+from pruning_cases import flatten, scoring, transformers_loss
 from sparsead.adapters.adapted import AdaptedModel
 from sparsead.adapters.contract import ADAPTERS
 from sparsead.adapters.pfeiffer import PfeifferAdapter
@@ -21,7 +21,7 @@ from sparsead.assembly.build import prune_adapter
 from sparsead.backbones.loading import Backbone, load_backbone
 from sparsead.config.groups import AdapterSpec
 from sparsead.errors import ConfigError, PruningError
-from sparsead.pruning.contract import PRUNERS, Scoring
+from sparsead.pruning.contract import PRUNERS
 from sparsead.pruning.grasp import grasp
 from sparsead.pruning.masks import Masks
 from sparsead.pruning.prune import prune
@@ -118,14 +118,9 @@ def remove_weights(adapted: AdaptedModel, pruner: str, data: dict[str, Tensor]) 
     arguments: dict[str, Any] = {"tensors": adapted.prunable, "pruner": pruner, "batches": [data]}
     if not adapted.prunable:
         with pytest.raises(PruningError, match="nothing to prune"):
-            prune(adapted.model, sparsity=0.4, loss=_loss, **arguments)
+            prune(adapted.model, sparsity=0.4, loss=transformers_loss, **arguments)
         return Masks({})
-    return prune(adapted.model, sparsity=0.4, loss=_loss, **arguments)
-
-
-def _loss(model: Any, data: dict[str, Tensor]) -> Tensor:
-    loss: Tensor = model(**data).loss
-    return loss
+    return prune(adapted.model, sparsity=0.4, loss=transformers_loss, **arguments)
 
 
 @pytest.mark.parametrize("pruner", ["snip", "er"])
@@ -190,22 +185,20 @@ def test_grasp_scores_are_those_of_differences_between_gradients(backbone: str) 
     for name, tensor in tensors.items():
         draws = torch.Generator().manual_seed(len(name))
         tensor.data.normal_(0, 0.3, generator=draws)
-    scoring = Scoring(model, tensors, [batch(loaded(backbone))], _loss, 0.4, 0)
-    scores = grasp(scoring)
+    task = scoring(
+        model, [batch(loaded(backbone))], transformers_loss, tensors=adapted.prunable, sparsity=0.4
+    )
+    scores = grasp(task)
     weights = {name: tensor.detach().clone() for name, tensor in tensors.items()}
-    gradients = scoring.mean_gradients()
+    gradients = task.mean_gradients()
     either_side = []
     for step in (STEP, -STEP):
         for name, tensor in tensors.items():
             tensor.data = weights[name] + step * gradients[name]
-        either_side.append(scoring.mean_gradients())
+        either_side.append(task.mean_gradients())
     by_differences = {
         name: weights[name] * (either_side[0][name] - either_side[1][name]) / (2 * STEP)
         for name in scores
     }
-    error = torch.linalg.norm(flat(scores) - flat(by_differences))
-    assert error < 5e-3 * torch.linalg.norm(flat(scores))
-
-
-def flat(scores: Mapping[str, Tensor]) -> Tensor:
-    return torch.cat([score.flatten() for score in scores.values()])
+    error = torch.linalg.norm(flatten(scores) - flatten(by_differences))
+    assert error < 5e-3 * torch.linalg.norm(flatten(scores))

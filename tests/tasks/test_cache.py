@@ -54,7 +54,7 @@ def folders(cache: Path) -> set[str]:
     return {path.name for path in cache.iterdir() if path.is_dir()}
 
 
-def refuse(*_: Any) -> DatasetDict:
+def refuse(*_: object) -> DatasetDict:
     raise AssertionError("tokenised again")
 
 
@@ -114,7 +114,7 @@ def test_two_at_once_tokenise_once(
 def test_a_failure_leaves_no_half_of_a_folder(
     cache: Path, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(*_: Any, **__: Any) -> None:
+    def full(*_: object, **__: object) -> None:
         raise OSError("No space left on device")
 
     with monkeypatch.context() as patched:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Translation, Value
 from huggingface_hub import constants
@@ -58,7 +56,7 @@ def test_mnli_and_its_three_test_sets(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_offline_the_generated_task_of_the_same_kind_is_named(
     overrides: list[str], embedded: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(*_: Any, **__: Any) -> None:
+    def refuse(*_: object, **__: object) -> None:
         raise OSError("offline")
 
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
@@ -89,9 +87,9 @@ def test_a_translation_is_a_column_of_two_languages(monkeypatch: pytest.MonkeyPa
     pairs = [{"ro": "casă", "en": "house"}, {"ro": "unu", "en": "one"}]
     features = Features({"translation": Translation(languages=["ro", "en"])})
     rows = Dataset.from_dict({"translation": pairs}, features)
-    given: list[Any] = []
+    given: list[tuple[tuple[object, ...], dict[str, object]]] = []
 
-    def load(*arguments: Any, **keywords: Any) -> DatasetDict:
+    def load(*arguments: object, **keywords: object) -> DatasetDict:
         given.append((arguments, keywords))
         return DatasetDict(train=rows, validation=rows, test=rows)
 

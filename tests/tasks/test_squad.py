@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from datasets import DatasetDict
+from datasets import Dataset, DatasetDict
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import EvalPrediction, PreTrainedTokenizerBase
@@ -50,7 +50,7 @@ def question(number: int, context: str, start: int, end: int) -> dict[str, Any]:
     return {"id": f"q{number}", "question": " who was it? ", "answers": [answer]}
 
 
-def perfect(rows: Any) -> EvalPrediction:
+def perfect(rows: Dataset) -> EvalPrediction:
     """Logits that say what the labels say; a feature without the answer points at no context."""
     width = max(map(len, rows["input_ids"]))
     logits: list[Any] = []

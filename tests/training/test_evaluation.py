@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -108,7 +107,7 @@ def model_of(trainer: SparseadTrainer) -> PreTrainedModel:
 
 
 @torch.no_grad()
-def alone(trainer: SparseadTrainer, rows: Dataset, index: int) -> tuple[float, int, Any]:
+def alone(trainer: SparseadTrainer, rows: Dataset, index: int) -> tuple[float, int, np.ndarray]:
     """The loss of one row, of how many terms it is the mean, and the logits."""
     batch = trainer.data_collator([trainer._remove_unused_columns(rows)[index]])
     output = model_of(trainer)(**batch)

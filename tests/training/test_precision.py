@@ -7,21 +7,19 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import AutoModelForSequenceClassification
 
 import sparsead.train as run
-from composing import ask_for, compose
+from composing import ask_for
 from sparsead.adapters.lora import LoRAAdapter
-from sparsead.backbones.loading import load_backbone
 from sparsead.pruning.storage import load_sparse
 from sparsead.training import precision
 from sparsead.training.precision import resolve_precision, store_frozen
+from tiny_models import tiny_classifier
 
 
 @pytest.mark.parametrize("backbone", ["tiny-bert", "tiny-t5", "tiny-llama"])
 def test_frozen_weights_go_to_bf16_and_what_trains_and_norms_stay_fp32(backbone: str) -> None:
-    loaded = load_backbone(compose(f"backbone={backbone}").backbone)
-    model = loaded.model(AutoModelForSequenceClassification, {"num_labels": 2}, seed=1)
+    model = tiny_classifier(backbone)
     adapted = LoRAAdapter(bottleneck=2, sites=["query"]).insert(model, seed=1)
     store_frozen(adapted, "fp32")
     assert {p.dtype for p in model.parameters()} == {torch.float32}

@@ -42,10 +42,10 @@ class WithinSteps(TrainerCallback):
         self.step = ExitStack()
         self.steps = 0
 
-    def on_step_begin(self, *_args: Any, **_kwargs: Any) -> None:
+    def on_step_begin(self, *_args: object, **_kwargs: object) -> None:
         self.step.enter_context(self.mode)
 
-    def on_step_end(self, *_args: Any, **_kwargs: Any) -> None:
+    def on_step_end(self, *_args: object, **_kwargs: object) -> None:
         self.step.close()
         self.steps += 1
 
