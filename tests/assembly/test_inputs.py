@@ -70,7 +70,7 @@ def test_inputs_are_read_once_and_again_when_a_file_changes(
 def test_what_has_no_such_head_is_refused_before_anything_is_tokenised(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(inputs, "encoded", None)
+    monkeypatch.setattr(inputs, "encode_once", None)
     with pytest.raises(ConfigError, match="a bert has no decoder"):
         inputs.read_inputs(compose("backbone=tiny-bert", "task=demo_xsum"))
 
