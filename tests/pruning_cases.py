@@ -150,8 +150,9 @@ def scoring(
 
     The model is put into eval mode, as `sparsead.prune` does.
     """
-    names = tensors or [name for name in parameter_names(model) if not name.endswith("bias")]
-    scored = {name: model.get_parameter(name) for name in names}
+    if tensors is None:
+        tensors = [name for name in parameter_names(model) if not name.endswith("bias")]
+    scored = {name: model.get_parameter(name) for name in tensors}
     return Scoring(model.eval(), scored, batches, loss, sparsity, seed)
 
 
