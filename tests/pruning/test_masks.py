@@ -35,33 +35,33 @@ def pruned(sparsity: float = 0.5) -> tuple[nn.Sequential, Masks]:
     return model, masks
 
 
-def plain(model: nn.Module, seed: int, optimizer: torch.optim.Optimizer) -> None:
+def plain(model: nn.Module, seed: int) -> None:
     cross_entropy(model, batch(seed)).backward()
 
 
-def accumulated(model: nn.Module, seed: int, optimizer: torch.optim.Optimizer) -> None:
+def accumulated(model: nn.Module, seed: int) -> None:
     for part in range(3):
         (cross_entropy(model, batch(10 * seed + part)) / 3).backward()
 
 
-def clipped(model: nn.Module, seed: int, optimizer: torch.optim.Optimizer) -> None:
+def clipped(model: nn.Module, seed: int) -> None:
     (1e4 * cross_entropy(model, batch(seed))).backward()
     nn.utils.clip_grad_norm_(model.parameters(), 1.0)
 
 
-def autocast(model: nn.Module, seed: int, optimizer: torch.optim.Optimizer) -> None:
+def autocast(model: nn.Module, seed: int) -> None:
     with torch.autocast("cpu", torch.bfloat16):
         value = cross_entropy(model, batch(seed))
     value.backward()
 
 
-def checkpointed(model: nn.Module, seed: int, optimizer: torch.optim.Optimizer) -> None:
+def checkpointed(model: nn.Module, seed: int) -> None:
     inputs, classes = batch(seed)
     outputs = torch.utils.checkpoint.checkpoint(model, inputs, use_reentrant=False)
     nn.functional.cross_entropy(outputs, classes).backward()
 
 
-def overflowing(model: nn.Module, seed: int, optimizer: torch.optim.Optimizer) -> None:
+def overflowing(model: nn.Module, seed: int) -> None:
     """What a GradScaler meets: gradients that are infinite or NaN."""
     (cross_entropy(model, batch(seed)) * float("inf")).backward()
     for name, parameter in model.named_parameters():
@@ -76,14 +76,14 @@ def overflowing(model: nn.Module, seed: int, optimizer: torch.optim.Optimizer) -
 @pytest.mark.parametrize("step", [plain, accumulated, clipped, autocast, checkpointed, overflowing])
 @pytest.mark.parametrize("optimizer", [torch.optim.AdamW, torch.optim.SGD, torch.optim.RMSprop])
 def test_removed_weights_stay_zero_and_kept_ones_train(
-    step: Callable[..., None], optimizer: Callable[..., torch.optim.Optimizer]
+    step: Callable[[nn.Module, int], None], optimizer: Callable[..., torch.optim.Optimizer]
 ) -> None:
     model, masks = pruned()
     before = copy_parameters(model)
     updates = optimizer(model.parameters(), lr=1e-2, weight_decay=0.1)
     for seed in range(5):
         updates.zero_grad()
-        step(model, seed, updates)
+        step(model, seed)
         updates.step()
     for name, mask in masks.items():
         weight = model.get_parameter(name).detach()

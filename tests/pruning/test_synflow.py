@@ -94,15 +94,19 @@ def test_a_transformer_is_scored_by_its_outputs_but_the_loss() -> None:
         assert torch.equal(score, with_loss[name])
 
 
-class Silent(nn.Linear):
+class Silent(nn.Module):
     """Returns nothing but a loss."""
 
-    def forward(self, x: Tensor) -> dict[str, Tensor]:  # type: ignore[override]
-        return {"loss": super().forward(x).sum()}
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(5, 5)
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        return {"loss": self.layer(x).sum()}
 
 
 def test_a_batch_and_an_output_are_needed() -> None:
     with pytest.raises(PruningError, match="needs one batch"):
         synflow(scoring(classifier(), []))
     with pytest.raises(PruningError, match="no floating tensor"):
-        synflow(scoring(Silent(5, 5), [torch.ones(1, 5)]))
+        synflow(scoring(Silent(), [torch.ones(1, 5)]))
