@@ -190,25 +190,30 @@ def _over_seeds(
     table: TableSpec, place: Place, chosen: tuple[str, ...], request: RunRequest
 ) -> Iterator[Cell]:
     backbone, column, row = place
+    sources = _source_runs(table, backbone, row)
     for seed in range(1, table.seeds + 1):
         overrides = (*chosen, f"seed={seed}")
-        seeded = replace(request, spec=replace(request.spec, seed=seed))
+        seeded = _with_seed(request, seed)
         cell = Cell(row.name, column.name, backbone, seed, overrides, seeded)
+        needs = [_with_seed(run, seed) for run in sources]
         if row.sources is None:
             needs = [replace(request, spec=s) for s in find_prerequisites(seeded.spec, overrides)]
-        else:
-            (sources,) = (above for above in table.rows if above.name == row.sources)
-            needs = _runs_of(table, backbone, sources, seed)
         if any(find_record(run.folder) is None for run in needs):
             yield replace(cell, needs=tuple(needs))
         else:
             yield _ready(cell, row, [run.folder for run in needs])
 
 
-def _runs_of(table: TableSpec, backbone: str, row: Row, seed: int) -> list[RunRequest]:
-    """Return the runs of a row for one seed, one run per column."""
-    overrides = [_overrides(table, backbone, column, row) for column in table.columns]
-    return [replace(run, spec=replace(run.spec, seed=seed)) for run in compose_all(overrides)]
+def _source_runs(table: TableSpec, backbone: str, row: Row) -> list[RunRequest]:
+    """Return the runs of the row that `row.sources` names, one run per column, with any seed."""
+    if row.sources is None:
+        return []
+    (sources,) = (above for above in table.rows if above.name == row.sources)
+    return compose_all([_overrides(table, backbone, column, sources) for column in table.columns])
+
+
+def _with_seed(request: RunRequest, seed: int) -> RunRequest:
+    return replace(request, spec=replace(request.spec, seed=seed))
 
 
 def _ready(cell: Cell, row: Row, done: Sequence[Path]) -> Cell:
