@@ -9,10 +9,11 @@ from typing import Any
 
 from sparsead.config.groups import SPLITS
 from sparsead.config.run import RunSpec
+from sparsead.runs.defaults import leave_out_defaults
 from sparsead.runs.files import file_digest
 from sparsead.runs.prerequisites import fingerprint_sources
 
-RESULT_FORMAT = 6
+RESULT_FORMAT = 7
 """Version of the results; increase it when the same configuration gives different results."""
 
 _BACKBONE_SUFFIXES = (".json", ".txt", ".model", ".safetensors")
@@ -23,7 +24,8 @@ def compute_identity(spec: RunSpec) -> str:
 
     Paths do not count. Local data and weights count by their content, so that a folder may be
     moved, and two folders with different content never share a record. Device and precision count
-    as requested: `auto` stays `auto`, and the record says which one was used.
+    as requested: `auto` stays `auto`, and the record says which one was used. A key that has its
+    default does not count, so that an option that is added later changes no identity.
     """
     return _hash(_decisive(spec))
 
@@ -54,7 +56,7 @@ def _decisive(spec: RunSpec) -> dict[str, Any]:
 
 
 def _hash(decisive: dict[str, Any]) -> str:
-    canonical = json.dumps([RESULT_FORMAT, decisive], sort_keys=True)
+    canonical = json.dumps([RESULT_FORMAT, leave_out_defaults(decisive)], sort_keys=True)
     return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
 
