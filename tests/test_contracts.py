@@ -201,7 +201,7 @@ def test_a_users_plain_class_is_a_task(
     [
         (("def load", "def lode"), "has no method 'load'"),
         (("def collator", "def collate"), "has no method 'collator'"),
-        (("def scores", "def score"), "has no method 'scores', nor 'record_scores' with"),
+        (("def scores", "def score"), "cannot be scored: it has neither 'scores' nor"),
         (("class Own:", "def Own():"), "has no method 'load'"),
     ],
 )

@@ -1,8 +1,8 @@
-"""What a task is, as types: data, a head, and how the outputs are scored.
+"""The contract of tasks: data, a head, and how the model's outputs are scored.
 
-A task has every member of `Task` and can be scored in one of three ways: it `ScoresOutputs`, it
-`PredictsRecords` or it `GeneratesText`. The other protocols are what some tasks can do besides. A
-class need not inherit from any of them: it is of the type if it has the members.
+A task has every member of `Task`, and those of one of the three protocols that say how it is
+scored: `ScoresOutputs`, `PredictsRecords` or `GeneratesText`. The other protocols are optional
+abilities. A class need not inherit from any protocol; it only needs to have the members.
 """
 
 from __future__ import annotations
@@ -19,59 +19,59 @@ if TYPE_CHECKING:
     from transformers import EvalPrediction, PreTrainedTokenizerBase
 
 Record = dict[str, Any]
-"""The prediction on one example: plain values by name, including `prediction`."""
+"""The prediction for one example: JSON values by name, including `prediction`."""
 
 Collator = Callable[[list[Any]], Any]
-"""Makes a batch, a mapping of tensors, from encoded examples."""
+"""A function from encoded examples to a batch, which is a mapping of tensors."""
 
 
 class Task(Protocol):
-    """A data set with the head that is trained on it.
+    """A data set and the head that is trained on it.
 
-    The class is called with `name`, `path`, `limit`, `max_length`, `files`, those of `train`,
-    `validation` and `test` that the user named, and the other keys of its file in conf/task. It
-    refuses wrong ones with a ConfigError; no data is read before `load`.
+    The class is called with `name`, `path`, `limit`, `max_length`, `files`, the keys of `train`,
+    `validation` and `test` that the user has set, and the other keys of the task's file in
+    conf/task. It raises a ConfigError for a wrong value. No data is read before `load` is called.
     """
 
     @property
     def head(self) -> type[Any]:
-        """A class of transformers' that gives a backbone the head, such as AutoModelFor…."""
+        """The class of transformers that adds the head to a backbone, such as AutoModelFor…."""
 
     @property
     def head_options(self) -> Mapping[str, Any]:
-        """What the head needs in the model's configuration, such as `num_labels`."""
+        """The options of the model's configuration that the head needs, such as `num_labels`."""
 
     def load(self) -> DatasetDict:
-        """Return the splits as they are: `train`, `validation` and any further ones.
+        """Return the unencoded splits: `train`, `validation` and any further ones.
 
-        A column `label` of type ClassLabel lets every class give its share where rows are held
-        out.
+        If a column `label` has the type ClassLabel, a held-out share of `train` is stratified.
 
         Raises:
-            ConfigError: an option does not go with the data.
+            ConfigError: an option does not fit the data.
             DataError: a local file is missing or malformed; the message names file and line.
-            SourceError: a data set of the hub's cannot be had.
+            SourceError: a data set cannot be loaded from the hub.
         """
 
     def encode(self, splits: DatasetDict, tokenizer: PreTrainedTokenizerBase, /) -> DatasetDict:
-        """Return the same splits in tokens.
+        """Tokenise the splits.
 
         Args:
-            splits: what `load` gave; a part of `train` may have been held out as `validation`.
-            tokenizer: the backbone's.
+            splits: the splits from `load`; a share of `train` may have been held out as
+                `validation`.
+            tokenizer: the backbone's tokenizer.
 
         Returns:
-            For each split the columns that the model takes, `input_ids` and `labels` among them,
-            and those that the task's scoring reads. Columns that the record reports are not kept:
-            `whole_length`, the tokens that an example had before it was cut, and every column of
-            booleans, whose trues are counted.
+            For each split the columns that the model takes, including `input_ids` and `labels`,
+            and the columns that the task's scoring reads. Two kinds of columns are only summed up
+            in the record and then dropped: `whole_length`, the number of tokens of an example
+            before truncation, and every boolean column, of which the true values are counted.
 
         Raises:
             DataError: an example cannot be encoded.
         """
 
     def collator(self, tokenizer: PreTrainedTokenizerBase, /) -> Collator:
-        """Return what pads encoded examples to a batch."""
+        """Return the collator that pads encoded examples to a batch."""
 
 
 @runtime_checkable
@@ -82,14 +82,14 @@ class ScoresOutputs(Protocol):
         """Return the scores by name, the main one first.
 
         Args:
-            output: what the Trainer has of an encoded split: the model's outputs, such as logits
+            output: the Trainer's output on an encoded split: the model's outputs, such as logits
                 of shape (examples, classes), and the labels.
         """
 
 
 @runtime_checkable
 class ScoresRecords(Protocol):
-    """A task that is scored from one record per example; the run keeps the records."""
+    """A task that is scored from one record per example; the run stores the records."""
 
     def record_scores(self, records: Sequence[Mapping[str, Any]], /) -> dict[str, float]:
         """Return the scores of the records by name, the main one first."""
@@ -100,10 +100,10 @@ class PredictsRecords(ScoresRecords, Protocol):
     """A task whose records are made from the model's outputs after every epoch."""
 
     def predictions(self, output: EvalPrediction, rows: Dataset, /) -> list[Record]:
-        """Return one record an example, in the order of the examples, each with its `id`.
+        """Return one record per example, in the order of the examples, each with its `id`.
 
         Args:
-            output: what the Trainer has of an encoded split.
+            output: the Trainer's output on an encoded split.
             rows: the encoded split.
         """
 
@@ -112,41 +112,42 @@ class PredictsRecords(ScoresRecords, Protocol):
 class GeneratesText(ScoresRecords, Protocol):
     """A task whose records contain texts that the model generates after training.
 
-    An epoch is evaluated by its loss alone. The encoded splits that texts are generated for have
-    the columns `id`, which differ, and `reference`. A record is `id`, `prediction`, `reference`.
+    After an epoch only the loss is computed. The encoded splits for which texts are generated have
+    the columns `id`, whose values are unique, and `reference`. A record has the keys `id`,
+    `prediction` and `reference`.
     """
 
     @property
     def generation(self) -> Mapping[str, Any]:
-        """Settings as transformers' GenerationConfig has them, such as `num_beams`."""
+        """Settings of transformers' GenerationConfig, such as `num_beams`."""
 
     @property
     def generated_splits(self) -> Sequence[str]:
-        """Splits that texts are generated for; the first one's scores are the run's."""
+        """The splits for which texts are generated; the scores of the first are the run's."""
 
 
 @runtime_checkable
 class EncodesNewRows(Protocol):
-    """A task that a trained model can be used for, on rows that it was not trained on."""
+    """A task whose trained model can predict new rows, which belong to none of its splits."""
 
     @property
     def inputs(self) -> Sequence[str]:
-        """Names of the columns of text that a row has."""
+        """Names of the text columns of a row."""
 
     def encode_inputs(self, rows: Dataset, tokenizer: PreTrainedTokenizerBase, /) -> Dataset:
-        """Return the rows, which have no labels, in tokens, as `encode` does those of a split."""
+        """Tokenise rows without labels in the same way as `encode`."""
 
 
 @runtime_checkable
 class DecodesOutputs(Protocol):
-    """A task that says what the model's outputs for new rows mean."""
+    """A task that turns the model's outputs for new rows into predictions."""
 
     def decoded(self, output: EvalPrediction, encoded: Dataset, /) -> list[Record]:
-        """Return one record a row, in their order.
+        """Return one record per row, in the order of the rows.
 
         Args:
-            output: the model's outputs for the rows, in their order, as those of an evaluation.
-            encoded: what `encode_inputs` gave.
+            output: the model's outputs for the rows, in their order, as in an evaluation.
+            encoded: the rows from `encode_inputs`.
         """
 
 
@@ -168,36 +169,36 @@ class WritesSubmission(Protocol):
 
     @property
     def tests(self) -> Mapping[str, object]:
-        """The test sets by the name of the submission's file, without its suffix."""
+        """The test sets, keyed by the name of the submission's file without its suffix."""
 
     def load_tests(self, folder: Path | None, /) -> DatasetDict:
-        """Return the unlabelled test sets by these names.
+        """Return the unlabelled test sets, keyed as in `tests`.
 
         Args:
-            folder: where they are; None takes them from the hub.
+            folder: the folder of the test sets; None loads them from the hub.
 
         Raises:
             DataError: a test set is missing or malformed.
-            SourceError: the hub's test sets cannot be had.
+            SourceError: the test sets cannot be loaded from the hub.
         """
 
     def submission(self, records: Sequence[Mapping[str, Any]], /) -> str:
-        """Return the content of the file for a test set.
+        """Return the content of the submission's file for one test set.
 
         Args:
-            records: what `decoded` gave for the test set, in its order.
+            records: the records from `decoded` for the test set, in its order.
         """
 
 
 @runtime_checkable
 class LearnsOptions(Protocol):
-    """A task with options that can be read from the data, such as the names of classes."""
+    """A task with options that it can derive from the data, such as the names of the classes."""
 
     @property
     def from_data(self) -> Mapping[str, Any]:
-        """The values of these options; the data must have been read.
+        """The derived values of these options; `load` must have been called.
 
-        The record keeps them, so that a run can be loaded without the data.
+        The record stores them, so that a run can be loaded without the data.
         """
 
 
@@ -214,17 +215,17 @@ TASKS: Registry[Task] = Registry("task", "sparsead.tasks", Task)
 
 
 def check_scored(task: Task, method: str) -> None:
-    """Refuse a task that can be scored in none of the three ways.
+    """Check that a task can be scored in one of the three ways.
 
     Args:
-        task: as it was built.
+        task: the task.
         method: its name in the registry, or its dotted path.
 
     Raises:
-        ConfigError: the message names the methods.
+        ConfigError: it cannot; the message names the methods that it lacks.
     """
     if not isinstance(task, ScoresOutputs | PredictsRecords | GeneratesText):
         raise ConfigError(
-            f"task._target_={method}: has no method 'scores', nor 'record_scores' with "
-            "'predictions' or 'generation', so that nothing scores it"
+            f"task._target_={method}: cannot be scored: it has neither 'scores' nor "
+            "'record_scores' together with 'predictions' or 'generation'"
         )

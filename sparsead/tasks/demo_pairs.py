@@ -1,10 +1,10 @@
 """Generated English paraphrase pairs in the schema of GLUE MRPC.
 
-A meaning (one sense per slot of a sentence frame) is rendered twice, with different wordings:
-synonyms, digits or words, active or passive, converse verbs, clause order.  In a non-paraphrase,
-reworded slots take another sense in the second sentence, or the two participants change places.
-Frame, wordings and the slots at stake are drawn independently of the label, so that neither
-overlap nor any single word reveals it.
+A meaning (one sense for each slot of a sentence frame) is rendered twice, in different wordings:
+synonyms, digits or words, active or passive voice, converse verbs, order of clauses. In a
+non-paraphrase, some slots have another sense in the second sentence, or the two participants are
+exchanged. The frame, the wordings and the slots that may differ are drawn independently of the
+label, so that neither the overlap of words nor any single word reveals the label.
 """
 
 import re
@@ -24,7 +24,7 @@ MIRRORED_SHARE = 0.12
 ROLE_FOCUS_SHARE = 0.5
 SAME_PATTERN_SHARE = 0.5
 
-# "/" separates the wordings of a sense, "|" the senses.
+# "|" separates senses, and "/" separates the wordings of one sense.
 CONTRASTS = {
     "people": "doctors/physicians|lawyers/attorneys|workers/employees|managers/bosses"
     "|children/kids|robbers/thieves|students/pupils|reporters/journalists|authors/writers"
@@ -106,7 +106,8 @@ FILLERS = {
     "|the court released the files|the fans lit candles|the airport cancelled the flights",
 }
 
-# One pattern a line, one frame a paragraph: the patterns of a frame mean the same.
+# Each paragraph is a frame, and each of its lines is a pattern; the patterns of a frame have the
+# same meaning.
 FRAMES = """
 {n} {mood} {people} {did} the {look} {things} {after}
 the {look} {things} were {did} by {n} {mood} {people} {after}
@@ -166,7 +167,7 @@ the population of {city} {grow} {manner} over {period}
 over {period}, the population of {city} {grow} {manner}
 """
 
-# {trade_a} and {trade_b} are two of the trades; to exchange them changes the meaning.
+# {trade_a} and {trade_b} are two different trades; exchanging them changes the meaning.
 MIRRORED_FRAMES = """
 {trade_a} bought {n} {look} {things} from {trade_b}
 {trade_b} sold {n} {look} {things} to {trade_a}
@@ -272,8 +273,8 @@ def _draw_meaning(rng: Random, pattern: str) -> Meaning:
     return meaning
 
 
-def _draw_stake(rng: Random, meaning: Meaning) -> list[str]:
-    """Slots that get another wording and, in a non-paraphrase, another sense."""
+def _draw_contrasted(rng: Random, meaning: Meaning) -> list[str]:
+    """Draw the slots that get another wording and, in a non-paraphrase, another sense."""
     contrasts = [name for name, sense in meaning.items() if len(sense) > 1]
     roles = [name for name in meaning if name.endswith("_a")]
     by_role = roles and (not contrasts or rng.random() < ROLE_FOCUS_SHARE)
@@ -299,16 +300,16 @@ def _draw_pair(rng: Random, label: int) -> tuple[str, str]:
     patterns = _draw_patterns(rng)
     meaning = _draw_meaning(rng, patterns[0])
     wording = {name: rng.randrange(2) for name in meaning}
-    stake = _draw_stake(rng, meaning)
+    contrasted = _draw_contrasted(rng, meaning)
     pattern1, pattern2 = rng.sample(patterns, 2)
-    # With the roles at stake, one pattern would make both sentences of a paraphrase equal.
-    if not stake[0].endswith("_a") and rng.random() < SAME_PATTERN_SHARE:
+    # If the roles are contrasted, one pattern would make both sentences of a paraphrase equal.
+    if not contrasted[0].endswith("_a") and rng.random() < SAME_PATTERN_SHARE:
         pattern2 = pattern1
-    altered = stake[:1] + [slot for slot in stake[1:] if rng.random() < ALTERATION_RATE]
+    altered = contrasted[:1] + [s for s in contrasted[1:] if rng.random() < ALTERATION_RATE]
     other = dict(meaning)
     for slot in () if label else altered:
         other |= _alter(rng, meaning, slot)
-    reworded = wording | {name: 1 - wording[name] for name in stake}
+    reworded = wording | {name: 1 - wording[name] for name in contrasted}
     return _render(pattern1, meaning, wording), _render(pattern2, other, reworded)
 
 
@@ -330,12 +331,13 @@ def _draw_labels(rng: Random, size: int) -> list[int]:
 def paraphrase_pairs(split: str) -> list[Row]:
     """Draw the rows {"sentence1", "sentence2", "label", "idx"} of a split.
 
+    The label is 1 for a paraphrase.
+
     Args:
         split: "train" (2,400 rows) or "validation" (400 rows).
 
     Returns:
-        The same rows on every call; label 1 is a paraphrase.  No sentence occurs in two rows,
-        be they of the same split or not.
+        The same rows on every call. No sentence occurs in two rows, not even of different splits.
     """
     if split not in SPLIT_SIZES:
         raise ValueError(f"unknown split {split!r}, expected one of {sorted(SPLIT_SIZES)}")

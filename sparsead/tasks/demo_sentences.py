@@ -1,6 +1,7 @@
-"""Generated English in the schemas of CoLA, STS-B and RTE: small, seeded, easy to learn.
+"""Generated English in the schemas of CoLA, STS-B and RTE: small, seeded and easy to learn.
 
-All three tell of one made-up event: who, from where, did what, with which things, to whom, when.
+Every row is about one invented event: who did what, where they are from, with which things, to
+whom, and when.
 """
 
 from __future__ import annotations
@@ -51,7 +52,9 @@ VERBS = {"is": ("is", "are"), "has": ("has", "have"), "was": ("was", "were")}
 
 
 def acceptability(split: str) -> list[Row]:
-    """Draw rows {"sentence", "label", "idx"}: 1 is grammatical, 0 has a wrong verb or order.
+    """Draw rows {"sentence", "label", "idx"}.
+
+    The label is 1 for a grammatical sentence, and 0 for one with a wrong verb form or word order.
 
     Args:
         split: "train" (1,600 rows) or "validation" (300 rows).
@@ -60,7 +63,9 @@ def acceptability(split: str) -> list[Row]:
 
 
 def similarity(split: str) -> list[Row]:
-    """Draw rows {"sentence1", "sentence2", "label", "idx"}: 5 less one for each altered detail.
+    """Draw rows {"sentence1", "sentence2", "label", "idx"}.
+
+    The label is 5 minus the number of details that differ between the two sentences.
 
     Args:
         split: "train" (1,600 rows) or "validation" (300 rows).
@@ -69,7 +74,9 @@ def similarity(split: str) -> list[Row]:
 
 
 def entailment(split: str) -> list[Row]:
-    """Draw rows {"sentence1", "sentence2", "label", "idx"}: 0 is entailed, 1 alters details.
+    """Draw rows {"sentence1", "sentence2", "label", "idx"}.
+
+    The label is 0 if the first sentence entails the second, and 1 if a detail differs.
 
     Args:
         split: "train" (1,600 rows) or "validation" (300 rows).
@@ -78,7 +85,7 @@ def entailment(split: str) -> list[Row]:
 
 
 def _draw(split: str, key: str, row: Any) -> list[Row]:
-    """Draw both splits, so that no `key` sentence is in two rows."""
+    """Draw both splits together, so that no two rows have the same sentence in column `key`."""
     rng = Random(f"{SEED} {row.__name__}")
     seen: set[str] = set()
     splits: dict[str, list[Row]] = {}

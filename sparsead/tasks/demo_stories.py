@@ -1,8 +1,9 @@
-"""Generated stories of a few facts, with questions about them in SQuAD's schema, or a summary.
+"""Generated stories of a few facts, with questions in SQuAD's schema or summaries in XSum's.
 
-A fact is who did what to how many of which things, where and when. No two facts of a story share
-a person, a city, a verb or a kind of thing, so that a question has one answer; a question names
-what it can by another word than the story does, so that it must be understood.
+A fact says who did what to how many of which things, where and when. No two facts of a story share
+a person, a city, a verb or a kind of thing, so that each question has exactly one answer. Wherever
+there is a synonym, a question uses another word than the story, so that the answer cannot be found
+by matching words alone.
 """
 
 from __future__ import annotations
@@ -47,13 +48,13 @@ class _Story:
 
 
 def questions(split: str) -> list[dict[str, Any]]:
-    """Draw the rows of a split in the columns of SQuAD: `QUESTIONS` a story.
+    """Draw the rows of a split in the columns of SQuAD, with `QUESTIONS` questions per story.
 
     Args:
         split: "train", "validation" or "test".
 
     Returns:
-        The same rows on every call; an answer stands where its `answer_start` says.
+        The same rows on every call; `answer_start` is the answer's position in the context.
     """
     rows = []
     for number, (story, rng) in enumerate(_stories(split)):
@@ -78,7 +79,7 @@ def questions(split: str) -> list[dict[str, Any]]:
 
 
 def summaries(split: str) -> list[dict[str, str]]:
-    """Draw the rows of a split in the columns of XSum; the summary is of a story's first fact.
+    """Draw the rows of a split in the columns of XSum; a summary restates a story's first fact.
 
     Args:
         split: "train", "validation" or "test".
@@ -94,7 +95,7 @@ def summaries(split: str) -> list[dict[str, str]]:
 
 
 def _stories(split: str) -> list[tuple[_Story, Random]]:
-    """Return the stories of a split, each with a generator of its own for what is asked of it."""
+    """Return the stories of a split, each with the random generator for its questions."""
     if split not in SPLIT_SIZES:
         raise ValueError(f"unknown split {split!r}, expected one of {sorted(SPLIT_SIZES)}")
     draws = [Random(f"{SEED}/{split}/{number}") for number in range(SPLIT_SIZES[split])]

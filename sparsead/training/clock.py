@@ -1,4 +1,4 @@
-"""How long each phase of a run takes, summed over the processes that resumed it."""
+"""The seconds of each phase of a run, summed over the processes that worked on it."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _PHASES = ("load", "prune", "train", "evaluate", "trainer", "report")
 class Clock(TrainerCallback):
     """Times the phases of a run, and adds the times of earlier, interrupted processes.
 
-    The sums are saved with each checkpoint. What a killed process did after its last checkpoint
-    is not counted, as it is not part of the run either.
+    The sums are saved with each checkpoint. The time that a killed process spent after its last
+    checkpoint is not counted, because that work is done again.
 
     Args:
         folder: the run's folder, where the checkpoints are.
-        resumed_from: the epoch that the run resumes from; 0 if it starts anew.
+        resumed_from: the epoch from which the run resumes; 0 if it starts from the beginning.
     """
 
     def __init__(self, folder: Path, resumed_from: float) -> None:
@@ -39,16 +39,16 @@ class Clock(TrainerCallback):
     def timed(self, phase: str) -> Iterator[None]:
         """Time the block as `phase`.
 
-        The block `train` is split: `train` is the time of the steps, data loading included,
-        `evaluate` that of the evaluations, and `trainer` the rest, such as the Trainer's start and
-        its checkpoints.
+        The block `train` is reported in three parts: `train` is the time of the steps, data loading
+        included, `evaluate` that of the evaluations, and `trainer` the rest, such as the Trainer's
+        start and its checkpoints.
         """
         self._began[phase] = perf_counter()
         yield
         self._ended[phase] = perf_counter()
 
     def on_epoch_begin(self, *_args: Any, **_kwargs: Any) -> None:
-        """Time the steps from here on."""
+        """Start timing the steps of an epoch."""
         self._epoch_began = perf_counter()
 
     def on_log(self, *_args: Any, **_kwargs: Any) -> None:
@@ -69,7 +69,7 @@ class Clock(TrainerCallback):
         own = {phase: self._ended.get(phase, now) - began for phase, began in self._began.items()}
         evaluated = _evaluation_seconds(state, self._resumed_from)
         steps = self._steps
-        if self._epoch_began is not None:  # left in the middle of an epoch
+        if self._epoch_began is not None:  # training stopped in the middle of an epoch
             steps += now - self._epoch_began
         trainer = own["train"] - steps - evaluated
         own |= {"train": steps, "evaluate": evaluated, "trainer": trainer}

@@ -24,10 +24,10 @@ _PEAK = re.compile(r"VmHWM:\s+(\d+) kB")
 
 
 def resolve_device(device: str) -> str:
-    """Return "cpu" or "cuda"; auto takes the GPU where there is one.
+    """Return "cpu" or "cuda"; auto chooses the GPU if there is one.
 
     Raises:
-        DeviceError: cuda was asked for and there is none.
+        DeviceError: cuda was requested, and torch sees no GPU.
     """
     available = torch.cuda.is_available()
     if device == "cuda" and not available:
@@ -60,7 +60,7 @@ def reset_peak_memory(device: str) -> None:
 
 
 def peak_memory(device: str) -> int:
-    """Return the most bytes that were in use: the GPU's, or the process's own on the CPU."""
+    """Return the peak memory in bytes: that of the GPU, or on a CPU that of this process."""
     if device == "cuda":
         return torch.cuda.max_memory_allocated()
     # Not ru_maxrss, which Linux inherits from the parent process.
@@ -72,7 +72,7 @@ def peak_memory(device: str) -> int:
 
 
 def describe_environment(device: str, precision: str) -> dict[str, Any]:
-    """Return what a run was done on: device, precision, peak of memory so far, versions."""
+    """Return the environment of a run: device, precision, peak memory so far and versions."""
     return {
         "device": describe_device(device),
         "precision": precision,

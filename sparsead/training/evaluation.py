@@ -17,7 +17,7 @@ _IGNORED_LABEL = -100
 
 
 def count_tokens(rows: Dataset, columns: Sequence[str] = ("input_ids",)) -> list[int]:
-    """Return the number of tokens that each encoded row has in these columns together."""
+    """Return the number of tokens of each encoded row, summed over these columns."""
     table = rows.with_format("arrow").select_columns(list(columns))[:]
     lengths = [pyarrow.compute.list_value_length(column).to_numpy() for column in table.columns]
     counts: list[int] = np.sum(lengths, axis=0).tolist()
@@ -25,20 +25,21 @@ def count_tokens(rows: Dataset, columns: Sequence[str] = ("input_ids",)) -> list
 
 
 def padded_columns(rows: Dataset) -> list[str]:
-    """Return the columns that are padded: the input, and the target where it is a text."""
+    """Return the columns that are padded: the input, and the target if it is a text."""
     target_is_text = isinstance(rows.features.get("labels"), List | LargeList)
     return ["input_ids", "labels"] if target_is_text else ["input_ids"]
 
 
 def token_batches(lengths: Sequence[int], size: int) -> list[list[int]]:
-    """Group rows of similar length into batches that are about equally large when padded.
+    """Group rows of similar length into batches of about the same number of tokens when padded.
 
     Args:
         lengths: number of tokens of each row.
-        size: number of rows of mean length that are as large as a batch may be.
+        size: size of a batch, as the number of rows of mean length.
 
     Returns:
-        Indices of the rows, the longest first; a row that is too large is a batch of its own.
+        Indices of the rows of each batch, the longest first. A row that exceeds the size of a batch
+        is alone in its batch.
     """
     longest_first = sorted(range(len(lengths)), key=lambda index: -lengths[index])
     budget = size * sum(lengths) / max(len(lengths), 1)
@@ -60,18 +61,18 @@ def restore_order(values: Any, batches: Sequence[Sequence[int]]) -> Any:
 def collate_batches(
     rows: Dataset, batches: Sequence[Sequence[int]], collator: Collator
 ) -> list[Any]:
-    """Return the batches of the rows, ready for the model."""
+    """Return the collated batches of the rows."""
     return list(DataLoader(rows, batch_sampler=batches, collate_fn=collator))  # type: ignore[arg-type]
 
 
 def count_loss_terms(labels: Any, rows: int) -> int:
-    """Return the number of terms in a batch's mean loss: its target tokens, or its rows."""
+    """Return the number of terms that a batch's loss averages: its target tokens, or its rows."""
     if isinstance(labels, Tensor) and labels.dim() == 2 and not labels.is_floating_point():
         return int((labels != _IGNORED_LABEL).sum())
     return rows
 
 
 def unwrap_batch(batches: Sequence[Any]) -> Any:
-    """Return the only element of a list: a batch that is collated already."""
+    """Return the only element of a list, which is a batch that has been collated before."""
     (batch,) = batches
     return batch

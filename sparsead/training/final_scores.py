@@ -1,4 +1,4 @@
-"""The scores that a run reports: of its last epoch, and of the splits kept for the end."""
+"""The scores in a run's record: those of the last epoch, and those of the remaining splits."""
 
 from __future__ import annotations
 
@@ -23,20 +23,21 @@ def final_scores(
     last: Mapping[str, float],
     held_out: bool,
 ) -> dict[str, Scores]:
-    """Score the splits that no epoch was evaluated on; call once, after training.
+    """Score the splits that were not evaluated after each epoch. It is called once, after training.
 
     Args:
-        trainer: its model is trained.
-        task: whose scores are computed.
-        data: the encoded splits; those beside train and validation are scored.
-        folder: of the run, where generated texts are kept.
-        last: the scores of the last epoch, on validation.
-        held_out: `validation` is a part of train to choose on, and `test` the task's own.
+        trainer: the trainer, with the trained model.
+        task: the task, which computes the scores.
+        data: the encoded splits; all but train and validation are scored.
+        folder: the run's folder, where generated texts are stored.
+        last: the scores of the last epoch on validation.
+        held_out: whether `validation` is a held-out share of train, for choosing between runs, and
+            `test` is the task's own validation split.
 
     Returns:
-        `scores`: those of validation, or of the first of the task's `generated_splits`; then
-        those of the other splits as `SPLIT_METRIC`. With `held_out`, `scores` begins with those
-        of test, and those of validation are `selection`: what runs are chosen by.
+        `scores`: the scores of validation, or of the first of the task's `generated_splits`,
+        followed by those of the other splits, named `SPLIT_METRIC`. If `held_out`, the first ones
+        are those of test instead, and `selection` has those of validation.
     """
     if isinstance(task, GeneratesText):
         return _generated_scores(trainer, task, data, folder, held_out)

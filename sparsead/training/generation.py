@@ -1,4 +1,4 @@
-"""Generation of texts for whole splits, streamed to disk and resumable."""
+"""Generate texts for whole splits; they are written to disk after each batch, to resume from."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class TextGenerator:
-    """A model that generates texts as a task says.
+    """Generates texts with a model and a task's generation settings.
 
     Attributes:
-        model: with a head that generates, on the device to compute on.
-        task: gives the settings of the generation.
-        tokenizer: the backbone's.
+        model: a model whose head can generate, on the device to compute on.
+        task: the task, with the generation settings.
+        tokenizer: the backbone's tokenizer.
         collator: makes batches of encoded rows.
-        batch_size: number of rows of mean length that are as large as a batch may be.
+        batch_size: size of a batch, as the number of rows of mean length.
         precision: "fp32" or "bf16".
     """
 
@@ -45,10 +45,10 @@ class TextGenerator:
     precision: str
 
     def batches(self, rows: Dataset, processes: int = 1) -> list[list[int]]:
-        """Share out encoded rows into batches of about equal token count, the longest rows first.
+        """Group encoded rows into batches of about equal token count, the longest rows first.
 
         Args:
-            rows: encoded.
+            rows: the encoded rows.
             processes: number of processes that share each batch.
 
         Returns:
@@ -59,10 +59,10 @@ class TextGenerator:
         return token_batches(lengths, self.batch_size * processes)
 
     def texts(self, rows: Dataset) -> list[str]:
-        """Generate a text for each of the encoded rows, which are one batch."""
+        """Return a generated text for each of the encoded rows, which form one batch."""
         if not len(rows):
             return []
-        generator = cast(Any, self.model)  # its class has `generate` where its head generates
+        generator = cast(Any, self.model)  # only classes with a generating head have `generate`
         columns = [name for name in self.tokenizer.model_input_names if name in rows.column_names]
         inputs = self.collator(list(rows.select_columns(columns)))
         config = generation_config(self.model, self.task.generation)
@@ -76,7 +76,7 @@ class TextGenerator:
 def generate_splits(
     generator: TextGenerator, data: DatasetDict, folder: Path, splits: Sequence[str]
 ) -> dict[str, dict[str, float]]:
-    """Generate and keep a text for each example of the splits; return their scores by split."""
+    """Generate and store a text for each example of the splits, and return each split's scores."""
     scores: dict[str, dict[str, float]] = {}
     for split in splits:
         file = predictions_file(folder, split)
@@ -88,16 +88,16 @@ def generate_splits(
 
 
 def generate_file(generator: TextGenerator, rows: Dataset, file: Path) -> None:
-    """Generate a text for each row, and append it to `file` as soon as its batch is done.
+    """Generate a text for each row, and append the texts to `file` after each batch.
 
-    The whole file is in the rows' order. What an earlier process wrote is kept up to the end of a
-    batch: a batch is padded as a whole, so that a row gives the same text whether or not there was
-    an interruption.
+    The finished file is in the order of the rows. An interrupted generation resumes after the last
+    complete batch in the file. Only complete batches are kept, because padding depends on the whole
+    batch: a row thus gives the same text whether or not the generation was interrupted.
 
     Args:
         generator: generates the texts.
-        rows: an encoded split with the columns `id`, which differ, and `reference`.
-        file: of one record a line: `id`, `prediction`, `reference`.
+        rows: an encoded split with the columns `id`, whose values are unique, and `reference`.
+        file: JSON lines with the keys `id`, `prediction` and `reference`.
     """
     state = PartialState()
     batches = generator.batches(rows, state.num_processes)
@@ -108,7 +108,7 @@ def generate_file(generator: TextGenerator, rows: Dataset, file: Path) -> None:
     if state.is_main_process:
         file.write_text(format_json_lines(written[:done]), "utf-8")
     if done:
-        log.info("%s: %d texts are there, going on behind them", file.name, done)
+        log.info("%s: resumes after the %d texts that it already contains", file.name, done)
     left = [batch for batch, end in zip(batches, ends, strict=True) if end > done]
     for batch in (rows.select(indices) for indices in tqdm(left, desc=file.name)):
         with state.split_between_processes(list(range(len(batch)))) as share:
@@ -129,7 +129,10 @@ def generate_texts(generator: TextGenerator, rows: Dataset) -> list[str]:
 
 
 def generation_config(model: PreTrainedModel, settings: Mapping[str, Any]) -> GenerationConfig:
-    """Return the task's settings with the backbone's special tokens, and nothing else of it."""
+    """Return the task's settings and the backbone's special tokens; its other defaults are dropped.
+
+    They differ between backbones, and would change the scores without being part of the run.
+    """
     own = model.generation_config.to_dict() if model.generation_config else {}
     tokens = {key: value for key, value in own.items() if key.endswith("_token_id")}
     return GenerationConfig(**tokens | dict(settings))

@@ -27,19 +27,19 @@ from sparsead.training.evaluation import (
 def model_outputs(
     model: PreTrainedModel, rows: Dataset, collator: Collator, *, batch_size: int, precision: str
 ) -> EvalPrediction:
-    """Return the logits of all rows, as an evaluation of a run computes them.
+    """Return the logits of all rows, computed as in the evaluation of a run.
 
     Args:
-        model: in eval mode, on the device to compute on.
-        rows: encoded, with at least one row.
+        model: the model in eval mode, on the device to compute on.
+        rows: the encoded rows, at least one.
         collator: makes batches of rows.
-        batch_size: number of rows of mean length that are as large as a batch may be.
+        batch_size: size of a batch, as the number of rows of mean length.
         precision: "fp32" or "bf16".
 
     Returns:
-        `predictions`: the logits, an array of shape (rows, …), or a tuple of such where the head
-        has several, in the rows' order; shorter rows of tokens are filled with -100. There are no
-        labels.
+        `predictions` are the logits in the order of the rows: an array of shape (rows, …), or a
+        tuple of arrays if the head has several outputs. Logits of tokens are padded with -100.
+        `label_ids` is empty.
     """
     batches = token_batches(count_tokens(rows, padded_columns(rows)), batch_size)
     accepted = inspect.signature(type(model).forward).parameters
@@ -55,10 +55,10 @@ def model_outputs(
 
 
 def autocast(model: PreTrainedModel, precision: str) -> AbstractContextManager[None]:
-    """Compute in bf16 inside, if that is the precision."""
+    """Return a context in which torch computes in bf16 if `precision` is bf16."""
     return torch.autocast(model.device.type, torch.bfloat16, enabled=precision == "bf16")
 
 
 def _logits(outputs: Any) -> list[torch.Tensor]:
-    """Return what a head gives: `logits`, or the start's and the end's."""
+    """Return the head's logits: `logits`, or `start_logits` and `end_logits`."""
     return [value for name, value in outputs.items() if name.endswith("logits")]

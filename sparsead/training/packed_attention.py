@@ -22,9 +22,9 @@ from sparsead.training.packing import Packing, Rows
 FUSED = "sdpa"
 
 _UNMASKED, _CAUSAL = 0, 1
-"""Masks of the variable-length kernel."""
+"""Values of the variable-length kernel's argument `custom_mask_type`."""
 _ALIGNED = 8
-"""Heads of such a width, or a multiple, are aligned for it in every precision."""
+"""The variable-length kernel needs heads whose width is a multiple of this number."""
 
 
 def packed_attention(
@@ -39,18 +39,18 @@ def packed_attention(
     first_only: bool = False,
     **options: Any,
 ) -> tuple[Tensor, Tensor | None]:
-    """Attend in a padded batch with the function `padded`, in a packed one inside each sequence.
+    """Compute attention: by `padded` in a padded batch, and within each sequence in a packed one.
 
     Args:
         module: the attention module.
-        query: (1, heads, tokens, width of a head); key and value likewise, perhaps of fewer heads.
-        key: what is attended to.
-        value: what is returned of it.
-        attention_mask: of no meaning where the batch is packed.
+        query: (1, heads, tokens, width of a head).
+        key: as `query`; it may have fewer heads.
+        value: as `key`.
+        attention_mask: not used if the batch is packed.
         padded: an attention function of transformers' interface.
-        packing: where the sequences are.
-        first_only: the queries are those of the sequences' first tokens, and so is the context;
-            behind either are zeros.
+        packing: the positions of the sequences; None if the batch is padded.
+        first_only: only the sequences' first tokens have queries; queries and context are filled
+            up with zeros.
         **options: dropout, scaling.
 
     Returns:
@@ -119,7 +119,7 @@ def _rows(states: Tensor, layout: Packing) -> list[Tensor]:
 
 
 def _firsts(queries: Tensor, layout: Packing) -> list[Tensor]:
-    """Return of each bucket the first tokens' queries, (sequences, heads, 1, width of a head)."""
+    """Return for each bucket the first tokens' queries, (sequences, heads, 1, width of a head)."""
     firsts = _by_token(queries)[: len(layout.sequences)]
     together = firsts[layout.sequences.argsort(), :, None]
     return list(together.split([len(bucket.places) for bucket in layout.buckets]))
@@ -131,7 +131,7 @@ def _by_token(states: Tensor) -> Tensor:
 
 
 def _of_tokens(contexts: list[Tensor], layout: Packing) -> Tensor:
-    """Return the tokens' contexts from those of the buckets, (tokens, heads, width of a head)."""
+    """Reorder the buckets' contexts by token: (tokens, heads, width of a head)."""
     heads = contexts[0].shape[2]
     end_to_end = torch.cat([context.transpose(1, 2).flatten(0, 2) for context in contexts])
     rows = _rearranged(end_to_end, layout.rows(heads), into_buckets=False)
@@ -182,22 +182,24 @@ def attend_by_products(
     dropout: float = 0.0,
     **_: Any,
 ) -> tuple[Tensor, None]:
-    """Attend by explicit products where a CPU's fused kernel is slow: in bf16, with dropout.
+    """Compute attention by explicit products where a CPU's fused kernel is slow: bf16 or dropout.
+
+    Elsewhere the fused kernel is used.
 
     Args:
-        module: the attention module, which says whether it is causal.
+        module: the attention module, which may be causal.
         query: (sequences, heads, queries, width of a head).
-        key: (sequences, heads, length, width of a head), perhaps of fewer heads.
+        key: (sequences, heads, length, width of a head); it may have fewer heads.
         value: as `key`.
         mask: (sequences, 1, 1, length), True for keys to attend to; None for all keys.
-        scaling: the scores are multiplied by it.
-        dropout: the probability that a weight is dropped.
+        scaling: factor of the attention scores.
+        dropout: the probability that an attention weight is dropped.
 
     Returns:
         The context, (sequences, queries, heads, width of a head), and None.
     """
     key, value = _for_each_query(module, key, value)
-    # a single query attends to every key: the keys before its own are those of a prefix
+    # A single query attends to every key: the keys before its own are those of a prefix.
     causal = mask is None and query.shape[2] > 1 and _is_causal(module)
     if query.is_cuda or (query.dtype is torch.float32 and not dropout):
         fused = F.scaled_dot_product_attention(
@@ -214,15 +216,16 @@ def attend_by_products(
 
 
 def _added(mask: Tensor, dtype: torch.dtype) -> Tensor:
-    """Return 0 where a mask is True and the lowest number elsewhere, to add to attention's scores.
+    """Return 0 where a mask is True and the lowest number elsewhere, to be added to the scores.
 
-    That is far faster than to fill the scores by the mask. A row without any True is not masked.
+    Adding is far faster than filling the scores by the mask. A row without any True gets uniform
+    weights instead of nan.
     """
     return torch.zeros_like(mask, dtype=dtype).masked_fill_(~mask, torch.finfo(dtype).min)
 
 
 def _for_each_query(module: nn.Module, *states: Tensor) -> list[Tensor]:
-    """Return keys and values with as many heads as the queries have (in grouped attention)."""
+    """Repeat keys and values until they have as many heads as the queries (grouped attention)."""
     groups = getattr(module, "num_key_value_groups", 1)
     return [repeat_kv(state, groups) for state in states]
 
@@ -238,25 +241,27 @@ def attend_by_kernel(
     scaling: float,
     **_: Any,
 ) -> Tensor:
-    """Attend by torch's variable-length kernel, called directly: jagged tensors are far slower.
+    """Compute attention by torch's variable-length kernel.
+
+    The kernel is called directly, because jagged tensors are far slower.
 
     Args:
-        module: the attention module, which says whether it is causal.
+        module: the attention module, which may be causal.
         query: (1, heads, tokens, width of a head).
-        key: as `query`, perhaps of fewer heads.
+        key: as `query`; it may have fewer heads.
         value: as `key`.
-        packing: where the sequences are.
-        first_only: the queries are those of the sequences' first tokens.
-        scaling: the scores are multiplied by it.
+        packing: the positions of the sequences.
+        first_only: only the sequences' first tokens have queries.
+        scaling: factor of the attention scores.
 
     Returns:
-        The context, (tokens, heads, width of a head); zeros for tokens of no sequence.
+        The context, (tokens, heads, width of a head); zeros for tokens that belong to no sequence.
     """
-    queries, asked, longest = packing.true_tokens, packing.offsets, packing.longest
-    if first_only:  # one of each sequence
+    queries, offsets, longest = packing.true_tokens, packing.offsets, packing.longest
+    if first_only:  # one query per sequence
         queries, longest = len(packing.sequences), 1
-        asked = torch.arange(queries + 1, dtype=asked.dtype, device=asked.device)
-    dtype = _computed_in(query)  # autocast does not know the kernel, which reads all as one dtype
+        offsets = torch.arange(queries + 1, dtype=offsets.dtype, device=offsets.device)
+    dtype = _computed_in(query)  # autocast does not cover the kernel, which needs one dtype for all
     keys, values = (
         states.transpose(1, 2)[:, : packing.true_tokens].to(dtype)
         for states in _for_each_query(module, key, value)
@@ -266,7 +271,7 @@ def attend_by_kernel(
         keys,
         values,
         bias=None,
-        cu_seqlens_q=asked,
+        cu_seqlens_q=offsets,
         cu_seqlens_k=packing.offsets,
         max_seqlen_q=longest,
         max_seqlen_k=packing.longest,
@@ -279,6 +284,6 @@ def attend_by_kernel(
 
 
 def _computed_in(states: Tensor) -> torch.dtype:
-    """Return the dtype that autocast, where it is on, computes a product of `states` in."""
+    """Return the dtype in which a product of `states` is computed, autocast considered."""
     device = states.device.type
     return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else states.dtype

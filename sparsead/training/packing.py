@@ -14,19 +14,19 @@ from transformers import BatchEncoding
 from sparsead.tasks.contract import Collator
 
 SLACK = 16
-"""Sequences at most this many tokens longer than the shortest attend in one product with it."""
+"""Sequences of a bucket are at most this many tokens longer than the shortest of them …"""
 
 RELATIVE_SLACK = 1.25
-"""Or at most this many times as long."""
+"""… or at most this many times as long as the shortest, whichever allows more."""
 
 
 @dataclass(frozen=True)
 class Bucket:
-    """Sequences of like length, padded to one length inside attention alone.
+    """Sequences of similar length, which are padded to one length inside attention only.
 
     Attributes:
-        places: (sequences, length), where in the packed batch each token is; 0 for padding.
-        mask: (sequences, 1, 1, length), True for true tokens; None where there is no padding.
+        places: (sequences, length), the index of each token in the packed batch; 0 for padding.
+        mask: (sequences, 1, 1, length), True for true tokens; None if there is no padding.
     """
 
     places: Tensor
@@ -35,14 +35,16 @@ class Bucket:
 
 @dataclass(frozen=True)
 class Rows:
-    """Which row stands where, if each token of the packed batch has one row for each head.
+    """The order of rows in the buckets, where a row is one head of one token.
 
-    The buckets are laid end to end, each as (sequences, heads, length).
+    In the packed batch the rows are ordered by token, then by head. In the buckets, which are
+    concatenated, they have the shape (sequences, heads, length).
 
     Attributes:
-        places: for each place in the buckets, the row that stands there; for padding, of token 0.
-        inverse: (true tokens · heads,), where in the buckets each row stands.
-        padding: where in the buckets there is padding.
+        places: (rows of the buckets,), the index in the packed batch of the row that belongs to
+            each place of the buckets; padding has a row of token 0.
+        inverse: (true tokens · heads,), the place in the buckets of each row of the packed batch.
+        padding: (rows of padding,), the places in the buckets that are padding.
     """
 
     places: Tensor
@@ -52,19 +54,20 @@ class Rows:
 
 @dataclass(frozen=True)
 class Packing:
-    """Where the sequences of a batch are when it is packed.
+    """The positions of the sequences in a packed batch.
 
     Attributes:
         true: (sequences, padded length), True for the tokens that are packed.
-        packed: (true tokens,), where in the flattened padded batch each packed token is.
-        unpacked: as `true`, the place of each token in the packed batch; 0 for padding.
-        total: number of packed tokens; those behind the sequences belong to none.
-        true_tokens: number of those that belong to a sequence.
-        offsets: (sequences + 1,), the first token of each sequence, then the number of true tokens;
-            32 bits each, as kernels for sequences of varied length take them.
+        packed: (true tokens,), the index of each packed token in the flattened padded batch.
+        unpacked: (sequences, padded length), the index of each token in the packed batch; 0 for
+            padding.
+        total: length of the packed batch; unused tokens may follow the true ones.
+        true_tokens: number of tokens that belong to a sequence.
+        offsets: (sequences + 1,), the index of each sequence's first token, then the number of
+            true tokens; int32, as kernels for sequences of different lengths require.
         longest: number of tokens of the longest sequence.
-        buckets: all sequences, those of like length together.
-        sequences: (sequences,), the row of each sequence in the buckets laid end to end.
+        buckets: all sequences, grouped by similar length.
+        sequences: (sequences,), the index of each sequence in the concatenated buckets.
     """
 
     true: Tensor
@@ -80,21 +83,21 @@ class Packing:
 
     @property
     def firsts(self) -> Tensor:
-        """The places of the sequences' first tokens, (sequences,)."""
+        """(sequences,), the index of each sequence's first token in the packed batch."""
         return self.offsets[:-1]
 
     def rows(self, heads: int) -> Rows:
-        """Return the rows of queries, keys or values with so many heads, laid out once."""
+        """Return the order of the rows of queries, keys or values with this number of heads."""
         if heads not in self._rows:
             self._rows[heads] = _rows(self.buckets, heads, self.true_tokens * heads)
         return self._rows[heads]
 
     def to(self, device: str | torch.device, non_blocking: bool = False) -> Packing:
-        """Return the packing with its tensors on `device`, as `Tensor.to` does."""
+        """Return the packing with its tensors on `device`; see `Tensor.to`."""
         return self._each(lambda tensor: tensor.to(device, non_blocking=non_blocking))
 
     def pin_memory(self) -> Packing:
-        """Return the packing with its tensors where a GPU reads them without waiting."""
+        """Return the packing with its tensors in pinned memory; see `Tensor.pin_memory`."""
         return self._each(Tensor.pin_memory)
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> Packing:
@@ -108,14 +111,14 @@ def build_packing(
     round_lengths_to: int = 1,
     most_pairs: float = math.inf,
 ) -> Packing:
-    """Lay out the sequences of a padded batch.
+    """Return the packing of a padded batch.
 
     Args:
         true: (sequences, length), True for the tokens that are not padding.
-        round_to: the number of packed tokens is a multiple of it.
-        round_lengths_to: the same for the buckets' lengths.
-        most_pairs: sequences share a bucket up to so many pairs of tokens, padding included; one
-            that has more is alone in its bucket.
+        round_to: the length of the packed batch is rounded up to a multiple of this number.
+        round_lengths_to: the lengths of the buckets are rounded up to a multiple of this number.
+        most_pairs: the greatest number of pairs of tokens in a bucket, padding included; a sequence
+            that exceeds it is alone in its bucket.
     """
     lengths: list[int] = true.sum(dim=1).tolist()
     offsets = torch.tensor([0, *lengths]).cumsum(0, dtype=torch.int32)
@@ -144,11 +147,11 @@ def build_packing(
 
 
 def _rows(buckets: Sequence[Bucket], heads: int, count: int) -> Rows:
-    """Lay out `count` true rows; the count is given because reading it from a GPU would wait."""
+    """Return the order of rows; `count` true ones: reading the number from a GPU would wait."""
     head = torch.arange(heads, device=buckets[0].places.device)[:, None]
     places = torch.cat([(b.places[:, None] * heads + head).flatten() for b in buckets])
     true = torch.cat([_true(bucket).expand(-1, heads, -1).flatten() for bucket in buckets])
-    rows = places.where(true, count + (~true).cumsum(0) - 1)  # padding behind all true ones
+    rows = places.where(true, count + (~true).cumsum(0) - 1)  # padding follows all true rows
     order = torch.empty_like(rows).scatter_(0, rows, torch.arange(len(rows), device=rows.device))
     return Rows(places, order[:count], order[count:])
 
@@ -163,7 +166,7 @@ def _true(bucket: Bucket) -> Tensor:
 def _like_lengths(
     lengths: Sequence[int], round_lengths_to: int, most_pairs: float
 ) -> list[list[int]]:
-    """Return the sequences' numbers from short to long, those that share a bucket together."""
+    """Return the indices of the sequences of each bucket, from short to long."""
     groups: list[list[int]] = []
     longest = 0.0
     for index in sorted(range(len(lengths)), key=lambda index: lengths[index]):
@@ -181,19 +184,19 @@ Layout = TypeVar("Layout", Bucket, Packing)
 
 @dataclass(frozen=True)
 class PackingCollator:
-    """Adds to the padded batches of another collator what a model needs to pack them.
+    """Adds `packing` and `position_ids` to the padded batches of another collator.
 
-    That is `position_ids`, which the model would count itself if it saw the padding, and `packing`.
+    The positions are added because the model cannot derive them from a packed batch.
 
     Args:
-        collator: gives a padded batch.
-        padding_idx: the token whose position is not counted, as in RoBERTa, whose positions begin
-            behind it; None where positions are counted from 0.
+        collator: returns a padded batch.
+        padding_idx: the id of the padding token if positions are counted as in RoBERTa, where they
+            begin at `padding_idx + 1` and padding is not counted; None if they begin at 0.
         round_to: unused tokens are appended up to a multiple of this number, so that kernels and
-            memory for a shape are reused.
-        round_lengths_to: the same for the lengths inside attention.
-        most_pairs: pairs of tokens whose attention is computed at once; where its weights are
-            written out, the processor's caches should hold them.
+            buffers of that shape are reused.
+        round_lengths_to: the same for the sequences' lengths inside attention.
+        most_pairs: number of pairs of tokens whose attention is computed at once; if the attention
+            weights are stored, they should fit into the processor's cache.
     """
 
     collator: Collator
@@ -203,7 +206,7 @@ class PackingCollator:
     most_pairs: float = math.inf
 
     def __call__(self, examples: list[Any]) -> BatchEncoding:
-        """Collate the examples and say where they are when they are packed."""
+        """Return the padded batch of the examples, with its packing and its positions."""
         batch = dict(self.collator(examples))
         true = batch["attention_mask"].bool()
         layout = build_packing(true, self.round_to, self.round_lengths_to, self.most_pairs)

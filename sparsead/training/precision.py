@@ -15,18 +15,18 @@ from sparsead.adapters.adapted import AdaptedModel
 from sparsead.errors import DeviceError
 
 _WORTHWHILE = 1.2
-"""Times as fast, at least: fast instructions give 2 or more, slow ones less than 1."""
+"""Speed-up from which bf16 is used: fast instructions give 2 or more, slow ones less than 1."""
 _SIZE = 512
-"""Of the matrices timed: a millisecond for a product."""
+"""Number of rows and columns of the timed matrices; one product takes about a millisecond."""
 _TURNS = 20
-"""Of which the fastest counts, so that other processes do not decide."""
+"""Number of times that each product is timed; the fastest counts, as other processes disturb it."""
 
 
 def resolve_precision(precision: str, device: str) -> str:
-    """Return "fp32" or "bf16"; auto takes bf16 where the device has fast instructions for it.
+    """Return "fp32" or "bf16"; auto chooses bf16 if the device has fast instructions for it.
 
     Raises:
-        DeviceError: bf16 was asked for on a GPU without it.
+        DeviceError: bf16 was requested on a GPU that does not support it.
     """
     if precision == "auto":
         faster = _gpu_computes_in_bf16() if device == "cuda" else cpu_is_faster_in_bf16()
@@ -37,11 +37,11 @@ def resolve_precision(precision: str, device: str) -> str:
 
 
 def store_frozen(adapted: AdaptedModel, precision: str) -> None:
-    """Store the backbone's frozen weights in the dtype of the computation, once for all steps.
+    """Convert the backbone's frozen weights to the dtype of the computation, once for all steps.
 
-    Adapter and head, and with them the optimiser's state, stay in fp32 under autocast; so do the
-    weights of LayerNorms and RMSNorms, which sum many small terms. Scores are taken before this,
-    in fp32.
+    The adapter and the head stay in fp32 under autocast, and therefore the optimiser's state too.
+    So do the weights of LayerNorms and RMSNorms, which sum many small terms. Pruning scores are
+    computed before this, in fp32.
     """
     if precision == "bf16":
         for parameter in _frozen(adapted):
@@ -50,7 +50,7 @@ def store_frozen(adapted: AdaptedModel, precision: str) -> None:
 
 @contextmanager
 def frozen_stored(adapted: AdaptedModel, precision: str) -> Iterator[None]:
-    """Compute with `store_frozen` inside, and put the weights back."""
+    """Apply `store_frozen` for the duration of the block, and restore the weights afterwards."""
     before = [(parameter, parameter.data) for parameter in _frozen(adapted)]
     store_frozen(adapted, precision)
     try:
@@ -74,9 +74,9 @@ def _gpu_computes_in_bf16() -> bool:
 
 @cache
 def cpu_is_faster_in_bf16() -> bool:
-    """Tell whether this CPU multiplies matrices faster in bf16 than in fp32; the answer is kept.
+    """Tell whether this CPU multiplies matrices faster in bf16 than in fp32; measured only once.
 
-    Some processors have the instructions and are slower.
+    Some processors have the instructions for bf16, and are slower with them.
     """
     if not (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()):
         return False
@@ -85,7 +85,10 @@ def cpu_is_faster_in_bf16() -> bool:
 
 
 def time_products(*dtypes: torch.dtype) -> dict[torch.dtype, float]:
-    """Return the least seconds that a product of two matrices took, by dtype, timed in turn."""
+    """Return for each dtype the seconds of the fastest product of two matrices.
+
+    The dtypes are timed in turn, so that other processes disturb all of them alike.
+    """
     matrices = {dtype: torch.ones(_SIZE, _SIZE, dtype=dtype) for dtype in dtypes}
     seconds = dict.fromkeys(dtypes, math.inf)
     for dtype in dtypes * _TURNS:

@@ -1,4 +1,4 @@
-"""Predictions on a split: converted to records, scored, and kept with the run."""
+"""Predictions on a split: converted to records, scored, and stored with the run."""
 
 from __future__ import annotations
 
@@ -24,14 +24,17 @@ Scorer = Callable[[EvalPrediction], dict[str, float]]
 
 
 def build_scorer(task: Task, rows: Dataset, file: Path) -> Scorer | None:
-    """Return what scores an evaluation on the encoded rows; None: the loss alone.
+    """Return a function that scores an evaluation of the encoded rows.
 
-    Where the task makes records, those of the last evaluation stay in `file`.
+    If the task makes records, each evaluation replaces those of the one before it in `file`.
+
+    Returns:
+        The function, or None if the task generates texts: only the loss is then computed.
     """
     if isinstance(task, GeneratesText):
         return None
     if not isinstance(task, PredictsRecords):
-        assert isinstance(task, ScoresOutputs)  # see check_scored
+        assert isinstance(task, ScoresOutputs)  # `check_scored` has made sure of it
         return task.scores
 
     def score_records(output: EvalPrediction) -> dict[str, float]:
@@ -44,12 +47,12 @@ def build_scorer(task: Task, rows: Dataset, file: Path) -> Scorer | None:
 
 
 def higher_is_better(task: Task, metric: str) -> bool:
-    """Tell which way the task's main metric is better: by its name, where the task does not say."""
+    """Tell whether a higher main metric is better: as the task states, or else by its name."""
     return task.higher_is_better if isinstance(task, StatesDirection) else by_name(metric)
 
 
 def predictions_file(folder: Path, split: str) -> Path:
-    """Return where a run keeps what it predicted on a split: one JSON record a line."""
+    """Return the file of a run's predictions on a split, as JSON lines."""
     return folder / f"predictions-{split}.jsonl"
 
 
@@ -59,7 +62,7 @@ def format_json_lines(records: Iterable[Record]) -> str:
 
 
 def read_complete_records(file: Path) -> list[Record]:
-    """Return the records of a file up to the first line that was not written whole."""
+    """Return the records of a file up to the first line that is not complete."""
     records: list[Record] = []
     for line in file.read_bytes().split(b"\n") if file.exists() else []:
         try:

@@ -1,4 +1,4 @@
-"""Several processes of one run, as torchrun starts them: only the first claims and writes."""
+"""A run in several processes, started by torchrun: only the first one claims and writes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Value = TypeVar("Value")
 
 
 def is_main() -> bool:
-    """Tell whether this process is the one that writes; it is where there is no other."""
+    """Tell whether this process writes the run's files: the only process, or the first one."""
     return os.environ.get("RANK", "0") == "0"
 
 
@@ -32,16 +32,18 @@ def broadcast_value(value: Value) -> Value:
 
 @contextmanager
 def stage_once(folder: Path, *, replace: bool, device: str) -> Iterator[Path]:
-    """Yield to every process the folder that `staged` yields to the first; all leave together.
+    """Claim a run in the first process only, and yield its staging folder to every process.
+
+    All processes leave the block together; see `sparsead.runs.record.staged`.
 
     Args:
-        folder: of the record.
-        replace: put the new record in the place of one that is already there.
-        device: "cpu" or "cuda", which the processes talk to each other through.
+        folder: folder of the record.
+        replace: replace an existing record.
+        device: "cpu" or "cuda", on which the processes communicate.
 
     Raises:
-        SparseadError: as `staged`.
-        AlreadyRecordedError: in the other processes, where the first cannot have the run.
+        SparseadError: see `staged`.
+        AlreadyRecordedError: in the other processes, if the first one could not claim the run.
     """
     if not _are_several():
         with staged(folder, replace=replace) as staging:
@@ -57,7 +59,7 @@ def stage_once(folder: Path, *, replace: bool, device: str) -> Iterator[Path]:
         finally:
             (began,) = broadcast_object_list([began])
         if not began:
-            raise AlreadyRecordedError(f"{folder}: the first process does not do this run")
+            raise AlreadyRecordedError(f"{folder}: the first process could not claim this run")
         yield staging_folder(folder)
     state.wait_for_everyone()
 

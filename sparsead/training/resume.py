@@ -18,9 +18,9 @@ from sparsead.training.processes import is_main
 
 MASKS_FILE = "masks.safetensors"
 PRECISION_FILE = "precision"
-"""Beside the checkpoints: what the run computes in, "fp32" or "bf16"."""
+"""A file beside the checkpoints with the run's precision, "fp32" or "bf16"."""
 SECONDS_FILE = "seconds.json"
-"""Beside the checkpoints: what each phase took up to the last of them, over all processes."""
+"""A file beside the checkpoints with the seconds of each phase up to the last checkpoint."""
 
 
 def save_starting_state(folder: Path, masks: Masks, precision: str) -> None:
@@ -50,18 +50,18 @@ def restore_precision(folder: Path, checkpoint: str | None, asked: str) -> str:
 
 
 def save_seconds(folder: Path, seconds: Mapping[str, float]) -> None:
-    """Write beside a checkpoint what each phase of the run has taken until then."""
+    """Save the seconds that each phase of the run has taken until the current checkpoint."""
     if is_main():
         write_atomically(folder / SECONDS_FILE, json.dumps(seconds))
 
 
 def read_seconds(folder: Path) -> dict[str, float]:
-    """Return what each phase took before the last checkpoint."""
+    """Return the seconds that each phase took until the last checkpoint."""
     return read_json(folder / SECONDS_FILE)
 
 
 def last_checkpoint(folder: Path) -> str | None:
-    """Return the newest checkpoint that was written whole, for `Trainer.train` to resume from."""
+    """Return the newest complete checkpoint, from which `Trainer.train` can resume, or None."""
     checkpoints = folder.glob(f"{PREFIX_CHECKPOINT_DIR}-*")
     by_step = sorted(checkpoints, key=lambda path: int(path.name.rpartition("-")[2]))
     whole = [str(path) for path in by_step if _is_whole(path)]
@@ -69,7 +69,7 @@ def last_checkpoint(folder: Path) -> str | None:
 
 
 def checkpoint_epoch(checkpoint: str | None) -> float:
-    """Return the epoch that a checkpoint was written at; 0 where there is none."""
+    """Return the epoch at which a checkpoint was written; 0 if there is none."""
     if checkpoint is None:
         return 0.0
     state = json.loads((Path(checkpoint) / TRAINER_STATE_NAME).read_text("utf-8"))

@@ -23,7 +23,8 @@ class SeededOrder(Sampler[int]):
     """A permutation per epoch, grouped by length, that depends only on the seed and the epoch.
 
     Methods compared under one seed therefore see the same batches, however many random numbers
-    each of them draws. Grouping keeps examples of like length in one batch, which saves padding.
+    each of them draws. Grouping puts examples of similar length into one batch, which saves
+    padding.
     """
 
     def __init__(self, lengths: Sequence[int], batch_size: int, seed: int) -> None:
@@ -33,7 +34,7 @@ class SeededOrder(Sampler[int]):
         self._epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch that the next iteration is of."""
+        """Set the epoch of the next iteration."""
         self._epoch = epoch
 
     def __len__(self) -> int:
@@ -49,15 +50,16 @@ class SeededOrder(Sampler[int]):
 
 
 def scoring_sample(rows: Dataset, seed: int, count: int = SCORING_EXAMPLES) -> list[int]:
-    """Choose training examples to score on, stratified where `labels` are classes.
+    """Choose the training examples for the pruning scores, stratified if `labels` are classes.
 
     Args:
         rows: the encoded training split.
-        seed: of the choice.
-        count: number to choose; all are taken where there are fewer.
+        seed: the run's seed.
+        count: number of examples; if there are fewer, all are chosen.
 
     Returns:
-        Indices in a seeded order in which every prefix has about the classes' shares.
+        Indices of the examples. In every prefix of them the classes have about the same shares as
+        in the whole split.
     """
     shuffled = torch.randperm(len(rows), generator=make_generator(seed, "scoring set")).tolist()
     labels: list[Any] = rows["labels"][:] if "labels" in rows.column_names else [None]
@@ -67,6 +69,6 @@ def scoring_sample(rows: Dataset, seed: int, count: int = SCORING_EXAMPLES) -> l
 
 
 def scoring_batches(rows: Dataset, collator: Collator, device: str) -> Iterator[BatchEncoding]:
-    """Yield the rows as the collator's batches, in order, on the device."""
+    """Yield batches of the rows, in their order, on the device."""
     loader = DataLoader(rows, SCORING_BATCH_SIZE, collate_fn=collator)
     return (batch.to(device) for batch in loader)

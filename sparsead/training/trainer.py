@@ -82,7 +82,7 @@ class SparseadTrainer(Trainer):
         rows = self._remove_unused_columns(test_dataset, "evaluation")
         ready = collate_batches(rows, self._batches(test_dataset), self.data_collator)
         pinned = self.args.dataloader_pin_memory
-        # batch size 1 and not None: without one, accelerate warns at each evaluation
+        # The batch size is 1 and not None, because accelerate warns at each evaluation without one.
         loader: DataLoader[Any] = DataLoader(
             cast(Any, ready), 1, collate_fn=unwrap_batch, pin_memory=pinned
         )
@@ -99,7 +99,7 @@ class SparseadTrainer(Trainer):
         return output
 
     def prediction_step(self, model: nn.Module, inputs: Any, *args: Any, **kwargs: Any) -> Any:
-        """Run one evaluation step, and keep its loss and the number of terms in it."""
+        """Run one evaluation step, and store its loss and the number of terms in it."""
         loss, logits, labels = super().prediction_step(model, inputs, *args, **kwargs)
         if loss is not None:
             terms = count_loss_terms(inputs.get("labels"), find_batch_size(inputs))
@@ -107,7 +107,7 @@ class SparseadTrainer(Trainer):
         return loss, logits, labels
 
     def floating_point_ops(self, inputs: dict[str, Any]) -> int:
-        """Return 0: the count is not used, and it would visit all parameters in every step."""
+        """Return 0: nothing uses the count, and it would visit all parameters in every step."""
         return 0
 
     @property
@@ -150,12 +150,12 @@ class SparseadTrainer(Trainer):
         return {"loss_sum": repr(self._tr_loss.item()), "loss_steps": str(steps)}
 
     def restore_running_loss(self, saved: Mapping[str, str]) -> None:
-        """Go on with the loss of an epoch that was interrupted."""
+        """Restore the running loss of an epoch that was interrupted."""
         self._tr_loss += float(saved.get("loss_sum", 0))
         self._globalstep_last_logged -= int(saved.get("loss_steps", 0))
 
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
-        """Record the logs; print one line for each evaluation."""
+        """Record the logs, and print one line for each evaluation."""
         super().log(logs, *args, **kwargs)
         if "eval_loss" in logs:
             scores = _scores(logs) or {"loss": logs["eval_loss"]}
@@ -180,16 +180,16 @@ def build_trainer(
     folder: Path,
     precision: str,
 ) -> SparseadTrainer:
-    """Return the trainer of a run on the encoded splits train and validation.
+    """Return the trainer of a run, which trains on train and evaluates on validation.
 
     Args:
         spec: the run.
-        model: on the device that it is to train on.
-        data: what the task's `encode` gave.
-        tokenizer: the backbone's.
-        task: gives the scores (see `sparsead.tasks.contract`).
+        model: the model with its adapter, on the device to train on.
+        data: the encoded splits, from the task's `encode`.
+        tokenizer: the backbone's tokenizer.
+        task: the task, which computes the scores (see `sparsead.tasks.contract`).
         collator: makes batches of examples.
-        folder: where the Trainer may write, and the predictions that a task gives.
+        folder: the run's folder, for checkpoints and predictions.
         precision: "fp32" or "bf16".
     """
     trainer = SparseadTrainer(
@@ -258,7 +258,7 @@ def _arguments(spec: RunSpec, folder: Path, device: str, precision: str) -> Trai
 
 
 def _logits(outputs: Any, labels: Any) -> Any:
-    """Keep one tensor of logits for each label; drop other outputs, such as hidden states."""
+    """Return one tensor of logits for each label, without other outputs such as hidden states."""
     if not isinstance(outputs, tuple):
         return outputs
     return outputs[: len(labels)] if isinstance(labels, tuple) else outputs[0]

@@ -44,20 +44,20 @@ _TOKENS_HEAD = "ForQuestionAnswering"
 
 
 def unpad(model: PreTrainedModel, collator: Collator, precision: str) -> Collator:
-    """Let `model` take packed batches if that is exact, and return the collator that packs.
+    """Prepare `model` for packed batches if they are exact, and return the collator to use.
 
     Packing is exact if positions are given by `position_ids` alone, attention uses transformers'
     attention interface, and the head reads no padding: it reads one token of a sequence, or each
     token separately. Otherwise the model does not change, `collator` is returned, and the reason is
     logged.
 
-    For a head that chooses among a sequence's tokens, padding gets the lowest possible logits, so
-    that loss and choice do not depend on the padding of the batch.
+    If the head chooses among a sequence's tokens, padding gets the lowest possible logits, so that
+    neither the loss nor the choice depends on the padding of the batch.
 
     Args:
-        model: on its device, with its adapters in it.
-        collator: the task's, of padded batches.
-        precision: "fp32" or "bf16", which the shapes are rounded for on a CPU.
+        model: the model with its adapter, on its device.
+        collator: the task's collator of padded batches.
+        precision: "fp32" or "bf16"; on a CPU it determines how shapes are rounded.
     """
     obstacle = _obstacle(model)
     if obstacle is not None:
@@ -96,12 +96,12 @@ def _obstacle(model: PreTrainedModel) -> str | None:
 
 def _without_positions(model_type: str) -> str:
     entry = architectures().get(model_type)
-    unsaid = f"{model_type} is not given its tokens' positions"
-    return unsaid if entry is None else entry.absent.get("positions", unsaid)
+    reason = f"positions cannot be passed to {model_type}"
+    return reason if entry is None else entry.absent.get("positions", reason)
 
 
 def _register(model: PreTrainedModel) -> None:
-    """Wrap the attention function that is active in `model`, and take its mask function."""
+    """Wrap the attention function that is active in `model`, and keep its mask function."""
     active = model.config._attn_implementation
     name = f"unpadded_{active}"
     attention = partial(packed_attention, padded=ALL_ATTENTION_FUNCTIONS[active])
@@ -111,7 +111,7 @@ def _register(model: PreTrainedModel) -> None:
 
 
 def _attach(model: PreTrainedModel) -> None:
-    """Register the hooks that pack what the backbone reads and unpack what the head does."""
+    """Register the hooks that pack the backbone's inputs and unpack the head's."""
     backbone = model.base_model
     backbone.register_forward_pre_hook(_pack, with_kwargs=True)
     reads_first = has_site(model, "attention_residual")
@@ -198,7 +198,7 @@ class _FirstTokens:
         return (self._firsts(inputs[0]),)
 
     def _lengthen_queries(self, _query: Any, _inputs: Any, queries: Tensor) -> Tensor:
-        """Give attention, which expects as many queries as keys, zeros behind the queries."""
+        """Append zeros to the queries, because attention expects as many queries as keys."""
         if self.packing is None:
             return queries
         return F.pad(queries, (0, 0, 0, self.packing.total - queries.shape[1]))
@@ -219,5 +219,5 @@ class _FirstTokens:
         return F.embedding(self.packing.firsts, states[0])[None]
 
     def _leave(self, _layer: Any, _inputs: Any, states: Tensor) -> Tensor:
-        """Give the head (sequences, 1, width): its first token is the only one."""
+        """Return (sequences, 1, width) to the head, which reads the first token only."""
         return states if self.packing is None else states.transpose(0, 1)
