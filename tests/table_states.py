@@ -53,7 +53,7 @@ def measured(
     metrics = {column.name: column.metric for column in table.columns}
     states = {id(c.request): state_of(c, metrics[c.column], score, seconds) for c in every}
     monkeypatch.setattr(results, "list_cells", lambda _: every)
-    return results.measure(table, lambda request: states[id(request)])
+    return results.measure(table, lambda cell: states[id(cell.request)])
 
 
 def cells(table: TableSpec) -> Sequence[Cell]:

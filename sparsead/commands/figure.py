@@ -5,13 +5,18 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from sparsead.config.arguments import Parser, add_outputs, add_overrides, add_run_arguments
+from sparsead.config.arguments import (
+    Parser,
+    add_outputs,
+    add_overrides,
+    add_records,
+    add_run_arguments,
+)
 from sparsead.errors import RecordError
 from sparsead.report.masks_figure import draw_masks
+from sparsead.report.opened import open_results
 from sparsead.report.publish import save_figure
-from sparsead.report.results import measure
 from sparsead.runs.query import find_run
-from sparsead.tables.files import load_table
 
 MASKS = "masks"
 
@@ -45,11 +50,14 @@ def _table(given: list[str]) -> None:
     parser.add_argument("table", metavar="TABLE", help=named)
     add_overrides(parser, "as `sparsead reproduce` takes them")
     add_outputs(parser)
+    add_records(parser)
     where = "folder of the PNG and the SVG (default: OUTPUTS/figures)"
     parser.add_argument("--out", metavar="FOLDER", type=Path, help=where)
     arguments = parser.parse(given)
-    table = load_table(arguments.table, [f"outputs={arguments.outputs}", *arguments.overrides])
-    paths = save_figure(measure(table), arguments.out or arguments.outputs / "figures")
+    place = (arguments.outputs, arguments.records)
+    with open_results(arguments.table, arguments.overrides, *place) as results:
+        paths = save_figure(results, arguments.out or arguments.outputs / "figures")
     if not paths:
-        raise RecordError(f"{arguments.outputs}: has no finished runs of {table.name} to draw")
+        where = arguments.records or arguments.outputs
+        raise RecordError(f"{where}: has no finished runs of {arguments.table} to draw")
     sys.stdout.write("".join(f"{path}\n" for path in paths))

@@ -1,4 +1,4 @@
-"""`sparsead runs`: list, filter, delete or export finished and failed runs."""
+"""`sparsead runs`: list, filter, delete, export or pack finished and failed runs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 from sparsead.config.arguments import Parser, add_outputs
 from sparsead.config.choices import list_choices
 from sparsead.errors import ConfigError, RecordError, StorageError, unknown
-from sparsead.report.formats import FORMATS, to_plain
+from sparsead.report.formats import FORMATS, pluralize, to_plain
 from sparsead.runs.failure import failure_file, read_failures
 from sparsead.runs.index import read_summaries
 from sparsead.runs.record import RunRecord
@@ -54,8 +54,9 @@ def _parser(action: str) -> Parser:
         epilog=f"sparsead runs [ACTION], with ACTION one of\n{actions}",
         formatter_class=RawDescriptionHelpFormatter,
     )
-    if action == "export":
-        parser.add_argument("file", type=Path, help="ends in .parquet, .csv or .json")
+    if action in ("export", "pack"):
+        suffixes = ".parquet, .csv or .json" if action == "export" else ".parquet"
+        parser.add_argument("file", type=Path, help=f"ends in {suffixes}")
     where = f"KEY=PATTERN with KEY one of {', '.join(COLUMNS)}; all must match"
     parser.add_argument("filters", nargs="*", default=[], metavar="FILTER", help=where)
     add_outputs(parser)
@@ -182,6 +183,16 @@ def _export(rows: list[Row], arguments: Namespace) -> None:
     sys.stdout.write(f"{file}\n")
 
 
+def _pack(rows: list[Row], arguments: Namespace) -> None:
+    """Write the records of these runs, without weights, to an archive."""
+    from sparsead.runs.archive import pack
+
+    if arguments.file.suffix != ".parquet":
+        raise ConfigError(unknown("runs pack", arguments.file.suffix, [".parquet"]))
+    pack(arguments.outputs, [row["run"] for row in rows], arguments.file)
+    sys.stdout.write(f"{arguments.file}: {pluralize(len(rows), 'run')}\n")
+
+
 def _parquet(rows: list[Row], file: Path) -> None:
     import pyarrow
     from pyarrow import parquet
@@ -198,9 +209,10 @@ def _text_writer(form: str) -> Callable[[list[Row], Path], None]:
 
 
 _WRITERS = {".parquet": _parquet, ".csv": _text_writer("csv"), ".json": _text_writer("json")}
-_ACTIONS = {"list": _list, "delete": _delete, "export": _export}
+_ACTIONS = {"list": _list, "delete": _delete, "export": _export, "pack": _pack}
 _PURPOSES = {
     "list": "list the runs (the default action)",
     "delete": "delete the runs that match the filters",
     "export": "write the runs that match the filters to a file",
+    "pack": "write the records of the runs to an archive, for `sparsead table --records`",
 }

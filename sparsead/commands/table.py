@@ -9,7 +9,7 @@ import sys
 from argparse import Namespace
 from pathlib import Path
 
-from sparsead.config.arguments import Parser, add_outputs, add_overrides
+from sparsead.config.arguments import Parser, add_outputs, add_overrides, add_records
 from sparsead.errors import ConfigError, unknown
 from sparsead.report.choice import GRID, choose_best_points
 from sparsead.report.formats import FORMATS
@@ -25,6 +25,7 @@ def main() -> None:
     parser.add_argument("table", nargs="?", metavar="TABLE", help=named)
     add_overrides(parser, "as `sparsead reproduce` takes them")
     add_outputs(parser)
+    add_records(parser)
     parser.add_argument("--format", choices=sorted(TABLE_FORMATS), default="rich")
     of_grids = "without TABLE: show only the best learning rate, epochs and batch size of each grid"
     parser.add_argument("--best", action="store_true", help=of_grids)
@@ -33,6 +34,8 @@ def main() -> None:
     arguments = parser.parse()
     if arguments.best and arguments.table is not None:
         raise ConfigError("--best: works only without the name of a table")
+    if arguments.records is not None and arguments.table is None:
+        raise ConfigError("--records: works only with the name of a table")
     text = _text(arguments)
     if arguments.out is None:
         sys.stdout.write(text)
@@ -46,16 +49,16 @@ def main() -> None:
 def _text(arguments: Namespace) -> str:
     if arguments.table is None:
         return _settings(arguments.outputs, arguments.format, best=arguments.best)
+    from sparsead.report.opened import open_results
     from sparsead.report.other_settings import describe_other_settings
-    from sparsead.report.results import measure
     from sparsead.report.view import build_view
     from sparsead.tables.cells import list_cells
-    from sparsead.tables.files import load_table
 
-    overrides = [f"outputs={arguments.outputs}", *arguments.overrides]
-    table = load_table(arguments.table, overrides)
-    text = render(build_view(measure(table)), arguments.format)
-    if (others := describe_other_settings(list_cells(table))) is not None:
+    place = (arguments.outputs, arguments.records)
+    with open_results(arguments.table, arguments.overrides, *place) as results:
+        text = render(build_view(results), arguments.format)
+        others = describe_other_settings(list_cells(results.table))
+    if arguments.records is None and others is not None:
         sys.stderr.write(f"sparsead: {others}\n")
     return text
 

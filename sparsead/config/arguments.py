@@ -85,6 +85,12 @@ def add_outputs(parser: Parser) -> None:
     )
 
 
+def add_records(parser: Parser) -> None:
+    """Add the option `--records`, an archive to be read instead of the folder of the runs."""
+    where = "read the runs from this archive, which `sparsead runs pack` wrote, and from no folder"
+    parser.add_argument("--records", type=Path, metavar="FILE", help=where)
+
+
 def add_run_arguments(parser: Parser) -> None:
     """Add the arguments that name a run and the folder in which to look for it."""
     named = "a run's folder, its identity or any part of its name that no other run has"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from omegaconf import DictConfig
@@ -82,6 +82,11 @@ class RunSpec:
         """Return the run from the values that `to_dict` returned."""
         sections = {group: schema(**values[group]) for group, schema in _SECTIONS.items()}
         return cls(**{**values, **sections})
+
+    def without_local_files(self) -> RunSpec:
+        """Return the run with the data and weights of the hub instead of local ones."""
+        task = replace(self.task, path=None, train=None, validation=None, test=None)
+        return replace(self, task=task, backbone=replace(self.backbone, path=None))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the run as plain JSON values, in the order of the fields."""

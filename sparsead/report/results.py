@@ -10,7 +10,6 @@ from typing import NamedTuple
 from sparsead.errors import RecordError, unknown
 from sparsead.report.statistics import Estimate, Scores, average
 from sparsead.runs.record import RESULT_FILE, RunRecord
-from sparsead.runs.request import RunRequest
 from sparsead.runs.states import Done, Failed, State, read_state
 from sparsead.tables.cells import AVERAGE, Cell, Column, TableSpec, list_cells
 
@@ -87,18 +86,22 @@ class Results:
         return Measured(scores, {}, self.table.seeds, failed)
 
 
-def measure(table: TableSpec, state: Callable[[RunRequest], State] | None = None) -> Results:
+def read_cell(cell: Cell) -> State:
+    """Return the state of a cell's run, from the run's files."""
+    return read_state(cell.request.folder)
+
+
+def measure(table: TableSpec, state: Callable[[Cell], State] = read_cell) -> Results:
     """Read the records of a table's runs.
 
     Args:
         table: the table.
-        state: returns the state of a run; None reads it from the run's files.
+        state: returns the state of a cell's run; by default from the run's files.
 
     Raises:
         ConfigError: the overrides of a cell are wrong.
         RecordError: a record cannot be read, or lacks a column's metric.
     """
-    state = state or (lambda request: read_state(request.folder))
     columns = {column.name: column for column in table.columns}
     at_place: dict[Place, list[Cell]] = defaultdict(list)
     for cell in list_cells(table):
@@ -106,7 +109,7 @@ def measure(table: TableSpec, state: Callable[[RunRequest], State] | None = None
     return Results(
         table,
         {
-            place: _measured(columns[place.column], [(c.seed, state(c.request)) for c in found])
+            place: _measured(columns[place.column], [(c.seed, state(c)) for c in found])
             for place, found in at_place.items()
         },
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from sparsead.config.groups import SPLITS
 from sparsead.config.run import RunSpec
 from sparsead.runs.defaults import leave_out_defaults
 from sparsead.runs.files import file_digest
-from sparsead.runs.prerequisites import fingerprint_sources
+from sparsead.runs.prerequisites import fingerprint_sources, with_named_sources
 
 RESULT_FORMAT = 7
 """Version of the results; increase it when the same configuration gives different results."""
@@ -27,7 +28,9 @@ def compute_identity(spec: RunSpec) -> str:
     as requested: `auto` stays `auto`, and the record says which one was used. A key that has its
     default does not count, so that an option that is added later changes no identity.
     """
-    return _hash(_decisive(spec))
+    decisive = _decisive(spec)
+    decisive["adapter"]["options"] |= fingerprint_sources(spec, by_setting=False)
+    return _hash(decisive)
 
 
 def compute_setting(spec: RunSpec) -> str:
@@ -42,10 +45,21 @@ def compute_setting(spec: RunSpec) -> str:
     return _hash(decisive)
 
 
+def compute_recipe(spec: RunSpec, sources: Sequence[str] = ()) -> str:
+    """Return a hash like the identity, but of the configuration alone: local files do not count.
+
+    It finds a run among records that were made elsewhere, without the data that they read.
+
+    Args:
+        spec: any run, with or without its sources resolved.
+        sources: the recipes of its source runs, in their order.
+    """
+    return _hash(_decisive(with_named_sources(spec.without_local_files(), sources)))
+
+
 def _decisive(spec: RunSpec) -> dict[str, Any]:
     decisive = spec.to_dict()
     decisive["task"]["path"] = [file_digest(file) for file in spec.task.local_files()]
-    decisive["adapter"]["options"] |= fingerprint_sources(spec, by_setting=False)
     for key in (*SPLITS, "protocol"):
         del decisive["task"][key]
     del decisive["adapter"]["protocol"]

@@ -118,6 +118,22 @@ def fingerprint_sources(spec: RunSpec, *, by_setting: bool) -> dict[str, Any]:
     return {_OPTION: {"sources": sources, "prune": spec.adapter.options[_OPTION].get("prune")}}
 
 
+def with_named_sources(spec: RunSpec, names: Sequence[str]) -> RunSpec:
+    """Return the run as it is trained, its sources being `names` instead of folders.
+
+    Args:
+        spec: any run, with its sources or with the tasks of its prerequisites.
+        names: such as hashes of the sources' configurations; without any, the run is returned
+            unchanged.
+    """
+    if not names:
+        return spec
+    spec = _second_stage(spec, ()) if _listed(spec, "tasks", "of tasks") else spec
+    option = {"sources": list(names), "prune": spec.adapter.options[_OPTION].get("prune")}
+    options = {**spec.adapter.options, _OPTION: option}
+    return replace(spec, adapter=replace(spec.adapter, options=options))
+
+
 def _listed(spec: RunSpec, key: str, kind: str) -> list[str]:
     option = spec.adapter.options.get(_OPTION, {})
     names = option.get(key, []) if isinstance(option, dict) else option

@@ -32,7 +32,7 @@ def _signature_defaults(entry: Any) -> dict[str, Any]:
             continue
         made_by = {f.name: f.default_factory for f in fields(entry)} if is_dataclass(entry) else {}
         factory = made_by.get(name, MISSING)
-        value = parameter.default if factory is MISSING else factory()  # type: ignore[operator]
+        value = parameter.default if factory is MISSING else factory()
         if name == "prefix" and value == {}:
             value = _field_defaults(PrefixOptions)
         defaults[name] = list(value) if isinstance(value, tuple) else value

@@ -1,0 +1,46 @@
+"""The results of a table, from the folder of the runs or from an archive of records."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from sparsead.report.results import Results, measure
+from sparsead.runs.archive import ArchivedRuns, unpack
+from sparsead.runs.states import State
+from sparsead.tables.cells import Cell
+from sparsead.tables.files import load_table
+
+
+@contextmanager
+def open_results(
+    table: str, overrides: Sequence[str], outputs: Path, archive: Path | None
+) -> Iterator[Results]:
+    """Yield the results of a table; its records can be read until the context ends.
+
+    Args:
+        table: name or path of the table, as for `load_table`.
+        overrides: the table's overrides, without `outputs=`.
+        outputs: folder of the runs.
+        archive: Parquet file of records, to be read instead of `outputs`; None for none. Its runs
+            are found by their configuration alone, so that the data need not be present.
+
+    Raises:
+        ConfigError: the table or an override is malformed.
+        RecordError: the archive or a record cannot be read.
+    """
+    if archive is None:
+        yield measure(load_table(table, [f"outputs={outputs}", *overrides]))
+        return
+    with TemporaryDirectory() as folder:
+        unpack(archive, Path(folder))
+        runs = ArchivedRuns(Path(folder))
+
+        def find(cell: Cell) -> State:
+            return runs.find(cell.spec, [run.spec for run in cell.needs])
+
+        # A folder without runs: so that every run which starts from others names them in `needs`.
+        nothing = Path(folder) / "nothing"
+        yield measure(load_table(table, [f"outputs={nothing}", *overrides]), find)

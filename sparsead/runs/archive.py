@@ -1,0 +1,155 @@
+"""Records in one Parquet file: packed to be published, and unpacked to be tabulated elsewhere.
+
+An archive has one row for each file of a record, except weights, and for each recorded failure:
+its path below the folder of the runs, and its content.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from sparsead.config.groups import SPLITS
+from sparsead.config.run import RunSpec
+from sparsead.errors import RecordError, SparseadError, StorageError
+from sparsead.runs.failure import failure_file, read_failures
+from sparsead.runs.files import write_atomically
+from sparsead.runs.identity import compute_recipe
+from sparsead.runs.prerequisites import list_sources
+from sparsead.runs.record import read_records
+from sparsead.runs.states import Done, Failed, Missing, State
+
+_NOT_PACKED = (".safetensors",)
+_NAME = r"[A-Za-z0-9_-][A-Za-z0-9._-]*"
+_PATH = re.compile(f"{_NAME}(/{_NAME})?")
+
+
+def pack(outputs: Path, names: Iterable[str], file: Path) -> None:
+    """Write finished and failed runs to a Parquet file; the same runs give the same bytes.
+
+    Args:
+        outputs: folder of the runs.
+        names: the names of the runs' folders.
+        file: the archive to write.
+
+    Raises:
+        RecordError: there are no runs.
+        StorageError: a file cannot be read or written.
+    """
+    import pyarrow
+    from pyarrow import parquet
+
+    runs = outputs / "runs"
+    files = [path for name in sorted(names) for path in _list_files(runs / name)]
+    if not files:
+        raise RecordError(f"{outputs}: has no such runs to pack")
+    sink = pyarrow.BufferOutputStream()
+    try:
+        content = [path.read_bytes() for path in files]
+        paths = [str(path.relative_to(runs)) for path in files]
+        table = pyarrow.table({"path": paths, "content": content})
+        parquet.write_table(table, sink, compression="zstd")
+        write_atomically(file, sink.getvalue().to_pybytes())
+    except OSError as error:
+        raise StorageError(f"{file}: cannot be written ({error})") from error
+
+
+def unpack(file: Path, outputs: Path) -> None:
+    """Write the files of an archive below `outputs`, a new folder.
+
+    Raises:
+        RecordError: the file is no archive, or a path in it leads out of the folder of the runs.
+    """
+    import pyarrow
+    from pyarrow import parquet
+
+    try:
+        rows = parquet.read_table(file, columns=["path", "content"]).to_pylist()
+    except (OSError, ValueError, KeyError, pyarrow.ArrowException) as error:
+        raise RecordError(f"{file}: is no archive of records ({error})") from error
+    for row in rows:
+        if not isinstance(row["content"], bytes):
+            raise RecordError(f"{file}: is no archive of records (content must be bytes)")
+        if not _PATH.fullmatch(str(row["path"])):
+            raise RecordError(f"{file}: {row['path']!r} is not the path of a file of a run")
+        path = outputs / "runs" / row["path"]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(row["content"])
+
+
+class ArchivedRuns:
+    """The runs of an unpacked archive, found by their configuration instead of their identity.
+
+    The identity of a run depends on the content of its data files, which may be missing where the
+    archive is read.
+    """
+
+    def __init__(self, outputs: Path) -> None:
+        """Read all runs below `outputs`.
+
+        Raises:
+            RecordError: a record is malformed.
+        """
+        self._states: dict[str, State] = {r.folder.name: Done(r) for r in read_records(outputs)}
+        for folder, failure in read_failures(outputs):
+            self._states.setdefault(folder.name, Failed(failure))
+        self._named: dict[str, list[str]] = defaultdict(list)
+        for name in self._states:
+            self._named[self._recipe(name)].append(name)
+
+    def find(self, spec: RunSpec, sources: Iterable[RunSpec] = ()) -> State:
+        """Return the state of a run; it is missing if no archived run has its configuration.
+
+        Args:
+            spec: the run.
+            sources: the runs that it starts from.
+
+        Raises:
+            RecordError: several runs have this configuration, with different data or weights.
+        """
+        recipe = compute_recipe(spec, [compute_recipe(source) for source in sources])
+        names = self._named.get(recipe, [])
+        if len(names) > 1:
+            raise RecordError(
+                f"the archive has {len(names)} runs of one configuration, with different data or "
+                f"weights: {', '.join(names)}"
+            )
+        return self._states[names[0]] if names else Missing()
+
+    def _recipe(self, name: str) -> str:
+        spec = self._spec(name)
+        sources = [Path(folder).name for folder in list_sources(spec)]
+        for source in sources:
+            if source not in self._states:
+                raise RecordError(f"{name}: its source {source} is not in the archive")
+        return compute_recipe(spec, [self._recipe(source) for source in sources])
+
+    def _spec(self, name: str) -> RunSpec:
+        state = self._states[name]
+        try:
+            config = state.record.result["config"] if isinstance(state, Done) else _config(state)
+            return RunSpec.from_dict(_without_local_files(config))
+        except (SparseadError, KeyError, TypeError, AttributeError) as error:
+            raise RecordError(f"{name}: its configuration cannot be read ({error})") from error
+
+
+def _config(state: State) -> Any:
+    assert isinstance(state, Failed)
+    return state.failure["config"]
+
+
+def _without_local_files(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out the paths, which need not exist here, before they are checked."""
+    task = config["task"] | dict.fromkeys(("path", *SPLITS))
+    return {**config, "task": task, "backbone": config["backbone"] | {"path": None}}
+
+
+def _list_files(folder: Path) -> list[Path]:
+    """Return the files of a record except weights, or the file of the run's failure."""
+    if not folder.is_dir():
+        return [failure_file(folder)]
+    files = (path for path in folder.iterdir() if path.is_file())
+    return sorted(path for path in files if path.suffix not in _NOT_PACKED)

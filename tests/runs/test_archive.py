@@ -1,0 +1,179 @@
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pyarrow
+import pytest
+from pyarrow import parquet
+
+from sparsead.commands import figure, runs, table
+from sparsead.errors import ConfigError, RecordError
+from sparsead.runs.archive import ArchivedRuns, pack, unpack
+from sparsead.runs.failure import record_failure
+from sparsead.runs.record import staged, write_result
+from sparsead.runs.states import Done, Failed, Missing
+from sparsead.tables.cells import Cell, list_cells
+from sparsead.tables.files import load_table
+
+TABLE = """\
+backbones: tiny-bert
+seeds: 2
+baseline: pfeiffer
+comparisons: [fusion]
+average: true
+rows:
+  - {experiment: table4/pfeiffer}
+  - {experiment: table4/s-pfeiffer}
+  - {experiment: table4/fusion, sources: pfeiffer}
+  - {experiment: table4/s-fusion, sources: s-pfeiffer}
+columns:
+  - {task: mrpc, metric: accuracy}
+  - {task: rte, metric: accuracy}
+overrides: [task.limit=4]
+"""
+
+
+def write(cell: Cell) -> None:
+    rows = ("pfeiffer", "s-pfeiffer", "fusion", "s-fusion")
+    accuracy = 0.5 + rows.index(cell.row) / 10 + cell.seed / 100 + len(cell.column) / 1000
+    result = {
+        "identity": cell.request.identity,
+        "setting": cell.request.setting,
+        "config": cell.spec.to_dict(),
+        "scores": {"accuracy": accuracy},
+        "history": [{"epoch": 1.0, "scores": {"accuracy": accuracy}}],
+        "parameters": {"nominal": 0.02},
+        "sparsity": {"realised": cell.spec.sparsity},
+        "seconds": {"train": 1.0},
+        "environment": {},
+    }
+    with staged(cell.request.folder) as staging:
+        write_result(staging, result, "seed: 1\n")
+        (staging / "adapter.safetensors").write_bytes(cell.request.identity.encode())
+
+
+@pytest.fixture
+def made(tmp_path: Path, glue_fixture: Path) -> tuple[Path, list[str]]:
+    """A table whose runs are recorded, and its overrides."""
+    data = shutil.copytree(glue_fixture, tmp_path / "glue")
+    file = tmp_path / "mine.yaml"
+    file.write_text(TABLE)
+    (tmp_path / "outputs").mkdir()
+    overrides = [f"task.path={data}"]
+    for _ in ("the first stage", "the second stage"):
+        loaded = load_table(str(file), [f"outputs={tmp_path / 'outputs'}", *overrides])
+        for cell in list_cells(loaded):
+            if not cell.waits and not cell.request.folder.exists():
+                write(cell)
+    return file, overrides
+
+
+def call(monkeypatch: pytest.MonkeyPatch, verb: object, *arguments: str) -> None:
+    monkeypatch.setattr("sys.argv", ["sparsead", *map(str, arguments)])
+    verb.main()  # type: ignore[attr-defined]
+
+
+@pytest.mark.slow
+def test_a_table_from_an_archive_equals_the_one_from_the_runs_without_their_data(
+    made: tuple[Path, list[str]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    file, overrides = made
+    outputs = tmp_path / "outputs"
+    where = ["--outputs", str(outputs), "--format", "json"]
+    call(monkeypatch, table, str(file), *overrides, *where)
+    from_runs = capsys.readouterr().out
+    assert "missing" not in from_runs
+    archive = tmp_path / "archive.parquet"
+    call(monkeypatch, runs, "pack", str(archive), "--outputs", str(outputs))
+    assert capsys.readouterr().out == f"{archive}: 16 runs\n"
+    shutil.rmtree(outputs)
+    shutil.rmtree(tmp_path / "glue")
+    monkeypatch.chdir(tmp_path)
+    outputs.mkdir()
+    call(monkeypatch, table, str(file), "--records", str(archive), *where)
+    assert capsys.readouterr().out == from_runs
+    call(monkeypatch, figure, str(file), "--records", str(archive), *where[:2])
+    assert len(capsys.readouterr().out.splitlines()) == 2
+    assert not (outputs / "runs").exists()
+
+
+@pytest.mark.slow
+def test_the_same_runs_are_packed_to_the_same_bytes_without_weights(
+    made: tuple[Path, list[str]], tmp_path: Path
+) -> None:
+    outputs = tmp_path / "outputs"
+    names = [folder.name for folder in (outputs / "runs").iterdir()]
+    pack(outputs, names, tmp_path / "one.parquet")
+    pack(outputs, reversed(names), tmp_path / "two.parquet")
+    one, two = ((tmp_path / f"{name}.parquet").read_bytes() for name in ("one", "two"))
+    assert one == two
+    unpack(tmp_path / "one.parquet", tmp_path / "unpacked")
+    files = {path.name for path in (tmp_path / "unpacked").rglob("*") if path.is_file()}
+    assert files == {"result.json", "config.yaml"}
+
+
+@pytest.mark.slow
+def test_a_run_is_found_by_its_configuration_alone(
+    made: tuple[Path, list[str]], tmp_path: Path
+) -> None:
+    file, overrides = made
+    outputs = tmp_path / "outputs"
+    asked = load_table(str(file), [f"outputs={tmp_path / 'nothing'}"])  # the hub's data
+    dense, other, fused = (
+        next(c for c in list_cells(asked) if (c.row, c.column, c.seed) == wanted)
+        for wanted in (("pfeiffer", "rte", 2), ("s-pfeiffer", "rte", 1), ("s-fusion", "rte", 1))
+    )
+    recorded = load_table(str(file), [f"outputs={outputs}", *overrides])
+    (failed,) = (
+        c.request
+        for c in list_cells(recorded)
+        if (c.row, c.column, c.seed) == (other.row, other.column, other.seed)
+    )
+    shutil.rmtree(failed.folder)
+    with pytest.raises(RecordError, match=f"its source {failed.folder.name} is not in"):
+        ArchivedRuns(outputs)
+    record_failure(
+        failed.folder, ValueError("why"), identity=failed.identity, config=failed.spec.to_dict()
+    )
+    archived = ArchivedRuns(outputs)
+    found = archived.find(dense.spec)
+    assert isinstance(found, Done)
+    assert found.record.result["config"]["seed"] == 2
+    assert isinstance(archived.find(other.spec), Failed)
+    assert isinstance(archived.find(fused.spec), Missing)  # its sources are not named
+    assert isinstance(archived.find(fused.spec, [n.spec for n in fused.needs]), Done)
+
+
+@pytest.mark.parametrize(
+    "path", ["../x/result.json", "/etc/passwd", "run/../../x", "run/.hidden", "", "a/b/c", "a\nb"]
+)
+def test_a_path_that_leads_elsewhere_is_refused(tmp_path: Path, path: str) -> None:
+    parquet.write_table(pyarrow.table({"path": [path], "content": [b"x"]}), tmp_path / "a.parquet")
+    with pytest.raises(RecordError, match="not the path of a file of a run"):
+        unpack(tmp_path / "a.parquet", tmp_path / "unpacked")
+    assert not (tmp_path / "unpacked").exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"not parquet", b"PAR1PAR1"])
+def test_a_file_that_is_no_archive_is_refused(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "a.parquet").write_bytes(content)
+    with pytest.raises(RecordError, match="is no archive of records"):
+        unpack(tmp_path / "a.parquet", tmp_path / "unpacked")
+
+
+@pytest.mark.parametrize("columns", [{"score": [1]}, {"content": ["x"]}, {"content": [None]}])
+def test_a_parquet_file_of_other_columns_is_no_archive(
+    tmp_path: Path, columns: dict[str, list[object]]
+) -> None:
+    parquet.write_table(pyarrow.table({"path": ["a/b"], **columns}), tmp_path / "a.parquet")
+    with pytest.raises(RecordError, match="is no archive of records"):
+        unpack(tmp_path / "a.parquet", tmp_path / "unpacked")
+
+
+def test_records_are_for_a_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ConfigError, match="only with the name of a table"):
+        call(monkeypatch, table, "--records", "a.parquet", "--outputs", str(tmp_path))
