@@ -12,14 +12,14 @@ REQUIREMENTS = ("adapters==1.3.0", "transformers~=4.57.6", "accelerate>=1.10")
 
 
 def adapters_python() -> Path:
-    """Return the interpreter of the environment in the cache folder, made where there is none."""
+    """Return the Python interpreter of the environment, which is created in the cache if needed."""
     cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
     folder = cache / "sparsead" / "bench-adapters"
     python, ready = folder / "bin" / "python", folder / ".installed"
     installed = "\n".join((*REQUIREMENTS, f"torch=={version('torch').partition('+')[0]}"))
     if not ready.is_file() or ready.read_text("utf-8") != installed:
         venv.create(folder, with_pip=True, clear=True)
-        pip = [python, "-m", "pip", "install", "--quiet", *installed.splitlines()]
+        pip = [str(python), "-m", "pip", "install", "--quiet", *installed.splitlines()]
         subprocess.run(pip, check=True)
         ready.write_text(installed, "utf-8")
     return python

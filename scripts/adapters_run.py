@@ -1,6 +1,7 @@
-"""A whole run of MRPC through the trainer of `adapters`; bench_run.py starts it in its environment.
+"""A whole run of MRPC with the trainer of the package `adapters`.
 
-Its one argument is a JSON object; it prints another one with the accuracy of the last epoch.
+`bench_run.py` starts this script in the environment of that package. The only argument is a JSON
+object with the settings; the script prints a JSON object with the accuracy after the last epoch.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ def encode(tokenizer: Any, file: Path, setup: dict[str, Any]) -> list[dict[str, 
 
 
 def arguments(setup: dict[str, Any]) -> TrainingArguments:
-    """The protocol of the run that it is compared with."""
+    """Return the protocol of our run, with which this one is compared."""
     protocol = setup["protocol"]
     return TrainingArguments(
         output_dir=setup["output"],

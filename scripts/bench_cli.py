@@ -1,4 +1,4 @@
-"""Whole-process times of the command line on synthetic records: python scripts/bench_cli.py."""
+"""Time whole commands on synthetic records: python scripts/bench_cli.py."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ REPEATS = 3
 
 
 def synthetic_result(request: RunRequest) -> dict[str, object]:
-    """A result as large as that of a real run of Houlsby adapters in a base model."""
+    """Return a result as large as that of a real run of Houlsby adapters in a base model."""
     accuracy = 0.5 + int(request.identity[:4], 16) / 2**18
     metrics = ("accuracy", "f1", "matthews_correlation", "pearson", "spearmanr")
     scores = dict.fromkeys(metrics, accuracy)
@@ -49,7 +49,7 @@ def synthetic_result(request: RunRequest) -> dict[str, object]:
 
 
 def write_records(outputs: Path, count: int) -> None:
-    """Write `count` records: settings that differ in sparsity, over SEEDS seeds."""
+    """Write `count` records, of settings with different sparsities and SEEDS seeds each."""
     spec = compose(["pruner=snip"])
     for number in range(count):
         ratio = (number // SEEDS) / count
@@ -64,7 +64,7 @@ def write_record(request: RunRequest) -> None:
 
 
 def seconds(*arguments: str, repeats: int = REPEATS) -> float:
-    """The fastest of a few calls of the console script."""
+    """Return the seconds of the fastest of `repeats` calls of the console script."""
     script = Path(sys.executable).with_name("sparsead")
     times = []
     for _ in range(repeats):
@@ -76,27 +76,27 @@ def seconds(*arguments: str, repeats: int = REPEATS) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures there")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the times to this file")
     arguments = parser.parse_args()
     figures = {"sparsead --help": seconds("--help")}
     with tempfile.TemporaryDirectory() as folder:
         for count in COUNTS:
             outputs = Path(folder) / str(count)
             write_records(outputs, count)
-            words = ("--outputs", str(outputs))
+            option = ("--outputs", str(outputs))
             figures[f"sparsead table, {count} records, no index yet"] = seconds(
-                "table", *words, repeats=1
+                "table", *option, repeats=1
             )
             for verb in ("table", "runs"):
-                figures[f"sparsead {verb}, {count} records"] = seconds(verb, *words)
+                figures[f"sparsead {verb}, {count} records"] = seconds(verb, *option)
         outputs = Path(folder) / "finished"
-        words = (TABLE, "backbone=tiny-bert", f"seeds={SEEDS}", f"outputs={outputs}")
-        wanted = list_cells(load_table(words[0], words[1:]))
+        overrides = ("backbone=tiny-bert", f"seeds={SEEDS}", f"outputs={outputs}")
+        wanted = list_cells(load_table(TABLE, overrides))
         for cell in wanted:
             write_record(cell.request)
-        seconds("reproduce", *words, repeats=1)
+        seconds("reproduce", TABLE, *overrides, repeats=1)
         name = f"sparsead reproduce {TABLE} again, {len(wanted)} runs"
-        figures[name] = seconds("reproduce", *words)
+        figures[name] = seconds("reproduce", TABLE, *overrides)
     for name, value in figures.items():
         print(f"{name:<48} {value:6.2f} s")
     if arguments.json:

@@ -1,12 +1,11 @@
-"""What pruning costs: scoring against a training step, and a masked step against a dense one.
+"""Measure the cost of pruning: scores against a training step, a masked step against a dense one.
 
     python scripts/bench_pruning.py [--backbone minilm] [--task-path FOLDER] [--repeats 15]
 
-All the times of one table are taken in turn, in shuffled order, in one process; ratios are medians
-of the ratios within a turn, so that a machine whose speed drifts does not decide them. The peak of
-memory is of one contestant alone in a process of its own, the process included (on Linux).
-Batches are unpadded, as a run's are.
-Sentences come from RTE below --task-path, or from the generated pairs.
+The contestants run in turn in one process, in a new random order each turn. A ratio is the median
+of the ratios within a turn, so that it does not depend on changes of the machine's speed. The peak
+memory is that of a process that runs one contestant only (on Linux). Batches are unpadded, as in a
+run. The sentences are those of RTE below --task-path, or generated pairs.
 """
 
 from __future__ import annotations
@@ -71,7 +70,7 @@ def peak_alone(contestant: str) -> float:
 
 
 class Bench:
-    """One model on one batch, trained dense, trained masked, and scored."""
+    """Contestants with the same model and batch: a dense step, a masked step and pruning scores."""
 
     def __init__(self, backbone: str, task_path: Path | None) -> None:
         source = ["task=demo_mrpc"]
@@ -117,7 +116,7 @@ class Bench:
         }
 
     def peak(self, contestant: str) -> float:
-        """Return the MiB in use at the peak of two turns of one contestant."""
+        """Return the peak memory of one contestant in its second turn, in MiB."""
         turn = self.makers[contestant]()
         turn()
         reset_peak_memory(self.device)
@@ -125,10 +124,10 @@ class Bench:
         return peak_memory(self.device) / 2**20
 
     def _model(self, spec: RunSpec, loaded: Any, task: Any, data: Any) -> tuple[Any, Any, Any]:
-        """Return a model with its prunable names, and the batch as a run would give it."""
+        """Return a model, the names of its prunable tensors, and a batch as in a run."""
         model = loaded.model(task.head, task.head_options, spec.seed)
         adapted = ADAPTERS.bind(spec.adapter.method, spec.adapter.options)().insert(model, 1)
-        model.to(self.device).train()
+        torch.nn.Module.to(model, self.device).train()
         collator = unpad(model, task.collator(loaded.tokenizer), "fp32")
         (batch,) = scoring_batches(data, collator, self.device)
         return model, adapted.prunable, batch
@@ -154,7 +153,7 @@ class Bench:
         return step
 
     def _scores(self, name: str) -> Callable[[], None]:
-        """Score one batch, without the choice of what to remove."""
+        """Return a function that scores one batch, without choosing the weights to remove."""
         model, prunable, batch = self.build()
         tensors = {name: model.get_parameter(name) for name in prunable}
         score = PRUNERS.bind(name, {})

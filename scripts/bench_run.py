@@ -1,10 +1,11 @@
-"""A whole run of MRPC, from the command to the record: ours and through the trainer of `adapters`.
+"""Time whole runs of MRPC, from the command to the record: ours, and those of `adapters`.
 
     python scripts/bench_run.py --task-path FOLDER [--seeds 5] [--best] [--limit 64]
 
-Both train Houlsby adapters under one protocol, with the same dropout, seed by seed in turn.
-`adapters` runs as its users run it, and with --best also on length-grouped batches in bf16. The
-first training step is timed from the command on, with the data tokenised before.
+Both train Houlsby adapters with the same protocol and dropout, and take turns after each seed. The
+package `adapters` runs with its trainer's default settings, and with --best also with
+length-grouped batches in bf16. The time to the first training step starts with the command; the
+data has been tokenised before.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from sparsead.runs.record import read_records
 GOAL_RATIO, GOAL_FIRST_STEP = 3, 12
 SPLITS = ("train", "validation")
 OURS, THEIRS, BEST = "sparsead", "adapters, random, fp32", "adapters, length-grouped, bf16"
+PYTHON_HELP = "an interpreter with `adapters` installed; by default one is set up"
 
 FIRST_STEP = """
 import os, sys, time
@@ -54,20 +56,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--task-path", type=Path, required=True, help="GLUE folder, for MRPC")
     parser.add_argument("--backbone", default="minilm")
-    parser.add_argument("--dropout", type=float, default=None, help="of the backbone, in all runs")
+    parser.add_argument("--dropout", type=float, default=None, help="the backbone's, in all runs")
     parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--best", action="store_true", help="`adapters` at its best settings too")
     parser.add_argument("--limit", type=int, default=None, help="first examples of each split")
-    parser.add_argument("--adapters-python", type=Path, default=None, help="has `adapters` already")
+    parser.add_argument("--adapters-python", type=Path, default=None, help=PYTHON_HELP)
     parser.add_argument("--json", type=Path, default=None, help="write the figures to this file")
     arguments = parser.parse_args()
     report(Bench(arguments).run(), arguments.json)
 
 
 class Bench:
-    """The runs of all seeds, each a process of its own."""
+    """The runs of all seeds, each in its own process."""
 
     def __init__(self, arguments: argparse.Namespace) -> None:
         self.arguments = arguments
@@ -106,7 +108,7 @@ class Bench:
 
     def _ours(self, seed: int, folder: Path) -> float:
         script = Path(sys.executable).with_name("sparsead")
-        command = [script, "train", *self.overrides, f"seed={seed}", f"outputs={folder}"]
+        command = [str(script), "train", *self.overrides, f"seed={seed}", f"outputs={folder}"]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         (record,) = read_records(folder)
         return record.main_score
@@ -132,12 +134,15 @@ class Bench:
             "bf16": best,
         }
         script = Path(__file__).with_name("adapters_run.py")
-        command = [self.python, script, json.dumps(setup)]
+        command = [str(self.python), str(script), json.dumps(setup)]
         done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
         return float(json.loads(done.stdout.splitlines()[-1])["accuracy"])
 
     def _first_step(self, pruner: str) -> float:
-        """Return the seconds from the command to the end of the first step, the second time."""
+        """Return the seconds from the command to the end of the first training step.
+
+        The command runs twice; the second time counts, when the data has been tokenised.
+        """
         chosen = [f"pruner={pruner}", "sparsity=fixed"]
         for _ in range(2):
             with tempfile.TemporaryDirectory() as folder:

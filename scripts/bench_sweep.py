@@ -1,9 +1,9 @@
-"""What a sweep costs besides its steps: python scripts/bench_sweep.py [--quick | --jobs 1,4,8].
+"""Measure the overhead of a sweep: python scripts/bench_sweep.py [--quick | --jobs 1,4,8].
 
-One process does a small table; its wall time, start included, is divided by the seconds that the
-steps of its training and its evaluations took, batches included; then also with the batches that
-pruners score on. With --jobs a cell of each pruner and as many seeds as
-processes are done by these at once, and the cells an hour are counted.
+One process trains a small table. The wall time of the process is divided by the seconds of the
+training and evaluation steps, data loading included; a second ratio also counts the seconds of
+pruning as steps. With --jobs N, N processes train a cell of each pruner with N seeds in parallel,
+and the script prints the number of cells per hour.
 """
 
 from __future__ import annotations
@@ -31,7 +31,9 @@ GOAL = 1.05
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--backbone", default="minilm")
-    parser.add_argument("--random-weights", action="store_true", help="no weights are read")
+    parser.add_argument(
+        "--random-weights", action="store_true", help="use random weights and a small tokenizer"
+    )
     parser.add_argument("--task", choices=("mrpc", "rte"), default="mrpc")
     parser.add_argument("--task-path", type=Path, default=None, help="GLUE folder; else generated")
     parser.add_argument("--quick", action="store_true", help="two small cells")
@@ -46,7 +48,7 @@ def main() -> None:
     table = ["pruner=random,snip", "seed=1,2", f"protocol.epochs={arguments.epochs}"]
     if arguments.quick:
         table = ["pruner=random,snip", "protocol.epochs=1", "task.limit=256"]
-    if arguments.random_weights:  # texts become more tokens, of single characters
+    if arguments.random_weights:  # its tokens are single characters, so that texts are longer
         source += ["backbone.hub=null", "backbone.package=null", "task.max_length=128"]
     overrides = [f"backbone={arguments.backbone}", f"device={arguments.device}", *source, *table]
     if arguments.jobs is None:
@@ -56,11 +58,11 @@ def main() -> None:
 
 
 def sweep(overrides: list[str]) -> dict[str, Any]:
-    """Run the cells in one new process and add up what their records say."""
+    """Train the cells in a new process, and return the summed seconds of their records."""
     script = Path(sys.executable).with_name("sparsead")
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()
-        command = [script, "train", "-m", *overrides, f"outputs={folder}"]
+        command = [str(script), "train", "-m", *overrides, f"outputs={folder}"]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         wall = time.perf_counter() - start
         results = [record.result for record in read_records(Path(folder))]
@@ -79,7 +81,7 @@ def sweep(overrides: list[str]) -> dict[str, Any]:
 
 
 def report_jobs(overrides: list[str], numbers: list[int], json_file: Path | None) -> None:
-    """Print the cells an hour that each number of processes does."""
+    """Print the number of cells per hour for each number of processes."""
     figures = {}
     for jobs in numbers:
         cells = [f"seed={','.join(str(seed) for seed in range(1, jobs + 1))}"]
@@ -88,7 +90,7 @@ def report_jobs(overrides: list[str], numbers: list[int], json_file: Path | None
         figures[jobs] = 3600 * done["cells"] / done["wall"]
         print(
             f"{jobs} jobs: {done['cells']} cells in {done['wall']:.1f} s, "
-            f"{figures[jobs]:.0f} an hour"
+            f"{figures[jobs]:.0f} per hour"
         )
     if json_file is not None:
         json_file.write_text(json.dumps(figures, indent=2) + "\n", "utf-8")

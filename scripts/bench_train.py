@@ -1,14 +1,15 @@
-"""A training step of ours against full fine-tuning, a hand-written adapter, peft and adapters.
+"""Time our training step against full fine-tuning, a hand-written adapter, `peft` and `adapters`.
 
     python scripts/bench_train.py [--backbone minilm] [--task-path FOLDER] [--steps 20] [--quick]
 
-All contestants of an order are given the same batches, in shuffled turns; seconds are for each true
-token, times those of a mean batch. The peers are timed as
-their users run them (random batches, padded, fp32) and at their best (length-grouped; bf16), in
-processes of their own: ours tells the C library to keep freed memory, which speeds up what runs
-beside it too. `adapters` needs an older transformers: it is installed into an environment of its
-own in the cache folder. A ceiling is what a ratio would be if our step were its matrix products
-alone. Sentences come from RTE below --task-path, or from the generated pairs.
+Contestants with the same order of examples get the same batches, and run in turn in a new random
+order each turn. The seconds of a step are the seconds per true token times the number of tokens of
+a mean batch. The peers are timed with the settings that their users have (random padded batches in
+fp32) and with the best ones (length-grouped batches, bf16). They run in their own processes,
+because our process tells the C library to keep freed memory, which would speed up the peers too.
+The package `adapters` needs an older version of transformers: it is installed into its own
+environment in the cache folder. A ceiling is the ratio that would result if our step consisted of
+its matrix products only. The sentences are those of RTE below --task-path, or generated pairs.
 """
 
 from __future__ import annotations
@@ -68,24 +69,33 @@ OPPONENTS = {"sparsead Houlsby": "adapters Houlsby", "sparsead LoRA": "peft LoRA
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--backbone", default="minilm", help="of BERT's architecture")
+    parser.add_argument("--backbone", default="minilm", help="a backbone of BERT's architecture")
     parser.add_argument(
-        "--random-weights", action="store_true", help="no weights are read; MiniLM's tokens"
+        "--random-weights", action="store_true", help="use random weights and MiniLM's tokenizer"
     )
     parser.add_argument("--task-path", type=Path, default=None, help="GLUE folder, for RTE's text")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--dropout", type=float, default=None, help="in all contestants")
-    parser.add_argument("--attention-dropout", type=float, default=None, help="likewise")
-    parser.add_argument("--length", type=int, default=None, help="make every text so many tokens")
+    parser.add_argument("--attention-dropout", type=float, default=None, help="in all contestants")
+    parser.add_argument("--length", type=int, default=None, help="number of tokens of every text")
     parser.add_argument("--steps", type=int, default=20, help="timed batches of each contestant")
-    parser.add_argument("--quick", action="store_true", help="Houlsby alone, 5 steps, no peaks")
+    parser.add_argument("--quick", action="store_true", help="only Houlsby, 5 steps, no peaks")
     parser.add_argument(
-        "--every-adapter", action="store_true", help="every adapter of ours, full fine-tuning alone"
+        "--every-adapter",
+        action="store_true",
+        help="compare every adapter of ours with full fine-tuning only",
     )
-    parser.add_argument("--peaks", default="", help="only of contestants named so; 'none' of none")
+    parser.add_argument(
+        "--peaks", default="", help="measure the peak memory of contestants with this in their name"
+    )
     parser.add_argument("--without-adapters", action="store_true", help="leave `adapters` out")
-    parser.add_argument("--adapters-python", type=Path, default=None, help="has `adapters` already")
+    parser.add_argument(
+        "--adapters-python",
+        type=Path,
+        default=None,
+        help="an interpreter with `adapters` installed; by default one is set up",
+    )
     parser.add_argument("--json", type=Path, default=None, help="write the figures to this file")
     parser.add_argument("--peak", default=None, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -99,12 +109,12 @@ def main() -> None:
 
 
 class Worker:
-    """Contestants in a process of their own that is asked for one step at a time."""
+    """A process that runs the steps of its contestants on request, one at a time."""
 
     def __init__(self, python: Path, setup: dict[str, Any]) -> None:
         script = Path(__file__).with_name("train_peers.py")
         self._process = subprocess.Popen(
-            [python, script],
+            [str(python), str(script)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -130,7 +140,7 @@ class Worker:
 
 
 class RemotePeer:
-    """A contestant in a worker, with the step of a Peer."""
+    """A contestant that runs in a worker; its `step` is like that of a Peer."""
 
     def __init__(self, worker: Worker, name: str, order: str, precision: str) -> None:
         self._worker = worker
@@ -230,9 +240,8 @@ class Bench:
         }
 
     def peak(self, contestant: str) -> float:
-        """Return the MiB at most of this process after three steps of one contestant."""
+        """Return the peak memory of one contestant's process after three steps, in MiB."""
         name, order, precision = contestant.split("/")
-        peer: Any
         peer = self._contestant(name, order, precision)
         for number in range(3):
             peer.step(number)
@@ -245,7 +254,7 @@ class Bench:
             return RunSpec.from_config(hydra.compose("train", [*self.overrides, *more]))
 
     def _batches(self, rows: Any) -> dict[str, list[list[dict[str, Any]]]]:
-        """Return the first batches of an epoch in length-grouped and in random order."""
+        """Return the first batches of an epoch, in length-grouped and in random order."""
         size = self.arguments.batch_size
         count = self.steps * size
         if count > len(rows):
@@ -279,18 +288,18 @@ class Bench:
         return RemotePeer(self._worker(name), name, order, precision)
 
     def _floor(self, peer: Peer) -> float:
-        """Return how much of a step its matrix products would take alone, on one batch."""
+        """Return the share of a step's time that its matrix products take, on one batch."""
         floor = floor_seconds(lambda: peer.step(0), self.device)
-        return floor / median(peer.step(0) for _ in range(5))
+        return floor / float(median(peer.step(0) for _ in range(5)))
 
     def _ours(self, overrides: tuple[str, ...], precision: str) -> Peer:
         spec = self._spec(*overrides)
         model = self.backbone.model(self.task.head, self.task.head_options, spec.seed)
         adapted = ADAPTERS.bind(spec.adapter.method, spec.adapter.options)().insert(model, 1)
-        model.to(self.device)
+        torch.nn.Module.to(model, self.device)
         collator = unpad(model, self.task.collator(self.backbone.tokenizer), precision)
         pruner = PRUNERS.bind(spec.pruner.method, spec.pruner.options)
-        if adapted.prunable:  # in bitfit and head nothing is
+        if adapted.prunable:  # bitfit and head have no prunable tensors
             prune(model, tensors=adapted.prunable, sparsity=spec.sparsity, pruner=pruner)
         store_frozen(adapted, precision)
         batches = [collator([dict(row) for row in rows]) for rows in self.rows["grouped"]]
@@ -305,7 +314,7 @@ class Bench:
         return self.workers[python]
 
     def _peak_alone(self, *contestant: str) -> float | None:
-        """Run one contestant in its own process, because a process's peak memory never falls."""
+        """Run one contestant in its own process, because the peak of a process never falls."""
         if self.arguments.quick or self.arguments.peaks not in contestant[0]:
             return None
         command = [sys.executable, *sys.argv, "--peak", "/".join(contestant)]

@@ -1,16 +1,16 @@
-"""Expected values of the adapters from an independent implementation, the package `adapters`.
+"""Compute the expected values of the adapters with an independent implementation, `adapters`.
 
-That package pins a transformers of its own, so this runs in an environment of its own:
+That package pins another version of transformers, so that this script needs its own environment:
 
     python -m venv /tmp/equality
     /tmp/equality/bin/pip install adapters==1.3.0 transformers==4.57.6 torch==2.13.0
     /tmp/equality/bin/python scripts/make_equality_fixtures.py tests/data/equality
 
-For each architecture it writes a file with the weights of a tiny backbone, the inputs and a probe;
-for each architecture and method one with the adapter's weights, the last hidden state, and the
-gradients of (last hidden state * probe).sum(). Attention is eager, since under sdpa the package
-leaves a decoder's causal mask to PyTorch, where the prefix then shifts it. Names are those that
-sparsead has for the same parameters: the translation is all that is shared.
+For each architecture it writes a file with the weights of a tiny backbone, the inputs and a probe,
+and for each architecture and method a file with the adapter's weights, the last hidden state, and
+the gradients of (last hidden state * probe).sum(). Attention is eager: under sdpa the package
+leaves the decoder's causal mask to PyTorch, which does not allow for the prefix. Parameters have
+the names of sparsead. Nothing but this translation of names depends on sparsead.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ METHODS: dict[str, Any] = {
     "prefix": adapters.PrefixTuningConfig(flat=True, prefix_length=3, dropout=0.0),
     "fusion": adapters.SeqBnConfig(reduction_factor=4),
 }
-# The length that gives prefixes as many weights as parallel adapters of 4, rounded.
+# The length at which prefixes have as many weights as parallel adapters of 4, rounded.
 MAM_LENGTHS = {"bert": 4, "roberta": 4, "bart": 3}
 ATTENTIONS = {
     ".layer.": {"self_prefix": "encoder.layer.{}.attention.self"},
@@ -147,8 +147,8 @@ def main() -> None:
 
 def methods(architecture: str) -> dict[str, Any]:
     if architecture == "t5":
-        # There the package's parallel adapter reads what enters the LayerNorm before the FFN, and
-        # its prefixes take positions, which moves the relative positions of the true tokens.
+        # In T5 the package's parallel adapter reads the input of the LayerNorm before the FFN, and
+        # its prefixes occupy positions, which shifts the relative positions of the true tokens.
         return {n: config for n, config in METHODS.items() if n not in ("parallel", "prefix")}
     prefix = METHODS["prefix"].replace(prefix_length=MAM_LENGTHS[architecture])
     return METHODS | {"mam": adapters.MAMConfig(prefix, METHODS["parallel"])}
@@ -170,7 +170,7 @@ def make_backbone(build: Callable[[], PreTrainedModel], architecture: str) -> tu
 
 @torch.no_grad()
 def randomise(model: torch.nn.Module, spread: float, names: str = "") -> None:
-    """Draw every parameter so large that each tells in the output; LayerNorms around 1."""
+    """Draw every parameter large enough to affect the output; LayerNorm weights around 1."""
     for name, parameter in model.named_parameters():
         if re.search(names, name):
             parameter.normal_(0, spread)
@@ -206,7 +206,7 @@ def expect(
     for name in added:
         parameter = model.get_parameter(name)
         if method != "fusion" and not parameter.grad.any():
-            raise SystemExit(f"{method}: {name} has no gradient, so nothing would be compared")
+            raise SystemExit(f"{method}: {name} has no gradient to compare")
         for kind, value in (("adapter", parameter.detach()), ("gradient", parameter.grad)):
             tensors |= {f"{kind}.{n}": v for n, v in translate(name, value, method).items()}
     if method == "fusion":

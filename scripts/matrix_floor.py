@@ -1,4 +1,4 @@
-"""The time of a step's matrix products alone, which is a lower bound for the step."""
+"""Time the matrix products of a training step alone: a lower bound for the time of the step."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 REPEATS = 10
 
-Product = tuple[Callable[..., Tensor], tuple[tuple[Any, ...], ...]]
+Layout = tuple[tuple[int, ...], tuple[int, ...], torch.dtype]
+"""Shape, strides and dtype of a matrix."""
+Product = tuple[Callable[..., Tensor], tuple[Layout, ...]]
+"""The function that multiplies, and the layouts of its matrices."""
 _PRODUCTS: dict[Any, Callable[..., Tensor]] = {
     torch.ops.aten.mm.default: torch.mm,
     torch.ops.aten.addmm.default: torch.mm,
@@ -22,27 +25,28 @@ _PRODUCTS: dict[Any, Callable[..., Tensor]] = {
 
 
 def floor_seconds(step: Callable[[], object], device: str) -> float:
-    """Return the seconds of the products of one step, each timed alone on random matrices."""
-    with _Products() as products:
+    """Return the summed seconds of the products of one step, each timed on random matrices."""
+    products = _Products()
+    with products:
         step()
     return sum(count * _seconds(product, device) for product, count in products.counts.items())
 
 
 class _Products(TorchDispatchMode):
-    """Counts the products by function, shapes, strides and dtypes, the backward pass's too."""
+    """Counts the products of forward and backward pass by function, shapes, strides and dtypes."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.counts: Counter[Product] = Counter()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func in _PRODUCTS:
-            matrices = args[-2:]  # before them is what addmm adds
+            matrices = args[-2:]  # the first argument of addmm is the matrix that it adds
             self.counts[_PRODUCTS[func], tuple(_layout(matrix) for matrix in matrices)] += 1
         return func(*args, **(kwargs or {}))
 
 
-def _layout(matrix: Tensor) -> tuple[Any, ...]:
+def _layout(matrix: Tensor) -> Layout:
     return tuple(matrix.shape), tuple(matrix.stride()), matrix.dtype
 
 
@@ -64,7 +68,7 @@ def _seconds(product: Product, device: str) -> float:
 
 
 def _graph(work: Callable[[], None]) -> Callable[[], None]:
-    """Return what does the work on a GPU without the time that a CPU takes to ask for it."""
+    """Record the work as a CUDA graph, so that replaying it excludes the time to launch kernels."""
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
         work()
@@ -72,7 +76,9 @@ def _graph(work: Callable[[], None]) -> Callable[[], None]:
     return graph.replay
 
 
-def _random(shape: Any, stride: Any, dtype: torch.dtype, device: str) -> Tensor:
+def _random(
+    shape: tuple[int, ...], stride: tuple[int, ...], dtype: torch.dtype, device: str
+) -> Tensor:
     return torch.empty_strided(shape, stride, dtype=dtype, device=device).normal_()
 
 

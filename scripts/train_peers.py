@@ -1,7 +1,7 @@
-"""One training step of each contestant of bench_train.py; the same file runs in both environments.
+"""The training step of each contestant of bench_train.py; this file runs in both environments.
 
-Run as a program it is a worker: it reads requests as lines of JSON on its standard input and
-answers each with a line, so that a package of another environment is timed between ours.
+As a program it is a worker: it reads requests, one JSON object per line, from its standard input
+and answers each with one line. Thus packages of different environments can be timed in turn.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import re
 import sys
 import time
 from contextlib import nullcontext
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from torch import nn
 
 
 class Peer:
-    """A model, its optimiser, and the batches that it is given, one a step."""
+    """A model, its optimiser and its batches, one for each step."""
 
     def __init__(self, model: Any, batches: list[Any], precision: str, device: str) -> None:
         self.model = model.to(device).train()
@@ -31,7 +32,7 @@ class Peer:
         )
 
     def step(self, number: int) -> float:
-        """Return the seconds of one whole step on batch `number`, the loss included."""
+        """Run one step on batch `number`, and return its seconds, including reading the loss."""
         batch = self.batches[number % len(self.batches)]
         self._synchronise()
         start = time.perf_counter()
@@ -62,7 +63,7 @@ def padded(rows: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
 
 
 def plain_model(source: dict[str, Any]) -> Any:
-    """Return BERT with a classification head: from a folder, or of random weights."""
+    """Return BERT with a classification head, from a folder or with random weights."""
     from transformers import AutoConfig, AutoModelForSequenceClassification
 
     both = {"hidden_dropout_prob": source["dropout"], _ATTENTION: source["dropout"]}
@@ -90,7 +91,7 @@ def full(model: Any) -> Any:
 
 
 def handwritten(model: Any) -> Any:
-    """Bottlenecks as anybody writes them: around both sublayers' dense layers, by subclassing."""
+    """Add a bottleneck after the dense layer of both sublayers, as plain PyTorch code does it."""
     model.requires_grad_(False)
     model.classifier.requires_grad_(True)
     for layer in model.base_model.encoder.layer:
@@ -105,7 +106,8 @@ class _Bottleneck(nn.Module):
         self.down, self.up = nn.Linear(width, bottleneck), nn.Linear(bottleneck, width)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return x + self.up(torch.relu(self.down(x)))
+        change: torch.Tensor = self.up(torch.relu(self.down(x)))
+        return x + change
 
 
 def peft_lora(model: Any) -> Any:
@@ -118,11 +120,10 @@ def peft_lora(model: Any) -> Any:
 
 
 def adapters_of(config: str) -> Any:
-    """Return what inserts adapters of the same size as ours in a backbone of any width."""
+    """Return a function that inserts adapters of the same size as ours, for any width."""
 
     def build(model: Any) -> Any:
-        import adapters
-
+        adapters: Any = import_module("adapters")  # installed only in its own environment
         adapters.init(model)
         width = model.config.hidden_size
         model.add_adapter("bench", config=config.format(houlsby=width / 64, mam=width / 32))
@@ -146,7 +147,7 @@ BUILDERS = {
 
 
 def build_peer(name: str, setup: dict[str, Any], order: str, precision: str) -> Peer:
-    """Make a contestant.
+    """Return a contestant.
 
     Args:
         name: a key of BUILDERS.
@@ -161,15 +162,15 @@ def build_peer(name: str, setup: dict[str, Any], order: str, precision: str) -> 
 def peak_mib(device: str) -> float:
     if device == "cuda":
         return torch.cuda.max_memory_allocated() / 2**20
-    # not ru_maxrss, which Linux inherits from the parent process
+    # ru_maxrss would include the parent process, from which Linux inherits it.
     status = Path("/proc/self/status").read_text("utf-8")
     (peak,) = re.findall(r"VmHWM:\s+(\d+) kB", status)
     return int(peak) / 2**10
 
 
 def work() -> None:
-    """Answer "build" with nothing, "step" with seconds and "peak" with MiB."""
-    answers, sys.stdout = sys.stdout, sys.stderr  # libraries print where the answers go
+    """Answer the requests "build" with null, "step" with seconds and "peak" with MiB."""
+    answers, sys.stdout = sys.stdout, sys.stderr  # what libraries print must not be an answer
     setup = json.loads(sys.stdin.readline())
     torch.set_num_threads(setup["threads"])
     peers: dict[str, Peer] = {}

@@ -30,7 +30,9 @@ def _signature_defaults(entry: Any) -> dict[str, Any]:
     for name, parameter in inspect.signature(entry).parameters.items():
         if name in COMMON or parameter.default is parameter.empty:
             continue
-        made_by = {f.name: f.default_factory for f in fields(entry)} if is_dataclass(entry) else {}
+        made_by: dict[str, Any] = (
+            {f.name: f.default_factory for f in fields(entry)} if is_dataclass(entry) else {}
+        )
         factory = made_by.get(name, MISSING)
         value = parameter.default if factory is MISSING else factory()
         if name == "prefix" and value == {}:
