@@ -72,7 +72,8 @@ class Row:
 class Column:
     """A task and one of its metrics; `name` and `label` are by default the name of the task.
 
-    `overrides`, such as a backbone or a bottleneck, apply to this column only.
+    `overrides`, such as a backbone or a bottleneck, apply to this column only. `note` is a sentence
+    that is printed below the table.
     """
 
     task: str
@@ -80,6 +81,7 @@ class Column:
     name: str = ""
     label: str = ""
     overrides: list[str] = field(default_factory=list)
+    note: str = ""
 
     def __post_init__(self) -> None:
         self.name = self.name or self.task
