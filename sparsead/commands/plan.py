@@ -75,7 +75,7 @@ def _measure(request: RunRequest) -> Throughput:
         short = replace(
             spec,
             task=replace(spec.task, limit=limit),
-            protocol=replace(spec.protocol, epochs=1),
+            protocol=replace(spec.protocol, epochs=1, evaluations=None),
         )
         result = train_run(RunRequest(short, Path(folder))).result
     seconds = result["seconds"]

@@ -236,7 +236,9 @@ class ProtocolSpec:
 
     `selection` is the share of the training examples that is held out as the selection split, on
     which runs are compared; the task's validation split is then scored only once, at the end.
-    `gradient_checkpointing` recomputes each layer's activations instead of storing them.
+    `evaluations` is the number of evaluations a run, spread evenly over its steps and rounded up to
+    a multiple of the epochs; None is one at the end of each epoch. `gradient_checkpointing`
+    recomputes each layer's activations instead of storing them.
     """
 
     epochs: int
@@ -249,10 +251,13 @@ class ProtocolSpec:
     max_grad_norm: float
     selection: float
     gradient_checkpointing: bool = False
+    evaluations: int | None = None
 
     def __post_init__(self) -> None:
         for key in ("epochs", "batch_size", "eval_batch_size"):
             check_minimum(f"protocol.{key}", getattr(self, key), 1)
+        if self.evaluations is not None:
+            check_minimum("protocol.evaluations", self.evaluations, 1)
         check_minimum("protocol.weight_decay", self.weight_decay, 0)
         if not 0 <= self.warmup < 1:
             raise ConfigError(f"protocol.warmup={self.warmup:g}: must be a share of the steps")
@@ -265,3 +270,8 @@ class ProtocolSpec:
             raise ConfigError(
                 f"protocol.learning_rate={self.learning_rate:g}: must be above 0 and below 1"
             )
+
+    @property
+    def evaluations_per_epoch(self) -> int:
+        """Number of evaluations in each epoch, the one at its end included."""
+        return math.ceil((self.evaluations or self.epochs) / self.epochs)

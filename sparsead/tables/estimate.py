@@ -27,7 +27,7 @@ class Throughput:
     Attributes:
         fixed: seconds once per run: loading, pruning, and starting and ending the training.
         train: seconds per training example and epoch.
-        evaluate: seconds per validation example and epoch.
+        evaluate: seconds per validation example and evaluation.
         examples: numbers of examples of the full training and validation splits.
         stored: size of a record's weights in bytes.
     """
@@ -42,7 +42,8 @@ class Throughput:
         """Return the estimated seconds of one run."""
         limit = spec.task.limit
         training, validation = (min(n, limit) if limit else n for n in self.examples)
-        epoch = training * self.train + validation * self.evaluate
+        evaluations = spec.protocol.evaluations_per_epoch
+        epoch = training * self.train + evaluations * validation * self.evaluate
         return self.fixed + spec.protocol.epochs * epoch
 
 

@@ -32,7 +32,7 @@ class Clock(TrainerCallback):
         self._earlier = read_seconds(folder) if resumed_from else {}
         self._began: dict[str, float] = {}
         self._ended: dict[str, float] = {}
-        self._epoch_began: float | None = None
+        self._steps_began: float | None = None
         self._steps = 0.0
 
     @contextmanager
@@ -49,13 +49,20 @@ class Clock(TrainerCallback):
 
     def on_epoch_begin(self, *_args: Any, **_kwargs: Any) -> None:
         """Start timing the steps of an epoch."""
-        self._epoch_began = perf_counter()
+        self._steps_began = perf_counter()
 
     def on_log(self, *_args: Any, **_kwargs: Any) -> None:
-        """Stop timing the steps when the epoch's loss is read: only then has a GPU finished."""
-        if self._epoch_began is not None:
-            self._steps += perf_counter() - self._epoch_began
-            self._epoch_began = None
+        """Stop timing the steps when their loss is read: only then has a GPU finished."""
+        if self._steps_began is not None:
+            self._steps += perf_counter() - self._steps_began
+            self._steps_began = None
+
+    def on_evaluate(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        """Time the steps again after an evaluation within an epoch."""
+        if not float(state.epoch or 0).is_integer():
+            self._steps_began = perf_counter()
 
     def on_save(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
@@ -69,8 +76,8 @@ class Clock(TrainerCallback):
         own = {phase: self._ended.get(phase, now) - began for phase, began in self._began.items()}
         evaluated = _evaluation_seconds(state, self._resumed_from)
         steps = self._steps
-        if self._epoch_began is not None:  # training stopped in the middle of an epoch
-            steps += now - self._epoch_began
+        if self._steps_began is not None:  # training stopped in the middle of an epoch
+            steps += now - self._steps_began
         trainer = own["train"] - steps - evaluated
         own |= {"train": steps, "evaluate": evaluated, "trainer": trainer}
         return {phase: own.get(phase, 0.0) + self._earlier.get(phase, 0.0) for phase in _PHASES}

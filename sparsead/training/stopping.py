@@ -64,7 +64,9 @@ class Stopping(TrainerCallback):
     def _ask(self) -> None:
         if self._watch is None:
             return
-        epochs = [self._quality(each) for each in history(self._trainer) if "scores" in each]
+        evaluated = [each for each in history(self._trainer) if "scores" in each]
+        ends = [each for each in evaluated if float(each["epoch"]).is_integer()]
+        epochs = [self._quality(each) for each in ends]
         if epochs and self._watch(epochs):
             raise TrainingStopped(f"stopped after epoch {len(epochs)}")
 

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
+import torch
 from datasets import Dataset, DatasetDict
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -20,6 +21,9 @@ from transformers import (
     PrinterCallback,
     ProgressCallback,
     Trainer,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
     TrainingArguments,
 )
 from transformers.trainer_pt_utils import find_batch_size
@@ -37,7 +41,13 @@ from sparsead.training.evaluation import (
     token_batches,
     unwrap_batch,
 )
-from sparsead.training.prediction import Scorer, build_scorer, higher_is_better, predictions_file
+from sparsead.training.prediction import (
+    COLLAPSED,
+    Scorer,
+    build_scorer,
+    higher_is_better,
+    predictions_file,
+)
 from sparsead.training.sampling import SeededOrder
 
 log = logging.getLogger(__name__)
@@ -61,11 +71,16 @@ class SparseadTrainer(Trainer):
         ignore_keys: list[str] | None = None,
         metric_key_prefix: str = "eval",
     ) -> dict[str, float]:
-        """Evaluate on validation, or on another split, whose name is the metrics' prefix."""
+        """Evaluate on validation, or on another split, whose name is the metrics' prefix.
+
+        The global random generators are left as they were, so that the number of evaluations does
+        not change what is trained.
+        """
         rows = cast(Dataset, self.eval_dataset if eval_dataset is None else eval_dataset)
         split = "validation" if metric_key_prefix == "eval" else metric_key_prefix
         self.compute_metrics = self._ordered(self.scorer_of(rows, split), rows)
-        return super().evaluate(eval_dataset, ignore_keys, metric_key_prefix)
+        with torch.random.fork_rng(devices=[]):
+            return super().evaluate(eval_dataset, ignore_keys, metric_key_prefix)
 
     def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader[Any]:
         """Return the batches of validation, which are the same in every epoch, or of a split."""
@@ -163,6 +178,27 @@ class SparseadTrainer(Trainer):
             log.info("epoch %g: %s", logs["epoch"], line)
 
 
+class WithinEpochs(TrainerCallback):
+    """Evaluates within each epoch, besides the evaluation at its end.
+
+    Args:
+        per_epoch: number of evaluations in an epoch, the one at its end included; they are evenly
+            spread. There is at most one after each step.
+    """
+
+    def __init__(self, per_epoch: int) -> None:
+        self._per_epoch = per_epoch
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        """Request an evaluation where one is due, and the loss of the steps before it."""
+        steps = round(state.max_steps / args.num_train_epochs)
+        due = {round(number * steps / self._per_epoch) for number in range(1, self._per_epoch)}
+        if state.global_step % steps in due - {0}:
+            control.should_log = control.should_evaluate = True
+
+
 class _ProgressBar(ProgressCallback):
     """The Trainer's progress bar without the dictionaries that it prints."""
 
@@ -205,6 +241,8 @@ def build_trainer(
         task, rows, predictions_file(folder, split)
     )
     trainer.higher_is_better = partial(higher_is_better, task)
+    if spec.protocol.evaluations_per_epoch > 1:
+        trainer.add_callback(WithinEpochs(spec.protocol.evaluations_per_epoch))
     trainer.remove_callback(PrinterCallback)
     trainer.remove_callback(ProgressCallback)
     if sys.stderr.isatty():
@@ -213,7 +251,11 @@ def build_trainer(
 
 
 def history(trainer: SparseadTrainer) -> list[dict[str, Any]]:
-    """Return per epoch the mean training loss, the validation loss and the scores."""
+    """Return for each evaluation the scores, the validation loss and whether it had collapsed.
+
+    `epoch` says when it was, `train_loss` is the mean over the steps since the one before, and
+    `collapsed` says that all predictions were the same.
+    """
     epochs: dict[float, dict[str, Any]] = {}
     for entry in trainer.state.log_history:
         row = epochs.setdefault(entry["epoch"], {"epoch": entry["epoch"]})
@@ -221,6 +263,7 @@ def history(trainer: SparseadTrainer) -> list[dict[str, Any]]:
             row["train_loss"] = entry["loss"]
         if "eval_loss" in entry:
             row |= {"validation_loss": entry["eval_loss"], "scores": _scores(entry)}
+            row |= {COLLAPSED: True} if entry.get(f"eval_{COLLAPSED}") else {}
     return list(epochs.values())
 
 
@@ -270,6 +313,7 @@ def _scores(entry: dict[str, float]) -> dict[str, float]:
 
 
 _NOT_SCORES = (
+    COLLAPSED,
     "loss",
     "runtime",
     "samples_per_second",

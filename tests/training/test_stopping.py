@@ -35,21 +35,33 @@ def press_ctrl_c(seen: list[bool]) -> None:
         seen.append(interrupted())
 
 
-def request_of(outputs: Path, glue: Path) -> RunRequest:
+def request_of(outputs: Path, glue: Path, *overrides: str) -> RunRequest:
     small = ("backbone=tiny-bert", "task=mrpc", f"task.path={glue}", "device=cpu")
     protocol = ("protocol.epochs=3", "protocol.batch_size=8", "adapter.dropout=0.1")
-    return ask_for(*small, *protocol, f"outputs={outputs}")
+    return ask_for(*small, *protocol, f"outputs={outputs}", *overrides)
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("evaluations", "asked"),
+    [
+        ("null", 18),
+        ("9", 17),  # behind the fourth step of the second epoch, which is evaluated
+    ],
+)
 def test_an_epoch_left_in_its_middle_goes_on_to_the_same_bits_in_the_same_precision(
-    tmp_path: Path, glue_fixture: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    glue_fixture: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    evaluations: str,
+    asked: int,
 ) -> None:
     monkeypatch.setattr(precision, "cpu_is_faster_in_bf16", lambda: True)
-    whole = training.train(request_of(tmp_path / "whole", glue_fixture))
-    request = request_of(tmp_path / "left", glue_fixture)
+    override = f"protocol.evaluations={evaluations}"
+    whole = training.train(request_of(tmp_path / "whole", glue_fixture, override))
+    request = request_of(tmp_path / "left", glue_fixture, override)
     with monkeypatch.context() as patch:
-        patch.setattr(training, "defer_interrupt", lambda: interrupted_at_step(18))
+        patch.setattr(training, "defer_interrupt", lambda: interrupted_at_step(asked))
         with pytest.raises(KeyboardInterrupt):
             training.train(request)
     (staging,) = (tmp_path / "left" / "runs").iterdir()
