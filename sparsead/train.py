@@ -106,7 +106,7 @@ def run(request: RunRequest, folder: Path, watch: Watch | None = None) -> dict[s
     epochs = history(trainer)
     with clock.timed("report"):
         held_out = spec.protocol.selection > 0
-        scores = final_scores(trainer, task, data, folder, epochs[-1]["scores"], held_out)
+        scores = final_scores(trainer, task, data, folder, epochs[-1], held_out)
 
     weights = folder / WEIGHTS_FILE
     if is_main():

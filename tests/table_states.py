@@ -16,7 +16,10 @@ from sparsead.runs.states import Done, Failed, Missing, State
 from sparsead.tables.cells import Cell, TableSpec
 
 Score = Callable[[Cell], Mapping[str, float | None] | str]
-"""Scores of a run by metric, as shares; or `failed`, or `missing`."""
+"""Scores of a run by metric, as shares; or `failed`, or `missing`.
+
+A score under the name `collapsed` says that the run predicted the same for every example.
+"""
 
 
 def state_of(cell: Cell, metric: str, score: Score, seconds: float = 1.0) -> State:
@@ -24,11 +27,14 @@ def state_of(cell: Cell, metric: str, score: Score, seconds: float = 1.0) -> Sta
     scores = score(cell)
     if isinstance(scores, str):
         return Failed({"error": "it broke"}) if scores == "failed" else Missing()
+    collapsed = "collapsed" in scores
+    scores = {name: value for name, value in scores.items() if name != "collapsed"}
     main = scores[metric]
     steps = [(epoch, 0.0 if main is None else main * epoch / 4) for epoch in range(1, 5)]
     result: dict[str, Any] = {
         "config": {"task": {"name": cell.column}, "seed": cell.seed, "outputs": "o"},
-        "scores": dict(scores),
+        "scores": scores,
+        "collapsed": collapsed,
         "history": [{"epoch": float(e), "scores": {metric: value}} for e, value in steps],
         "parameters": {"nominal": 0.0123},
         "sparsity": {"realised": sparsity_of(cell.row)},

@@ -11,7 +11,7 @@ from typing import Any
 from sparsead.errors import ConfigError, unknown
 from sparsead.report.formats import pluralize
 from sparsead.report.histories import measure_savings
-from sparsead.report.results import Results
+from sparsead.report.results import Results, describe_lost
 from sparsead.report.statistics import (
     ALPHA,
     bootstrap_interval,
@@ -30,7 +30,8 @@ class Inequality:
     """One inequality of a claim: the mean difference over paired seeds exceeds `bound`.
 
     `p_above` is the one-sided p-value of the null hypothesis that the mean difference is at most
-    `bound`, `p_below` that of the null hypothesis that it is at least `bound`.
+    `bound`, `p_below` that of the null hypothesis that it is at least `bound`. `lost` names the
+    rows with failed or collapsed seeds.
     """
 
     label: str
@@ -41,18 +42,25 @@ class Inequality:
     interval: tuple[float, float] | None
     p_above: float
     p_below: float
+    lost: tuple[str, ...] = ()
 
     @classmethod
     def of(
-        cls, label: str, paired: Sequence[float], bound: float, unit: str = "points"
+        cls,
+        label: str,
+        paired: Sequence[float],
+        bound: float,
+        unit: str = "points",
+        lost: Sequence[str] = (),
     ) -> Inequality:
         """Test one inequality on the paired seeds' differences, given in `unit`."""
         if not paired:
-            return cls(label, unit, bound, 0, None, None, 1.0, 1.0)
+            return cls(label, unit, bound, 0, None, None, 1.0, 1.0, tuple(lost))
         shifted = [difference - bound for difference in paired]
         above, below = permutation_p(shifted, "greater"), permutation_p(shifted, "less")
         interval = bootstrap_interval(paired)
-        return cls(label, unit, bound, len(paired), fmean(paired), interval, above, below)
+        n, mean = len(paired), fmean(paired)
+        return cls(label, unit, bound, n, mean, interval, above, below, tuple(lost))
 
     def __str__(self) -> str:
         if self.difference is None:
@@ -96,6 +104,8 @@ class Verdict:
     @property
     def verdict(self) -> str:
         """Whether the claim holds, does not hold, or cannot be decided at the 5 % level."""
+        if self.n and self._lost:
+            return "cannot be told: seeds failed or collapsed"
         if self.n and self.p_holds <= ALPHA:
             return "holds"
         if self.n and self.p_fails <= ALPHA:
@@ -104,11 +114,17 @@ class Verdict:
 
     @property
     def reason(self) -> str:
-        """Why no decision was possible, if the reason is too few seeds; otherwise empty."""
-        least = smallest_p(self.n, "greater")
+        """Why no decision was possible, if seeds are lost or too few; otherwise empty."""
         if self.n == 0:
             return "not measured yet"
+        if self._lost:
+            return "; ".join(self._lost)
+        least = smallest_p(self.n, "greater")
         return f"smallest attainable p: {least:.3g}" if least > ALPHA else ""
+
+    @property
+    def _lost(self) -> list[str]:
+        return list(dict.fromkeys(row for part in self.parts for row in part.lost))
 
 
 def judge_claims(results: Results) -> list[Verdict]:
@@ -116,7 +132,8 @@ def judge_claims(results: Results) -> list[Verdict]:
 
     A claim consists of inequalities between rows, each tested one-sided on paired seeds. The claim
     holds if every inequality is significant (intersection-union test). It does not hold if the
-    opposite of at least one is significant after Holm's correction.
+    opposite of at least one is significant after Holm's correction. Nothing is decided about rows
+    with failed or collapsed seeds.
 
     Raises:
         ConfigError: a claim is of an unknown kind or lacks a key.
@@ -173,7 +190,9 @@ def _earlier(results: Results, backbone: str, claim: Claim) -> list[Inequality]:
     row, than, share = claim["row"], claim["than"], float(claim["share"])
     saved = sorted(measure_savings(results, backbone, row, than).values())
     label = f"{results.label(row)} before {results.label(than)}"
-    return [Inequality.of(label, saved, share, "of training")]
+    names = [column.name for column in results.table.columns]
+    lost = describe_lost(results, backbone, (row, than), names)
+    return [Inequality.of(label, saved, share, "of training", lost)]
 
 
 def _difference(
@@ -182,7 +201,8 @@ def _difference(
     column = claim.get("column", AVERAGE)
     one, other = (results.at(backbone, name, column).scores for name in (row, baseline))
     label = f"{results.label(row)} − {results.label(baseline)}"
-    return Inequality.of(label, pair_differences(one, other), bound)
+    lost = describe_lost(results, backbone, (row, baseline), [column])
+    return Inequality.of(label, pair_differences(one, other), bound, lost=lost)
 
 
 _KINDS: dict[str, Callable[[Results, str, Claim], list[Inequality]]] = {

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Literal
 
-from sparsead.report.results import Place, Results
+from sparsead.report.results import Place, Results, describe_lost
 from sparsead.report.statistics import ALPHA, Comparison, compare, holm, smallest_p
 
 Mark = Literal["bold", "underline"]
@@ -15,17 +15,21 @@ Mark = Literal["bold", "underline"]
 
 @dataclass(frozen=True)
 class RowComparison:
-    """One row compared with its dense row in one column; `p_holm` is corrected by Holm's method."""
+    """One row compared with its dense row in one column; `p_holm` is corrected by Holm's method.
+
+    `is_whole` is false if a seed of either row failed or collapsed.
+    """
 
     place: Place
     baseline: str
     comparison: Comparison
+    is_whole: bool
     p_holm: float
 
     @property
     def is_better(self) -> bool:
-        """Whether the row is significantly better than the dense one."""
-        return self.comparison.difference > 0 and self.p_holm <= ALPHA
+        """Whether the row is significantly better than the dense one, and no seed is lost."""
+        return self.is_whole and self.comparison.difference > 0 and self.p_holm <= ALPHA
 
 
 def compare_rows(results: Results) -> list[RowComparison]:
@@ -35,13 +39,18 @@ def compare_rows(results: Results) -> list[RowComparison]:
     seed is left out.
     """
     found = [
-        (Place(backbone, row, column), baseline, comparison)
+        (
+            Place(backbone, row, column),
+            baseline,
+            comparison,
+            not describe_lost(results, backbone, (row, baseline), [column]),
+        )
         for backbone in results.table.backbones
         for baseline, row in _pairs(results)
         for column in results.tested
         if (comparison := _compare(results, backbone, row, baseline, column)) is not None
     ]
-    corrected = holm([comparison.p for *_, comparison in found])
+    corrected = holm([comparison.p for _, _, comparison, _ in found])
     return [RowComparison(*each, p) for each, p in zip(found, corrected, strict=True)]
 
 

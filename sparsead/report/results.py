@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -30,26 +30,34 @@ class Measured:
         scores: scores in percent by seed; a score that is not finite is left out.
         records: records of the finished runs by seed.
         asked: number of seeds that the table asks for.
-        failed: number of seeds that failed or whose score is not finite.
+        failed: the seeds that failed or whose score is not finite.
+        collapsed: the seeds whose predictions are all the same; they do have a score.
     """
 
     scores: Scores
     records: dict[int, RunRecord]
     asked: int
-    failed: int
+    failed: frozenset[int] = frozenset()
+    collapsed: frozenset[int] = frozenset()
 
     @property
     def estimate(self) -> Estimate | None:
         """Mean and standard deviation over seeds; None without any score."""
         return Estimate.of(list(self.scores.values())) if self.scores else None
 
+    @property
+    def lost(self) -> str:
+        """How many seeds failed and how many collapsed; empty if none did."""
+        failed = f"{len(self.failed)} failed" if self.failed else ""
+        collapsed = f"{len(self.collapsed)} collapsed" if self.collapsed else ""
+        return ", ".join(filter(None, (failed, collapsed)))
+
     def __str__(self) -> str:
         counts = f"n={len(self.scores)}" if len(self.scores) < self.asked else ""
-        failed = f"{self.failed} failed" if self.failed else ""
         if self.estimate is None:
             return "failed" if self.failed else "missing"
-        lacking = ", ".join(filter(None, (counts, failed)))
-        return f"{self.estimate}" + (f" ({lacking})" if lacking else "")
+        remarks = ", ".join(filter(None, (counts, self.lost)))
+        return f"{self.estimate}" + (f" ({remarks})" if remarks else "")
 
 
 @dataclass(frozen=True)
@@ -82,8 +90,9 @@ class Results:
     def _average(self, backbone: str, row: str) -> Measured:
         parts = [self.at(backbone, row, column) for column in self.table.average]
         scores = average([part.scores for part in parts])
-        failed = max((part.failed for part in parts), default=0)
-        return Measured(scores, {}, self.table.seeds, failed)
+        failed = frozenset[int]().union(*(part.failed for part in parts))
+        collapsed = frozenset[int]().union(*(part.collapsed for part in parts))
+        return Measured(scores, {}, self.table.seeds, failed, collapsed - failed)
 
 
 def read_cell(cell: Cell) -> State:
@@ -121,6 +130,18 @@ def backbone_of(column: Column, backbone: str) -> str:
     return (own or [backbone])[-1]
 
 
+def describe_lost(
+    results: Results, backbone: str, rows: Sequence[str], columns: Sequence[str]
+) -> list[str]:
+    """Return one text for each row with failed or collapsed seeds in these columns."""
+    found = [
+        (results.label(row), column, results.at(backbone, row, column).lost)
+        for row in rows
+        for column in columns
+    ]
+    return [f"{label}, {column}: {lost}" for label, column, lost in found if lost]
+
+
 def main_score(record: RunRecord, metric: str) -> float | None:
     """Return a run's score in percent, or None if it is not finite.
 
@@ -139,9 +160,10 @@ def _measured(column: Column, states: Iterable[tuple[int, State]]) -> Measured:
     records = {seed: state.record for seed, state in found if isinstance(state, Done)}
     scores = {seed: main_score(record, column.metric) for seed, record in records.items()}
     finite = {seed: score for seed, score in scores.items() if score is not None}
-    failed = sum(isinstance(state, Failed) for _, state in found) + len(scores) - len(finite)
-    return Measured(finite, records, len(found), failed)
+    failed = {seed for seed, state in found if isinstance(state, Failed)} | (scores.keys() - finite)
+    collapsed = {seed for seed in finite if records[seed].result.get("collapsed")}
+    return Measured(finite, records, len(found), frozenset(failed), frozenset(collapsed))
 
 
 def _nothing(asked: int) -> Measured:
-    return Measured({}, {}, asked, 0)
+    return Measured({}, {}, asked)

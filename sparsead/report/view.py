@@ -78,6 +78,8 @@ class View:
             f"Percent, mean ± standard deviation over {seeds}; n where it is fewer.",
             *(averages if table.average else ()),
             *_notes_of_backbones(self),
+            *(column.note for column in table.columns if column.note),
+            *_notes_of_lost_seeds(self.results),
             *_notes_of_precision(self.results),
             *(_notes_of_tests(self) if self.compared else ()),
         ]
@@ -144,6 +146,18 @@ def _notes_of_backbones(shown: View) -> list[str]:
 
 def _with_own_backbone(shown: View) -> list[Column]:
     return [column for column in shown.results.table.columns if backbone_of(column, "")]
+
+
+def _notes_of_lost_seeds(results: Results) -> list[str]:
+    """Note what failed and collapsed seeds mean for the means, marks and claims."""
+    cells = results.places.values()
+    failed, collapsed = any(c.failed for c in cells), any(c.collapsed for c in cells)
+    said = {
+        "A failed seed has no score and is not in the mean.": failed,
+        "A collapsed seed predicts the same for all examples; its score is in the mean.": collapsed,
+        "No row with such a seed is bold, and no claim about it is decided.": failed or collapsed,
+    }
+    return [" ".join(text for text, is_so in said.items() if is_so)] * (failed or collapsed)
 
 
 def _notes_of_precision(results: Results) -> list[str]:

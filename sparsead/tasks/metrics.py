@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -24,6 +24,9 @@ from sklearn.metrics import (
 from sparsead.errors import ConfigError, unknown
 
 log = logging.getLogger(__name__)
+
+_ROUNDING = 1e-6
+"""Largest relative difference of numbers that are the same but for rounding errors of fp32."""
 
 
 @dataclass(frozen=True)
@@ -93,8 +96,10 @@ class TaskScores(NamedScores):
     """The metrics of one task, over predicted and true classes or numbers.
 
     The names and the values are those of the hub's `glue` metric. For predictions that are all
-    alike Matthews correlation is 0 by definition, as in scikit-learn; Pearson and Spearman are
-    not defined: they are nan, as in scipy, and a line says so. `f1` is that of class 1 of two.
+    alike, which say nothing about the true values, Matthews correlation is 0, as in scikit-learn,
+    and so are Pearson and Spearman, which scipy leaves undefined; a line says so. For true values
+    that are all alike, or a single example, the correlations are nan. `f1` is that of class 1 of
+    two.
     """
 
     def __init__(self, names: Sequence[str], regression: bool = False) -> None:
@@ -130,14 +135,32 @@ class TaskScores(NamedScores):
                 name: float(metric.compute(references, predictions))
                 for name, metric in self.chosen.items()
             }
+        if is_constant(predictions) and not is_constant(references):
+            values |= _correlations_of_a_constant(self.chosen)
         undefined = [name for name, value in values.items() if not np.isfinite(value)]
         if undefined:
             log.warning("%s not defined: %s", ", ".join(undefined), _reason(predictions))
         return values
 
 
+def is_constant(values: Any) -> bool:
+    """Tell whether a sequence of two or more values is constant, numbers up to rounding errors."""
+    if len(values) < 2:
+        return False
+    array = np.asarray(values)
+    if array.dtype.kind not in "iuf":
+        return all(value == values[0] for value in values)
+    return bool(np.ptp(array) <= _ROUNDING * np.abs(array).max())
+
+
+def _correlations_of_a_constant(chosen: Iterable[str]) -> dict[str, float]:
+    found = dict.fromkeys((name for name in chosen if name in ("pearson", "spearmanr")), 0.0)
+    if found:
+        log.warning("%s set to 0: the predictions are all alike", ", ".join(found))
+    return found
+
+
 def _reason(predictions: Any) -> str:
     if len(predictions) < 2:
         return "one example has no correlation"
-    constant = "the predictions" if np.ptp(predictions) == 0 else "the true values"
-    return f"{constant} are all alike"
+    return "the true values are all alike"

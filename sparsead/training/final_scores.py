@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from datasets import Dataset, DatasetDict
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer
 
 from sparsead.tasks.contract import GeneratesText, Task
 from sparsead.training.generation import TextGenerator, generate_splits
+from sparsead.training.prediction import (
+    COLLAPSED,
+    have_collapsed,
+    predictions_file,
+    read_complete_records,
+)
 
 Scores = dict[str, float]
 
@@ -20,9 +26,9 @@ def final_scores(
     task: Task,
     data: DatasetDict,
     folder: Path,
-    last: Mapping[str, float],
+    last: Mapping[str, Any],
     held_out: bool,
-) -> dict[str, Scores]:
+) -> dict[str, Any]:
     """Score the splits that were not evaluated after each epoch. It is called once, after training.
 
     Args:
@@ -30,30 +36,34 @@ def final_scores(
         task: the task, which computes the scores.
         data: the encoded splits; all but train and validation are scored.
         folder: the run's folder, where generated texts are stored.
-        last: the scores of the last epoch on validation.
+        last: the last entry of the history, with the scores on validation.
         held_out: whether `validation` is a held-out share of train, for choosing between runs, and
             `test` is the task's own validation split.
 
     Returns:
         `scores`: the scores of validation, or of the first of the task's `generated_splits`,
         followed by those of the other splits, named `SPLIT_METRIC`. If `held_out`, the first ones
-        are those of test instead, and `selection` has those of validation.
+        are those of test instead, and `selection` has those of validation. `collapsed` tells
+        whether all predictions of the split that `scores` begins with were the same.
     """
     if isinstance(task, GeneratesText):
         return _generated_scores(trainer, task, data, folder, held_out)
+    names = (*last["scores"], COLLAPSED)
     others = {
-        split: _scores(trainer, cast(Dataset, rows), split, last)
+        split: _scores(trainer, cast(Dataset, rows), split, names)
         for split, rows in data.items()
         if split not in ("train", "validation")
     }
-    chosen_by = {"selection": dict(last)} if held_out else {}
-    scores = dict(others.pop("test") if held_out else last)
-    return {"scores": _beside(scores, others), **chosen_by}
+    found = {split: bool(scores.pop(COLLAPSED, False)) for split, scores in others.items()}
+    chosen_by = {"selection": dict(last["scores"])} if held_out else {}
+    scores = dict(others.pop("test") if held_out else last["scores"])
+    collapsed = found["test"] if held_out else last.get(COLLAPSED, False)
+    return {"scores": _beside(scores, others), **chosen_by, COLLAPSED: collapsed}
 
 
 def _generated_scores(
     trainer: Trainer, task: GeneratesText, data: DatasetDict, folder: Path, held_out: bool
-) -> dict[str, Scores]:
+) -> dict[str, Any]:
     generator = TextGenerator(
         model=cast(PreTrainedModel, trainer.model),
         task=task,
@@ -66,7 +76,8 @@ def _generated_scores(
     scores = generate_splits(generator, data, folder, splits)
     chosen_by = {"selection": scores.pop("validation")} if held_out else {}
     first = scores.pop(splits[0])
-    return {"scores": _beside(first, scores), **chosen_by}
+    records = read_complete_records(predictions_file(folder, splits[0]))
+    return {"scores": _beside(first, scores), **chosen_by, COLLAPSED: have_collapsed(records)}
 
 
 def _beside(scores: Scores, others: Mapping[str, Scores]) -> Scores:
@@ -76,4 +87,4 @@ def _beside(scores: Scores, others: Mapping[str, Scores]) -> Scores:
 
 def _scores(trainer: Trainer, rows: Dataset, split: str, names: Iterable[str]) -> Scores:
     metrics = trainer.evaluate(rows, metric_key_prefix=split)
-    return {name: metrics[f"{split}_{name}"] for name in names}
+    return {name: metrics[f"{split}_{name}"] for name in names if f"{split}_{name}" in metrics}

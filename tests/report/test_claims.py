@@ -8,6 +8,7 @@ import pytest
 
 from sparsead.errors import ConfigError
 from sparsead.report.claims import Verdict, judge_claims
+from sparsead.report.comparisons import compare_rows, mark_cells
 from sparsead.tables.cells import Cell, Column, Row, TableSpec
 from sparsead.tables.files import load_table
 from table_states import measured
@@ -77,6 +78,30 @@ def test_four_seeds_can_tell_nothing_and_the_verdict_says_why(
     found = verdict(monkeypatch, seeds=4, kind="beats", row="better", over="dense")
     assert found.verdict == "cannot be told with 4 seeds"
     assert found.reason == "smallest attainable p: 0.0625"
+
+
+@pytest.mark.parametrize("row", ["better", "dense"])
+@pytest.mark.parametrize("kind", ["failed", "collapsed"])
+def test_a_failed_or_collapsed_seed_blocks_a_claim(
+    row: str, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without the third seed the claim would hold: it would be the better for having lost it."""
+
+    def lost(cell: Cell) -> Mapping[str, float | None] | str:
+        if cell.seed != 3 or cell.row != row:
+            return score(cell)
+        return kind if kind == "failed" else {"accuracy": 0.0, "collapsed": 1.0}
+
+    claim = {"text": "claimed", "kind": "beats", "row": "better", "over": "dense"}
+    table = replace(TABLE, claims=[claim], seeds=10, comparisons=["better"])
+    results = measured(table, lost, monkeypatch)
+    (found,) = judge_claims(results)
+    assert found.verdict == "cannot be told: seeds failed or collapsed"
+    assert found.reason == f"{row}, avg: 1 {kind}"
+    assert not mark_cells(results, compare_rows(results))
+    cell = results.at("small", row, "one")
+    assert len(cell.scores) == (9 if kind == "failed" else 10)
+    assert str(cell).endswith("(n=9, 1 failed)" if kind == "failed" else "(1 collapsed)")
 
 
 def test_a_row_that_converges_earlier_is_told_by_its_history(

@@ -115,6 +115,29 @@ def test_a_row_of_too_few_seeds_to_tell_is_not_called_an_equal(
     assert marks == {"dense": None, "snip-40": "bold", "random-40": mark}
 
 
+def test_collapsed_seeds_are_counted_in_the_cell_and_explained(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def collapsing(cell: Cell) -> Mapping[str, float | None]:
+        if cell.row == "snip-40" and cell.column == "one" and cell.seed == 2:
+            return {"accuracy": 0.0, "collapsed": 1.0}
+        return score(cell)
+
+    shown = build_view(measured(TABLE, collapsing, monkeypatch))
+    content = json.loads(render(shown, "json"))
+    counts = {
+        (line["row"], line["column"]): (line["n"], line["failed"], line["collapsed"])
+        for line in content["cells"]
+    }
+    assert counts["snip-40", "one"] == counts["snip-40", "avg"] == (8, 0, 1)
+    assert counts["dense", "one"] == counts["snip-40", "two"] == (8, 0, 0)
+    assert [note for note in content["notes"] if "collapsed" in note] == [
+        "A collapsed seed predicts the same for all examples; its score is in the mean. "
+        "No row with such a seed is bold, and no claim about it is decided."
+    ]
+    assert "(1 collapsed)" in render(shown, "md")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("seeds", "said"), [(1, "1 paired seed;"), (2, "2 paired seeds;")])
 @pytest.mark.parametrize("form", ["rich", "md", "latex", "html"])

@@ -12,7 +12,7 @@ from scipy import stats
 from sklearn import metrics
 
 from sparsead.errors import ConfigError
-from sparsead.tasks.metrics import TaskScores
+from sparsead.tasks.metrics import TaskScores, is_constant
 
 BITS = st.lists(st.tuples(st.integers(0, 1), st.integers(0, 1)), min_size=1, max_size=40)
 
@@ -59,7 +59,7 @@ def test_of_many_classes_they_are_those_of_scikit_learn() -> None:
 @pytest.mark.parametrize(
     ("predicted", "true", "reason"),
     [
-        ([2.0, 2.0, 2.0], [1.0, 2.0, 3.0], "the predictions are all alike"),
+        ([2.0, 2.0, 2.0], [2.0, 2.0, 2.0], "the true values are all alike"),
         ([1.0, 2.0, 3.0], [2.0, 2.0, 2.0], "the true values are all alike"),
         ([1.0], [2.0], "one example has no correlation"),
         ([1.0, math.nan, 2.0], [1.0, 2.0, 3.0], "a prediction is not finite"),
@@ -73,6 +73,31 @@ def test_a_correlation_that_is_not_defined_is_nan_and_said(
     )
     assert all(math.isnan(value) for value in scores.values())
     assert f"pearson, spearmanr not defined: {reason}" in caplog.text
+
+
+@pytest.mark.parametrize("noise", [0.0, 1e-7])
+def test_a_constant_prediction_scores_a_correlation_of_0(
+    noise: float, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Rounding errors of a regression that has collapsed correlate by chance: here with 1."""
+    predicted = [2.0 + noise * number for number in range(3)]
+    scores = TaskScores(["pearson", "mae", "spearmanr"], regression=True).compute(
+        predictions=predicted, references=[1.0, 2.0, 3.0]
+    )
+    assert scores == pytest.approx({"pearson": 0, "mae": 2 / 3, "spearmanr": 0})
+    assert "pearson, spearmanr set to 0: the predictions are all alike" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("values", "constant"),
+    [
+        *(([1, 1], True), (["a", "a"], True), ([0.0, 0.0], True), ([-2.0, -2.0 - 1e-7], True)),
+        *(([1, 2], False), (["a", "b"], False), ([2.0, 2.001], False), ([math.nan] * 2, False)),
+        *(([1], False), ([], False)),
+    ],
+)
+def test_values_are_constant_up_to_rounding(values: list[object], constant: bool) -> None:
+    assert is_constant(values) is constant
 
 
 def test_one_predicted_class_has_matthews_correlation_0() -> None:
