@@ -1,4 +1,7 @@
-"""One run, read top to bottom: load → insert → prune → train → evaluate → record."""
+"""One run, from top to bottom: load → insert → prune → train → evaluate → record.
+
+`docs/architecture.md` says what happens before, and in which file each step is.
+"""
 
 from __future__ import annotations
 
@@ -66,17 +69,26 @@ def train(request: RunRequest, watch: Watch | None = None) -> RunRecord:
 
 
 def run(request: RunRequest, folder: Path, watch: Watch | None = None) -> dict[str, Any]:
-    """Train and evaluate one run, write its weights to `folder`, and return its result."""
+    """Train and evaluate one run, write its weights to `folder`, and return its result.
+
+    Args:
+        request: the run.
+        folder: the staging folder; if it contains a checkpoint, the training resumes from it.
+        watch: as for `train`.
+
+    Returns:
+        The content of `result.json`.
+    """
     spec = request.spec
-    # Both hash local files: compute them before training, while the files are those that it reads.
+    # Both hash local files. They are computed before the training, in case the files change later.
     named = {"identity": request.identity, "setting": request.setting}
     device = resolve_device(spec.device)
     reset_peak_memory(device)
     checkpoint = last_checkpoint(folder)
     resumed_from = checkpoint_epoch(checkpoint)
     clock = Clock(folder, resumed_from)
-    begun = restore_precision(folder, checkpoint, spec.precision)
-    precision = broadcast_value(resolve_precision(begun, device))
+    requested = restore_precision(folder, checkpoint, spec.precision)
+    precision = broadcast_value(resolve_precision(requested, device))
     adapter = build_adapter(spec)
     pruner = PRUNERS.bind(spec.pruner.method, spec.pruner.options)
 
@@ -85,7 +97,7 @@ def run(request: RunRequest, folder: Path, watch: Watch | None = None) -> dict[s
         task, data, tokenizer = inputs.task, inputs.data, inputs.backbone.tokenizer
         model = inputs.backbone.model(task.head, task.head_options, spec.seed)
         adapted = insert_adapter(spec, adapter, model)
-        nn.Module.to(model, device)
+        nn.Module.to(model, device)  # the types of `PreTrainedModel.to` do not allow a name
         collator = unpad(model, task.collator(tokenizer), precision)
 
     with clock.timed("prune"):

@@ -1,4 +1,4 @@
-"""A run's inputs: task, backbone and encoded data, which the runs of one process share."""
+"""A run's inputs: task, backbone and encoded data. Runs in one process share them if they can."""
 
 from __future__ import annotations
 
@@ -29,7 +29,8 @@ class Inputs:
         backbone: the backbone without weights: each model maps them from their file into memory,
             and only weights that are trained are copied.
         data: the encoded splits.
-        described: lengths, truncated examples and classes of each split, for the record.
+        described: description of each split for the record: the examples' lengths, the number of
+            truncated ones, and the classes.
     """
 
     task: Task
@@ -44,19 +45,21 @@ def read_inputs(spec: RunSpec) -> Inputs:
     Raises:
         SparseadError: the data or the backbone cannot be loaded, or do not fit each other.
     """
-    read = (spec.backbone, spec.task, spec.protocol.selection, *_states(spec))
-    return _read(_Request(repr(read), spec))
+    determining = (spec.backbone, spec.task, spec.protocol.selection, *_states(spec))
+    return _read(_CacheKey(repr(determining), spec))
 
 
 @dataclass(frozen=True)
-class _Request:
-    read: str
+class _CacheKey:
+    """A run as a key of the cache: two runs are equal if the same values determine their inputs."""
+
+    determining: str
     spec: RunSpec = field(compare=False)
 
 
 @lru_cache(_HELD)
-def _read(request: _Request) -> Inputs:
-    spec = request.spec
+def _read(key: _CacheKey) -> Inputs:
+    spec = key.spec
     task = build_task(spec)
     backbone = load_backbone(spec.backbone)
     backbone.check_head(task.head)

@@ -1,1 +1,1 @@
-"""Loading pretrained models, and the map of the sites where adapters go in."""
+"""Pretrained models: loading them, and where in each architecture adapters are inserted."""

@@ -1,7 +1,8 @@
-"""What the program must know about an architecture: the contract of `backbones/architectures`.
+"""The contract of architectures: what the program has to know about each of them.
 
-An architecture is one file in that folder, which defines `ARCHITECTURE`; files are found without
-being listed. Neither these files nor this module imports torch, so that reports can read them.
+An architecture is one file in `backbones/architectures`, which defines `ARCHITECTURE`; the files
+need not be listed anywhere. Neither they nor this module import torch, so that reports can read
+them.
 
 An entry does not repeat what transformers can tell about a model: whether its attention uses the
 attention interface, whether it has biases, and whether its head is the embedding.
@@ -96,8 +97,8 @@ class Architecture:
         tokenizer: the tokenizer of its backbones with random weights.
         absent: for fields that `sites` leaves empty, the reason to give in error messages.
         cross_attention: prefixes of the names of the cross-attention modules.
-        positions_behind_padding: whether positions start at the padding token's id + 1, as in
-            RoBERTa.
+        positions_behind_padding: whether positions start at the id of the padding token plus 1, as
+            in RoBERTa.
         own_attention_dropout: whether the configuration key that begins with "att" sets the
             dropout of the attention weights and of nothing else.
         head_width: configuration key of an attention head's width; if a configuration does not
@@ -105,8 +106,9 @@ class Architecture:
         answer_head: name of the linear layer that gives the logits of an answer's start and end.
         task_types: name of a head's module → peft's task type. A name that the heads of several
             tasks share is left out: an exported adapter then has no task type.
-        reported: kinds of site that reports call by the kind, such as "ffn_output"; elsewhere they
-            give the module's own name. Changing it renames columns in reports of earlier runs.
+        named_sites: the kinds of site that reports call by their field in `Sites`, such as
+            "ffn_output". For other sites, reports give the name of the module. Changing it renames
+            columns in reports of earlier runs.
     """
 
     model_type: str

@@ -11,7 +11,7 @@ from accelerate import PartialState
 from datasets import Dataset
 from transformers import EvalPrediction
 
-from sparsead.runs.record import higher_is_better as by_name
+from sparsead.runs.record import higher_is_better as higher_is_better_by_name
 from sparsead.tasks.contract import (
     DecodesOutputs,
     GeneratesText,
@@ -71,7 +71,9 @@ def have_collapsed(records: Sequence[Record]) -> bool:
 
 def higher_is_better(task: Task, metric: str) -> bool:
     """Tell whether a higher main metric is better: as the task states, or else by its name."""
-    return task.higher_is_better if isinstance(task, StatesDirection) else by_name(metric)
+    if isinstance(task, StatesDirection):
+        return task.higher_is_better
+    return higher_is_better_by_name(metric)
 
 
 def predictions_file(folder: Path, split: str) -> Path:

@@ -1,1 +1,1 @@
-"""The architectures that adapters go into: one file each, its `ARCHITECTURE` the whole entry."""
+"""The supported architectures: one file each, which defines the entry `ARCHITECTURE`."""

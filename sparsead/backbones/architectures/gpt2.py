@@ -1,4 +1,4 @@
-"""GPT-2: the LayerNorms stand before their sublayers."""
+"""GPT-2: a pre-LayerNorm architecture."""
 
 from sparsead.backbones.contract import Architecture, Sites, SmallTokenizer
 
@@ -18,7 +18,7 @@ ARCHITECTURE = Architecture(
     ),
     tokenizer=SmallTokenizer(
         pieces="bytes",
-        # Nothing is added to a text, and nothing is there to pad with.
+        # Texts get no special tokens, and there is no token for padding.
         special=dict.fromkeys(("bos_token", "eos_token", "unk_token"), "<|endoftext|>"),
     ),
     absent=dict.fromkeys(

@@ -1,4 +1,4 @@
-"""Llama: the norms stand before their sublayers."""
+"""Llama: a pre-LayerNorm architecture with RMSNorms."""
 
 from sparsead.backbones.architectures import gpt2
 from sparsead.backbones.contract import Architecture, Sites

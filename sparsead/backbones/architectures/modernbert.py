@@ -1,4 +1,4 @@
-"""ModernBERT: the LayerNorms stand before their sublayers, and most layers attend in a window."""
+"""ModernBERT: a pre-LayerNorm architecture, in which most layers attend to a sliding window."""
 
 from sparsead.backbones.contract import Architecture, Sites, SmallTokenizer
 
@@ -16,7 +16,7 @@ ARCHITECTURE = Architecture(
         attention_projection=(f"{_LAYER}.attn.Wo",),
         ffn_projection=(f"{_LAYER}.mlp.Wo",),
         attention=(f"{_LAYER}.attn",),
-        ffn_input=(f"{_LAYER}.mlp.Wi",),  # both what is activated and its gate
+        ffn_input=(f"{_LAYER}.mlp.Wi",),  # computes both the activated values and their gate
         ffn_sum=(_LAYER,),
     ),
     tokenizer=SmallTokenizer(
@@ -35,8 +35,8 @@ ARCHITECTURE = Architecture(
         **dict.fromkeys(("query", "key", "value"), _ONE_PROJECTION),
         "positions": "packed attention does not support ModernBERT's sliding windows",
     },
-    own_attention_dropout=False,  # attention_dropout is also that of attention's output
-    # The logits of classes and those of answers come from modules of the same names.
+    own_attention_dropout=False,  # attention_dropout also sets the dropout of attention's output
+    # Heads of different tasks have modules of the same names, so that no task type can be given.
     answer_head="classifier",
     task_types={},
 )

@@ -1,4 +1,4 @@
-"""MPNet: BERT's layers with a relative position bias, which all of them share."""
+"""MPNet: BERT's layers with one relative position bias, which all layers share."""
 
 from sparsead.backbones.architectures import roberta
 from sparsead.backbones.contract import Architecture, Sites
@@ -21,10 +21,8 @@ ARCHITECTURE = Architecture(
         ffn_norm=(f"{_LAYER}.output.LayerNorm",),
         layer=(_LAYER,),
     ),
-    # As RoBERTa's: transformers counts MPNet's positions from behind the token 1, its padding.
+    # RoBERTa's tokenizer fits: as there, positions start after the padding token's id, which is 1.
     tokenizer=roberta.ARCHITECTURE.tokenizer,
-    absent={
-        "positions": "MPNet's relative position bias depends on where in the batch a token stands"
-    },
+    absent={"positions": "MPNet's relative position bias depends on a token's place in the batch"},
     positions_behind_padding=True,
 )

@@ -1,4 +1,4 @@
-"""T5: the LayerNorms stand before their sublayers, and one bias says where tokens are."""
+"""T5: a pre-LayerNorm encoder-decoder with a relative position bias."""
 
 from sparsead.backbones.contract import Architecture, Sites, SmallTokenizer
 
@@ -26,13 +26,13 @@ ARCHITECTURE = Architecture(
         attention_projection=tuple(f"{attention}.o" for attention in _ATTENTIONS),
         ffn_projection=tuple(f"{ffn}.DenseReluDense.wo" for ffn in _FFNS),
         attention=_ATTENTIONS,
-        # wi of version 1.0; of the gated two of version 1.1, the one that is activated.
+        # Version 1.0 has wi; version 1.1 has two layers, of which wi_0 precedes the activation.
         ffn_input=tuple(f"{ffn}.DenseReluDense.{name}" for ffn in _FFNS for name in ("wi", "wi_0")),
         ffn_sum=_FFNS,
     ),
     tokenizer=SmallTokenizer(
         pieces="bytes",
-        # Every sentence ends in </s>, and padding starts the decoder.
+        # Every text ends with </s>, and the decoder starts with the padding token.
         special={"pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>"},
         single="$A </s>",
         pair="$A </s> $B </s>",
