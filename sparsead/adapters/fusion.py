@@ -112,7 +112,7 @@ class FusionAdapter:
         self, model: PreTrainedModel, places: Mapping[str, nn.Module], seed: int
     ) -> AdaptedModel:
         new = [f"{place}.adapter.{name}" for place in places for name in _FUSION]
-        initialise(model, new, init="bert", up="", seed=seed)
+        initialise(model, new, init="bert", seed=seed)
         for module in places.values():
             _nearly_identity(module.adapter.value.weight)  # type: ignore[union-attr, arg-type]
         frozen = [

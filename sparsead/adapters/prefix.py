@@ -99,7 +99,7 @@ class PrefixAdapter:
             module.add_module("adapter", Prefix(self.bottleneck, _width(model), options.scale))
             module.register_forward_hook(_check_seen)
         names = [f"{place}.adapter.{name}" for place in places for name in _PARAMETERS]
-        initialise(model, names, init="bert", up="", seed=seed)
+        initialise(model, names, init="bert", seed=seed)
         with torch.no_grad():
             for name in names:
                 model.get_parameter(name).div_(options.scale)
