@@ -1,4 +1,4 @@
-"""The token positions of an answer in the features that a tokenizer makes of a context."""
+"""The token positions of answers in the features into which a tokenizer divides a context."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ def answer_columns(
 
     Args:
         encoded: the features of some questions, in order.
-        question_of: the question that each feature is of.
-        answers: of each question; the first of several is the one to learn.
+        question_of: the number of each feature's question.
+        answers: the true answers to each question; the first one is learnt.
 
     Returns:
         `start_positions` and `end_positions`: the answer's first and last token, or the position
@@ -67,11 +67,11 @@ def answer_columns(
 
 
 def context_places(encoded: BatchEncoding) -> dict[str, list[Any]]:
-    """Return where the tokens of context stand: in the feature, and in the context's characters.
+    """Return the positions of the context's tokens, in the feature and in the context's text.
 
     Returns:
-        `offset`, the number of the first token of context in each feature, and for each of them
-        the character that it `starts` at and the one that it `ends` before.
+        `offset`: the number of the first token of the context in each feature. `starts` and `ends`:
+        for each of the context's tokens its first character, and the one after its last.
     """
     columns: dict[str, list[Any]] = {"offset": [], "starts": [], "ends": []}
     for encoding in encoded.encodings or []:

@@ -24,14 +24,14 @@ def normalise(text: str) -> str:
 
 
 def exact_match(prediction: str, answer: str) -> float:
-    """Return 1 where both are the same after `normalise`, else 0."""
+    """Return 1 if both are equal after `normalise`, else 0."""
     return float(normalise(prediction) == normalise(answer))
 
 
 def f1(prediction: str, answer: str) -> float:
-    """Return the F1 of the words of the prediction against those of the answer.
+    """Return the F1 of the prediction's words against the answer's words.
 
-    As in the official script it is 0 where no word is common, even where both have none.
+    As in the official script it is 0 if they have no word in common, even if both are empty.
     """
     predicted, true = normalise(prediction).split(), normalise(answer).split()
     common = sum((Counter(predicted) & Counter(true)).values())
@@ -44,14 +44,15 @@ _METRICS = {"f1": Metric(f1), "exact_match": Metric(exact_match)}
 class AnswerScores(NamedScores):
     """Mean over the questions of the best score against any of a question's true answers.
 
-    Shares between 0 and 1, as every score of a run; the official script prints percent.
+    The scores are shares between 0 and 1, like all scores of a run; the official script prints
+    percent.
     """
 
     def __init__(self, names: Sequence[str]) -> None:
         """Choose the metrics.
 
         Args:
-            names: of metrics, the task's main one first.
+            names: names of the metrics, the task's main one first.
 
         Raises:
             ConfigError: a name is unknown, or there is none.

@@ -34,7 +34,7 @@ CACHE_VARIABLE = "SPARSEAD_CACHE"
 REPORT_FILE = "report.json"
 WHOLE_LENGTH = "whole_length"
 
-# The key contains the rows themselves, not where they come from.
+# Options that say where the rows come from; the key contains the rows themselves instead.
 _PLACES = ("path", "files", "train", "validation", "limit")
 
 
@@ -43,20 +43,22 @@ def encode_once(
 ) -> tuple[DatasetDict, dict[str, Any]]:
     """Return the task's encoded splits and their description, tokenising at most once.
 
-    The splits are kept in a folder named by a hash of the rows, the task's options and code, and
-    the tokenizer; whatever of these changes makes another folder. Of several processes that ask
-    at once, one tokenises and the others wait. The folder lies in SPARSEAD_CACHE, else in
-    `sparsead` below XDG_CACHE_HOME, else in ~/.cache/sparsead; it can be deleted at any time.
+    The splits are stored in a folder that is named after a hash of the rows, the task's options and
+    code, and the tokenizer; if any of these changes, another folder is used. If several processes
+    need the same splits at once, one tokenises and the others wait. The folder is in
+    SPARSEAD_CACHE, else in `sparsead` below XDG_CACHE_HOME, else in ~/.cache/sparsead. It can be
+    deleted at any time.
 
     Args:
-        task: its `load` gives rows, its `encode` gives them tokenised, with columns that are
-            reported and not kept.
-        tokenizer: the backbone's.
-        selection: share of train to hold out as `validation`; the task's own is then `test`.
+        task: the task, whose `load` and `encode` are called.
+        tokenizer: the backbone's tokenizer.
+        selection: share of train to hold out as `validation`; the task's own validation split then
+            becomes `test`.
 
     Returns:
-        The splits, and per split the number of examples, their lengths in tokens, what was
-        counted, and the number of each class or the spread of the numbers.
+        The splits, and a description of each: the number of examples, their lengths in tokens, the
+        counts of the boolean columns and of truncated examples, and the number of examples of each
+        class, or mean and standard deviation of the numbers to predict.
 
     Raises:
         SourceError: the cache cannot be written or read.
@@ -87,20 +89,20 @@ def encode_once(
 
 
 def cache_folder() -> Path:
-    """Return the folder that encoded splits are kept in."""
+    """Return the folder in which encoded splits are stored."""
     home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(os.environ.get(CACHE_VARIABLE) or Path(home) / "sparsead").expanduser()
 
 
 def hold_out(rows: DatasetDict, selection: float) -> DatasetDict:
-    """Return the splits with a share of `train` as their `validation`; the task's own is `test`.
+    """Hold out a share of `train` as `validation`; the task's own validation becomes `test`.
 
     Args:
-        rows: train, validation and any others.
-        selection: the share, see `split_rows`; 0 returns `rows` as they are.
+        rows: the splits train, validation and any others.
+        selection: the share, see `split_rows`; 0 returns `rows` unchanged.
 
     Raises:
-        ConfigError: `train` has one example, or there is a `test` already.
+        ConfigError: `train` has only one example, or there already is a split `test`.
     """
     if not selection:
         return rows
@@ -115,13 +117,13 @@ def hold_out(rows: DatasetDict, selection: float) -> DatasetDict:
 
 
 def count_cut_examples(rows: Dataset) -> int:
-    """Return how many of the rows that a task encoded were cut at its longest length."""
+    """Return the number of encoded rows that were truncated to the task's longest length."""
     kept, whole = _lengths(rows)
     return int((whole > kept).sum())
 
 
 def _lengths(rows: Dataset) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Return the tokens of each example that are kept, and those that it had."""
+    """Return the number of tokens of each example after and before truncation."""
     kept = np.array([len(ids) for ids in rows["input_ids"]])
     return kept, np.array(rows[WHOLE_LENGTH][:]) if WHOLE_LENGTH in rows.column_names else kept
 

@@ -1,4 +1,4 @@
-"""Data files of a user's own: CSV, TSV, JSON lines and Parquet, read by column name."""
+"""The user's own data files: CSV, TSV, JSON lines and Parquet, read by column name."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _LONGEST_FIELD = 2**31 - 1
 
 
 def read_file(path: Path, columns: Sequence[str]) -> Rows:
-    """Read the named columns of a file; its suffix says what it is.
+    """Read the named columns of a file, whose suffix determines its format.
 
     Args:
         path: a .csv (quoted as spreadsheets do), .tsv (no quoting), .jsonl or .parquet file.
-        columns: their names in the file; in JSON lines and Parquet `translation.en` is the key
-            `en` of a column of objects.
+        columns: names of the columns in the file; in JSON lines and Parquet `translation.en` is the
+            key `en` of a column of objects.
 
     Raises:
         DataError: the file is empty or malformed, or has no such column; the message names file,
@@ -66,7 +66,7 @@ def _read_csv(path: Path, columns: Sequence[str]) -> Rows:
 
 
 def _csv_lines(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Yield the line that each record begins at, and its fields; blank lines are none."""
+    """Yield the line at which each record begins, and its fields; blank lines are skipped."""
     reader = csv.reader(io.StringIO(read_text(path), newline=""), strict=True)
     while True:
         begins = reader.line_num + 1
@@ -117,7 +117,7 @@ def _read_parquet(path: Path, columns: Sequence[str]) -> Rows:
 
 
 def _flattened(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Add what is inside objects, named as the hub's data sets name it: `translation.en`."""
+    """Add the values inside objects as columns, with names such as `translation.en`."""
     inner = {
         f"{column}.{key}": value
         for column, values in row.items()

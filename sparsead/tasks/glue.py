@@ -26,17 +26,18 @@ class GlueTask(SentenceTask):
     """A task of GLUE.
 
     Args:
-        tsv_columns: our column → the column's name in the file's header.
-        tsv_header: names of the columns of train and dev, where these have no header line.
-        tsv_labels: how the file, and a submission, writes each class; in the order of `labels`.
-        tsv_id: the column of ours that numbers the rows, where the files have one.
-        tsv_skip_short: leave out lines with too few fields and say so, as is done with QQP.
+        tsv_columns: the task's column → its name in the header of the file.
+        tsv_header: names of the columns of train and dev, if these files have no header line.
+        tsv_labels: the names of the classes in the files and in a submission, in the order of
+            `labels`.
+        tsv_id: the task's column that numbers the rows, if the files have one.
+        tsv_skip_short: leave out lines with too few fields, and log their number (for QQP).
         hub: name of the data set on the hub.
-        hub_config: its configuration.
-        hub_splits: our split → the hub's.
-        tests: name of the submission's file → {"hub": the hub's split, "file": below the
-            folder of the test sets}; "hub_config" where it is another, "optional" where the folder
-            may lack the file.
+        hub_config: name of the configuration of that data set.
+        hub_splits: the task's split → the hub's split.
+        tests: name of the submission's file → {"hub": the hub's split, "file": the file below the
+            folder of the test sets}. "hub_config" names another configuration, and "optional"
+            tells that the folder may lack the file.
     """
 
     tsv_columns: Mapping[str, str] = field(default_factory=dict)
@@ -53,24 +54,24 @@ class GlueTask(SentenceTask):
         """Return the unlabelled test sets, keyed by the name of the submission's file.
 
         Args:
-            folder: in GLUE's layout; None takes them from the hub.
+            folder: a folder in GLUE's layout; None loads them from the hub.
 
         Raises:
             DataError: a local file is missing or malformed.
-            SourceError: the hub's data set cannot be had.
+            SourceError: the data set cannot be loaded from the hub.
         """
         loaded = {name: self._load_test(test, folder) for name, test in self.tests.items()}
         return DatasetDict({name: rows for name, rows in loaded.items() if rows is not None})
 
     def submission(self, records: Sequence[Mapping[str, Any]]) -> str:
-        """Return the content of a file that GLUE's server takes.
+        """Return the content of a submission file for GLUE's server.
 
         Args:
-            records: what `decoded` gave for the test set, in its order.
+            records: the records from `decoded` for the test set, in its order.
 
         Returns:
-            The header `index, prediction`, then one line an example, tab separated: classes as
-            GLUE's files write them, STS-B's numbers between 0 and 5 with three decimals.
+            Tab-separated lines: the header `index, prediction`, then one line per example. Classes
+            are written as in GLUE's files, and STS-B's numbers between 0 and 5 with three decimals.
         """
         predicted = [record["prediction"] for record in records]
         if self.regression:

@@ -34,8 +34,8 @@ class Metric:
     """A metric and its direction.
 
     Attributes:
-        compute: the value from what is true and what is predicted, in the form that the metrics
-            of its kind take.
+        compute: function from the true and the predicted values to the metric; the types of the
+            values depend on the kind of task.
         higher_is_better: whether a higher value is better.
     """
 
@@ -72,8 +72,8 @@ class NamedScores(evaluate.Metric):  # type: ignore[misc]
         """Choose the metrics.
 
         Args:
-            names: of metrics, the task's main one first.
-            choices: the metrics that there are.
+            names: names of the metrics, the task's main one first.
+            choices: all metrics of this kind, by name.
 
         Raises:
             ConfigError: a name is unknown, or there is none.
@@ -95,19 +95,19 @@ class NamedScores(evaluate.Metric):  # type: ignore[misc]
 class TaskScores(NamedScores):
     """The metrics of one task, over predicted and true classes or numbers.
 
-    The names and the values are those of the hub's `glue` metric. For predictions that are all
-    alike, which say nothing about the true values, Matthews correlation is 0, as in scikit-learn,
-    and so are Pearson and Spearman, which scipy leaves undefined; a line says so. For true values
-    that are all alike, or a single example, the correlations are nan. `f1` is that of class 1 of
-    two.
+    The names and the values are those of the hub's `glue` metric. If all predictions are equal,
+    Matthews correlation is 0, as in scikit-learn. Pearson and Spearman correlations are then 0 too,
+    although scipy leaves them undefined: such predictions tell nothing about the true values. A
+    warning is logged. If all true values are equal, or there is only one example, the correlations
+    are nan. `f1` is the F1 of class 1 of two classes.
     """
 
     def __init__(self, names: Sequence[str], regression: bool = False) -> None:
         """Choose the metrics.
 
         Args:
-            names: of metrics, the task's main one first.
-            regression: the predictions are numbers, not classes.
+            names: names of the metrics, the task's main one first.
+            regression: whether the predictions are numbers instead of classes.
 
         Raises:
             ConfigError: a name is unknown, or there is none.

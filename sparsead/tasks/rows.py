@@ -18,11 +18,11 @@ class Rows:
     """The rows of one file.
 
     Args:
-        path: of the file.
-        values: one mapping of column → value a row.
-        lines: where each row begins, the file's first line being 1.
-        skipped: lines that were left out, because the field leaves them out.
-        names: our column → what the file calls it, where that is another name.
+        path: the file.
+        values: for each row a mapping from column to value.
+        lines: the line at which each row begins, counted from 1.
+        skipped: malformed lines that were left out, as is usual for this data set.
+        names: the task's column → its name in the file, if the two differ.
     """
 
     path: Path
@@ -36,15 +36,15 @@ class Rows:
         return [row[name] for row in self.values]
 
     def error(self, row: int, column: str, reason: str) -> DataError:
-        """Return an error that names file, line and column of a value."""
+        """Return an error whose message names file, line and column of a value."""
         name = self.names.get(column, column)
         return DataError(f"{self.path}:{self.lines[row]}: {name}: {reason}")
 
     def check_unique(self, column: str) -> None:
-        """Refuse an id that occurs twice.
+        """Check that no value of a column occurs twice.
 
         Raises:
-            DataError: it does; the message names both lines.
+            DataError: a value does; the message names both lines.
         """
         first: dict[Any, int] = {}
         for row, value in enumerate(self.column(column)):
@@ -65,7 +65,7 @@ class Rows:
         return self.column(column)
 
     def class_names(self, column: str) -> list[str]:
-        """Return how the classes of a column are written.
+        """Return the names of the classes in a column.
 
         Raises:
             DataError: a value is missing, or is not a class.
@@ -108,7 +108,7 @@ class Rows:
 
 
 def is_text(value: Any) -> bool:
-    """Tell whether a value is text that UTF-8 can write: JSON can name half a character."""
+    """Tell whether a value is text that UTF-8 can encode; JSON can contain lone surrogates."""
     if not isinstance(value, str):
         return False
     try:
@@ -125,12 +125,12 @@ def _is_class(value: Any) -> bool:
 
 
 def class_name(value: Any) -> str:
-    """Return how a label is written: 1, "1" and 1 in a Parquet file are one class."""
+    """Return the name of a class; 1, "1" and a 1 in a Parquet file are the same class."""
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def quote_value(value: Any, longest: int = 40) -> str:
-    """Return the value's repr for an error message, cut at `longest` characters."""
+    """Return the value's repr for an error message, truncated to `longest` characters."""
     text = repr(value)
     return text if len(text) <= longest else f"{text[:longest]}… ({len(text)} characters)"
 

@@ -28,15 +28,16 @@ class SentenceTask:
     """Classification of, or regression on, a sentence or a pair of sentences.
 
     Args:
-        name: of the task.
-        inputs: columns of text, one or two.
-        labels: names of the classes, in the order of their numbers; none for regression.
-        metrics: the main one first.
-        max_length: tokens, special ones included, beyond which an example is cut.
-        limit: use the first examples of each split only.
-        path: folder of the files; None where they are elsewhere.
+        name: name of the task.
+        inputs: the text columns, one or two.
+        labels: names of the classes, in the order of their numbers; empty for regression.
+        metrics: names of the metrics, the main one first.
+        max_length: greatest number of tokens of an example, special ones included; longer examples
+            are truncated.
+        limit: number of examples of each split to use, from the first on; None uses all.
+        path: folder of the files; None if the data comes from elsewhere.
         files: split → file below `path`.
-        regression: predict a number.
+        regression: whether a number is predicted instead of a class.
     """
 
     name: str
@@ -53,7 +54,7 @@ class SentenceTask:
 
     @property
     def head_options(self) -> dict[str, Any]:
-        """What the head needs in the model's configuration."""
+        """The options of the model's configuration that the head needs."""
         if self.regression:
             return {"num_labels": 1, "problem_type": "regression"}
         return {
@@ -71,9 +72,9 @@ class SentenceTask:
         """Return train, validation and further splits, with columns `inputs` and `label`.
 
         Raises:
-            ConfigError: a metric is unknown, or is none of such classes.
+            ConfigError: a metric is unknown, or not defined for this number of classes.
             DataError: a local file is missing or malformed.
-            SourceError: the hub's data set cannot be had.
+            SourceError: the data set cannot be loaded from the hub.
         """
         splits = self._splits()
         self._check_metrics()
@@ -83,8 +84,8 @@ class SentenceTask:
         """Tokenise every split.
 
         Returns:
-            The tokenizer's columns, `labels` where the rows have a label, and `whole_length`:
-            the tokens that an example has before it is cut at `max_length`.
+            The tokenizer's columns, `labels` if the rows have a label, and `whole_length`: the
+            number of tokens of an example before it is truncated to `max_length`.
 
         Raises:
             DataError: a text is empty, and the tokenizer adds no tokens of its own.
@@ -104,12 +105,12 @@ class SentenceTask:
         return encoded
 
     def encode_inputs(self, rows: Dataset, tokenizer: PreTrainedTokenizerBase) -> Dataset:
-        """Tokenise rows without labels, as `encode` does those of a split."""
+        """Tokenise rows without labels in the same way as `encode`."""
         texts = rows.select_columns(list(self.inputs))
         return self.encode(DatasetDict(input=texts), tokenizer)["input"]
 
     def collator(self, tokenizer: PreTrainedTokenizerBase) -> DataCollatorWithPadding:
-        """Return what makes a batch of examples, padded to the longest of them."""
+        """Return the collator, which pads a batch to its longest example."""
         return DataCollatorWithPadding(tokenizer)
 
     def scores(self, prediction: EvalPrediction) -> dict[str, float]:
@@ -126,7 +127,7 @@ class SentenceTask:
         return self._metric.higher_is_better
 
     def decoded(self, output: EvalPrediction, _encoded: Dataset) -> list[dict[str, Any]]:
-        """Return the number of each row; or its class, and the probability of every class.
+        """Return the predicted number of each row, or its class and every class's probability.
 
         Args:
             output: logits of shape (rows, classes), or (rows, 1) for regression.
@@ -145,7 +146,7 @@ class SentenceTask:
         ]
 
     def predicted(self, logits: np.ndarray) -> np.ndarray:
-        """Return the class numbers, or the numbers, that logits of shape (examples, n) say."""
+        """Return the predicted class numbers, or numbers, for logits of shape (examples, n)."""
         if self.regression:
             return logits.reshape(len(logits)).astype(float)
         return np.asarray(logits.argmax(axis=-1))
@@ -162,7 +163,7 @@ class SentenceTask:
         return TaskScores(self._metric_names, self.regression)
 
     def _check_metrics(self) -> None:
-        """Refuse wrong metrics before training, and not after the first epoch."""
+        """Refuse wrong metrics before the training, not only after the first epoch."""
         if "f1" in self._metric.chosen and not self.regression and len(self.classes) != 2:
             raise ConfigError("task.metrics=f1: is for two classes; did you mean f1_macro?")
 
@@ -177,7 +178,7 @@ class SentenceTask:
         return {**encoded, "whole_length": lengths}
 
     def _dataset(self, columns: Mapping[str, Sequence[Any]]) -> Dataset:
-        """Return rows whose label, if they have one, is typed as the task's."""
+        """Return the rows with their label, if there is one, cast to the task's type."""
         dataset = Dataset.from_dict(dict(columns))
         if "label" not in columns:
             return dataset

@@ -13,7 +13,7 @@ _FAR = 1e9
 
 
 class Span(NamedTuple):
-    """Characters `start` to `end` of a context, and the sum of the two logits."""
+    """The characters from `start` up to `end` of a context, and the sum of the two logits."""
 
     start: int
     end: int
@@ -28,15 +28,16 @@ def feature_spans(
     n_best: int,
     longest: int,
 ) -> list[Span]:
-    """Return the best spans of one feature, out of all that are at most `longest` tokens.
+    """Return the best spans of one feature that have at most `longest` tokens, the best first.
 
     Args:
-        starts: the first character of each of the feature's tokens of context, shape (tokens,).
-        ends: the character behind the last one of each token, of the same shape.
-        start_logits: of these tokens, the same shape; what is not finite is worst.
-        end_logits: likewise.
-        n_best: number of spans.
-        longest: number of tokens.
+        starts: (tokens,), the first character of each token of the context in this feature.
+        ends: (tokens,), the character after the last one of each of these tokens.
+        start_logits: (tokens,), the logits of the answer's first token; values that are not finite
+            count as the lowest.
+        end_logits: (tokens,), the logits of the answer's last token.
+        n_best: the greatest number of spans to return.
+        longest: the greatest number of tokens in a span.
     """
     if not len(starts):
         return []
@@ -53,7 +54,7 @@ def feature_spans(
 
 
 def join_spans(spans: Iterable[Span], n_best: int) -> list[Span]:
-    """Return the best spans of a context, best first, each once, from those of its features."""
+    """Return the best distinct spans of a context, best first, from the spans of its features."""
     best: dict[tuple[int, int], Span] = {}
     for span in sorted(spans, key=lambda span: -span.score):
         best.setdefault((span.start, span.end), span)

@@ -1,4 +1,4 @@
-"""Helpers for splits: find each split's file, take the first rows, hold rows out."""
+"""Helpers for splits: find each split's file, select the first rows, hold rows out."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _HELD_OUT_SEED = 0  # not the run's seed, so that every run holds out the same r
 def split_files(
     path: str | None, files: Mapping[str, str], own: Mapping[str, str | None]
 ) -> dict[str, Path]:
-    """Return the file of each split: those below a folder, or else the user's own.
+    """Return the file of each split: files below a folder, or else the user's own files.
 
     Args:
-        path: the folder, if there is one.
-        files: split → file below it.
-        own: split → the user's file, if they named one.
+        path: the folder; None if there is none.
+        files: split → file below the folder.
+        own: split → the user's own file, or None.
     """
     if path is not None:
         return {split: Path(path) / file for split, file in files.items()}
@@ -30,7 +30,7 @@ def split_files(
 
 
 def first_examples(splits: DatasetDict, limit: int | None) -> DatasetDict:
-    """Return the first `limit` examples of each split; all of them where it is None."""
+    """Return the first `limit` examples of each split, or all of them if it is None."""
     if limit is None:
         return splits
     return DatasetDict({split: rows.take(min(limit, len(rows))) for split, rows in splits.items()})
@@ -39,12 +39,12 @@ def first_examples(splits: DatasetDict, limit: int | None) -> DatasetDict:
 def split_rows(rows: Dataset, share: float) -> tuple[Dataset, Dataset]:
     """Split the rows into those to train on and a held-out share, each of at least one row.
 
-    The split is the same for every run, so that all methods and seeds train on and are selected on
+    The split is the same for every run, so that all methods and seeds are trained and selected on
     the same rows. If `label` is a class, the split is stratified, to within one row per class.
 
     Args:
-        rows: at least two.
-        share: above 0 and below 1.
+        rows: at least two rows.
+        share: share of the rows to hold out, above 0 and below 1.
     """
     count = min(max(round(share * len(rows)), 1), len(rows) - 1)
     draw = np.random.default_rng(derive_seed(_HELD_OUT_SEED, "selection"))
@@ -55,10 +55,10 @@ def split_rows(rows: Dataset, share: float) -> tuple[Dataset, Dataset]:
 
 
 def stratify(order: Sequence[int], labels: Sequence[int]) -> list[int]:
-    """Return the indices in an order in which every prefix is stratified by class.
+    """Reorder indices so that every prefix is stratified by class.
 
     Args:
-        order: of the indices; within a class it stays as it is.
+        order: the indices; those of one class keep their order.
         labels: the class of each index.
     """
     members: dict[int, list[int]] = defaultdict(list)

@@ -42,19 +42,19 @@ class SquadTask:
     A context that is too long for one input becomes several features that overlap.
 
     Args:
-        name: of the task.
-        metrics: the main one first.
-        max_length: tokens of a feature, special ones included.
-        stride: tokens that two neighbouring features of a context share.
-        question_length: tokens beyond which a question is cut.
-        answer_length: tokens of the longest answer that is predicted.
-        n_best: number of answers that are kept of each question.
-        limit: use the first questions of each split only.
+        name: name of the task.
+        metrics: names of the metrics, the main one first.
+        max_length: greatest number of tokens of a feature, special ones included.
+        stride: number of tokens that two neighbouring features of a context share.
+        question_length: greatest number of tokens of a question; longer ones are truncated.
+        answer_length: greatest number of tokens of a predicted answer.
+        n_best: number of candidate answers to each question that are stored.
+        limit: number of questions of each split to use, from the first on; None uses all.
         path: folder of the files; None loads `hub` from the hub.
         files: split → file below `path`.
         hub: name of the data set on the hub.
-        train: a file of the user's own, in place of path and hub.
-        validation: likewise.
+        train: the user's own file, instead of path and hub.
+        validation: as `train`.
     """
 
     name: str
@@ -89,7 +89,7 @@ class SquadTask:
 
         Raises:
             DataError: a local file is malformed.
-            SourceError: the hub's data set cannot be had.
+            SourceError: the data set cannot be loaded from the hub.
         """
         own = {split: getattr(self, split) for split in SPLITS}
         files = split_files(self.path, self.files, own)
@@ -99,10 +99,10 @@ class SquadTask:
     def encode(self, splits: DatasetDict, tokenizer: PreTrainedTokenizerBase) -> DatasetDict:
         """Tokenise every split into features.
 
-        The columns `questions`, `question_cut` and `answer_lost` are true for the first feature
-        of each, of one too long, and of one whose answer is whole in no feature. The splits but
-        train also hold what `predictions` needs: the question's id, its context and its true
-        answers, and the place of each token in the context.
+        Three boolean columns are true only for the first feature of a question: `questions` always,
+        `question_cut` if the question was truncated, and `answer_lost` if no feature contains its
+        whole answer. All splits but train also have the columns that `predictions` reads: the
+        question's id, its context and its true answers, and each token's position in the context.
 
         Raises:
             ConfigError: `max_length` has no room for a question and the stride.
@@ -116,7 +116,7 @@ class SquadTask:
         )
 
     def encode_inputs(self, rows: Dataset, tokenizer: PreTrainedTokenizerBase) -> Dataset:
-        """Tokenise questions and contexts without answers, as `encode` does a scored split."""
+        """Tokenise questions and contexts without answers, in the same way as a scored split."""
         self._check_room(tokenizer)
         unknown: dict[str, list[Any]] = {"text": [], "answer_start": []}
         numbered = rows.map(
@@ -125,10 +125,10 @@ class SquadTask:
         return self._encode(numbered, tokenizer, scored=True)
 
     def collator(self, tokenizer: PreTrainedTokenizerBase) -> Callable[[Any], BatchEncoding]:
-        """Return what makes a batch of features, padded to the longest of them.
+        """Return the collator, which pads a batch to its longest feature.
 
-        The padding stands on the right whatever the tokenizer prefers, so that the positions of
-        the answers stay what they are.
+        Padding is always on the right, whatever the tokenizer prefers, so that the positions of the
+        answers do not change.
         """
         return partial(tokenizer.pad, padding_side="right", return_tensors="pt")
 
@@ -147,7 +147,7 @@ class SquadTask:
         ]
 
     def decoded(self, output: EvalPrediction, rows: Dataset) -> list[dict[str, Any]]:
-        """Return the answers to questions of `encode_inputs`, and the best few of each."""
+        """Return the answer to each question from `encode_inputs`, and its best candidates."""
         answered = self.predictions(output, rows)
         return [{key: record[key] for key in ("prediction", "n_best")} for record in answered]
 
@@ -157,7 +157,7 @@ class SquadTask:
         return AnswerScores(self.metrics).higher_is_better
 
     def record_scores(self, records: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-        """Return the metrics of what `predictions` gave, the main one first."""
+        """Return the metrics of the records from `predictions`, the main one first."""
         values: dict[str, float] = AnswerScores(self.metrics).compute(
             predictions=[record["prediction"] for record in records],
             references=[record["references"] for record in records],

@@ -1,4 +1,4 @@
-"""Question files as SQuAD v1.1 has them: articles of paragraphs of questions, in one JSON."""
+"""Question files in the JSON format of SQuAD v1.1: articles, paragraphs and their questions."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ def read_squad(path: Path) -> list[dict[str, Any]]:
         path: the file; a byte order mark is skipped.
 
     Returns:
-        One row a question with `id`, `title`, `context`, `question`, and `answers`, which has
-        the lists `text` and `answer_start`; the latter counts the context's characters from 0.
+        One row per question with `id`, `title`, `context`, `question` and `answers`, which has the
+        lists `text` and `answer_start`, the index of the answer's first character in the context.
 
     Raises:
         DataError: the file is not UTF-8 or not JSON, something in it is missing or of the wrong
-            type, two questions share an id, or an answer does not stand at its `answer_start`;
-            the message names the place or the question.
+            type, two questions share an id, or an answer is not at its `answer_start`; the message
+            names the place or the question.
     """
     return [
         row | {"answers": _answers(question, row["context"])} for question, row in _questions(path)
@@ -35,13 +35,13 @@ def read_squad(path: Path) -> list[dict[str, Any]]:
 
 
 def read_questions(path: Path) -> list[dict[str, Any]]:
-    """Read such a file as `read_squad` does, but for the answers, which it may lack."""
+    """Read the questions of such a file without their answers, which may be missing."""
     return [row for _, row in _questions(path)]
 
 
 @dataclass(frozen=True)
 class _Node:
-    """A value of the file, and where it stands."""
+    """A value of the file, and its place for error messages."""
 
     place: str
     value: Any

@@ -28,16 +28,16 @@ _ONE_OF_TWO = (
 class TextTask(SentenceTask):
     """Classification or regression on a CSV, TSV, JSONL or Parquet file.
 
-    `labels` may be empty: the classes are then those of the training file, in the order of their
-    names. `metrics` may be: accuracy, or pearson and spearmanr.
+    If `labels` is empty, the classes are those of the training file, in the order of their names.
+    If `metrics` is empty, they are accuracy, or pearson and spearmanr for regression.
 
     Args:
         train: file to train on.
         validation: file to evaluate on.
-        validation_share: in its place, the share of `train` that is held out, the same rows for
-            every seed and method, of every class its share.
+        validation_share: instead of a validation file, the share of `train` to hold out. It is
+            stratified by class, and the same for every seed and method.
         label: column of the classes or numbers.
-        id: column that must not hold a value twice.
+        id: column in which no value may occur twice; None for none.
     """
 
     train: str | None = None
@@ -75,7 +75,7 @@ class TextTask(SentenceTask):
 
     @property
     def from_data(self) -> dict[str, Any]:
-        """The names of the classes, which the training file may have decided."""
+        """The names of the classes, which may come from the training file."""
         return {} if self.regression else {"labels": self.classes}
 
     def _splits(self) -> DatasetDict:

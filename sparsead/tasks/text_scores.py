@@ -27,15 +27,16 @@ _CORPUS = {"bleu": Metric(sacrebleu.corpus_bleu), "chrf": Metric(sacrebleu.corpu
 class TextScores(NamedScores):
     """Scores of generated texts against one reference each, as shares between 0 and 1.
 
-    `rouge1`, `rouge2` and `rougeL` are the mean F-measures of rouge_score with stemming; `bleu`
-    and `chrf` are sacreBLEU's of the whole corpus with its defaults, which it prints in percent.
+    `rouge1`, `rouge2` and `rougeL` are mean F-measures, computed by rouge_score with stemming.
+    `bleu` and `chrf` are computed over the whole corpus by sacreBLEU with its defaults; it prints
+    them in percent.
     """
 
     def __init__(self, names: Sequence[str]) -> None:
         """Choose the metrics.
 
         Args:
-            names: of metrics, the task's main one first.
+            names: names of the metrics, the task's main one first.
 
         Raises:
             ConfigError: a name is unknown, or there is none.

@@ -39,20 +39,21 @@ class TextToText:
         columns: `source`, `target` and, where there is one, `id` → the column's name in the
             data; `translation.en` is the key `en` of a column of objects.
         metrics: the main one first.
-        max_length: tokens of the source, special ones included, beyond which it is cut.
-        target_length: likewise of the target.
-        prefix: put before every source, as T5 wants it.
+        max_length: greatest number of tokens of the source, special ones included; longer sources
+            are truncated.
+        target_length: the same for the target.
+        prefix: text put before every source, as T5 requires it.
         generation: num_beams, max_new_tokens, min_new_tokens, length_penalty,
-            no_repeat_ngram_size, early_stopping, as transformers' GenerationConfig has them.
-        generated_splits: texts are generated for these at the end; the first one's scores are
-            the run's.
+            no_repeat_ngram_size and early_stopping of transformers' GenerationConfig.
+        generated_splits: the splits for which texts are generated after training; the scores of
+            the first one are the run's.
         limit: use the first examples of each split only.
         path: folder of the files; None loads `hub` from the hub.
         files: split → file below `path`.
         hub: name of the data set, with `hub_config` and `hub_revision`.
-        train: a file of the user's own, .jsonl, .csv, .tsv or .parquet, in place of path and hub.
-        validation: likewise.
-        test: likewise.
+        train: the user's own .jsonl, .csv, .tsv or .parquet file, instead of path and hub.
+        validation: as `train`.
+        test: as `train`.
     """
 
     name: str
@@ -91,11 +92,11 @@ class TextToText:
         return (str(self.columns["source"]),)
 
     def load(self) -> DatasetDict:
-        """Return train, validation and what else is generated, with `id`, `source`, `target`.
+        """Return train, validation and the generated splits, with `id`, `source` and `target`.
 
         Raises:
-            DataError: a local file is malformed, or the data set does not have these columns.
-            SourceError: the hub's data set cannot be had.
+            DataError: a local file is malformed, or the data set lacks one of the columns.
+            SourceError: the data set cannot be loaded from the hub.
         """
         own = {split: getattr(self, split) for split in SPLITS}
         files = split_files(self.path, self.files, own)
@@ -105,9 +106,9 @@ class TextToText:
     def encode(self, splits: DatasetDict, tokenizer: PreTrainedTokenizerBase) -> DatasetDict:
         """Tokenise every split.
 
-        `whole_length` are the tokens of a source before it was cut; the columns `target_cut` and
-        `empty_text` are true where a target was cut or a text has nothing in it. The splits but
-        train also have `id` and `reference`, the target as it is.
+        `whole_length` is the number of tokens of the source before truncation. `target_cut` is true
+        if the target was truncated, and `empty_text` if one of the texts is empty. All splits but
+        train also have `id` and `reference`, the text of the target.
         """
         return DatasetDict(
             {
@@ -117,13 +118,13 @@ class TextToText:
         )
 
     def encode_inputs(self, rows: Dataset, tokenizer: PreTrainedTokenizerBase) -> Dataset:
-        """Tokenise source texts without targets, as `encode` does a scored split."""
+        """Tokenise source texts without targets, in the same way as a split that is scored."""
         numbers = [str(number) for number in range(len(rows))]
         sources = {"id": numbers, "source": rows[self.inputs[0]][:], "target": [""] * len(rows)}
         return self._encode(Dataset.from_dict(sources), tokenizer, scored=True)
 
     def collator(self, tokenizer: PreTrainedTokenizerBase) -> DataCollatorForSeq2Seq:
-        """Return what makes a batch; the model shifts its labels to the decoder's inputs."""
+        """Return the collator; the model itself shifts the labels to get the decoder's inputs."""
         return DataCollatorForSeq2Seq(tokenizer)
 
     @property

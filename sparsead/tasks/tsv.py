@@ -1,4 +1,4 @@
-"""Tab-separated files as GLUE has them: UTF-8, no quoting, mostly with a header line."""
+"""Tab-separated files in the format of GLUE: UTF-8, no quoting, mostly with a header line."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ def read_tsv(
 
     Args:
         path: the file; a byte order mark is skipped.
-        columns: our name of each column → its name in the header.
-        header: names of the columns of a file without a header line.
+        columns: the task's name of each column → its name in the header.
+        header: names of the columns, if the file has no header line.
         skip_short: leave out lines with too few fields, instead of refusing the file.
 
     Returns:
-        One row a line, keyed by our names.
+        One row per line, keyed by the task's names.
 
     Raises:
-        DataError: the file is empty or not UTF-8, or the number of fields in a line is not that of
-            the columns; the message names file and line.
+        DataError: the file is empty or not UTF-8, or a line has another number of fields than there
+            are columns; the message names file and line.
     """
     lines = [line.rstrip("\r") for line in read_text(path).split("\n")]
     if lines and not lines[-1]:
