@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import compress
+from itertools import compress, groupby
 from typing import Any
 
 from transformers import BatchEncoding, PreTrainedTokenizerBase
@@ -52,8 +52,9 @@ def answer_columns(
         of the CLS token in a feature that does not contain the whole answer. `answer_lost`: true
         for the first feature of a question whose whole answer is in none of its features.
     """
+    ends = _answer_ends(encoded, question_of, answers)
     spans = [
-        _token_span(encoded, feature, answers[question])
+        _token_span(encoded, feature, ends[question]) if question in ends else None
         for feature, question in enumerate(question_of)
     ]
     found = {question for question, span in zip(question_of, spans, strict=True) if span}
@@ -83,15 +84,47 @@ def context_places(encoded: BatchEncoding) -> dict[str, list[Any]]:
     return columns
 
 
-def _token_span(
-    encoded: BatchEncoding, feature: int, answers: Mapping[str, Any]
+def _answer_ends(
+    encoded: BatchEncoding, question_of: Sequence[int], answers: Sequence[Mapping[str, Any]]
+) -> dict[int, tuple[int, int]]:
+    """Return, by question, the first and the last character of its answer that have a token.
+
+    A tokenizer may drop characters, such as combining accents and marks of the writing direction.
+    They have a token in no feature, while one outside a feature's part of the context has one in
+    another feature. Questions without an answer, or without a token of it, are left out.
+    """
+    ends = {}
+    for question, features in groupby(range(len(question_of)), key=lambda f: question_of[f]):
+        found = _characters_with_token(encoded, list(features), answers[question])
+        if found is not None:
+            ends[question] = found
+    return ends
+
+
+def _characters_with_token(
+    encoded: BatchEncoding, features: Sequence[int], answer: Mapping[str, Any]
 ) -> tuple[int, int] | None:
-    """Return the first and the last token of the first answer, if both are in the feature."""
-    if not answers["text"]:
+    if not answer["text"]:
         return None
-    text, start = answers["text"][0], answers["answer_start"][0]
+    text, start = answer["text"][0], answer["answer_start"][0]
     opening = start + len(text) - len(text.lstrip())
-    closing = start + len(text.rstrip()) - 1
-    first = encoded.char_to_token(feature, opening, sequence_index=_CONTEXT)
-    last = encoded.char_to_token(feature, closing, sequence_index=_CONTEXT)
+    behind = start + len(text.rstrip())
+
+    def has_token(character: int) -> bool:
+        return any(_token(encoded, feature, character) is not None for feature in features)
+
+    first = next(filter(has_token, range(opening, behind)), None)
+    last = next(filter(has_token, reversed(range(opening, behind))), None)
     return None if first is None or last is None else (first, last)
+
+
+def _token_span(
+    encoded: BatchEncoding, feature: int, ends: tuple[int, int]
+) -> tuple[int, int] | None:
+    """Return the tokens of the answer's first and last character, if both are in the feature."""
+    first, last = (_token(encoded, feature, character) for character in ends)
+    return None if first is None or last is None else (first, last)
+
+
+def _token(encoded: BatchEncoding, feature: int, character: int) -> int | None:
+    return encoded.char_to_token(feature, character, sequence_index=_CONTEXT)

@@ -13,7 +13,16 @@ import pyarrow
 from pyarrow import parquet
 
 from sparsead.errors import DataError, unknown
-from sparsead.tasks.rows import Rows, quote_value, read_text
+from sparsead.tasks.rows import (
+    REPEATED_HEADER,
+    Rows,
+    check_header,
+    check_no_header,
+    quote_value,
+    read_text,
+    split_lines,
+    unique_keys,
+)
 from sparsead.tasks.tsv import read_tsv
 
 _LONGEST_FIELD = 2**31 - 1
@@ -36,6 +45,9 @@ def read_file(path: Path, columns: Sequence[str]) -> Rows:
     rows = _READERS[path.suffix](path, columns)
     if not rows.values:
         raise DataError(f"{path}: has no examples")
+    for row, values in enumerate(rows.values):
+        if len(columns) > 1 and all(values[column] == column for column in columns):
+            raise rows.error(row, columns[0], REPEATED_HEADER)
     return rows
 
 
@@ -49,9 +61,7 @@ def _read_csv(path: Path, columns: Sequence[str]) -> Rows:
     _, header = next(lines, (1, []))
     if not header:
         raise DataError(f"{path}: has no examples")
-    if len(set(header)) < len(header):
-        twice = next(name for name in header if header.count(name) > 1)
-        raise DataError(f"{path}:1: the column {twice!r} is there twice")
+    check_header(f"{path}:1", header)
     _check_columns(f"{path}:1", columns, header)
     values, numbers = [], []
     for number, fields in lines:
@@ -59,6 +69,7 @@ def _read_csv(path: Path, columns: Sequence[str]) -> Rows:
             raise DataError(
                 f"{path}:{number}: number of fields: {len(fields)}, of the header: {len(header)}"
             )
+        check_no_header(f"{path}:{number}", fields, header)
         row = dict(zip(header, fields, strict=True))
         values.append({column: row[column] for column in columns})
         numbers.append(number)
@@ -82,11 +93,12 @@ def _csv_lines(path: Path) -> Iterator[tuple[int, list[str]]]:
 
 def _read_jsonl(path: Path, columns: Sequence[str]) -> Rows:
     values, numbers = [], []
-    for number, line in enumerate(read_text(path).split("\n"), start=1):
+    for number, line in enumerate(split_lines(read_text(path)), start=1):
         if not line.strip():
             continue
-        row = _flattened(_json_object(f"{path}:{number}", line))
-        _check_columns(f"{path}:{number}", columns, row)
+        place = f"{path}:{number}"
+        row = _flattened(place, _json_object(place, line))
+        _check_columns(place, columns, row)
         values.append({column: row[column] for column in columns})
         numbers.append(number)
     return Rows(path, values, numbers)
@@ -94,7 +106,9 @@ def _read_jsonl(path: Path, columns: Sequence[str]) -> Rows:
 
 def _json_object(place: str, line: str) -> Mapping[str, Any]:
     try:
-        row = json.loads(line)
+        row = json.loads(line, object_pairs_hook=unique_keys)
+    except DataError as error:
+        raise DataError(f"{place}: {error}") from error
     except json.JSONDecodeError as error:
         raise DataError(f"{place}: character {error.colno}: {error.msg}") from error
     except (ValueError, RecursionError) as error:
@@ -108,15 +122,18 @@ def _read_parquet(path: Path, columns: Sequence[str]) -> Rows:
     try:
         file = parquet.ParquetFile(path)
         empty = file.schema_arrow.empty_table()
-        _check_columns(str(path), columns, {*empty.column_names, *empty.flatten().column_names})
-        read = map(_flattened, file.read(columns=list(columns)).to_pylist())
+        objects = [each.name for each in empty.schema if pyarrow.types.is_struct(each.type)]
+        names = [*objects, *empty.flatten().column_names]
+        check_header(str(path), names)
+        _check_columns(str(path), columns, names)
+        read = (_flattened(str(path), row) for row in file.read(columns=list(columns)).to_pylist())
         values = [{column: row.get(column) for column in columns} for row in read]
     except (OSError, pyarrow.ArrowException) as error:
         raise DataError(f"{path}: is not a readable Parquet file ({error})") from error
     return Rows(path, values, range(1, len(values) + 1))
 
 
-def _flattened(row: Mapping[str, Any]) -> dict[str, Any]:
+def _flattened(place: str, row: Mapping[str, Any]) -> dict[str, Any]:
     """Add the values inside objects as columns, with names such as `translation.en`."""
     inner = {
         f"{column}.{key}": value
@@ -124,6 +141,7 @@ def _flattened(row: Mapping[str, Any]) -> dict[str, Any]:
         if isinstance(values, dict)
         for key, value in values.items()
     }
+    check_header(place, [*row, *inner])
     return {**inner, **row}
 
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
 
 from sparsead.errors import DataError
 
 _LARGEST = 2.0**127 * (2 - 2.0**-23)  # the largest float32, the dtype of labels
+_EXACT = 2**53  # below it, a float writes every whole number exactly
 
 
 @dataclass(frozen=True)
@@ -68,13 +71,24 @@ class Rows:
         """Return the names of the classes in a column.
 
         Raises:
-            DataError: a value is missing, or is not a class.
+            DataError: a value is missing, is not a class, or is another spelling of a class that
+                an earlier row has, such as `pos` and `pos ` or `1` and `1.0`.
         """
+        first: dict[Any, tuple[str, int]] = {}
         for row, value in enumerate(self.column(column)):
-            if value is None or value == "":
+            if value is None or (isinstance(value, str) and not value.strip()):
                 raise self.error(row, column, "has no label")
             if not _is_class(value):
                 raise self.error(row, column, f"{quote_value(value)} is not a class")
+            name = class_name(value)
+            known, at = first.setdefault(_meant(name), (name, row))
+            if known != name:
+                raise self.error(
+                    row,
+                    column,
+                    f"{quote_value(name)} is {quote_value(known)} of line {self.lines[at]} in "
+                    "another spelling; write both alike, or name every class in task.labels",
+                )
         return [class_name(value) for value in self.column(column)]
 
     def classes(self, column: str, numbers: Mapping[str, int]) -> list[int]:
@@ -85,8 +99,8 @@ class Rows:
         """
         for row, value in enumerate(self.column(column)):
             if class_name(value) not in numbers:
-                allowed = ", ".join(numbers)
-                raise self.error(row, column, f"{quote_value(value)} is not one of {allowed}")
+                reason = f"{quote_value(value)} is not one of {', '.join(numbers)}"
+                raise self.error(row, column, f"{reason}{_hint(class_name(value), numbers)}")
         return [numbers[class_name(value)] for value in self.column(column)]
 
     def numbers(self, column: str) -> list[float]:
@@ -99,7 +113,7 @@ class Rows:
 
     def _number(self, row: int, column: str, value: Any) -> float:
         try:
-            number = math.nan if isinstance(value, bool) else float(value)
+            number = math.nan if _is_no_number(value) else float(value)
         except (TypeError, ValueError, OverflowError):
             number = math.nan
         if not abs(number) <= _LARGEST:
@@ -118,15 +132,67 @@ def is_text(value: Any) -> bool:
     return True
 
 
+def _is_no_number(value: Any) -> bool:
+    """Tell whether a value is a boolean or has underscores: Python takes both as numbers."""
+    return isinstance(value, bool) or (isinstance(value, str) and "_" in value)
+
+
 def _is_class(value: Any) -> bool:
     if isinstance(value, str):
         return is_text(value)
-    return not isinstance(value, list | dict | bytes) and value == value  # nan is not
+    if isinstance(value, float | Decimal):
+        return math.isfinite(value)
+    return not isinstance(value, list | dict | bytes)
 
 
 def class_name(value: Any) -> str:
-    """Return the name of a class; 1, "1" and a 1 in a Parquet file are the same class."""
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    """Return the name of a class; 1, 1.0, "1" and a 1 in a Parquet file are the same class."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float | Decimal) and math.isfinite(value):
+        whole = int(value)
+        return str(whole) if whole == value and abs(whole) < _EXACT else str(value)
+    return str(value)
+
+
+def class_order(name: str) -> tuple[bool, Decimal, str]:
+    """Return the key that sorts classes: numbers by their value, then other names as texts."""
+    number = exact_number(name)
+    return (number is None, number or Decimal(0), name)
+
+
+def exact_number(text: str) -> Decimal | None:
+    """Return the finite number that a text writes, or None.
+
+    Underscores between digits, which Python allows, write no number in a data file.
+    """
+    try:
+        number = Decimal("" if "_" in text else text)
+    except InvalidOperation:
+        return None
+    return number if number.is_finite() else None
+
+
+def _meant(name: str) -> Decimal | str:
+    """Return what the spellings of one class have in common.
+
+    They are numbers of one value, with true as 1 and false as 0, or texts that differ only in case,
+    in spaces or in Unicode's form of a character.
+    """
+    text = " ".join(unicodedata.normalize("NFKC", name).casefold().split())
+    number = exact_number({"true": "1", "false": "0"}.get(text, text))
+    return text if number is None else number
+
+
+_YAML_BOOLEANS = {"yes": "true", "on": "true", "no": "false", "off": "false"}
+
+
+def _hint(name: str, classes: Iterable[str]) -> str:
+    """Return a hint at the class that a name not among the classes was meant for, or nothing."""
+    if _YAML_BOOLEANS.get(name.strip().lower(), "") in classes:
+        return "; YAML reads no, yes, off and on as booleans: put them in quotes in task.labels"
+    alike = [known for known in classes if _meant(known) == _meant(name)]
+    return f"; did you mean {alike[0]}?" if alike else ""
 
 
 def quote_value(value: Any, longest: int = 40) -> str:
@@ -151,3 +217,50 @@ def read_text(path: Path) -> str:
         line = content.count(b"\n", 0, error.start) + 1
         place = error.start - content.rfind(b"\n", 0, error.start)
         raise DataError(f"{path}:{line}: byte {place} is not UTF-8 ({error.reason})") from error
+
+
+def split_lines(text: str) -> list[str]:
+    r"""Return the lines of a text: they end with \n or \r\n or, where there is no \n, with \r."""
+    if "\n" not in text:
+        return text.split("\r")
+    return [line.removesuffix("\r") for line in text.split("\n")]
+
+
+REPEATED_HEADER = "is the name of the column again; are these two files joined? Leave the line out"
+"""Why a row that repeats the header is refused."""
+
+
+def check_header(place: str, names: Sequence[str]) -> None:
+    """Refuse columns of which two have one name: which of them is meant is not known.
+
+    Raises:
+        DataError: a name is there twice; the message begins with `place`.
+    """
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise DataError(f"{place}: the column {twice!r} is there twice")
+
+
+def check_no_header(place: str, fields: Sequence[str], header: Sequence[str]) -> None:
+    """Refuse a row that is the header again, as where two files were joined.
+
+    Raises:
+        DataError: it is; the message begins with `place`.
+    """
+    first, *others = fields
+    if [first.removeprefix("\ufeff"), *others] == list(header):
+        raise DataError(f"{place}: {header[0]}: {REPEATED_HEADER}")
+
+
+def unique_keys(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    """Return a JSON object's pairs as a mapping: the `object_pairs_hook` of every JSON reader.
+
+    Raises:
+        DataError: a key is there twice.
+    """
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise DataError(f"the key {twice!r} is there twice")
+    return values

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,8 @@ from sparsead.errors import ConfigError, DataError
 from sparsead.tasks.metrics import TaskScores
 from sparsead.tasks.rows import Rows, class_name
 from sparsead.tasks.splits import first_examples
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -68,8 +71,13 @@ class SentenceTask:
         """Names of the classes, in the order of their numbers."""
         return [class_name(label) for label in self.labels]
 
+    @property
+    def columns(self) -> Sequence[str]:
+        """Names that the columns of text have in the splits, in the order of `inputs`."""
+        return self.inputs
+
     def load(self) -> DatasetDict:
-        """Return train, validation and further splits, with columns `inputs` and `label`.
+        """Return train, validation and further splits, with columns `columns` and `label`.
 
         Raises:
             ConfigError: a metric is unknown, or not defined for this number of classes.
@@ -88,13 +96,15 @@ class SentenceTask:
             number of tokens of an example before it is truncated to `max_length`.
 
         Raises:
-            DataError: a text is empty, and the tokenizer adds no tokens of its own.
+            DataError: a text is empty, and the tokenizer adds no tokens of its own, or it has a
+                control token that the tokenizer cannot read as text.
         """
         encoded = DatasetDict(
             {
                 split: rows.map(
-                    lambda batch: self._tokenise(batch, tokenizer),
+                    partial(self._tokenise, split, tokenizer),
                     batched=True,
+                    with_indices=True,
                     remove_columns=[name for name in rows.column_names if name != "label"],
                 ).rename_columns({"label": "labels"} if "label" in rows.column_names else {})
                 for split, rows in splits.items()
@@ -106,7 +116,8 @@ class SentenceTask:
 
     def encode_inputs(self, rows: Dataset, tokenizer: PreTrainedTokenizerBase) -> Dataset:
         """Tokenise rows without labels in the same way as `encode`."""
-        texts = rows.select_columns(list(self.inputs))
+        names = zip(self.columns, self.inputs, strict=True)
+        texts = Dataset.from_dict({column: rows[given][:] for column, given in names})
         return self.encode(DatasetDict(input=texts), tokenizer)["input"]
 
     def collator(self, tokenizer: PreTrainedTokenizerBase) -> DataCollatorWithPadding:
@@ -163,14 +174,21 @@ class SentenceTask:
         return TaskScores(self._metric_names, self.regression)
 
     def _check_metrics(self) -> None:
-        """Refuse wrong metrics before the training, not only after the first epoch."""
-        if "f1" in self._metric.chosen and not self.regression and len(self.classes) != 2:
+        """Refuse wrong metrics before the training, and tell which class f1 refers to."""
+        if "f1" not in self._metric.chosen:
+            return
+        if len(self.classes) != 2:
             raise ConfigError("task.metrics=f1: is for two classes; did you mean f1_macro?")
+        log.info("f1 is that of the class %s; the other is %s", *reversed(self.classes))
 
     def _tokenise(
-        self, rows: Mapping[str, list[Any]], tokenizer: PreTrainedTokenizerBase
+        self,
+        split: str,
+        tokenizer: PreTrainedTokenizerBase,
+        rows: Mapping[str, list[Any]],
+        indices: Sequence[int],
     ) -> dict[str, list[Any]]:
-        texts = [rows[column] for column in self.inputs]
+        texts = [rows[column] for column in self.columns]
         encoded = tokenizer(*texts, truncation=False, verbose=False)
         lengths = [len(ids) for ids in encoded["input_ids"]]
         if max(lengths) > self.max_length:
@@ -187,7 +205,7 @@ class SentenceTask:
 
     def _typed(self, rows: Rows, classes: Sequence[str]) -> Dataset:
         """Check a file's rows, and number their labels, which the file writes as `classes`."""
-        columns: dict[str, Sequence[Any]] = {text: rows.texts(text) for text in self.inputs}
+        columns: dict[str, Sequence[Any]] = {text: rows.texts(text) for text in self.columns}
         if rows.values and "label" in rows.values[0]:
             numbers = {name: number for number, name in enumerate(classes)}
             labels = rows.numbers("label") if self.regression else rows.classes("label", numbers)

@@ -29,7 +29,7 @@ from sparsead.tasks.answer_scores import AnswerScores
 from sparsead.tasks.contract import TASKS
 from sparsead.tasks.spans import Span, feature_spans, join_spans, probabilities
 from sparsead.tasks.splits import first_examples, split_files
-from sparsead.tasks.squad_json import read_questions, read_squad
+from sparsead.tasks.squad_json import check_answer, read_questions, read_squad
 
 SPLITS = ("train", "validation")
 
@@ -106,6 +106,7 @@ class SquadTask:
 
         Raises:
             ConfigError: `max_length` has no room for a question and the stride.
+            DataError: an answer is blank or is not in its context; a file's are checked before.
         """
         self._check_room(tokenizer)
         return DatasetDict(
@@ -206,6 +207,11 @@ class SquadTask:
     def _features(
         self, batch: Mapping[str, list[Any]], tokenizer: PreTrainedTokenizerBase, scored: bool
     ) -> dict[str, list[Any]]:
+        for name, context, answers in zip(
+            batch["id"], batch["context"], batch["answers"], strict=True
+        ):
+            for text, start in zip(answers["text"], answers["answer_start"], strict=True):
+                check_answer(f"{self.name}: question {name!r}", text, start, context)
         questions, cut = cut_texts(batch["question"], tokenizer, self.question_length)
         encoded = tokenizer(
             questions,

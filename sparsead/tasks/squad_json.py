@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from sparsead.errors import DataError
-from sparsead.tasks.rows import is_text, read_text
+from sparsead.tasks.rows import is_text, read_text, unique_keys
 
 T = TypeVar("T")
 
@@ -25,9 +25,9 @@ def read_squad(path: Path) -> list[dict[str, Any]]:
         lists `text` and `answer_start`, the index of the answer's first character in the context.
 
     Raises:
-        DataError: the file is not UTF-8 or not JSON, something in it is missing or of the wrong
-            type, two questions share an id, or an answer is not at its `answer_start`; the message
-            names the place or the question.
+        DataError: the file is not UTF-8 or not JSON, something in it is missing, blank or of the
+            wrong type, two questions share an id, or an answer is not at its
+            `answer_start`; the message names the place or the question.
     """
     return [
         row | {"answers": _answers(question, row["context"])} for question, row in _questions(path)
@@ -46,9 +46,11 @@ class _Node:
     place: str
     value: Any
 
-    def get(self, key: str, kind: type[T]) -> T:
+    def get(self, key: str, kind: type[T], *, blank: bool = False) -> T:
         value = self.value.get(key) if isinstance(self.value, dict) else None
         wrong = isinstance(value, bool) or (kind is str and not is_text(value))
+        if kind is str and not wrong and not blank:
+            wrong = not str(value).strip()
         if not isinstance(value, kind) or wrong:
             raise DataError(f"{self.place}: has no {_KINDS[kind]} {key!r}")
         return value
@@ -100,19 +102,31 @@ def _answers(question: _Node, context: str) -> dict[str, list[Any]]:
 
 
 def _answer(answer: _Node, question: _Node, context: str) -> tuple[str, int]:
-    text, start = answer.get("text", str), answer.get("answer_start", int)
-    if not text or start < 0 or not context.startswith(text, start):
-        raise DataError(
-            f"{answer.place}: question {question.get('id', str)!r}: the answer {text[:40]!r} does "
-            f"not stand at character {start} of its context"
-        )
+    text, start = answer.get("text", str, blank=True), answer.get("answer_start", int)
+    check_answer(f"{answer.place}: question {question.get('id', str)!r}", text, start, context)
     return text, start
+
+
+def check_answer(place: str, text: str, start: int, context: str) -> None:
+    """Refuse an answer that is blank, or that does not stand at its place in the context.
+
+    Raises:
+        DataError: the message begins with `place`.
+    """
+    if not text.strip():
+        raise DataError(f"{place}: the answer {text[:40]!r} is blank")
+    if start < 0 or not context.startswith(text, start):
+        raise DataError(
+            f"{place}: the answer {text[:40]!r} does not stand at character {start} of its context"
+        )
 
 
 def _json(path: Path) -> Any:
     text = read_text(path)
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=unique_keys)
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from error
     except json.JSONDecodeError as error:
         place = f"{path}:{error.lineno}:{error.colno}"
         raise DataError(f"{place}: is not JSON ({error.msg})") from error

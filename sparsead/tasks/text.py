@@ -13,7 +13,7 @@ from datasets import DatasetDict
 from sparsead.errors import ConfigError, DataError
 from sparsead.tasks.contract import TASKS
 from sparsead.tasks.files import read_file
-from sparsead.tasks.rows import Rows, class_name
+from sparsead.tasks.rows import Rows, class_name, class_order, exact_number
 from sparsead.tasks.sentences import SentenceTask
 from sparsead.tasks.splits import split_rows
 
@@ -28,8 +28,9 @@ _ONE_OF_TWO = (
 class TextTask(SentenceTask):
     """Classification or regression on a CSV, TSV, JSONL or Parquet file.
 
-    If `labels` is empty, the classes are those of the training file, in the order of their names.
-    If `metrics` is empty, they are accuracy, or pearson and spearmanr for regression.
+    If `labels` is empty, the classes are those of the training file: numbers in the order of their
+    values, then texts in alphabetical order. If `metrics` is empty, they are accuracy, or pearson
+    and spearmanr for regression.
 
     Args:
         train: file to train on.
@@ -49,6 +50,12 @@ class TextTask(SentenceTask):
     def __post_init__(self) -> None:
         if len(self.inputs) not in (1, 2):
             raise ConfigError("task.inputs: name one or two columns of text, as task.inputs=[a,b]")
+        twice = [column for column in self.inputs if [*self.inputs, self.label].count(column) > 1]
+        if twice:
+            raise ConfigError(
+                f"task.inputs=[{','.join(self.inputs)}], task.label={self.label}: names the column "
+                f"{twice[0]} twice"
+            )
         if self.validation is not None and self.validation_share is not None:
             raise ConfigError(f"task.validation={self.validation}: {_ONE_OF_TWO}")
         if self.validation_share is not None and not 0 < self.validation_share < 1:
@@ -62,15 +69,21 @@ class TextTask(SentenceTask):
         if self.regression and self.labels:
             raise ConfigError("task.labels: task.regression=true predicts numbers, not labels")
 
+    @property
+    def columns(self) -> Sequence[str]:
+        """Names of the columns of text in the splits: not the user's, which may be `label`."""
+        return ("text", "text_pair")[: len(self.inputs)]
+
     @cached_property
     def classes(self) -> list[str]:
         """Names of the classes: those given, or those of the training file."""
         if self.labels or self.regression:
             return [class_name(label) for label in self.labels]
         rows = self._rows["train"]
-        names = sorted(set(rows.class_names("label")), key=_number_first)
+        names = sorted(set(rows.class_names("label")), key=class_order)
         if len(names) < 2:
             raise DataError(f"{rows.path}: {self.label}: is {names[0]} in every row")
+        _refuse_no_classes(rows, self.label, names)
         return names
 
     @property
@@ -103,13 +116,30 @@ class TextTask(SentenceTask):
         rows = read_file(path, list(dict.fromkeys([*self.inputs, self.label, *ids])))
         if self.id is not None:
             rows.check_unique(self.id)
-        values = [{**row, "label": row[self.label]} for row in rows.values]
-        return Rows(path, values, rows.lines, names={"label": self.label})
+        names = {**dict(zip(self.columns, self.inputs, strict=True)), "label": self.label}
+        values = [{ours: row[given] for ours, given in names.items()} for row in rows.values]
+        return Rows(path, values, rows.lines, names=names)
 
     @property
     def _metric_names(self) -> Sequence[str]:
         return self.metrics or (("pearson", "spearmanr") if self.regression else ("accuracy",))
 
 
-def _number_first(name: str) -> tuple[bool, int, str]:
-    return (False, int(name), name) if name.isdecimal() else (True, 0, name)
+_MOST_SINGLE = 10
+"""A file with more classes than this has at least two rows of most of them."""
+
+
+def _refuse_no_classes(rows: Rows, column: str, names: Sequence[str]) -> None:
+    """Refuse labels that are numbers to predict, or texts that are in a row each."""
+    numbers = [exact_number(name) for name in names]
+    fractions = [str(number) for number in numbers if number is not None and number % 1]
+    many = len(names) > _MOST_SINGLE and 2 * len(names) > len(rows.values)
+    if not fractions and not many:
+        return
+    found = f"{len(names)} different labels in {len(rows.values)} rows"
+    if fractions:
+        found = f"{fractions[0]} is not the name of a class ({found})"
+    raise DataError(
+        f"{rows.path}: {column}: {found}; predict numbers with task.regression=true, name another "
+        "column with task.label=COLUMN, or name every class in task.labels"
+    )

@@ -82,6 +82,10 @@ class TextToText:
         _check_generation(self.generation)
         if not self.generated_splits:
             raise ConfigError("task.generated_splits=[]: the run would have no scores")
+        columns = [column for column in self.columns.values() if column]
+        if len(set(columns)) < len(columns):
+            twice = next(column for column in columns if columns.count(column) > 1)
+            raise ConfigError(f"task.columns={dict(self.columns)}: names the column {twice} twice")
         for split in self.generated_splits:
             if split not in SPLITS:
                 raise ConfigError(unknown("task.generated_splits", split, SPLITS))

@@ -6,7 +6,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from sparsead.errors import DataError
-from sparsead.tasks.rows import Rows, read_text
+from sparsead.tasks.rows import (
+    Rows,
+    check_header,
+    check_no_header,
+    read_text,
+    split_lines,
+)
 
 
 def read_tsv(
@@ -30,7 +36,7 @@ def read_tsv(
         DataError: the file is empty or not UTF-8, or a line has another number of fields than there
             are columns; the message names file and line.
     """
-    lines = [line.rstrip("\r") for line in read_text(path).split("\n")]
+    lines = split_lines(read_text(path))
     if lines and not lines[-1]:
         lines.pop()
     names = list(header) or (lines[0].split("\t") if lines else [])
@@ -38,6 +44,7 @@ def read_tsv(
     body = lines[first - 1 :]
     if not body:
         raise DataError(f"{path}: has no examples")
+    check_header(f"{path}:1", names)
     places = {name: _place(path, names, column) for name, column in columns.items()}
     values, numbers, skipped = [], [], []
     for number, line in enumerate(body, start=first):
@@ -50,6 +57,7 @@ def read_tsv(
                 f"{path}:{number}: has {len(fields)} tab-separated fields, not {len(names)} "
                 f"({', '.join(names)})"
             )
+        check_no_header(f"{path}:{number}", fields, names)
         values.append({name: fields[place] for name, place in places.items()})
         numbers.append(number)
     return Rows(path, values, numbers, skipped, columns)

@@ -105,6 +105,33 @@ def test_perfect_logits_give_the_gold_span_for_every_stride_and_length(
         assert one.record_scores([record]) == {"f1": 1, "exact_match": 1}
 
 
+ZURICH = "Zu\u0308rich\u200f"  # its accent and its mark of direction have no token of BERT's
+
+
+@pytest.mark.parametrize(
+    "context", [f"In {ZURICH} .", f"{ZURICH} it was", f"\u200f{ZURICH} it was"]
+)
+def test_an_answer_with_characters_without_a_token_is_the_span_of_its_tokens(
+    context: str,
+) -> None:
+    tokens = TOKENIZERS["tiny-bert"]
+    start = context.index("Z")
+    answers = {"text": [ZURICH], "answer_start": [start]}
+    row = {"id": "q", "question": "where?", "context": context, "answers": answers}
+    encoded = task("task=demo_squad").encode(DatasetDict(train=Dataset.from_list([row])), tokens)
+    (feature,) = encoded["train"]
+    answer = feature["input_ids"][feature["start_positions"] : feature["end_positions"] + 1]
+    assert tokens.decode(answer) == "zurich"
+    assert not feature["answer_lost"]
+
+
+def test_a_blank_answer_of_the_hub_is_refused_too() -> None:
+    answers = {"text": [" "], "answer_start": [0]}
+    row = {"id": "q", "question": "where?", "context": " a", "answers": answers}
+    with pytest.raises(DataError, match="question 'q': the answer ' ' is blank"):
+        task().encode(DatasetDict(train=Dataset.from_list([row])), TOKENIZERS["tiny-bert"])
+
+
 def normalised(text: str) -> list[str]:
     """The official definition, written anew: character by character, word by word."""
     kept = "".join(" " if c.isspace() else c for c in text.lower() if c not in string.punctuation)
@@ -211,6 +238,11 @@ GOOD = question(0, "In Rome.", 3, 7)
             "'q0': the answer 'Rome' does not stand at character 2",
         ),
         ([GOOD | {"answers": [{"text": "Rome"}]}], "has no whole number 'answer_start'"),
+        (
+            [GOOD | {"answers": [{"text": " ", "answer_start": 2}]}],
+            r"answers\[0\]: question 'q0': the answer ' ' is blank",
+        ),
+        ([GOOD | {"question": " "}], r"qas\[0\]: has no text 'question'"),
     ],
 )
 def test_a_broken_file_is_named_with_its_place(

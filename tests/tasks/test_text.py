@@ -178,8 +178,8 @@ def test_pairs_with_the_classes_of_the_file(table: Path) -> None:
     assert {split: len(rows) for split, rows in splits.items()} == {"train": 24, "validation": 6}
     assert splits["validation"][:] == mine.load()["validation"][:]
     row = splits["train"][0]
-    assert row["a"].split()[1] == row["q"].split()[1]
-    assert row["label"] == int(row["a"].split()[1]) % 3
+    assert row["text_pair"].split()[1] == row["text"].split()[1]
+    assert row["label"] == int(row["text_pair"].split()[1]) % 3
 
 
 def test_numbers_are_a_switch(table: Path) -> None:
