@@ -154,7 +154,10 @@ class Backbone:
 
 
 def load_backbone(spec: BackboneSpec) -> Backbone:
-    """Find the backbone's files and load its tokenizer.
+    """Find the backbone's files and load its tokenizer, which reads control tokens as text.
+
+    What looks like a control token in a text, such as `</s>`, is then tokenised as any other text;
+    the tokens that the tokenizer itself adds to a text are not affected.
 
     Raises:
         SourceError: the files cannot be obtained, or the weights have another checksum.
@@ -169,7 +172,7 @@ def load_backbone(spec: BackboneSpec) -> Backbone:
             "request: hf download NAME --revision refs/pr/N --local-dir FOLDER)"
         )
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder)
+        tokenizer = AutoTokenizer.from_pretrained(folder, split_special_tokens=True)
     except (OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise SourceError(f"{folder}: has no usable tokenizer ({reason})") from error

@@ -14,6 +14,8 @@ from sparsead.errors import ConfigError, unknown
 def build_tokenizer(architecture: str, max_length: int) -> PreTrainedTokenizerFast:
     """Return the tokenizer of `architecture` over single characters or bytes.
 
+    As in `load_backbone`, it reads a control token in a text as text.
+
     Args:
         architecture: transformers' model type.
         max_length: number of tokens, special ones included, that the model takes.
@@ -34,6 +36,7 @@ def build_tokenizer(architecture: str, max_length: int) -> PreTrainedTokenizerFa
         tokenizer_object=tokenizer,
         model_max_length=max_length,
         model_input_names=list(described.inputs),
+        split_special_tokens=True,
         **described.special,
     )
 

@@ -19,6 +19,7 @@ from transformers import (
 )
 
 from sparsead.errors import ConfigError, DataError
+from sparsead.tasks.control_tokens import refuse_control_tokens
 from sparsead.tasks.metrics import TaskScores
 from sparsead.tasks.rows import Rows, class_name
 from sparsead.tasks.splits import first_examples
@@ -193,6 +194,9 @@ class SentenceTask:
         lengths = [len(ids) for ids in encoded["input_ids"]]
         if max(lengths) > self.max_length:
             encoded = tokenizer(*texts, truncation=True, max_length=self.max_length)
+        places = [f"{split}: example {index + 1}" for index in indices]
+        examples = list(zip(*texts, strict=True))
+        refuse_control_tokens(tokenizer, encoded["input_ids"], examples, places)
         return {**encoded, "whole_length": lengths}
 
     def _dataset(self, columns: Mapping[str, Sequence[Any]]) -> Dataset:

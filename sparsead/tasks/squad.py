@@ -27,6 +27,7 @@ from sparsead.tasks.answer_features import (
 )
 from sparsead.tasks.answer_scores import AnswerScores
 from sparsead.tasks.contract import TASKS
+from sparsead.tasks.control_tokens import refuse_control_tokens
 from sparsead.tasks.spans import Span, feature_spans, join_spans, probabilities
 from sparsead.tasks.splits import first_examples, split_files
 from sparsead.tasks.squad_json import check_answer, read_questions, read_squad
@@ -222,6 +223,12 @@ class SquadTask:
             return_overflowing_tokens=True,
         )
         question_of = encoded.pop("overflow_to_sample_mapping")
+        refuse_control_tokens(
+            tokenizer,
+            encoded["input_ids"],
+            [(questions[question], batch["context"][question]) for question in question_of],
+            [f"{self.name}: question {batch['id'][question]!r}" for question in question_of],
+        )
         columns = dict(encoded) | answer_columns(encoded, question_of, batch["answers"])
         first = mark_first_features(question_of)
         columns["questions"] = first

@@ -19,6 +19,7 @@ from sparsead.config.groups import SPLITS
 from sparsead.errors import ConfigError, DataError, unknown, unknown_key
 from sparsead.hub import fetch, name_embedded_task
 from sparsead.tasks.contract import TASKS
+from sparsead.tasks.control_tokens import refuse_control_tokens
 from sparsead.tasks.files import read_file
 from sparsead.tasks.rows import Rows
 from sparsead.tasks.splits import first_examples, split_files
@@ -159,6 +160,10 @@ class TextToText:
         target = tokenizer(
             text_target=batch["target"], truncation=True, max_length=self.target_length
         )
+        places = [f"{self.name}: example {name!r}" for name in batch["id"]]
+        for encoded, given in ((source, texts), (target, batch["target"])):
+            examples = [(each,) for each in given]
+            refuse_control_tokens(tokenizer, encoded["input_ids"], examples, places)
         special = tokenizer.num_special_tokens_to_add()
         columns = {
             **source,
