@@ -3,112 +3,64 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
-from statistics import fmean
 from typing import Any
 
 from sparsead.errors import ConfigError, unknown
 from sparsead.report.formats import pluralize
-from sparsead.report.histories import measure_savings
-from sparsead.report.results import Results, describe_lost
-from sparsead.report.statistics import (
-    ALPHA,
-    bootstrap_interval,
-    holm,
-    pair_differences,
-    permutation_p,
-    smallest_p,
-)
+from sparsead.report.histories import REACHED, measure_advantages, measure_savings
+from sparsead.report.requirements import Requirement
+from sparsead.report.results import Results, describe_lost, is_random_pruning
+from sparsead.report.statistics import ALPHA, holm, smallest_p
 from sparsead.tables.cells import AVERAGE
 
 Claim = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class Inequality:
-    """One inequality of a claim: the mean difference over paired seeds exceeds `bound`.
-
-    `p_above` is the one-sided p-value of the null hypothesis that the mean difference is at most
-    `bound`, `p_below` that of the null hypothesis that it is at least `bound`. `lost` names the
-    rows with failed or collapsed seeds.
-    """
-
-    label: str
-    unit: str
-    bound: float
-    n: int
-    difference: float | None
-    interval: tuple[float, float] | None
-    p_above: float
-    p_below: float
-    lost: tuple[str, ...] = ()
-
-    @classmethod
-    def of(
-        cls,
-        label: str,
-        paired: Sequence[float],
-        bound: float,
-        unit: str = "points",
-        lost: Sequence[str] = (),
-    ) -> Inequality:
-        """Test one inequality on the paired seeds' differences, given in `unit`."""
-        if not paired:
-            return cls(label, unit, bound, 0, None, None, 1.0, 1.0, tuple(lost))
-        shifted = [difference - bound for difference in paired]
-        above, below = permutation_p(shifted, "greater"), permutation_p(shifted, "less")
-        interval = bootstrap_interval(paired)
-        n, mean = len(paired), fmean(paired)
-        return cls(label, unit, bound, n, mean, interval, above, below, tuple(lost))
-
-    def __str__(self) -> str:
-        if self.difference is None:
-            return f"{self.label}: no paired seeds"
-        low_high = ", ".join(f"{end:+.2f}" for end in self.interval or ())
-        interval = f" [{low_high}]" if low_high else ""
-        wanted = f" (claimed: above {self.bound:+g})" if self.bound else ""
-        return (
-            f"{self.label}: {self.difference:+.2f}{interval} {self.unit}{wanted}, "
-            f"p = {self.p_above:.3g}, n = {self.n}"
-        )
-
-
-@dataclass(frozen=True)
 class Verdict:
-    """A claim about one backbone, with the tested inequalities of which it consists."""
+    """A claim about one backbone, with the tested requirements of which it consists.
+
+    `family` is the number of claims that are tested together, over all backbones of the table.
+    `p_holds_holm` and `p_fails_holm` are the p-values after Holm's correction over them.
+    """
 
     text: str
     kind: str
     backbone: str
-    parts: tuple[Inequality, ...]
+    parts: tuple[Requirement, ...]
+    family: int = 1
+    p_holds_holm: float = 1.0
+    p_fails_holm: float = 1.0
 
     @property
     def n(self) -> int:
-        """The smallest number of paired seeds among the inequalities."""
+        """The smallest number of paired seeds among the requirements."""
         return min((part.n for part in self.parts), default=0)
 
     @property
     def p_holds(self) -> float:
-        """The p-value of the whole claim: the largest one, because every inequality must hold."""
-        return max((part.p_above for part in self.parts), default=1.0)
+        """The p-value of the whole claim: the largest one, because every requirement must hold."""
+        return max((part.p_holds for part in self.parts), default=1.0)
 
     @property
     def p_fails(self) -> float:
         """The p-value against the claim: the smallest one after Holm's correction.
 
-        One violated inequality refutes the claim, so that the tests are corrected for their number.
+        One violated requirement refutes the claim, so that the tests are corrected for their
+        number.
         """
-        return min(holm([part.p_below for part in self.parts]), default=1.0)
+        return min(holm([part.p_fails for part in self.parts]), default=1.0)
 
     @property
     def verdict(self) -> str:
         """Whether the claim holds, does not hold, or cannot be decided at the 5 % level."""
         if self.n and self._lost:
             return "cannot be told: seeds failed or collapsed"
-        if self.n and self.p_holds <= ALPHA:
+        if self.n and self.p_holds_holm <= ALPHA:
             return "holds"
-        if self.n and self.p_fails <= ALPHA:
+        if self.n and self.p_fails_holm <= ALPHA:
             return "does not hold"
         return f"cannot be told with {pluralize(self.n, 'seed')}"
 
@@ -119,7 +71,7 @@ class Verdict:
             return "not measured yet"
         if self._lost:
             return "; ".join(self._lost)
-        least = smallest_p(self.n, "greater")
+        least = min(1.0, self.family * smallest_p(self.n, "greater"))
         return f"smallest attainable p: {least:.3g}" if least > ALPHA else ""
 
     @property
@@ -130,19 +82,28 @@ class Verdict:
 def judge_claims(results: Results) -> list[Verdict]:
     """Test every claim of a table for every backbone.
 
-    A claim consists of inequalities between rows, each tested one-sided on paired seeds. The claim
-    holds if every inequality is significant (intersection-union test). It does not hold if the
-    opposite of at least one is significant after Holm's correction. Nothing is decided about rows
-    with failed or collapsed seeds.
+    A claim consists of requirements, each tested on paired seeds. The claim holds if every
+    requirement is significant (intersection-union test). It does not hold if the opposite of at
+    least one is significant after Holm's correction. Both p-values are then corrected by Holm's
+    method over all claims and backbones that have been measured. Nothing is decided about rows with
+    failed or collapsed seeds.
 
     Raises:
         ConfigError: a claim is of an unknown kind or lacks a key.
     """
-    return [
+    found = [
         _verdict(results, backbone, claim)
         for claim in results.table.claims
         for backbone in results.table.backbones
     ]
+    tested = [index for index, verdict in enumerate(found) if verdict.n]
+    holds = holm([found[index].p_holds for index in tested])
+    fails = holm([found[index].p_fails for index in tested])
+    for index, p_holds, p_fails in zip(tested, holds, fails, strict=True):
+        found[index] = replace(
+            found[index], family=len(tested), p_holds_holm=p_holds, p_fails_holm=p_fails
+        )
+    return found
 
 
 def _verdict(results: Results, backbone: str, claim: Claim) -> Verdict:
@@ -158,57 +119,124 @@ def _verdict(results: Results, backbone: str, claim: Claim) -> Verdict:
         raise ConfigError(f"{where} {reason}") from error
 
 
-def _beats(results: Results, backbone: str, claim: Claim) -> list[Inequality]:
-    """Superiority: `row` scores higher than `over`."""
-    return [_difference(results, backbone, claim, claim["row"], claim["over"])]
+def _beats(results: Results, backbone: str, claim: Claim) -> list[Requirement]:
+    """Superiority: `row` is more than `points` better than `over`; `points` is 0 by default."""
+    bound = float(claim.get("points", 0.0))
+    pairs = [(claim["over"], claim["row"])]
+    return _above(results, backbone, claim, pairs, bound)
 
 
-def _within(results: Results, backbone: str, claim: Claim) -> list[Inequality]:
-    """Non-inferiority: `row` scores less than `points` below `of`; `points` is the margin."""
-    bound = -float(claim["points"])
-    return [_difference(results, backbone, claim, claim["row"], claim["of"], bound)]
+def _best(results: Results, backbone: str, claim: Claim) -> list[Requirement]:
+    """Superiority over each of several rows: `row` is better than every one of `rows`."""
+    pairs = [(other, claim["row"]) for other in _compared(results, backbone, claim["rows"])]
+    return _above(results, backbone, claim, pairs)
 
 
-def _keeps(results: Results, backbone: str, claim: Claim) -> list[Inequality]:
+def _within(results: Results, backbone: str, claim: Claim) -> list[Requirement]:
+    """Non-inferiority: `row` is less than `points` worse than `of`; `points` is the margin."""
+    pairs = [(claim["of"], claim["row"])]
+    return _above(results, backbone, claim, pairs, -float(claim["points"]))
+
+
+def _keeps(results: Results, backbone: str, claim: Claim) -> list[Requirement]:
     """Non-inferiority of the second row of each pair to the first.
 
     `points` is the non-inferiority margin, 0 by default. With margin 0 the claim holds only if
     every second row is significantly better, because no test can show that nothing at all is lost.
     """
     bound = -float(claim.get("points", 0.0))
-    return [_difference(results, backbone, claim, row, of, bound) for of, row in claim["pairs"]]
+    compared = _compared(results, backbone, [row for _, row in claim["pairs"]])
+    pairs = [(of, row) for of, row in claim["pairs"] if row in compared]
+    return _above(results, backbone, claim, pairs, bound)
 
 
-def _rises(results: Results, backbone: str, claim: Claim) -> list[Inequality]:
-    """Monotonicity: each of the `rows` scores higher than the one before it."""
-    steps = pairwise(claim["rows"])
-    return [_difference(results, backbone, claim, row, before) for before, row in steps]
+def _rises(results: Results, backbone: str, claim: Claim) -> list[Requirement]:
+    """Monotonicity: each of the `rows` is better than the one before it."""
+    return _above(results, backbone, claim, list(pairwise(claim["rows"])))
 
 
-def _earlier(results: Results, backbone: str, claim: Claim) -> list[Inequality]:
-    """Speed: `row` reaches the best score of `than` more than `share` of training earlier."""
+def _comparable(results: Results, backbone: str, claim: Claim) -> list[Requirement]:
+    """Equivalence: each of the `rows` is within `points` of `of`; `points` is the margin."""
+    margin, of = float(claim["points"]), claim["of"]
+    if margin <= 0:
+        raise ValueError(f"points={margin:g}: the margin must be above 0")
+    return [
+        Requirement.within(*_difference(results, backbone, of, row, column), margin, lost=lost)
+        for row in _compared(results, backbone, claim["rows"])
+        for column in _columns(claim)
+        for lost in [describe_lost(results, backbone, (row, of), [column])]
+    ]
+
+
+def _earlier(results: Results, backbone: str, claim: Claim) -> list[Requirement]:
+    """Speed: `row` gets more than `share` of training earlier to `reached` of its rise than `than`.
+
+    The rise of a row is that from its own first to its own final score (see `histories`).
+    """
     row, than, share = claim["row"], claim["than"], float(claim["share"])
-    saved = sorted(measure_savings(results, backbone, row, than).values())
+    reached = float(claim.get("reached", REACHED))
+    saved = sorted(measure_savings(results, backbone, row, than, reached).values())
     label = f"{results.label(row)} before {results.label(than)}"
-    names = [column.name for column in results.table.columns]
-    lost = describe_lost(results, backbone, (row, than), names)
-    return [Inequality.of(label, saved, share, "of training", lost)]
+    lost = _lost_in_any_column(results, backbone, row, than)
+    return [Requirement.above(label, saved, share, unit="of training", lost=lost)]
+
+
+def _ahead(results: Results, backbone: str, claim: Claim) -> list[Requirement]:
+    """Advantage: `row` is better than `than` at the same share of training, on average over it."""
+    row, than = claim["row"], claim["than"]
+    found = sorted(measure_advantages(results, backbone, row, than).values())
+    label = f"{results.label(row)} − {results.label(than)} over training"
+    lost = _lost_in_any_column(results, backbone, row, than)
+    return [Requirement.above(label, found, lost=lost)]
+
+
+def _above(
+    results: Results,
+    backbone: str,
+    claim: Claim,
+    pairs: Sequence[Sequence[str]],
+    bound: float = 0.0,
+) -> list[Requirement]:
+    """Return, for each pair and column, that the second row exceeds the first by `bound`."""
+    return [
+        Requirement.above(*_difference(results, backbone, of, row, column), bound, lost=lost)
+        for of, row in pairs
+        for column in _columns(claim)
+        for lost in [describe_lost(results, backbone, (row, of), [column])]
+    ]
 
 
 def _difference(
-    results: Results, backbone: str, claim: Claim, row: str, baseline: str, bound: float = 0.0
-) -> Inequality:
-    column = claim.get("column", AVERAGE)
-    one, other = (results.at(backbone, name, column).scores for name in (row, baseline))
-    label = f"{results.label(row)} − {results.label(baseline)}"
-    lost = describe_lost(results, backbone, (row, baseline), [column])
-    return Inequality.of(label, pair_differences(one, other), bound, lost=lost)
+    results: Results, backbone: str, of: str, row: str, column: str
+) -> tuple[str, list[float]]:
+    """Return a label and the paired improvements of a row over another in a column."""
+    first, second = (row, of) if results.direction(column) > 0 else (of, row)
+    where = "" if column == AVERAGE else f", {column}"
+    label = f"{results.label(first)} − {results.label(second)}{where}"
+    return label, results.improvements(backbone, row, of, column)
 
 
-_KINDS: dict[str, Callable[[Results, str, Claim], list[Inequality]]] = {
+def _columns(claim: Claim) -> list[str]:
+    return list(claim.get("columns", [claim.get("column", AVERAGE)]))
+
+
+def _compared(results: Results, backbone: str, rows: Sequence[str]) -> list[str]:
+    """Return the rows without those that are random pruning under another name, if any is left."""
+    return [row for row in rows if not is_random_pruning(results, backbone, row)] or list(rows)
+
+
+def _lost_in_any_column(results: Results, backbone: str, *rows: str) -> list[str]:
+    columns = [column.name for column in results.table.columns]
+    return describe_lost(results, backbone, rows, columns)
+
+
+_KINDS: dict[str, Callable[[Results, str, Claim], list[Requirement]]] = {
     "beats": _beats,
+    "best": _best,
     "within": _within,
     "keeps": _keeps,
     "rises": _rises,
+    "comparable": _comparable,
     "earlier": _earlier,
+    "ahead": _ahead,
 }

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Literal
+from typing import Any, Literal
 
-from sparsead.report.results import Place, Results, describe_lost
+from sparsead.report.results import Place, Results, describe_lost, is_random_pruning
 from sparsead.report.statistics import ALPHA, Comparison, compare, holm, smallest_p
+from sparsead.tables.cells import TableSpec
 
 Mark = Literal["bold", "underline"]
 
@@ -17,40 +18,48 @@ Mark = Literal["bold", "underline"]
 class RowComparison:
     """One row compared with its dense row in one column; `p_holm` is corrected by Holm's method.
 
-    `is_whole` is false if a seed of either row failed or collapsed.
+    `direction` is 1 if a higher score is better, −1 if a lower one is. `is_whole` is false if a
+    seed of either row failed or collapsed.
     """
 
     place: Place
     baseline: str
     comparison: Comparison
+    direction: int
     is_whole: bool
     p_holm: float
 
     @property
     def is_better(self) -> bool:
         """Whether the row is significantly better than the dense one, and no seed is lost."""
-        return self.is_whole and self.comparison.difference > 0 and self.p_holm <= ALPHA
+        is_improvement = self.direction * self.comparison.difference > 0
+        return self.is_whole and is_improvement and self.p_holm <= ALPHA
 
 
 def compare_rows(results: Results) -> list[RowComparison]:
     """Compare the table's rows with their dense row; all comparisons form one family for Holm.
 
-    The columns are the average and those that are not part of it. A pair of rows without a common
-    seed is left out.
+    The columns are those of `Results.tested`. A pair of rows without a common seed is left out, and
+    so is Erdős–Rényi pruning where it is random pruning under another name.
+
+    Raises:
+        ConfigError: the average is over columns of both directions.
     """
     found = [
         (
             Place(backbone, row, column),
             baseline,
             comparison,
+            results.direction(column),
             not describe_lost(results, backbone, (row, baseline), [column]),
         )
         for backbone in results.table.backbones
-        for baseline, row in _pairs(results)
+        for baseline, row in list_pairs(results.table)
+        if not is_random_pruning(results, backbone, row)
         for column in results.tested
         if (comparison := _compare(results, backbone, row, baseline, column)) is not None
     ]
-    corrected = holm([comparison.p for _, _, comparison, _ in found])
+    corrected = holm([comparison.p for _, _, comparison, *_ in found])
     return [RowComparison(*each, p) for each, p in zip(found, corrected, strict=True)]
 
 
@@ -64,8 +73,7 @@ def mark_cells(results: Results, compared: Sequence[RowComparison]) -> dict[Plac
     """
     found: dict[Place, Mark] = {}
     for family in _families(compared):
-        means = {each: _mean(results, each.place) for each in family}
-        best = max(family, key=lambda each: means[each])
+        best = max(family, key=lambda each: each.direction * _mean(results, each.place))
         if best.is_better:
             found[best.place] = "bold"
             others = [each.place for each in family if each is not best]
@@ -78,18 +86,23 @@ def smallest_corrected_p(compared: Sequence[RowComparison]) -> float:
     return min(1.0, len(compared) * min(smallest_p(each.comparison.n) for each in compared))
 
 
-def _pairs(results: Results) -> list[tuple[str, str]]:
+def list_pairs(table: TableSpec) -> list[tuple[str, str]]:
     """Return pairs of a dense row and a row to compare with it.
 
     The dense row is the table's baseline; without a baseline, the pairs are those of the claims.
     """
-    table = results.table
     rows = [row.name for row in table.rows]
     if table.baseline is not None:
         pairs = [(table.baseline, row) for row in table.comparisons]
     else:
-        pairs = [(one, two) for claim in table.claims for one, two in claim.get("pairs", ())]
+        pairs = [pair for claim in table.claims for pair in _pairs_of(claim)]
     return [pair for pair in dict.fromkeys(pairs) if set(pair) <= set(rows)]
+
+
+def _pairs_of(claim: Mapping[str, Any]) -> list[tuple[str, str]]:
+    if claim.get("kind") == "beats" and {"over", "row"} <= claim.keys():
+        return [(claim["over"], claim["row"])]
+    return [(dense, row) for dense, row in claim.get("pairs", ())]
 
 
 def _compare(

@@ -1,8 +1,14 @@
-"""Learning curves: a metric over the course of training, and when it first reaches a score."""
+"""Learning curves: a metric over the course of training, and how fast it comes to its end.
+
+The speed of a row is measured on its own curve: by the share of training after which it has gone
+`REACHED` of the way from its first to its final score. A curve that is shifted or stretched
+reaches it at the same time, so that a row that is better throughout does not seem faster.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from statistics import fmean
 
 from sparsead.report.results import Results
 from sparsead.report.statistics import Scores, average
@@ -11,13 +17,18 @@ from sparsead.runs.record import RunRecord
 Curve = Mapping[float, float]
 """A learning curve: share of training done (0 to 1, ascending) → score in percent."""
 
+REACHED = 0.9
+"""The share of the way from the first to the final score at which speeds are compared."""
+
+_DIGITS = 6
+
 
 def read_curve(record: RunRecord, metric: str) -> Curve:
     """Return a run's learning curve; scores that are not finite are left out."""
     history = [entry for entry in record.result.get("history", ()) if "scores" in entry]
     last = max((entry["epoch"] for entry in history), default=1.0)
     scores = {entry["epoch"] / last: entry["scores"].get(metric) for entry in history}
-    return {share: 100 * score for share, score in scores.items() if score is not None}
+    return {round(s, _DIGITS): 100 * score for s, score in scores.items() if score is not None}
 
 
 def read_curves(results: Results, backbone: str, row: str, column: str) -> dict[int, Curve]:
@@ -28,28 +39,70 @@ def read_curves(results: Results, backbone: str, row: str, column: str) -> dict[
     return {seed: points for seed, points in found.items() if points}
 
 
-def find_reached(points: Curve, score: float) -> float | None:
-    """Return the share of training after which a score is first reached, or None if it never is."""
-    return next((share for share, value in points.items() if value >= score), None)
+def find_reached(points: Curve, share: float = REACHED, direction: int = 1) -> float:
+    """Return the share of training after which a curve has gone `share` of its way.
 
+    The way is that from the first to the final score. A curve that does not get better from the
+    one to the other counts as reaching it at the end of training.
 
-def measure_savings(results: Results, backbone: str, row: str, than: str) -> dict[int, float]:
-    """Return, for each seed, how much training `row` saves to reach the best score of `than`.
-
-    It is the share of training after which `than` reaches its own best score, minus the share after
-    which `row`, in the run of the same seed, reaches that score; averaged over the columns. A row
-    that never reaches the score counts as reaching it at the end of training.
+    Args:
+        points: the curve, of at least one point.
+        share: share of the way, above 0 and at most 1.
+        direction: 1 if a higher score is better, −1 if a lower one is.
     """
-    return average([_saved(results, backbone, row, than, c.name) for c in results.table.columns])
+    scores = {at: direction * score for at, score in points.items()}
+    ordered = list(scores.values())
+    first, final = ordered[0], ordered[-1]
+    if final <= first:
+        return max(scores)
+    return next(at for at, score in scores.items() if score - first >= share * (final - first))
 
 
-def _saved(results: Results, backbone: str, row: str, than: str, column: str) -> Scores:
+def measure_savings(
+    results: Results, backbone: str, row: str, than: str, share: float = REACHED
+) -> dict[int, float]:
+    """Return, for each seed, how much earlier `row` reaches `share` of its way than `than`.
+
+    It is the difference in the share of training after which each of them has reached that share
+    of the way from its own first to its own final score, averaged over the columns.
+    """
+    columns = _columns_with_curves(results, backbone, row, than)
+    return average([_saved(results, backbone, row, than, column, share) for column in columns])
+
+
+def measure_advantages(results: Results, backbone: str, row: str, than: str) -> dict[int, float]:
+    """Return, for each seed, by how many points `row` is better than `than` during training.
+
+    It is the mean over the shares of training at which both were evaluated, averaged over columns.
+    """
+    columns = _columns_with_curves(results, backbone, row, than)
+    return average([_advantage(results, backbone, row, than, column) for column in columns])
+
+
+def _columns_with_curves(results: Results, backbone: str, *rows: str) -> list[str]:
+    """Return the columns whose runs are scored during training; texts are generated only after."""
+    names = [column.name for column in results.table.columns]
+    return [n for n in names if any(read_curves(results, backbone, row, n) for row in rows)]
+
+
+def _saved(
+    results: Results, backbone: str, row: str, than: str, column: str, share: float
+) -> Scores:
     ours, theirs = (read_curves(results, backbone, name, column) for name in (row, than))
-    return {seed: _earlier(ours[seed], theirs[seed]) for seed in ours.keys() & theirs.keys()}
+    direction = results.direction(column)
+    return {
+        seed: find_reached(theirs[seed], share, direction)
+        - find_reached(ours[seed], share, direction)
+        for seed in ours.keys() & theirs.keys()
+    }
 
 
-def _earlier(ours: Curve, theirs: Curve) -> float:
-    best = max(theirs.values())
-    theirs_at, ours_at = find_reached(theirs, best), find_reached(ours, best)
-    assert theirs_at is not None  # a curve reaches its own best
-    return theirs_at - (1.0 if ours_at is None else ours_at)
+def _advantage(results: Results, backbone: str, row: str, than: str, column: str) -> Scores:
+    ours, theirs = (read_curves(results, backbone, name, column) for name in (row, than))
+    direction = results.direction(column)
+    found: dict[int, float] = {}
+    for seed in ours.keys() & theirs.keys():
+        shared = ours[seed].keys() & theirs[seed].keys()
+        differences = [direction * (ours[seed][at] - theirs[seed][at]) for at in sorted(shared)]
+        found |= {seed: fmean(differences)} if differences else {}
+    return found

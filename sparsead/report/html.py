@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from sparsead.report.formats import pluralize
+from sparsead.report.histories import REACHED
 from sparsead.report.plots import draw
 from sparsead.report.results import Results
 from sparsead.report.settings import NOT_DECISIVE, flatten
@@ -17,7 +18,8 @@ from sparsead.runs.record import RunRecord
 _FIGURES = {
     "score_by_parameters": "Score and trained parameters",
     "score_by_sparsity": "Score against sparsity",
-    "score_by_training": "Score against the share of training; ★ reaches the dense row's best",
+    "score_by_training": "Score against the share of training; ★ where a row has gone "
+    f"{REACHED:.0%} of the way from its first to its final score",
 }
 
 

@@ -8,7 +8,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING
 
 from sparsead.errors import ConfigError, unknown
-from sparsead.report.histories import Curve, find_reached, read_curves
+from sparsead.report.histories import REACHED, Curve, find_reached, read_curves
 from sparsead.report.results import Results, backbone_of
 from sparsead.report.statistics import Estimate
 from sparsead.report.style import Look, cycle_looks, start_figure
@@ -142,25 +142,19 @@ def _by_training(results: Results) -> list[Panel]:
 
 
 def _courses(axes: Axes, results: Results, backbone: str, column: str) -> None:
-    """Draw the learning curve of each row, and mark where it reaches the dense row's best score."""
-    baseline = results.table.baseline
-    found = {
-        row.name: read_curves(results, backbone, row.name, column) for row in results.table.rows
-    }
-    best = max(_mean_curve(found.get(baseline or "", {}).values()).values(), default=None)
+    """Draw the learning curve of each row, and mark where it has gone `REACHED` of its way."""
     for row, look in zip(results.table.rows, cycle_looks(), strict=False):
-        each = list(found[row.name].values())
+        each = list(read_curves(results, backbone, row.name, column).values())
         mean = _mean_curve(each)
         shares = [100 * share for share in mean]
         values = [[points[share] for points in each if share in points] for share in mean]
         _band(axes, shares, values, look, row.label)
-        at = None if best is None else find_reached(mean, best)
-        if at is not None and best is not None:
+        if mean:
+            at = find_reached(mean, REACHED, results.direction(column))
             axes.axvline(100 * at, color=look.color, linestyle=look.line, linewidth=0.9)
             axes.plot(100 * at, mean[at], marker="*", markersize=13, color=look.color, zorder=5)
-    if best is not None:
-        axes.axhline(best, color="#555555", linestyle=":", linewidth=1, label="dense row's best")
-    axes.set_xlabel("training done, %  (★: reaches the dense row's best)")
+    way = f"{REACHED:.0%} of the way from its first to its final score"
+    axes.set_xlabel(f"training done, %\n★: {way}")
     axes.set_ylabel(_score_label(results, column))
 
 

@@ -7,11 +7,14 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from sparsead.errors import RecordError, unknown
-from sparsead.report.statistics import Estimate, Scores, average
-from sparsead.runs.record import RESULT_FILE, RunRecord
+from sparsead.config.groups import SPLITS
+from sparsead.errors import ConfigError, RecordError, unknown
+from sparsead.report.statistics import Estimate, Scores, average, pair_differences
+from sparsead.runs.record import RESULT_FILE, RunRecord, higher_is_better
 from sparsead.runs.states import Done, Failed, State, read_state
 from sparsead.tables.cells import AVERAGE, Cell, Column, TableSpec, list_cells
+
+_ERDOS_RENYI = ("er", "erk")
 
 
 class Place(NamedTuple):
@@ -80,12 +83,44 @@ class Results:
 
     @property
     def tested(self) -> tuple[str, ...]:
-        """Names of the columns to test: the average, and the columns that it does not include."""
-        return tuple(name for name in self.columns if name not in self.table.average)
+        """Names of the columns to test.
+
+        They are the average, the columns that it does not include, and those that the table's
+        `tested` names.
+        """
+        table = self.table
+        return tuple(n for n in self.columns if n in table.tested or n not in table.average)
+
+    def direction(self, column: str) -> int:
+        """Return 1 if a higher score of the column is better, −1 if a lower one is.
+
+        Raises:
+            ConfigError: the average is over columns of both directions.
+        """
+        if column != AVERAGE:
+            return self._direction_of_task(column)
+        found = {self._direction_of_task(name) for name in self.table.average}
+        if len(found) > 1:
+            better = "a higher score is better in some of these columns, a lower one in others"
+            raise ConfigError(f"{self.table.name}: average={self.table.average}: {better}")
+        return found.pop() if found else 1
+
+    def improvements(self, backbone: str, row: str, over: str, column: str) -> list[float]:
+        """Return by how many points `row` is better than `over`, for each paired seed, sorted."""
+        one, other = (self.at(backbone, name, column).scores for name in (row, over))
+        sign = self.direction(column)
+        return sorted(sign * difference for difference in pair_differences(one, other))
 
     def label(self, row: str) -> str:
         """Return the printed name of a row."""
         return next((r.label for r in self.table.rows if r.name == row), row)
+
+    def _direction_of_task(self, column: str) -> int:
+        metric = next((c.metric for c in self.table.columns if c.name == column), "")
+        for place, measured in self.places.items():
+            for record in measured.records.values() if place.column == column else ():
+                return 1 if prefers_higher(record, metric) else -1
+        return 1 if higher_is_better(_without_split(metric)) else -1
 
     def _average(self, backbone: str, row: str) -> Measured:
         parts = [self.at(backbone, row, column) for column in self.table.average]
@@ -108,20 +143,21 @@ def measure(table: TableSpec, state: Callable[[Cell], State] = read_cell) -> Res
         state: returns the state of a cell's run; by default from the run's files.
 
     Raises:
-        ConfigError: the overrides of a cell are wrong.
+        ConfigError: the overrides of a cell are wrong, or the average is over columns of both
+            directions.
         RecordError: a record cannot be read, or lacks a column's metric.
     """
     columns = {column.name: column for column in table.columns}
     at_place: dict[Place, list[Cell]] = defaultdict(list)
     for cell in list_cells(table):
         at_place[Place(cell.backbone, cell.row, cell.column)].append(cell)
-    return Results(
-        table,
-        {
-            place: _measured(columns[place.column], [(c.seed, state(c)) for c in found])
-            for place, found in at_place.items()
-        },
-    )
+    places = {
+        place: _measured(columns[place.column], [(c.seed, state(c)) for c in found])
+        for place, found in at_place.items()
+    }
+    results = Results(table, places)
+    results.direction(AVERAGE)  # refuses an average over both directions
+    return results
 
 
 def backbone_of(column: Column, backbone: str) -> str:
@@ -140,6 +176,45 @@ def describe_lost(
         for column in columns
     ]
     return [f"{label}, {column}: {lost}" for label, column, lost in found if lost]
+
+
+def is_random_pruning(results: Results, backbone: str, row: str) -> bool:
+    """Tell whether a row is Erdős–Rényi pruning that removes the same share of every tensor.
+
+    It does so where all shapes are equal, and is then random pruning under another name.
+    """
+    records = [
+        record
+        for column in results.table.columns
+        for record in results.at(backbone, row, column.name).records.values()
+    ]
+    return bool(records) and all(_is_uniform(record) for record in records)
+
+
+def _is_uniform(record: RunRecord) -> bool:
+    method = record.result.get("config", {}).get("pruner", {}).get("method")
+    tensors = list(record.result.get("sparsity", {}).get("by_tensor", {}).values())
+    if method not in _ERDOS_RENYI or not tensors:
+        return False
+    share = sum(each["removed"] for each in tensors) / sum(each["total"] for each in tensors)
+    # Counts are rounded to whole weights.
+    return all(abs(each["removed"] - share * each["total"]) <= 1 for each in tensors)
+
+
+def prefers_higher(record: RunRecord, metric: str) -> bool:
+    """Tell whether a higher value of a run's metric is better.
+
+    The record says it of its main metric; of another one only the name can tell.
+    """
+    main = next(iter(record.result.get("scores", {})), "")
+    name = _without_split(metric)
+    return record.higher_is_better if name == main else higher_is_better(name)
+
+
+def _without_split(metric: str) -> str:
+    """Return the name of a metric without the split that may stand before it: `test_mae`."""
+    split, _, name = metric.partition("_")
+    return name if split in SPLITS else metric
 
 
 def main_score(record: RunRecord, metric: str) -> float | None:

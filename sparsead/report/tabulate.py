@@ -157,5 +157,7 @@ def _claim_line(verdict: Verdict) -> dict[str, Any]:
         "n": verdict.n,
         "p_holds": verdict.p_holds,
         "p_fails": verdict.p_fails,
+        "p_holds_holm": verdict.p_holds_holm,
+        "p_fails_holm": verdict.p_fails_holm,
         "parts": [vars(part) for part in verdict.parts],
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil, log2
 from typing import Any
@@ -16,7 +17,13 @@ from sparsead.report.comparisons import (
     smallest_corrected_p,
 )
 from sparsead.report.formats import pluralize
-from sparsead.report.results import Measured, Place, Results, backbone_of
+from sparsead.report.results import (
+    Measured,
+    Place,
+    Results,
+    backbone_of,
+    is_random_pruning,
+)
 from sparsead.report.statistics import ALPHA
 from sparsead.tables.cells import AVERAGE, Column, Row
 
@@ -81,7 +88,9 @@ class View:
             *(column.note for column in table.columns if column.note),
             *_notes_of_lost_seeds(self.results),
             *_notes_of_precision(self.results),
+            *_notes_of_random_pruning(self.results),
             *(_notes_of_tests(self) if self.compared else ()),
+            *_notes_of_claims(self.verdicts),
         ]
 
 
@@ -171,6 +180,35 @@ def _notes_of_precision(results: Results) -> list[str]:
     return [
         f"{each}: this adds to the differences between seeds; set precision=fp32 or bf16 to use "
         "one everywhere."
+    ]
+
+
+def _notes_of_random_pruning(results: Results) -> list[str]:
+    """Note where Erdős–Rényi pruning is random, because all tensors have the same shape."""
+    names = dict.fromkeys(
+        results.label(row.name)
+        for backbone in results.table.backbones
+        for row in results.table.rows
+        if is_random_pruning(results, backbone, row.name)
+    )
+    return [
+        f"{name}: all pruned tensors have the same shape, so that Erdős–Rényi pruning is random "
+        "pruning with equal shares; it is not compared."
+        for name in names
+    ]
+
+
+def _notes_of_claims(verdicts: Sequence[Verdict]) -> list[str]:
+    if not verdicts:
+        return []
+    tested = sum(verdict.n > 0 for verdict in verdicts)
+    over = f"over {pluralize(tested, 'measured claim')}" if tested > 1 else "over the claims"
+    return [
+        "Claims: a claim holds if all its parts do, each by a one-sided paired permutation test at "
+        "5 %; it does not hold if the opposite of a part is significant after Holm's correction. "
+        f"Both p-values are then corrected by Holm's method {over}, all backbones included, so "
+        "that in a table without any effect the chance of a wrong `holds` is at most 5 %, and so "
+        "is that of a wrong `does not hold`. `within ±m` is an equivalence test (TOST)."
     ]
 
 

@@ -105,6 +105,8 @@ class TableSpec:
         average_label: heading of the average column.
         baseline: name of the dense row with which others are compared, or None.
         comparisons: names of the rows that are tested against the baseline.
+        tested: names of columns in which they are also tested, besides the average and the columns
+            that it does not include.
         claims: the claims to test, each with `text`, `kind` and the keys of that kind.
         overrides: overrides of `sparsead train` that apply to every cell.
         options: the remaining keys of a figure's file, such as `kind`.
@@ -115,12 +117,13 @@ class TableSpec:
     rows: list[Row]
     columns: list[Column]
     backbones: list[str] = field(default_factory=lambda: ["minilm"])
-    seeds: int = 5
+    seeds: int = 10
     protocol: str | None = None
     average: list[str] = field(default_factory=list)
     average_label: str = "avg"
     baseline: str | None = None
     comparisons: list[str] = field(default_factory=list)
+    tested: list[str] = field(default_factory=list)
     claims: list[dict[str, Any]] = field(default_factory=list)
     overrides: list[str] = field(default_factory=list)
     options: dict[str, Any] = field(default_factory=dict)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields, replace
 from difflib import get_close_matches
 from fnmatch import fnmatch
@@ -29,8 +29,8 @@ def load_table(name_or_path: str, overrides: Sequence[str] = ()) -> TableSpec:
 
     Args:
         name_or_path: the name of one of the project's tables, or a path that ends in .yaml.
-        overrides: `backbone=`, `seeds=`, `protocol=` and `only=` change the table itself;
-            everything else is an override of `sparsead train` for every cell.
+        overrides: `backbone=`, `seeds=`, `protocol=`, `tested=` and `only=` change the table
+            itself; everything else is an override of `sparsead train` for every cell.
 
     Raises:
         ConfigError: there is no such table, or it or an override is malformed.
@@ -151,6 +151,25 @@ def _check_names(table: TableSpec) -> None:
         _check_known("sources", [row.sources], rows[:index])
     _check_known("row", [table.baseline, *table.comparisons], rows)
     _check_known("average", table.average, columns)
+    _check_known("tested", table.tested, columns)
+    for claim in table.claims:
+        _check_claim(claim, rows, [*columns, AVERAGE])
+
+
+def _check_claim(claim: Mapping[str, Any], rows: Sequence[str], columns: Sequence[str]) -> None:
+    """Refuse a claim about rows or columns that the table does not have."""
+    named = [claim[key] for key in ("row", "over", "of", "than", "rows", "pairs") if key in claim]
+    _check_known("claims: row", list(_flatten(named)), rows)
+    named = [claim[key] for key in ("column", "columns") if key in claim]
+    _check_known("claims: column", list(_flatten(named)), columns)
+
+
+def _flatten(values: Any) -> Iterator[str]:
+    if not isinstance(values, list):
+        yield str(values)
+        return
+    for value in values:
+        yield from _flatten(value)
 
 
 def _check_known(key: str, given: Sequence[str | None], allowed: Sequence[str]) -> None:
@@ -174,6 +193,13 @@ def _with_backbones(table: TableSpec, value: str) -> TableSpec:
     return replace(table, backbones=value.split(","), columns=columns)
 
 
+def _with_tested(table: TableSpec, value: str) -> TableSpec:
+    columns = [column.name for column in table.columns]
+    tested = columns if value == "all" else value.split(",")
+    _check_known("tested", tested, [*columns, "all"])
+    return replace(table, tested=tested)
+
+
 def _only(table: TableSpec, value: str) -> TableSpec:
     axis, _, patterns = value.partition("=")
     if axis == "row":
@@ -182,7 +208,8 @@ def _only(table: TableSpec, value: str) -> TableSpec:
         return replace(table, rows=rows, comparisons=compared)
     if axis == "column":
         columns = _matching(axis, table.columns, patterns)
-        return replace(table, columns=columns, average=_among(table.average, columns))
+        average, tested = (_among(names, columns) for names in (table.average, table.tested))
+        return replace(table, columns=columns, average=average, tested=tested)
     raise ConfigError(unknown("only", axis, ("row", "column")))
 
 
@@ -207,5 +234,6 @@ _OWN: dict[str, Callable[[TableSpec, str], TableSpec]] = {
     "backbone": _with_backbones,
     "seeds": _with_seeds,
     "protocol": lambda table, value: replace(table, protocol=value),
+    "tested": _with_tested,
     "only": _only,
 }
