@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from sparsead.assembly.trained import load
     from sparsead.pruning.prune import prune
+    from sparsead.runs.query import predictions
 
-__all__ = ["__version__", "load", "prune"]
+__all__ = ["__version__", "load", "predictions", "prune"]
 __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:
-    """Import `load` and `prune` on first use: they need torch, which the light commands avoid."""
+    """Import these on first use: they need torch or pandas, which the light commands avoid."""
     if name == "prune":
         from sparsead.pruning.prune import prune
 
@@ -22,4 +23,8 @@ def __getattr__(name: str) -> Any:
         from sparsead.assembly.trained import load
 
         return load
+    if name == "predictions":
+        from sparsead.runs.query import predictions
+
+        return predictions
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

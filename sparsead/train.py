@@ -30,8 +30,9 @@ from sparsead.runs.request import RunRequest
 from sparsead.tasks.contract import LearnsOptions
 from sparsead.training.clock import Clock
 from sparsead.training.device import describe_environment, reset_peak_memory, resolve_device
-from sparsead.training.final_scores import final_scores
+from sparsead.training.final_scores import evaluated_splits, final_scores
 from sparsead.training.precision import resolve_precision, store_frozen
+from sparsead.training.prediction import remove_unfinished_predictions, store_predictions
 from sparsead.training.processes import broadcast_value, is_main, stage_once
 from sparsead.training.resume import (
     checkpoint_epoch,
@@ -65,6 +66,7 @@ def train(request: RunRequest, watch: Watch | None = None) -> RunRecord:
         if is_main():
             write_result(staging, result, OmegaConf.to_yaml(request.spec.to_dict()))
             remove_checkpoints(staging)
+            remove_unfinished_predictions(staging)
     return RunRecord.read(folder)
 
 
@@ -119,6 +121,8 @@ def run(request: RunRequest, folder: Path, watch: Watch | None = None) -> dict[s
     with clock.timed("report"):
         held_out = spec.protocol.selection > 0
         scores = final_scores(trainer, task, data, folder, epochs[-1], held_out)
+        splits = evaluated_splits(task, data, held_out)
+        predictions = store_predictions(task, folder, splits, request.identity) if is_main() else {}
 
     weights = folder / WEIGHTS_FILE
     if is_main():
@@ -130,6 +134,7 @@ def run(request: RunRequest, folder: Path, watch: Watch | None = None) -> dict[s
         **named,
         "config": spec.to_dict(),
         **scores,
+        "predictions": predictions,
         "higher_is_better": trainer.higher_is_better(next(iter(scores["scores"]))),
         "history": epochs,
         "parameters": count_adapter_costs(adapted, masks.removed, weights.stat().st_size),

@@ -159,6 +159,10 @@ class Own:
     def collator(self, tokenizer):
         return DataCollatorWithPadding(tokenizer)
 
+    def predictions(self, output, rows):
+        guesses = output.predictions.argmax(-1).tolist()
+        return [{"id": n, "prediction": guess} for n, guess in enumerate(guesses)]
+
     def scores(self, output):
         wrong = output.predictions.argmax(-1) != output.label_ids
         return {"errors": float(np.mean(wrong))}
@@ -202,6 +206,7 @@ def test_a_users_plain_class_is_a_task(
         (("def load", "def lode"), "has no method 'load'"),
         (("def collator", "def collate"), "has no method 'collator'"),
         (("def scores", "def score"), "cannot be scored: it has neither 'scores' nor"),
+        (("def predictions", "def predict"), "cannot be scored: it has neither 'scores' nor"),
         (("class Own:", "def Own():"), "has no method 'load'"),
     ],
 )

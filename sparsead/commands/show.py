@@ -1,12 +1,17 @@
-"""`sparsead show`: show a run's masks: density, dead units, overlap with another run."""
+"""`sparsead show`: show a run's masks, and their overlap with another run's, or its errors."""
 
 from __future__ import annotations
 
 import sys
+from argparse import Namespace
 
 from sparsead.config.arguments import Parser, add_run_arguments
+from sparsead.errors import ConfigError
+from sparsead.report.errors import summarize_errors
 from sparsead.report.masks import compare_masks, summarize_masks
 from sparsead.runs.query import find_run
+
+_COUNT = 20
 
 
 def main() -> None:
@@ -15,9 +20,30 @@ def main() -> None:
     add_run_arguments(parser)
     other = "another run whose masks are compared with those of RUN"
     parser.add_argument("--against", metavar="RUN2", help=other)
+    errors = "list the examples that RUN predicted wrongly, the worst first"
+    parser.add_argument("--errors", action="store_true", help=errors)
+    split = "split of the errors (default: the one of the run's scores)"
+    parser.add_argument("--split", help=split)
+    count = f"number of errors to list (default: {_COUNT})"
+    parser.add_argument("--count", type=int, metavar="N", help=count)
     arguments = parser.parse()
+    _check(arguments)
     record = find_run(arguments.run, arguments.outputs)
+    if arguments.errors:
+        sys.stdout.write(summarize_errors(record, arguments.split, arguments.count or _COUNT))
+        return
     text = summarize_masks(record)
     if arguments.against is not None:
         text += compare_masks(record, find_run(arguments.against, arguments.outputs))
     sys.stdout.write(text)
+
+
+def _check(arguments: Namespace) -> None:
+    """Refuse options that would have no effect, and a count of less than one."""
+    for option in ("split", "count"):
+        if not arguments.errors and getattr(arguments, option) is not None:
+            raise ConfigError(f"show: --{option} works only with --errors")
+    if arguments.errors and arguments.against is not None:
+        raise ConfigError("show: --against compares masks; leave out --errors")
+    if arguments.count is not None and arguments.count < 1:
+        raise ConfigError(f"show: --count {arguments.count}: must be at least 1")

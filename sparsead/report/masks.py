@@ -68,13 +68,13 @@ def summarize_masks(record: RunRecord) -> str:
     """
     masks = load_masks(record)
     if not masks:
-        return f"{_header(record)}The run has no masks, because no tensor was prunable.\n"
+        return f"{summarize_run(record)}The run has no masks, because no tensor was prunable.\n"
     grid = build_density_grid(masks).with_totals()
     kept, total = int(grid.kept[-1, -1]), int(grid.total[-1, -1])
     share = f"{100 * kept / total:.2f} %"
     counts = f"{kept:,} of {total:,} weights kept ({share}), {total - kept:,} removed"
     density = f"Density, % of weights kept\n{to_rich(*_density_table(grid))}"
-    return f"{_header(record)}{counts}\n\n{density}\n{_units_text(count_dead_units(masks))}"
+    return f"{summarize_run(record)}{counts}\n\n{density}\n{_units_text(count_dead_units(masks))}"
 
 
 def compare_masks(record: RunRecord, other: RunRecord) -> str:
@@ -90,10 +90,15 @@ def compare_masks(record: RunRecord, other: RunRecord) -> str:
     found = locate_all(compared)
     rows = [_overlap_row(found[name], overlap) for name, overlap in compared.items()]
     rows.append(_overlap_row(Position("", None, "all", ""), sum_overlaps(compared.values())))
-    return f"\nAgainst {_header(other)}\n{to_rich(list(rows[0]), rows)}{_CHANCE}\n"
+    return f"\nAgainst {summarize_run(other)}\n{to_rich(list(rows[0]), rows)}{_CHANCE}\n"
 
 
-def _header(record: RunRecord) -> str:
+def summarize_run(record: RunRecord) -> str:
+    """Return three lines on a run: its folder, its description and its scores in percent.
+
+    Raises:
+        RecordError: the run's result lacks one of them.
+    """
     with _reading(record):
         scores = record.result["scores"].items()
         listed = " · ".join(f"{metric} {100 * score:.2f}" for metric, score in scores)

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from difflib import get_close_matches
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sparsead.errors import RecordError
+from sparsead.runs.predictions import read_predictions
 from sparsead.runs.record import RESULT_FILE, RunRecord
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 _NAMED = 5
 
@@ -33,6 +38,25 @@ def find_run(run: str, outputs: Path) -> RunRecord:
     raise RecordError(
         f"{run}: is neither the folder of a run nor part of the name of one in {where}{hint}"
     )
+
+
+def predictions(
+    run: str | Path, split: str | None = None, outputs: str | Path = "outputs"
+) -> DataFrame:
+    """Return what a run predicted on each example of a split that it was evaluated on.
+
+    Args:
+        run: the run's folder, its identity or a part of its name that no other run has.
+        split: such as `validation`; None reads the split of the run's scores.
+        outputs: folder of the runs.
+
+    Returns:
+        One row for each example, with the columns of `sparsead.runs.predictions.read_predictions`.
+
+    Raises:
+        RecordError: there is no such run, or its predictions cannot be read or are another run's.
+    """
+    return read_predictions(find_run(str(run), Path(outputs)), split)
 
 
 def _nearest(run: str, names: list[str]) -> str | None:

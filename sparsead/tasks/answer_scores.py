@@ -70,13 +70,19 @@ class AnswerScores(NamedScores):
             ),
         )
 
-    def _compute(self, predictions: Any, references: Any) -> dict[str, float]:
+    def each(
+        self, predictions: Sequence[str], references: Sequence[Sequence[str]]
+    ) -> dict[str, list[float]]:
+        """Return each metric for every question: the best score against any of its answers."""
         pairs = list(zip(predictions, references, strict=True))
-        return {name: _mean_of_best(each.compute, pairs) for name, each in self.chosen.items()}
+        return {name: _best(metric.compute, pairs) for name, metric in self.chosen.items()}
+
+    def _compute(self, predictions: Any, references: Any) -> dict[str, float]:
+        values = self.each(predictions, references)
+        return {name: float(np.mean(scores)) for name, scores in values.items()}
 
 
-def _mean_of_best(
+def _best(
     score: Callable[[str, str], float], pairs: Sequence[tuple[str, Sequence[str]]]
-) -> float:
-    best = [max(score(prediction, answer) for answer in answers) for prediction, answers in pairs]
-    return float(np.mean(best))
+) -> list[float]:
+    return [max(score(prediction, answer) for answer in answers) for prediction, answers in pairs]

@@ -74,8 +74,23 @@ class Task(Protocol):
         """Return the collator that pads encoded examples to a batch."""
 
 
+class MakesPredictions(Protocol):
+    """A task that says what the model's outputs on an evaluated split predict."""
+
+    def predictions(self, output: EvalPrediction, rows: Dataset, /) -> list[Record]:
+        """Return one record per example, in the order of the examples; the run stores them.
+
+        All records have the same keys: `id`, whose values are unique, `prediction`, and any
+        others, such as `label`, the true value.
+
+        Args:
+            output: the Trainer's output on an encoded split.
+            rows: the encoded split.
+        """
+
+
 @runtime_checkable
-class ScoresOutputs(Protocol):
+class ScoresOutputs(MakesPredictions, Protocol):
     """A task that is scored from the model's outputs after every epoch."""
 
     def scores(self, output: EvalPrediction, /) -> dict[str, float]:
@@ -96,15 +111,20 @@ class ScoresRecords(Protocol):
 
 
 @runtime_checkable
-class PredictsRecords(ScoresRecords, Protocol):
-    """A task whose records are made from the model's outputs after every epoch."""
+class PredictsRecords(MakesPredictions, ScoresRecords, Protocol):
+    """A task that is scored after every epoch from records of the model's outputs."""
 
-    def predictions(self, output: EvalPrediction, rows: Dataset, /) -> list[Record]:
-        """Return one record per example, in the order of the examples, each with its `id`.
 
-        Args:
-            output: the Trainer's output on an encoded split.
-            rows: the encoded split.
+@runtime_checkable
+class ScoresExamples(Protocol):
+    """A task with scores that are means over the examples."""
+
+    def example_scores(self, records: Sequence[Mapping[str, Any]], /) -> dict[str, list[float]]:
+        """Return, for each such score, the value of every record; the run stores them.
+
+        Tables need them for intervals that count examples, and `show --errors` to find the worst.
+        Accuracy and the other metrics of classes and numbers need none: they are computed from
+        `label` and `prediction`.
         """
 
 
@@ -227,5 +247,5 @@ def check_scored(task: Task, method: str) -> None:
     if not isinstance(task, ScoresOutputs | PredictsRecords | GeneratesText):
         raise ConfigError(
             f"task._target_={method}: cannot be scored: it has neither 'scores' nor "
-            "'record_scores' together with 'predictions' or 'generation'"
+            "'record_scores' beside 'predictions', nor 'record_scores' beside 'generation'"
         )

@@ -133,6 +133,19 @@ class SentenceTask:
         )
         return values
 
+    def predictions(self, output: EvalPrediction, rows: Dataset) -> list[dict[str, Any]]:
+        """Return what `decoded` does, with `label`, the true class or number, in each record.
+
+        `id` is the number of the example in its split, from 0.
+        """
+        labels = np.asarray(output.label_ids).tolist()
+        true = labels if self.regression else [self.classes[label] for label in labels]
+        decoded = self.decoded(output, rows)
+        return [
+            {"id": str(number), "label": label, **record}
+            for number, (label, record) in enumerate(zip(true, decoded, strict=True))
+        ]
+
     @property
     def higher_is_better(self) -> bool:
         """Whether a higher value of the main metric is better."""

@@ -166,6 +166,13 @@ class SquadTask:
         )
         return values
 
+    def example_scores(self, records: Sequence[Mapping[str, Any]]) -> dict[str, list[float]]:
+        """Return each metric of each record; the scores are their means."""
+        return AnswerScores(self.metrics).each(
+            [record["prediction"] for record in records],
+            [record["references"] for record in records],
+        )
+
     def _answer(self, features: Sequence[tuple[Any, ...]]) -> dict[str, Any]:
         row = features[0][0]
         best = join_spans(

@@ -16,11 +16,11 @@ from rouge_score.scoring import Score
 from sparsead.tasks.metrics import Metric, NamedScores
 
 
-def _mean_f_measure(name: str, scores: Sequence[Mapping[str, Score]]) -> float:
-    return float(np.mean([score[name].fmeasure for score in scores]))
+def _f_measures(name: str, scores: Sequence[Mapping[str, Score]]) -> list[float]:
+    return [score[name].fmeasure for score in scores]
 
 
-_ROUGE = {name: Metric(partial(_mean_f_measure, name)) for name in ("rouge1", "rouge2", "rougeL")}
+_ROUGE = {name: Metric(partial(_f_measures, name)) for name in ("rouge1", "rouge2", "rougeL")}
 _CORPUS = {"bleu": Metric(sacrebleu.corpus_bleu), "chrf": Metric(sacrebleu.corpus_chrf)}
 
 
@@ -52,17 +52,24 @@ class TextScores(NamedScores):
             features=datasets.Features({"predictions": text, "references": text}),
         )
 
+    def each(self, predictions: Sequence[str], references: Sequence[str]) -> dict[str, list[float]]:
+        """Return those metrics that are means over the texts, ROUGE, for every text."""
+        names = [name for name in self.chosen if name in _ROUGE]
+        return _rouge(names, predictions, references) if names else {}
+
     def _compute(self, predictions: Any, references: Any) -> dict[str, float]:
-        rouge = _rouge([name for name in self.chosen if name in _ROUGE], predictions, references)
+        rouge = self.each(predictions, references)
         return {
-            name: rouge[name] if name in rouge else _corpus(metric, predictions, references)
+            name: float(np.mean(rouge[name]))
+            if name in rouge
+            else _corpus(metric, predictions, references)
             for name, metric in self.chosen.items()
         }
 
 
 def _rouge(
     names: Sequence[str], predictions: Sequence[str], references: Sequence[str]
-) -> dict[str, float]:
+) -> dict[str, list[float]]:
     scorer = RougeScorer(names, use_stemmer=True)
     scores = [
         scorer.score(reference, prediction)

@@ -145,6 +145,13 @@ class TextToText:
         )
         return values
 
+    def example_scores(self, records: Sequence[Mapping[str, Any]]) -> dict[str, list[float]]:
+        """Return ROUGE of each record; BLEU and chrF are no means over the examples."""
+        return TextScores(self.metrics).each(
+            [record["prediction"] for record in records],
+            [record["reference"] for record in records],
+        )
+
     def _encode(self, rows: Dataset, tokenizer: PreTrainedTokenizerBase, scored: bool) -> Dataset:
         return rows.map(
             lambda batch: self._tokenise(batch, tokenizer, scored),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,11 +14,26 @@ from sparsead.training.generation import TextGenerator, generate_splits
 from sparsead.training.prediction import (
     COLLAPSED,
     have_collapsed,
-    predictions_file,
     read_complete_records,
+    unfinished_predictions,
 )
 
 Scores = dict[str, float]
+
+
+def evaluated_splits(task: Task, data: DatasetDict, held_out: bool) -> list[str]:
+    """Return the splits that are evaluated; the run's scores are those of the first.
+
+    Args:
+        task: the task.
+        data: the encoded splits.
+        held_out: whether `validation` is a held-out share of train, and `test` the task's own
+            validation split.
+    """
+    first = "test" if held_out else "validation"
+    if isinstance(task, GeneratesText):
+        return [first, "validation"] if held_out else list(task.generated_splits)
+    return [first, *(split for split in data if split not in ("train", first))]
 
 
 def final_scores(
@@ -46,13 +61,14 @@ def final_scores(
         are those of test instead, and `selection` has those of validation. `collapsed` tells
         whether all predictions of the split that `scores` begins with were the same.
     """
+    splits = evaluated_splits(task, data, held_out)
     if isinstance(task, GeneratesText):
-        return _generated_scores(trainer, task, data, folder, held_out)
+        return _generated_scores(trainer, task, data, folder, splits, held_out)
     names = (*last["scores"], COLLAPSED)
     others = {
-        split: _scores(trainer, cast(Dataset, rows), split, names)
-        for split, rows in data.items()
-        if split not in ("train", "validation")
+        split: _scores(trainer, cast(Dataset, data[split]), split, names)
+        for split in splits
+        if split != "validation"
     }
     found = {split: bool(scores.pop(COLLAPSED, False)) for split, scores in others.items()}
     chosen_by = {"selection": dict(last["scores"])} if held_out else {}
@@ -62,7 +78,12 @@ def final_scores(
 
 
 def _generated_scores(
-    trainer: Trainer, task: GeneratesText, data: DatasetDict, folder: Path, held_out: bool
+    trainer: Trainer,
+    task: GeneratesText,
+    data: DatasetDict,
+    folder: Path,
+    splits: Sequence[str],
+    held_out: bool,
 ) -> dict[str, Any]:
     generator = TextGenerator(
         model=cast(PreTrainedModel, trainer.model),
@@ -72,11 +93,10 @@ def _generated_scores(
         batch_size=trainer.args.eval_batch_size,
         precision="bf16" if trainer.args.bf16 else "fp32",
     )
-    splits = ("test", "validation") if held_out else task.generated_splits
     scores = generate_splits(generator, data, folder, splits)
     chosen_by = {"selection": scores.pop("validation")} if held_out else {}
     first = scores.pop(splits[0])
-    records = read_complete_records(predictions_file(folder, splits[0]))
+    records = read_complete_records(unfinished_predictions(folder, splits[0]))
     return {"scores": _beside(first, scores), **chosen_by, COLLAPSED: have_collapsed(records)}
 
 

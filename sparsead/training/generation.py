@@ -19,7 +19,11 @@ from sparsead.runs.files import write_atomically
 from sparsead.tasks.contract import Collator, GeneratesText
 from sparsead.training.evaluation import count_tokens, token_batches
 from sparsead.training.inference import autocast
-from sparsead.training.prediction import format_json_lines, predictions_file, read_complete_records
+from sparsead.training.prediction import (
+    format_json_lines,
+    read_complete_records,
+    unfinished_predictions,
+)
 
 log = logging.getLogger(__name__)
 
@@ -79,7 +83,7 @@ def generate_splits(
     """Generate and store a text for each example of the splits, and return each split's scores."""
     scores: dict[str, dict[str, float]] = {}
     for split in splits:
-        file = predictions_file(folder, split)
+        file = unfinished_predictions(folder, split)
         generate_file(generator, data[split], file)
         scores[split] = generator.task.record_scores(read_complete_records(file))
         line = ", ".join(f"{name} {value:.4f}" for name, value in scores[split].items())

@@ -4,24 +4,29 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Sequence
-from functools import partial
 from pathlib import Path
+from typing import Any
 
 from accelerate import PartialState
 from datasets import Dataset
 from transformers import EvalPrediction
 
+from sparsead.errors import ConfigError
+from sparsead.runs.files import write_atomically
+from sparsead.runs.predictions import write_predictions
 from sparsead.runs.record import higher_is_better as higher_is_better_by_name
 from sparsead.tasks.contract import (
-    DecodesOutputs,
     GeneratesText,
     PredictsRecords,
     Record,
+    ScoresExamples,
     ScoresOutputs,
     StatesDirection,
     Task,
 )
 from sparsead.tasks.metrics import is_constant
+
+_TRUTHS = ("label", "references", "reference")
 
 Scorer = Callable[[EvalPrediction], dict[str, float]]
 
@@ -32,38 +37,33 @@ COLLAPSED = "collapsed"
 def build_scorer(task: Task, rows: Dataset, file: Path) -> Scorer | None:
     """Return a function that scores an evaluation of the encoded rows.
 
-    If the task makes records, each evaluation replaces those of the one before it in `file`.
-    If the task says what it predicts, the scores contain `COLLAPSED`.
+    The predictions of each evaluation replace those of the one before it in `file`. The scores
+    contain `COLLAPSED`.
 
     Returns:
         The function, or None if the task generates texts: only the loss is then computed.
     """
     if isinstance(task, GeneratesText):
         return None
-    if not isinstance(task, PredictsRecords):
-        assert isinstance(task, ScoresOutputs)  # `check_scored` has made sure of it
-        return partial(_score_outputs, task, rows)
+    assert isinstance(task, ScoresOutputs | PredictsRecords)  # `check_scored` has made sure of it
 
-    def score_records(output: EvalPrediction) -> dict[str, float]:
+    def score(output: EvalPrediction) -> dict[str, float]:
         records = task.predictions(output, rows)
+        _check(records)
         if PartialState().is_main_process:
-            file.write_text(format_json_lines(records), "utf-8")
-        return task.record_scores(records) | {COLLAPSED: float(have_collapsed(records))}
+            write_atomically(file, format_json_lines(records))
+        scores = (
+            task.scores(output) if isinstance(task, ScoresOutputs) else task.record_scores(records)
+        )
+        return scores | {COLLAPSED: float(have_collapsed(records))}
 
-    return score_records
-
-
-def _score_outputs(task: ScoresOutputs, rows: Dataset, output: EvalPrediction) -> dict[str, float]:
-    scores = task.scores(output)
-    if not isinstance(task, DecodesOutputs) or is_constant(output.label_ids):
-        return scores
-    return scores | {COLLAPSED: float(have_collapsed(task.decoded(output, rows)))}
+    return score
 
 
 def have_collapsed(records: Sequence[Record]) -> bool:
-    """Tell whether all predictions are the same although the references, if known, differ."""
+    """Tell whether all predictions are the same although the true values, if known, differ."""
     truths = {
-        json.dumps(r.get("references", r.get("reference", number)), sort_keys=True)
+        json.dumps(next((r[key] for key in _TRUTHS if key in r), number), sort_keys=True)
         for number, r in enumerate(records)
     }
     return len(truths) > 1 and is_constant([record["prediction"] for record in records])
@@ -76,9 +76,43 @@ def higher_is_better(task: Task, metric: str) -> bool:
     return higher_is_better_by_name(metric)
 
 
-def predictions_file(folder: Path, split: str) -> Path:
-    """Return the file of a run's predictions on a split, as JSON lines."""
+def unfinished_predictions(folder: Path, split: str) -> Path:
+    """Return the file of an unfinished run's predictions on a split, as JSON lines."""
     return folder / f"predictions-{split}.jsonl"
+
+
+def store_predictions(
+    task: Task, folder: Path, splits: Sequence[str], identity: str
+) -> dict[str, Any]:
+    """Write what a run predicted in the form in which its record holds it.
+
+    The JSON lines stay until `remove_unfinished_predictions`: a run that is killed before its
+    record is written still needs them.
+
+    Args:
+        task: whose records they are.
+        folder: of the run.
+        splits: those that were evaluated; the run's scores are those of the first.
+        identity: the run's.
+
+    Returns:
+        What `write_predictions` says about each split.
+    """
+    described = {}
+    for split in splits:
+        records = read_complete_records(unfinished_predictions(folder, split))
+        if isinstance(task, ScoresExamples):
+            for metric, values in task.example_scores(records).items():
+                for record, value in zip(records, values, strict=True):
+                    record[metric] = value
+        described[split] = write_predictions(folder, split, records, identity)
+    return described
+
+
+def remove_unfinished_predictions(folder: Path) -> None:
+    """Remove the JSON lines, which only an unfinished run needs."""
+    for file in folder.glob(unfinished_predictions(folder, "*").name):
+        file.unlink()
 
 
 def format_json_lines(records: Iterable[Record]) -> str:
@@ -95,3 +129,12 @@ def read_complete_records(file: Path) -> list[Record]:
         except ValueError:
             break
     return records
+
+
+def _check(records: Sequence[Record]) -> None:
+    """Refuse a task's records that the run could not store, after the first epoch at the latest."""
+    for key in ("id", "prediction"):
+        if not all(key in record for record in records):
+            raise ConfigError(
+                f"task: a record that its method 'predictions' returns has no '{key}'"
+            )

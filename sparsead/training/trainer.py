@@ -46,7 +46,7 @@ from sparsead.training.prediction import (
     Scorer,
     build_scorer,
     higher_is_better,
-    predictions_file,
+    unfinished_predictions,
 )
 from sparsead.training.sampling import SeededOrder
 
@@ -238,7 +238,7 @@ def build_trainer(
         preprocess_logits_for_metrics=_logits,
     )
     trainer.scorer_of = lambda rows, split: build_scorer(
-        task, rows, predictions_file(folder, split)
+        task, rows, unfinished_predictions(folder, split)
     )
     trainer.higher_is_better = partial(higher_is_better, task)
     if spec.protocol.evaluations_per_epoch > 1:

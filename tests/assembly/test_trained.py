@@ -22,6 +22,7 @@ from sparsead.backbones.loading import load_backbone
 from sparsead.commands import predict
 from sparsead.config.run import RunSpec
 from sparsead.errors import ConfigError, DataError, SourceError
+from sparsead.runs.predictions import read_predictions
 from sparsead.runs.record import RunRecord
 from sparsead.runs.request import RunRequest
 from sparsead.tasks.contract import EncodesNewRows
@@ -224,9 +225,9 @@ def test_a_run_on_files_that_are_gone_predicts_what_it_predicted(
     if kind == "numbers":
         assert all(isinstance(one["prediction"], float) for one in predicted)
     if kind in ("translate", "summarize", "qa"):
-        kept = (record.folder / "predictions-validation.jsonl").read_text().splitlines()
-        told = [json.loads(line)["prediction"] for line in kept]
-        assert [one["prediction"] for one in predicted] == told
+        assert [one["prediction"] for one in predicted] == list(
+            read_predictions(record)["prediction"]
+        )
     names = [one.get("id", one.get("line")) for one in predicted]
     assert names == ([q["id"] for q in QUESTIONS] if kind == "qa" else [*range(1, 9)])
 
@@ -256,13 +257,10 @@ def test_answers_and_texts_are_those_that_the_run_kept(
         *("protocol.epochs=1", f"outputs={tmp_path}"),
     )
     record = train.train(request)
-    kept = (record.folder / "predictions-validation.jsonl").read_text().splitlines()
     rows = build_task(request.spec).load()["validation"].to_list()
     loaded = sparsead.load(record.folder)
     assert isinstance(loaded.task, EncodesNewRows)
     column = {"source": loaded.task.inputs[0]}
     given = [{column.get(name, name): text for name, text in row.items()} for row in rows]
     predicted = loaded.predict(given)
-    assert [one["prediction"] for one in predicted] == [
-        json.loads(line)["prediction"] for line in kept
-    ]
+    assert [one["prediction"] for one in predicted] == list(read_predictions(record)["prediction"])

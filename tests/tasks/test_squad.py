@@ -17,6 +17,7 @@ from transformers import EvalPrediction, PreTrainedTokenizerBase
 from composing import ask_for, compose
 from sparsead.backbones.loading import load_backbone
 from sparsead.errors import ConfigError, DataError
+from sparsead.runs.predictions import read_predictions
 from sparsead.runs.request import RunRequest
 from sparsead.tasks.answer_scores import AnswerScores
 from sparsead.tasks.cache import encode_once
@@ -286,8 +287,7 @@ def test_a_run_keeps_its_answers(tmp_path: Path, backbone: str) -> None:
     for name in "ab":
         write(tmp_path / name, [question(n, context, 13, 17 + n) for n in range(5)], context)
     record = train(own_run(tmp_path, tmp_path / "a", backbone))
-    kept = (record.folder / "predictions-validation.jsonl").read_text("utf-8").splitlines()
-    answers = [json.loads(line) for line in kept]
+    answers = read_predictions(record).to_dict("records")
     assert [answer["id"] for answer in answers] == [f"q{n}" for n in range(5)]
     assert all(answer["prediction"] in context for answer in answers)
     assert sum(option["probability"] for option in answers[0]["n_best"]) == pytest.approx(1)

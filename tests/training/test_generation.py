@@ -9,6 +9,7 @@ import pytest
 from datasets import Dataset
 
 from composing import ask_for, compose
+from sparsead.runs.predictions import read_predictions
 from sparsead.runs.request import RunRequest
 from sparsead.train import train
 from sparsead.training.generation import TextGenerator, generation_config
@@ -69,11 +70,12 @@ def test_generation_goes_on_where_it_was_interrupted_to_the_same_bits(
     for key in ("scores", "history", "sparsity"):
         assert resumed.result[key] == undisturbed.result[key], key
     for split in ("validation", "test"):
-        files = [run.folder / f"predictions-{split}.jsonl" for run in (undisturbed, resumed)]
+        files = [run.folder / f"predictions-{split}.parquet" for run in (undisturbed, resumed)]
         assert files[0].read_bytes() == files[1].read_bytes()
-        records = [json.loads(line) for line in files[0].read_text("utf-8").splitlines()]
-        assert [record["id"] for record in records] == [str(n) for n in range(16)]
-        assert records[0]["reference"] == "A travels."
+        predicted = read_predictions(resumed, split)
+        assert list(predicted["id"]) == [str(n) for n in range(16)]
+        assert predicted["reference"][0] == "A travels."
+    assert not list(resumed.folder.glob("*.jsonl"))
     names = ["rouge2", "rouge1", "rougeL"]
     assert list(resumed.result["scores"]) == [*names, *(f"test_{name}" for name in names)]
     assert [epoch["scores"] for epoch in resumed.result["history"]] == [{}, {}]

@@ -1,0 +1,154 @@
+"""What a run predicted on each evaluated example: one Parquet file a split, part of the record.
+
+While a run trains or generates, its predictions are JSON lines, to which can be appended. When it
+is finished they become Parquet, which is a tenth of the size.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sparsead.errors import RecordError, unknown
+from sparsead.runs.record import RESULT_FILE, RunRecord
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+    from pyarrow import DataType, Table
+
+_IDENTITY = b"sparsead.identity"
+_NEEDED = ("id", "prediction")
+
+
+def predictions_file(folder: Path, split: str) -> Path:
+    """Return where a finished run keeps what it predicted on a split."""
+    return folder / f"predictions-{split}.parquet"
+
+
+def write_predictions(
+    folder: Path, split: str, records: Sequence[Mapping[str, Any]], identity: str
+) -> dict[str, Any]:
+    """Write the predictions on a split; numbers are stored as 32-bit floats.
+
+    Args:
+        folder: of the run.
+        split: such as `validation`.
+        records: one for each example, in their order, with the same keys: `id`, which differ,
+            `prediction`, and what else the task gives.
+        identity: the run's.
+
+    Returns:
+        What `result.json` says about the file: the number of `examples`, and its `sha256`.
+    """
+    import pyarrow
+    from pyarrow import parquet
+
+    table = pyarrow.Table.from_pylist([{**record, "id": str(record["id"])} for record in records])
+    schema = pyarrow.schema([field.with_type(_compact(field.type)) for field in table.schema])
+    table = table.cast(schema.with_metadata({_IDENTITY: identity}))
+    names = [name for name in table.column_names if name != "id"]
+    options = {"use_dictionary": names, "column_encoding": {"id": "DELTA_BYTE_ARRAY"}}
+    parquet.write_table(table, buffer := io.BytesIO(), compression="zstd", **options)
+    predictions_file(folder, split).write_bytes(content := buffer.getvalue())
+    return {"examples": len(records), "sha256": hashlib.sha256(content).hexdigest()}
+
+
+def list_predicted_splits(record: RunRecord) -> list[str]:
+    """Return the splits whose predictions a run keeps; the run's scores are those of the first.
+
+    Raises:
+        RecordError: the record says nothing about predictions.
+    """
+    return list(_described(record))
+
+
+def read_predictions(record: RunRecord, split: str | None = None) -> DataFrame:
+    """Return what a run predicted on a split, one row for each example, in their order.
+
+    Args:
+        record: the run.
+        split: such as `validation`; None reads the split of the run's scores.
+
+    Returns:
+        The columns `id` and `prediction`, and what else the task keeps. Classes: `label`, the true
+        one, and `probabilities.CLASS` for each class. Numbers: `label`. Answers: `references`,
+        `n_best`. Generated texts: `reference`. A column with the name of a metric holds the values
+        of the examples, of which the score is the mean.
+
+    Raises:
+        RecordError: the run keeps no such predictions, or the file is damaged or another run's.
+    """
+    described = _described(record)
+    split = next(iter(described)) if split is None else split
+    if split not in described:
+        raise RecordError(f"{record.folder}: {unknown('split', split, described)}")
+    table = _read(predictions_file(record.folder, split), record, described[split])
+    # What a writer's pandas noted in the schema is not needed, and not to be trusted.
+    return table.replace_schema_metadata(None).flatten().to_pandas()
+
+
+def _described(record: RunRecord) -> dict[str, Any]:
+    """Return what the result says about each file, the split of the run's scores first."""
+    described = record.result.get("predictions")
+    if described is None:
+        raise RecordError(
+            f"{record.folder}: keeps no predictions, because an earlier version recorded it; "
+            "train it again with rerun=true"
+        )
+    if not isinstance(described, dict) or not described or not all(map(_is_sound, described)):
+        raise RecordError(f"{record.folder / RESULT_FILE}: predictions: is not a mapping of splits")
+    return described
+
+
+def _is_sound(split: Any) -> bool:
+    """Tell whether a split's name can be part of a file's name."""
+    return isinstance(split, str) and split.isidentifier()
+
+
+def _read(file: Path, record: RunRecord, described: Any) -> Table:
+    import pyarrow
+    from pyarrow import parquet
+
+    try:
+        content = file.read_bytes()
+    except OSError as error:
+        raise RecordError(f"{file}: cannot be read ({error.strerror})") from error
+    digest = described.get("sha256") if isinstance(described, dict) else None
+    if hashlib.sha256(content).hexdigest() != digest:
+        raise RecordError(f"{file}: does not have the SHA-256 that {RESULT_FILE} records")
+    try:
+        table = parquet.read_table(pyarrow.BufferReader(content))
+    except (pyarrow.ArrowException, OSError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise RecordError(f"{file}: is not a file of predictions ({reason})") from error
+    _check(file, table, record, described)
+    return table
+
+
+def _check(file: Path, table: Table, record: RunRecord, described: Mapping[str, Any]) -> None:
+    identity = (table.schema.metadata or {}).get(_IDENTITY, b"").decode("utf-8", "replace")
+    if identity != record.result.get("identity"):
+        raise RecordError(f"{file}: belongs to the run {identity or 'of no identity'}, not to this")
+    if missing := [name for name in _NEEDED if name not in table.column_names]:
+        raise RecordError(f"{file}: has no column {missing[0]}")
+    if table.num_rows != described.get("examples"):
+        recorded = described.get("examples")
+        raise RecordError(f"{file}: has {table.num_rows} examples, {RESULT_FILE} says {recorded}")
+    if table["id"].null_count:
+        raise RecordError(f"{file}: column id: an example has none")
+
+
+def _compact(kind: DataType) -> DataType:
+    """Return a type like `kind` whose numbers are 32-bit floats."""
+    import pyarrow
+
+    if pyarrow.types.is_floating(kind):
+        return pyarrow.float32()
+    if pyarrow.types.is_struct(kind):
+        return pyarrow.struct([field.with_type(_compact(field.type)) for field in kind.fields])
+    if pyarrow.types.is_list(kind):
+        return pyarrow.list_(_compact(kind.value_type))
+    return kind

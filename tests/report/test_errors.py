@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from masked_runs import write_run
+from sparsead.commands import show
+from sparsead.errors import RecordError, SparseadError
+from sparsead.report.errors import summarize_errors
+from sparsead.runs.predictions import write_predictions
+from sparsead.runs.record import RunRecord
+
+CLASSES = [
+    {"id": n, "label": label, "prediction": guess, "probabilities": {"no": 1 - p, "yes": p}}
+    for n, (label, guess, p) in enumerate(
+        [("no", "yes", 0.6), ("no", "no", 0.1), ("yes", "no", 0.02), ("no", "yes", 0.9)]
+    )
+]
+NUMBERS = [
+    {"id": n, "label": label, "prediction": guess}
+    for n, (label, guess) in enumerate([(1.0, 1.5), (2.0, -1.0), (3.0, 3.0)])
+]
+ANSWERS = [
+    {"id": f"q{n}", "prediction": text, "references": ["in Rome", "Rome"], "f1": score}
+    for n, (text, score) in enumerate([("Rome", 1.0), ("Oslo" * 30, 0.0), ("in Rome now", 0.8)])
+]
+
+
+def run(outputs: Path, records: list[dict[str, Any]], scores: dict[str, float]) -> RunRecord:
+    folder = write_run(outputs, "one", {}, identity="c0ffee", scores=scores)
+    record = RunRecord.read(folder)
+    described = write_predictions(folder, "validation", records, "c0ffee")
+    return RunRecord(folder, record.result | {"predictions": {"validation": described}})
+
+
+def rows(text: str) -> list[list[str]]:
+    """The cells of the tables in a text, without their headings."""
+    return [
+        [cell.strip() for cell in line.split("│")[1:-1]]
+        for line in text.splitlines()
+        if line.startswith("│")
+    ]
+
+
+def test_wrong_classes_are_listed_and_the_most_confident_come_first(tmp_path: Path) -> None:
+    text = summarize_errors(run(tmp_path, CLASSES, {"accuracy": 0.25}))
+    assert "mrpc · minilm · houlsby r=2" in text
+    assert "validation: 3 of 4 examples are wrong" in text
+    assert rows(text) == [
+        ["no", "1", "2"],
+        ["yes", "1", "0"],
+        ["2", "yes", "no", "0.9800", "0.0200"],
+        ["3", "no", "yes", "0.9000", "0.1000"],
+        ["0", "no", "yes", "0.6000", "0.4000"],
+    ]
+
+
+def test_as_many_as_asked_for_are_listed(tmp_path: Path) -> None:
+    text = summarize_errors(run(tmp_path, CLASSES, {"accuracy": 0.25}), count=1)
+    assert rows(text)[2:] == [["2", "yes", "no", "0.9800", "0.0200"]]
+    assert text.endswith("The first 1 of 3, the worst first.\n")
+
+
+def test_a_run_without_an_error_lists_none(tmp_path: Path) -> None:
+    text = summarize_errors(run(tmp_path, CLASSES[1:2], {"accuracy": 1.0}))
+    assert "validation: 0 of 1 example are wrong" in text
+    assert rows(text) == [["no", "1", "0"], ["yes", "0", "0"]]
+
+
+def test_numbers_are_listed_by_their_distance_from_the_true_one(tmp_path: Path) -> None:
+    text = summarize_errors(run(tmp_path, NUMBERS, {"pearson": 0.1}))
+    assert "mean absolute error 1.1667 of 3 examples" in text
+    assert [row[0] for row in rows(text)] == ["1", "0", "2"]
+    assert rows(text)[0] == ["1", "2.0000", "-1.0000", "-3.0000"]
+
+
+def test_answers_are_listed_by_their_score(tmp_path: Path) -> None:
+    text = summarize_errors(run(tmp_path, ANSWERS, {"f1": 0.6}))
+    assert "mean f1 0.6000 of 3 examples" in text
+    first, second, third = rows(text)
+    assert first == ["q1", "in Rome | Rome", f"{'Oslo' * 14}Osl…", "0.0000"]
+    assert [second[0], third[0]] == ["q2", "q0"]
+
+
+def test_predictions_that_tell_no_error_are_refused(tmp_path: Path) -> None:
+    plain = [{"id": 1, "prediction": "a"}]
+    with pytest.raises(RecordError, match="neither a column label nor a column bleu"):
+        summarize_errors(run(tmp_path, plain, {"bleu": 0.6}))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--count", "3"], "show: --count works only with --errors"),
+        (["--split", "test"], "show: --split works only with --errors"),
+        (["--errors", "--count", "0"], "show: --count 0: must be at least 1"),
+        (["--errors", "--against", "two"], "show: --against compares masks; leave out --errors"),
+        (["--errors"], "train it again with rerun=true"),
+    ],
+)
+def test_options_without_effect_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: list[str], message: str
+) -> None:
+    write_run(tmp_path, "one", {})
+    monkeypatch.setattr("sys.argv", ["show", "one", *options, "--outputs", str(tmp_path)])
+    with pytest.raises(SparseadError, match=message):
+        show.main()
