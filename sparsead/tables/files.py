@@ -77,7 +77,8 @@ def _read(name_or_path: str) -> tuple[str, Any]:
 
 
 def _parse(name: str, values: Any) -> TableSpec:
-    keys = {"name": name, "title": name} | _mapping(values)
+    given = {"name": name} | _mapping(values)
+    keys = {"title": name} | (_changed_base(given) if "base" in given else given)
     rows = _each("row", keys, _row)
     columns = _each("column", keys, partial(_typed, Column))
     average = keys.get("average")
@@ -87,6 +88,35 @@ def _parse(name: str, values: Any) -> TableSpec:
     table = replace(table, rows=rows, columns=columns)
     _check_names(table)
     return table
+
+
+def _changed_base(keys: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the keys of the table that `base` names, with the changes of this table.
+
+    `rows` are changes by the row's name: overrides are added to those of the row, and other keys
+    replace the row's own.
+    """
+    name = str(keys["base"])
+    _, values = _read(name)
+    base = _at(f"base={name}", _mapping, values)
+    if "base" in base:
+        raise ConfigError(f"base={name}: is itself based on {base['base']}")
+    own = {key: value for key, value in keys.items() if key not in ("base", "rows")}
+    changes = _at("rows", _mapping, keys.get("rows", {}))
+    rows = {_row(row).name: row for row in _each("row", base, _mapping)}
+    _check_known("rows", list(changes), list(rows))
+    changed = [
+        _at(f"row {r}", partial(_changed, row), changes.get(r, {})) for r, row in rows.items()
+    ]
+    return base | own | {"rows": changed}
+
+
+def _changed(row: Mapping[str, Any], values: Any) -> dict[str, Any]:
+    changes = _mapping(values)
+    theirs, ours = (_each_text(keys.get("overrides", [])) for keys in (row, changes))
+    if not isinstance(ours, list):
+        raise ConfigError(f"overrides={ours!r}: must be a list")
+    return {**row, **changes, "overrides": [*theirs, *ours]}
 
 
 def _each(kind: str, keys: Mapping[str, Any], read: Callable[[Any], Item]) -> list[Item]:
@@ -129,10 +159,14 @@ def _typed(schema: type[Spec], values: Any) -> Spec:
 
 def _texts(value: Any) -> Any:
     """Make a single text a list of one, and leave `${…}` in it for the run that it overrides."""
-    texts = [value] if isinstance(value, str) else value
+    texts = _each_text(value)
     if not isinstance(texts, list):
         return value
     return [text.replace("${", r"\${") if isinstance(text, str) else text for text in texts]
+
+
+def _each_text(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
 
 
 def _mapping(values: Any) -> dict[str, Any]:

@@ -208,3 +208,53 @@ def test_a_column_may_be_of_a_split_beside_validation(tmp_path: Path) -> None:
     file = tmp_path / "mine.yaml"
     file.write_text(yaml.safe_dump(values))
     assert list_cells(load_table(str(file)))
+
+
+BASED = """\
+base: table3
+backbones: [minilm]
+seeds: 2
+rows:
+  adapter: {label: "Adapter, r=48", overrides: adapter.bottleneck=48}
+  ls4x: {overrides: [adapter.bottleneck=48]}
+"""
+
+
+def test_a_table_based_on_another_says_only_what_differs(tmp_path: Path) -> None:
+    (tmp_path / "small.yaml").write_text(BASED)
+    small, base = load_table(str(tmp_path / "small.yaml")), load_table("table3")
+    assert (small.name, small.title, small.backbones, small.seeds) == (
+        *("small", base.title),
+        *(["minilm"], 2),
+    )
+    assert [row.name for row in small.rows] == [row.name for row in base.rows]
+    assert small.claims == base.claims
+    sizes = {
+        cell.row: cell.spec.adapter.options.get("bottleneck")
+        for cell in list_cells(load_table(str(tmp_path / "small.yaml"), ["only=column=mrpc"]))
+    }
+    assert sizes == {"fine-tune": None, "adapter": 48, "ls2x": 128, "ls3x": 192, "ls4x": 192}
+    labels = {row.name: row.label for row in small.rows}
+    assert (labels["adapter"], labels["ls4x"]) == ("Adapter, r=48", "LS 4×, r=256, 75 %")
+    assert small.rows[1].published == base.rows[1].published
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("base: tabel3", "did you mean table3"),
+        ("base: table3\nrows: {ls5x: {label: x}}", "rows=ls5x"),
+        ("base: table3\nrows: [ls4x]", "is no mapping"),
+        ("base: table3\nrows: {ls4x: 5}", "row ls4x: 5 is no mapping"),
+        ("base: table3\nrows: {ls4x: {overrides: 5}}", "overrides=5: must be a list"),
+        ("base: OTHER", "is itself based on table3"),
+    ],
+)
+def test_a_wrong_change_of_a_base_is_named(tmp_path: Path, text: str, words: str) -> None:
+    (tmp_path / "other.yaml").write_text("base: table3\n")
+    file = tmp_path / "small.yaml"
+    file.write_text(text.replace("OTHER", str(tmp_path / "other.yaml")))
+    with pytest.raises(ConfigError) as caught:
+        load_table(str(file))
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
