@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+import hydra
+import omegaconf
+
 from sparsead.config.compose import compose_as
-from sparsead.runs.files import read_json, write_atomically
+from sparsead.runs.files import file_digest, read_json, write_atomically
 from sparsead.runs.request import RunRequest
 
 CACHE_FILE = Path("cache") / "composed.json"
@@ -21,8 +25,9 @@ def compose_all(overrides: Sequence[Sequence[str]]) -> list[RunRequest]:
     """Compose each list of overrides, or take it from the cache if conf/ has not changed since.
 
     The cache is a file below the outputs folder, if that exists. It may be deleted or damaged at
-    any time. An entry is valid for one state of conf/ only, and its values are checked like those
-    of a new composition.
+    any time. An entry is valid for one state of conf/ and of the code only, and its values are
+    checked like those of a new composition. Overrides whose values come from elsewhere, such as the
+    environment, are composed each time.
 
     Raises:
         ConfigError: an override is wrong.
@@ -33,7 +38,10 @@ def compose_all(overrides: Sequence[Sequence[str]]) -> list[RunRequest]:
     known = read_json(cache) if _is_cacheable(overrides) else {}
     state = _state_of_conf()
     keys = [_hash([state, list(each)]) for each in overrides]
-    recalled = [_recall(known.get(key)) for key in keys]
+    fixed = [not any(map(_RESOLVER.search, each)) for each in overrides]
+    recalled = [
+        _recall(known.get(key)) if same else None for key, same in zip(keys, fixed, strict=True)
+    ]
     if None not in recalled:
         return [request for request in recalled if request is not None]
     composed = [
@@ -41,10 +49,15 @@ def compose_all(overrides: Sequence[Sequence[str]]) -> list[RunRequest]:
         for request, each in zip(recalled, overrides, strict=True)
     ]
     if _is_cacheable(overrides) and cache.parent.parent.is_dir():
-        entries = {key: run.to_dict() for key, run in zip(keys, composed, strict=True)}
+        of_keys = zip(keys, fixed, composed, strict=True)
+        entries = {key: run.to_dict() for key, same, run in of_keys if same}
         with suppress(OSError):  # a read-only folder or a full disk: work without the cache
             write_atomically(cache, json.dumps(known | entries))
     return composed
+
+
+_RESOLVER = re.compile(r"\$\{.*:")
+"""A resolver's call, such as `${oc.env:HOME}`: its value may change while the override does not."""
 
 
 def _recall(entry: Any) -> RunRequest | None:
@@ -64,10 +77,20 @@ def _outputs(overrides: Sequence[str]) -> Path:
     return Path((given or ["outputs"])[-1])
 
 
+_READ = ("sparsead.conf", "sparsead.config", "sparsead.runs")
+_CODE = (".yaml", ".py")
+
+
 def _state_of_conf() -> str:
-    root = Path(str(files("sparsead.conf")))
-    states = ((str(f), f.stat().st_mtime_ns, f.stat().st_size) for f in root.rglob("*.yaml"))
-    return _hash(sorted(states))
+    """Return a hash of what a composition depends on besides the overrides.
+
+    That is the content of conf/ and of the package that reads it; times and sizes of files would
+    not show every change.
+    """
+    folders = [Path(str(files(package))) for package in _READ]
+    read = sorted(file for folder in folders for file in folder.rglob("*") if file.suffix in _CODE)
+    states = [(str(file), file_digest(file)) for file in read]
+    return _hash([hydra.__version__, omegaconf.__version__, *states])
 
 
 def _hash(value: Any) -> str:

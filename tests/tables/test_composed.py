@@ -1,0 +1,59 @@
+"""The memo of composed configurations: what its key has to tell apart."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from sparsead.runs.files import _digest_of
+from sparsead.tables import composed
+from sparsead.tables.cells import list_cells
+from sparsead.tables.composed import CACHE_FILE, compose_all
+from sparsead.tables.files import load_table
+
+TABLE = """
+rows: [{name: dense, overrides: [adapter=houlsby]}]
+columns: [{task: text, metric: accuracy}]
+backbones: [tiny-bert]
+seeds: 1
+overrides: ['task.train=${oc.env:GL}/t.csv', 'task.validation=${oc.env:GL}/t.csv',
+            'task.inputs=[text]']
+"""
+
+
+@pytest.mark.slow
+def test_a_value_of_the_environment_is_read_each_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mine.yaml").write_text(TABLE)
+    table = load_table(str(tmp_path / "mine.yaml"), [f"outputs={tmp_path}"])
+    for folder in ("e1", "e2", "e1"):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        (tmp_path / folder / "t.csv").write_text(f"text,label\n{folder},1\nb,0\n")
+        monkeypatch.setenv("GL", str(tmp_path / folder))
+        (cell,) = list_cells(table)
+        assert cell.spec.task.train == f"{tmp_path}/{folder}/t.csv"
+
+
+def test_a_reference_within_the_configuration_is_remembered(tmp_path: Path) -> None:
+    overrides = [f"outputs={tmp_path}", "protocol.eval_batch_size=${protocol.batch_size}"]
+    first = compose_all([overrides])
+    assert (tmp_path / CACHE_FILE).exists()
+    assert compose_all([overrides]) == first
+
+
+def test_a_change_that_leaves_size_and_time_of_a_file_is_noticed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(composed, "files", lambda _package: tmp_path)
+    file = tmp_path / "default.yaml"
+    states = []
+    for value in ("1e-3", "5e-4"):
+        file.unlink(missing_ok=True)
+        file.write_text(f"learning_rate: {value}")
+        os.utime(file, ns=(1, 1))
+        _digest_of.cache_clear()  # as in another process
+        states.append(composed._state_of_conf())
+    assert states[0] != states[1]
