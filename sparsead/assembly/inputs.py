@@ -74,4 +74,4 @@ def _states(spec: RunSpec) -> Iterator[tuple[str, int, int]]:
     folder = spec.backbone.path
     for file in (*spec.task.local_files(), *(sorted(Path(folder).iterdir()) if folder else ())):
         status = file.stat()
-        yield str(file), status.st_mtime_ns, status.st_size
+        yield str(file.absolute()), status.st_mtime_ns, status.st_size

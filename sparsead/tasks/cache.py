@@ -12,6 +12,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -66,26 +67,44 @@ def encode_once(
     rows = hold_out(task.load(), selection)
     folder = cache_folder() / "encoded" / _key(task, rows, tokenizer)
     start = time.perf_counter()
-    try:
+    lock = FileLock(f"{folder}.lock")
+    with _writing(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{folder}.lock"):
-            fresh = not folder.exists()
-            if fresh:
-                _write(folder, task.encode(rows, tokenizer))
-            splits = load_from_disk(str(folder))
-        report = json.loads((folder / REPORT_FILE).read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        if not folder.exists():
-            raise SourceError(
-                f"{folder.parent}: cannot be written ({error}); choose another folder with "
-                f"{CACHE_VARIABLE}=FOLDER"
-            ) from error
-        raise SourceError(f"{folder}: cannot be read ({error}); delete it") from error
+        lock.acquire()
+    try:
+        fresh = not folder.exists()
+        if fresh:
+            encoded = task.encode(rows, tokenizer)  # its errors are not the cache's
+            with _writing(folder):
+                _write(folder, encoded)
+        splits, report = _read(folder)
+    finally:
+        lock.release()
     done = "tokenised" if fresh else "tokenised before, read from the cache"
     log.info("%s in %.1f s", done, time.perf_counter() - start)
     for split, values in report.items():
         log.info("%s: %s", split, _format_description(values))
     return splits, report
+
+
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    """Name the cache in errors of writing to it, and how to choose another one."""
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        raise SourceError(
+            f"{folder.parent}: cannot be written ({error}); choose another folder with "
+            f"{CACHE_VARIABLE}=FOLDER"
+        ) from error
+
+
+def _read(folder: Path) -> tuple[DatasetDict, dict[str, Any]]:
+    try:
+        report = json.loads((folder / REPORT_FILE).read_text("utf-8"))
+        return load_from_disk(str(folder)), report
+    except (OSError, ValueError) as error:
+        raise SourceError(f"{folder}: cannot be read ({error}); delete it") from error
 
 
 def cache_folder() -> Path:
@@ -205,12 +224,20 @@ def _key(task: Task, rows: DatasetDict, tokenizer: PreTrainedTokenizerBase) -> s
 
 
 def _code(task: Task) -> Iterator[bytes]:
-    """Yield the source of the task's classes, so that an edited `encode` is noticed."""
+    """Yield the source of the task's classes, so that an edited `encode` is noticed.
+
+    The modules beside a class's own in its package count too: `encode` may call their functions.
+    """
+    sources: set[Path] = set()
     for ancestor in type(task).__mro__[:-1]:
         module = inspect.getmodule(ancestor)
         yield f"{ancestor.__module__}.{ancestor.__qualname__}".encode()
         if module is not None and getattr(module, "__file__", None):
-            yield Path(str(module.__file__)).read_bytes()
+            file = Path(str(module.__file__))
+            sources |= {file, *(file.parent.glob("*.py") if module.__package__ else ())}
+    for source in sorted(sources):
+        yield source.name.encode()
+        yield source.read_bytes()
 
 
 def _tokenizer_files(tokenizer: PreTrainedTokenizerBase) -> Iterator[bytes]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -123,6 +124,40 @@ def test_a_failure_leaves_no_half_of_a_folder(
             encode_once(text(file), tokenizer())
     assert folders(cache) == set()
     encode_once(text(file), tokenizer())
+
+
+def test_an_error_of_the_task_is_not_the_caches(
+    cache: Path, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> DatasetDict:
+        raise ValueError("three of these")
+
+    monkeypatch.setattr(TextTask, "encode", fail)
+    with pytest.raises(ValueError, match=r"^three of these$"):
+        encode_once(text(file), tokenizer())
+
+
+def test_an_edited_helper_of_the_task_is_noticed(
+    cache: Path, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "own_tasks"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "helper.py").write_text("LENGTH = 1")
+    (package / "mine.py").write_text(
+        "from dataclasses import dataclass\n"
+        "from sparsead.tasks.text import TextTask\n"
+        "@dataclass(frozen=True)\n"
+        "class Mine(TextTask):\n"
+        "    pass\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    made = importlib.import_module("own_tasks.mine").Mine
+    options = vars(text(file))
+    encode_once(made(**options), tokenizer())
+    (package / "helper.py").write_text("LENGTH = 2")
+    encode_once(made(**options), tokenizer())
+    assert len(folders(cache)) == 2
 
 
 def test_lengths_cuts_and_classes_are_said(
