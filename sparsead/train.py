@@ -97,13 +97,13 @@ def run(request: RunRequest, folder: Path, watch: Watch | None = None) -> dict[s
     with clock.timed("load"):
         inputs = read_inputs(spec)
         task, data, tokenizer = inputs.task, inputs.data, inputs.backbone.tokenizer
-        model = inputs.backbone.model(task.head, task.head_options, spec.seed)
+        model = inputs.backbone.model(task.head, task.head_options, spec.seeds.init)
         adapted = insert_adapter(spec, adapter, model)
         nn.Module.to(model, device)  # the types of `PreTrainedModel.to` do not allow a name
         collator = unpad(model, task.collator(tokenizer), precision)
 
     with clock.timed("prune"):
-        scored_on = scoring_sample(data["train"], spec.seed) if spec.sparsity else []
+        scored_on = scoring_sample(data["train"], spec.seeds.mask) if spec.sparsity else []
         if checkpoint is None:
             batches = scoring_batches(data["train"].select(scored_on), collator, device)
             masks = prune_adapter(spec, pruner, adapted, batches)

@@ -15,7 +15,7 @@ import transformers
 
 from composing import ask_for
 from sparsead.errors import SparseadError
-from sparsead.pruning.storage import load_sparse
+from sparsead.pruning.storage import WEIGHTS_FILE, load_sparse
 from sparsead.runs.request import RunRequest
 from sparsead.train import train
 from sparsead.training import allocator
@@ -64,6 +64,23 @@ def test_the_same_seed_gives_the_same_bits(tmp_path: Path, glue_fixture: Path) -
     other = train(tiny(tmp_path / "c", glue_fixture, "seed=2")).result
     assert other["history"] != results[0]["history"]
     assert other["setting"] == results[0]["setting"]
+
+
+@pytest.mark.slow
+def test_each_seed_sets_its_own_part(tmp_path: Path, glue_fixture: Path) -> None:
+    def trained(*overrides: str) -> tuple[dict[str, bytes], Any]:
+        short = ("pruner=random", "protocol.epochs=1")
+        record = train(tiny(tmp_path, glue_fixture, *short, *overrides))
+        stored = load_sparse(record.folder / WEIGHTS_FILE)
+        masks = {name: mask.tobytes() for name, mask in stored.masks.items()}
+        return masks, record.result["history"]
+
+    masks, history = trained()
+    data, init, mask = (trained(f"seed_{part}=2") for part in ("data", "init", "mask"))
+    assert data[0] == init[0] == masks != mask[0]
+    assert len({json.dumps(each) for each in (history, data[1], init[1], mask[1])}) == 4
+    whole = ("seed=3", "seed_data=1", "seed_init=1", "seed_mask=1")
+    assert trained(*whole, "rerun=true") == (masks, history)
 
 
 def test_the_record_says_what_was_run(tmp_path: Path, glue_fixture: Path) -> None:

@@ -46,7 +46,7 @@ def insert_adapter(spec: RunSpec, adapter: Adapter, model: PreTrainedModel) -> A
         SiteError: the architecture lacks a site of the adapter; the message names both.
     """
     try:
-        return adapter.insert(model, spec.seed)
+        return adapter.insert(model, spec.seeds.init)
     except SiteError as error:
         name, backbone = spec.adapter.name, spec.backbone.name
         raise SiteError(
@@ -73,7 +73,7 @@ def prune_adapter(
         scope=spec.pruner.scope,
         probe=spec.pruner.probe,
         minimum_kept=spec.pruner.minimum_kept,
-        seed=spec.seed,
+        seed=spec.seeds.mask,
     )
 
 

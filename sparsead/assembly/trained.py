@@ -143,7 +143,7 @@ def load(
     task, adapter = build_task(spec), build_adapter(spec)
     source = load_backbone(spec.backbone)
     _check_fingerprint(record, source, stored.metadata.get("backbone", {}))
-    model = source.model(task.head, task.head_options, spec.seed)
+    model = source.model(task.head, task.head_options, spec.seeds.init)
     adapted = insert_adapter(spec, adapter, model)
     _load_weights(record, adapted, {n: torch.from_numpy(t) for n, t in stored.tensors.items()})
     masks = Masks({name: torch.from_numpy(mask) for name, mask in stored.masks.items()})

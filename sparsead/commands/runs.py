@@ -12,6 +12,7 @@ from typing import Any
 
 from sparsead.config.arguments import Parser, add_outputs
 from sparsead.config.choices import list_choices
+from sparsead.config.seeds import Seeds
 from sparsead.errors import ConfigError, RecordError, StorageError, unknown
 from sparsead.report.formats import FORMATS, pluralize, to_plain
 from sparsead.runs.failure import failure_file, read_failures
@@ -100,7 +101,9 @@ def _failed(folder: Path, failure: dict[str, Any]) -> Row:
 
 def _choices(config: dict[str, Any]) -> Row:
     names = {group: config[group]["name"] for group in _GROUPS}
-    return names | {"r": config["adapter"]["options"].get("bottleneck"), "seed": config.get("seed")}
+    seeds = Seeds.read(config)
+    seed = str(seeds) if seeds.shared is None else seeds.shared
+    return names | {"r": config["adapter"]["options"].get("bottleneck"), "seed": seed}
 
 
 def _pattern(given: str) -> tuple[str, list[str]]:

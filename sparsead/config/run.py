@@ -23,6 +23,7 @@ from sparsead.config.schema import (
     read_group,
     to_dataclass,
 )
+from sparsead.config.seeds import SEED_KEYS, Seeds
 from sparsead.errors import ConfigError, unknown_key
 
 DEVICES = ("auto", "cpu", "cuda")
@@ -33,7 +34,8 @@ PRECISIONS = ("auto", "fp32", "bf16")
 class RunSpec:
     """The configuration that defines one run; it is checked on construction.
 
-    The location of the run's record does not belong to it: see `sparsead.runs.request`.
+    The location of the run's record does not belong to it: see `sparsead.runs.request`. `seed` is
+    the seed of every part of the run that has none of its own: see `seeds`.
     """
 
     backbone: BackboneSpec
@@ -45,9 +47,13 @@ class RunSpec:
     seed: int
     device: str
     precision: str
+    seed_data: int | None = None
+    seed_init: int | None = None
+    seed_mask: int | None = None
 
     def __post_init__(self) -> None:
-        check_minimum("seed", self.seed, 0)
+        for key in SEED_KEYS:
+            check_minimum(key, getattr(self, key) or 0, 0)
         check_choice("device", self.device, DEVICES)
         check_choice("precision", self.precision, PRECISIONS)
         if self.pruner.method == "none" and self.sparsity > 0:
@@ -56,6 +62,12 @@ class RunSpec:
                 "choose a pruner or sparsity=0"
             )
         self.pruner.check_sparsity(self.sparsity)
+
+    @property
+    def seeds(self) -> Seeds:
+        """The seed of each part. A dense run has no mask, so that `seed_mask` does not count."""
+        chosen = {key: getattr(self, key) for key in SEED_KEYS}
+        return Seeds.read(chosen if self.sparsity else chosen | {"seed_mask": self.seed_init})
 
     @classmethod
     def from_config(cls, config: DictConfig) -> RunSpec:
@@ -98,6 +110,9 @@ class _RunKeys:
     seed: int
     device: str
     precision: str
+    seed_data: int | None
+    seed_init: int | None
+    seed_mask: int | None
 
 
 _SECTIONS: dict[str, Any] = {

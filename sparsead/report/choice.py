@@ -9,12 +9,13 @@ from collections.abc import Iterable, Sequence
 from statistics import mean
 from typing import Any
 
+from sparsead.config.seeds import SEED_KEYS, Seeds
 from sparsead.runs.record import RunRecord
 
 GRID = ("epochs", "learning_rate", "batch_size")
 """The keys of `protocol` over which the paper searches a grid."""
 
-_NOT_OF_THE_GRID = ("seed", "outputs", "rerun")
+_NOT_OF_THE_GRID = (*SEED_KEYS, "outputs", "rerun")
 
 
 def choose_best_points(records: Iterable[RunRecord]) -> list[RunRecord]:
@@ -37,7 +38,8 @@ def _grid(config: dict[str, Any]) -> str:
     """Return a key that all points of one grid share: the configuration without the grid's keys."""
     shared = {key: value for key, value in config.items() if key not in _NOT_OF_THE_GRID}
     protocol = {k: v for k, v in shared.get("protocol", {}).items() if k not in GRID}
-    return json.dumps(shared | {"protocol": protocol}, sort_keys=True)
+    separate = "seed" in config and Seeds.read(config).shared is None
+    return json.dumps(shared | {"protocol": protocol, "separate": separate}, sort_keys=True)
 
 
 def _quality(point: Sequence[RunRecord]) -> float:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from sparsead.config.seeds import Seeds
 from sparsead.errors import RecordError
 from sparsead.pruning.storage import WEIGHTS_FILE, Mask, load_sparse
 from sparsead.report.formats import to_rich
@@ -57,7 +58,8 @@ def describe_run(record: RunRecord) -> str:
         bottleneck = config["adapter"].get("options", {}).get("bottleneck")
         size = "" if bottleneck is None else f" r={bottleneck}"
         sparsity = f"{pruner} at sparsity {record.result['sparsity']['requested']:.4g}"
-        return " · ".join([task, backbone, f"{adapter}{size}", sparsity, f"seed {config['seed']}"])
+        seed = f"seed {Seeds.read(config)}"
+        return " · ".join([task, backbone, f"{adapter}{size}", sparsity, seed])
 
 
 def summarize_masks(record: RunRecord) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from statistics import mean
 from typing import Any
 
+from sparsead.config.seeds import SEED_KEYS, Seeds
 from sparsead.errors import RecordError
 from sparsead.report.statistics import Estimate
 from sparsead.runs.record import RunRecord
@@ -14,7 +15,7 @@ from sparsead.runs.record import RunRecord
 Row = dict[str, Any]
 
 _ORDER = ("task", "backbone", "adapter", "r", "pruner", "sparsity")
-NOT_DECISIVE = ("seed", "outputs", "rerun")
+NOT_DECISIVE = (*SEED_KEYS, "outputs", "rerun")
 _REDUNDANT = ("task.protocol.", "adapter.protocol.", "pruner.density")
 """Keys whose effect other keys already show.
 
@@ -115,6 +116,8 @@ def _differing(configs: Sequence[Mapping[str, Any]], known: Sequence[str]) -> li
 def select_decisive(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return the keys that define a setting and their values, named as on the command line."""
     decisive = {key: value for key, value in config.items() if key not in NOT_DECISIVE}
+    if "seed" in config and Seeds.read(config).shared is None:
+        decisive["seeds"] = "separate"
     return {
         key.replace(".options.", "."): value
         for key, value in flatten(decisive).items()

@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from sparsead.config.groups import SPLITS
 from sparsead.config.run import RunSpec
+from sparsead.config.seeds import SEED_KEYS
 from sparsead.runs.defaults import leave_out_defaults
 from sparsead.runs.files import file_digest
 from sparsead.runs.prerequisites import fingerprint_sources, with_named_sources
@@ -26,7 +28,9 @@ def compute_identity(spec: RunSpec) -> str:
     Paths do not count. Local data and weights count by their content, so that a folder may be
     moved, and two folders with different content never share a record. Device and precision count
     as requested: `auto` stays `auto`, and the record says which one was used. A key that has its
-    default does not count, so that an option that is added later changes no identity.
+    default does not count, so that an option that is added later changes no identity. Seeds count
+    by the part of the run that they set: seed=2 is the same run as seed_data=2, seed_init=2 and
+    seed_mask=2 together.
     """
     decisive = _decisive(spec)
     decisive["adapter"]["options"] |= fingerprint_sources(spec, by_setting=False)
@@ -36,11 +40,16 @@ def compute_identity(spec: RunSpec) -> str:
 def compute_setting(spec: RunSpec) -> str:
     """Return a hash like the identity, but without the seed: the runs of one table row share it.
 
+    Runs whose parts have separate seeds share another setting than runs of one seed: some of them
+    have a part in common, so that their spread is not that of independent runs.
+
     Source runs count by their setting instead of their weights, because each seed of a row starts
     from source runs with the same seed.
     """
     decisive = _decisive(spec)
     del decisive["seed"]
+    if spec.seeds.shared is None:
+        decisive["seeds"] = "separate"
     decisive["adapter"]["options"] |= fingerprint_sources(spec, by_setting=True)
     return _hash(decisive)
 
@@ -59,6 +68,10 @@ def compute_recipe(spec: RunSpec, sources: Sequence[str] = ()) -> str:
 
 def _decisive(spec: RunSpec) -> dict[str, Any]:
     decisive = spec.to_dict()
+    for key in SEED_KEYS:
+        del decisive[key]
+    seeds = spec.seeds
+    decisive["seed"] = asdict(seeds) if seeds.shared is None else seeds.shared
     decisive["task"]["path"] = [file_digest(file) for file in spec.task.local_files()]
     for key in (*SPLITS, "protocol"):
         del decisive["task"][key]

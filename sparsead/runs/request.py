@@ -65,7 +65,7 @@ class RunRequest:
         """The folder of the run's record, which need not exist yet."""
         spec = self.spec
         words = (spec.backbone.name, spec.task.name, spec.adapter.name, spec.pruner.name)
-        name = f"{'_'.join(words)}_{spec.sparsity:.3g}_seed{spec.seed}_{self.identity}"
+        name = f"{'_'.join(words)}_{spec.sparsity:.3g}_seed{spec.seeds}_{self.identity}"
         return self.outputs / "runs" / name
 
     def record_failure(self, error: BaseException) -> None:

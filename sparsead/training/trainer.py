@@ -288,7 +288,7 @@ def _arguments(spec: RunSpec, folder: Path, device: str, precision: str) -> Trai
         save_total_limit=2,
         report_to=[],
         disable_tqdm=not sys.stderr.isatty(),
-        seed=spec.seed,
+        seed=spec.seeds.data,
         use_cpu=device == "cpu",
         bf16=precision == "bf16",
         gradient_checkpointing=protocol.gradient_checkpointing or None,

@@ -83,6 +83,8 @@ _PERCENT = "sparsity.ratio=40: the share removed must be at least 0 and below 1;
         ("protocol.learning_rate=0", "protocol.learning_rate=0: "),
         ("protocol.warmup=1", "protocol.warmup=1: "),
         ("seed=-1", "seed=-1: must be at least 0"),
+        ("seed_mask=-1", "seed_mask=-1: must be at least 0"),
+        ("seed_data=one", "seed_data=one"),
         ("device=gpu", "device=gpu: no such choice; did you mean cuda?"),
         ("precision=fp16", "precision=fp16: no such choice; did you mean bf16?"),
         ("pruner.scope=layer", "pruner.scope=layer: no such choice"),

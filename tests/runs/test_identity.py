@@ -69,6 +69,30 @@ def test_seeds_share_a_setting() -> None:
     assert compute_setting(compose()) != compute_setting(compose("sparsity.ratio=0.5"))
 
 
+def test_seeds_count_by_what_they_set() -> None:
+    def identity(*overrides: str) -> str:
+        return compute_identity(compose(*overrides))
+
+    assert identity("seed=1", "seed_data=1") == identity("seed=1")
+    assert identity("seed_data=2", "seed_init=2", "seed_mask=2") == identity("seed=2")
+    assert identity("seed=1", "seed_mask=2") == identity("seed=2", "seed_data=1", "seed_init=1")
+    separate = [identity(f"seed_{part}=2") for part in ("data", "init", "mask")]
+    assert len({identity("seed=1"), identity("seed=2"), *separate}) == 5
+
+
+def test_the_seed_of_a_mask_does_not_count_where_there_is_none() -> None:
+    dense = compose("pruner=none"), compose("pruner=none", "seed_mask=2")
+    assert compute_identity(dense[0]) == compute_identity(dense[1])
+
+
+def test_runs_of_separate_seeds_share_a_setting_of_their_own() -> None:
+    one_seed, separate, another = (
+        compute_setting(compose(*overrides.split()))
+        for overrides in ("seed=1", "seed=1 seed_data=2", "seed=4 seed_mask=3")
+    )
+    assert one_seed != separate == another
+
+
 RECORDED = {
     "": ("04cde908244374bb", "51885ce5c987cf25"),
     "seed=3": ("59190a11a0a7759c", "51885ce5c987cf25"),

@@ -1,0 +1,45 @@
+"""The seeds of a run: of its training, its initial weights and its mask."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+PARTS = ("data", "init", "mask")
+"""What has a seed of its own: the key of the part `data` is `seed_data`."""
+
+SEED_KEYS = ("seed", *(f"seed_{part}" for part in PARTS))
+
+
+@dataclass(frozen=True)
+class Seeds:
+    """The seed of each part of a run that is random. Runs of equal seeds have equal results.
+
+    Attributes:
+        data: seed of the order of the training examples, and of dropout.
+        init: seed of the initial weights of the head and the adapter.
+        mask: seed of all that a mask depends on besides the weights: the examples that are scored,
+            random scores, the order of equal scores, and shuffled masks.
+    """
+
+    data: int
+    init: int
+    mask: int
+
+    @classmethod
+    def read(cls, config: Mapping[str, Any]) -> Seeds:
+        """Return the seeds of a run's configuration; a part without a seed has that of the run."""
+        own = {part: config.get(f"seed_{part}") for part in PARTS}
+        return cls(**{p: config["seed"] if seed is None else seed for p, seed in own.items()})
+
+    @property
+    def shared(self) -> int | None:
+        """The seed that all parts share; None if they differ."""
+        return self.data if self.data == self.init == self.mask else None
+
+    def __str__(self) -> str:
+        """Return the shared seed, or the seeds of data, init and mask, such as 1-2-3."""
+        if self.shared is not None:
+            return str(self.shared)
+        return f"{self.data}-{self.init}-{self.mask}"
