@@ -1,10 +1,15 @@
-"""`sparsead plan`: show a table's missing runs, and estimate their time and disk space."""
+"""`sparsead plan`: show a table's missing runs, their time and disk space, and what they can show.
+
+`sparsead plan table1 --power 0.8 --effect 0.5` prints the seeds needed to show half a point.
+"""
 
 from __future__ import annotations
 
 import json
+import math
 import sys
 import tempfile
+from argparse import Namespace
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
@@ -12,10 +17,18 @@ from pathlib import Path
 
 from sparsead.commands.train import train_run
 from sparsead.config.arguments import Parser, add_table
-from sparsead.errors import SparseadError
+from sparsead.errors import ConfigError, SparseadError
+from sparsead.report.power import (
+    GUESSED_SD,
+    POWER,
+    count_comparisons,
+    describe_needed_seeds,
+    describe_power,
+)
+from sparsead.report.results import measure
 from sparsead.runs.files import read_json, write_atomically
 from sparsead.runs.request import RunRequest
-from sparsead.tables.cells import list_cells
+from sparsead.tables.cells import TableSpec, list_cells
 from sparsead.tables.estimate import (
     THROUGHPUT_FILE,
     Throughput,
@@ -33,12 +46,40 @@ def main() -> None:
     """Entry point of `sparsead plan`."""
     parser = Parser("sparsead plan", __doc__)
     add_table(parser)
+    shown = "probability with which a difference is to be shown (default: 0.8)"
+    parser.add_argument("--power", type=float, default=POWER, metavar="SHARE", help=shown)
+    needed = "only print the seeds needed to show a difference of so many points"
+    parser.add_argument("--effect", type=float, metavar="POINTS", help=needed)
+    guess = "standard deviation of paired differences where none is measured (default: 1 point)"
+    parser.add_argument("--sd", type=float, default=GUESSED_SD, metavar="POINTS", help=guess)
     arguments = parser.parse()
-    wanted = list_cells(load_table(arguments.table, arguments.overrides))
+    _check_numbers(arguments)
+    table = load_table(arguments.table, arguments.overrides)
+    if arguments.effect is not None:
+        sys.stdout.write(_needed_seeds(table, arguments))
+        return
+    wanted = list_cells(table)
     kinds = {name_kind(cell.spec): cell.request for cell in reversed(find_unmeasured(wanted))}
     if kinds:
         calibrate(kinds, lambda line: sys.stderr.write(f"{line}\n"))
     sys.stdout.write(describe_plan(wanted))
+    sys.stdout.write(describe_power(measure(table), arguments.power, arguments.sd))
+
+
+def _check_numbers(arguments: Namespace) -> None:
+    if not 0 < arguments.power < 1:
+        raise ConfigError(f"--power {arguments.power:g}: must be above 0 and below 1")
+    for option in ("effect", "sd"):
+        value = getattr(arguments, option)
+        if value is not None and not (value > 0 and math.isfinite(value)):
+            raise ConfigError(f"--{option} {value:g}: must be above 0")
+
+
+def _needed_seeds(table: TableSpec, arguments: Namespace) -> str:
+    results = measure(table)
+    if not count_comparisons(results):
+        raise ConfigError(f"--effect {arguments.effect:g}: {table.name} compares no rows")
+    return describe_needed_seeds(results, arguments.power, arguments.effect, arguments.sd)
 
 
 def calibrate(kinds: Mapping[str, RunRequest], tell: Callable[[str], object]) -> None:

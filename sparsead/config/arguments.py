@@ -10,7 +10,9 @@ from typing import Any, NoReturn
 
 from sparsead.errors import ConfigError, unknown
 
-_TABLE_CHANGES = "backbone=, seeds=, protocol=, only=row=PATTERN, or any override of sparsead train"
+_TABLE_CHANGES = (
+    "backbone=, seeds=, protocol=, tested=, only=row=PATTERN, or any override of sparsead train"
+)
 
 
 class Parser(argparse.ArgumentParser):

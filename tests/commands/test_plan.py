@@ -3,8 +3,12 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import pytest
+
 from composing import ask_for
+from sparsead.commands import plan
 from sparsead.commands.plan import calibrate
+from sparsead.errors import ConfigError
 
 
 def test_what_cannot_be_measured_is_said_once_for_each_reason(
@@ -20,3 +24,35 @@ def test_what_cannot_be_measured_is_said_once_for_each_reason(
     (line,) = told
     assert line.startswith("cannot measure tiny-bert, mrpc, houlsby, snip and 2 other kinds of run")
     assert str(train_file) in line
+
+
+OWN = """\
+backbones: tiny-bert
+columns: [{task: demo_mrpc, metric: accuracy, label: MRPC}]
+average: true
+rows: [{name: dense, overrides: [pruner=none]}, {name: snip}]
+"""
+
+
+def test_the_seeds_needed_are_printed_without_measuring_anything(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("own.yaml").write_text(f"{OWN}baseline: dense\ncomparisons: [snip]\n", "utf-8")
+    words = ("own.yaml", "--power", "0.8", "--effect", "0.5")
+    monkeypatch.setattr("sys.argv", ["sparsead", *words])
+    plan.main()
+    assert capsys.readouterr().out.startswith("avg: 34 seeds to show 0.5 points with power 0.8")
+    assert not Path("outputs").exists()
+    for wrong, said in (
+        ("--power=1", "--power 1"),
+        ("--effect=0", "--effect 0"),
+        ("--sd=-1", "--sd"),
+    ):
+        monkeypatch.setattr("sys.argv", ["sparsead", *words, wrong])
+        with pytest.raises(ConfigError, match=f"{said}.*: must be above 0"):
+            plan.main()
+    Path("own.yaml").write_text(OWN, "utf-8")
+    monkeypatch.setattr("sys.argv", ["sparsead", *words])
+    with pytest.raises(ConfigError, match="own compares no rows"):
+        plan.main()

@@ -1,0 +1,191 @@
+"""The power of a table's comparisons: which difference so many paired seeds can show.
+
+A comparison is a two-sided paired permutation test, and Holm's correction over m comparisons asks
+of the first of them a p-value of at most 5 % / m; the power is that of this strictest step. The
+paired differences are taken to be normally distributed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from statistics import variance
+from typing import TYPE_CHECKING
+
+from sparsead.report.comparisons import list_pairs
+from sparsead.report.formats import pluralize
+from sparsead.report.results import Results, is_random_pruning
+from sparsead.report.statistics import ALPHA, smallest_p
+
+if TYPE_CHECKING:
+    import numpy as np
+
+POWER = 0.8
+"""The probability with which a difference is to be shown, unless another one is asked for."""
+
+GUESSED_SD = 1.0
+"""Guess of the standard deviation of paired differences, in points, where nothing is measured."""
+
+_ENUMERATED = 13
+_SIMULATED = 2000
+_RANDOM_STATE = 0
+_MOST_SEEDS = 1000
+_LARGEST_EFFECT = 50.0
+
+
+@dataclass(frozen=True)
+class Spread:
+    """The standard deviation of a column's paired differences, in points.
+
+    `degrees` is the number of degrees of freedom of a measured one; 0 says that it is a guess.
+    """
+
+    sd: float
+    degrees: int = 0
+
+    def __str__(self) -> str:
+        degrees = pluralize(self.degrees, "degree")
+        source = f"measured, {degrees} of freedom" if self.degrees else "a guess"
+        return f"a standard deviation of {self.sd:.2g} points ({source})"
+
+
+def describe_power(results: Results, power: float, guess: float) -> str:
+    """Return one line for each tested column: which difference the planned seeds can show."""
+    compared = count_comparisons(results)
+    if not compared:
+        return ""
+    seeds = pluralize(results.table.seeds, "seed")
+    return "".join(
+        f"{seeds}, {label}: {_shown(results.table.seeds, spread, compared, power)}\n"
+        for label, spread in _spreads(results, guess)
+    )
+
+
+def describe_needed_seeds(results: Results, power: float, effect: float, guess: float) -> str:
+    """Return one line for each tested column: the seeds needed to show a difference of `effect`."""
+    compared = count_comparisons(results)
+    lines = []
+    for label, spread in _spreads(results, guess):
+        needed = find_needed_seeds(effect / spread.sd, ALPHA / compared, power)
+        seeds = f"more than {_MOST_SEEDS} seeds" if needed is None else pluralize(needed, "seed")
+        lines.append(
+            f"{label}: {seeds} to show {effect:g} points{_terms(spread, compared, power)}\n"
+        )
+    return "".join(lines)
+
+
+def count_comparisons(results: Results) -> int:
+    """Return the number of comparisons of a table once all of its runs are done."""
+    table = results.table
+    pairs = [
+        (backbone, row)
+        for backbone in table.backbones
+        for _, row in list_pairs(table)
+        if not is_random_pruning(results, backbone, row)
+    ]
+    return len(pairs) * len(results.tested)
+
+
+def measure_spread(results: Results, column: str) -> Spread | None:
+    """Return the pooled standard deviation of the paired differences in a column.
+
+    It is pooled over the compared rows and the backbones; None with fewer than two degrees of
+    freedom.
+    """
+    samples = [
+        results.improvements(backbone, row, dense, column)
+        for backbone in results.table.backbones
+        for dense, row in list_pairs(results.table)
+    ]
+    samples = [sample for sample in samples if len(sample) > 1]
+    degrees = sum(len(sample) - 1 for sample in samples)
+    if degrees < 2:
+        return None
+    squares = sum((len(sample) - 1) * variance(sample) for sample in samples)
+    return Spread((squares / degrees) ** 0.5, degrees) if squares else None
+
+
+def compute_power(effect: float, n: int, level: float) -> float:
+    """Return the probability that the test of n pairs is significant.
+
+    Up to 13 pairs, for which the test enumerates all signs, it is simulated with 2,000 samples; for
+    more pairs it is that of the paired t test, from the noncentral t distribution.
+
+    Args:
+        effect: true mean difference in standard deviations of the paired differences.
+        n: number of pairs.
+        level: largest p-value that counts as significant.
+    """
+    if smallest_p(n) > level:
+        return 0.0
+    if n > _ENUMERATED:
+        from scipy.stats import nct, t
+
+        least, noncentrality = t.isf(level / 2, n - 1), effect * n**0.5
+        upper = nct.sf(least, n - 1, noncentrality)
+        return float(upper + nct.cdf(-least, n - 1, noncentrality))
+    sums, signs = _signed_sums(n)
+    shifted = abs(sums + effect * signs)
+    observed = shifted[:, :1]  # the first assignment of signs leaves all as they are
+    share = (shifted >= observed * (1 - 1e-12)).mean(axis=1)
+    return float((share <= level * (1 + 1e-12)).mean())
+
+
+def find_detectable_effect(n: int, level: float, power: float) -> float | None:
+    """Return the smallest effect that n pairs show with this power; None if there is none."""
+    if smallest_p(n) > level:
+        return None
+    low, high = 0.0, _LARGEST_EFFECT
+    while high - low > 1e-3:
+        middle = (low + high) / 2
+        low, high = (low, middle) if compute_power(middle, n, level) >= power else (middle, high)
+    return high
+
+
+def find_needed_seeds(effect: float, level: float, power: float) -> int | None:
+    """Return the smallest number of pairs that show an effect with this power; None above 1,000."""
+    enough = (n for n in range(2, _MOST_SEEDS + 1) if compute_power(effect, n, level) >= power)
+    return next(enough, None)
+
+
+@cache
+def _signed_sums(n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return sums of n standard normal numbers under each assignment of signs, and of the signs.
+
+    Of an assignment and its opposite, whose sums differ in sign alone, one is enough.
+
+    Returns:
+        Arrays of shape (samples, 2ⁿ⁻¹) and (2ⁿ⁻¹,).
+    """
+    import numpy as np
+
+    samples = np.random.default_rng(_RANDOM_STATE).standard_normal((_SIMULATED, n))
+    bits = np.arange(2 ** (n - 1))[:, None] >> np.arange(n) & 1
+    signs = 1.0 - 2.0 * bits
+    return samples @ signs.T, signs.sum(axis=1)
+
+
+def _spreads(results: Results, guess: float) -> Sequence[tuple[str, Spread]]:
+    heads = {column.name: column.label for column in results.table.columns}
+    return [
+        (
+            heads.get(column, results.table.average_label),
+            measure_spread(results, column) or Spread(guess),
+        )
+        for column in results.tested
+    ]
+
+
+def _shown(n: int, spread: Spread, compared: int, power: float) -> str:
+    effect = find_detectable_effect(n, ALPHA / compared, power)
+    if effect is None:
+        least = next(m for m in range(n, _MOST_SEEDS) if smallest_p(m) <= ALPHA / compared)
+        comparisons = pluralize(compared, "comparison")
+        return f"no difference can be shown; {comparisons} need at least {least} seeds"
+    return f"can show {effect * spread.sd:.2g} points{_terms(spread, compared, power)}"
+
+
+def _terms(spread: Spread, compared: int, power: float) -> str:
+    family = pluralize(compared, "comparison")
+    return f" with power {power:g}, after Holm over {family}, at {spread}"
