@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
 
-from sparsead.report.statistics import bootstrap_interval, permutation_p
+from sparsead.report.statistics import permutation_p, t_interval
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Requirement:
             unit,
             len(paired),
             fmean(paired),
-            bootstrap_interval(paired),
+            t_interval(paired),
             permutation_p(shifted, "greater"),
             permutation_p(shifted, "less"),
             tuple(lost),

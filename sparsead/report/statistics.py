@@ -70,7 +70,7 @@ def compare(row: Scores, baseline: Scores) -> Comparison | None:
     paired = pair_differences(row, baseline)
     if not paired:
         return None
-    return Comparison(len(paired), fmean(paired), bootstrap_interval(paired), permutation_p(paired))
+    return Comparison(len(paired), fmean(paired), t_interval(paired), permutation_p(paired))
 
 
 def permutation_p(paired: Sequence[float], alternative: Alternative = "two-sided") -> float:
@@ -112,25 +112,23 @@ def smallest_p(n: int, alternative: Alternative = "two-sided") -> float:
     return min(1.0, sides * max(0.5**n, 1 / (_RESAMPLES + 1)))
 
 
-def bootstrap_interval(paired: Sequence[float]) -> tuple[float, float] | None:
-    """Return the 95 % percentile bootstrap interval of the mean difference (Efron, 1979).
+def t_interval(paired: Sequence[float]) -> tuple[float, float] | None:
+    """Return the 95 % t interval of the mean difference over seeds (Student, 1908).
 
-    None for fewer than two pairs. With few pairs the interval is too narrow: rely on the test.
+    It is mean ± t · sd / √n, with the 97.5 % quantile t of Student's distribution with n − 1
+    degrees of freedom. It counts that other seeds give other differences, on the same evaluated
+    examples. For differences from a normal distribution it covers their mean in 95 % of cases,
+    whatever n is; the percentile bootstrap (Efron, 1979) does so in 84 % with n = 5.
+
+    Args:
+        paired: n differences; None is returned for fewer than two.
     """
     if len(paired) < 2:
         return None
-    import numpy as np
-    from scipy.stats import bootstrap
+    from scipy.stats import t
 
-    interval = bootstrap(
-        (np.asarray(paired),),
-        np.mean,
-        n_resamples=_RESAMPLES,
-        confidence_level=1 - ALPHA,
-        method="percentile",
-        rng=np.random.default_rng(_RANDOM_STATE),
-    ).confidence_interval
-    return float(interval.low), float(interval.high)
+    half = float(t.ppf(1 - ALPHA / 2, len(paired) - 1)) * stdev(paired) / len(paired) ** 0.5
+    return fmean(paired) - half, fmean(paired) + half
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
