@@ -24,11 +24,11 @@ _PARAMETERS = ("key", "value")
 
 
 class Prefix(nn.Module):
-    """`scale` times the trained keys and values of an attention module, both (l, width)."""
+    """`parameter_scale` times the trained keys and values of an attention module, (l, width)."""
 
     def __init__(self, length: int, width: int, scale: float) -> None:
         super().__init__()
-        self.scale = scale
+        self.parameter_scale = scale
         self.key = nn.Parameter(torch.empty(length, width))
         self.value = nn.Parameter(torch.empty(length, width))
         self.seen = False
@@ -41,7 +41,8 @@ class Prefix(nn.Module):
             value: the sequence's values, likewise.
         """
         self.seen = True
-        return _by_head(self.scale * self.key, key), _by_head(self.scale * self.value, value)
+        scale = self.parameter_scale
+        return _by_head(scale * self.key, key), _by_head(scale * self.value, value)
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,8 @@ class PrefixOptions:
         prune: whether prefixes are prunable.
         scale: the stored parameter is P / scale, which multiplies the effective learning rate of
             the prefix P by `scale`. Adam moves each parameter by about the learning rate per step;
-            a learning rate that is high enough for P is too high for the head.
+            a learning rate that is high enough for P is too high for the head. Pruners score P
+            itself, so that the scale changes no mask.
     """
 
     prune: bool = True

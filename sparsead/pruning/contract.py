@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, overload
+from typing import Any, Protocol, overload, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -94,6 +94,17 @@ class Scoring:
             raise PruningError("this pruner needs batches to score on")
         sizes = [find_batch_size(batch) or 1 for batch in self.batches]
         return [(batch, size / sum(sizes)) for batch, size in zip(self.batches, sizes, strict=True)]
+
+
+@runtime_checkable
+class ScalesParameters(Protocol):
+    """A module that computes with `parameter_scale` times each of its own parameters.
+
+    The factor changes how fast a parameter p learns, not what the module can compute. Pruners
+    therefore score what acts in the module, `parameter_scale` · p.
+    """
+
+    parameter_scale: float
 
 
 Pruner = Callable[[Scoring], Scores]

@@ -15,7 +15,7 @@ from sparsead.errors import ConfigError, PruningError, unknown
 from sparsead.pruning.budget import MINIMUM_KEPT, masks_from_scores
 from sparsead.pruning.contract import PRUNERS, Batches, Loss, Scores, Scoring
 from sparsead.pruning.masks import Masks
-from sparsead.pruning.scoring import check_scores, probe_zero_tensors, undisturbed
+from sparsead.pruning.scoring import check_scores, probe_zero_tensors, rescaled, undisturbed
 
 
 def prune(
@@ -64,6 +64,7 @@ def prune(
     scoring = Scoring(model, parameters, scored_on, loss or _no_loss, sparsity, seed)
     with (
         undisturbed(model, parameters),
+        rescaled(model),
         probe_zero_tensors(parameters, seed) if probe else nullcontext(),
     ):
         scores: Scores = score(scoring)

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from sparsead.errors import PruningError
-from sparsead.pruning.contract import Scores
+from sparsead.pruning.contract import ScalesParameters, Scores
 from sparsead.seeding import make_generator
 
 PROBE_STD = 0.02
@@ -38,6 +38,36 @@ def undisturbed(model: nn.Module, tensors: Mapping[str, nn.Parameter]) -> Iterat
             module.training = mode
         for parameter, flag in required.items():
             parameter.requires_grad_(flag)
+
+
+@contextmanager
+def rescaled(model: nn.Module) -> Iterator[None]:
+    """Let every module that scales its parameters store them as they act; then restore all.
+
+    A module that computes with s · p stores s · p in the meantime, and its scale is 1. The model
+    computes the same, but for rounding. What a pruner reads as weight, gradient or curvature is
+    then that of s · p, so that s changes no score. At the end the parameters have the same bits as
+    before.
+    """
+    scales = {
+        module: module.parameter_scale
+        for module in model.modules()
+        if isinstance(module, ScalesParameters) and module.parameter_scale != 1
+    }
+    stored = [(p, p.detach().clone()) for module in scales for p in module.parameters(False)]
+    try:
+        with torch.no_grad():
+            for module, scale in scales.items():
+                for parameter in module.parameters(recurse=False):
+                    parameter.mul_(scale)
+                module.parameter_scale = 1.0
+        yield
+    finally:
+        for module, scale in scales.items():
+            module.parameter_scale = scale
+        with torch.no_grad():
+            for parameter, value in stored:
+                parameter.copy_(value)
 
 
 @contextmanager

@@ -21,14 +21,16 @@ from transformers import (
 )
 
 from composing import compose
-from pruning_cases import flatten, scoring, transformers_loss
+from pruning_cases import bert, flatten, scoring, token_batches, transformers_loss
 from sparsead.adapters.mam import MAMAdapter
 from sparsead.adapters.prefix import Prefix, PrefixAdapter
 from sparsead.backbones import sites
 from sparsead.backbones.attention import attend_to_prefixes
 from sparsead.backbones.loading import load_backbone
 from sparsead.errors import ConfigError
+from sparsead.pruning.contract import PRUNERS
 from sparsead.pruning.grasp import grasp
+from sparsead.pruning.prune import prune
 from sparsead.pruning.scoring import undisturbed
 
 LENGTH = 3
@@ -63,8 +65,8 @@ def decoder(attention: str = "sdpa") -> BertLMHeadModel:
     return model
 
 
-def prefixes(model: BertLMHeadModel) -> list[Prefix]:
-    """Return the prefixes of a decoder, a layer each."""
+def prefixes(model: PreTrainedModel) -> list[Prefix]:
+    """Return the prefixes of a model, a layer each."""
     return [module for module in model.modules() if isinstance(module, Prefix)]
 
 
@@ -284,3 +286,31 @@ def test_a_scale_changes_what_is_trained_and_not_where_it_starts() -> None:
         torch.testing.assert_close(40 * ours, theirs)
         assert theirs.grad is not None
         torch.testing.assert_close(ours.grad, 40 * theirs.grad)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scale", [64, 60])
+@pytest.mark.parametrize("pruner", sorted({*PRUNERS.entries()} - {"none", "units"}))
+def test_a_scale_changes_no_mask_of_any_pruner_and_pruning_leaves_it(
+    pruner: str, scale: float
+) -> None:
+    pruned = []
+    for factor in (1, scale):
+        model = bert()
+        adapted = MAMAdapter(bottleneck=8, prefix={"scale": factor}).insert(model, seed=1)
+        before = {name: model.get_parameter(name).detach().clone() for name in adapted.prunable}
+        pruned.append(
+            prune(
+                model,
+                tensors=adapted.prunable,
+                sparsity=0.5,
+                pruner=pruner,
+                batches=token_batches(),
+                loss=transformers_loss,
+            )
+        )
+        for name, mask in pruned[-1].items():
+            assert torch.equal(model.get_parameter(name), before[name] * mask)
+        assert {prefix.parameter_scale for prefix in prefixes(model)} == {factor}
+    ours, theirs = pruned
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
