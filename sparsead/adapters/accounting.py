@@ -23,7 +23,8 @@ def count_adapter_costs(adapted: AdaptedModel, removed: int, stored_bytes: int) 
             parts of the adapter, which earlier runs trained, only nonzero weights count.
         nominal: number of kept adapter weights divided by that of the backbone's parameters, as in
             the paper's #Param; the head does not count.
-        trainable_nonzero: number of weights that train: kept adapter weights and the head.
+        trainable_nonzero: number of weights that train: kept adapter weights, and those of the
+            head unless it is frozen.
         stored_bytes: as given.
         added_flops_per_token: multiplications and additions that the adapter's matrices add to a
             forward pass. Each matrix is used once per token, unless the module's `uses` says more.
@@ -34,12 +35,13 @@ def count_adapter_costs(adapted: AdaptedModel, removed: int, stored_bytes: int) 
     trained = sum(sizes[name] for name in adapted.adapter)
     adapter = trained + _nonzero(adapted)
     head = sum(sizes[name] for name in adapted.head)
+    trained_head = head if adapted.head_trains else 0
     return {
         "backbone": backbone,
         "adapter": adapter,
         "head": head,
         "nominal": (adapter - removed) / backbone,
-        "trainable_nonzero": trained - removed + head,
+        "trainable_nonzero": trained - removed + trained_head,
         "stored_bytes": stored_bytes,
         "added_flops_per_token": 2
         * sum(sizes[name] * _uses(adapted, name) for name in _matrices(adapted)),

@@ -17,7 +17,9 @@ class AdaptedModel:
 
     `adapter` and `head` name parameters of `model`; `prunable` is the part of `adapter` that a
     pruner may remove weights from (matrices: never biases, LayerNorms or the head). `frozen` names
-    parameters that earlier runs trained: they are stored with the adapter, but do not train.
+    parameters that earlier runs trained: they are stored with the adapter, but do not train. Only
+    where an option of the adapter freezes the head does it not train either; it is stored all the
+    same, because it was drawn for this run.
     """
 
     model: PreTrainedModel
@@ -30,6 +32,11 @@ class AdaptedModel:
     def stored(self) -> tuple[str, ...]:
         """Names of the parameters to store: those in which this model differs from the backbone."""
         return (*self.frozen, *self.adapter, *self.head)
+
+    @property
+    def head_trains(self) -> bool:
+        """Whether the head trains with the adapter."""
+        return any(self.model.get_parameter(name).requires_grad for name in self.head)
 
     def trained_state(self) -> dict[str, Tensor]:
         """Return the tensors of the adapter, frozen parts included, and of the head, by name.
@@ -45,8 +52,12 @@ def freeze_backbone(
     adapter: Iterable[str],
     prunable: Iterable[str],
     frozen: Iterable[str] = (),
+    *,
+    train_head: bool = True,
 ) -> AdaptedModel:
     """Make the parameters named by `adapter`, and the head, the only ones that train.
+
+    With `train_head=False` the head stays as it was drawn.
 
     The head is everything after the last layer: all parameters outside the bare backbone, and the
     backbone's pooler. BERT's pooler has the role of the first layer in RoBERTa's head, which is
@@ -59,7 +70,7 @@ def freeze_backbone(
         for name, parameter in model.named_parameters()
         if (id(parameter) not in backbone or _POOLER in name) and name not in adapter
     )
-    trained = {*adapter, *head}
+    trained = {*adapter, *(head if train_head else ())}
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(name in trained)
     return AdaptedModel(model, adapter, head, tuple(prunable), tuple(frozen))

@@ -24,6 +24,7 @@ from sparsead.backbones.sites import site_modules
 from sparsead.errors import ConfigError, unknown
 
 LAYER_NORMS = ("before", "after")
+TRAINING = ("frozen", "trained")
 _SITES = (
     *("attention_output", "ffn_output", "ffn_norm", "query", "key", "value"),
     *("attention_projection", "ffn_input", "ffn_projection"),
@@ -131,7 +132,13 @@ class BottleneckOptions:
         return bottleneck
 
     def finish_insertion(
-        self, model: PreTrainedModel, places: Iterable[str], seed: int
+        self,
+        model: PreTrainedModel,
+        places: Iterable[str],
+        seed: int,
+        *,
+        also: Iterable[str] = (),
+        train_head: bool = True,
     ) -> AdaptedModel:
         """Draw the bottlenecks' weights and freeze the backbone.
 
@@ -139,6 +146,8 @@ class BottleneckOptions:
             model: a model in which `attach` put a bottleneck into each of `places`.
             places: full names of these modules.
             seed: the run's seed.
+            also: full names of the backbone's own parameters that train with the bottlenecks.
+            train_head: whether the head trains.
         """
         names = [
             f"{place}.adapter.{name}"
@@ -147,7 +156,8 @@ class BottleneckOptions:
         ]
         drawn = [name for name in names if name.split(".")[-2] in ("down", "up")]
         initialise(model, drawn, init=self.init, up=".up.weight", seed=seed)
-        return freeze_backbone(model, names, (name for name in drawn if name.endswith(".weight")))
+        prunable = (name for name in drawn if name.endswith(".weight"))
+        return freeze_backbone(model, (*names, *also), prunable, train_head=train_head)
 
 
 @ADAPTERS.register("bottleneck")
@@ -159,9 +169,20 @@ class BottleneckAdapter(BottleneckOptions):
 
     Args:
         sites: kinds of site, fields of `sparsead.backbones.contract.Sites`.
+        backbone_norms: "trained" trains the backbone's LayerNorms too, as Houlsby et al. do
+            (section 2.1); "frozen" leaves them as they are.
+        head: "trained", or "frozen" as it was drawn.
     """
 
     sites: Sequence[str]
+    backbone_norms: str = "frozen"
+    head: str = "trained"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for key in ("backbone_norms", "head"):
+            if getattr(self, key) not in TRAINING:
+                raise ConfigError(unknown(f"adapter.{key}", getattr(self, key), TRAINING))
 
     def insert(self, model: PreTrainedModel, seed: int) -> AdaptedModel:
         """Attach the adapters to the model's sites and freeze the backbone.
@@ -169,13 +190,26 @@ class BottleneckAdapter(BottleneckOptions):
         Raises:
             ConfigError: a site is unknown, or the architecture has none of a kind.
         """
+        norms = _norms(model) if self.backbone_norms == "trained" else []
         places: dict[str, nn.Module] = {}
         for site in self.sites:
             places |= _with_output_of_width(model, site)
         for module in places.values():
             self.attach(model, module)
             module.register_forward_hook(_apply_adapter)
-        return self.finish_insertion(model, places, seed)
+        train_head = self.head == "trained"
+        return self.finish_insertion(model, places, seed, also=norms, train_head=train_head)
+
+
+def _norms(model: PreTrainedModel) -> list[str]:
+    """Return the names of the parameters of the backbone's normalisation layers."""
+    backbone = {id(module) for module in model.base_model.modules()}
+    return [
+        f"{name}.{parameter}"
+        for name, module in model.named_modules()
+        if id(module) in backbone and type(module).__name__.endswith("Norm")
+        for parameter, _ in module.named_parameters(recurse=False)
+    ]
 
 
 def _with_output_of_width(model: PreTrainedModel, site: str) -> dict[str, nn.Module]:

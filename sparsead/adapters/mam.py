@@ -13,27 +13,33 @@ from sparsead.adapters.contract import ADAPTERS
 from sparsead.adapters.parallel import ParallelAdapter
 from sparsead.adapters.prefix import PrefixAdapter
 from sparsead.backbones.sites import site_modules
+from sparsead.errors import ConfigError
 
 
 @ADAPTERS.register("mam")
 @dataclass(frozen=True, kw_only=True)
 class MAMAdapter(ParallelAdapter):
-    """`parallel` and `prefix` in one model, with the same number of weights in their matrices.
+    """`parallel` and `prefix` in one model, by default with as many weights in their matrices.
 
     He et al., 2021 (arXiv:2110.04366), section 4.6. A parallel adapter has 2·r·d weights per FFN,
-    biases not counted, and a prefix of length l has 2·l·d per attention module. Therefore
-    l = r · (number of FFNs) / (number of attention modules), rounded; in an encoder this is r.
+    biases not counted, and a prefix of length l has 2·l·d per attention module. Both have equally
+    many with l = r · (number of FFNs) / (number of attention modules), rounded; in an encoder this
+    is r.
 
     Args:
         bottleneck: r, the width of the parallel adapters. Their other keys are those of `parallel`.
+        length: l, the number of keys and of values of a prefix; None: as many weights as above.
         prefix: fields of PrefixOptions, as for the adapter `prefix`.
     """
 
+    length: int | None = None
     prefix: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self._prefixes(self.bottleneck)
+        if self.length is not None and self.length < 1:
+            raise ConfigError(f"adapter.length={self.length}: must be at least 1")
 
     def insert(self, model: PreTrainedModel, seed: int) -> AdaptedModel:
         """Attach both and freeze the backbone.
@@ -41,16 +47,18 @@ class MAMAdapter(ParallelAdapter):
         Raises:
             SiteError: the architecture does not support one of the two.
         """
-        attentions = site_modules(model, "attention")
-        ffns = site_modules(model, "ffn_output")
-        length = max(1, round(self.bottleneck * len(ffns) / len(attentions)))
-        in_attention = self._prefixes(length).insert(model, seed)
+        in_attention = self._prefixes(self.length or self._equal_length(model)).insert(model, seed)
         at_ffn = super().insert(model, seed)
         return freeze_backbone(
             model,
             (*in_attention.adapter, *at_ffn.adapter),
             (*in_attention.prunable, *at_ffn.prunable),
         )
+
+    def _equal_length(self, model: PreTrainedModel) -> int:
+        attentions = site_modules(model, "attention")
+        ffns = site_modules(model, "ffn_output")
+        return max(1, round(self.bottleneck * len(ffns) / len(attentions)))
 
     def _prefixes(self, length: int) -> PrefixAdapter:
         return PrefixAdapter(bottleneck=length, prefix=self.prefix)

@@ -140,7 +140,8 @@ class AdapterSpec:
     def scaled(self, scale: float) -> AdapterSpec:
         """Return the adapter with `scale` times the bottleneck.
 
-        LoRA's alpha is multiplied too, so that its scaling factor alpha / r stays the same.
+        LoRA's alpha is multiplied too, so that its scaling factor alpha / r stays the same, and the
+        length of MAM's prefixes, if it is set.
 
         Raises:
             ConfigError: the adapter has no bottleneck, or the product is not a whole number.
@@ -157,6 +158,8 @@ class AdapterSpec:
         sizes = {"bottleneck": int(bottleneck * scale)}
         if "alpha" in self.options:
             sizes["alpha"] = self.options["alpha"] * scale
+        if self.options.get("length") is not None:
+            sizes["length"] = round(self.options["length"] * scale)
         return replace(self, options={**self.options, **sizes})
 
 

@@ -10,7 +10,7 @@ from sparsead.pruning.contract import PRUNERS, Scores, Scoring
 from sparsead.seeding import derive_seed
 
 MODES = ("eval", "train")
-FAITHFUL = ("paper", "authors")
+FAITHFUL = ("paper",)
 
 
 @PRUNERS.register("snip")
@@ -29,8 +29,8 @@ def snip(
             batch norms do not change in either mode.
         draws: number of passes over the scoring set in train mode.
         faithful: "paper" scores z = w ⊙ ∂L/∂w, with its sign: the sentence of the SparseAdapter
-            paper, z = -w ⊙ g and remove the highest, read literally. "authors" scores as their
-            published code does, which is the equation above.
+            paper, z = -w ⊙ g and remove the highest, read literally. Their published code computes
+            the equation above.
 
     Returns:
         One tensor of scores per prunable tensor, of its shape.

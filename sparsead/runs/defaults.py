@@ -28,9 +28,9 @@ _SENTENCES: dict[str, Any] = {"regression": False}
 
 OPTIONS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
     "adapter": {
-        "bottleneck": _BOTTLENECK,
+        "bottleneck": _BOTTLENECK | {"backbone_norms": "frozen", "head": "trained"},
         "lora": {"alpha": 16.0, "dropout": 0.0, "init": "bert"},
-        "mam": _PARALLEL | _PREFIX,
+        "mam": _PARALLEL | _PREFIX | {"length": None},
         "parallel": _PARALLEL,
         "pfeiffer": _BOTTLENECK,
         "prefix": _PREFIX,

@@ -11,6 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
+from torch.nn import functional as F
 
 from composing import compose
 from sparsead.adapters.accounting import count_adapter_costs
@@ -115,6 +116,75 @@ def test_only_adapter_and_head_train_and_only_matrices_are_prunable() -> None:
     assert set(adapted.head) == head | {f"bert.pooler.dense.{kind}" for kind in ("weight", "bias")}
     assert all(name.endswith((".down.weight", ".up.weight")) for name in adapted.prunable)
     assert len(adapted.prunable) == 8
+
+
+def test_backbone_norms_train_all_layer_norms_of_the_backbone() -> None:
+    model = tiny_classifier()
+    adapted = replace(HOULSBY, backbone_norms="trained").insert(model, seed=1)
+    norms = {name for name, _ in model.named_parameters() if ".LayerNorm." in name}
+    assert len(norms) == 2 * 5  # of the embeddings, and two in each of two layers
+    bottlenecks = {*HOULSBY.insert(tiny_classifier(), seed=1).adapter}
+    assert {*adapted.adapter} == norms | bottlenecks
+    assert not norms & {*adapted.prunable}
+    trained = {name for name, p in model.named_parameters() if p.requires_grad}
+    assert trained == {*adapted.adapter, *adapted.head}
+    t5 = replace(HOULSBY, backbone_norms="trained").insert(tiny_classifier("tiny-t5"), seed=1)
+    assert sum("layer_norm" in name for name in t5.adapter) == 12  # RMS norms, which have no bias
+
+
+def test_a_frozen_head_is_stored_but_neither_trains_nor_counts() -> None:
+    trained, frozen = (
+        replace(HOULSBY, head=head).insert(tiny_classifier(), seed=1)
+        for head in ("trained", "frozen")
+    )
+    assert frozen.head == trained.head
+    assert frozen.stored == trained.stored
+    assert not any(frozen.model.get_parameter(name).requires_grad for name in frozen.head)
+    ours, theirs = (count_adapter_costs(a, removed=3, stored_bytes=1) for a in (frozen, trained))
+    assert ours["trainable_nonzero"] == ours["adapter"] - 3
+    assert theirs["trainable_nonzero"] == ours["adapter"] - 3 + ours["head"]
+
+
+@pytest.mark.parametrize("key", ["backbone_norms", "head"])
+def test_what_trains_is_frozen_or_trained(key: str) -> None:
+    with pytest.raises(ConfigError, match=f"adapter.{key}='?trainde'?.*did you mean trained"):
+        ADAPTERS.bind("bottleneck", {"bottleneck": 8, "sites": [], key: "trainde"})()
+
+
+def test_houlsby_authors_is_the_layer_of_the_authors_published_code() -> None:
+    """Against petl_factory.Adapter_Layer and where modeling_roberta calls it, written out."""
+    spec = compose("adapter=houlsby_authors", "adapter.bottleneck=8").adapter
+    assert spec.options["dropout"] == 0.1  # hidden_dropout_prob of BERT and RoBERTa
+    model = tiny_classifier("tiny-roberta")
+    adapted = ADAPTERS.bind(spec.method, spec.options)().insert(model, 1)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.normal_(0, 0.3)
+    trained = {name for name, p in model.named_parameters() if p.requires_grad}
+    assert trained == {*adapted.adapter}
+    assert not any("classifier" in name or ".LayerNorm." in name for name in trained)
+
+    def theirs(x: torch.Tensor, adapter: Bottleneck) -> torch.Tensor:
+        normed = F.layer_norm(x, (32,), adapter.norm.weight, adapter.norm.bias, 1e-5)
+        down = torch.relu(normed @ adapter.down.weight.T + adapter.down.bias)
+        down = adapter.dropout(down)
+        added: torch.Tensor = down @ adapter.up.weight.T + adapter.up.bias
+        return added + x
+
+    layer: Any = model.base_model.get_submodule("encoder.layer.0")
+    attention, output = layer.attention.output, layer.output
+    states = torch.randn(2, 5, 32)
+    for mode in (False, True):
+        layer.train(mode)
+        torch.manual_seed(2)
+        # The adapter of the attention sublayer stands before its dropout, the other one behind it.
+        attended = attention.dense.forward(layer.attention.self(states)[0])
+        attended = attention.dropout(theirs(attended, attention.dense.adapter))
+        middle = attention.LayerNorm(attended + states)
+        dropped = output.dropout.forward(output.dense(layer.intermediate(middle)))
+        expected = output.LayerNorm(theirs(dropped, output.dropout.adapter) + middle)
+        torch.manual_seed(2)
+        torch.testing.assert_close(layer(states), expected, rtol=0, atol=1e-5)
 
 
 @pytest.mark.slow

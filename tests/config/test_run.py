@@ -114,6 +114,8 @@ def test_a_wrong_value_is_named(override: str, message: str) -> None:
         (["task=cola", "protocol.learning_rate=2e-4"], 2e-4),
         (["task=cola", "protocol=paper"], 1e-4),
         (["task=cola", "adapter=full"], 5e-5),
+        (["task=cola", "adapter=full", "protocol=paper"], 5e-5),
+        (["task=cola", "adapter=fusion"], 5e-5),
     ],
 )
 def test_a_task_has_its_own_point_until_the_user_names_one(
@@ -138,7 +140,7 @@ def test_an_adapter_s_own_point_goes_before_the_task_s_and_behind_the_user_s(
 
     assert protocol() == protocol("protocol=clean") == (3e-3, 7, 16)
     assert protocol("protocol.learning_rate=2e-4") == (2e-4, 7, 16)
-    assert protocol("protocol=paper") == (1e-4, 10, 16)
+    assert protocol("protocol=paper") == (3e-3, 10, 16)
     assert compute_identity(compose_one(point)) == compute_identity(
         compose_one(
             [*point, "~adapter.protocol", "protocol.learning_rate=3e-3", "protocol.epochs=7"]
@@ -155,14 +157,15 @@ def _rate(*overrides: str) -> float:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("method", "learning_rate"),
-    [("prefix", 5e-4), ("bitfit", 5e-3), ("full", 5e-5), ("houlsby", 5e-4)],
+    [("prefix", 5e-4), ("bitfit", 5e-3), ("full", 5e-5), ("houlsby", 5e-4), ("fusion", 5e-5)],
 )
 def test_an_adapter_that_needs_another_rate_has_it_by_default(
     method: str, learning_rate: float
 ) -> None:
     adapter = f"adapter={method}"
     assert _rate(adapter) == _rate(adapter, "protocol=clean") == learning_rate
-    assert _rate(adapter, "protocol=paper") == 1e-4
+    own = compose_one([adapter]).adapter.protocol.get("learning_rate", 1e-4)
+    assert _rate(adapter, "protocol=paper") == own
     assert _rate(adapter, "protocol.learning_rate=3e-4") == 3e-4
 
 

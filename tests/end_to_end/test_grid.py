@@ -45,7 +45,7 @@ REFUSED = {
 OPTIONS = {
     **{
         name: ["adapter.bottleneck=4"]
-        for name in ("houlsby", "pfeiffer", "parallel", "lora", "prefix", "mam")
+        for name in ("houlsby", "houlsby_authors", "pfeiffer", "parallel", "lora", "prefix", "mam")
     },
     "fusion": ["adapter.fusion.prune=qk"],
 }

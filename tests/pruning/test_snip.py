@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from itertools import pairwise
 from typing import Any
 
@@ -8,7 +9,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn import functional as F
 
+from composing import compose as compose_run
 from pruning_cases import (
     WEIGHTS,
     Examples,
@@ -149,3 +153,30 @@ def test_bad_options_are_named(options: dict[str, Any], message: str) -> None:
 def test_no_batches_are_refused() -> None:
     with pytest.raises(PruningError, match="needs batches"):
         snip(scoring(network(), [], cross_entropy))
+
+
+def test_snip_authors_keeps_what_the_authors_published_code_keeps() -> None:
+    """Against the gradient of masks of ones, as in their pruners.py, and their global threshold."""
+    spec = compose_run("pruner=snip_authors").pruner
+    model, batches = network(), split(examples(), [6, 6])
+    masks = {name: torch.ones_like(model.get_parameter(name)).requires_grad_() for name in WEIGHTS}
+    for batch in batches:
+        weights = {name: model.get_parameter(name).detach() * masks[name] for name in WEIGHTS}
+        outputs = functional_call(model, weights, batch[0])
+        F.cross_entropy(outputs, batch[1]).backward()
+    gradients = [mask.grad for mask in masks.values() if mask.grad is not None]
+    scores = torch.cat([gradient.abs().flatten() for gradient in gradients])
+    threshold = scores.kthvalue(math.ceil(0.4 * len(scores))).values
+    pruned = prune(
+        model,
+        tensors=WEIGHTS,
+        sparsity=math.ceil(0.4 * len(scores)) / len(scores),
+        pruner=spec.method,
+        batches=batches,
+        loss=cross_entropy,
+        scope=spec.scope,
+        minimum_kept=spec.minimum_kept,
+        **spec.options,
+    )
+    kept = torch.cat([pruned[name].flatten() for name in WEIGHTS])
+    assert torch.equal(kept, scores > threshold)
