@@ -10,6 +10,7 @@ from fractions import Fraction
 import torch
 from torch import Tensor
 
+from sparsead.errors import PruningError
 from sparsead.pruning.contract import PRUNERS, Scores, Scoring
 from sparsead.seeding import make_generator
 
@@ -37,6 +38,9 @@ def er(scoring: Scoring) -> Scores:
 def random_at_densities(scoring: Scoring, *, kernel: bool) -> Scores:
     """Return the scores of `er`, or with `kernel` those of `erk`."""
     shapes = {name: tensor.shape for name, tensor in scoring.tensors.items()}
+    scalars = [name for name, shape in shapes.items() if not shape]
+    if scalars:
+        raise PruningError(f"{scalars[0]}: is a scalar; Erdős–Rényi densities are those of layers")
     if len(set(densities(shapes, scoring.sparsity, kernel=kernel).values())) == 1:
         logger.info("all layers have the same Erdős–Rényi density: it is uniform random pruning")
     counts = kept_counts(shapes, scoring.sparsity, kernel=kernel)

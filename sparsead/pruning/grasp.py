@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from sparsead.errors import PruningError
 from sparsead.pruning.contract import PRUNERS, Scores, Scoring
 
 
@@ -25,7 +28,7 @@ def grasp(scoring: Scoring) -> Scores:
         One tensor of scores per prunable tensor, of its shape, with sign.
 
     Raises:
-        PruningError: there are no batches.
+        PruningError: there are no batches, or an operation of the model has no second derivative.
     """
     batches = scoring.weighted_batches()
     gradients = scoring.mean_gradients() if len(batches) > 1 else None
@@ -43,7 +46,7 @@ def _hessian_products(scoring: Scoring, batch: Any, vectors: Scores | None) -> S
     """
     names = list(scoring.tensors)
     parameters = list(scoring.tensors.values())
-    with sdpa_kernel(SDPBackend.MATH):
+    with sdpa_kernel(SDPBackend.MATH), _twice_differentiable(), _cudnn_for(scoring.model):
         loss = scoring.loss(scoring.model, batch)
         gradients = torch.autograd.grad(loss, parameters, create_graph=True, allow_unused=True)
         curved = {n: g for n, g in zip(names, gradients, strict=True) if _is_curved(g)}
@@ -54,6 +57,26 @@ def _hessian_products(scoring: Scoring, batch: Any, vectors: Scores | None) -> S
             list(curved.values()), parameters, grad_outputs=along, materialize_grads=True
         )
     return dict(zip(names, products, strict=True))
+
+
+@contextmanager
+def _twice_differentiable() -> Iterator[None]:
+    """Put PyTorch's error for an operation without a second derivative into one line."""
+    try:
+        yield
+    except RuntimeError as error:
+        reason = str(error).partition(".")[0]
+        if "is not implemented" not in reason:
+            raise
+        raise PruningError(
+            f"pruner=grasp: the model has an operation without a second derivative ({reason})"
+        ) from error
+
+
+def _cudnn_for(model: nn.Module) -> AbstractContextManager[object]:
+    """Switch cuDNN off for a model with recurrent layers: its kernels have no second derivative."""
+    recurrent = any(isinstance(module, nn.RNNBase) for module in model.modules())
+    return torch.backends.cudnn.flags(enabled=False) if recurrent else nullcontext()
 
 
 def _is_curved(gradient: Tensor | None) -> bool:

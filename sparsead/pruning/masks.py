@@ -96,6 +96,13 @@ class SkipsRemoved(Protocol):
         """Skip what these masks allow; they are keyed by the parameters' names in the module."""
 
 
+def count_removed(parameter: nn.Parameter) -> int:
+    """Return how many weights of a parameter the masks that were enforced so far keep at zero."""
+    hooks = (parameter._backward_hooks or {}).values()
+    masks = [hook.removed.cpu() for hook in hooks if isinstance(hook, _GradientMask)]
+    return int(torch.stack(masks).any(dim=0).sum()) if masks else 0
+
+
 class _GradientMask:
     """Sets the gradient of removed weights to 0, even if it is infinite or NaN."""
 

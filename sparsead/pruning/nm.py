@@ -42,7 +42,9 @@ def nm(scoring: Scoring, *, n: int = 2, m: int = 4, criterion: str = "magnitude"
             f"sparsity.ratio={scoring.sparsity:g}: {n} of every {m} weights stay, so that it has "
             f"to be exactly 1 - {n}/{m} = {1 - n / m:g}"
         )
-    ragged = [name for name, tensor in scoring.tensors.items() if tensor.shape[-1] % m]
+    ragged = [
+        name for name, tensor in scoring.tensors.items() if not tensor.shape or tensor.shape[-1] % m
+    ]
     if ragged:
         raise PruningError(f"pruner.m={m}: does not divide the rows of {', '.join(ragged)}")
     return {

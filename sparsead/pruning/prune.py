@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext
-from difflib import get_close_matches
-from typing import Any
+from typing import Any, SupportsFloat
 
 import torch
 from torch import Tensor, nn
@@ -13,8 +12,9 @@ from torch import Tensor, nn
 from sparsead.config.groups import SCOPES
 from sparsead.errors import ConfigError, PruningError, unknown
 from sparsead.pruning.budget import MINIMUM_KEPT, masks_from_scores
-from sparsead.pruning.contract import PRUNERS, Batches, Loss, Scores, Scoring
+from sparsead.pruning.contract import PRUNERS, Batches, Loss, Pruner, Scores, Scoring
 from sparsead.pruning.masks import Masks
+from sparsead.pruning.parameters import find_parameters
 from sparsead.pruning.scoring import check_scores, probe_zero_tensors, rescaled, undisturbed
 
 
@@ -51,17 +51,21 @@ def prune(
         The masks by name: boolean, True where the weight is kept.
 
     Raises:
-        PruningError: the model has no such parameter, the pruner needs batches or a loss, its
-            scores are not finite or are all 0, or the budget cannot be met.
+        PruningError: the model has no such parameter, or one that cannot be pruned (frozen, empty,
+            without values, pruned before, or the same weights under two names), an argument has
+            the wrong type, the pruner needs batches or a loss, its scores are not finite or are
+            all 0, or the budget cannot be met.
         ConfigError: the pruner or one of its options is unknown.
     """
-    parameters = _parameters(model, tensors)
-    _check(sparsity, scope, parameters)
+    _check(sparsity, scope, minimum_kept, seed)
+    score = _scorer(pruner, options)
+    parameters = find_parameters(model, tensors)
+    if sparsity and not parameters:
+        raise PruningError(f"sparsity.ratio={sparsity:g}: there is nothing to prune")
     if sparsity == 0:
         return Masks({name: torch.ones_like(p, dtype=torch.bool) for name, p in parameters.items()})
-    score = PRUNERS.bind(pruner, options) if isinstance(pruner, str) else pruner
-    scored_on = Batches(() if batches is None else batches)
-    scoring = Scoring(model, parameters, scored_on, loss or _no_loss, sparsity, seed)
+    scored_on = _batches(batches)
+    scoring = Scoring(model, parameters, scored_on, _checked(loss), sparsity, seed)
     with (
         undisturbed(model, parameters),
         rescaled(model),
@@ -75,29 +79,61 @@ def prune(
     return masks
 
 
-def _parameters(model: nn.Module, names: Iterable[str]) -> dict[str, nn.Parameter]:
-    if isinstance(names, str):
-        raise PruningError(f"tensors={names}: must be names, as in tensors=[{names!r}]")
-    every = dict(model.named_parameters(remove_duplicate=False))
-    wanted = list(names)
-    for name in wanted:
-        if name not in every:
-            near = get_close_matches(name, every, n=1, cutoff=0.4)
-            hint = f"; did you mean {near[0]}?" if near else ""
-            raise PruningError(f"tensors={name}: the model has no such parameter{hint}")
-    return {name: every[name] for name in wanted}
-
-
-def _check(sparsity: float, scope: str, parameters: Mapping[str, nn.Parameter]) -> None:
-    if not 0 <= sparsity < 1:
-        raise PruningError(f"sparsity={sparsity:g}: must be at least 0 and below 1")
+def _check(sparsity: float, scope: str, minimum_kept: float, seed: int) -> None:
+    shares: dict[str, Any] = {"sparsity": sparsity, "minimum_kept": minimum_kept}
+    for key, value in shares.items():
+        if isinstance(value, bool) or not isinstance(value, SupportsFloat):
+            raise PruningError(f"{key}={value!r}: must be a number")
+        if not 0 <= float(value) < 1:
+            raise PruningError(f"{key}={value:g}: must be at least 0 and below 1")
+    if isinstance(seed, bool) or not isinstance(seed, int):
+        raise PruningError(f"seed={seed!r}: must be a whole number")
     if scope not in SCOPES:
         raise ConfigError(unknown("scope", scope, SCOPES))
-    frozen = [name for name, parameter in parameters.items() if not parameter.requires_grad]
-    if frozen:
-        raise PruningError(f"{frozen[0]}: is frozen; only what trains can be pruned")
-    if sparsity and not parameters:
-        raise PruningError(f"sparsity.ratio={sparsity:g}: there is nothing to prune")
+
+
+def _scorer(pruner: str | Callable[..., Scores], options: Mapping[str, Any]) -> Pruner:
+    """Return the pruner with its options, whether it was given by name or as a function."""
+    if isinstance(pruner, str):
+        return PRUNERS.bind(pruner, options)
+    if not callable(pruner):
+        raise PruningError(f"pruner={pruner!r}: must be a name or a function")
+    if options:
+        raise ConfigError(f"{next(iter(options))}: only a pruner given by name takes options")
+    return pruner
+
+
+def _batches(batches: Iterable[Any] | None) -> Batches:
+    if batches is not None and (isinstance(batches, str) or not isinstance(batches, Iterable)):
+        raise PruningError(f"batches={batches!r}: must be batches, as in a list or a DataLoader")
+    return Batches(() if batches is None else batches)
+
+
+def _checked(loss: Loss | None) -> Loss:
+    """Return the loss; what it returns is checked for every batch."""
+    if loss is not None and not callable(loss):
+        raise PruningError(f"loss={loss!r}: must be a function of a model and a batch")
+
+    def checked(model: nn.Module, batch: Any) -> Tensor:
+        try:
+            value = (loss or _no_loss)(model, batch)
+        except RuntimeError as error:
+            if "Inference tensors" not in str(error):
+                raise
+            raise PruningError("batches: were created in inference mode; clone them") from error
+        if not isinstance(value, Tensor) or value.numel() != 1 or not value.is_floating_point():
+            shape = f" of shape {tuple(value.shape)}" if isinstance(value, Tensor) else ""
+            raise PruningError(
+                f"loss: must return the mean loss of a batch, a tensor with one number, not "
+                f"{type(value).__name__}{shape}"
+            )
+        if not value.requires_grad:
+            raise PruningError(
+                "loss: depends on none of the tensors to prune, or was computed without gradients"
+            )
+        return value
+
+    return checked
 
 
 def _no_loss(_model: nn.Module, _batch: Any) -> Tensor:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from sparsead.errors import PruningError
 from sparsead.pruning.contract import ScalesParameters, Scores
@@ -31,7 +31,12 @@ def undisturbed(model: nn.Module, tensors: Mapping[str, nn.Parameter]) -> Iterat
         model.eval()
         for parameter in required:
             parameter.requires_grad_(id(parameter) in scored)
-        with torch.random.fork_rng(devices=forked), torch.autocast(device.type, enabled=False):
+        with (
+            torch.random.fork_rng(devices=forked),
+            torch.autocast(device.type, enabled=False),
+            torch.inference_mode(False),
+            torch.enable_grad(),
+        ):
             yield
     finally:
         for module, mode in modes.items():
@@ -97,6 +102,11 @@ def check_scores(scores: Scores, parameters: Mapping[str, nn.Parameter]) -> None
         PruningError: scores are missing, have another shape, are not finite, are all 0, or are all
             0 in a tensor that is all 0.
     """
+    if not isinstance(scores, Mapping):
+        raise PruningError(f"the pruner must return scores by name, not a {type(scores).__name__}")
+    for name, score in scores.items():
+        if not isinstance(score, Tensor) or score.is_complex():
+            raise PruningError(f"{name}: its scores must be real numbers in a tensor")
     shapes = {name: tuple(score.shape) for name, score in scores.items()}
     if shapes != {name: tuple(parameter.shape) for name, parameter in parameters.items()}:
         raise PruningError("the pruner did not score every prunable tensor in its own shape")

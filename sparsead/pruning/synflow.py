@@ -47,7 +47,7 @@ def synflow(scoring: Scoring, *, rounds: int = 10) -> Scores:
     inputs = _ones(scoring.batches[0])
     state = {
         name: tensor.detach().abs().double() if tensor.is_floating_point() else tensor
-        for name, tensor in _state(scoring.model)
+        for name, tensor in _state(scoring)
     }
 
     def flow(masks: Masked) -> Scores:
@@ -62,8 +62,11 @@ def synflow(scoring: Scoring, *, rounds: int = 10) -> Scores:
     return score_in_rounds(scoring, rounds, flow)
 
 
-def _state(model: nn.Module) -> list[tuple[str, Tensor]]:
-    return [*model.named_parameters(), *model.named_buffers()]
+def _state(scoring: Scoring) -> list[tuple[str, Tensor]]:
+    """Return parameters and buffers, each with one name: a tied one with that which is scored."""
+    model, scored = scoring.model, {id(tensor) for tensor in scoring.tensors.values()}
+    others = [pair for pair in model.named_parameters() if id(pair[1]) not in scored]
+    return [*scoring.tensors.items(), *others, *model.named_buffers()]
 
 
 def _ones(batch: Any) -> Any:

@@ -143,10 +143,16 @@ def test_masks_have_the_counts_and_are_nested() -> None:
 
 
 def test_seed_decides_and_names_differ() -> None:
-    model = nn.Sequential(nn.Linear(20, 20), nn.Linear(20, 20))
     names = ["0.weight", "1.weight"]
     first, again, other = (
-        prune(model, tensors=names, sparsity=0.5, pruner="er", seed=seed) for seed in (1, 1, 2)
+        prune(
+            nn.Sequential(nn.Linear(20, 20), nn.Linear(20, 20)),
+            tensors=names,
+            sparsity=0.5,
+            pruner="er",
+            seed=seed,
+        )
+        for seed in (1, 1, 2)
     )
     assert torch.equal(first[names[0]], again[names[0]])
     assert not torch.equal(first[names[0]], other[names[0]])

@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import cast
+
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from pruning_cases import (
     WEIGHTS,
@@ -20,6 +24,7 @@ from pruning_cases import (
     token_batches,
     transformers_loss,
 )
+from sparsead.errors import PruningError
 from sparsead.pruning.grasp import grasp
 from sparsead.pruning.prune import prune
 from sparsead.pruning.scoring import undisturbed
@@ -86,3 +91,53 @@ def test_bert_is_pruned_as_wanted() -> None:
     )
     assert masks.removed == round(0.4 * masks.total)
     assert all(parameter.grad is None for parameter in model.parameters())
+
+
+LAYERS: dict[str, Callable[[], nn.Module]] = {
+    "encoder": lambda: nn.TransformerEncoderLayer(8, 2, 16, batch_first=True),
+    "attention": lambda: nn.MultiheadAttention(8, 2, batch_first=True),
+    "lstm": lambda: nn.LSTM(8, 8, batch_first=True),
+    "gru": lambda: nn.GRU(8, 8, batch_first=True),
+}
+
+
+def outputs(layer: nn.Module, batch: Tensor) -> Tensor:
+    if isinstance(layer, nn.MultiheadAttention):
+        return cast(Tensor, layer(batch, batch, batch, need_weights=False)[0])
+    output = layer(batch)
+    return cast(Tensor, output[0] if isinstance(output, tuple) else output)
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_layers_with_fused_kernels_have_second_derivatives(name: str) -> None:
+    torch.manual_seed(0)
+    layer = LAYERS[name]()
+    matrices = [name for name, tensor in layer.named_parameters() if tensor.dim() == 2]
+    batches = [torch.randn(2, 4, 8), torch.randn(2, 4, 8)]
+    masks = prune(
+        layer,
+        tensors=matrices,
+        sparsity=0.5,
+        pruner="grasp",
+        batches=batches,
+        loss=lambda model, batch: outputs(model, batch).pow(2).mean(),
+    )
+    assert masks.removed == masks.total // 2
+
+
+def test_an_operation_without_a_second_derivative_is_named() -> None:
+    def attended(model: nn.Module, batch: Tensor) -> Tensor:
+        heads = model(batch)[:, None]
+        with sdpa_kernel(SDPBackend.FLASH_ATTENTION):
+            return F.scaled_dot_product_attention(heads, heads, heads).pow(2).mean()
+
+    with pytest.raises(PruningError, match="operation without a second derivative") as refused:
+        prune(
+            nn.Linear(8, 8),
+            tensors=["weight"],
+            sparsity=0.5,
+            pruner="grasp",
+            batches=[torch.randn(2, 4, 8)],
+            loss=attended,
+        )
+    assert "\n" not in str(refused.value)
