@@ -13,6 +13,7 @@ from sparsead.config.schema import (
     check_folder,
     check_keys,
     check_minimum,
+    check_name,
 )
 from sparsead.errors import ConfigError
 
@@ -20,6 +21,8 @@ SCOPES = ("global", "tensor")
 SPLITS = ("train", "validation", "test")
 
 _OWN_PROTOCOL_KEYS = ("epochs", "learning_rate", "batch_size")
+_NAMED_OPTIONS = ("tests", "hub_splits")
+"""Options of tasks whose keys become names of files: of submissions and of predictions."""
 
 
 @dataclass
@@ -43,6 +46,7 @@ class BackboneSpec:
     attention_dropout: float | None = None
 
     def __post_init__(self) -> None:
+        check_name("backbone.name", self.name)
         check_folder("backbone.path", self.path)
         for key in ("dropout", "attention_dropout"):
             value = getattr(self, key)
@@ -71,6 +75,13 @@ class TaskSpec:
     options: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        check_name("task.name", self.name)
+        for split in self.files:
+            check_name("task.files", split)
+        for key in _NAMED_OPTIONS:
+            for name, chosen in _items(self.options.get(key)):
+                check_name(f"task.{key}", name)
+                _check_below(f"task.{key}.{name}.file", chosen)
         check_keys("task.protocol", self.protocol, _OWN_PROTOCOL_KEYS)
         if self.limit is not None:
             check_minimum("task.limit", self.limit, 1)
@@ -131,6 +142,7 @@ class AdapterSpec:
     protocol: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        check_name("adapter.name", self.name)
         check_keys("adapter.protocol", self.protocol, _OWN_PROTOCOL_KEYS)
         bottleneck = self.options.get("bottleneck", 1)
         if type(bottleneck) is not int:
@@ -180,6 +192,7 @@ class PrunerSpec:
     options: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        check_name("pruner.name", self.name)
         check_choice("pruner.scope", self.scope, SCOPES)
         if not 0 <= self.minimum_kept < 1:
             raise ConfigError(
@@ -278,3 +291,14 @@ class ProtocolSpec:
     def evaluations_per_epoch(self) -> int:
         """Number of evaluations in each epoch, the one at its end included."""
         return math.ceil((self.evaluations or self.epochs) / self.epochs)
+
+
+def _items(option: Any) -> list[tuple[str, Any]]:
+    return [(str(key), value) for key, value in option.items()] if isinstance(option, dict) else []
+
+
+def _check_below(key: str, chosen: Any) -> None:
+    """Refuse a file that lies elsewhere than below the folder in which it is looked for."""
+    file = Path(str(chosen.get("file", "."))) if isinstance(chosen, dict) else Path()
+    if file.is_absolute() or ".." in file.parts:
+        raise ConfigError(f"{key}={file}: must lie below the folder of the test sets")

@@ -21,6 +21,9 @@ from sparsead.errors import ConfigError, unknown, unknown_key, wrong_type
 
 Spec = TypeVar("Spec")
 
+_LONGEST_NAME = 64
+_NAME = re.compile(rf"[\w-][\w.-]{{0,{_LONGEST_NAME - 1}}}")
+
 
 def read_group(config: DictConfig, group: str, schema: type[Spec]) -> Spec:
     """Return a group of a composed configuration as an instance of `schema`.
@@ -60,6 +63,23 @@ def check_choice(key: str, value: str, allowed: tuple[str, ...]) -> None:
     """Refuse a value that is not allowed, and suggest the most similar allowed one."""
     if value not in allowed:
         raise ConfigError(unknown(key, value, allowed))
+
+
+def check_name(key: str, value: str) -> None:
+    """Refuse a name that could not safely be the name of a file or a part of it.
+
+    Raises:
+        ConfigError: it has other characters than letters, digits, `.`, `_` and `-`, or begins with
+            a dot, which would hide the file; the message suggests a similar name.
+    """
+    if _NAME.fullmatch(value):
+        return
+    near = re.sub(r"[^\w-]+", "-", value).strip("-")[:_LONGEST_NAME]
+    hint = f"; did you mean {near}?" if near else ""
+    raise ConfigError(
+        f"{key}={value}: a name has only letters, digits, '.', '_' and '-', does not begin with a "
+        f"dot, and has at most {_LONGEST_NAME} characters{hint}"
+    )
 
 
 def check_minimum(key: str, value: float, low: float) -> None:

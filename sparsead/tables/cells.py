@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from sparsead.config.run import RunSpec
+from sparsead.config.schema import check_name
 from sparsead.errors import ConfigError, unknown
 from sparsead.runs.prerequisites import find_prerequisites, format_sources_override, resolve_sources
-from sparsead.runs.record import find_record
 from sparsead.runs.request import RunRequest
+from sparsead.runs.states import Done, read_state
 from sparsead.tables.composed import compose_all
 
 AVERAGE = "avg"
@@ -129,6 +130,7 @@ class TableSpec:
     options: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        check_name("name", self.name)
         if self.seeds < 1:
             raise ConfigError(f"seeds={self.seeds}: must be a whole number, at least 1")
 
@@ -203,7 +205,7 @@ def _over_seeds(
         needs = [_with_seed(run, seed) for run in sources]
         if row.sources is None:
             needs = [replace(request, spec=s) for s in find_prerequisites(seeded.spec, overrides)]
-        if any(find_record(run.folder) is None for run in needs):
+        if not all(isinstance(read_state(run.folder), Done) for run in needs):
             yield replace(cell, needs=tuple(needs))
         else:
             yield _ready(cell, row, [run.folder for run in needs])

@@ -12,6 +12,7 @@ from torch import nn
 
 from composing import compose
 from sparsead.config.compose import compose as compose_one
+from sparsead.config.run import RunSpec
 from sparsead.errors import ConfigError
 from sparsead.pruning.prune import prune
 from sparsead.runs.identity import compute_identity
@@ -265,3 +266,37 @@ def test_a_path_without_the_tasks_files_is_refused(tmp_path: Path) -> None:
         assert str(error.value).endswith(hint) == (folder == "MRPC")
     with pytest.raises(ConfigError, match="reads no files"):
         compose("task=demo_mrpc", f"task.path={tmp_path}")
+
+
+@pytest.mark.parametrize(
+    "name", ["../../x", "a/b", ".hidden", "", "a b", "x\n", "é\u0301", "n" * 65]
+)
+@pytest.mark.parametrize("group", ["backbone", "task", "adapter", "pruner"])
+def test_a_name_is_safe_as_part_of_a_path(group: str, name: str) -> None:
+    values = compose().to_dict()
+    values[group]["name"] = name
+    with pytest.raises(ConfigError, match=f"{group}.name="):
+        RunSpec.from_dict(values)
+
+
+@pytest.mark.parametrize("name", ["sst-2", "reviews.en", "x_1", "größe"])
+def test_letters_digits_dot_underscore_and_hyphen_are_allowed_in_a_name(name: str) -> None:
+    values = compose().to_dict()
+    values["task"]["name"] = name
+    assert RunSpec.from_dict(values).task.name == name
+
+
+@pytest.mark.parametrize("key", ["tests", "hub_splits"])
+def test_the_names_of_files_that_a_task_writes_are_safe(key: str) -> None:
+    values = compose("task=mnli").to_dict()
+    values["task"]["options"][key] = {"../../x": {"hub": "test", "file": "x.tsv"}}
+    with pytest.raises(ConfigError, match=rf"task\.{key}=\.\./\.\./x: a name has only"):
+        RunSpec.from_dict(values)
+
+
+@pytest.mark.parametrize("file", ["/etc/passwd", "../x.tsv"])
+def test_a_test_set_lies_below_its_folder(file: str) -> None:
+    values = compose("task=mnli").to_dict()
+    values["task"]["options"]["tests"] = {"x": {"hub": "test", "file": file}}
+    with pytest.raises(ConfigError, match="must lie below the folder of the test sets"):
+        RunSpec.from_dict(values)
