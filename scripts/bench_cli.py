@@ -40,6 +40,8 @@ def synthetic_result(request: RunRequest) -> dict[str, object]:
         "sparsity": {
             "requested": request.spec.sparsity,
             "realised": request.spec.sparsity,
+            "total": 10**9,
+            "removed": round(10**9 * request.spec.sparsity),
             "scored_on": list(range(320)),
             "by_tensor": tensors,
         },

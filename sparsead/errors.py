@@ -5,7 +5,10 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
+from functools import cache
 from typing import NoReturn
+
+from sparsead.display import one_line
 
 
 class SparseadError(Exception):
@@ -58,8 +61,14 @@ _MEANT = {"gpu": "cuda"}
 
 def fail(message: str) -> NoReturn:
     """Print one line for the user and exit with status 2."""
-    sys.stderr.write(f"sparsead: {message}\n")
+    sys.stderr.write(f"sparsead: {one_line(message)}\n")
     raise SystemExit(2)
+
+
+@cache
+def warn(message: str) -> None:
+    """Print one line for the user and go on; the same line is printed only once."""
+    sys.stderr.write(f"sparsead: {one_line(message)}\n")
 
 
 def unknown_key(key: str, allowed: Iterable[str]) -> str:

@@ -8,6 +8,7 @@ import numpy as np
 
 from sparsead.pruning.storage import WEIGHTS_FILE, save_sparse
 from sparsead.runs.record import staged, write_result
+from synthetic import plain_result
 
 SITE = "bert.encoder.layer.{}.{}.adapter.{}.weight"
 FFN = "output.dropout"
@@ -37,17 +38,13 @@ OTHERS = {
 
 def write_run(outputs: Path, name: str, masks: dict[str, np.ndarray], **changes: object) -> Path:
     """Write the record of a run with these masks, and return its folder."""
-    config = {
-        "task": {"name": "mrpc"},
-        "backbone": {"name": "minilm"},
-        "adapter": {"name": "houlsby", "options": {"bottleneck": 2}},
-        "pruner": {"name": "snip"},
-        "seed": 3,
-    }
-    sparsity = {"requested": 0.4}
-    result = {"config": config, "scores": {"accuracy": 0.8162, "f1": 0.9}, "sparsity": sparsity}
+    *_, pruner, _, _, identity = name.split("_") if name.count("_") == 6 else ["snip", "", "", ""]
+    result = plain_result(seed=3, pruner=pruner, scores={"accuracy": 0.8162, "f1": 0.9})
+    result["config"]["adapter"]["options"]["bottleneck"] = 2
+    result["identity"] = identity or result["identity"]
     tensors = {tensor: kept.astype(np.float32) for tensor, kept in masks.items()}
     with staged(outputs / "runs" / name) as staging:
-        save_sparse(staging / WEIGHTS_FILE, tensors, masks, {})
+        metadata = {"identity": result["identity"]}
+        save_sparse(staging / WEIGHTS_FILE, tensors, masks, metadata)
         write_result(staging, result | changes, "")
     return outputs / "runs" / name

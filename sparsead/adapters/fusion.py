@@ -16,9 +16,11 @@ from sparsead.adapters.bottleneck import Bottleneck
 from sparsead.adapters.contract import ADAPTERS
 from sparsead.adapters.initialisation import initialise
 from sparsead.adapters.pfeiffer import PfeifferAdapter, hook_sums
+from sparsead.config.registry import bind_options
 from sparsead.config.schema import check_keys
 from sparsead.errors import ConfigError, RecordError, unknown
-from sparsead.pruning.storage import WEIGHTS_FILE, load_sparse
+from sparsead.pruning.storage import load_weights
+from sparsead.runs.record import RunRecord
 
 PRUNABLE: dict[str | None, tuple[str, ...]] = {None: (), "qk": ("query.weight", "key.weight")}
 OFF_DIAGONAL = 1e-6
@@ -99,7 +101,9 @@ class FusionAdapter:
         """
         places = hook_sums(model)
         width = model.config.hidden_size
-        options = [PfeifferAdapter(**each) for each in self.fusion["adapters"]]
+        options = [
+            bind_options("adapter", PfeifferAdapter, each)() for each in self.fusion["adapters"]
+        ]
         fusions = {p: Fusion(width, [Bottleneck(width, o) for o in options]) for p in places}
         for place, module in places.items():
             module.add_module("adapter", fusions[place])
@@ -128,7 +132,7 @@ class FusionAdapter:
 def _load(source: str, adapters: Mapping[str, nn.Module]) -> None:
     """Copy the weights that a run stored into the adapters, given by their place."""
     try:
-        tensors = load_sparse(Path(source) / WEIGHTS_FILE).tensors
+        tensors = load_weights(RunRecord.read(Path(source))).tensors
     except RecordError as error:
         raise ConfigError(f"adapter.fusion.sources={source}: {error}") from error
     for place, adapter in adapters.items():

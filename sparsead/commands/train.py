@@ -24,6 +24,7 @@ from sparsead.config.sweeps import compose_jobs
 from sparsead.errors import (
     AlreadyRecordedError,
     ClaimedError,
+    RecordError,
     SparseadError,
     StorageError,
     fail,
@@ -133,7 +134,12 @@ def _do_in_sweep(request: RunRequest) -> RunRecord:
 
 def find_or_train(request: RunRequest) -> RunRecord:
     """Return the record of a run; train the run first unless it is recorded already."""
-    record = None if request.rerun else find_record(request.folder)
+    try:
+        record = None if request.rerun else find_record(request.folder)
+    except StorageError:
+        raise
+    except RecordError as error:
+        raise RecordError(f"{error}; rerun=true trains it again") from error
     if record is not None:
         log.info("recorded already (rerun=true trains it again)")
         return record

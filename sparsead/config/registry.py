@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import pkgutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import is_dataclass
 from functools import partial
 from types import UnionType
@@ -78,7 +78,7 @@ class Registry(Generic[T]):
     def _import_entry(self, path: str) -> Callable[..., T]:
         """Import a user's own entry, and check that it has the contract's methods.
 
-        The check matters because a record from an untrusted source could name any function.
+        A path from a record is checked before, without importing it: see `sparsead.config.trust`.
         """
         given = f"{self.kind}._target_={path}"
         try:
@@ -135,4 +135,16 @@ def _is_a(value: object, expected: Any) -> bool:
         return False
     if isinstance(value, bool) or origin is bool:
         return type(value) is origin
-    return isinstance(value, int | float) if origin is float else isinstance(value, origin)
+    if origin is float:
+        return isinstance(value, int | float)
+    return isinstance(value, origin) and _holds(value, get_args(expected))
+
+
+def _holds(value: object, expected: Sequence[Any]) -> bool:
+    """Tell whether the items of a list or a mapping have the types in its annotation."""
+    if isinstance(value, Mapping) and len(expected) == 2:
+        key_type, value_type = expected
+        return all(_is_a(k, key_type) and _is_a(v, value_type) for k, v in value.items())
+    if isinstance(value, list) and len(expected) == 1:
+        return all(_is_a(item, expected[0]) for item in value)
+    return True

@@ -66,8 +66,7 @@ class RunSpec:
     @property
     def seeds(self) -> Seeds:
         """The seed of each part. A dense run has no mask, so that `seed_mask` does not count."""
-        chosen = {key: getattr(self, key) for key in SEED_KEYS}
-        return Seeds.read(chosen if self.sparsity else chosen | {"seed_mask": self.seed_init})
+        return Seeds.read({key: getattr(self, key) for key in (*SEED_KEYS, "sparsity")})
 
     @classmethod
     def from_config(cls, config: DictConfig) -> RunSpec:

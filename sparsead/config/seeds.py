@@ -29,8 +29,13 @@ class Seeds:
 
     @classmethod
     def read(cls, config: Mapping[str, Any]) -> Seeds:
-        """Return the seeds of a run's configuration; a part without a seed has that of the run."""
+        """Return the seeds of a run's configuration; a part without a seed has that of the run.
+
+        A dense run, with `sparsity` 0, has no mask, so that `seed_mask` does not count.
+        """
         own = {part: config.get(f"seed_{part}") for part in PARTS}
+        if config.get("sparsity") == 0:
+            own["mask"] = own["init"]
         return cls(**{p: config["seed"] if seed is None else seed for p, seed in own.items()})
 
     @property

@@ -26,6 +26,7 @@ from safetensors.numpy import save
 
 from sparsead.errors import RecordError
 from sparsead.runs.files import write_atomically
+from sparsead.runs.record import RunRecord
 
 FORMAT = "sparsead-adapter"
 VERSION = 1
@@ -120,6 +121,22 @@ def sparse_size(
     return 8 + math.ceil(len(text) / 8) * 8 + end
 
 
+def load_weights(record: RunRecord) -> StoredAdapter:
+    """Read the weights file of a run, and check that it is this run's.
+
+    Raises:
+        RecordError: the file cannot be read, or holds the weights of another run.
+    """
+    path = record.folder / WEIGHTS_FILE
+    stored = load_sparse(path)
+    if stored.metadata.get("identity") != record.result["identity"]:
+        raise RecordError(
+            f"{path}: holds the weights of another run, {stored.metadata.get('identity')}; the "
+            f"result beside it is of {record.result['identity']}"
+        )
+    return stored
+
+
 def load_sparse(path: Path) -> StoredAdapter:
     """Read a sparse adapter file, bit for bit what was saved.
 
@@ -133,6 +150,8 @@ def load_sparse(path: Path) -> StoredAdapter:
         entries = _unpack_table(document["tensors"])
         masks = _unpack_masks(entries, flat.pop(_MASKS))
         tensors = _unflatten(entries, masks, flat)
+        if not isinstance(document["metadata"], dict):
+            raise TypeError("its metadata is not a mapping")
         return StoredAdapter(tensors, masks, document["metadata"])
     except (KeyError, TypeError, ValueError, RecursionError, zlib.error) as error:
         raise _unreadable(path, error) from error

@@ -10,7 +10,7 @@ import numpy as np
 
 from sparsead.config.seeds import Seeds
 from sparsead.errors import RecordError
-from sparsead.pruning.storage import WEIGHTS_FILE, Mask, load_sparse
+from sparsead.pruning.storage import Mask, load_weights
 from sparsead.report.formats import to_rich
 from sparsead.report.mask_structure import (
     Grid,
@@ -41,7 +41,7 @@ def load_masks(record: RunRecord) -> dict[str, Mask]:
     Raises:
         RecordError: the run's weights cannot be read.
     """
-    return load_sparse(record.folder / WEIGHTS_FILE).masks
+    return load_weights(record).masks
 
 
 def describe_run(record: RunRecord) -> str:

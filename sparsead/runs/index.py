@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from sparsead.runs.files import write_atomically
-from sparsead.runs.record import RESULT_FILE, RunRecord
+from sparsead.runs.record import RESULT_FILE, RunRecord, read_listed
 
 INDEX_FILE = Path("cache") / "index.json"
 _BULKY = ("history", "environment")
@@ -25,12 +25,12 @@ Entries = dict[str, Any]
 def read_summaries(outputs: Path) -> list[RunRecord]:
     """Return all finished runs sorted by name, without history, environment and lists of tensors.
 
-    Raises:
-        RecordError: a record cannot be read.
+    A record that cannot be used is named in a warning and left out.
     """
     runs = outputs / "runs"
     known = _read(outputs / INDEX_FILE)
-    entries = {name: _entry(runs / name, stamp, known.get(name)) for name, stamp in _scan(runs)}
+    found = ((name, _entry(runs / name, stamp, known.get(name))) for name, stamp in _scan(runs))
+    entries = {name: entry for name, entry in found if entry is not None}
     if entries != known:
         with suppress(OSError):  # a read-only folder or a full disk: work without the index
             _write(outputs / INDEX_FILE, entries)
@@ -49,10 +49,13 @@ def _scan(runs: Path) -> list[tuple[str, list[int]]]:
     return sorted(found)
 
 
-def _entry(folder: Path, stamp: list[int], known: Any) -> dict[str, Any]:
+def _entry(folder: Path, stamp: list[int], known: Any) -> dict[str, Any] | None:
     if isinstance(known, dict) and known.get("stamp") == stamp:
         return known
-    result = RunRecord.read(folder).result
+    record = read_listed(folder)
+    if record is None:
+        return None
+    result = record.result
     slim = {key: value for key, value in result.items() if key not in _BULKY}
     sparsity = slim.get("sparsity")
     if isinstance(sparsity, dict):

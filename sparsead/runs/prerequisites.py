@@ -7,7 +7,6 @@ from. Today only the second stage of `adapter=fusion` has them: its sources are 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +17,7 @@ from sparsead.config.run import RunSpec
 from sparsead.errors import ConfigError, RecordError
 from sparsead.runs.files import file_digest
 from sparsead.runs.query import find_run
-from sparsead.runs.record import RESULT_FILE, RunRecord
+from sparsead.runs.record import RunRecord
 
 _OPTION = "fusion"
 _FIRST_STAGE = "pfeiffer"
@@ -202,8 +201,7 @@ def _second_stage(spec: RunSpec, first_stage: Sequence[Path]) -> RunSpec:
 
 
 def _setting(folder: Path) -> str:
-    result = json.loads((folder / RESULT_FILE).read_text("utf-8"))
-    return str(result["setting"])
+    return str(RunRecord.read(folder).result["setting"])
 
 
 def _weights(folder: Path) -> list[str]:

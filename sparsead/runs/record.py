@@ -14,9 +14,10 @@ from os import strerror
 from pathlib import Path
 from typing import Any
 
-from sparsead.errors import AlreadyRecordedError, RecordError, StorageError
+from sparsead.errors import AlreadyRecordedError, RecordError, StorageError, warn
 from sparsead.runs.claim import Claim, check_owned, claimed, newest_claim
 from sparsead.runs.failure import failure_file
+from sparsead.runs.result import check_folder, is_named_after, name_of, read_result
 
 RESULT_FILE = "result.json"
 CONFIG_FILE = "config.yaml"
@@ -68,14 +69,11 @@ class RunRecord:
         """Read the record in a run's folder.
 
         Raises:
-            RecordError: the folder has no readable `result.json`.
+            RecordError: `result.json` is missing or is not the result of a run, or the folder has
+                the name of another run.
         """
-        try:
-            result = json.loads((folder / RESULT_FILE).read_text("utf-8"))
-        except (OSError, ValueError) as error:
-            raise RecordError(f"{folder}: is not a run ({error})") from error
-        if not isinstance(result, dict):
-            raise RecordError(f"{folder / RESULT_FILE}: is not the result of a run")
+        result = read_result(folder / RESULT_FILE)
+        check_folder(folder, result)
         return cls(folder, result)
 
 
@@ -98,10 +96,27 @@ def find_record(folder: Path) -> RunRecord | None:
     return RunRecord.read(folder) if found else None
 
 
+def read_listed(folder: Path) -> RunRecord | None:
+    """Return the record in one of the folders of `outputs/runs`; None, with a warning, if unusable.
+
+    One run has one name there, so that a copy of its folder is not counted as a run of its own.
+    """
+    try:
+        record = RunRecord.read(folder)
+    except RecordError as error:
+        warn(f"{error}; it is left out")
+        return None
+    if is_named_after(folder, record.result):
+        return record
+    warn(f"{folder}: holds the run {name_of(record.result)} under another name; it is left out")
+    return None
+
+
 def read_records(outputs: Path) -> Iterator[RunRecord]:
-    """Yield all finished runs below `outputs`, sorted by the names of their folders."""
+    """Yield all finished runs below `outputs`, sorted by name; unusable ones only give warnings."""
     for result in sorted((outputs / "runs").glob(f"[!.]*/{RESULT_FILE}")):
-        yield RunRecord.read(result.parent)
+        if (record := read_listed(result.parent)) is not None:
+            yield record
 
 
 @contextmanager

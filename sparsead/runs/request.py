@@ -18,6 +18,7 @@ from sparsead.errors import ClaimedError
 from sparsead.runs.failure import record_failure
 from sparsead.runs.identity import compute_identity, compute_setting
 from sparsead.runs.prerequisites import check_prerequisites, find_prerequisites, resolve_sources
+from sparsead.runs.result import name_run
 
 log = logging.getLogger(__name__)
 
@@ -64,9 +65,8 @@ class RunRequest:
     def folder(self) -> Path:
         """The folder of the run's record, which need not exist yet."""
         spec = self.spec
-        words = (spec.backbone.name, spec.task.name, spec.adapter.name, spec.pruner.name)
-        name = f"{'_'.join(words)}_{spec.sparsity:.3g}_seed{spec.seeds}_{self.identity}"
-        return self.outputs / "runs" / name
+        names = (spec.backbone.name, spec.task.name, spec.adapter.name, spec.pruner.name)
+        return self.outputs / "runs" / name_run(names, spec.sparsity, spec.seeds, self.identity)
 
     def record_failure(self, error: BaseException) -> None:
         """Record why the run failed, in a file beside the records.

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sparsead.errors import RecordError, StorageError, warn
 from sparsead.runs.claim import live_claim
 from sparsead.runs.failure import find_failure
 from sparsead.runs.record import RunRecord, find_record
@@ -20,7 +21,7 @@ class Done:
 
 @dataclass(frozen=True)
 class Failed:
-    """The last attempt failed; `failure` has error, traceback, config, host and time."""
+    """The last attempt failed, or its record is damaged; `failure` has at least the error."""
 
     failure: dict[str, Any]
 
@@ -43,7 +44,13 @@ State = Done | Failed | Running | Missing
 
 def read_state(folder: Path) -> State:
     """Return the state of the run with the record `folder`, read only from the run's files."""
-    record = find_record(folder)
+    try:
+        record = find_record(folder)
+    except StorageError:
+        raise
+    except RecordError as error:
+        warn(f"{error}; it is left out")
+        return Failed({"error": f"RecordError: {error}"})
     if record is not None:
         return Done(record)
     claim = live_claim(folder)

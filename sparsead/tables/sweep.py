@@ -92,7 +92,8 @@ def _settle(cell: Cell, execute: Execute, retry: bool, tell: Tell, outcome: Outc
         return True
     tell("run", cell)
     try:
-        execute(request)
+        # A record that is there although the run counts as failed is damaged: replace it.
+        execute(replace(request, rerun=request.rerun or request.folder.exists()))
     except ClaimedError:
         return False
     except AlreadyRecordedError:

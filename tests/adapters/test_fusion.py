@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,8 @@ from sparsead.adapters.pfeiffer import PfeifferAdapter
 from sparsead.errors import ConfigError
 from sparsead.pruning.storage import save_sparse
 from sparsead.runs.identity import compute_identity, compute_setting
+from sparsead.runs.record import write_result
+from synthetic import plain_result
 from tiny_models import tiny_classifier
 
 PFEIFFER: dict[str, Any] = {"bottleneck": 4, "scale": 0.5}
@@ -41,7 +42,9 @@ def stage_one(folder: Path, seed: int = 1) -> PreTrainedModel:
             masks[name] = (weight != 0).numpy()
     folder.mkdir()
     tensors = {name: tensor.numpy() for name, tensor in adapted.trained_state().items()}
-    save_sparse(folder / "adapter.safetensors", tensors, masks, {})
+    result = plain_result()
+    write_result(folder, result, "")
+    save_sparse(folder / "adapter.safetensors", tensors, masks, {"identity": result["identity"]})
     return adapted.model
 
 
@@ -158,7 +161,7 @@ def test_seeds_that_fuse_runs_of_their_own_seed_share_a_setting(tmp_path: Path) 
         folder = tmp_path / f"{source_setting}-{seed}"
         folder.mkdir()
         (folder / "adapter.safetensors").write_bytes(bytes([seed]))
-        (folder / "result.json").write_text(json.dumps({"setting": source_setting}))
+        write_result(folder, plain_result(seed=seed, setting=source_setting), "")
         sources = f"adapter.fusion.sources=[{folder}]"
         return compute_setting(compose("adapter=fusion", sources, f"seed={seed}"))
 

@@ -33,6 +33,7 @@ from sparsead.pruning.prune import prune
 from sparsead.pruning.storage import WEIGHTS_FILE, save_sparse
 from sparsead.runs.record import RunRecord, write_result
 from sparsead.tasks.contract import ScoresOutputs
+from synthetic import plain_result
 
 BACKBONES = ["tiny-bert", "tiny-roberta", "tiny-bart"]
 
@@ -78,12 +79,13 @@ def finished(folder: Path, backbone: str, *overrides: str) -> Run:
     adapted = trained(backbone, spec)
     masks = prune(adapted.model, tensors=adapted.prunable, sparsity=0.4, pruner="random")
     record.mkdir(parents=True)
-    write_result(record, {"config": spec.to_dict()}, "")
+    result = plain_result() | {"config": spec.to_dict()}
+    write_result(record, result, "")
     save_sparse(
         record / WEIGHTS_FILE,
         {name: tensor.numpy() for name, tensor in adapted.trained_state().items()},
         {name: mask.numpy() for name, mask in masks.items()},
-        {},
+        {"identity": result["identity"]},
     )
     return Run(RunRecord.read(record), base, adapted.model, masks)
 

@@ -85,9 +85,19 @@ def test_a_damaged_run_is_refused_in_one_line(
         RecordError, match=r"result\.json: is not the result of a run \(no 'scores'\)"
     ):
         shown(outputs, monkeypatch, capsys, "damaged")
+    folder = write_run(outputs, "broken", MASKS)
     (folder / WEIGHTS_FILE).write_bytes(b"other")
     with pytest.raises(RecordError, match=r"adapter\.safetensors: is not a readable"):
-        shown(outputs, monkeypatch, capsys, "damaged")
+        shown(outputs, monkeypatch, capsys, "broken")
+
+
+def test_the_weights_of_another_run_are_refused(
+    outputs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, other = sorted((outputs / "runs").iterdir())
+    (folder / WEIGHTS_FILE).write_bytes((other / WEIGHTS_FILE).read_bytes())
+    with pytest.raises(RecordError, match="holds the weights of another run, 00c0ffee00c0ffee"):
+        shown(outputs, monkeypatch, capsys, "random")
 
 
 def test_neither_torch_nor_matplotlib_is_imported(outputs: Path) -> None:

@@ -12,27 +12,13 @@ from sparsead.commands import table
 from sparsead.errors import ConfigError
 from sparsead.report.choice import choose_best_points
 from sparsead.report.settings import group_by_setting
-from sparsead.runs.record import read_records, staged, write_result
+from sparsead.runs.record import read_records
+from synthetic import plain_result, write_record
 
 
 def record(outputs: Path, seed: int, accuracy: float | None, pruner: str = "snip") -> None:
-    config = {
-        "task": {"name": "mrpc"},
-        "backbone": {"name": "minilm"},
-        "adapter": {"name": "houlsby", "options": {"bottleneck": 64}},
-        "pruner": {"name": pruner},
-        "seed": seed,
-    }
-    result = {
-        "setting": pruner,
-        "config": config,
-        "scores": {"accuracy": accuracy, "f1": 0.9},
-        "sparsity": {"realised": 0.4},
-        "parameters": {"nominal": 0.0123},
-        "seconds": {"train": 10.0, "load": 2.0},
-    }
-    with staged(outputs / "runs" / f"{pruner}-{seed}") as staging:
-        write_result(staging, result, "")
+    scores = {"accuracy": accuracy, "f1": 0.9}
+    write_record(outputs, plain_result(seed=seed, pruner=pruner, scores=scores))
 
 
 def rendered(
@@ -100,26 +86,23 @@ def test_no_runs_is_no_error(
     assert "no finished runs" in capsys.readouterr().err
 
 
-def point(outputs: Path, rate: float, seed: int, selection: float, scores: float) -> None:
+def point(
+    outputs: Path, rate: float, seed: int, selection: float | None, score: float | None, metric: str
+) -> None:
     """A run of a grid over the learning rate, chosen by `selection`."""
-    name = f"{rate:g}"
-    record(outputs, seed, scores, pruner=name)
-    file = outputs / "runs" / f"{name}-{seed}" / "result.json"
-    result = json.loads(file.read_text("utf-8"))
-    result["config"] |= {
-        "pruner": {"name": "snip"},
-        "protocol": {"learning_rate": rate, "epochs": 5, "batch_size": 16, "warmup": 0.1},
-    }
-    result["selection"] = {"accuracy": selection}
-    file.write_text(json.dumps(result), "utf-8")
+    result = plain_result(
+        seed=seed, setting=f"{rate:g}", scores={metric: score}, selection={metric: selection}
+    )
+    result["config"]["protocol"] |= {"learning_rate": rate, "epochs": 5, "batch_size": 16}
+    write_record(outputs, result)
 
 
 def test_the_best_point_of_a_grid_is_chosen_by_the_selection_split(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for seed in (1, 2):
-        point(tmp_path, 1e-4, seed, selection=0.7 + seed / 10, scores=0.6)
-        point(tmp_path, 5e-4, seed, selection=0.8, scores=0.9)
+        point(tmp_path, 1e-4, seed, 0.7 + seed / 10, 0.6, "accuracy")
+        point(tmp_path, 5e-4, seed, 0.8, 0.9, "accuracy")
     record(tmp_path, 1, 0.5, pruner="random")
     assert len(group_by_setting(read_records(tmp_path))) == 3
     arguments = ["sparsead table", "--outputs", str(tmp_path), "--format", "json", "--best"]
@@ -137,10 +120,6 @@ def test_the_best_point_of_a_grid_is_chosen_by_the_selection_split(
 
 def test_of_errors_the_smallest_is_the_best(tmp_path: Path) -> None:
     for rate, error in ((1e-4, 0.9), (5e-4, 0.3), (1e-3, None)):
-        point(tmp_path, rate, 1, selection=0, scores=0)
-        file = tmp_path / "runs" / f"{rate:g}-1" / "result.json"
-        result = json.loads(file.read_text("utf-8"))
-        result["scores"] = result["selection"] = {"mse": error}
-        file.write_text(json.dumps(result), "utf-8")
+        point(tmp_path, rate, 1, error, error, "mse")
     (best,) = choose_best_points(read_records(tmp_path))
-    assert best.folder.name == "0.0005-1"
+    assert best.result["config"]["protocol"]["learning_rate"] == 5e-4

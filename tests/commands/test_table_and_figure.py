@@ -15,6 +15,7 @@ from sparsead.errors import ConfigError, RecordError
 from sparsead.runs.record import staged, write_result
 from sparsead.tables.cells import Cell, list_cells
 from sparsead.tables.files import load_table
+from synthetic import synthetic_result
 
 OWN = """\
 title: Mine
@@ -33,14 +34,10 @@ claims: [{text: it gains, kind: beats, row: snip, over: dense}]
 
 def write(cell: Cell, seconds: float) -> None:
     accuracy = 0.8 + cell.seed / 100 + (0.01 if cell.row == "snip" else 0)
-    result = {
-        "identity": cell.request.identity,
-        "setting": cell.request.setting,
-        "config": cell.spec.to_dict(),
+    result = synthetic_result(cell.request) | {
         "scores": {"accuracy": accuracy},
         "history": [{"epoch": 1.0, "scores": {"accuracy": accuracy}}],
         "parameters": {"nominal": 0.02},
-        "sparsity": {"realised": cell.spec.sparsity},
         "seconds": {"train": seconds},
         "environment": {},
     }

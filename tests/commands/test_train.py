@@ -76,7 +76,7 @@ def test_a_score_that_is_not_defined_is_said(
     overrides = ("backbone=tiny-bert", "task=demo_stsb", f"outputs={tmp_path}")
     request = ask_for(*overrides)
     result = synthetic_result(request) | {"scores": {"pearson": None, "spearmanr": 0.25}}
-    result["sparsity"] = {"realised": 0.4, "removed": 4, "total": 10}
+    result["sparsity"] = {"requested": 0.4, "realised": 0.4, "removed": 4, "total": 10}
     with staged(request.folder) as staging:
         write_result(staging, result, "")
     with caplog.at_level(logging.INFO):

@@ -17,6 +17,7 @@ from sparsead.report.mask_structure import build_density_grid
 from sparsead.report.masks import load_masks
 from sparsead.report.masks_figure import draw_masks
 from sparsead.runs.record import RESULT_FILE, RunRecord
+from synthetic import plain_result
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -32,10 +33,10 @@ def run(folder: Path, layers: int = 3, masked: bool = True) -> RunRecord:
     ]
     masks = {name: generator.random((4, 8)) < (i + 1) / 20 for i, name in enumerate(names)}
     tensors = {name: mask.astype(np.float32) for name, mask in masks.items()}
-    config = {group: {"name": group} for group in ("task", "backbone", "adapter", "pruner")}
-    result = {"config": config | {"seed": 1}, "scores": {}, "sparsity": {"requested": 0.4}}
+    result = plain_result()
     folder.mkdir(parents=True)
-    save_sparse(folder / WEIGHTS_FILE, tensors, masks if masked else {}, {})
+    metadata = {"identity": result["identity"]}
+    save_sparse(folder / WEIGHTS_FILE, tensors, masks if masked else {}, metadata)
     (folder / RESULT_FILE).write_text(json.dumps(result), "utf-8")
     return RunRecord.read(folder)
 

@@ -2,25 +2,29 @@ from __future__ import annotations
 
 import math
 import os
+import shutil
 from pathlib import Path
 
 import pytest
 
 from sparsead.errors import AlreadyRecordedError, RecordError
+from sparsead.runs.index import read_summaries
 from sparsead.runs.record import RunRecord, read_records, staged, write_result
+from sparsead.runs.result import name_of
+from sparsead.runs.states import Failed, read_state
+from synthetic import plain_result, write_record
 
-KEYS = ("setting", "config", "sparsity", "parameters", "seconds")
-RESULT = dict.fromkeys(KEYS, "") | {"scores": {"accuracy": 0.5}}
+RESULT = plain_result()
 
 
 def test_a_record_is_there_complete_or_not_at_all(tmp_path: Path) -> None:
-    folder = tmp_path / "outputs" / "runs" / "one"
+    folder = tmp_path / "outputs" / "runs" / name_of(RESULT)
     with staged(folder) as staging:
         write_result(staging, RESULT, "seed: 1\n")
         assert not folder.exists()
         assert list(read_records(tmp_path / "outputs")) == []
     assert [record.main_score for record in read_records(tmp_path / "outputs")] == [0.5]
-    assert [path.name for path in folder.parent.iterdir()] == ["one"]
+    assert [path.name for path in folder.parent.iterdir()] == [name_of(RESULT)]
 
 
 def interrupted(folder: Path, error: type[BaseException]) -> None:
@@ -130,3 +134,32 @@ def test_what_is_no_record_is_named(tmp_path: Path) -> None:
     (tmp_path / "result.json").write_text("{")
     with pytest.raises(RecordError, match="is not a run"):
         RunRecord.read(tmp_path)
+
+
+def test_a_copied_or_foreign_folder_is_not_another_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one, two = (write_record(tmp_path, plain_result(seed=seed)) for seed in (1, 2))
+    shutil.copytree(one, one.with_name(f"{one.name}_copy"))
+    shutil.copytree(one, one.with_name(f"copy_of_{one.name}"))
+    shutil.copy(one / "result.json", two / "result.json")
+    for read in (read_records, read_summaries, read_summaries):
+        assert [record.folder for record in read(tmp_path)] == [one]
+    said = capsys.readouterr().err
+    assert said.count("holds the run") == 1
+    assert said.count("holds another run") == 2
+    with pytest.raises(RecordError, match="holds another run"):
+        RunRecord.read(two)
+
+
+def test_a_damaged_record_is_named_once_and_does_not_stop_the_others(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one, two = (write_record(tmp_path, plain_result(seed=seed)) for seed in (1, 2))
+    (two / "result.json").write_text("{}")
+    for read in (read_records, read_summaries, read_records):
+        assert [record.folder for record in read(tmp_path)] == [one]
+    assert capsys.readouterr().err.count(f"{two.name}/result.json: is not the result") == 1
+    state = read_state(two)
+    assert isinstance(state, Failed)
+    assert "no 'scores'" in state.failure["error"]

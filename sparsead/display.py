@@ -1,0 +1,53 @@
+"""Make text that comes from a file safe to show: in a terminal, in JSON and in a spreadsheet.
+
+A record, a data file or a table's file may come from somebody else. Control characters in it could
+move the terminal's cursor, hide a line or retitle the window; a cell that begins with `=` is run by
+spreadsheets as a formula. Whatever the commands print or write passes through this module.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+# C0 except line feed and tab, delete, C1, line and paragraph separators, invisible and
+# bidirectional marks, and surrogates, which no encoding can write.
+_UNSAFE = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]"
+)
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "＝", "＋", "－", "＠")
+
+
+def escape_controls(text: str) -> str:
+    r"""Return the text with control characters as visible escapes, such as `\x1b`."""
+    return _UNSAFE.sub(lambda found: ascii(found.group())[1:-1], text)
+
+
+def one_line(text: str) -> str:
+    """Return the text in one line, with control characters as visible escapes."""
+    return escape_controls(" ".join(text.split()))
+
+
+def escape_json(text: str) -> str:
+    r"""Return JSON text with the control characters in its strings as `\uXXXX`: the same values."""
+    return _UNSAFE.sub(lambda found: f"\\u{ord(found.group()):04x}", text)
+
+
+def escape_formula(cell: Any) -> Any:
+    """Return a spreadsheet's cell such that it is shown and not run; numbers stay numbers.
+
+    A text that begins like a formula gets an apostrophe in front, as spreadsheets themselves
+    write it.
+    """
+    if not isinstance(cell, str):
+        return cell
+    text = escape_controls(cell)
+    return f"'{text}" if text.startswith(_FORMULA) and not _is_number(text) else text
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,209 @@
+"""The content of a record's `result.json`: its type, and what must agree in it."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Container, Iterator, Mapping, Sequence
+from dataclasses import MISSING, fields
+from pathlib import Path
+from typing import Annotated, Any, Literal, NotRequired, get_type_hints
+
+from pydantic import Field, FiniteFloat, NonNegativeFloat, NonNegativeInt, StringConstraints
+from typing_extensions import TypedDict
+
+from sparsead.config.groups import (
+    SPLITS,
+    AdapterSpec,
+    BackboneSpec,
+    ProtocolSpec,
+    PrunerSpec,
+    TaskSpec,
+)
+from sparsead.config.schema import check_name
+from sparsead.config.seeds import Seeds
+from sparsead.errors import ConfigError, RecordError
+from sparsead.runs.checked import check_type, parse_file
+
+NAMED_GROUPS = ("backbone", "task", "adapter", "pruner")
+"""The config groups whose names a run's folder is named by, in that order."""
+
+SHARES = (
+    *("accuracy", "f1", "f1_macro", "matthews_correlation", "pearson", "spearmanr"),
+    *("rouge1", "rouge2", "rougeL", "bleu", "chrf", "exact_match"),
+)
+"""The project's metrics that lie between -1 and 1. A user's own metric may have any value."""
+
+_IDENTITY = re.compile(r"(?:^|_)[0-9a-f]{16}$")
+_ROUNDING = 1e-6
+
+Hash = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{16}$")]
+Share = Annotated[float, Field(ge=0, le=1)]
+Scores = Annotated[dict[str, FiniteFloat | None], Field(min_length=1)]
+
+
+def _plain(spec: type) -> Any:
+    """Return the type of `dataclasses.asdict` of a spec, which needs no key that has a default."""
+    types = get_type_hints(spec)
+    required = {f.name: f.default is MISSING and f.default_factory is MISSING for f in fields(spec)}
+    keys = {name: types[name] if required[name] else NotRequired[types[name]] for name in required}
+    return TypedDict(f"Plain{spec.__name__}", keys)  # type: ignore[operator]
+
+
+class Config(TypedDict):
+    """A run's configuration, as `RunSpec.to_dict` returns it."""
+
+    backbone: _plain(BackboneSpec)  # type: ignore[valid-type]
+    task: _plain(TaskSpec)  # type: ignore[valid-type]
+    adapter: _plain(AdapterSpec)  # type: ignore[valid-type]
+    pruner: _plain(PrunerSpec)  # type: ignore[valid-type]
+    protocol: _plain(ProtocolSpec)  # type: ignore[valid-type]
+    sparsity: Share
+    seed: NonNegativeInt
+    seed_data: NotRequired[NonNegativeInt | None]
+    seed_init: NotRequired[NonNegativeInt | None]
+    seed_mask: NotRequired[NonNegativeInt | None]
+    device: NotRequired[str]
+    precision: NotRequired[str]
+
+
+class Parameters(TypedDict):
+    """Counts of parameters; `nominal` is the paper's #Param, a share of the backbone's."""
+
+    nominal: NonNegativeFloat
+    stored_bytes: NotRequired[NonNegativeInt]
+
+
+class Sparsity(TypedDict):
+    """The sparsity that was asked for and the realised one, with the counts of weights."""
+
+    requested: Share
+    realised: Share
+    total: NonNegativeInt
+    removed: NonNegativeInt
+    by_tensor: NotRequired[dict[str, Any]]
+    scored_on: NotRequired[list[NonNegativeInt] | None]
+
+
+class Epoch(TypedDict):
+    """One epoch: the losses, and the scores on the validation or the selection split."""
+
+    epoch: NonNegativeFloat
+    train_loss: NotRequired[FiniteFloat | None]
+    validation_loss: NotRequired[FiniteFloat | None]
+    scores: NotRequired[dict[str, FiniteFloat | None]]
+
+
+class Environment(TypedDict):
+    """Where a run was computed, and in which precision."""
+
+    precision: NotRequired[Literal["fp32", "bf16"]]
+
+
+class Summary(TypedDict):
+    """The part of a result that lists and tables need; the index of the records holds it."""
+
+    scores: Scores
+    config: Config
+    identity: Hash
+    setting: Hash
+    selection: NotRequired[Scores]
+    higher_is_better: NotRequired[bool]
+    collapsed: NotRequired[bool]
+    parameters: Parameters
+    sparsity: Sparsity
+    seconds: dict[str, NonNegativeFloat]
+    resumed_from_epoch: NotRequired[NonNegativeFloat]
+
+
+class Result(Summary):
+    """The whole content of `result.json`. A score that is not finite is null."""
+
+    history: NotRequired[list[Epoch]]
+    environment: NotRequired[Environment]
+    data: NotRequired[dict[str, Any]]
+    from_data: NotRequired[dict[str, Any]]
+
+
+def read_result(file: Path) -> dict[str, Any]:
+    """Return the content of `result.json`.
+
+    Raises:
+        RecordError: a value is missing, of another type or out of range, or contradicts another.
+    """
+    try:
+        values = parse_file(file)
+    except ValueError as error:
+        raise RecordError(f"{file.parent}: is not a run ({error})") from error
+    try:
+        result: Any = check_type(values, Result)
+        for group in NAMED_GROUPS:
+            check_name(f"config.{group}.name", result["config"][group]["name"])
+        shares = _list_shares(result["config"]["task"])
+        for key, scores in _list_scores(result):
+            _check_scores(key, scores, shares)
+        _check_sparsity(result["sparsity"], result["config"]["sparsity"])
+    except (ConfigError, ValueError) as error:
+        raise RecordError(f"{file}: is not the result of a run ({error})") from error
+    return dict(result)
+
+
+def check_folder(folder: Path, result: Mapping[str, Any]) -> None:
+    """Check that a folder with the name of a run holds that run.
+
+    Raises:
+        RecordError: it holds another run.
+    """
+    name = folder.absolute().name
+    if _IDENTITY.search(name) and not is_named_after(folder, result):
+        raise RecordError(f"{folder}: holds another run, {name_of(result)}")
+
+
+def is_named_after(folder: Path, result: Mapping[str, Any]) -> bool:
+    """Tell whether a folder has the one name under which its run is looked for."""
+    return folder.absolute().name == name_of(result)
+
+
+def name_of(result: Mapping[str, Any]) -> str:
+    """Return the name of the folder of the run with this result."""
+    config = result["config"]
+    names = [config[group]["name"] for group in NAMED_GROUPS]
+    return name_run(names, config["sparsity"], Seeds.read(config), result["identity"])
+
+
+def name_run(names: Sequence[str], sparsity: float, seeds: Seeds, identity: str) -> str:
+    """Return the name of a run's folder; `names` are those of `NAMED_GROUPS`, in that order."""
+    return f"{'_'.join(names)}_{sparsity:.3g}_seed{seeds}_{identity}"
+
+
+def _list_scores(result: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, float | None]]]:
+    yield "scores", result["scores"]
+    yield "selection", result.get("selection", {})
+    for number, epoch in enumerate(result.get("history", ())):
+        yield f"history.{number}.scores", epoch.get("scores", {})
+
+
+def _list_shares(task: Mapping[str, Any]) -> set[str]:
+    """Return the names of scores that are shares; those of further splits begin with the split."""
+    splits = {*SPLITS, *task.get("files", {}), *task.get("options", {}).get("hub_splits", {})}
+    return {*SHARES, *(f"{split}_{share}" for split in splits for share in SHARES)}
+
+
+def _check_scores(key: str, scores: Mapping[str, float | None], shares: Container[str]) -> None:
+    for metric, score in scores.items():
+        if not metric.isprintable():
+            raise ConfigError(f"{key}: {metric!r} is not the name of a metric")
+        if metric in shares and score is not None and abs(score) > 1 + _ROUNDING:
+            raise ConfigError(f"{key}.{metric}={score:g}: must be between -1 and 1")
+
+
+def _check_sparsity(sparsity: Mapping[str, Any], asked: float) -> None:
+    total, removed = sparsity["total"], sparsity["removed"]
+    realised = removed / total if total else 0.0
+    if not math.isclose(sparsity["realised"], realised, abs_tol=_ROUNDING):
+        raise ConfigError(
+            f"sparsity.realised={sparsity['realised']:g}: {removed} of {total} weights are "
+            f"{realised:g}"
+        )
+    if not math.isclose(sparsity["requested"], asked, abs_tol=_ROUNDING):
+        raise ConfigError(f"sparsity.requested={sparsity['requested']:g}: the run has {asked:g}")

@@ -1,0 +1,165 @@
+"""The reader of the program's own files: whole and of the right types, or one line of why."""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from typing_extensions import TypedDict
+
+from sparsead.errors import RecordError
+from sparsead.runs.checked import find_checked, find_checksummed, write_checksummed
+from sparsead.runs.result import SHARES, read_result
+from sparsead.tasks import answer_scores, metrics, text_scores
+from synthetic import plain_result
+
+
+class Counts(TypedDict):
+    """Numbers by name."""
+
+    counts: dict[str, int]
+
+
+WHOLE: Counts = {"counts": {"a": 1, "b": 2}}
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+def set_at(values: Any, keys: list[Any], value: Any) -> None:
+    for key in keys[:-1]:
+        values = values[key]
+    values[keys[-1]] = value
+
+
+def list_places(value: Any, *above: Any) -> list[list[Any]]:
+    items = value.items() if isinstance(value, dict) else ()
+    return [
+        place for key, item in items for place in ([*above, key], *list_places(item, *above, key))
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", "is not a run (it is not JSON"),
+        ("{", "is not a run (it is not JSON"),
+        ("[]", "the whole=[]: must be a valid dictionary"),
+        ("null", "the whole=None: must be a valid dictionary"),
+        ("{}", "no 'scores'"),
+        ('{"scores": NaN}', "NaN is no number of JSON"),
+        ('{"scores": {"f1": 1e999}}', "scores.f1=inf: must be a finite number"),
+        ("9" * 5000, "is not a run"),
+        ("[" * 100_000, "it is nested too deeply"),
+        ("\\ud800", "is not a run"),
+    ],
+)
+def test_what_is_no_result_is_named(text: str, reason: str, tmp_path: Path) -> None:
+    (tmp_path / "result.json").write_text(text)
+    with pytest.raises(RecordError) as caught:
+        read_result(tmp_path / "result.json")
+    assert reason in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("keys", "value", "reason"),
+    [
+        (["scores", "accuracy"], "0.9", "scores.accuracy='0.9': must be a valid number"),
+        (["scores", "accuracy"], True, "scores.accuracy=True: must be a valid number"),
+        (["scores", "accuracy"], 51.5, "scores.accuracy=51.5: must be between -1 and 1"),
+        (["scores", "accuracy"], [0.9], "must be a valid number"),
+        (["scores"], {}, "scores={}: "),
+        (["scores"], {"\x1b[2J": 0.5}, "is not the name of a metric"),
+        (["selection"], {"accuracy": 51.5}, "selection.accuracy=51.5"),
+        (["history"], [{"epoch": 1, "scores": {"f1": 2}}], "history.0.scores.f1=2"),
+        (["identity"], "../../../etc", "identity='../../../etc'"),
+        (["config", "seed"], "1", "config.seed='1': must be a valid integer"),
+        (["config", "sparsity"], 1.5, "config.sparsity=1.5"),
+        (["config", "adapter", "name"], "../../x", "config.adapter.name=../../x: a name has only"),
+        (["config", "task", "name"], ".hidden", "config.task.name=.hidden: a name has only"),
+        (["config", "adapter", "options"], None, "config.adapter.options=None"),
+        (["sparsity", "realised"], 0.7, "sparsity.realised=0.7: 400000000 of 1000000000"),
+        (["sparsity", "requested"], 0.7, "sparsity.requested=0.7: the run has 0.4"),
+        (["seconds"], {"train": "long"}, "seconds.train='long': must be a valid number"),
+        (["parameters", "nominal"], -1, "parameters.nominal=-1"),
+    ],
+)
+def test_a_value_that_cannot_be_right_is_named(
+    keys: list[Any], value: Any, reason: str, tmp_path: Path
+) -> None:
+    result = plain_result()
+    set_at(result, keys, value)
+    (tmp_path / "result.json").write_text(json.dumps(result))
+    with pytest.raises(RecordError) as caught:
+        read_result(tmp_path / "result.json")
+    assert reason in str(caught.value)
+
+
+@given(st.sampled_from(list_places(plain_result())), JSON)
+def test_any_value_anywhere_gives_a_result_or_one_line(keys: list[Any], value: Any) -> None:
+    result = plain_result()
+    set_at(result, keys, value)
+    with TemporaryDirectory() as folder:
+        file = Path(folder, "result.json")
+        file.write_text(json.dumps(result))
+        with suppress(RecordError):
+            assert read_result(file)["scores"]
+
+
+def test_a_users_own_metric_may_have_any_value(tmp_path: Path) -> None:
+    (tmp_path / "result.json").write_text(json.dumps(plain_result(scores={"perplexity": 51.5})))
+    assert read_result(tmp_path / "result.json")["scores"] == {"perplexity": 51.5}
+
+
+def test_every_metric_of_the_project_has_a_range() -> None:
+    known = {
+        *metrics._OF_CLASSES,
+        *metrics._OF_NUMBERS,
+        *text_scores._ROUGE,
+        *text_scores._CORPUS,
+        *answer_scores._METRICS,
+    }
+    assert known == {*SHARES, "mae", "mse"}
+
+
+def test_a_missing_file_is_nothing_and_a_damaged_one_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "counts.json"
+    assert find_checked(file, Counts) is None
+    assert capsys.readouterr().err == ""
+    file.write_text('{"counts": {"a": "1"}}')
+    assert find_checked(file, Counts) is None
+    assert "counts.a='1': must be a valid integer" in capsys.readouterr().err
+    file.write_text(json.dumps({**WHOLE, "more": 1}))
+    assert find_checked(file, Counts) == {**WHOLE, "more": 1}
+
+
+@pytest.mark.parametrize("values", [WHOLE, {"counts": {}}])
+@pytest.mark.parametrize("indent", [None, 2])
+def test_every_altered_byte_is_noticed(
+    values: Counts, indent: int | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "cache.json"
+    write_checksummed(file, values, indent=indent)
+    assert find_checksummed(file, Counts) == values
+    assert json.loads(file.read_text()).keys() == {"sha256", "counts"}
+    whole = file.read_bytes()
+    for at in range(len(whole) - 1):
+        file.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+        assert find_checksummed(file, Counts) is None, at
+    assert "cache.json: was altered" in capsys.readouterr().err
+
+
+def test_an_object_without_keys_is_kept(tmp_path: Path) -> None:
+    write_checksummed(tmp_path / "empty.json", {})
+    assert find_checksummed(tmp_path / "empty.json", dict) == {}
