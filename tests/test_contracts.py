@@ -197,7 +197,7 @@ def test_a_users_plain_class_is_a_task(
     assert list(record.result["scores"]) == ["errors"]
     assert record.result["higher_is_better"] is False
     with pytest.raises(ConfigError, match="task=own: has no method 'encode_inputs'"):
-        package.load(record.folder).predict([{"text": "a 1"}])
+        package.load(record.folder, trust="users_tasks").predict([{"text": "a 1"}])
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,10 @@ from sparsead.assembly.build import build_adapter, build_task, insert_adapter
 from sparsead.backbones.loading import Backbone, load_backbone
 from sparsead.config.groups import SPLITS
 from sparsead.config.run import RunSpec
+from sparsead.config.trust import check_trusted
 from sparsead.errors import ConfigError, DataError, RecordError, SourceError
 from sparsead.pruning.masks import Masks
-from sparsead.pruning.storage import WEIGHTS_FILE, load_sparse
+from sparsead.pruning.storage import WEIGHTS_FILE, load_weights
 from sparsead.runs.prerequisites import drop_sources
 from sparsead.runs.query import find_run
 from sparsead.runs.record import RunRecord
@@ -124,7 +126,10 @@ class TrainedRun:
 
 
 def load(
-    run: str | Path, outputs: str | Path = "outputs", backbone: str | Path | None = None
+    run: str | Path,
+    outputs: str | Path = "outputs",
+    backbone: str | Path | None = None,
+    trust: str | Sequence[str] | None = None,
 ) -> TrainedRun:
     """Rebuild the model of a finished run: backbone, adapter, sparse weights and head.
 
@@ -132,25 +137,49 @@ def load(
         run: the run's folder, its identity or a part of its name that no other run has.
         outputs: folder of the runs.
         backbone: folder of the backbone; None loads it from where the run loaded it.
+        trust: the packages whose code the record may name, such as `my_package`. Without them it
+            may name the project's own methods and backbones only, and nothing else is imported.
 
     Raises:
+        ConfigError: the record names code of a package that is not trusted.
         RecordError: there is no such run, or its weights cannot be read or do not fit.
         SourceError: the backbone cannot be loaded, or is not the one that the run was trained on.
     """
     record = find_run(str(run), Path(outputs))
-    stored = load_sparse(record.folder / WEIGHTS_FILE)
+    _check_trusted(record, trust)
+    stored = load_weights(record)
     spec, precision = _recorded(record, backbone)
-    task, adapter = build_task(spec), build_adapter(spec)
-    source = load_backbone(spec.backbone)
-    _check_fingerprint(record, source, stored.metadata.get("backbone", {}))
-    model = source.model(task.head, task.head_options, spec.seeds.init)
-    adapted = insert_adapter(spec, adapter, model)
+    with _rebuilding(record):
+        task, adapter = build_task(spec), build_adapter(spec)
+        source = load_backbone(spec.backbone)
+        _check_fingerprint(record, source, stored.metadata.get("backbone", {}))
+        model = source.model(task.head, task.head_options, spec.seeds.init)
+        adapted = insert_adapter(spec, adapter, model)
     _load_weights(record, adapted, {n: torch.from_numpy(t) for n, t in stored.tensors.items()})
     masks = Masks({name: torch.from_numpy(mask) for name, mask in stored.masks.items()})
     masks.enforce(model)
     model.eval()
     collator = unpad(model, task.collator(source.tokenizer), precision)
     return TrainedRun(spec, adapted, masks, source.tokenizer, task, precision, collator)
+
+
+def _check_trusted(record: RunRecord, trust: str | Sequence[str] | None) -> None:
+    try:
+        check_trusted(record.result["config"], trust)
+    except ConfigError as error:
+        raise ConfigError(f"{record.folder}: {error}") from error
+
+
+@contextmanager
+def _rebuilding(record: RunRecord) -> Iterator[None]:
+    """Say that the record is at fault if its values, although of the right types, fit nothing."""
+    try:
+        yield
+    except (TypeError, ValueError, LookupError, AttributeError, ArithmeticError) as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise RecordError(
+            f"{record.folder}: cannot be rebuilt from its configuration ({reason})"
+        ) from error
 
 
 def _recorded(record: RunRecord, backbone: str | Path | None) -> tuple[RunSpec, str]:

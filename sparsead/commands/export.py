@@ -15,10 +15,11 @@ from typing import Any
 from safetensors.numpy import save
 
 from sparsead.backbones.contract import architectures
-from sparsead.config.arguments import Parser, add_run_arguments
+from sparsead.config.arguments import Parser, add_run_arguments, add_trust
 from sparsead.config.groups import BackboneSpec
+from sparsead.config.trust import check_trusted
 from sparsead.errors import ConfigError, RecordError
-from sparsead.pruning.storage import WEIGHTS_FILE, load_sparse
+from sparsead.pruning.storage import load_weights
 from sparsead.runs.query import find_run
 from sparsead.runs.record import RunRecord
 
@@ -35,17 +36,23 @@ def main() -> None:
         action="store_true",
         help="write the whole model for transformers, with the adapter merged into its weights",
     )
+    add_trust(parser)
     arguments = parser.parse()
     write = export_merged if arguments.merged else export
-    write(find_run(arguments.run, arguments.outputs), arguments.folder)
+    write(find_run(arguments.run, arguments.outputs), arguments.folder, arguments.trust)
     sys.stdout.write(f"{arguments.folder}\n")
 
 
-def export(record: RunRecord, folder: Path) -> None:
+def export(record: RunRecord, folder: Path, trust: Sequence[str] = ()) -> None:
     """Write a run's LoRA adapter and head to a new folder, as peft's `save_pretrained` does.
 
     The folder contains `adapter_config.json` and `adapter_model.safetensors`. The tensors are
     dense, with zeros for the removed weights. The folder is either complete or absent.
+
+    Args:
+        record: the run.
+        folder: a new folder.
+        trust: packages whose code the record may name.
 
     Raises:
         ConfigError: the run's adapter is not LoRA, or `folder` exists already.
@@ -58,8 +65,9 @@ def export(record: RunRecord, folder: Path) -> None:
             f"{record.folder}: has adapter={config['adapter']['name']}; "
             "only adapter=lora can be exported"
         )
+    check_trusted(config, trust)
     _check_new(folder)
-    weights = load_sparse(record.folder / WEIGHTS_FILE).tensors
+    weights = load_weights(record).tensors
     description = json.dumps(build_peft_config(config, list(weights)), indent=2) + "\n"
     tensors = {to_peft_key(name): tensor for name, tensor in weights.items()}
     files = {
@@ -71,10 +79,15 @@ def export(record: RunRecord, folder: Path) -> None:
             (staging / name).write_bytes(content)
 
 
-def export_merged(record: RunRecord, folder: Path) -> None:
+def export_merged(record: RunRecord, folder: Path, trust: Sequence[str] = ()) -> None:
     """Write a run's model to a new folder, with the adapter merged into its weights, and tokenizer.
 
     transformers loads the folder like any other model. The folder is either complete or absent.
+
+    Args:
+        record: the run.
+        folder: a new folder.
+        trust: packages whose code the record may name.
 
     Raises:
         ConfigError: the adapter cannot be merged into the backbone's weights, or `folder` exists
@@ -89,7 +102,7 @@ def export_merged(record: RunRecord, folder: Path) -> None:
     from sparsead.training.quiet import quiet_libraries
 
     quiet_libraries()
-    run = load(record.folder)
+    run = load(record.folder, trust=trust)
     merge(run.model)
     plain = skeleton(run.spec.backbone, run.task.head, run.task.head_options).state_dict()
     left = [name for name in run.model.state_dict() if name not in plain]

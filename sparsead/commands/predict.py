@@ -13,7 +13,7 @@ from typing import Any
 from torch import nn
 
 from sparsead.assembly.trained import TrainedRun, load
-from sparsead.config.arguments import Parser, add_run_arguments
+from sparsead.config.arguments import Parser, add_run_arguments, add_trust
 from sparsead.config.run import DEVICES
 from sparsead.errors import ConfigError, RecordError
 from sparsead.runs.files import write_atomically
@@ -30,7 +30,7 @@ def main() -> None:
     _check_flags(arguments)
     quiet_libraries()
     device = resolve_device(arguments.device)
-    run = load(arguments.run, arguments.outputs, arguments.backbone)
+    run = load(arguments.run, arguments.outputs, arguments.backbone, arguments.trust)
     nn.Module.to(run.model, device)
     if arguments.submission is not None:
         data = arguments.data or _data_folder(arguments.run, arguments.outputs)
@@ -121,6 +121,7 @@ def _parser() -> Parser:
     backbone = "folder of the run's backbone, if it has moved"
     parser.add_argument("--backbone", metavar="FOLDER", help=backbone)
     parser.add_argument("--device", choices=DEVICES, default="auto")
+    add_trust(parser)
     return parser
 
 

@@ -100,6 +100,17 @@ def add_run_arguments(parser: Parser) -> None:
     add_outputs(parser)
 
 
+def add_trust(parser: Parser) -> None:
+    """Add the option `--trust`, which names packages whose code a record may name."""
+    parser.add_argument(
+        "--trust",
+        action="append",
+        default=[],
+        metavar="PACKAGE",
+        help="import this package if the run names a class of it; can be given several times",
+    )
+
+
 def _existing_folder(path: str) -> Path:
     if not Path(path).is_dir():
         raise ConfigError(f"--outputs {path}: is not a folder")

@@ -234,14 +234,15 @@ def test_a_run_on_files_that_are_gone_predicts_what_it_predicted(
 
 def test_a_record_cannot_name_any_function_at_all(run: RunRecord, tmp_path: Path) -> None:
     result = run.result
-    result["config"]["adapter"] = {
-        "name": "evil",
+    result["config"]["adapter"] |= {
         "method": "os.system",
         "options": {"command": f"touch {tmp_path}/harm"},
     }
     (run.folder / "result.json").write_text(json.dumps(result))
-    with pytest.raises(ConfigError, match=r"os\.system: has no method 'insert'"):
+    with pytest.raises(ConfigError, match=r"os\.system: is code of another package"):
         sparsead.load(run.folder)
+    with pytest.raises(ConfigError, match=r"os\.system: has no method 'insert'"):
+        sparsead.load(run.folder, trust="os")
     assert not (tmp_path / "harm").exists()
 
 

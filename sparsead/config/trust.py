@@ -1,0 +1,74 @@
+"""What a record may name: registered methods and the project's own backbone packages.
+
+A record is data that somebody else may have written. A dotted path in it would import a module,
+which runs that module's code. Such a path is refused unless the user names its package in the call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+import yaml
+
+from sparsead.errors import ConfigError
+
+_METHODS = ("adapter", "pruner", "task")
+_CODE_KEYS = ("auto_map", "_implementation")
+"""Keys of a transformers configuration that can name code to load, by how they end."""
+
+
+def check_trusted(run: Mapping[str, Any], trust: str | Sequence[str] | None = None) -> None:
+    """Refuse a recorded configuration that names code which is not the project's own.
+
+    Nothing is imported. Names without a dot are left to the registries, which know all methods.
+
+    Args:
+        run: a run's configuration as plain values, of the form of `RunSpec.to_dict`.
+        trust: the packages that the user allows in this call, such as `my_package`.
+
+    Raises:
+        ConfigError: the configuration names a package that is neither known nor trusted.
+    """
+    allowed = [trust] if isinstance(trust, str) else list(trust or ())
+    for key, path in _list_code(run):
+        if not any(_is_within(path, package) for package in allowed):
+            package = path.partition(":")[0].partition(".")[0]
+            raise ConfigError(
+                f"{key}={path}: is code of another package, which a record may not name; if you "
+                f"trust its author, allow it with trust={package!r} (--trust {package})"
+            )
+
+
+def is_trusted(run: Mapping[str, Any]) -> bool:
+    """Tell whether a configuration names registered methods and known packages only."""
+    return not any(_list_code(run))
+
+
+def _list_code(run: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield the keys whose values would make this program import or fetch code, and the values."""
+    for group in _METHODS:
+        method = str(run[group]["method"])
+        if not method.isidentifier():
+            yield f"{group}.method", method
+    backbone = run["backbone"]
+    package = backbone.get("package")
+    if package is not None and package not in _known_packages():
+        yield "backbone.package", str(package)
+    for key, value in backbone.get("architecture", {}).items():
+        if str(key).endswith(_CODE_KEYS):
+            yield f"backbone.architecture.{key}", str(value)
+
+
+def _is_within(path: str, package: str) -> bool:
+    return path == package or path.startswith((f"{package}.", f"{package}:"))
+
+
+@cache
+def _known_packages() -> frozenset[str]:
+    folder = files("sparsead.conf") / "backbone"
+    choices = (file for file in folder.iterdir() if file.name.endswith(".yaml"))
+    contents = (yaml.safe_load(file.read_text("utf-8")) for file in choices)
+    return frozenset(content["package"] for content in contents if content.get("package"))
