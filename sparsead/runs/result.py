@@ -185,7 +185,8 @@ def _list_scores(result: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, 
 
 def _list_shares(task: Mapping[str, Any]) -> set[str]:
     """Return the names of scores that are shares; those of further splits begin with the split."""
-    splits = {*SPLITS, *task.get("files", {}), *task.get("options", {}).get("hub_splits", {})}
+    of_hub = task.get("options", {}).get("hub_splits")
+    splits = {*SPLITS, *task.get("files", {}), *(of_hub if isinstance(of_hub, dict) else {})}
     return {*SHARES, *(f"{split}_{share}" for split in splits for share in SHARES)}
 
 
