@@ -15,6 +15,7 @@ from sparsead.runs.record import staged, write_result
 from sparsead.runs.states import Done, Failed, Missing
 from sparsead.tables.cells import Cell, list_cells
 from sparsead.tables.files import load_table
+from synthetic import synthetic_result
 
 TABLE = """\
 backbones: tiny-bert
@@ -37,14 +38,10 @@ overrides: [task.limit=4]
 def write(cell: Cell) -> None:
     rows = ("pfeiffer", "s-pfeiffer", "fusion", "s-fusion")
     accuracy = 0.5 + rows.index(cell.row) / 10 + cell.seed / 100 + len(cell.column) / 1000
-    result = {
-        "identity": cell.request.identity,
-        "setting": cell.request.setting,
-        "config": cell.spec.to_dict(),
+    result = synthetic_result(cell.request) | {
         "scores": {"accuracy": accuracy},
         "history": [{"epoch": 1.0, "scores": {"accuracy": accuracy}}],
         "parameters": {"nominal": 0.02},
-        "sparsity": {"realised": cell.spec.sparsity},
         "seconds": {"train": 1.0},
         "environment": {},
     }
