@@ -17,6 +17,7 @@ from sparsead.report.comparisons import (
     smallest_corrected_p,
 )
 from sparsead.report.formats import pluralize
+from sparsead.report.protocol_notes import notes_of_parts, notes_of_protocol
 from sparsead.report.results import (
     Measured,
     Place,
@@ -86,6 +87,9 @@ class View:
             *(averages if table.average else ()),
             *_notes_of_backbones(self),
             *(column.note for column in table.columns if column.note),
+            *notes_of_protocol(self.results),
+            *notes_of_parts(self.results),
+            *table.notes,
             *_notes_of_lost_seeds(self.results),
             *_notes_of_precision(self.results),
             *_notes_of_random_pruning(self.results),

@@ -110,6 +110,7 @@ class TableSpec:
             that it does not include.
         claims: the claims to test, each with `text`, `kind` and the keys of that kind.
         overrides: overrides of `sparsead train` that apply to every cell.
+        notes: sentences that are printed below the table.
         options: the remaining keys of a figure's file, such as `kind`.
     """
 
@@ -127,6 +128,7 @@ class TableSpec:
     tested: list[str] = field(default_factory=list)
     claims: list[dict[str, Any]] = field(default_factory=list)
     overrides: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
     options: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

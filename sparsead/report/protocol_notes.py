@@ -1,0 +1,81 @@
+"""Notes below a table: how its runs were trained, and what was pruned from each of their parts."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sparsead.report.results import Results
+from sparsead.runs.record import RunRecord
+
+PAPER_RATES = (1e-5, 2e-5, 5e-5, 1e-4, 2e-4)
+"""The learning rates of the paper's grid."""
+
+_PREFIX = ("key", "value")
+
+
+def notes_of_protocol(results: Results) -> list[str]:
+    """Say how the paper's numbers and ours were tuned, as far as the table shows any of them."""
+    records = [r for measured in results.places.values() for r in measured.records.values()]
+    notes = []
+    if any(published.scores for row in results.table.rows for published in row.published):
+        notes.append(
+            "The paper's columns are the best of a grid search of 80 points for each row and task, "
+            "chosen on the dev set. Ours were not searched: each row has one point, with the "
+            "learning rate of its own method. The best of 80 equally good points lies 4 to 6 "
+            "points above their mean on RTE's dev set."
+        )
+    rates = {_point(record).get("learning_rate") for record in records}
+    outside = sorted(rate for rate in rates if rate is not None and rate not in PAPER_RATES)
+    if outside:
+        named = " and ".join(f"{rate:g}" for rate in outside)
+        notes.append(
+            f"Learning rates outside the paper's grid: {named}. The defaults among them were "
+            "chosen with minilm, by the dev scores of single runs, and on no other backbone."
+        )
+    return notes
+
+
+def notes_of_parts(results: Results) -> list[str]:
+    """Say for each row with prefixes and other adapters which share pruning removed from each."""
+    found: dict[tuple[str, str], list[Mapping[str, float]]] = defaultdict(list)
+    for place, measured in results.places.items():
+        for record in measured.records.values():
+            shares = removed_by_part(record)
+            if len(shares) > 1 and any(shares.values()):
+                found[place.backbone, place.row].append(shares)
+    several = len({backbone for backbone, _ in found}) > 1
+    return [
+        f"{results.label(row)}{f', {backbone}' if several else ''}: pruning removed "
+        f"{_range(shares, 'prefixes')} of the prefixes and {_range(shares, 'adapters')} of the "
+        "parallel adapters."
+        for (backbone, row), shares in found.items()
+    ]
+
+
+def removed_by_part(record: RunRecord) -> dict[str, float]:
+    """Return the share of weights removed from the prefixes and from the other adapters, 0 to 1.
+
+    A part that the run does not have, or whose weights are not prunable, is left out.
+    """
+    counts: dict[str, list[int]] = {}
+    by_tensor = record.result.get("sparsity", {}).get("by_tensor", {})
+    for name, tensor in by_tensor.items():
+        part = "prefixes" if name.rpartition(".adapter.")[2] in _PREFIX else "adapters"
+        removed, total = counts.setdefault(part, [0, 0])
+        counts[part] = [removed + tensor["removed"], total + tensor["total"]]
+    return {part: removed / total for part, (removed, total) in counts.items() if total}
+
+
+def _range(shares: Sequence[Mapping[str, float]], part: str) -> str:
+    """Return the lowest and the highest share, in percent; one number if they round alike."""
+    percent = [100 * each[part] for each in shares]
+    ends = dict.fromkeys(f"{value:.0f}" for value in (min(percent), max(percent)))
+    return f"{' to '.join(ends)} %"
+
+
+def _point(record: RunRecord) -> Mapping[str, Any]:
+    config = record.result.get("config", {})
+    protocol: Mapping[str, Any] = config.get("protocol", {})
+    return protocol
