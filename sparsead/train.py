@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
-from torch import nn
+from torch import Tensor, nn
 
 from sparsead.adapters.accounting import count_adapter_costs
 from sparsead.assembly.build import (
     build_adapter,
     insert_adapter,
     prune_adapter,
+    redraw_adapter,
     save_weights,
     weights_metadata,
 )
@@ -102,11 +103,15 @@ def run(request: RunRequest, folder: Path, watch: Watch | None = None) -> dict[s
         nn.Module.to(model, device)  # the types of `PreTrainedModel.to` do not allow a name
         collator = unpad(model, task.collator(tokenizer), precision)
 
+    def redraw() -> dict[str, Tensor]:
+        other = inputs.backbone.model(task.head, task.head_options, spec.seeds.init)
+        return redraw_adapter(spec, adapter, other, adapted.prunable)
+
     with clock.timed("prune"):
         scored_on = scoring_sample(data["train"], spec.seeds.mask) if spec.sparsity else []
         if checkpoint is None:
             batches = scoring_batches(data["train"].select(scored_on), collator, device)
-            masks = prune_adapter(spec, pruner, adapted, batches)
+            masks = prune_adapter(spec, pruner, adapted, batches, redraw)
             save_starting_state(folder, masks, precision)
         else:
             masks = restore_masks(folder, model)

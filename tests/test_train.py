@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import transformers
@@ -81,6 +82,27 @@ def test_each_seed_sets_its_own_part(tmp_path: Path, glue_fixture: Path) -> None
     assert len({json.dumps(each) for each in (history, data[1], init[1], mask[1])}) == 4
     whole = ("seed=3", "seed_data=1", "seed_init=1", "seed_mask=1")
     assert trained(*whole, "rerun=true") == (masks, history)
+
+
+@pytest.mark.slow
+def test_drawing_anew_keeps_the_mask_and_the_head_but_not_the_weights(
+    tmp_path: Path, glue_fixture: Path
+) -> None:
+    frozen = ("protocol.epochs=1", "protocol.learning_rate=1e-12")
+    kept, drawn = (
+        load_sparse(train(tiny(tmp_path, glue_fixture, *frozen, *more)).folder / WEIGHTS_FILE)
+        for more in ((), ("pruner.control=reinit",))
+    )
+    for name, mask in kept.masks.items():
+        assert (mask == drawn.masks[name]).all()
+        assert (drawn.tensors[name][~mask] == 0).all()
+        assert abs(drawn.tensors[name][mask].std() / 0.02 - 1) < 0.2
+        together = np.corrcoef(kept.tensors[name][mask], drawn.tensors[name][mask])[0, 1]
+        assert abs(together) < 5 / np.sqrt(mask.sum())
+    head = [name for name in kept.tensors if "classifier" in name and name.endswith("weight")]
+    assert head
+    for name in head:
+        np.testing.assert_allclose(kept.tensors[name], drawn.tensors[name], atol=1e-6)
 
 
 def test_the_record_says_what_was_run(tmp_path: Path, glue_fixture: Path) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
 from transformers import PreTrainedModel
 
 from sparsead.adapters.adapted import AdaptedModel
@@ -13,9 +15,11 @@ from sparsead.adapters.contract import ADAPTERS, Adapter
 from sparsead.backbones.sites import SiteError
 from sparsead.config.run import RunSpec
 from sparsead.pruning.contract import Pruner
+from sparsead.pruning.controls import Redraw
 from sparsead.pruning.masks import Masks
 from sparsead.pruning.prune import prune
 from sparsead.pruning.storage import save_sparse
+from sparsead.seeding import derive_seed
 from sparsead.tasks.contract import TASKS, Task, check_scored
 
 
@@ -54,10 +58,37 @@ def insert_adapter(spec: RunSpec, adapter: Adapter, model: PreTrainedModel) -> A
         ) from error
 
 
+def redraw_adapter(
+    spec: RunSpec, adapter: Adapter, model: PreTrainedModel, prunable: Iterable[str]
+) -> dict[str, Tensor]:
+    """Return other initial values of the adapter's prunable tensors, by name.
+
+    Args:
+        spec: the run.
+        adapter: its adapter method.
+        model: another copy of the backbone, into which the adapter is inserted with another seed.
+        prunable: names of the tensors.
+    """
+    other = replace(spec, seed_init=derive_seed(spec.seeds.init, "reinit"))
+    drawn = insert_adapter(other, adapter, model).model
+    return {name: drawn.get_parameter(name).detach() for name in prunable}
+
+
 def prune_adapter(
-    spec: RunSpec, pruner: Pruner, adapted: AdaptedModel, batches: Iterable[Any]
+    spec: RunSpec,
+    pruner: Pruner,
+    adapted: AdaptedModel,
+    batches: Iterable[Any],
+    redraw: Redraw | None = None,
 ) -> Masks:
     """Prune the adapter as configured, and return the masks, which keep removed weights at zero.
+
+    Args:
+        spec: the run.
+        pruner: its pruner.
+        adapted: the model with its adapter.
+        batches: the scoring set.
+        redraw: returns other initial weights, for pruner.control=reinit.
 
     Raises:
         SparseadError: the scores are all zero or not finite, or the pruner cannot reach the
@@ -74,6 +105,8 @@ def prune_adapter(
         probe=spec.pruner.probe,
         minimum_kept=spec.pruner.minimum_kept,
         seed=spec.seeds.mask,
+        control=spec.pruner.control,
+        redraw=redraw,
     )
 
 

@@ -18,6 +18,7 @@ from sparsead.config.schema import (
 from sparsead.errors import ConfigError
 
 SCOPES = ("global", "tensor")
+CONTROLS = ("none", "shuffle", "reinit", "invert")
 SPLITS = ("train", "validation", "test")
 
 _OWN_PROTOCOL_KEYS = ("epochs", "learning_rate", "batch_size")
@@ -180,7 +181,8 @@ class PrunerSpec:
     """A pruner, the scope within which its scores are ranked, and its own keys.
 
     `density` is the share of weights kept, such as 2/4, of a pruner that supports only that share;
-    None for a pruner that supports any.
+    None for a pruner that supports any. `control` is a sanity check of the pruner's choice of
+    weights (see `sparsead.pruning.controls`), and `controls` lists those that it supports.
     """
 
     name: str
@@ -189,11 +191,19 @@ class PrunerSpec:
     probe: bool = False
     minimum_kept: float = 0.01
     density: str | None = None
+    control: str = "none"
+    controls: list[str] = field(default_factory=lambda: list(CONTROLS))
     options: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         check_name("pruner.name", self.name)
         check_choice("pruner.scope", self.scope, SCOPES)
+        check_choice("pruner.control", self.control, CONTROLS)
+        if self.control not in self.controls:
+            raise ConfigError(
+                f"pruner.control={self.control}: pruner={self.name} supports "
+                f"{', '.join(self.controls)}"
+            )
         if not 0 <= self.minimum_kept < 1:
             raise ConfigError(
                 f"pruner.minimum_kept={self.minimum_kept:g}: must be at least 0 and below 1"

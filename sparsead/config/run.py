@@ -61,6 +61,11 @@ class RunSpec:
                 f"sparsity.ratio={self.sparsity:g}: pruner={self.pruner.name} removes nothing; "
                 "choose a pruner or sparsity=0"
             )
+        if self.pruner.control != "none" and self.sparsity == 0:
+            raise ConfigError(
+                f"pruner.control={self.pruner.control}: at sparsity=0 nothing is removed, so there "
+                "is nothing to control; choose a sparsity above 0"
+            )
         self.pruner.check_sparsity(self.sparsity)
 
     @property

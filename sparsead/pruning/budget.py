@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -13,6 +14,23 @@ from sparsead.pruning.contract import Scores
 from sparsead.seeding import make_generator
 
 MINIMUM_KEPT = 0.01
+
+
+@dataclass(frozen=True)
+class NotByScore:
+    """How much of a mask was not decided by the scores.
+
+    Attributes:
+        minimum: number of weights that only the minimum kept per tensor saved.
+        ties: number of kept weights with the score of a removed weight that they were compared
+            with; which of them were kept was drawn.
+        at_minimum: names of the tensors that keep no more than the minimum; without a minimum,
+            those that keep nothing.
+    """
+
+    minimum: int = 0
+    ties: int = 0
+    at_minimum: tuple[str, ...] = ()
 
 
 def masks_from_scores(
@@ -49,16 +67,76 @@ def masks_from_scores(
         name: _lowest(score, keys[name], score.numel() - _minimum(score.numel(), minimum_kept))
         for name, score in flat.items()
     }
-    total = sum(score.numel() for score in flat.values())
+    count = check_budget((score.numel() for score in flat.values()), sparsity, minimum_kept)
+    removed = _lowest_of_all(flat, keys, removable, count)
+    return {name: ~removed[name].reshape(scores[name].shape) for name in scores}
+
+
+def check_budget(sizes: Iterable[int], sparsity: float, minimum_kept: float) -> int:
+    """Return the number of weights to remove, round(sparsity · N).
+
+    Args:
+        sizes: number of weights of each tensor, N in all.
+        sparsity: share of all the weights to remove.
+        minimum_kept: share of each tensor that is always kept.
+
+    Raises:
+        PruningError: the minimum leaves fewer weights than that.
+    """
+    sizes = list(sizes)
+    total = sum(sizes)
     count = round(sparsity * total)
-    available = sum(int(mask.sum()) for mask in removable.values())
+    available = total - sum(_minimum(size, minimum_kept) for size in sizes)
     if count > available:
         raise PruningError(
             f"sparsity.ratio={sparsity:g}: removes {count} of {total} weights, but each tensor "
             f"keeps at least {minimum_kept:.0%}, which leaves {available}; lower one of the two"
         )
-    removed = _lowest_of_all(flat, keys, removable, count)
-    return {name: ~removed[name].reshape(scores[name].shape) for name in scores}
+    return count
+
+
+def find_not_by_score(
+    scores: Scores,
+    masks: Mapping[str, Tensor],
+    sparsity: float,
+    *,
+    scope: str,
+    minimum_kept: float,
+    seed: int,
+) -> NotByScore:
+    """Count what the scores did not decide in masks that `masks_from_scores` returned.
+
+    Args:
+        scores: one tensor of scores per prunable tensor.
+        masks: the masks that these scores and the other arguments gave.
+        sparsity: share of all the weights that was removed.
+        scope: "global" or "tensor".
+        minimum_kept: share of each tensor that was kept in any case.
+        seed: what broke the ties.
+    """
+    at_minimum = tuple(
+        name
+        for name, mask in masks.items()
+        if int(mask.sum()) <= _minimum(mask.numel(), minimum_kept)
+    )
+    saved = 0
+    if at_minimum and minimum_kept:
+        free = masks_from_scores(scores, sparsity, scope=scope, minimum_kept=0, seed=seed)
+        saved = sum(int((mask & ~free[name]).sum()) for name, mask in masks.items())
+    compared = [[name] for name in masks] if scope == "tensor" else [list(masks)]
+    ties = sum(_count_ties(scores, masks, names) for names in compared)
+    return NotByScore(saved, ties, at_minimum)
+
+
+def _count_ties(scores: Scores, masks: Mapping[str, Tensor], names: list[str]) -> int:
+    """Return the number of kept weights of these tensors that score as much as a removed one."""
+    score = torch.cat([scores[name].detach().flatten().double().cpu() for name in names])
+    kept = torch.cat([masks[name].flatten().cpu() for name in names])
+    removed = score[~kept]
+    if not len(removed):
+        return 0
+    doubtful = score[kept & (score <= removed.max())]
+    return int(torch.isin(doubtful, removed).sum())
 
 
 def _minimum(size: int, share: float) -> int:

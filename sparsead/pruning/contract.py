@@ -62,6 +62,9 @@ class Scoring:
         loss: maps (model, batch) to the batch's mean loss, a scalar.
         sparsity: share of all the weights that will be removed.
         seed: for `sparsead.seeding.make_generator(seed, …, tensor name)`.
+        scope: "global" or "tensor": whether the scores are compared over all tensors or in each. A
+            pruner that scores in rounds compares them in this way in every round.
+        minimum_kept: share of each tensor that is kept whatever its scores, also in every round.
     """
 
     model: nn.Module
@@ -70,6 +73,8 @@ class Scoring:
     loss: Loss
     sparsity: float
     seed: int
+    scope: str = "global"
+    minimum_kept: float = 0.0
 
     def mean_gradients(self) -> Scores:
         """Return the signed gradient ∂L/∂w of the mean loss over the examples of the scoring set.

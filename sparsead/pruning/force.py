@@ -49,11 +49,12 @@ def score_in_rounds(scoring: Scoring, rounds: int, score: Callable[[Masked], Sco
     """Score and mask in turn, from dense to the target; return the last round's scores.
 
     After round t of T the share (1 - sparsity)^(t/T) of the weights is kept, those with the highest
-    scores over all tensors: each round removes the same share of the weights that the last one
-    kept. The minimum kept per tensor does not apply between rounds.
+    scores: each round removes the same share of the weights that the last one kept. Scope and
+    minimum are those of the final mask. If they applied to that alone, it would have to keep
+    weights that an earlier round had removed, and that may have no score.
 
     Args:
-        scoring: the weights, the sparsity, and the seed that breaks ties.
+        scoring: the weights, the sparsity, the scope, the minimum, and the seed that breaks ties.
         rounds: T, at least 1.
         score: scores the weights under boolean masks of their shapes, True where kept.
 
@@ -69,8 +70,8 @@ def score_in_rounds(scoring: Scoring, rounds: int, score: Callable[[Masked], Sco
         masks = masks_from_scores(
             scores,
             1 - density ** (done / rounds),
-            scope="global",
-            minimum_kept=0,
+            scope=scoring.scope,
+            minimum_kept=scoring.minimum_kept,
             seed=scoring.seed,
         )
         scores = score({name: mask.to(scores[name].device) for name, mask in masks.items()})

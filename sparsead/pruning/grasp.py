@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
@@ -10,26 +11,41 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from sparsead.errors import PruningError
+from sparsead.errors import ConfigError, PruningError
 from sparsead.pruning.contract import PRUNERS, Scores, Scoring
+from sparsead.pruning.temperature import divided_logits
 
 
 @PRUNERS.register("grasp")
-def grasp(scoring: Scoring) -> Scores:
+def grasp(scoring: Scoring, *, temperature: float = 1.0) -> Scores:
     """Score each weight z = w ⊙ Hg, half the first-order loss of gᵀg if it is removed.
 
     Wang et al., 2020 (arXiv:2002.07376) score -w ⊙ Hg and remove the highest, which gives the same
-    order. g = ∂L/∂w and H = ∂²L/∂w² are derivatives of the mean loss over the same scoring set; the
-    temperature of the logits is 1. H is never formed: Hg = Σ_b weight_b · ∂(g_bᵀg)/∂w, with g held
+    order. g = ∂L/∂w and H = ∂²L/∂w² are derivatives of the mean loss over the same scoring set.
+    H is never formed: Hg = Σ_b weight_b · ∂(g_bᵀg)/∂w, with g held
     fixed and one batch's graph in memory at a time. With a single batch, g comes from the same
     graph. Attention uses PyTorch's math kernel, because fused kernels have no second derivative.
+
+    Args:
+        scoring: what is scored.
+        temperature: what the logits are divided by, in every cross-entropy; 200 in the code that
+            Wang et al. published.
 
     Returns:
         One tensor of scores per prunable tensor, of its shape, with sign.
 
     Raises:
-        PruningError: there are no batches, or an operation of the model has no second derivative.
+        ConfigError: the temperature is not above 0.
+        PruningError: there are no batches, an operation of the model has no second derivative, or
+            there is a temperature and the loss is no cross-entropy.
     """
+    if not 0 < temperature < math.inf:
+        raise ConfigError(f"pruner.temperature={temperature:g}: must be a number above 0")
+    with divided_logits(temperature):
+        return _scores(scoring)
+
+
+def _scores(scoring: Scoring) -> Scores:
     batches = scoring.weighted_batches()
     gradients = scoring.mean_gradients() if len(batches) > 1 else None
     products = {name: torch.zeros_like(tensor) for name, tensor in scoring.tensors.items()}

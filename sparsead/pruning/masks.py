@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -11,18 +13,27 @@ from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from sparsead.pruning.budget import NotByScore
 from sparsead.runs.files import write_atomically
 
 
 class Masks(dict[str, Tensor]):
     """Boolean masks by parameter name, True where the weight is kept.
 
-    `data_read` tells whether the pruner read any batch.
+    `data_read` tells whether the pruner read any batch; `not_by_score` tells how much of the masks
+    the scores did not decide.
     """
 
-    def __init__(self, masks: Mapping[str, Tensor], *, data_read: bool = False) -> None:
+    def __init__(
+        self,
+        masks: Mapping[str, Tensor],
+        *,
+        data_read: bool = False,
+        not_by_score: NotByScore | None = None,
+    ) -> None:
         super().__init__(masks)
         self.data_read = data_read
+        self.not_by_score = not_by_score or NotByScore()
 
     @property
     def total(self) -> int:
@@ -51,20 +62,25 @@ class Masks(dict[str, Tensor]):
             "total": self.total,
             "removed": self.removed,
             "realised": self.sparsity,
+            "not_by_score": asdict(self.not_by_score),
             "by_tensor": by_tensor,
         }
 
     def save(self, path: Path) -> None:
         """Write the masks to a safetensors file, atomically."""
         tensors = {name: mask.cpu() for name, mask in self.items()}
-        write_atomically(path, save(tensors, {"data_read": str(self.data_read)}))
+        known = {"data_read": self.data_read, "not_by_score": asdict(self.not_by_score)}
+        write_atomically(path, save(tensors, {"masks": json.dumps(known)}))
 
     @classmethod
     def load(cls, path: Path) -> Masks:
         """Read masks that `save` wrote."""
         with safe_open(path, "pt") as file:
             masks = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            return cls(masks, data_read=(file.metadata() or {}).get("data_read") == "True")
+            known = json.loads(file.metadata()["masks"])
+        counts = known["not_by_score"]
+        not_by_score = NotByScore(counts["minimum"], counts["ties"], tuple(counts["at_minimum"]))
+        return cls(masks, data_read=known["data_read"], not_by_score=not_by_score)
 
     def enforce(self, model: nn.Module) -> None:
         """Zero the removed weights of `model` now, and mask their gradients from now on.

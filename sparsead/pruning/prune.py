@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext
 from typing import Any, SupportsFloat
@@ -9,13 +10,22 @@ from typing import Any, SupportsFloat
 import torch
 from torch import Tensor, nn
 
-from sparsead.config.groups import SCOPES
+from sparsead.config.groups import CONTROLS, SCOPES
 from sparsead.errors import ConfigError, PruningError, unknown
-from sparsead.pruning.budget import MINIMUM_KEPT, masks_from_scores
+from sparsead.pruning.budget import (
+    MINIMUM_KEPT,
+    NotByScore,
+    check_budget,
+    find_not_by_score,
+    masks_from_scores,
+)
 from sparsead.pruning.contract import PRUNERS, Batches, Loss, Pruner, Scores, Scoring
+from sparsead.pruning.controls import Redraw, invert_scores, replace_weights, shuffle_masks
 from sparsead.pruning.masks import Masks
 from sparsead.pruning.parameters import find_parameters
 from sparsead.pruning.scoring import check_scores, probe_zero_tensors, rescaled, undisturbed
+
+logger = logging.getLogger(__name__)
 
 
 def prune(
@@ -30,6 +40,8 @@ def prune(
     probe: bool = False,
     minimum_kept: float = MINIMUM_KEPT,
     seed: int = 0,
+    control: str = "none",
+    redraw: Redraw | None = None,
     **options: Any,
 ) -> Masks:
     """Remove a share of the weights of the named tensors of `model`, also for later training.
@@ -44,7 +56,10 @@ def prune(
         scope: "global" or "tensor": whether weights are compared over all tensors or within each.
         probe: score tensors that are all zero at values drawn from N(0, 0.02²) instead.
         minimum_kept: share of each tensor that is kept whatever its scores.
-        seed: seed of random scores, of the order of ties and of the probe.
+        seed: seed of random scores, of the order of ties, of the probe and of shuffled masks.
+        control: "shuffle" permutes each tensor's mask, "invert" removes the weights with the
+            highest scores, "reinit" keeps the mask and replaces the weights; "none" does nothing.
+        redraw: returns new weights by name, for control="reinit".
         **options: the pruner's own options, if the pruner is given by name.
 
     Returns:
@@ -54,18 +69,21 @@ def prune(
         PruningError: the model has no such parameter, or one that cannot be pruned (frozen, empty,
             without values, pruned before, or the same weights under two names), an argument has
             the wrong type, the pruner needs batches or a loss, its scores are not finite or are
-            all 0, or the budget cannot be met.
-        ConfigError: the pruner or one of its options is unknown.
+            all 0, the budget cannot be met, or `redraw` is missing.
+        ConfigError: the pruner, one of its options, the scope or the control is unknown.
     """
-    _check(sparsity, scope, minimum_kept, seed)
+    _check(sparsity, scope, control, minimum_kept, seed)
     score = _scorer(pruner, options)
     parameters = find_parameters(model, tensors)
     if sparsity and not parameters:
         raise PruningError(f"sparsity.ratio={sparsity:g}: there is nothing to prune")
     if sparsity == 0:
         return Masks({name: torch.ones_like(p, dtype=torch.bool) for name, p in parameters.items()})
+    check_budget((p.numel() for p in parameters.values()), sparsity, minimum_kept)
     scored_on = _batches(batches)
-    scoring = Scoring(model, parameters, scored_on, _checked(loss), sparsity, seed)
+    scoring = Scoring(
+        model, parameters, scored_on, _checked(loss), sparsity, seed, scope, minimum_kept
+    )
     with (
         undisturbed(model, parameters),
         rescaled(model),
@@ -73,13 +91,40 @@ def prune(
     ):
         scores: Scores = score(scoring)
         check_scores(scores, parameters)
-    kept = masks_from_scores(scores, sparsity, scope=scope, minimum_kept=minimum_kept, seed=seed)
-    masks = Masks(kept, data_read=scored_on.read)
+    if control == "invert":
+        scores = invert_scores(scores)
+    how: dict[str, Any] = {"scope": scope, "minimum_kept": minimum_kept, "seed": seed}
+    kept = masks_from_scores(scores, sparsity, **how)
+    not_by_score = find_not_by_score(scores, kept, sparsity, **how)
+    _tell(not_by_score, len(kept))
+    if control == "shuffle":
+        kept = shuffle_masks(kept, seed)
+    if control == "reinit":
+        replace_weights(parameters, redraw)
+    masks = Masks(kept, data_read=scored_on.read, not_by_score=not_by_score)
     masks.enforce(model)
     return masks
 
 
-def _check(sparsity: float, scope: str, minimum_kept: float, seed: int) -> None:
+def _tell(found: NotByScore, tensors: int) -> None:
+    """Print how much of a mask the scores did not decide; nothing if they decided all of it."""
+    if found.at_minimum:
+        logger.info(
+            "pruning: %d of %d tensors keep no more than pruner.minimum_kept, which saved %d "
+            "weights from removal",
+            len(found.at_minimum),
+            tensors,
+            found.minimum,
+        )
+    if found.ties:
+        logger.info(
+            "pruning: %d kept weights score no higher than removed ones: they were drawn among "
+            "equal scores",
+            found.ties,
+        )
+
+
+def _check(sparsity: float, scope: str, control: str, minimum_kept: float, seed: int) -> None:
     shares: dict[str, Any] = {"sparsity": sparsity, "minimum_kept": minimum_kept}
     for key, value in shares.items():
         if isinstance(value, bool) or not isinstance(value, SupportsFloat):
@@ -90,6 +135,8 @@ def _check(sparsity: float, scope: str, minimum_kept: float, seed: int) -> None:
         raise PruningError(f"seed={seed!r}: must be a whole number")
     if scope not in SCOPES:
         raise ConfigError(unknown("scope", scope, SCOPES))
+    if control not in CONTROLS:
+        raise ConfigError(unknown("control", control, CONTROLS))
 
 
 def _scorer(pruner: str | Callable[..., Scores], options: Mapping[str, Any]) -> Pruner:

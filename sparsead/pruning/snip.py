@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import logging
+
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from sparsead.errors import ConfigError, unknown
 from sparsead.pruning.contract import PRUNERS, Scores, Scoring
 from sparsead.seeding import derive_seed
+
+logger = logging.getLogger(__name__)
+
+_ROUNDING = 1e-5
 
 MODES = ("eval", "train")
 FAITHFUL = ("paper",)
@@ -25,8 +31,9 @@ def snip(
     Args:
         scoring: what is scored.
         mode: "eval" computes gradients without dropout; "train" computes them with dropout and
-            averages them over `draws` passes, seeded by the scoring's seed. Running statistics of
-            batch norms do not change in either mode.
+            averages them over `draws` passes, seeded by the scoring's seed. It says so if the
+            model has no dropout, so that both modes are equal. Running statistics of batch norms do
+            not change in either mode.
         draws: number of passes over the scoring set in train mode.
         faithful: "paper" scores z = w ⊙ ∂L/∂w, with its sign: the sentence of the SparseAdapter
             paper, z = -w ⊙ g and remove the highest, read literally. Their published code computes
@@ -63,6 +70,7 @@ def _check_options(mode: str, draws: int, faithful: str | None) -> None:
 
 def _dropout_gradients(scoring: Scoring, draws: int) -> Scores:
     """Return gradients averaged over `draws` passes in train mode; the model ends in eval mode."""
+    without = scoring.mean_gradients()
     totals = {name: torch.zeros_like(tensor) for name, tensor in scoring.tensors.items()}
     try:
         _train_but_batch_norms(scoring.model)
@@ -72,7 +80,16 @@ def _dropout_gradients(scoring: Scoring, draws: int) -> Scores:
                 totals[name].add_(gradient, alpha=1 / draws)
     finally:
         scoring.model.eval()
+    if all(_is_close(totals[name], without[name]) for name in totals):
+        logger.warning(
+            "pruner.mode=train: the model has no dropout, so that it scores as pruner.mode=eval"
+        )
     return totals
+
+
+def _is_close(one: Tensor, other: Tensor) -> bool:
+    """Tell whether two tensors differ by no more than rounding."""
+    return bool((one - other).norm() <= _ROUNDING * other.norm())
 
 
 def _train_but_batch_norms(model: nn.Module) -> None:

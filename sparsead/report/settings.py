@@ -16,11 +16,11 @@ Row = dict[str, Any]
 
 _ORDER = ("task", "backbone", "adapter", "r", "pruner", "sparsity")
 NOT_DECISIVE = (*SEED_KEYS, "outputs", "rerun")
-_REDUNDANT = ("task.protocol.", "adapter.protocol.", "pruner.density")
+_REDUNDANT = ("task.protocol.", "adapter.protocol.", "pruner.density", "pruner.controls")
 """Keys whose effect other keys already show.
 
-The defaults of a task or an adapter are applied in `protocol`, and `pruner.density` only checks the
-sparsity.
+The defaults of a task or an adapter are applied in `protocol`, and the two keys of the pruner only
+check the sparsity and `pruner.control`.
 """
 _SHOWN = (
     "task.name",

@@ -37,6 +37,7 @@ OPTIONS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
     },
     "pruner": {
         "force": {"rounds": 10},
+        "grasp": {"temperature": 1.0},
         "nm": {"n": 2, "m": 4, "criterion": "magnitude"},
         "snip": {"mode": "eval", "draws": 1, "faithful": None},
         "synflow": {"rounds": 10},

@@ -76,7 +76,8 @@ def _decisive(spec: RunSpec) -> dict[str, Any]:
     for key in (*SPLITS, "protocol"):
         del decisive["task"][key]
     del decisive["adapter"]["protocol"]
-    del decisive["pruner"]["density"]  # only checks the sparsity, which counts itself
+    for key in ("density", "controls"):  # only check the sparsity and the control, which count
+        del decisive["pruner"][key]
     backbone = _backbone_files(spec.backbone.path)
     decisive["backbone"]["path"] = {file.name: file_digest(file) for file in backbone}
     return decisive

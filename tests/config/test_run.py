@@ -89,6 +89,10 @@ _PERCENT = "sparsity.ratio=40: the share removed must be at least 0 and below 1;
         ("device=gpu", "device=gpu: no such choice; did you mean cuda?"),
         ("precision=fp16", "precision=fp16: no such choice; did you mean bf16?"),
         ("pruner.scope=layer", "pruner.scope=layer: no such choice"),
+        ("pruner.control=shufle", "pruner.control=shufle: no such choice; did you mean shuffle?"),
+        ("pruner=nm pruner.control=shuffle", "pruner.control=shuffle: pruner=nm supports none, "),
+        ("pruner=none pruner.control=invert", "pruner.control=invert: pruner=none supports none"),
+        ("sparsity.ratio=0 pruner.control=invert", "pruner.control=invert: at sparsity=0 "),
         ("task.limit=0", "task.limit=0: must be at least 1"),
         ("task.path=/nowhere", "task.path=/nowhere: is not a folder"),
         ("backbone.path=/nowhere", "backbone.path=/nowhere: is not a folder"),
@@ -101,7 +105,7 @@ _PERCENT = "sparsity.ratio=40: the share removed must be at least 0 and below 1;
 )
 def test_a_wrong_value_is_named(override: str, message: str) -> None:
     with pytest.raises(ConfigError) as error:
-        compose(override)
+        compose(*override.split())
     assert str(error.value).startswith(message)
     assert "\n" not in str(error.value)
 

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+from math import ceil
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given
@@ -7,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from sparsead.errors import PruningError
-from sparsead.pruning.budget import masks_from_scores
+from sparsead.pruning.budget import find_not_by_score, masks_from_scores
 
 SHAPES = st.lists(st.tuples(st.integers(1, 9), st.integers(1, 9)), min_size=1, max_size=5)
 SPARSITIES = st.floats(0, 0.9)
@@ -100,6 +103,29 @@ def test_a_tensor_of_low_scores_is_not_emptied() -> None:
     found = masks(scores, 0.5, minimum_kept=0.01)
     assert int(found["low"].sum()) == 1
     assert (~found["high"]).nonzero().flatten().tolist() == [0]
+
+
+@given(scores(), st.floats(0.05, 0.9), SCOPES, st.sampled_from([0.0, 0.1, 0.3]))
+def test_what_scores_did_not_decide_is_counted(
+    scores: dict[str, Tensor], sparsity: float, scope: str, minimum: float
+) -> None:
+    how: dict[str, Any] = {"scope": scope, "minimum_kept": minimum, "seed": 0}
+    try:
+        found = masks_from_scores(scores, sparsity, **how)
+    except PruningError:
+        return
+    counted = find_not_by_score(scores, found, sparsity, **how)
+    free = masks(scores, sparsity, scope=scope)
+    assert counted.minimum == sum(int((mask & ~free[n]).sum()) for n, mask in found.items())
+    least = {n: max(1, ceil(minimum * m.numel())) if minimum else 0 for n, m in found.items()}
+    assert counted.at_minimum == tuple(n for n, m in found.items() if m.sum() <= least[n])
+    gone = {n: set(scores[n][~mask].tolist()) for n, mask in found.items()}
+    anywhere = set().union(*gone.values())
+    assert counted.ties == sum(
+        value in (gone[n] if scope == "tensor" else anywhere)
+        for n, mask in found.items()
+        for value in scores[n][mask].tolist()
+    )
 
 
 def test_ties_are_broken_by_the_seed_and_not_by_position() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -12,7 +14,8 @@ from pruning_cases import WEIGHTS, Examples, classifier, cross_entropy, draw_exa
 from sparsead.errors import ConfigError
 from sparsead.pruning.budget import masks_from_scores
 from sparsead.pruning.contract import Scores, Scoring
-from sparsead.pruning.force import force
+from sparsead.pruning.force import force, score_in_rounds
+from sparsead.pruning.prune import prune
 from sparsead.pruning.snip import snip
 from sparsead.pruning.synflow import synflow
 
@@ -81,6 +84,56 @@ def test_weights_are_put_back_when_scoring_fails() -> None:
     with pytest.raises(RuntimeError, match="out of memory"):
         force(broken, rounds=5)
     assert unchanged(model, before)
+
+
+def low_and_high() -> tuple[Scores, Scoring]:
+    """Return scores of which one tensor has the lowest, and a task with tensors of their shapes."""
+    model = mlp()
+    scores = {name: model.get_parameter(name).detach().abs() + 1 for name in WEIGHTS}
+    scores[WEIGHTS[0]] -= 1
+    return scores, task(model)
+
+
+def test_every_round_has_the_scope_of_the_mask() -> None:
+    scores, scored = low_and_high()
+    rounds: list[Scores] = []
+
+    def score(masks: Mapping[str, Tensor]) -> Scores:
+        rounds.append(dict(masks))
+        return scores
+
+    score_in_rounds(replace(scored, scope="tensor"), 5, score)
+    for done, masks in enumerate(rounds):
+        for mask in masks.values():
+            assert abs(int(mask.sum()) - 0.2 ** (done / 5) * mask.numel()) <= 1
+
+
+def test_every_round_keeps_the_minimum() -> None:
+    scores, scored = low_and_high()
+    least: list[float] = []
+
+    def score(masks: Mapping[str, Tensor]) -> Scores:
+        least.append(min(float(mask.float().mean()) for mask in masks.values()))
+        return scores
+
+    score_in_rounds(scored, 5, score)
+    assert min(least) == 0
+    least.clear()
+    score_in_rounds(replace(scored, minimum_kept=0.15), 5, score)
+    assert min(least) >= 0.15
+
+
+@pytest.mark.parametrize("how", [{"scope": "tensor"}, {"minimum_kept": 0.1}])
+def test_synflow_keeps_no_weight_that_an_earlier_round_removed(how: dict[str, Any]) -> None:
+    # One layer scores far below the other, so that rounds over all tensors would empty it.
+    model = mlp()
+    with torch.no_grad():
+        model.get_parameter("0.weight")[:, 1:].mul_(1e-3)
+    batches = [draw_examples(20, width=6)]
+    masks = prune(
+        model, tensors=WEIGHTS, sparsity=0.8, pruner="synflow", batches=batches, rounds=5, **how
+    )
+    assert masks.not_by_score.ties == 0
 
 
 @pytest.mark.parametrize("pruner", [force, synflow])

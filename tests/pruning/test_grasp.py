@@ -12,6 +12,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from pruning_cases import (
     WEIGHTS,
+    Examples,
     Quadratic,
     bert,
     classifier,
@@ -24,7 +25,7 @@ from pruning_cases import (
     token_batches,
     transformers_loss,
 )
-from sparsead.errors import PruningError
+from sparsead.errors import ConfigError, PruningError
 from sparsead.pruning.grasp import grasp
 from sparsead.pruning.prune import prune
 from sparsead.pruning.scoring import undisturbed
@@ -53,6 +54,42 @@ def test_scores_are_those_of_the_explicit_hessian(sizes: list[int]) -> None:
     gradient: Tensor = torch.autograd.functional.jacobian(loss_at, w)
     scores = grasp(scoring(model, split(examples, sizes), cross_entropy))
     torch.testing.assert_close(flatten(scores), w * (hessian @ gradient))
+
+
+@pytest.mark.parametrize("temperature", [0.5, 200.0])
+def test_the_temperature_divides_the_logits(temperature: float) -> None:
+    model = classifier(3, 4).double()
+    examples = split(draw_examples(10, width=3, dtype=torch.float64), [4, 6])
+
+    def divided(model: nn.Module, batch: Examples) -> Tensor:
+        return F.cross_entropy(model(batch[0]) / temperature, batch[1])
+
+    expected = flatten(grasp(scoring(model, examples, divided)))
+    found = flatten(grasp(scoring(model, examples, cross_entropy), temperature=temperature))
+    torch.testing.assert_close(found, expected)
+    assert not torch.equal(
+        found.argsort(), flatten(grasp(scoring(model, examples, cross_entropy))).argsort()
+    )
+
+
+def test_the_temperature_reaches_the_loss_of_a_transformer() -> None:
+    model, batches = bert(), token_batches()
+
+    def divided(model: nn.Module, batch: dict[str, Tensor]) -> Tensor:
+        return F.cross_entropy(model(**batch).logits / 3, batch["labels"])
+
+    names = matrices_of_layer_0(model)
+    expected = grasp(scoring(model, batches, divided, tensors=names))
+    found = grasp(scoring(model, batches, transformers_loss, tensors=names), temperature=3)
+    torch.testing.assert_close(found, expected)
+
+
+def test_a_temperature_that_has_no_effect_is_refused() -> None:
+    model, b = Quadratic(), torch.randn(5, 7, dtype=torch.float64)
+    with pytest.raises(PruningError, match=r"pruner\.temperature=3: .* the loss has none"):
+        grasp(scoring(model, [b], mean_output), temperature=3)
+    with pytest.raises(ConfigError, match=r"pruner\.temperature=0: must be"):
+        grasp(scoring(model, [b], mean_output), temperature=0)
 
 
 def test_tensors_that_are_linear_or_unused_score_zero() -> None:

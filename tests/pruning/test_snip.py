@@ -105,6 +105,14 @@ def test_train_mode_averages_seeded_dropout() -> None:
     assert not any(module.training for module in model.modules())
 
 
+@pytest.mark.parametrize("dropout", [0.0, 0.5])
+def test_train_mode_says_where_it_equals_eval_mode(
+    dropout: float, caplog: pytest.LogCaptureFixture
+) -> None:
+    snip(scoring(network(dropout=dropout), [examples()], cross_entropy), mode="train")
+    assert ("scores as pruner.mode=eval" in caplog.text) == (dropout == 0)
+
+
 def test_many_draws_approach_the_expected_gradient() -> None:
     # Dropout before a linear loss: the expected gradient is the one without dropout.
     model = nn.Sequential(nn.Dropout(0.5), nn.Linear(6, 1, bias=False)).double().eval()

@@ -17,6 +17,7 @@ from sparsead.runs.identity import compute_identity, compute_setting
         "sparsity.ratio=0.5",
         "adapter.bottleneck=32",
         "pruner=random",
+        "pruner.control=shuffle",
         "task.limit=100",
         "protocol.learning_rate=1e-4",
         "precision=bf16",
