@@ -14,7 +14,7 @@ from sparsead.assembly.build import build_task
 from sparsead.backbones.loading import Backbone, load_backbone
 from sparsead.config.run import RunSpec
 from sparsead.tasks.cache import encode_once
-from sparsead.tasks.contract import Task
+from sparsead.tasks.contract import GeneratesText, Task
 
 _HELD = 8
 """Number of cached inputs: enough for the columns of a table, which take turns."""
@@ -66,6 +66,9 @@ def _read(key: _CacheKey) -> Inputs:
     options = spec.task.arguments()
     for name in ("max_length", "target_length"):
         backbone.check_length(f"task.{name}", options.get(name, 0))
+    if isinstance(task, GeneratesText):
+        generated = int(task.generation.get("max_new_tokens", 0))
+        backbone.check_length("task.generation.max_new_tokens", generated)
     return Inputs(task, backbone, *encode_once(task, backbone.tokenizer, spec.protocol.selection))
 
 

@@ -24,6 +24,10 @@ _BOTTLENECK: dict[str, Any] = {
 _PARALLEL = _BOTTLENECK | {"scale": 4.0}
 _PREFIX: dict[str, Any] = {"prefix": {"prune": True, "scale": 1.0}}
 _HUB: dict[str, Any] = {"hub": None, "hub_config": None, "hub_revision": None}
+_TEXTS: dict[str, Any] = {
+    "prefix": "",
+    "scoring_tokenizers": {"rouge": "english", "bleu": "13a"},
+} | _HUB
 _SENTENCES: dict[str, Any] = {"regression": False}
 
 OPTIONS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
@@ -49,7 +53,7 @@ OPTIONS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
         "demo_questions": {"hub": ""},
         "demo_rte": _SENTENCES,
         "demo_stsb": _SENTENCES,
-        "demo_summaries": {"prefix": ""} | _HUB,
+        "demo_summaries": _TEXTS,
         "glue": _SENTENCES
         | {
             "tsv_columns": {},
@@ -64,7 +68,7 @@ OPTIONS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
         },
         "squad": {"hub": ""},
         "text": _SENTENCES | {"validation_share": None, "label": "label", "id": None},
-        "text_to_text": {"prefix": ""} | _HUB,
+        "text_to_text": _TEXTS,
     },
 }
 """By config group and method: the options that have a default."""

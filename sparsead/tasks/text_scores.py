@@ -14,6 +14,7 @@ from rouge_score.rouge_scorer import RougeScorer
 from rouge_score.scoring import Score
 
 from sparsead.tasks.metrics import Metric, NamedScores
+from sparsead.tasks.words import ENGLISH, check_tokenizers, rouge_tokenizer
 
 
 def _f_measures(name: str, scores: Sequence[Mapping[str, Score]]) -> list[float]:
@@ -28,19 +29,22 @@ class TextScores(NamedScores):
     """Scores of generated texts against one reference each, as shares between 0 and 1.
 
     `rouge1`, `rouge2` and `rougeL` are mean F-measures, computed by rouge_score with stemming.
-    `bleu` and `chrf` are computed over the whole corpus by sacreBLEU with its defaults; it prints
-    them in percent.
+    `bleu` and `chrf` are computed over the whole corpus by sacreBLEU; it prints them in percent.
+    By default the words are those of English; chrF compares characters, of any language.
     """
 
-    def __init__(self, names: Sequence[str]) -> None:
+    def __init__(self, names: Sequence[str], tokenizers: Mapping[str, str] = ENGLISH) -> None:
         """Choose the metrics.
 
         Args:
             names: names of the metrics, the task's main one first.
+            tokenizers: what splits texts into words for `rouge` and `bleu`.
 
         Raises:
-            ConfigError: a name is unknown, or there is none.
+            ConfigError: a name or a tokenizer is unknown, or there is no name.
         """
+        check_tokenizers("task.scoring_tokenizers", tokenizers)
+        self.tokenizers = {**ENGLISH, **tokenizers}
         super().__init__(names, _ROUGE | _CORPUS)
 
     def _info(self) -> evaluate.MetricInfo:
@@ -55,28 +59,30 @@ class TextScores(NamedScores):
     def each(self, predictions: Sequence[str], references: Sequence[str]) -> dict[str, list[float]]:
         """Return those metrics that are means over the texts, ROUGE, for every text."""
         names = [name for name in self.chosen if name in _ROUGE]
-        return _rouge(names, predictions, references) if names else {}
+        return self._rouge(names, predictions, references) if names else {}
 
     def _compute(self, predictions: Any, references: Any) -> dict[str, float]:
         rouge = self.each(predictions, references)
         return {
             name: float(np.mean(rouge[name]))
             if name in rouge
-            else _corpus(metric, predictions, references)
+            else self._corpus(name, metric, predictions, references)
             for name, metric in self.chosen.items()
         }
 
+    def _rouge(
+        self, names: Sequence[str], predictions: Sequence[str], references: Sequence[str]
+    ) -> dict[str, list[float]]:
+        scorer = RougeScorer(names, tokenizer=rouge_tokenizer(self.tokenizers["rouge"]))
+        scores = [
+            scorer.score(reference, prediction)
+            for prediction, reference in zip(predictions, references, strict=True)
+        ]
+        return {name: _ROUGE[name].compute(scores) for name in names}
 
-def _rouge(
-    names: Sequence[str], predictions: Sequence[str], references: Sequence[str]
-) -> dict[str, list[float]]:
-    scorer = RougeScorer(names, use_stemmer=True)
-    scores = [
-        scorer.score(reference, prediction)
-        for prediction, reference in zip(predictions, references, strict=True)
-    ]
-    return {name: _ROUGE[name].compute(scores) for name in names}
-
-
-def _corpus(metric: Metric, predictions: Sequence[str], references: Sequence[str]) -> float:
-    return float(metric.compute(list(predictions), [list(references)]).score) / 100
+    def _corpus(
+        self, name: str, metric: Metric, predictions: Sequence[str], references: Sequence[str]
+    ) -> float:
+        words = {"tokenize": self.tokenizers[name]} if name in self.tokenizers else {}
+        score = metric.compute(list(predictions), [list(references)], **words).score
+        return float(score) / 100

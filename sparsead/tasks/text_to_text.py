@@ -24,7 +24,9 @@ from sparsead.tasks.files import read_file
 from sparsead.tasks.rows import Rows
 from sparsead.tasks.splits import first_examples, split_files
 from sparsead.tasks.text_scores import TextScores
+from sparsead.tasks.words import ENGLISH, warn_of_other_languages
 
+_SCORED = ("validation", "test")
 _LEAST = {"num_beams": 1, "max_new_tokens": 1, "min_new_tokens": 0, "no_repeat_ngram_size": 0}
 _KINDS: dict[str, tuple[type, ...]] = {"length_penalty": (int, float), "early_stopping": (bool,)}
 _GENERATION = (*_LEAST, *_KINDS)
@@ -44,6 +46,7 @@ class TextToText:
             are truncated.
         target_length: the same for the target.
         prefix: text put before every source, as T5 requires it.
+        scoring_tokenizers: what splits texts into words for the metrics `rouge` and `bleu`.
         generation: num_beams, max_new_tokens, min_new_tokens, length_penalty,
             no_repeat_ngram_size and early_stopping of transformers' GenerationConfig.
         generated_splits: the splits for which texts are generated after training; the scores of
@@ -65,6 +68,7 @@ class TextToText:
     generation: Mapping[str, Any]
     generated_splits: Sequence[str]
     prefix: str = ""
+    scoring_tokenizers: Mapping[str, str] = field(default_factory=lambda: dict(ENGLISH))
     limit: int | None = None
     path: str | None = None
     files: Mapping[str, str] = field(default_factory=dict)
@@ -79,7 +83,7 @@ class TextToText:
     head_options: Mapping[str, Any] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
-        TextScores(self.metrics)
+        TextScores(self.metrics, self.scoring_tokenizers)
         _check_generation(self.generation)
         if not self.generated_splits:
             raise ConfigError("task.generated_splits=[]: the run would have no scores")
@@ -88,8 +92,8 @@ class TextToText:
             twice = next(column for column in columns if columns.count(column) > 1)
             raise ConfigError(f"task.columns={dict(self.columns)}: names the column {twice} twice")
         for split in self.generated_splits:
-            if split not in SPLITS:
-                raise ConfigError(unknown("task.generated_splits", split, SPLITS))
+            if split not in _SCORED:
+                raise ConfigError(unknown("task.generated_splits", split, _SCORED))
 
     @property
     def inputs(self) -> Sequence[str]:
@@ -105,8 +109,11 @@ class TextToText:
         """
         own = {split: getattr(self, split) for split in SPLITS}
         files = split_files(self.path, self.files, own)
-        splits = self._read(files) if files else self._download()
-        return first_examples(splits, self.limit)
+        splits = first_examples(self._read(files) if files else self._download(), self.limit)
+        true = [text for split in self.generated_splits for text in splits[split]["target"]]
+        tokenizers = self._metric.tokenizers
+        warn_of_other_languages("task.scoring_tokenizers", self.metrics, tokenizers, true)
+        return splits
 
     def encode(self, splits: DatasetDict, tokenizer: PreTrainedTokenizerBase) -> DatasetDict:
         """Tokenise every split.
@@ -135,11 +142,11 @@ class TextToText:
     @property
     def higher_is_better(self) -> bool:
         """Whether a higher value of the main metric is better."""
-        return TextScores(self.metrics).higher_is_better
+        return self._metric.higher_is_better
 
     def record_scores(self, records: Sequence[Mapping[str, Any]]) -> dict[str, float]:
         """Return the metrics of records of `prediction` and `reference`, the main one first."""
-        values: dict[str, float] = TextScores(self.metrics).compute(
+        values: dict[str, float] = self._metric.compute(
             predictions=[record["prediction"] for record in records],
             references=[record["reference"] for record in records],
         )
@@ -147,10 +154,14 @@ class TextToText:
 
     def example_scores(self, records: Sequence[Mapping[str, Any]]) -> dict[str, list[float]]:
         """Return ROUGE of each record; BLEU and chrF are no means over the examples."""
-        return TextScores(self.metrics).each(
+        return self._metric.each(
             [record["prediction"] for record in records],
             [record["reference"] for record in records],
         )
+
+    @property
+    def _metric(self) -> TextScores:
+        return TextScores(self.metrics, self.scoring_tokenizers)
 
     def _encode(self, rows: Dataset, tokenizer: PreTrainedTokenizerBase, scored: bool) -> Dataset:
         return rows.map(
@@ -215,7 +226,13 @@ class TextToText:
         named = rows.select_columns(list(columns.values())).rename_columns(
             {column: name for name, column in columns.items()}
         )
+        for name in ("source", "target"):
+            missing = named.data.column(name).is_null().index(True).as_py()
+            if missing >= 0:
+                raise DataError(f"{hub}: row {missing + 1}: {columns[name]}: None is not a text")
         if "id" in columns:
+            if len(named.unique("id")) < len(named):
+                raise DataError(f"{hub}: {columns['id']}: two rows have the same id")
             return named
         return named.add_column("id", [str(number) for number in range(len(rows))])
 
@@ -252,3 +269,9 @@ def _check_generation(settings: Mapping[str, Any]) -> None:
             raise ConfigError(f"task.generation.{key}={value}: must be {kinds[-1].__name__}")
         if key in _LEAST and value < _LEAST[key]:
             raise ConfigError(f"task.generation.{key}={value}: must be at least {_LEAST[key]}")
+    least, most = (settings.get(f"{end}_new_tokens", 0) for end in ("min", "max"))
+    if most and least > most:
+        raise ConfigError(
+            f"task.generation.min_new_tokens={least}: is more than "
+            f"task.generation.max_new_tokens={most}"
+        )

@@ -75,6 +75,16 @@ def test_what_has_no_such_head_is_refused_before_anything_is_tokenised(
         inputs.read_inputs(compose("backbone=tiny-bert", "task=demo_xsum"))
 
 
+def test_texts_to_generate_that_have_no_positions_are_refused_before_training(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(inputs, "encode_once", lambda *_: ({}, {}))
+    made = ("task=demo_xsum", "task.generation.max_new_tokens=600")
+    with pytest.raises(ConfigError, match=r"task\.generation\.max_new_tokens=600: .* 512 tokens"):
+        inputs.read_inputs(compose("backbone=tiny-bart", *made))
+    inputs.read_inputs(compose("backbone=tiny-t5", *made))
+
+
 def digests(folder: Path) -> dict[str, str]:
     files = sorted(folder.iterdir())
     return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}

@@ -6,6 +6,8 @@ from random import Random
 
 import pytest
 import sacrebleu
+from hypothesis import given
+from hypothesis import strategies as st
 from rouge_score.rouge_scorer import RougeScorer
 
 from composing import compose
@@ -15,6 +17,7 @@ from sparsead.tasks.cache import encode_once
 from sparsead.tasks.contract import TASKS
 from sparsead.tasks.text_scores import TextScores
 from sparsead.tasks.text_to_text import TextToText
+from sparsead.tasks.words import rouge_tokenizer
 
 TEXT = "the cats were running to a small house of stones, and a dog barked loudly."
 
@@ -146,6 +149,9 @@ def test_a_duplicate_id_is_refused(tmp_path: Path) -> None:
     [
         ("task.metrics=[rouge3]", "did you mean rouge"),
         ("+task.generation.num_bems=2", "did you mean task.generation.num_beams"),
+        ("task.generation.min_new_tokens=99", "min_new_tokens=99: is more than"),
+        ("task.generated_splits=[train]", "generated_splits=train: no such choice"),
+        ("task.columns.target=document", "names the column document twice"),
         ("task.generation.num_beams=0", "num_beams=0: must be at least 1"),
         ("task.generation.num_beams=two", "num_beams=two: must be int"),
         ("task.generated_splits=[]", "would have no scores"),
@@ -162,3 +168,89 @@ def test_a_backbone_without_a_decoder_is_refused() -> None:
         loaded = load_backbone(compose(f"backbone={backbone}").backbone)
         with pytest.raises(ConfigError, match=f"backbone={backbone}: a bert has no decoder"):
             loaded.check_head(TextToText.head)
+
+
+LANGUAGES = {
+    "Hebrew": "הילדים הלכו אל הבית",
+    "Russian": "дети пошли домой вечером",
+    "Hindi": "बच्चे शाम को घर गए",
+    "Chinese": "孩子们晚上回家了",
+    "Thai": "เด็กๆกลับบ้านตอนเย็น",
+    "Arabic": "ذهب الأطفال إلى المنزل",
+    "Greek": "Τα παιδιά πήγαν σπίτι",
+}
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_rouge_of_equal_texts_is_one_in_every_language(language: str) -> None:
+    text = LANGUAGES[language]
+    metrics = TextScores(["rouge1", "rouge2", "rougeL"], {"rouge": "unicode"})
+    equal = metrics.compute(predictions=[text], references=[f"\u200f{text}."])
+    assert equal == {"rouge1": 1, "rouge2": 1, "rougeL": 1}
+    half = metrics.compute(predictions=[text[: len(text) // 2]], references=[text])
+    other = metrics.compute(predictions=["another text"], references=[text])
+    assert 0 < half["rouge1"] < 1
+    assert other["rouge1"] == 0
+
+
+@given(st.text(st.characters(codec="ascii"), max_size=60))
+def test_texts_of_ascii_have_the_same_words_with_either_tokenizer(text: str) -> None:
+    assert rouge_tokenizer("unicode").tokenize(text) == rouge_tokenizer("english").tokenize(text)
+
+
+@given(st.text(max_size=40), st.text(max_size=40))
+def test_rouge_of_any_texts_is_a_share(prediction: str, reference: str) -> None:
+    metrics = TextScores(["rouge1", "rougeL"], {"rouge": "unicode"})
+    scores = metrics.each([prediction, reference], [reference, reference])
+    assert all(0 <= value <= 1 for values in scores.values() for value in values)
+
+
+def test_the_words_of_an_accent_are_the_same_however_it_is_encoded() -> None:
+    tokens = rouge_tokenizer("unicode")
+    assert tokens.tokenize("Caf\u00e9s") == tokens.tokenize("Cafe\u0301s") == ["caf\u00e9s"]
+
+
+def test_bleu_of_equal_chinese_texts_needs_the_tokenizer_of_chinese() -> None:
+    text = [LANGUAGES["Chinese"]]
+    assert TextScores(["bleu"]).compute(predictions=text, references=text)["bleu"] < 0.1
+    chinese = TextScores(["bleu"], {"bleu": "zh"})
+    assert chinese.compute(predictions=text, references=text)["bleu"] == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    ("language", "overrides", "words"),
+    [
+        ("Russian", [], "rouge leaves out 100 %"),
+        ("Russian", ["task.scoring_tokenizers.rouge=unicode"], None),
+        ("Chinese", ["task.metrics=[bleu]"], "scoring_tokenizers.bleu=zh"),
+        ("Chinese", ["task.metrics=[chrf]"], None),
+        ("Russian", ["task.metrics=[bleu]"], None),
+    ],
+)
+def test_texts_of_other_languages_are_warned_of_before_training(
+    tmp_path: Path,
+    language: str,
+    overrides: list[str],
+    words: str | None,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    path = tmp_path / "rows.jsonl"
+    row = {"document": LANGUAGES[language], "summary": LANGUAGES[language]}
+    path.write_text(json.dumps(row), "utf-8")
+    files = [f"task.{split}={path}" for split in ("train", "validation")]
+    with caplog.at_level("WARNING"):
+        task("task=summarize", *files, *overrides).load()
+    assert (words in caplog.text) if words else not caplog.text
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("task.scoring_tokenizers.rouge=unicod", "did you mean unicode"),
+        ("task.scoring_tokenizers.bleu=ja-mecab", "no such choice"),
+        ("+task.scoring_tokenizers.rogue=unicode", "did you mean task.scoring_tokenizers.rouge"),
+    ],
+)
+def test_an_unknown_tokenizer_of_the_scores_is_refused(override: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        task("task=summarize", override)

@@ -1,0 +1,102 @@
+"""The words that ROUGE and BLEU compare: of English by default, or of any language."""
+
+from __future__ import annotations
+
+import logging
+import unicodedata
+from collections.abc import Mapping, Sequence
+
+import regex
+from rouge_score.tokenizers import DefaultTokenizer, Tokenizer
+
+from sparsead.errors import ConfigError, unknown, unknown_key
+
+log = logging.getLogger(__name__)
+
+ENGLISH: Mapping[str, str] = {"rouge": "english", "bleu": "13a"}
+"""The tokenizers of rouge_score and of sacreBLEU by default, with which papers report English."""
+
+_CHOICES = {"rouge": ("english", "unicode"), "bleu": ("13a", "intl", "zh", "char")}
+_UNSPACED = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}"
+_WORD = regex.compile(rf"[{_UNSPACED}]\p{{M}}*|(?:(?![{_UNSPACED}])[\p{{L}}\p{{M}}\p{{N}}])+")
+_UNSEEN = regex.compile(r"\p{Cf}")
+_SHARE = 0.01
+"""Texts with fewer letters of other scripts than this share are taken as English with names."""
+
+
+def check_tokenizers(key: str, chosen: Mapping[str, str]) -> None:
+    """Refuse a metric that has no tokenizers, and a tokenizer that it does not have.
+
+    Args:
+        key: configuration key of the choice, for the message.
+        chosen: metric, `rouge` or `bleu` → tokenizer.
+
+    Raises:
+        ConfigError: the message names the allowed ones.
+    """
+    for metric, tokenizer in chosen.items():
+        if metric not in _CHOICES:
+            raise ConfigError(unknown_key(f"{key}.{metric}", _CHOICES))
+        if tokenizer not in _CHOICES[metric]:
+            raise ConfigError(unknown(f"{key}.{metric}", tokenizer, _CHOICES[metric]))
+
+
+def rouge_tokenizer(name: str) -> Tokenizer:
+    """Return the tokenizer `english` or `unicode` for rouge_score."""
+    english = DefaultTokenizer(use_stemmer=True)
+    return english if name == "english" else UnicodeTokenizer(english)
+
+
+class UnicodeTokenizer(Tokenizer):  # type: ignore[misc]
+    """Words of any script: letters, marks and digits in a row, in lower case.
+
+    In scripts without spaces between words each character is a word. Characters that are not seen,
+    such as marks of the writing direction, do not count, nor does how an accent is encoded. Words
+    of the letters a to z are stemmed as in English: texts of ASCII have the same words in both.
+    """
+
+    def __init__(self, english: DefaultTokenizer) -> None:
+        """Take the tokenizer that stems English words."""
+        self._english = english
+
+    def tokenize(self, text: str) -> list[str]:
+        """Return the words of a text, in their order."""
+        seen = _UNSEEN.sub("", unicodedata.normalize("NFC", text)).lower()
+        words = _WORD.findall(seen)
+        return [
+            each
+            for word in words
+            for each in (self._english.tokenize(word) if word.isascii() else [word])
+        ]
+
+
+def warn_of_other_languages(
+    key: str, metrics: Sequence[str], tokenizers: Mapping[str, str], texts: Sequence[str]
+) -> None:
+    """Warn if metrics leave out letters of the true texts, or take whole sentences as words.
+
+    Args:
+        key: configuration key of `tokenizers`, for the message.
+        metrics: their names.
+        tokenizers: of `rouge` and `bleu`.
+        texts: the true texts that are scored.
+    """
+    whole = "".join(texts)
+    letters = sum(map(str.isalpha, whole))
+    if tokenizers["rouge"] == "english" and any(name.startswith("rouge") for name in metrics):
+        foreign = sum(map(str.isalpha, regex.sub(r"\p{ASCII}+", "", whole)))
+        if foreign > _SHARE * letters:
+            log.warning(
+                "rouge leaves out %.0f %% of the true texts' letters, all but a to z: set "
+                "%s.rouge=unicode",
+                100 * foreign / letters,
+                key,
+            )
+    if tokenizers["bleu"] in ("13a", "intl") and "bleu" in metrics:
+        unspaced = len(regex.findall(f"[{_UNSPACED}]", whole))
+        if unspaced > _SHARE * letters:
+            log.warning(
+                "bleu takes words between spaces, of which the true texts have few: set "
+                "%s.bleu=zh for Chinese, or char",
+                key,
+            )
