@@ -37,7 +37,7 @@ _RELATIVE_POSITIONS = 512
 
 @dataclass(frozen=True)
 class Backbone:
-    """A pretrained model before anything is added to it; without a folder, of random weights."""
+    """A pretrained model without adapter and head; if `folder` is None, its weights are random."""
 
     spec: BackboneSpec
     folder: Path | None
@@ -48,7 +48,8 @@ class Backbone:
 
         Args:
             head: a transformers auto class, such as AutoModelForSequenceClassification.
-            head_options: what the head needs in the model's configuration, such as num_labels.
+            head_options: options of the model's configuration that the head needs, such as
+                num_labels.
             seed: the run's seed; a random backbone does not depend on it.
 
         Raises:
@@ -67,7 +68,7 @@ class Backbone:
     ) -> PreTrainedModel:
         try:
             config = AutoConfig.from_pretrained(folder, **head_options)
-            if config.pad_token_id is None:  # a decoder's head needs one to find the last token
+            if config.pad_token_id is None:  # a decoder's head needs it to find the last token
                 config.pad_token_id = self.tokenizer.pad_token_id
             model: PreTrainedModel = head.from_pretrained(
                 folder,
@@ -222,7 +223,7 @@ def _folder_config(folder: Path, options: Mapping[str, Any]) -> PretrainedConfig
 
 
 def architecture_config(spec: BackboneSpec, options: Mapping[str, Any]) -> PretrainedConfig:
-    """Return the transformers configuration that stands in the backbone's file in conf/.
+    """Return the transformers configuration described by the backbone's file in conf/.
 
     Raises:
         ConfigError: transformers does not know the model type.
@@ -237,7 +238,7 @@ def architecture_config(spec: BackboneSpec, options: Mapping[str, Any]) -> Pretr
 
 
 def count_parameters(config: PretrainedConfig) -> int:
-    """Return the number of parameters of the bare backbone, its pooler included, no head."""
+    """Return the number of parameters of the bare backbone, with its pooler and without a head."""
     with torch.device("meta"):
         return int(AutoModel.from_config(config).num_parameters())
 
@@ -315,9 +316,9 @@ def _has_attention_dropout(config: PretrainedConfig, dropouts: Iterable[str]) ->
 
 
 def _positions(config: PretrainedConfig) -> int | None:
-    """Return how many tokens have a position, special ones included; None for any number."""
+    """Return the number of positions, including those of special tokens; None if unlimited."""
     if not getattr(config, "position_biased_input", True):
-        return None  # DeBERTa's are relative
+        return None  # DeBERTa has relative positions only
     positions: int | None = getattr(config, "max_position_embeddings", None)
     if positions is not None and _begins_behind_padding(config.model_type):
         return positions - int(config.pad_token_id) - 1

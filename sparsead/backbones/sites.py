@@ -20,10 +20,10 @@ _PLACES = {
     "ffn_projection": "linear layer at the end of a feed-forward sublayer",
     "attention": "attention module",
     "ffn_input": "beginning of a feed-forward sublayer",
-    "layer": "block of its own",
-    "attention_residual": "layer that can be computed for some of its tokens",
-    "ffn_norm": "LayerNorm behind the feed-forward sublayer's residual connection",
-    "positions": "module that is given the tokens' positions",
+    "layer": "separate transformer layer",
+    "attention_residual": "layer that can be computed for some of its tokens only",
+    "ffn_norm": "LayerNorm after the feed-forward sublayer's residual connection",
+    "positions": "module whose input is the tokens' positions",
     "ffn_sum": "layer that ends with the feed-forward sublayer's residual connection",
 }
 
@@ -33,7 +33,7 @@ class SiteError(ConfigError):
 
 
 def has_site(model: PreTrainedModel, site: str) -> bool:
-    """Tell whether the architecture has an entry with such a site.
+    """Tell whether the model's architecture has an entry, and that entry names such a site.
 
     Args:
         model: a transformers model, with or without a head.

@@ -41,6 +41,6 @@ def open_results(
         def find(cell: Cell) -> State:
             return runs.find(cell.spec, [run.spec for run in cell.needs])
 
-        # A folder without runs: so that every run which starts from others names them in `needs`.
+        # In a folder without runs, each cell lists all runs that it starts from in `needs`.
         nothing = Path(folder) / "nothing"
         yield measure(load_table(table, [f"outputs={nothing}", *overrides]), find)

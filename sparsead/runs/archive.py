@@ -1,4 +1,4 @@
-"""Records in one Parquet file: packed to be published, and unpacked to be tabulated elsewhere.
+"""Archives: records packed into one Parquet file, to be published and tabulated elsewhere.
 
 An archive has one row for each file of a record, except weights, and for each recorded failure:
 its path below the folder of the runs, and its content.
@@ -142,7 +142,7 @@ def _config(state: State) -> Any:
 
 
 def _without_local_files(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Leave out the paths, which need not exist here, before they are checked."""
+    """Return the configuration without paths: `RunSpec` would check that they exist."""
     task = config["task"] | dict.fromkeys(("path", *SPLITS))
     return {**config, "task": task, "backbone": config["backbone"] | {"path": None}}
 

@@ -48,15 +48,15 @@ def load_table(name_or_path: str, overrides: Sequence[str] = ()) -> TableSpec:
 
 
 def _check_keys(overrides: Sequence[str]) -> None:
-    """Refuse `seed=`, and what is spelt like a key of the table's own more than like a run's."""
+    """Refuse `seed=`, and unknown keys whose spelling is closest to one of the table's own keys."""
     root = Path(str(files("sparsead.conf")))
     runs = yaml.load((root / "train.yaml").read_text("utf-8"), _LOADER)
     allowed = {*list_groups(), *runs, *_OWN} - {"seed"}
     for key in (override.partition("=")[0] for override in overrides):
         if key == "seed":
-            raise ConfigError("seed: a table takes the seeds 1 to N; say how many with seeds=N")
+            raise ConfigError("seed: a table uses the seeds 1 to N; say how many with seeds=N")
         if "." in key or key in allowed:
-            continue  # Hydra checks what is in a group
+            continue  # Hydra checks the keys inside a group
         if _OWN.keys() & get_close_matches(key, allowed, n=1):
             raise ConfigError(unknown_key(key, allowed))
 
@@ -127,7 +127,7 @@ def _each(kind: str, keys: Mapping[str, Any], read: Callable[[Any], Item]) -> li
 
 
 def _at(where: str, read: Callable[[Any], Item], values: Any) -> Item:
-    """Read a part of a table; a message about it begins with where it is."""
+    """Read a part of a table; its error messages begin with `where`."""
     try:
         return read(values)
     except ConfigError as error:
@@ -176,7 +176,7 @@ def _mapping(values: Any) -> dict[str, Any]:
 
 
 def _check_names(table: TableSpec) -> None:
-    """Refuse two rows or columns of one name, and a name of none of them."""
+    """Refuse two rows or columns with the same name, and references to an unknown name."""
     rows, columns = ([item.name for item in items] for items in (table.rows, table.columns))
     for kind, names in (("rows", rows), ("columns", columns)):
         if twice := [name for name in names if names.count(name) > 1]:
@@ -219,7 +219,7 @@ def _with_seeds(table: TableSpec, value: str) -> TableSpec:
 
 
 def _with_backbones(table: TableSpec, value: str) -> TableSpec:
-    """Every column takes the user's backbone, those too that the table gives one of their own."""
+    """Use these backbones in every column, also in columns with a backbone of their own."""
     columns = [
         replace(c, overrides=[o for o in c.overrides if not o.startswith("backbone=")])
         for c in table.columns
@@ -248,7 +248,7 @@ def _only(table: TableSpec, value: str) -> TableSpec:
 
 
 def _with_sources(rows: list[Row], kept: list[Row]) -> list[Row]:
-    """Keep beside a row the row whose runs it starts from."""
+    """Return the kept rows, and the rows whose runs they start from."""
     sources = [row.sources for row in kept]
     return [row for row in rows if row in kept or row.name in sources]
 

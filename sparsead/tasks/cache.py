@@ -32,7 +32,7 @@ from sparsead.tasks.splits import split_rows
 log = logging.getLogger(__name__)
 
 CACHE_VARIABLE = "SPARSEAD_CACHE"
-REPORT_FILE = "report.json"
+DESCRIPTION_FILE = "report.json"
 WHOLE_LENGTH = "whole_length"
 
 # Options that say where the rows come from; the key contains the rows themselves instead.
@@ -74,22 +74,24 @@ def encode_once(
     try:
         fresh = not folder.exists()
         if fresh:
-            encoded = task.encode(rows, tokenizer)  # its errors are not the cache's
+            encoded = task.encode(
+                rows, tokenizer
+            )  # outside the block: its errors are not about the cache
             with _writing(folder):
                 _write(folder, encoded)
-        splits, report = _read(folder)
+        splits, described = _read(folder)
     finally:
         lock.release()
     done = "tokenised" if fresh else "tokenised before, read from the cache"
     log.info("%s in %.1f s", done, time.perf_counter() - start)
-    for split, values in report.items():
+    for split, values in described.items():
         log.info("%s: %s", split, _format_description(values))
-    return splits, report
+    return splits, described
 
 
 @contextmanager
 def _writing(folder: Path) -> Iterator[None]:
-    """Name the cache in errors of writing to it, and how to choose another one."""
+    """Turn errors of writing to the cache into one that says how to choose another folder."""
     try:
         yield
     except (OSError, ValueError) as error:
@@ -101,8 +103,8 @@ def _writing(folder: Path) -> Iterator[None]:
 
 def _read(folder: Path) -> tuple[DatasetDict, dict[str, Any]]:
     try:
-        report = json.loads((folder / REPORT_FILE).read_text("utf-8"))
-        return load_from_disk(str(folder)), report
+        described = json.loads((folder / DESCRIPTION_FILE).read_text("utf-8"))
+        return load_from_disk(str(folder)), described
     except (OSError, ValueError) as error:
         raise SourceError(f"{folder}: cannot be read ({error}); delete it") from error
 
@@ -151,10 +153,10 @@ def _write(folder: Path, splits: DatasetDict) -> None:
     """Write to a temporary folder and rename it, so that `folder` is never incomplete."""
     beside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
-        report = {split: _describe_split(rows) for split, rows in splits.items()}
-        without = {split: _drop_described(rows) for split, rows in splits.items()}
-        DatasetDict(without).save_to_disk(str(beside))
-        (beside / REPORT_FILE).write_text(json.dumps(report), "utf-8")
+        described = {split: _describe_split(rows) for split, rows in splits.items()}
+        kept = {split: _drop_described(rows) for split, rows in splits.items()}
+        DatasetDict(kept).save_to_disk(str(beside))
+        (beside / DESCRIPTION_FILE).write_text(json.dumps(described), "utf-8")
         os.replace(beside, folder)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
@@ -162,7 +164,7 @@ def _write(folder: Path, splits: DatasetDict) -> None:
 
 def _describe_split(rows: Dataset) -> dict[str, Any]:
     kept, whole = _lengths(rows)
-    report: dict[str, Any] = {
+    description: dict[str, Any] = {
         "examples": len(rows),
         "tokens": {
             "mean": float(whole.mean()),
@@ -173,15 +175,15 @@ def _describe_split(rows: Dataset) -> dict[str, Any]:
         "counts": {name: int(sum(rows[name])) for name in _flags(rows)},
     }
     if WHOLE_LENGTH in rows.column_names:
-        report["counts"]["cut"] = count_cut_examples(rows)
+        description["counts"]["cut"] = count_cut_examples(rows)
     labels = rows.features.get("labels")
     if isinstance(labels, ClassLabel):
         counts = np.bincount(rows["labels"][:], minlength=labels.num_classes)
-        report["classes"] = dict(zip(labels.names, counts.tolist(), strict=True))
+        description["classes"] = dict(zip(labels.names, counts.tolist(), strict=True))
     elif getattr(labels, "dtype", "").startswith("float"):
         numbers = np.array(rows["labels"][:])
-        report["numbers"] = {"mean": float(numbers.mean()), "deviation": float(numbers.std())}
-    return report
+        description["numbers"] = {"mean": float(numbers.mean()), "deviation": float(numbers.std())}
+    return description
 
 
 def _flags(rows: Dataset) -> list[str]:
@@ -189,8 +191,8 @@ def _flags(rows: Dataset) -> list[str]:
 
 
 def _drop_described(rows: Dataset) -> Dataset:
-    reported = {WHOLE_LENGTH, *_flags(rows)}
-    return rows.remove_columns([name for name in rows.column_names if name in reported])
+    described = {WHOLE_LENGTH, *_flags(rows)}
+    return rows.remove_columns([name for name in rows.column_names if name in described])
 
 
 def _format_description(values: dict[str, Any]) -> str:

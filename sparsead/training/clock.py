@@ -13,6 +13,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from sparsead.training.resume import read_seconds, save_seconds
 
 _PHASES = ("load", "prune", "train", "evaluate", "trainer", "report")
+"""The phases in the order of the record; `report` is the time of the final scores."""
 
 
 class Clock(TrainerCallback):
