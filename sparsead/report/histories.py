@@ -26,7 +26,7 @@ _DIGITS = 6
 def read_curve(record: RunRecord, metric: str) -> Curve:
     """Return a run's learning curve; scores that are not finite are left out."""
     history = [entry for entry in record.result.get("history", ()) if "scores" in entry]
-    last = max((entry["epoch"] for entry in history), default=1.0)
+    last = max((entry["epoch"] for entry in history), default=1.0) or 1.0
     scores = {entry["epoch"] / last: entry["scores"].get(metric) for entry in history}
     return {round(s, _DIGITS): 100 * score for s, score in scores.items() if score is not None}
 

@@ -196,7 +196,8 @@ def _is_uniform(record: RunRecord) -> bool:
     tensors = list(record.result.get("sparsity", {}).get("by_tensor", {}).values())
     if method not in _ERDOS_RENYI or not tensors:
         return False
-    share = sum(each["removed"] for each in tensors) / sum(each["total"] for each in tensors)
+    total = sum(each["total"] for each in tensors)
+    share = sum(each["removed"] for each in tensors) / max(total, 1)
     # Counts are rounded to whole weights.
     return all(abs(each["removed"] - share * each["total"]) <= 1 for each in tensors)
 

@@ -74,6 +74,13 @@ class Parameters(TypedDict):
     stored_bytes: NotRequired[NonNegativeInt]
 
 
+class Counts(TypedDict):
+    """The number of prunable weights of a tensor, and of those that were removed."""
+
+    total: NonNegativeInt
+    removed: NonNegativeInt
+
+
 class Sparsity(TypedDict):
     """The sparsity that was asked for and the realised one, with the counts of weights."""
 
@@ -81,7 +88,7 @@ class Sparsity(TypedDict):
     realised: Share
     total: NonNegativeInt
     removed: NonNegativeInt
-    by_tensor: NotRequired[dict[str, Any]]
+    by_tensor: NotRequired[dict[str, Counts]]
     scored_on: NotRequired[list[NonNegativeInt] | None]
 
 

@@ -27,6 +27,7 @@ from sparsead.runs.record import staged, write_result
 from sparsead.tables.cells import Cell, Column, Row, TableSpec, list_cells
 from sparsead.tables.files import load_table
 from sparsead.tasks.metrics import TaskScores
+from synthetic import synthetic_result
 from table_states import measured
 
 TABLE = """\
@@ -118,19 +119,12 @@ def write(cell: Cell) -> None:
     scores = TaskScores([metric], regression).compute(predictions=said, references=true)
     with staged(cell.request.folder) as staging:
         described = write_predictions(staging, "validation", records, cell.request.identity)
-        result = {
-            "identity": cell.request.identity,
-            "setting": cell.request.setting,
-            "config": cell.spec.to_dict(),
+        result = synthetic_result(cell.request) | {
             "scores": scores,
             "collapsed": len(set(said)) == 1,
             "higher_is_better": True,
             "history": [],
-            "parameters": {"nominal": 0.02},
-            "sparsity": {"realised": cell.spec.sparsity},
             "predictions": {"validation": described},
-            "seconds": {},
-            "environment": {},
         }
         write_result(staging, result, "")
 
