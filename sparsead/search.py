@@ -8,7 +8,6 @@ that a killed search replays them, reaches the same decisions, and resumes.
 from __future__ import annotations
 
 import hashlib
-import itertools
 import json
 import logging
 import random
@@ -17,9 +16,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from omegaconf import DictConfig
-
-from sparsead.config.schema import read_group
+from sparsead.config.search import SearchSpec
 from sparsead.errors import ConfigError, SparseadError, TrainingStopped
 from sparsead.runs.files import read_json, write_atomically
 from sparsead.runs.interrupt import Watch
@@ -37,61 +34,6 @@ class Train(Protocol):
 
     def __call__(self, request: RunRequest, watch: Watch | None = None) -> RunRecord:
         """Return the run's record."""
-
-
-@dataclass
-class SearchSpec:
-    """The search space, which is a grid of points, and the rungs at which points compete.
-
-    Attributes:
-        name: always asha.
-        learning_rate: learning rates of the grid.
-        epochs: numbers of epochs of the grid.
-        batch_size: batch sizes of the grid.
-        first_rung: number of epochs before the first decision.
-        reduction: at each rung one in `reduction` points continues; the next rung comes after
-            `reduction` times as many epochs.
-    """
-
-    name: str
-    learning_rate: list[float]
-    epochs: list[int]
-    batch_size: list[int]
-    first_rung: int
-    reduction: int
-
-    def __post_init__(self) -> None:
-        for key in ("learning_rate", "epochs", "batch_size"):
-            if not getattr(self, key):
-                raise ConfigError(f"search.{key}=[]: must be a list of at least one value")
-        for key, low in (("first_rung", 1), ("reduction", 2)):
-            if getattr(self, key) < low:
-                raise ConfigError(f"search.{key}={getattr(self, key)}: must be at least {low}")
-
-    @classmethod
-    def from_config(cls, config: DictConfig) -> SearchSpec:
-        """Read the section `search` of a composed configuration.
-
-        Raises:
-            ConfigError: a value is of the wrong type, empty or out of range.
-        """
-        return read_group(config, "search", cls)
-
-    def list_runs(self, request: RunRequest) -> list[RunRequest]:
-        """Return one run for each point of the grid, shuffled by the run's seed.
-
-        Raises:
-            ConfigError: a value is out of range.
-        """
-        points = itertools.product(self.learning_rate, self.epochs, self.batch_size)
-        spec = request.spec
-        protocols = [
-            replace(spec.protocol, learning_rate=rate, epochs=epochs, batch_size=batch_size)
-            for rate, epochs, batch_size in points
-        ]
-        runs = [replace(request, spec=replace(spec, protocol=p)) for p in protocols]
-        random.Random(spec.seed).shuffle(runs)
-        return runs
 
 
 @dataclass
@@ -148,7 +90,7 @@ def search(request: RunRequest, space: SearchSpec, train: Train) -> RunRecord:
             "protocol.selection=0: search=asha compares points on a selection split, a held-out "
             "part of the training data; set protocol.selection=0.1"
         )
-    runs = space.list_runs(request)
+    runs = _list_runs(request, space)
     file = _file(request, space, runs)
     known = {values["identity"]: Trial(**values) for values in read_json(file).get("trials", [])}
     study = _study(space)
@@ -172,6 +114,17 @@ def search(request: RunRequest, space: SearchSpec, train: Train) -> RunRecord:
     _write(file, space, tried, record.folder.name)
     log.info("%s", file)
     return record
+
+
+def _list_runs(request: RunRequest, space: SearchSpec) -> list[RunRequest]:
+    """Return one run for each point of the grid, shuffled by the run's seed."""
+    spec = request.spec
+    runs = [
+        replace(request, spec=replace(spec, protocol=point.applied(spec.protocol)))
+        for point in space.points
+    ]
+    random.Random(spec.seed).shuffle(runs)
+    return runs
 
 
 class _Decision:

@@ -12,11 +12,12 @@ from omegaconf import DictConfig
 
 from sparsead.commands.train import train_run
 from sparsead.config.compose import compose
+from sparsead.config.search import SearchSpec
 from sparsead.errors import ConfigError, TrainingStopped
 from sparsead.runs.interrupt import Watch
 from sparsead.runs.record import RunRecord
 from sparsead.runs.request import RunRequest
-from sparsead.search import SearchSpec, Train, search
+from sparsead.search import Train, search
 
 pytest.importorskip("optuna")
 

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from sparsead.config.arguments import Parser, add_outputs, add_overrides, add_records
 from sparsead.errors import ConfigError, unknown
-from sparsead.report.choice import GRID, choose_best_points
+from sparsead.config.search import GRID
+from sparsead.report.choice import choose_best_points, count_points
 from sparsead.report.formats import FORMATS
 from sparsead.report.settings import group_by_setting, list_columns
 from sparsead.report.tabulate import TABLE_FORMATS, render
@@ -27,13 +28,11 @@ def main() -> None:
     add_outputs(parser)
     add_records(parser)
     parser.add_argument("--format", choices=sorted(TABLE_FORMATS), default="rich")
-    of_grids = "without TABLE: show only the best learning rate, epochs and batch size of each grid"
+    of_grids = "show only the best learning rate, epochs and batch size; of TABLE with search=grid"
     parser.add_argument("--best", action="store_true", help=of_grids)
     where = "write to this file (default: the terminal)"
     parser.add_argument("--out", type=Path, metavar="FILE", help=where)
     arguments = parser.parse()
-    if arguments.best and arguments.table is not None:
-        raise ConfigError("--best: works only without the name of a table")
     if arguments.records is not None and arguments.table is None:
         raise ConfigError("--records: works only with the name of a table")
     text = _text(arguments)
@@ -55,7 +54,9 @@ def _text(arguments: Namespace) -> str:
     from sparsead.tables.cells import list_cells
 
     place = (arguments.outputs, arguments.records)
-    with open_results(arguments.table, arguments.overrides, *place) as results:
+    searched = any(override.startswith("search=") for override in arguments.overrides)
+    grid = ["search=grid"] if arguments.best and not searched else []
+    with open_results(arguments.table, [*grid, *arguments.overrides], *place) as results:
         text = render(build_view(results), arguments.format)
         others = describe_other_settings(list_cells(results.table))
     if arguments.records is None and others is not None:
@@ -68,7 +69,8 @@ def _settings(outputs: Path, form: str, *, best: bool) -> str:
         raise ConfigError(f"{unknown('--format', form, FORMATS)} without the name of a table")
     records = read_summaries(outputs)
     always = [f"protocol.{key}" for key in GRID] if best else []
-    rows = group_by_setting(choose_best_points(records) if best else records, always)
+    shown = choose_best_points(records) if best else records
+    rows = group_by_setting(shown, always, count_points(records) if best else None)
     if not rows:
         sys.stderr.write(f"sparsead: {outputs}: has no finished runs yet\n")
         return ""

@@ -20,6 +20,7 @@ from sparsead.config.arguments import Parser
 from sparsead.config.compose import describe_error
 from sparsead.config.launchers import expand_jobs, set_ray_token
 from sparsead.config.overrides import expand
+from sparsead.config.search import SearchSpec
 from sparsead.config.sweeps import compose_jobs
 from sparsead.errors import (
     AlreadyRecordedError,
@@ -33,7 +34,7 @@ from sparsead.runs.interrupt import Watch, stop_on_interrupt
 from sparsead.runs.prerequisites import find_prerequisites, resolve_sources
 from sparsead.runs.record import RunRecord, find_record
 from sparsead.runs.request import RunRequest, do_prerequisites
-from sparsead.search import SearchSpec, search
+from sparsead.search import search
 
 log = logging.getLogger(__name__)
 

@@ -9,11 +9,9 @@ from collections.abc import Iterable, Sequence
 from statistics import mean
 from typing import Any
 
+from sparsead.config.search import GRID
 from sparsead.config.seeds import SEED_KEYS, Seeds
 from sparsead.runs.record import RunRecord
-
-GRID = ("epochs", "learning_rate", "batch_size")
-"""The keys of `protocol` over which the paper searches a grid."""
 
 _NOT_OF_THE_GRID = (*SEED_KEYS, "outputs", "rerun")
 
@@ -25,13 +23,27 @@ def choose_best_points(records: Iterable[RunRecord]) -> list[RunRecord]:
     score. That is the score on the selection split if the protocol holds one out, so that the
     validation split does not influence the choice; otherwise it is the validation score.
     """
+    return [record for grid in _grids(records) for record in max(grid, key=_quality)]
+
+
+def count_points(records: Iterable[RunRecord]) -> dict[str, int]:
+    """Return by setting the number of points of its grid; 1 where nothing could be chosen."""
+    return {_setting(point[0]): len(grid) for grid in _grids(records) for point in grid}
+
+
+def _grids(records: Iterable[RunRecord]) -> list[list[list[RunRecord]]]:
+    """Return the records by grid and, within a grid, by point."""
     points: dict[str, list[RunRecord]] = defaultdict(list)
     for record in records:
-        points[record.result.get("setting", record.folder.name)].append(record)
+        points[_setting(record)].append(record)
     grids: dict[str, list[list[RunRecord]]] = defaultdict(list)
     for point in points.values():
         grids[_grid(point[0].result.get("config", {}))].append(point)
-    return [record for grid in grids.values() for record in max(grid, key=_quality)]
+    return list(grids.values())
+
+
+def _setting(record: RunRecord) -> str:
+    return str(record.result.get("setting", record.folder.name))
 
 
 def _grid(config: dict[str, Any]) -> str:

@@ -12,20 +12,23 @@ from sparsead.runs.record import RunRecord
 PAPER_RATES = (1e-5, 2e-5, 5e-5, 1e-4, 2e-4)
 """The learning rates of the paper's grid."""
 
+_PAPER_SEARCHED = (
+    "The paper's columns are the best of a grid search of 80 points for each row and task, chosen "
+    "on the dev set; the best of 80 equally good points lies 4 to 6 points above their mean on "
+    "RTE's dev set."
+)
+_NOT_OURS = (
+    "Ours were not searched: each row has one point, with the learning rate of its own method."
+)
 _PREFIX = ("key", "value")
 
 
 def notes_of_protocol(results: Results) -> list[str]:
     """Say how the paper's numbers and ours were tuned, as far as the table shows any of them."""
-    records = [r for measured in results.places.values() for r in measured.records.values()]
-    notes = []
+    records = _records(results)
+    notes = [] if results.table.search is None else [_note_of_search(results)]
     if any(published.scores for row in results.table.rows for published in row.published):
-        notes.append(
-            "The paper's columns are the best of a grid search of 80 points for each row and task, "
-            "chosen on the dev set. Ours were not searched: each row has one point, with the "
-            "learning rate of its own method. The best of 80 equally good points lies 4 to 6 "
-            "points above their mean on RTE's dev set."
-        )
+        notes.append(" ".join((_PAPER_SEARCHED, *([] if results.table.search else [_NOT_OURS]))))
     rates = {_point(record).get("learning_rate") for record in records}
     outside = sorted(rate for rate in rates if rate is not None and rate not in PAPER_RATES)
     if outside:
@@ -35,6 +38,26 @@ def notes_of_protocol(results: Results) -> list[str]:
             "chosen with minilm, by the dev scores of single runs, and on no other backbone."
         )
     return notes
+
+
+def _note_of_search(results: Results) -> str:
+    """Say what the brackets of a searched table mean, and what the points were chosen on."""
+    search = results.table.search
+    points = 0 if search is None else len(search.points)
+    choices = [measured.choice for measured in results.places.values() if measured.choice]
+    failed = sum(choice.failed for choice in choices)
+    left_out = f" {failed} points were left out, because a run failed." if failed else ""
+    on_dev = not all(record.holds_out for record in _records(results))
+    where = (
+        "the dev set itself: these scores are chosen on the dev set, and are too high by what the "
+        "best of so many points gains by chance"
+        if on_dev
+        else "the held-out part of the training set; the dev set had no part in the choice"
+    )
+    return (
+        f"In brackets: learning rate, epochs and batch size of the point chosen among {points} for "
+        f"each row and task, by the mean over the seeds on {where}.{left_out}"
+    )
 
 
 def notes_of_parts(results: Results) -> list[str]:
@@ -73,6 +96,10 @@ def _range(shares: Sequence[Mapping[str, float]], part: str) -> str:
     percent = [100 * each[part] for each in shares]
     ends = dict.fromkeys(f"{value:.0f}" for value in (min(percent), max(percent)))
     return f"{' to '.join(ends)} %"
+
+
+def _records(results: Results) -> list[RunRecord]:
+    return [r for measured in results.places.values() for r in measured.records.values()]
 
 
 def _point(record: RunRecord) -> Mapping[str, Any]:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from sparsead.config.groups import SPLITS
+from sparsead.config.search import Point
 from sparsead.errors import ConfigError, RecordError, unknown
 from sparsead.report.statistics import Estimate, Scores, average, pair_differences
 from sparsead.runs.record import RESULT_FILE, RunRecord, higher_is_better
 from sparsead.runs.states import Done, Failed, State, read_state
 from sparsead.tables.cells import AVERAGE, Cell, Column, TableSpec, list_cells
+from sparsead.tables.choice import Choice, choose_point
 
 _ERDOS_RENYI = ("er", "erk")
 
@@ -35,6 +37,8 @@ class Measured:
         asked: number of seeds that the table asks for.
         failed: the seeds that failed or whose score is not finite.
         collapsed: the seeds whose predictions are all the same; they do have a score.
+        choice: the state of the search for this cell's point; None without a search. The scores are
+            those at the chosen point, and there are none before it is chosen.
     """
 
     scores: Scores
@@ -42,6 +46,7 @@ class Measured:
     asked: int
     failed: frozenset[int] = frozenset()
     collapsed: frozenset[int] = frozenset()
+    choice: Choice | None = None
 
     @property
     def estimate(self) -> Estimate | None:
@@ -58,9 +63,21 @@ class Measured:
     def __str__(self) -> str:
         counts = f"n={len(self.scores)}" if len(self.scores) < self.asked else ""
         if self.estimate is None:
-            return "failed" if self.failed else "missing"
+            return self._searching or ("failed" if self.failed else "missing")
         remarks = ", ".join(filter(None, (counts, self.lost)))
-        return f"{self.estimate}" + (f" ({remarks})" if remarks else "")
+        point = f" [{self.choice.point}{self._chosen_on}]" if self.choice is not None else ""
+        return f"{self.estimate}{point}" + (f" ({remarks})" if remarks else "")
+
+    @property
+    def _chosen_on(self) -> str:
+        """A label of scores whose point was chosen on the dev set itself."""
+        return "" if all(r.holds_out for r in self.records.values()) else "; chosen on dev"
+
+    @property
+    def _searching(self) -> str:
+        if self.choice is None or self.choice.is_over:
+            return ""
+        return f"{self.choice.finished} of {self.choice.points} points"
 
 
 @dataclass(frozen=True)
@@ -152,7 +169,7 @@ def measure(table: TableSpec, state: Callable[[Cell], State] = read_cell) -> Res
     for cell in list_cells(table):
         at_place[Place(cell.backbone, cell.row, cell.column)].append(cell)
     places = {
-        place: _measured(columns[place.column], [(c.seed, state(c)) for c in found])
+        place: _searched(columns[place.column], [(c, state(c)) for c in found])
         for place, found in at_place.items()
     }
     results = Results(table, places)
@@ -229,6 +246,21 @@ def main_score(record: RunRecord, metric: str) -> float | None:
         where = record.folder / RESULT_FILE
         raise RecordError(f"{where}: {unknown('metric', metric, scores)}")
     return None if scores[metric] is None else 100 * float(scores[metric])
+
+
+def _searched(column: Column, states: Sequence[tuple[Cell, State]]) -> Measured:
+    """Return the results of a cell of the table: with a search, those of the chosen point."""
+    by_point: dict[Point | None, list[tuple[int, State]]] = defaultdict(list)
+    for cell, state in states:
+        by_point[cell.point].append((cell.seed, state))
+    if None in by_point:
+        return _measured(column, by_point[None])
+    choice = choose_point({p: [s for _, s in each] for p, each in by_point.items() if p})
+    if choice.point is not None:
+        return replace(_measured(column, by_point[choice.point]), choice=choice)
+    asked = len(next(iter(by_point.values())))
+    lost = frozenset(range(1, asked + 1)) if choice.is_over else frozenset[int]()
+    return Measured({}, {}, asked, lost, choice=choice)
 
 
 def _measured(column: Column, states: Iterable[tuple[int, State]]) -> Measured:

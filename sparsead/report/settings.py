@@ -32,7 +32,11 @@ _SHOWN = (
 )
 
 
-def group_by_setting(records: Iterable[RunRecord], always: Sequence[str] = ()) -> list[Row]:
+def group_by_setting(
+    records: Iterable[RunRecord],
+    always: Sequence[str] = (),
+    points: Mapping[str, int] | None = None,
+) -> list[Row]:
     """Return one row per setting; rows that would otherwise look alike show the differing keys.
 
     Scores, sparsity and #param are percentages, as usual in papers.
@@ -40,6 +44,8 @@ def group_by_setting(records: Iterable[RunRecord], always: Sequence[str] = ()) -
     Args:
         records: records of finished runs.
         always: configuration keys that every row shows, such as `protocol.epochs`.
+        points: if rows are the best points of grids, the number of points of each setting's grid;
+            a row then says on what it was chosen.
     """
     groups: dict[str, list[RunRecord]] = defaultdict(list)
     for record in records:
@@ -51,7 +57,8 @@ def group_by_setting(records: Iterable[RunRecord], always: Sequence[str] = ()) -
     differing = {key: [*always, *_differing(configs, always)] for key, configs in alike.items()}
     shown = list(dict.fromkeys(name for names in differing.values() for name in names))
     rows = [
-        _row(place, differing[tuple(place.values())], shown, group) for place, group in settings
+        _row(place, differing[tuple(place.values())], shown, group) | _chosen(group[0], points)
+        for place, group in settings
     ]
     return sorted(rows, key=lambda row: [(row[c] is not None, row[c]) for c in _ORDER])
 
@@ -96,6 +103,15 @@ def _row(place: Row, differing: Sequence[str], shown: list[str], group: list[Run
     except (KeyError, TypeError, AttributeError) as error:
         raise _incomplete(group, error) from error
     return row
+
+
+def _chosen(record: RunRecord, points: Mapping[str, int] | None) -> Row:
+    """Return on what the point of a row was chosen, from how many; nothing without a choice."""
+    if points is None:
+        return {}
+    number = points.get(record.result.get("setting", record.folder.name), 1)
+    on = "held-out part of train" if record.holds_out else "the dev set itself"
+    return {"points": number, "chosen on": on if number > 1 else None}
 
 
 def _estimate(scores: Sequence[float | None]) -> Estimate | None:

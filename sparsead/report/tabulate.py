@@ -10,8 +10,10 @@ from typing import Any
 
 from sparsead.report.claims import Verdict
 from sparsead.report.comparisons import RowComparison
+from sparsead.config.search import GRID
 from sparsead.report.formats import Marked, to_latex, to_markdown, to_rich
 from sparsead.report.html import render_html
+from sparsead.report.results import Measured
 from sparsead.report.view import View, ViewCell, ViewRow
 
 
@@ -123,10 +125,19 @@ def _cell_line(row: ViewRow, cell: ViewCell) -> dict[str, Any]:
         "asked": measured.asked,
         "failed": len(measured.failed),
         "collapsed": len(measured.collapsed),
+        **_point(measured),
         "paper": cell.paper,
         **_difference(cell.compared),
         "mark": cell.mark,
     }
+
+
+def _point(measured: Measured) -> dict[str, Any]:
+    """Return the chosen point of a searched cell; nothing without a search."""
+    if measured.choice is None:
+        return {}
+    point = measured.choice.point
+    return dict.fromkeys(GRID) if point is None else point._asdict()
 
 
 def _difference(compared: RowComparison | None) -> dict[str, Any]:

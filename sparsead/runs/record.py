@@ -59,6 +59,11 @@ class RunRecord:
         return float("nan") if score is None else float(score)
 
     @property
+    def holds_out(self) -> bool:
+        """Whether a part of the training set is held out, so that the objective is its score."""
+        return bool(self.result.get("selection"))
+
+    @property
     def higher_is_better(self) -> bool:
         """Whether a higher main metric is better; for older records it depends on the name."""
         by_name = higher_is_better(next(iter(self.result["scores"])))

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from sparsead.config.run import RunSpec
+from sparsead.config.search import Point, SearchSpec
 from sparsead.config.schema import check_name
 from sparsead.errors import ConfigError, unknown
 from sparsead.runs.prerequisites import find_prerequisites, format_sources_override, resolve_sources
 from sparsead.runs.request import RunRequest
 from sparsead.runs.states import Done, read_state
+from sparsead.tables.choice import find_choice
 from sparsead.tables.composed import compose_all
 
 AVERAGE = "avg"
@@ -110,6 +112,7 @@ class TableSpec:
             that it does not include.
         claims: the claims to test, each with `text`, `kind` and the keys of that kind.
         overrides: overrides of `sparsead train` that apply to every cell.
+        search: the grid from which one point is chosen for each row and column; None: no search.
         notes: sentences that are printed below the table.
         options: the remaining keys of a figure's file, such as `kind`.
     """
@@ -129,6 +132,7 @@ class TableSpec:
     claims: list[dict[str, Any]] = field(default_factory=list)
     overrides: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    search: SearchSpec | None = None
     options: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -143,7 +147,8 @@ class Cell:
 
     `overrides` are those with which `sparsead train` trains this run; `request` is the run. `needs`
     are its prerequisites, as long as they are not all recorded; until then the run cannot be
-    trained, and its identity is unknown because it depends on their weights.
+    trained, and its identity is unknown because it depends on their weights. `point` is the run's
+    point of the grid, if the table has a search.
     """
 
     row: str
@@ -153,6 +158,7 @@ class Cell:
     overrides: tuple[str, ...]
     request: RunRequest
     needs: tuple[RunRequest, ...] = ()
+    point: Point | None = None
 
     @property
     def spec(self) -> RunSpec:
@@ -168,7 +174,8 @@ class Cell:
 def list_cells(table: TableSpec) -> list[Cell]:
     """Return the table's cells, ordered by backbone, then column, then row, then seed.
 
-    Two columns with the same task share their runs: their cells differ only in the column.
+    Two columns with the same task share their runs: their cells differ only in the column. With a
+    search, there is a cell for each point of the grid as well.
 
     Raises:
         ConfigError: the overrides of a cell are wrong, or its task lacks the column's metric.
@@ -204,21 +211,60 @@ def _over_seeds(
         overrides = (*chosen, f"seed={seed}")
         seeded = _with_seed(request, seed)
         cell = Cell(row.name, column.name, backbone, seed, overrides, seeded)
-        needs = [_with_seed(run, seed) for run in sources]
+        needs = [_with_seed(run, seed) for run in sources.runs]
         if row.sources is None:
             needs = [replace(request, spec=s) for s in find_prerequisites(seeded.spec, overrides)]
-        if not all(isinstance(read_state(run.folder), Done) for run in needs):
-            yield replace(cell, needs=tuple(needs))
+        if not sources.chosen or not all(isinstance(read_state(run.folder), Done) for run in needs):
+            cell = replace(cell, needs=tuple(needs))
         else:
-            yield _ready(cell, row, [run.folder for run in needs])
+            cell = _ready(cell, row, [run.folder for run in needs])
+        yield from _at_points(table, cell)
 
 
-def _source_runs(table: TableSpec, backbone: str, row: Row) -> list[RunRequest]:
-    """Return the runs of the row that `row.sources` names, one run per column, with any seed."""
+def _at_points(table: TableSpec, cell: Cell) -> list[Cell]:
+    """Return the cell once for each point of the table's grid; without a search, as it is."""
+    if table.search is None:
+        return [cell]
+    return [
+        replace(
+            cell,
+            overrides=(*cell.overrides, *point.overrides),
+            request=_at_point(cell.request, point),
+            point=point,
+        )
+        for point in table.search.points
+    ]
+
+
+def _at_point(request: RunRequest, point: Point) -> RunRequest:
+    spec = request.spec
+    return replace(request, spec=replace(spec, protocol=point.applied(spec.protocol)))
+
+
+class _Sources(NamedTuple):
+    """The runs that a row starts from, each with any seed.
+
+    They are one run for each column, or, as long as a search has not `chosen` a point in every
+    column, the runs of all points.
+    """
+
+    runs: list[RunRequest]
+    chosen: bool
+
+
+def _source_runs(table: TableSpec, backbone: str, row: Row) -> _Sources:
+    """Return the runs of the row that `row.sources` names."""
     if row.sources is None:
-        return []
+        return _Sources([], chosen=True)
     (sources,) = (above for above in table.rows if above.name == row.sources)
-    return compose_all([_overrides(table, backbone, column, sources) for column in table.columns])
+    runs = compose_all([_overrides(table, backbone, column, sources) for column in table.columns])
+    if table.search is None:
+        return _Sources(runs, chosen=True)
+    points = [find_choice(table.search, run, range(1, table.seeds + 1)).point for run in runs]
+    if None in points:
+        every = [_at_point(run, point) for run in runs for point in table.search.points]
+        return _Sources(every, chosen=False)
+    return _Sources([_at_point(r, p) for r, p in zip(runs, points, strict=True) if p], chosen=True)
 
 
 def _with_seed(request: RunRequest, seed: int) -> RunRequest:

@@ -54,9 +54,10 @@ def describe_plan(wanted: Sequence[Cell]) -> str:
     `sparsead plan` does.
     """
     counts = count_states(wanted)
+    grid = _describe_grid(wanted)
     line = ", ".join(f"{counts[state]} {state}" for state in ("done", "failed", "running"))
     waiting = f", {counts['waiting']} waiting for prerequisites" if counts["waiting"] else ""
-    text = f"{sum(counts.values())} runs: {line}, {counts['missing']} to run{waiting}\n"
+    text = f"{grid}{sum(counts.values())} runs: {line}, {counts['missing']} to run{waiting}\n"
     missing = _missing(wanted)
     known = [(cell.spec, rate) for cell in missing if (rate := read_throughput(cell.request))]
     if not missing:
@@ -67,6 +68,20 @@ def describe_plan(wanted: Sequence[Cell]) -> str:
     duration = format_amount(sum(rate.seconds(spec) for spec, rate in known), TIMES)
     size = format_amount(sum(rate.stored for _, rate in known), SIZES)
     return text + f"about {duration} on this machine, one at a time, and {size}\n"
+
+
+def _describe_grid(wanted: Sequence[Cell]) -> str:
+    """Return a line with the size of a table's search; empty for a table without one."""
+    searched = [cell for cell in wanted if cell.point is not None]
+    if not searched:
+        return ""
+    points = {cell.point for cell in searched}
+    cells = {(cell.backbone, cell.row, cell.column) for cell in searched}
+    seeds = {cell.seed for cell in searched}
+    return (
+        f"search: {len(points)} points in each of {len(cells)} cells over {len(seeds)} seeds; "
+        f"without a search {len(cells) * len(seeds)} runs\n"
+    )
 
 
 def format_amount(amount: float, units: Mapping[str, float]) -> str:

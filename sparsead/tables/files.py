@@ -15,10 +15,14 @@ import yaml
 
 from sparsead.config.choices import list_choices, list_groups
 from sparsead.config.schema import Spec, to_dataclass
+from sparsead.config.search import take_search
 from sparsead.errors import ConfigError, unknown, unknown_key
 from sparsead.tables.cells import AVERAGE, Column, Published, Row, TableSpec
 
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's, which is seven times faster
+
+_HELD_OUT = "protocol.selection=0.1"
+"""A search chooses on this part of the training set, unless the user types another share."""
 
 Named = TypeVar("Named", Row, Column)
 Item = TypeVar("Item")
@@ -29,8 +33,9 @@ def load_table(name_or_path: str, overrides: Sequence[str] = ()) -> TableSpec:
 
     Args:
         name_or_path: the name of one of the project's tables, or a path that ends in .yaml.
-        overrides: `backbone=`, `seeds=`, `protocol=`, `tested=` and `only=` change the table
-            itself; everything else is an override of `sparsead train` for every cell.
+        overrides: `backbone=`, `seeds=`, `protocol=`, `tested=`, `only=` and `search=` with its
+            keys change the table itself; everything else is an override of `sparsead train` for
+            every cell.
 
     Raises:
         ConfigError: there is no such table, or it or an override is malformed.
@@ -38,6 +43,11 @@ def load_table(name_or_path: str, overrides: Sequence[str] = ()) -> TableSpec:
     name, values = _read(name_or_path)
     table = _at(name, partial(_parse, name), values)
     _check_keys(overrides)
+    search, overrides = take_search(overrides)
+    if search is not None:
+        if search.name != "grid":
+            raise ConfigError(f"search={search.name}: works only with `sparsead train`")
+        table = replace(table, search=search, overrides=[*table.overrides, _HELD_OUT])
     for override in overrides:
         key, _, value = override.partition("=")
         if key in _OWN:

@@ -9,7 +9,6 @@ from statistics import mean, stdev
 import pytest
 
 from sparsead.commands import table
-from sparsead.errors import ConfigError
 from sparsead.report.choice import choose_best_points
 from sparsead.report.settings import group_by_setting
 from sparsead.runs.record import read_records
@@ -113,9 +112,23 @@ def test_the_best_point_of_a_grid_is_chosen_by_the_selection_split(
     assert float(rows[1]["protocol.learning_rate"]) == 1e-4
     assert (rows[1]["protocol.epochs"], rows[1]["n"]) == ("5", 2)
     assert rows[1]["selection accuracy"] == pytest.approx(85)
-    monkeypatch.setattr("sys.argv", [*arguments, "table3"])
-    with pytest.raises(ConfigError, match="--best: works only without the name of a table"):
-        table.main()
+    assert [row["points"] for row in rows] == [1, 2]
+    assert [row.get("chosen on") for row in rows] == [None, "held-out part of train"]
+
+
+def test_a_point_that_was_chosen_on_the_dev_set_is_labelled_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for rate in (1e-4, 5e-4):
+        result = plain_result(seed=1, setting=f"{rate:g}", scores={"accuracy": 0.6 + rate})
+        result["config"]["protocol"] |= {"learning_rate": rate, "epochs": 5, "batch_size": 16}
+        write_record(tmp_path, result)
+    arguments = ["sparsead table", "--outputs", str(tmp_path), "--format", "json", "--best"]
+    monkeypatch.setattr("sys.argv", arguments)
+    table.main()
+    (row,) = json.loads(capsys.readouterr().out)
+    assert row["chosen on"] == "the dev set itself"
+    assert row["points"] == 2
 
 
 def test_of_errors_the_smallest_is_the_best(tmp_path: Path) -> None:

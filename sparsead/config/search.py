@@ -1,0 +1,156 @@
+"""A search for the best point of a grid of learning rates, numbers of epochs and batch sizes."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+from omegaconf import DictConfig
+
+from sparsead.config.choices import list_choices
+from sparsead.config.groups import ProtocolSpec
+from sparsead.config.schema import read_group, to_dataclass
+from sparsead.errors import ConfigError, unknown, unknown_key
+
+GRID = ("learning_rate", "epochs", "batch_size")
+"""The keys of `protocol` over which the paper searches a grid."""
+
+
+class Point(NamedTuple):
+    """One point of a grid."""
+
+    learning_rate: float
+    epochs: int
+    batch_size: int
+
+    def __str__(self) -> str:
+        return f"{self.learning_rate:g}, {self.epochs}, {self.batch_size}"
+
+    @property
+    def overrides(self) -> tuple[str, ...]:
+        """The overrides of `sparsead train` that set this point."""
+        return tuple(f"protocol.{key}={value!r}" for key, value in self._asdict().items())
+
+    def applied(self, protocol: ProtocolSpec) -> ProtocolSpec:
+        """Return the protocol at this point.
+
+        Raises:
+            ConfigError: a value is out of range.
+        """
+        return replace(protocol, **self._asdict())
+
+
+@dataclass
+class SearchSpec:
+    """The search space, which is a grid of points, and the rungs at which points compete.
+
+    Attributes:
+        name: grid or asha.
+        learning_rate: learning rates of the grid.
+        epochs: numbers of epochs of the grid.
+        batch_size: batch sizes of the grid.
+        first_rung: asha: number of epochs before the first decision.
+        reduction: asha: at each rung one in `reduction` points continues; the next rung comes after
+            `reduction` times as many epochs.
+    """
+
+    name: str
+    learning_rate: list[float]
+    epochs: list[int]
+    batch_size: list[int]
+    first_rung: int = 1
+    reduction: int = 4
+
+    def __post_init__(self) -> None:
+        for key in GRID:
+            values = getattr(self, key)
+            if not values:
+                raise ConfigError(f"search.{key}=[]: must be a list of at least one value")
+            if twice := [value for value in values if values.count(value) > 1]:
+                raise ConfigError(f"search.{key}={values}: has {twice[0]:g} twice")
+        for key, low in (("first_rung", 1), ("reduction", 2)):
+            if getattr(self, key) < low:
+                raise ConfigError(f"search.{key}={getattr(self, key)}: must be at least {low}")
+
+    @classmethod
+    def from_config(cls, config: DictConfig) -> SearchSpec:
+        """Read the section `search` of a composed configuration.
+
+        Raises:
+            ConfigError: a value is of the wrong type, empty or out of range.
+        """
+        return read_group(config, "search", cls)
+
+    @property
+    def points(self) -> list[Point]:
+        """All points of the grid."""
+        return [Point(*values) for values in itertools.product(*(getattr(self, k) for k in GRID))]
+
+
+def read_search(name: str, changes: Mapping[str, str]) -> SearchSpec:
+    """Read conf/search/NAME.yaml, whose grid may be narrowed or replaced.
+
+    Args:
+        name: a choice of the group `search`.
+        changes: values by key as a user types them: `1e-5,2e-5` or `[1e-5,2e-5]`.
+
+    Raises:
+        ConfigError: there is no such search or key, or a value is of the wrong type or range.
+    """
+    if name not in list_choices("search"):
+        raise ConfigError(unknown("search", name, list_choices("search")))
+    file = Path(str(files("sparsead.conf"))) / "search" / f"{name}.yaml"
+    content = yaml.safe_load(file.read_text("utf-8"))
+    own = content.get("search") or _swept(content["hydra"]["sweeper"]["params"])
+    allowed = (*GRID, "first_rung", "reduction") if name == "asha" else GRID
+    for key in changes:
+        if key not in allowed:
+            raise ConfigError(unknown_key(f"search.{key}", allowed))
+    typed = {key: _listed(value) if key in GRID else value for key, value in changes.items()}
+    values: dict[str, Any] = {**own, "name": name, **typed}
+    return to_dataclass("search", SearchSpec, values)
+
+
+def _swept(params: Mapping[str, str]) -> dict[str, list[str]]:
+    """Return a sweep of Hydra's, such as {protocol.epochs: 5,10}, as lists by key."""
+    return {key.partition(".")[2]: _listed(str(values)) for key, values in params.items()}
+
+
+def _listed(value: str) -> list[str]:
+    inner = value.strip().removeprefix("[").removesuffix("]")
+    return [each.strip() for each in inner.split(",") if each.strip()]
+
+
+def take_search(overrides: Sequence[str]) -> tuple[SearchSpec | None, list[str]]:
+    """Split the overrides of a table into its search and the overrides of its runs.
+
+    Where there is a search, `search.KEY=VALUES`, and `protocol.KEY=VALUES` for the keys of the
+    grid, narrow its grid; without one, all overrides are those of the runs.
+
+    Raises:
+        ConfigError: the search or a value is wrong, or both forms of a key are given.
+    """
+    names = [o.partition("=")[2] for o in overrides if o.startswith("search=")]
+    if not names or names[-1] == "null":
+        for override in overrides:
+            if override.startswith("search."):
+                raise ConfigError(f"{override}: works only with search=grid or search=asha")
+        return None, [o for o in overrides if not o.startswith("search=")]
+    grid = {f"{group}.{key}" for group in ("search", "protocol") for key in GRID}
+    changes: dict[str, str] = {}
+    kept = []
+    for override in overrides:
+        name, _, value = override.partition("=")
+        key = name.partition(".")[2]
+        if name in grid or name.startswith("search."):
+            if key in changes:
+                raise ConfigError(f"{override}: the search has {key}={changes[key]} already")
+            changes[key] = value
+        elif name != "search":
+            kept.append(override)
+    return read_search(names[-1], changes), kept

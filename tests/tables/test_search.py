@@ -1,0 +1,167 @@
+"""A search in a table: its grid, the choice for each row and column, and what is said of it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sparsead.config.search import Point, read_search
+from sparsead.errors import ConfigError
+from sparsead.report.results import measure
+from sparsead.report.tabulate import render
+from sparsead.report.view import build_view
+from sparsead.runs.prerequisites import list_sources
+from sparsead.runs.record import staged, write_result
+from sparsead.runs.request import RunRequest
+from sparsead.tables.cells import Cell, TableSpec, list_cells
+from sparsead.tables.estimate import describe_plan
+from sparsead.tables.files import load_table
+from sparsead.tables.sweep import count_states, run_cells
+from synthetic import synthetic_result
+
+TABLE = """\
+backbones: tiny-bert
+seeds: 2
+average: true
+baseline: pfeiffer
+comparisons: [s-pfeiffer]
+rows:
+  - {experiment: table4/pfeiffer, published: {any: {scores: {demo_mrpc: 80}}}}
+  - {experiment: table4/s-pfeiffer}
+  - {experiment: table4/fusion, sources: pfeiffer}
+columns:
+  - {task: demo_mrpc, metric: accuracy}
+  - {task: demo_rte, metric: accuracy}
+"""
+GRID = ("search=grid", "protocol.learning_rate=1e-4,5e-4", "search.epochs=[1,3]")
+
+
+def searched(folder: Path, *overrides: str, grid: tuple[str, ...] = GRID) -> TableSpec:
+    (folder / "mine.yaml").write_text(TABLE, "utf-8")
+    return load_table(
+        str(folder / "mine.yaml"),
+        [*grid, "protocol.batch_size=16", f"outputs={folder / 'outputs'}", *overrides],
+    )
+
+
+def record(request: RunRequest) -> None:
+    """Record scores such that 5e-4 and 3 epochs are best on the held-out part, but not on dev."""
+    protocol = request.spec.protocol
+    chosen_by = protocol.learning_rate + protocol.epochs / 100 + request.spec.seed / 1000
+    result: dict[str, Any] = synthetic_result(request)
+    result["scores"] = {"accuracy": 0.9 - chosen_by, "f1": 0.5}
+    if protocol.selection:
+        result["selection"] = {"accuracy": 0.5 + chosen_by}
+    with staged(request.folder) as staging:
+        (staging / "adapter.safetensors").touch()
+        write_result(staging, result, "")
+
+
+def silent(_event: str, _cell: Cell) -> None:
+    pass
+
+
+def do_all(table: TableSpec) -> None:
+    for _ in range(2):  # the fusion's sources have to be chosen first
+        run_cells(list_cells(table), record, tell=silent)
+
+
+def test_a_search_has_the_papers_grid_which_overrides_narrow(tmp_path: Path) -> None:
+    assert len(read_search("grid", {}).points) == len(read_search("asha", {}).points) == 80
+    cells = list_cells(searched(tmp_path, "only=row=pfeiffer"))
+    points = [Point(rate, epochs, 16) for rate in (1e-4, 5e-4) for epochs in (1, 3)]
+    assert {cell.point for cell in cells} == {*points}
+    assert len(cells) == 2 * 2 * 4  # columns, seeds and points
+    for cell in cells:
+        protocol = cell.spec.protocol
+        assert (protocol.learning_rate, protocol.epochs, protocol.batch_size) == cell.point
+        assert protocol.selection == 0.1
+    text = describe_plan(cells)
+    assert "search: 4 points in each of 2 cells over 2 seeds; without a search 4 runs" in text
+    assert "16 runs: 0 done" in text
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("search=gird", "did you mean grid"),
+        ("search.epochs=[]", "must be a list of at least one value"),
+        ("search.epochs=[x]", "search.epochs"),
+        ("search.epochs=[2,2]", "has 2 twice"),
+        ("search.epoch=[2]", "did you mean search.epochs"),
+        ("search.first_rung=2", "search.first_rung"),
+        ("protocol.batch_size=8", r"batch_size=16 already"),
+    ],
+)
+def test_a_wrong_search_is_one_line(tmp_path: Path, override: str, said: str) -> None:
+    with pytest.raises(ConfigError, match=said) as error:
+        searched(tmp_path, override, grid=("search=grid",))
+    assert "\n" not in str(error.value)
+
+
+def test_a_key_of_a_search_without_a_search_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="works only with search=grid or search=asha"):
+        searched(tmp_path, "search.epochs=[5]", grid=())
+
+
+@pytest.mark.slow
+def test_the_point_is_chosen_for_each_cell_on_the_held_out_part_over_all_seeds(
+    tmp_path: Path,
+) -> None:
+    table = searched(tmp_path)
+    first = [cell for cell in list_cells(table) if cell.seed == 1 and not cell.waits]
+    run_cells(first, record, tell=silent)
+    (half, *_) = measure(table).places.values()
+    assert half.estimate is None
+    assert str(half) == "0 of 4 points"
+    do_all(table)
+    results = measure(table)
+    for row in ("pfeiffer", "s-pfeiffer", "fusion"):
+        found = results.at("tiny-bert", row, "demo_mrpc")
+        assert found.choice is not None
+        assert found.choice.point == Point(5e-4, 3, 16)
+        assert found.scores == {s: pytest.approx(100 * (0.8695 - s / 1000)) for s in (1, 2)}
+    for cell in list_cells(table):
+        for source in list_sources(cell.spec):
+            config = json.loads((Path(source) / "result.json").read_text())["config"]
+            assert config["protocol"]["learning_rate"] == 5e-4
+            assert (config["protocol"]["epochs"], config["seed"]) == (3, cell.seed)
+    text = render(build_view(results), "md")
+    assert text.count(r" \[0.0005, 3, 16\] |") == 6
+    assert "of the point chosen among 4 for each row and task" in text
+    assert "the dev set had no part in the choice" in text
+    assert "Ours were not searched" not in text
+    lines = json.loads(render(build_view(results), "json"))["cells"]
+    assert (lines[0]["learning_rate"], lines[0]["epochs"], lines[0]["batch_size"]) == (5e-4, 3, 16)
+
+
+@pytest.mark.slow
+def test_scores_whose_point_was_chosen_on_the_dev_set_are_labelled(tmp_path: Path) -> None:
+    table = searched(tmp_path, "protocol.selection=0", "only=row=pfeiffer")
+    do_all(table)
+    results = measure(table)
+    found = results.at("tiny-bert", "pfeiffer", "demo_mrpc")
+    assert "[0.0001, 1, 16; chosen on dev]" in str(found)
+    assert "these scores are chosen on the dev set" in "\n".join(build_view(results).notes)
+
+
+@pytest.mark.slow
+def test_a_point_with_a_failed_seed_is_left_out_and_said_to_be(tmp_path: Path) -> None:
+    table = searched(tmp_path, "only=row=pfeiffer")
+
+    def execute(request: RunRequest) -> None:
+        protocol = request.spec.protocol
+        if (protocol.learning_rate, protocol.epochs, request.spec.seed) == (5e-4, 3, 2):
+            raise ZeroDivisionError("as planned")
+        record(request)
+
+    run_cells(list_cells(table), execute, tell=silent)
+    results = measure(table)
+    found = results.at("tiny-bert", "pfeiffer", "demo_mrpc")
+    assert found.choice is not None
+    assert found.choice.point == Point(1e-4, 3, 16)
+    assert "2 points were left out, because a run failed." in "\n".join(build_view(results).notes)
+    assert count_states(list_cells(table)) == {"done": 14, "failed": 2}
