@@ -111,6 +111,7 @@ def test_the_record_says_what_was_run(tmp_path: Path, glue_fixture: Path) -> Non
     assert sorted(path.name for path in record.folder.iterdir()) == [
         "adapter.safetensors",
         "config.yaml",
+        "predictions-validation.parquet",
         "result.json",
     ]
     assert list(result["scores"]) == ["accuracy", "f1"]

@@ -36,7 +36,7 @@ def compose_all(overrides: Sequence[Sequence[str]]) -> list[RunRequest]:
         return []
     cache = _outputs(overrides[0]) / CACHE_FILE
     known = read_json(cache) if _is_cacheable(overrides) else {}
-    state = _state_of_conf()
+    state = hash_conf()
     keys = [_hash([state, list(each)]) for each in overrides]
     fixed = [not any(map(_RESOLVER.search, each)) for each in overrides]
     recalled = [
@@ -81,7 +81,7 @@ _READ = ("sparsead.conf", "sparsead.config", "sparsead.runs")
 _CODE = (".yaml", ".py")
 
 
-def _state_of_conf() -> str:
+def hash_conf() -> str:
     """Return a hash of what a composition depends on besides the overrides.
 
     That is the content of conf/ and of the package that reads it; times and sizes of files would

@@ -14,10 +14,10 @@ from transformers import BatchEncoding
 from sparsead.tasks.contract import Collator
 
 SLACK = 16
-"""Sequences of a bucket are at most this many tokens longer than the shortest of them …"""
+"""A bucket takes sequences up to this many tokens longer than its shortest sequence."""
 
 RELATIVE_SLACK = 1.25
-"""… or at most this many times as long as the shortest, whichever allows more."""
+"""It also takes sequences up to this many times as long as its shortest sequence."""
 
 
 @dataclass(frozen=True)

@@ -66,7 +66,9 @@ def attention(attn: Any, x: Tensor, true: Tensor, windowed: bool, adapter: str) 
     near = (places[:, None] - places).abs() <= (WINDOW if windowed else len(places))
     seen = near & true[:, None, None, :]
     if adapter in ("prefix", "mam"):
-        own = (attn.adapter.scale * each for each in (attn.adapter.key, attn.adapter.value))
+        own = (
+            attn.adapter.parameter_scale * each for each in (attn.adapter.key, attn.adapter.value)
+        )
         keys, values = (
             p.unflatten(-1, (4, 8)).transpose(0, 1).expand(len(x), -1, -1, -1) for p in own
         )

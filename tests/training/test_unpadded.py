@@ -255,8 +255,12 @@ def test_packed_attention_can_be_differentiated_twice() -> None:
 @pytest.mark.parametrize(
     ("backbone", "head", "reason"),
     [
-        ("tiny-bart", AutoModelForSequenceClassification, "bart is not given"),
-        ("tiny-deberta", AutoModelForSequenceClassification, "deberta-v2 is not given"),
+        ("tiny-bart", AutoModelForSequenceClassification, "positions cannot be passed to bart"),
+        (
+            "tiny-deberta",
+            AutoModelForSequenceClassification,
+            "positions cannot be passed to deberta-v2",
+        ),
         ("tiny-modernbert", AutoModelForSequenceClassification, "not support ModernBERT's sliding"),
         ("tiny-mpnet", AutoModelForSequenceClassification, "MPNet's relative position bias"),
         ("tiny-bert", AutoModelForMaskedLM, "BertForMaskedLM may read padding"),
