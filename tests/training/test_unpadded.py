@@ -45,6 +45,8 @@ def build(
     loaded = load_backbone(spec.backbone)
     model = loaded.model(head, {} if "Question" in head.__name__ else {"num_labels": 3}, seed=1)
     chosen = spec.adapter
+    if "dropout" in chosen.options:  # what is compared must be the same at every call
+        chosen.options["dropout"] = 0.0
     if adapter == "fusion":
         chosen.options["fusion"]["adapters"] = [{"bottleneck": 4}, {"bottleneck": 8}]
     adapted = ADAPTERS.bind(chosen.method, chosen.options)().insert(model, 1)
