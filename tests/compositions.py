@@ -1,4 +1,4 @@
-"""What conf/ composes to, and the file that records what it composed to.
+"""The compositions of conf/, and the file in which they are recorded.
 
 `python tests/compositions.py` writes tests/data/compositions.json anew. Do so where a change of a
 configuration is meant: the file's own difference then shows what changed.

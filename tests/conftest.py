@@ -1,4 +1,4 @@
-"""What several test files share. One thread a process: the tests run in parallel."""
+"""Fixtures of several test files. A process has one thread, because the tests run in parallel."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Cli = Callable[..., subprocess.CompletedProcess[str]]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what lies in end_to_end as slow; elsewhere the mark stands at the test."""
+    """Mark all tests in end_to_end as slow; elsewhere the mark is at the test itself."""
     for item in items:
         if _END_TO_END in item.path.parents:
             item.add_marker(pytest.mark.slow)
@@ -33,7 +33,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def _cache(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Keep what the tests tokenise out of the user's cache."""
+    """Let the tests use a cache of their own instead of the user's."""
     os.environ["SPARSEAD_CACHE"] = str(tmp_path_factory.mktemp("cache"))
 
 
@@ -49,7 +49,7 @@ def data_root() -> Path:
 
 @pytest.fixture(scope="session")
 def glue_fixture() -> Path:
-    """A committed folder in GLUE's layout, with sentences made for the tests."""
+    """A committed folder in GLUE's layout, with sentences that were written for the tests."""
     return Path(__file__).parent / "data" / "glue"
 
 

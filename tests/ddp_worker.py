@@ -1,4 +1,4 @@
-"""What one of two processes does; in a module of its own so that a spawned process finds it."""
+"""The work of each of two processes, in its own module so that a spawned process can import it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from sparsead.training.processes import broadcast_value
 
 
 def in_two_processes(work: Callable[[int, int, str], None], folder: Path) -> None:
-    """Call `work` with each rank, a free port and the folder, in a process of its own."""
+    """Call `work` in one process per rank, with the rank, a free port and the folder."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

@@ -1,4 +1,4 @@
-"""Records of runs with masks that are drawn by hand, made without training."""
+"""Records of runs with given masks, written without training."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ATTENTION = "attention.output.dropout"
 
 
 def mask(*rows: str) -> np.ndarray:
-    """Read a mask off a drawing: x is kept."""
+    """Return the mask that a text draws, in which x stands for a kept weight."""
     return np.array([[weight == "x" for weight in row] for row in rows])
 
 

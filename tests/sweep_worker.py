@@ -1,4 +1,4 @@
-"""A worker on a table whose runs take a tenth of a second: for killing at any moment."""
+"""A worker on a table whose runs take a tenth of a second, to be killed at any time."""
 
 from __future__ import annotations
 

@@ -63,7 +63,7 @@ def measured(
 
 
 def cells(table: TableSpec) -> Sequence[Cell]:
-    """Return the cells of a table; the request of each is but a token of its own."""
+    """Return the cells of a table, each with a distinct placeholder for its request."""
     return [
         Cell(row.name, column.name, backbone, seed, (), _token())
         for backbone in table.backbones

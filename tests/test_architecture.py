@@ -1,4 +1,4 @@
-"""The house: its rooms are the ones that its documents and contracts say."""
+"""The packages and their layers are those that the documents and the import contracts name."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def defined_name(node: ast.AST) -> str:
 
 
 def reached_names(node: ast.AST) -> list[str]:
-    """Return the names that a node takes from elsewhere: imports, attributes, setattr's strings."""
+    """Return the names that a node refers to: imports, attributes, and strings as for setattr."""
     match node:
         case ast.ImportFrom(names=names):
             return [alias.name for alias in names]

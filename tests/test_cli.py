@@ -1,4 +1,4 @@
-"""Whole commands through the console script: what a user's mistakes and flags come to."""
+"""Whole commands through the console script: the user's mistakes, and flags."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Successive halving over a small grid: what stops when, killed and gone on, and for real."""
+"""Successive halving over a small grid: when points stop, resuming, and a real search."""
 
 from __future__ import annotations
 

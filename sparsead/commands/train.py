@@ -48,7 +48,7 @@ def main() -> None:
     """
     keep_traceback = os.environ.get(_FULL_ERROR) == "1"
     try:
-        with _raised_by_hydra():
+        with _let_hydra_raise():
             _launch()
     except (SparseadError, HydraException, OmegaConfBaseException) as error:
         if keep_traceback:
@@ -57,7 +57,7 @@ def main() -> None:
 
 
 @contextmanager
-def _raised_by_hydra() -> Iterator[None]:
+def _let_hydra_raise() -> Iterator[None]:
     """Make Hydra raise its errors; by default it prints a traceback or exits with status 1."""
     before = os.environ.get(_FULL_ERROR)
     os.environ[_FULL_ERROR] = "1"
@@ -70,8 +70,8 @@ def _raised_by_hydra() -> Iterator[None]:
 
 def _launch() -> None:
     sys.argv[1:] = expand(sys.argv[1:])
-    hydras = get_args_parser()
-    arguments = Parser("sparsead train", parents=[hydras], add_help=False).parse()
+    parser = Parser("sparsead train", parents=[get_args_parser()], add_help=False)
+    arguments = parser.parse()
     flags = [word for word in sys.argv[1:] if word not in arguments.overrides]
     overrides = expand_jobs(arguments.overrides, arguments.multirun)
     sys.argv[1:] = [*flags, *overrides]  # Hydra's parser needs the overrides to be consecutive

@@ -1,8 +1,8 @@
-"""Learning curves: a metric over the course of training, and how fast it comes to its end.
+"""Learning curves: a metric over the course of training, and the speed of a row.
 
-The speed of a row is measured on its own curve: by the share of training after which it has gone
-`REACHED` of the way from its first to its final score. A curve that is shifted or stretched
-reaches it at the same time, so that a row that is better throughout does not seem faster.
+The speed of a row is measured on its own curve: by the share of training after which it has made
+`REACHED` of its rise, the difference between its final and its first score. Shifting or scaling a
+curve does not change that share, so that a row that is better throughout does not seem faster.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Curve = Mapping[float, float]
 """A learning curve: share of training done (0 to 1, ascending) → score in percent."""
 
 REACHED = 0.9
-"""The share of the way from the first to the final score at which speeds are compared."""
+"""The share of the rise from the first to the final score at which speeds are compared."""
 
 _DIGITS = 6
 
@@ -40,14 +40,14 @@ def read_curves(results: Results, backbone: str, row: str, column: str) -> dict[
 
 
 def find_reached(points: Curve, share: float = REACHED, direction: int = 1) -> float:
-    """Return the share of training after which a curve has gone `share` of its way.
+    """Return the share of training after which a curve has made `share` of its rise.
 
-    The way is that from the first to the final score. A curve that does not get better from the
-    one to the other counts as reaching it at the end of training.
+    The rise is the difference between the final and the first score. A curve whose final score is
+    not better than its first counts as reaching every share of it at the end of training.
 
     Args:
         points: the curve, of at least one point.
-        share: share of the way, above 0 and at most 1.
+        share: share of the rise, above 0 and at most 1.
         direction: 1 if a higher score is better, −1 if a lower one is.
     """
     scores = {at: direction * score for at, score in points.items()}
@@ -61,10 +61,10 @@ def find_reached(points: Curve, share: float = REACHED, direction: int = 1) -> f
 def measure_savings(
     results: Results, backbone: str, row: str, than: str, share: float = REACHED
 ) -> dict[int, float]:
-    """Return, for each seed, how much earlier `row` reaches `share` of its way than `than`.
+    """Return, for each seed, how much earlier `row` makes `share` of its rise than `than`.
 
-    It is the difference in the share of training after which each of them has reached that share
-    of the way from its own first to its own final score, averaged over the columns.
+    It is the difference between the shares of training after which each of them has made that share
+    of its own rise, averaged over the columns.
     """
     columns = _columns_with_curves(results, backbone, row, than)
     return average([_saved(results, backbone, row, than, column, share) for column in columns])

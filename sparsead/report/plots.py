@@ -142,7 +142,7 @@ def _by_training(results: Results) -> list[Panel]:
 
 
 def _courses(axes: Axes, results: Results, backbone: str, column: str) -> None:
-    """Draw the learning curve of each row, and mark where it has gone `REACHED` of its way."""
+    """Draw the learning curve of each row, and mark where it has made `REACHED` of its rise."""
     for row, look in zip(results.table.rows, cycle_looks(), strict=False):
         each = list(read_curves(results, backbone, row.name, column).values())
         mean = _mean_curve(each)

@@ -38,7 +38,7 @@ LENGTH = 3
 
 @torch.no_grad()
 def randomised(model: PreTrainedModel, std: float = 0.5) -> PreTrainedModel:
-    """Draw the prefixes, and the rest, so large that each tells in the output."""
+    """Draw all parameters, the prefixes included, large enough to affect the output."""
     draws = torch.Generator().manual_seed(4)
     for name, parameter in model.named_parameters():
         if parameter.dim() > 1:
@@ -66,7 +66,7 @@ def decoder(attention: str = "sdpa") -> BertLMHeadModel:
 
 
 def prefixes(model: PreTrainedModel) -> list[Prefix]:
-    """Return the prefixes of a model, a layer each."""
+    """Return the prefixes of a model, one per layer."""
     return [module for module in model.modules() if isinstance(module, Prefix)]
 
 
@@ -79,7 +79,7 @@ def bart(attention: str = "sdpa", name: str = "tiny-bart") -> PreTrainedModel:
 
 
 def generate(model: PreTrainedModel, *inputs: Tensor, **arguments: Any) -> Any:
-    """Generate; the types of `generate` in transformers fit none of the classes that have it."""
+    """Generate; the types of `generate` in transformers do not fit the classes that have it."""
     untyped: Any = model
     return untyped.generate(*inputs, **arguments)
 

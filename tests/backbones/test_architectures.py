@@ -98,7 +98,7 @@ def test_every_site_is_found_as_often_as_it_is_there(backbone: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("backbone", BACKBONES)
 def test_the_output_sites_are_what_the_residual_adds(backbone: str) -> None:
-    """With both sublayers' outputs at zero a layer is the identity, but for its LayerNorms."""
+    """If the outputs of both sublayers are zero, a layer is the identity except for LayerNorms."""
     model, batch = plain(backbone)
     seen: list[Tensor] = []
     for site in ("attention_output", "ffn_output"):

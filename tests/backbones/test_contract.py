@@ -1,4 +1,4 @@
-"""The entries of the architectures: read without torch, and of one mind where names are shared."""
+"""The entries of the architectures: read without torch, and consistent where they share names."""
 
 from __future__ import annotations
 

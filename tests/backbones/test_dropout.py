@@ -1,4 +1,4 @@
-"""Dropout drawn by the byte: its distribution, its gradient, and where it stands in a model."""
+"""Dropout from random bytes: its distribution, its gradient, and where models use it."""
 
 from __future__ import annotations
 

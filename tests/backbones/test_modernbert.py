@@ -1,4 +1,4 @@
-"""ModernBERT with adapters against its layers written out: windows, gates, places of adapters."""
+"""ModernBERT with adapters against an independent implementation: windows, gates and sites."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ TEXTS = ["one text that is far longer than the window of the second layer", "a s
 
 
 def with_adapter(adapter: str, *overrides: str) -> tuple[PreTrainedModel, dict[str, Tensor]]:
-    """Return a model whose every weight is so large that its place tells in the output."""
+    """Return a model whose weights are all large enough to affect the output."""
     spec = compose("backbone=tiny-modernbert", f"adapter={adapter}", *overrides)
     loaded = load_backbone(spec.backbone)
     model = loaded.model(AutoModelForSequenceClassification, {"num_labels": 2}, seed=1)

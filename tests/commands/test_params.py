@@ -1,4 +1,4 @@
-"""Parameters, bytes and FLOPs counted without weights: as a run counts them, and as the paper."""
+"""Parameters, bytes and FLOPs counted without weights, against those of a run and of the paper."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A whole table by one command: done once, failed cells told, rendered again without torch."""
+"""`sparsead reproduce`: runs are trained once, failures are reported, rendering needs no torch."""
 
 from __future__ import annotations
 

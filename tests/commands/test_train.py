@@ -1,4 +1,4 @@
-"""What `sparsead train` says before it trains."""
+"""The messages of `sparsead train` before the training."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from synthetic import synthetic_result
 
 
 def job_config(overrides: Sequence[str], monkeypatch: pytest.MonkeyPatch) -> DictConfig:
-    """Compose a job's configuration, and tell Hydra's own functions of it, as a launch does."""
+    """Compose a job's configuration and make it Hydra's current one, as starting a job does."""
     monkeypatch.setattr(HydraConfig.instance(), "cfg", None)
     with hydra.initialize_config_module("sparsead.conf", version_base="1.3"):
         config = hydra.compose("train", list(overrides), return_hydra_config=True)

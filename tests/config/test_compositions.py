@@ -20,6 +20,6 @@ def recorded() -> Iterator[dict[str, Flat]]:
 @pytest.mark.slow
 @pytest.mark.parametrize("overrides", json.loads(RECORDED.read_text("utf-8")))
 def test_a_composition_is_what_was_recorded(recorded: dict[str, Flat], overrides: str) -> None:
-    """Where a change is meant, `python tests/compositions.py` records it."""
+    """If a change is intended, `python tests/compositions.py` records it."""
     words = overrides.split()
     assert compose_flat(words) == expected(recorded, words)

@@ -80,7 +80,7 @@ def plain(backbone: Backbone) -> PreTrainedModel:
 
 
 def stage_one(backbone: Backbone, folder: Path) -> dict[str, Any]:
-    """Write what fusion reads of two finished runs, once."""
+    """Write the files of two finished runs that fusion reads, once for all tests."""
     runs = [folder / task for task in "ab"]
     for seed, run in enumerate(runs):
         if not run.is_dir():

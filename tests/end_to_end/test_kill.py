@@ -1,4 +1,4 @@
-"""Two workers at one table, killed at random moments: every cell once, nothing half-written."""
+"""Two workers on one table, killed at random times: each run is recorded once and completely."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def start(*command: object) -> Worker:
 def kill_at_random(
     launch: Callable[[], Worker], moments: Sequence[float], first_word: bool
 ) -> None:
-    """Keep two workers going; at each moment, a pause in seconds, kill one −9 and start another."""
+    """Keep two workers running; after each pause, in seconds, kill one and start another."""
     dice = random.Random(7)
     workers = [launch(), launch()]
     for pause in moments:
@@ -51,7 +51,7 @@ def kill_at_random(
 
 
 def assert_whole(outputs: Path, wanted: Sequence[Cell]) -> None:
-    """Each wanted run is there once, in full, and there is nothing else."""
+    """Check that each wanted run is recorded once and completely, and that nothing else is left."""
     expected = {cell.request.folder.name for cell in wanted}
     assert {path.name for path in (outputs / "runs").iterdir()} == expected
     for folder in (outputs / "runs").iterdir():

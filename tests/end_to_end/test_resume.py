@@ -1,4 +1,4 @@
-"""A run killed at any moment goes on where its last checkpoint was, to the same bits."""
+"""A run that was killed continues from its last checkpoint, and ends with the same bits."""
 
 from __future__ import annotations
 

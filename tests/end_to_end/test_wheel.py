@@ -1,4 +1,4 @@
-"""The wheel alone, away from the checkout: the configs travel inside it and are found."""
+"""The installed wheel without the checkout: it contains the configuration files and finds them."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ SCOPES = st.sampled_from(["global", "tensor"])
 
 @st.composite
 def scores(draw: st.DrawFn) -> dict[str, Tensor]:
-    """Scores of few distinct values, so that ties are the rule."""
+    """Scores with few distinct values, so that most are tied."""
     values = draw(st.integers(1, 4))
     seed = torch.Generator().manual_seed(draw(st.integers(0, 1000)))
     return {

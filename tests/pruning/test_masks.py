@@ -62,7 +62,7 @@ def checkpointed(model: nn.Module, seed: int) -> None:
 
 
 def overflowing(model: nn.Module, seed: int) -> None:
-    """What a GradScaler meets: gradients that are infinite or NaN."""
+    """Infinite and NaN gradients, as a GradScaler has to handle them."""
     (cross_entropy(model, batch(seed)) * float("inf")).backward()
     for name, parameter in model.named_parameters():
         gradient = parameter.grad

@@ -95,7 +95,7 @@ def test_a_transformer_is_scored_by_its_outputs_but_the_loss() -> None:
 
 
 class Silent(nn.Module):
-    """Returns nothing but a loss."""
+    """A module that returns only a loss."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""What a fusion starts from: runs by name, and tasks whose runs are done first."""
+"""The sources of a fusion: runs given by name, and tasks whose runs are trained first."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ TASKS = "adapter.fusion.tasks=[demo_mrpc,demo_cola]"
 
 
 def record(request: RunRequest) -> None:
-    """Do what a run leaves behind, without its training, and not twice."""
+    """Write the record of a run without training it, unless it exists already."""
     if find_record(request.folder) is None:
         with staged(request.folder) as staging:
             (staging / "adapter.safetensors").write_bytes(request.identity.encode())

@@ -1,4 +1,4 @@
-"""The memo of composed configurations: what its key has to tell apart."""
+"""The cache of composed configurations: differences that its key has to distinguish."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a table costs, said in units that are easily read."""
+"""The estimated cost of a table, and its units."""
 
 from __future__ import annotations
 

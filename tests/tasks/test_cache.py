@@ -1,4 +1,4 @@
-"""Tokenised once: what is noticed, what is shared, and what two at once come to."""
+"""The cache of encoded splits: which changes it notices, and two processes at the same time."""
 
 from __future__ import annotations
 

@@ -52,7 +52,7 @@ def question(number: int, context: str, start: int, end: int) -> dict[str, Any]:
 
 
 def perfect(rows: Dataset) -> EvalPrediction:
-    """Logits that say what the labels say; a feature without the answer points at no context."""
+    """Logits whose highest values are at the labels; without an answer, outside of the context."""
     width = max(map(len, rows["input_ids"]))
     logits: list[Any] = []
     for key in ("start_positions", "end_positions"):
@@ -134,7 +134,7 @@ def test_a_blank_answer_of_the_hub_is_refused_too() -> None:
 
 
 def normalised(text: str) -> list[str]:
-    """The official definition, written anew: character by character, word by word."""
+    """An independent implementation of the official definition."""
     kept = "".join(" " if c.isspace() else c for c in text.lower() if c not in string.punctuation)
     return [word for word in re.split(r"\b(?:a|an|the)\b|\s", kept) if word]
 

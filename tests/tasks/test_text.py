@@ -1,4 +1,4 @@
-"""A user's own files: what comes back, and how each broken one is refused."""
+"""The user's own files: the rows that are read, and how malformed files are refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The seconds of a run that went on from a checkpoint: each of them once."""
+"""The seconds of a resumed run: every second is counted once."""
 
 from __future__ import annotations
 

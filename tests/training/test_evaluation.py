@@ -71,7 +71,7 @@ def test_batches_change_neither_the_outputs_nor_the_loss(
 
 
 def evaluated(trainer: SparseadTrainer, rows: Dataset) -> EvalPrediction:
-    """What the trainer's evaluation of the rows gives to be scored."""
+    """Return the output of the trainer's evaluation of the rows, which is then scored."""
     seen: list[EvalPrediction] = []
 
     def score(output: EvalPrediction) -> dict[str, float]:
@@ -108,7 +108,7 @@ def model_of(trainer: SparseadTrainer) -> PreTrainedModel:
 
 @torch.no_grad()
 def alone(trainer: SparseadTrainer, rows: Dataset, index: int) -> tuple[float, int, np.ndarray]:
-    """The loss of one row, of how many terms it is the mean, and the logits."""
+    """Return the loss of one row, the number of terms that it averages, and the logits."""
     batch = trainer.data_collator([trainer._remove_unused_columns(rows)[index]])
     output = model_of(trainer)(**batch)
     terms = len(rows[index]["labels"]) if len(padded_columns(rows)) == 2 else 1

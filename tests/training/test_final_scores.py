@@ -1,4 +1,4 @@
-"""What a run's record says about its evaluations: collapsed predictions, and how many there are."""
+"""The evaluations in a run's record: their number, and collapsed predictions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Generated text: trained for, streamed to disk, and gone on from."""
+"""Generated texts: training for them, writing them to disk, and resuming."""
 
 from __future__ import annotations
 

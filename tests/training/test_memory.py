@@ -1,4 +1,4 @@
-"""The peak of memory is a run's own, and what a step freed is there for the next."""
+"""The peak memory is that of one run, and memory that a step frees is reused by the next."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""What is computed in bf16, what stays fp32, and what that leaves of the scores of pruners."""
+"""What is computed in bf16 and what in fp32, and that pruning scores do not depend on it."""
 
 from __future__ import annotations
 

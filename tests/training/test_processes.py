@@ -1,4 +1,4 @@
-"""Two processes, gloo: what each finds for itself is for both what the first found."""
+"""Two processes with gloo: values that each would determine are those of the first in both."""
 
 from __future__ import annotations
 

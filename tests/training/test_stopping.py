@@ -1,4 +1,4 @@
-"""A training that Ctrl-C left in the middle of an epoch goes on to the same bits."""
+"""A training that Ctrl-C interrupted in an epoch is resumed, and ends with the same bits."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PHASES = ("load", "prune", "train", "evaluate", "trainer")
 
 @contextmanager
 def interrupted_at_step(number: int) -> Iterator[Callable[[], bool]]:
-    """Tell of a Ctrl-C at the step, and from then on."""
+    """Report a Ctrl-C from the given step on."""
     asked = iter(range(1, 10_000))
     yield lambda: next(asked) >= number
 

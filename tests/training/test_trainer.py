@@ -1,4 +1,4 @@
-"""What a training step does beside the model's own work."""
+"""The work of a training step besides that of the model."""
 
 from __future__ import annotations
 
