@@ -38,7 +38,7 @@ def f1(prediction: str, answer: str) -> float:
     return 2 * common / (len(predicted) + len(true)) if common else 0.0
 
 
-_METRICS = {"f1": Metric(f1), "exact_match": Metric(exact_match)}
+ANSWER_METRICS = {"f1": Metric(f1), "exact_match": Metric(exact_match)}
 
 
 class AnswerScores(NamedScores):
@@ -57,7 +57,7 @@ class AnswerScores(NamedScores):
         Raises:
             ConfigError: a name is unknown, or there is none.
         """
-        super().__init__(names, _METRICS)
+        super().__init__(names, ANSWER_METRICS)
 
     def _info(self) -> evaluate.MetricInfo:
         text = datasets.Value("string")

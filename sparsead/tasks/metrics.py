@@ -51,13 +51,13 @@ def _spearman(references: Any, predictions: Any) -> float:
     return float("nan") if len(references) < 2 else float(spearmanr(references, predictions)[0])
 
 
-_OF_CLASSES = {
+CLASS_METRICS = {
     "accuracy": Metric(accuracy_score),
     "f1": Metric(f1_score),
     "f1_macro": Metric(partial(f1_score, average="macro")),
     "matthews_correlation": Metric(matthews_corrcoef),
 }
-_OF_NUMBERS = {
+NUMBER_METRICS = {
     "pearson": Metric(_pearson),
     "spearmanr": Metric(_spearman),
     "mae": Metric(mean_absolute_error, higher_is_better=False),
@@ -112,7 +112,7 @@ class TaskScores(NamedScores):
         Raises:
             ConfigError: a name is unknown, or there is none.
         """
-        choices = _OF_NUMBERS if regression else _OF_CLASSES
+        choices = NUMBER_METRICS if regression else CLASS_METRICS
         self._dtype = "float64" if regression else "int64"
         super().__init__(names, choices)
 

@@ -21,8 +21,10 @@ def _f_measures(name: str, scores: Sequence[Mapping[str, Score]]) -> list[float]
     return [score[name].fmeasure for score in scores]
 
 
-_ROUGE = {name: Metric(partial(_f_measures, name)) for name in ("rouge1", "rouge2", "rougeL")}
-_CORPUS = {"bleu": Metric(sacrebleu.corpus_bleu), "chrf": Metric(sacrebleu.corpus_chrf)}
+ROUGE_METRICS = {
+    name: Metric(partial(_f_measures, name)) for name in ("rouge1", "rouge2", "rougeL")
+}
+CORPUS_METRICS = {"bleu": Metric(sacrebleu.corpus_bleu), "chrf": Metric(sacrebleu.corpus_chrf)}
 
 
 class TextScores(NamedScores):
@@ -45,7 +47,7 @@ class TextScores(NamedScores):
         """
         check_tokenizers("task.scoring_tokenizers", tokenizers)
         self.tokenizers = {**ENGLISH, **tokenizers}
-        super().__init__(names, _ROUGE | _CORPUS)
+        super().__init__(names, ROUGE_METRICS | CORPUS_METRICS)
 
     def _info(self) -> evaluate.MetricInfo:
         text = datasets.Value("string")
@@ -58,7 +60,7 @@ class TextScores(NamedScores):
 
     def each(self, predictions: Sequence[str], references: Sequence[str]) -> dict[str, list[float]]:
         """Return those metrics that are means over the texts, ROUGE, for every text."""
-        names = [name for name in self.chosen if name in _ROUGE]
+        names = [name for name in self.chosen if name in ROUGE_METRICS]
         return self._rouge(names, predictions, references) if names else {}
 
     def _compute(self, predictions: Any, references: Any) -> dict[str, float]:
@@ -78,7 +80,7 @@ class TextScores(NamedScores):
             scorer.score(reference, prediction)
             for prediction, reference in zip(predictions, references, strict=True)
         ]
-        return {name: _ROUGE[name].compute(scores) for name in names}
+        return {name: ROUGE_METRICS[name].compute(scores) for name in names}
 
     def _corpus(
         self, name: str, metric: Metric, predictions: Sequence[str], references: Sequence[str]

@@ -122,11 +122,11 @@ def test_a_users_own_metric_may_have_any_value(tmp_path: Path) -> None:
 
 def test_every_metric_of_the_project_has_a_range() -> None:
     known = {
-        *metrics._OF_CLASSES,
-        *metrics._OF_NUMBERS,
-        *text_scores._ROUGE,
-        *text_scores._CORPUS,
-        *answer_scores._METRICS,
+        *metrics.CLASS_METRICS,
+        *metrics.NUMBER_METRICS,
+        *text_scores.ROUGE_METRICS,
+        *text_scores.CORPUS_METRICS,
+        *answer_scores.ANSWER_METRICS,
     }
     assert known == {*SHARES, "mae", "mse"}
 
