@@ -14,6 +14,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sparsead.commands.train import train_run
 from sparsead.config.arguments import Parser, add_table
@@ -38,6 +39,11 @@ from sparsead.tables.estimate import (
 )
 from sparsead.tables.files import load_table
 from sparsead.tasks.contract import TASKS
+
+if TYPE_CHECKING:
+    from datasets import DatasetDict
+
+    from sparsead.config.run import RunSpec
 
 _BATCHES = 4
 
@@ -121,10 +127,25 @@ def _measure(request: RunRequest) -> Throughput:
         result = train_run(RunRequest(short, Path(folder))).result
     seconds = result["seconds"]
     training, validation = (min(limit, len(whole[split])) for split in ("train", "validation"))
+    # A split that is predicted but not evaluated after each epoch is scored only at the end.
+    ends = [
+        s for s in result["predictions"] if s != "validation" or not result["history"][0]["scores"]
+    ]
+    scored = sum(result["predictions"][split]["examples"] for split in ends)
     return Throughput(
         fixed=seconds["load"] + seconds["prune"] + seconds["trainer"],
         train=seconds["train"] / training,
         evaluate=seconds["evaluate"] / validation,
+        score=seconds["report"] / max(scored, 1),
+        scored=tuple(_count_examples(spec, whole, split) for split in ends),
         examples=(len(whole["train"]), len(whole["validation"])),
         stored=result["parameters"]["stored_bytes"],
     )
+
+
+def _count_examples(spec: RunSpec, whole: DatasetDict, split: str) -> int:
+    """Return the number of examples of a split; a selection split is a part of train."""
+    if not spec.protocol.selection:
+        return len(whole[split])
+    held_out = round(spec.protocol.selection * len(whole["train"]))
+    return len(whole["validation"]) if split == "test" else held_out

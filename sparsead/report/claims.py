@@ -9,7 +9,12 @@ from typing import Any
 
 from sparsead.errors import ConfigError, unknown
 from sparsead.report.formats import pluralize
-from sparsead.report.histories import REACHED, measure_advantages, measure_savings
+from sparsead.report.histories import (
+    REACHED,
+    measure_advantages,
+    measure_savings,
+    scored_columns,
+)
 from sparsead.report.requirements import Requirement
 from sparsead.report.results import Results, describe_lost, is_random_pruning
 from sparsead.report.statistics import ALPHA, holm, smallest_p
@@ -177,7 +182,9 @@ def _earlier(results: Results, backbone: str, claim: Claim) -> list[Requirement]
     reached = float(claim.get("reached", REACHED))
     saved = sorted(measure_savings(results, backbone, row, than, reached).values())
     label = f"{results.label(row)} before {results.label(than)}"
-    lost = _lost_in_any_column(results, backbone, row, than)
+    lost = describe_lost(
+        results, backbone, (row, than), scored_columns(results, backbone, row, than)
+    )
     return [Requirement.above(label, saved, share, unit="of training", lost=lost)]
 
 
@@ -186,7 +193,9 @@ def _ahead(results: Results, backbone: str, claim: Claim) -> list[Requirement]:
     row, than = claim["row"], claim["than"]
     found = sorted(measure_advantages(results, backbone, row, than).values())
     label = f"{results.label(row)} − {results.label(than)} over training"
-    lost = _lost_in_any_column(results, backbone, row, than)
+    lost = describe_lost(
+        results, backbone, (row, than), scored_columns(results, backbone, row, than)
+    )
     return [Requirement.above(label, found, lost=lost)]
 
 
@@ -223,11 +232,6 @@ def _columns(claim: Claim) -> list[str]:
 def _compared(results: Results, backbone: str, rows: Sequence[str]) -> list[str]:
     """Return the rows without those that are random pruning under another name, if any is left."""
     return [row for row in rows if not is_random_pruning(results, backbone, row)] or list(rows)
-
-
-def _lost_in_any_column(results: Results, backbone: str, *rows: str) -> list[str]:
-    columns = [column.name for column in results.table.columns]
-    return describe_lost(results, backbone, rows, columns)
 
 
 _KINDS: dict[str, Callable[[Results, str, Claim], list[Requirement]]] = {

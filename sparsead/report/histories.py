@@ -66,7 +66,7 @@ def measure_savings(
     It is the difference between the shares of training after which each of them has made that share
     of its own rise, averaged over the columns.
     """
-    columns = _columns_with_curves(results, backbone, row, than)
+    columns = scored_columns(results, backbone, row, than)
     return average([_saved(results, backbone, row, than, column, share) for column in columns])
 
 
@@ -75,12 +75,15 @@ def measure_advantages(results: Results, backbone: str, row: str, than: str) -> 
 
     It is the mean over the shares of training at which both were evaluated, averaged over columns.
     """
-    columns = _columns_with_curves(results, backbone, row, than)
+    columns = scored_columns(results, backbone, row, than)
     return average([_advantage(results, backbone, row, than, column) for column in columns])
 
 
-def _columns_with_curves(results: Results, backbone: str, *rows: str) -> list[str]:
-    """Return the columns whose runs are scored during training; texts are generated only after."""
+def scored_columns(results: Results, backbone: str, *rows: str) -> list[str]:
+    """Return the columns in which runs of these rows are scored during training.
+
+    Texts are generated only after it.
+    """
     names = [column.name for column in results.table.columns]
     return [n for n in names if any(read_curves(results, backbone, row, n) for row in rows)]
 

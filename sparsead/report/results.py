@@ -192,7 +192,7 @@ def describe_lost(
         for row in rows
         for column in columns
     ]
-    return [f"{label}, {column}: {lost}" for label, column, lost in found if lost]
+    return [f"{label} in {column}: {lost}" for label, column, lost in found if lost]
 
 
 def is_random_pruning(results: Results, backbone: str, row: str) -> bool:

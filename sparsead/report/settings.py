@@ -92,6 +92,8 @@ def _row(place: Row, differing: Sequence[str], shown: list[str], group: list[Run
     try:
         nominal = round(100 * result["parameters"]["nominal"], 2)
         row = place | said | {"#param": nominal, "n": len(group)}
+        if collapsed := sum(bool(record.result.get("collapsed")) for record in group):
+            row["collapsed"] = collapsed
         for metric in result["scores"]:
             row[metric] = _estimate([record.result["scores"][metric] for record in group])
             if undefined := sum(record.result["scores"][metric] is None for record in group):

@@ -28,23 +28,29 @@ class Throughput:
         fixed: seconds once per run: loading, pruning, and starting and ending the training.
         train: seconds per training example and epoch.
         evaluate: seconds per validation example and evaluation.
+        score: seconds per example that is scored only at the end, such as a generated text.
         examples: numbers of examples of the full training and validation splits.
+        scored: likewise of each split that is scored only at the end.
         stored: size of a record's weights in bytes.
     """
 
     fixed: float
     train: float
     evaluate: float
+    score: float
     examples: tuple[int, int]
+    scored: tuple[int, ...]
     stored: int
 
     def seconds(self, spec: RunSpec) -> float:
         """Return the estimated seconds of one run."""
         limit = spec.task.limit
-        training, validation = (min(n, limit) if limit else n for n in self.examples)
+        training, validation, *scored = (
+            min(n, limit) if limit else n for n in (*self.examples, *self.scored)
+        )
         evaluations = spec.protocol.evaluations_per_epoch
         epoch = training * self.train + evaluations * validation * self.evaluate
-        return self.fixed + spec.protocol.epochs * epoch
+        return self.fixed + spec.protocol.epochs * epoch + sum(scored) * self.score
 
 
 def describe_plan(wanted: Sequence[Cell]) -> str:
@@ -104,6 +110,9 @@ def name_kind(spec: RunSpec) -> str:
         spec.adapter.name,
         spec.pruner.name if spec.sparsity else "dense",
         spec.protocol.batch_size,
+        spec.protocol.selection,
+        spec.task.options.get("generated_splits"),
+        spec.task.options.get("generation"),
     )
     return "|".join(str(word) for word in words)
 
@@ -124,6 +133,7 @@ def read_throughput(request: RunRequest) -> Throughput | None:
     if not isinstance(measured, Mapping):
         return None
     try:
-        return Throughput(**{**measured, "examples": tuple(measured["examples"])})
+        lists = {key: tuple(measured[key]) for key in ("examples", "scored")}
+        return Throughput(**{**measured, **lists})
     except (KeyError, TypeError):
         return None

@@ -120,7 +120,7 @@ def test_a_failed_or_collapsed_seed_blocks_a_claim(
     results = measured(table, lost, monkeypatch)
     (found,) = judge_claims(results)
     assert found.verdict == "cannot be told: seeds failed or collapsed"
-    assert found.reason == f"{row}, avg: 1 {kind}"
+    assert found.reason == f"{row} in avg: 1 {kind}"
     assert not mark_cells(results, compare_rows(results))
     cell = results.at("small", row, "one")
     assert len(cell.scores) == (9 if kind == "failed" else 10)
@@ -285,6 +285,25 @@ def test_a_row_that_converges_earlier_is_told_by_its_history(
     assert ahead.parts[0].difference == pytest.approx(
         100 * sum(0.5 * min(1, n / 10) - n / 20 for n in range(1, 21)) / 20
     )
+
+
+def test_speeds_are_told_from_the_columns_that_are_scored_during_training(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Texts are generated after training alone: such a column neither counts nor blocks."""
+    columns = [Column("one", "accuracy"), Column("text", "accuracy")]
+    claim = {"text": "", "kind": "ahead", "row": "best", "than": "dense"}
+    table = replace(TABLE, columns=columns, claims=[claim], seeds=10)
+
+    def collapsing(cell: Cell) -> Mapping[str, float | None]:
+        return score(cell) if cell.column == "one" else {"accuracy": 0.1, "collapsed": 1.0}
+
+    results = measured(table, collapsing, monkeypatch)
+    for row in ("best", "dense"):
+        for record in results.at("small", row, "text").records.values():
+            record.result["history"] = [{"epoch": 1.0, "scores": {}}]
+    (found,) = judge_claims(results)
+    assert (found.verdict, found.n) == ("holds", 10)
 
 
 def test_a_curve_of_errors_rises_by_falling(monkeypatch: pytest.MonkeyPatch) -> None:
