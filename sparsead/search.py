@@ -2,31 +2,40 @@
 
 Points are compared on the selection split, a held-out part of the training data. Optuna decides
 which point is stopped, and when. Every score reported to Optuna is also stored in one file, so
-that a killed search replays them, reaches the same decisions, and resumes.
+that a killed search replays them, reaches the same decisions, and resumes. A table searches a point
+for each row and column over all its seeds.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
-import random
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING, Protocol
 
+from filelock import BaseFileLock, FileLock, Timeout
+
 from sparsead.config.search import SearchSpec
-from sparsead.errors import ConfigError, SparseadError, TrainingStopped
-from sparsead.runs.files import read_json, write_atomically
+from sparsead.errors import ClaimedError, ConfigError, SparseadError, TrainingStopped
 from sparsead.runs.interrupt import Watch
 from sparsead.runs.record import RunRecord, discard, find_record
 from sparsead.runs.request import RunRequest
+from sparsead.runs.trials import Trial, list_points, read_trials, trials_file, write_trials
+from sparsead.tables.cells import Cell, by_place, runs_by_point
+from sparsead.tables.choice import file_of, find_choice
 
 if TYPE_CHECKING:
     import optuna
 
 log = logging.getLogger(__name__)
+
+_POLL_SECONDS = 1.0
+
+
+class NoPointError(ConfigError):
+    """No point of a search finished."""
 
 
 class Train(Protocol):
@@ -36,95 +45,63 @@ class Train(Protocol):
         """Return the run's record."""
 
 
-@dataclass
-class Trial:
-    """One point of the grid and how it scored.
-
-    Attributes:
-        learning_rate: the point's learning rate.
-        epochs: the point's number of epochs.
-        batch_size: the point's batch size.
-        identity: identity of the point's run.
-        scores: scores on the selection split, one per trained epoch; larger is better.
-        state: finished, stopped (after the last epoch in `scores`) or failed.
-        error: the reason of a failure, else None.
-    """
-
-    learning_rate: float
-    epochs: int
-    batch_size: int
-    identity: str
-    scores: list[float] = field(default_factory=list)
-    state: str = "stopped"
-    error: str | None = None
-
-    @classmethod
-    def of(cls, run: RunRequest) -> Trial:
-        """Return the trial of a run that has not been trained yet."""
-        point = run.spec.protocol
-        return cls(point.learning_rate, point.epochs, point.batch_size, run.identity)
-
-    def __str__(self) -> str:
-        reached = f" after epoch {len(self.scores)} at {self.scores[-1]:.4f}" if self.scores else ""
-        point = f"learning rate {self.learning_rate:g}, {self.epochs} epochs, {self.batch_size}"
-        return f"{point} a batch: {self.error or self.state + reached}"
-
-
 def search(request: RunRequest, space: SearchSpec, train: Train) -> RunRecord:
-    """Train the points of the grid, and return the record of the best one that finishes.
+    """Search the best point of one run, and return its record; see `search_over_seeds`."""
+    (record,) = search_over_seeds([request], space, train)
+    return record
+
+
+def search_over_seeds(
+    requests: Sequence[RunRequest], space: SearchSpec, train: Train
+) -> list[RunRecord]:
+    """Train the points of the grid, and return the records of the best one that finishes.
+
+    Points are compared by their means over the seeds. With several seeds, all of them train to the
+    next rung before it is decided whether the point goes on.
 
     Args:
-        request: the run; the search replaces its learning rate, epochs and batch size.
+        requests: the same run with one or several seeds; the search replaces its learning rate,
+            epochs and batch size.
         space: the search space.
         train: trains and records a run; a watch may stop it after any epoch.
 
     Returns:
-        The record of the chosen point, the only one that is scored on the validation split.
+        The records of the chosen point, one for each seed. Only they are scored on the validation
+        split.
 
     Raises:
         ConfigError: no selection split is held out, or every point failed.
         SparseadError: an error that the user can fix and that would fail every point.
     """
-    if not request.spec.protocol.selection:
+    if not requests[0].spec.protocol.selection:
         raise ConfigError(
             "protocol.selection=0: search=asha compares points on a selection split, a held-out "
             "part of the training data; set protocol.selection=0.1"
         )
-    runs = _list_runs(request, space)
-    file = _file(request, space, runs)
-    known = {values["identity"]: Trial(**values) for values in read_json(file).get("trials", [])}
+    points = list_points(requests, space)
+    file = trials_file(space, points)
+    known = {trial.identity: trial for trial in read_trials(file)[0]}
     study = _study(space)
     tried: list[Trial] = []
-    for number, run in enumerate(runs, 1):
-        trial = known.get(run.identity) or Trial.of(run)
+    for number, runs in enumerate(points, 1):
+        trial = known.get(runs[0].identity) or Trial.of(runs[0])
         is_over = _Decision(study.ask(), trial)
         if trial.identity not in known:
-            _try(run, is_over, train)
-            log.info("%d of %d: %s", number, len(runs), trial)
+            _try(runs, is_over, space, train)
+            log.info("%d of %d: %s", number, len(points), trial)
         else:
             is_over(trial.scores)  # replayed, so that Optuna compares later points with this one
         tried.append(trial)
-        _write(file, space, tried)
-        _keep_best(runs, tried)
+        write_trials(file, space, tried)
+        _keep_best(points, tried)
     best = _best(tried)
     if best is None:
-        raise ConfigError(f"search=asha: no point finished; the first one: {tried[0]}")
-    chosen = runs[tried.index(best)]
-    record = find_record(chosen.folder) or train(chosen)
-    _write(file, space, tried, record.folder.name)
+        raise NoPointError(f"search=asha: no point finished; the first one: {tried[0]}")
+    chosen = points[tried.index(best)]
+    records = [find_record(run.folder) or train(run) for run in chosen]
+    write_trials(file, space, tried, records[0].folder.name)
     log.info("%s", file)
-    return record
-
-
-def _list_runs(request: RunRequest, space: SearchSpec) -> list[RunRequest]:
-    """Return one run for each point of the grid, shuffled by the run's seed."""
-    spec = request.spec
-    runs = [
-        replace(request, spec=replace(spec, protocol=point.applied(spec.protocol)))
-        for point in space.points
-    ]
-    random.Random(spec.seed).shuffle(runs)
-    return runs
+    return records
 
 
 class _Decision:
@@ -159,17 +136,79 @@ def _study(space: SearchSpec) -> optuna.Study:
     return optuna.create_study(direction="maximize", pruner=pruner)
 
 
-def _try(run: RunRequest, is_over: _Decision, train: Train) -> None:
-    """Train a point until it finishes or is stopped; its checkpoint stays, to resume from."""
-    try:
-        train(run, is_over)
-    except TrainingStopped:
+def _try(runs: Sequence[RunRequest], is_over: _Decision, space: SearchSpec, train: Train) -> None:
+    """Train a point until it finishes or is stopped; its checkpoints stay, to resume from."""
+    if len(runs) == 1:
+        _train(runs[0], is_over, is_over.trial, train)
         return
+    for rung in _rungs(space, is_over.trial.epochs):
+        watches = [_Until(rung) for _ in runs]
+        for run, watch in zip(runs, watches, strict=True):
+            if not _train(run, watch, is_over.trial, train):
+                return
+        if is_over([fmean(scores) for scores in zip(*(w.scores for w in watches), strict=True)]):
+            return
+
+
+def _rungs(space: SearchSpec, epochs: int) -> list[int]:
+    """Return the numbers of epochs after which a point of so many epochs is judged."""
+    rungs = []
+    rung = space.first_rung
+    while rung < epochs:
+        rungs.append(rung)
+        rung *= space.reduction
+    return [*rungs, epochs]
+
+
+class _Until:
+    """The `Watch` of one of a point's seeds: it stops after so many epochs."""
+
+    def __init__(self, epochs: int) -> None:
+        self._epochs = epochs
+        self.scores: list[float] = []
+
+    def __call__(self, scores: Sequence[float]) -> bool:
+        """Tell whether to stop after the last epoch in `scores`."""
+        self.scores = list(scores[: self._epochs])
+        return len(scores) >= self._epochs
+
+
+def _train(run: RunRequest, watch: Watch, trial: Trial, train: Train) -> bool:
+    """Train a run until the watch stops it; return False, and note it in the trial, if it fails.
+
+    A run that is recorded already is not trained again.
+    """
+    record = find_record(run.folder)
+    if record is not None:
+        watch(_scores_by_epoch(record))
+        return True
+    try:
+        train(run, watch)
+    except TrainingStopped:
+        return True
     except SparseadError:
         raise
     except Exception as error:  # one point can fail alone: its batch may be too large for this GPU
         run.record_failure(error)
-        is_over.trial.state, is_over.trial.error = "failed", f"{type(error).__name__}: {error}"
+        trial.state, trial.error = "failed", f"{type(error).__name__}: {error}"
+        return False
+    return True
+
+
+def _scores_by_epoch(record: RunRecord) -> list[float]:
+    """Return a record's main score on the selection split after each epoch; larger is better."""
+    ends = [
+        each
+        for each in record.result["history"]
+        if "scores" in each and float(each["epoch"]).is_integer()
+    ]
+    sign = 1 if record.higher_is_better else -1
+    return [
+        sign * float(next(iter(each["scores"].values())))
+        if each["scores"]
+        else -float(each["validation_loss"])
+        for each in ends
+    ]
 
 
 def _best(tried: Sequence[Trial]) -> Trial | None:
@@ -178,27 +217,79 @@ def _best(tried: Sequence[Trial]) -> Trial | None:
     return max(finished, key=lambda t: (t.scores[-1] == t.scores[-1], t.scores[-1]), default=None)
 
 
-def _keep_best(runs: Sequence[RunRequest], tried: Sequence[Trial]) -> None:
+def _keep_best(points: Sequence[Sequence[RunRequest]], tried: Sequence[Trial]) -> None:
     """Remove the checkpoints of all points but the best, to save disk space."""
     best = _best(tried)
-    for run, trial in zip(runs, tried, strict=False):
+    for runs, trial in zip(points, tried, strict=False):
         if trial is not best:
-            discard(run.folder)
+            for run in runs:
+                discard(run.folder)
 
 
-def _file(request: RunRequest, space: SearchSpec, runs: Sequence[RunRequest]) -> Path:
-    asked = [space.first_rung, space.reduction, *(run.identity for run in runs)]
-    digest = hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:16]
-    name = f"{request.folder.name.rpartition('_')[0]}_{digest}.json"
-    return request.outputs / "search" / name
+def search_cells(
+    cells: Sequence[Cell], space: SearchSpec, train: Train, tell: Callable[[str, Cell], None]
+) -> int:
+    """Search the point of each row and column of a table that has none yet, over all its seeds.
+
+    Cells that wait for prerequisites are left for later. A search that another process works on is
+    waited for, and taken over if that process ends without a choice.
+
+    Args:
+        cells: the table's cells, one for each point and seed.
+        space: the search space.
+        train: trains and records a run; a watch may stop it after any epoch.
+        tell: called with "run", "failed" or "waiting" and the search's first cell.
+
+    Returns:
+        The number of searches in which no point finished.
+
+    Raises:
+        SparseadError: an error that the user can fix and that would fail every point.
+    """
+    searches: dict[Path, list[Cell]] = {}
+    for found in by_place(cells):
+        if not any(cell.waits for cell in found):
+            searches.setdefault(file_of(space, runs_by_point(found)), found)
+    failed = 0
+    while searches:
+        left: dict[Path, list[Cell]] = {}
+        for file, found in searches.items():
+            state = _search_cell(file, found, space, train, tell)
+            failed += state == "failed"
+            if state == "waiting":
+                left[file] = found
+        if len(left) == len(searches):
+            tell("waiting", next(iter(left.values()))[0])
+            time.sleep(_POLL_SECONDS)
+        searches = left
+    return failed
 
 
-def _write(
-    file: Path, space: SearchSpec, tried: Sequence[Trial], chosen: str | None = None
-) -> None:
-    content = {
-        "space": asdict(space),
-        "chosen": chosen,
-        "trials": [asdict(trial) for trial in tried],
-    }
-    write_atomically(file, json.dumps(content, indent=2) + "\n")
+def _search_cell(
+    file: Path,
+    cells: Sequence[Cell],
+    space: SearchSpec,
+    train: Train,
+    tell: Callable[[str, Cell], None],
+) -> str:
+    """Search one cell of a table unless it is done; return done, failed or waiting."""
+    runs = runs_by_point(cells)
+    if find_choice(space, runs).point is not None:
+        return "done"
+    try:
+        with _locked(file):
+            tell("run", cells[0])
+            search_over_seeds(next(iter(runs.values())), space, train)
+    except (Timeout, ClaimedError):
+        return "waiting"
+    except NoPointError as error:
+        log.info("%s", error)
+        tell("failed", cells[0])
+        return "failed"
+    return "done"
+
+
+def _locked(file: Path) -> BaseFileLock:
+    """Return the lock of a search, which raises Timeout if another process holds it."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    return FileLock(file.with_name(f".{file.stem}.lock"), timeout=0)

@@ -68,7 +68,7 @@ def main() -> None:
     kinds = {name_kind(cell.spec): cell.request for cell in reversed(find_unmeasured(wanted))}
     if kinds:
         calibrate(kinds, lambda line: sys.stderr.write(f"{line}\n"))
-    sys.stdout.write(describe_plan(wanted))
+    sys.stdout.write(describe_plan(wanted, table.search))
     sys.stdout.write(describe_power(measure(table), arguments.power, arguments.sd))
 
 

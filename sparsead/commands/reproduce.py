@@ -15,6 +15,7 @@ from sparsead.report.results import measure
 from sparsead.report.view import build_view
 from sparsead.runs.interrupt import stop_on_interrupt
 from sparsead.runs.states import Failed, read_state
+from sparsead.search import search_cells
 from sparsead.tables.cells import Cell, TableSpec, list_cells
 from sparsead.tables.estimate import describe_plan
 from sparsead.tables.files import load_table
@@ -29,7 +30,7 @@ def main() -> None:
     arguments = parser.parse()
     table = load_table(arguments.table, arguments.overrides)
     wanted = list_cells(table)
-    sys.stdout.write(describe_plan(wanted))
+    sys.stdout.write(describe_plan(wanted, table.search))
     sys.stdout.flush()
     with stop_on_interrupt("run the same command again to resume"):
         try:
@@ -67,7 +68,10 @@ def _do(table: TableSpec, wanted: list[Cell], *, retry_failed: bool) -> list[Cel
 
     The identity of a waiting cell changes when its prerequisites are finished.
     """
-    run_cells(wanted, train_run, retry_failed=retry_failed, tell=_tell)
+    if table.search is not None and table.search.name == "asha":
+        search_cells(wanted, table.search, train_run, _tell)
+    else:
+        run_cells(wanted, train_run, retry_failed=retry_failed, tell=_tell)
     now = list_cells(table)
     if sum(cell.waits for cell in now) == sum(cell.waits for cell in wanted):
         return now
@@ -81,4 +85,5 @@ def _tell(event: str, cell: Cell) -> None:
 
 
 def _name(cell: Cell) -> str:
-    return f"{cell.row}, {cell.column}, {cell.backbone}, seed {cell.seed}"
+    point = "" if cell.point is None else f", point {cell.point}"
+    return f"{cell.row}, {cell.column}, {cell.backbone}, seed {cell.seed}{point}"

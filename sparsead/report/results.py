@@ -169,7 +169,7 @@ def measure(table: TableSpec, state: Callable[[Cell], State] = read_cell) -> Res
     for cell in list_cells(table):
         at_place[Place(cell.backbone, cell.row, cell.column)].append(cell)
     places = {
-        place: _searched(columns[place.column], [(c, state(c)) for c in found])
+        place: _searched(table, columns[place.column], [(c, state(c)) for c in found])
         for place, found in at_place.items()
     }
     results = Results(table, places)
@@ -248,19 +248,24 @@ def main_score(record: RunRecord, metric: str) -> float | None:
     return None if scores[metric] is None else 100 * float(scores[metric])
 
 
-def _searched(column: Column, states: Sequence[tuple[Cell, State]]) -> Measured:
+def _searched(table: TableSpec, column: Column, states: Sequence[tuple[Cell, State]]) -> Measured:
     """Return the results of a cell of the table: with a search, those of the chosen point."""
-    by_point: dict[Point | None, list[tuple[int, State]]] = defaultdict(list)
+    if table.search is None:
+        return _measured(column, [(cell.seed, state) for cell, state in states])
+    by_point: dict[Point, list[tuple[Cell, State]]] = defaultdict(list)
     for cell, state in states:
-        by_point[cell.point].append((cell.seed, state))
-    if None in by_point:
-        return _measured(column, by_point[None])
-    choice = choose_point({p: [s for _, s in each] for p, each in by_point.items() if p})
+        if cell.point is not None:
+            by_point[cell.point].append((cell, state))
+    choice = choose_point(
+        table.search,
+        {point: [cell.request for cell, _ in each] for point, each in by_point.items()},
+        {point: [state for _, state in each] for point, each in by_point.items()},
+    )
     if choice.point is not None:
-        return replace(_measured(column, by_point[choice.point]), choice=choice)
-    asked = len(next(iter(by_point.values())))
-    lost = frozenset(range(1, asked + 1)) if choice.is_over else frozenset[int]()
-    return Measured({}, {}, asked, lost, choice=choice)
+        chosen = [(cell.seed, state) for cell, state in by_point[choice.point]]
+        return replace(_measured(column, chosen), choice=choice)
+    lost = frozenset(range(1, table.seeds + 1)) if choice.is_over else frozenset[int]()
+    return Measured({}, {}, table.seeds, lost, choice=choice)
 
 
 def _measured(column: Column, states: Iterable[tuple[int, State]]) -> Measured:

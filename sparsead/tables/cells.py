@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -192,6 +193,23 @@ def list_cells(table: TableSpec) -> list[Cell]:
     ]
 
 
+def runs_by_point(cells: Iterable[Cell]) -> dict[Point, list[RunRequest]]:
+    """Return the runs of one cell of a searched table by their point, one for each seed."""
+    runs: dict[Point, list[RunRequest]] = defaultdict(list)
+    for cell in cells:
+        if cell.point is not None:
+            runs[cell.point].append(cell.request)
+    return runs
+
+
+def by_place(cells: Iterable[Cell]) -> list[list[Cell]]:
+    """Return the cells of each backbone, row and column."""
+    places: dict[tuple[str, str, str], list[Cell]] = defaultdict(list)
+    for cell in cells:
+        places[cell.backbone, cell.row, cell.column].append(cell)
+    return list(places.values())
+
+
 Place = tuple[str, Column, Row]
 
 
@@ -260,11 +278,17 @@ def _source_runs(table: TableSpec, backbone: str, row: Row) -> _Sources:
     runs = compose_all([_overrides(table, backbone, column, sources) for column in table.columns])
     if table.search is None:
         return _Sources(runs, chosen=True)
-    points = [find_choice(table.search, run, range(1, table.seeds + 1)).point for run in runs]
+    points = [_chosen_point(table, table.search, run) for run in runs]
     if None in points:
         every = [_at_point(run, point) for run in runs for point in table.search.points]
         return _Sources(every, chosen=False)
     return _Sources([_at_point(r, p) for r, p in zip(runs, points, strict=True) if p], chosen=True)
+
+
+def _chosen_point(table: TableSpec, search: SearchSpec, request: RunRequest) -> Point | None:
+    seeded = [_with_seed(request, seed) for seed in range(1, table.seeds + 1)]
+    runs = {point: [_at_point(each, point) for each in seeded] for point in search.points}
+    return find_choice(search, runs).point
 
 
 def _with_seed(request: RunRequest, seed: int) -> RunRequest:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from pathlib import Path
 from statistics import fmean
 
 from sparsead.config.search import Point, SearchSpec
 from sparsead.runs.record import RunRecord
 from sparsead.runs.request import RunRequest
 from sparsead.runs.states import Done, Failed, State, read_state
+from sparsead.runs.trials import list_points, read_trials, trials_file
 
 
 @dataclass(frozen=True)
@@ -35,16 +37,35 @@ class Choice:
         return self.finished == self.points
 
 
-def choose_point(states: Mapping[Point, Sequence[State]]) -> Choice:
-    """Choose the point with the best mean over its seeds, once every point is done or failed.
+Runs = Mapping[Point, Sequence[RunRequest]]
+"""The runs of one cell of a table by their point, one for each seed."""
 
-    Points are compared by `RunRecord.objective`: by the score on the part of the training set that
-    is held out or, without one, on the validation split. A point with a failed seed is left out.
-    Of equal points the first is chosen, and a score that is not defined ranks last.
+
+def find_choice(search: SearchSpec, runs: Runs) -> Choice:
+    """Return the state of a search from the records of its runs."""
+    states = {p: [read_state(run.folder) for run in each] for p, each in runs.items()}
+    return choose_point(search, runs, states)
+
+
+def choose_point(search: SearchSpec, runs: Runs, states: Mapping[Point, Sequence[State]]) -> Choice:
+    """Return the state of a search.
+
+    Points are compared by the mean over their seeds of `RunRecord.objective`: of the score on the
+    part of the training set that is held out or, without one, on the validation split.
+
+    With search=grid, the best point is chosen once every point is done or failed. A point with a
+    failed seed is left out. Of equal points the first is chosen, and a score that is not defined
+    ranks last. With search=asha, the file of the search names the chosen point.
 
     Args:
-        states: the states of a point's runs, one for each seed.
+        search: the search.
+        runs: the runs.
+        states: the states of the runs.
     """
+    return _chosen_by_asha(search, runs, states) if search.name == "asha" else _best(states)
+
+
+def _best(states: Mapping[Point, Sequence[State]]) -> Choice:
     over = {p: each for p, each in states.items() if _is_over(each)}
     done = {p: [s.record for s in each if isinstance(s, Done)] for p, each in over.items()}
     whole = {p: records for p, records in done.items() if len(records) == len(over[p])}
@@ -53,23 +74,23 @@ def choose_point(states: Mapping[Point, Sequence[State]]) -> Choice:
     return Choice(best if is_over else None, len(over), len(states), len(over) - len(whole))
 
 
-def find_choice(search: SearchSpec, request: RunRequest, seeds: Sequence[int]) -> Choice:
-    """Return the state of a search from the records of its runs.
+def _chosen_by_asha(
+    search: SearchSpec, runs: Runs, states: Mapping[Point, Sequence[State]]
+) -> Choice:
+    trials, chosen = read_trials(file_of(search, runs))
+    named = [p for p, each in runs.items() if chosen in [run.folder.name for run in each]]
+    done = [p for p in named if all(isinstance(state, Done) for state in states[p])]
+    failed = sum(trial.state == "failed" for trial in trials)
+    if done:
+        return Choice(done[0], len(runs), len(runs), failed)
+    # Where every point failed nothing is chosen, and the search is over nevertheless.
+    over = len(trials) if failed == len(runs) else min(len(trials), len(runs) - 1)
+    return Choice(None, over, len(runs), failed)
 
-    Args:
-        search: the grid.
-        request: the run, with any seed and at any point.
-        seeds: the seeds over which points are compared.
-    """
-    spec = request.spec
 
-    def run(point: Point, seed: int) -> RunRequest:
-        at = replace(spec, seed=seed, protocol=point.applied(spec.protocol))
-        return replace(request, spec=at)
-
-    return choose_point(
-        {p: [read_state(run(p, seed).folder) for seed in seeds] for p in search.points}
-    )
+def file_of(search: SearchSpec, runs: Runs) -> Path:
+    """Return the file of a search by successive halving over these runs."""
+    return trials_file(search, list_points(next(iter(runs.values())), search))
 
 
 def _is_over(states: Sequence[State]) -> bool:

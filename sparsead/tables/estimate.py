@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from sparsead.config.run import RunSpec
+from sparsead.config.search import SearchSpec
 from sparsead.runs.files import read_json
 from sparsead.runs.request import RunRequest
 from sparsead.runs.states import Missing, read_state
-from sparsead.tables.cells import Cell
+from sparsead.tables.cells import Cell, by_place, runs_by_point
+from sparsead.tables.choice import find_choice
 from sparsead.tables.sweep import count_states, drop_duplicates
 
 THROUGHPUT_FILE = Path("cache") / "throughput.json"
@@ -53,14 +55,25 @@ class Throughput:
         return self.fixed + spec.protocol.epochs * epoch + sum(scored) * self.score
 
 
-def describe_plan(wanted: Sequence[Cell]) -> str:
+def describe_plan(wanted: Sequence[Cell], search: SearchSpec | None = None) -> str:
     """Return a text with the number of runs in each state, and the time and space still needed.
 
     There is an estimate only if every kind of missing run was measured on this machine, which
     `sparsead plan` does.
+
+    Args:
+        wanted: the table's cells.
+        search: the table's search, if any. With search=asha the plan is the most that it can take.
     """
-    counts = count_states(wanted)
     grid = _describe_grid(wanted)
+    if search is not None and search.name == "asha":
+        wanted = _undecided(wanted, search)
+        grid += (
+            f"search=asha: at most this; a point goes on only while it is in the best 1 of "
+            f"{search.reduction} at its rung, the first of which is after epoch "
+            f"{search.first_rung}\n"
+        )
+    counts = count_states(wanted)
     line = ", ".join(f"{counts[state]} {state}" for state in ("done", "failed", "running"))
     waiting = f", {counts['waiting']} waiting for prerequisites" if counts["waiting"] else ""
     text = f"{grid}{sum(counts.values())} runs: {line}, {counts['missing']} to run{waiting}\n"
@@ -74,6 +87,17 @@ def describe_plan(wanted: Sequence[Cell]) -> str:
     duration = format_amount(sum(rate.seconds(spec) for spec, rate in known), TIMES)
     size = format_amount(sum(rate.stored for _, rate in known), SIZES)
     return text + f"about {duration} on this machine, one at a time, and {size}\n"
+
+
+def _undecided(wanted: Sequence[Cell], search: SearchSpec) -> list[Cell]:
+    """Return of each cell of the table all points or, once one is chosen, that point alone."""
+    return [cell for found in by_place(wanted) for cell in _at_choice(found, search)]
+
+
+def _at_choice(cells: Sequence[Cell], search: SearchSpec) -> list[Cell]:
+    waits = any(cell.waits for cell in cells)
+    point = None if waits else find_choice(search, runs_by_point(cells)).point
+    return [cell for cell in cells if point in (None, cell.point)]
 
 
 def _describe_grid(wanted: Sequence[Cell]) -> str:

@@ -45,8 +45,6 @@ def load_table(name_or_path: str, overrides: Sequence[str] = ()) -> TableSpec:
     _check_keys(overrides)
     search, overrides = take_search(overrides)
     if search is not None:
-        if search.name != "grid":
-            raise ConfigError(f"search={search.name}: works only with `sparsead train`")
         table = replace(table, search=search, overrides=[*table.overrides, _HELD_OUT])
     for override in overrides:
         key, _, value = override.partition("=")

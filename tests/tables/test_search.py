@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from sparsead.commands import reproduce
+from sparsead.commands import table as table_command
 from sparsead.config.search import Point, read_search
-from sparsead.errors import ConfigError
+from sparsead.errors import ConfigError, TrainingStopped
 from sparsead.report.results import measure
 from sparsead.report.tabulate import render
 from sparsead.report.view import build_view
+from sparsead.runs.interrupt import Watch
 from sparsead.runs.prerequisites import list_sources
-from sparsead.runs.record import staged, write_result
+from sparsead.runs.record import RunRecord, staged, write_result
 from sparsead.runs.request import RunRequest
+from sparsead.search import search_cells
 from sparsead.tables.cells import Cell, TableSpec, list_cells
 from sparsead.tables.estimate import describe_plan
 from sparsead.tables.files import load_table
@@ -165,3 +170,100 @@ def test_a_point_with_a_failed_seed_is_left_out_and_said_to_be(tmp_path: Path) -
     assert found.choice.point == Point(1e-4, 3, 16)
     assert "2 points were left out, because a run failed." in "\n".join(build_view(results).notes)
     assert count_states(list_cells(table)) == {"done": 14, "failed": 2}
+
+
+class FakeTraining:
+    """Scores that grow with the rate and the epochs; seed 1 likes a small rate, seed 2 a large one.
+
+    Seed 2 likes it more, so that only the mean over both seeds prefers the large rate.
+    """
+
+    def __init__(self) -> None:
+        self.begun: list[RunRequest] = []
+
+    def __call__(self, request: RunRequest, watch: Watch | None = None) -> RunRecord:
+        self.begun.append(request)
+        if watch is None:
+            record(request)
+            return RunRecord.read(request.folder)
+        protocol = request.spec.protocol
+        liking = {1: -1, 2: 3}[request.spec.seed]
+        scores: list[float] = []
+        for epoch in range(1, protocol.epochs + 1):
+            scores.append(epoch / 100 + liking * protocol.learning_rate)
+            if watch(scores):
+                raise TrainingStopped("over")
+        raise AssertionError("the search lets no trial score the dev set")
+
+
+@pytest.mark.slow
+def test_asha_chooses_one_point_over_all_seeds_and_records_it_alone(tmp_path: Path) -> None:
+    pytest.importorskip("optuna")
+    grid = ("search=asha", "protocol.learning_rate=1e-4,5e-3", "search.epochs=[1,4]")
+    table = searched(tmp_path, "search.reduction=2", grid=grid)
+    assert table.search is not None
+    cells = list_cells(table)
+    assert "search=asha: at most this" in describe_plan(cells, table.search)
+    fake = FakeTraining()
+    assert search_cells(cells, table.search, fake, silent) == 0
+    trained = len(fake.begun)
+    search_cells(list_cells(table), table.search, fake, silent)  # the fusion, and nothing twice
+    search_cells(list_cells(table), table.search, fake, silent)
+    results = measure(table)
+    for row in ("pfeiffer", "s-pfeiffer", "fusion"):
+        found = results.at("tiny-bert", row, "demo_rte")
+        assert found.choice is not None
+        assert found.choice.point == Point(5e-3, 4, 16)
+        assert found.scores.keys() == {1, 2}
+    assert len(fake.begun) == trained * 3 // 2
+    assert len(list((tmp_path / "outputs" / "runs").iterdir())) == 3 * 2 * 2
+    assert "12 runs: 12 done" in describe_plan(list_cells(table), table.search)
+    assert "[0.005, 4, 16]" in str(results.at("tiny-bert", "fusion", "demo_mrpc"))
+
+
+@pytest.mark.slow
+def test_asha_goes_on_with_the_next_cell_where_no_point_finishes(tmp_path: Path) -> None:
+    pytest.importorskip("optuna")
+    table = searched(
+        tmp_path, "only=row=pfeiffer", grid=("search=asha", "search.learning_rate=[1e-4]")
+    )
+    assert table.search is not None
+    fake = FakeTraining()
+
+    def train(request: RunRequest, watch: Watch | None = None) -> RunRecord:
+        if request.spec.task.name == "demo_mrpc":
+            raise RuntimeError("out of memory")
+        return fake(request, watch)
+
+    assert search_cells(list_cells(table), table.search, train, silent) == 1
+    results = measure(table)
+    assert str(results.at("tiny-bert", "pfeiffer", "demo_mrpc")) == "failed"
+    assert results.at("tiny-bert", "pfeiffer", "demo_rte").estimate is not None
+
+
+def test_asha_needs_a_part_of_train_to_choose_on(tmp_path: Path) -> None:
+    table = searched(tmp_path, "protocol.selection=0", grid=("search=asha",))
+    assert table.search is not None
+    with pytest.raises(ConfigError, match="compares points on a selection split"):
+        search_cells(list_cells(table), table.search, FakeTraining(), silent)
+
+
+@pytest.mark.slow
+def test_a_searched_table_is_done_and_shown_by_the_commands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "mine.yaml").write_text(TABLE, "utf-8")
+    words = [str(tmp_path / "mine.yaml"), "only=row=pfeiffer", "only=column=demo_mrpc", "seeds=1"]
+    small = ["task.limit=24", "device=cpu", "search.learning_rate=[1e-4,5e-3]"]
+    point = ["protocol.epochs=1", "protocol.batch_size=8", f"outputs={tmp_path / 'outputs'}"]
+    monkeypatch.setattr("sys.argv", ["x", *words, *small, *point, "search=grid"])
+    with pytest.raises(SystemExit) as end:
+        reproduce.main()
+    assert not end.value.code
+    done = capsys.readouterr().out
+    assert "search: 2 points in each of 1 cells over 1 seeds; without a search 1 runs" in done
+    assert "pfeiffer, demo_mrpc, tiny-bert, seed 1, point 0.0001, 1, 8" in done
+    shown = [*words, *small, *point[:2], "--best", "--outputs", str(tmp_path / "outputs")]
+    monkeypatch.setattr("sys.argv", ["x", *shown])
+    table_command.main()
+    assert re.search(r"\[(0.0001|0.005), 1, 8\]", capsys.readouterr().out)

@@ -1,0 +1,107 @@
+"""The file of a search by successive halving: which points were tried, and which one was chosen.
+
+A point is tried by one run or, in a table, by one run for each seed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from sparsead.config.search import SearchSpec
+from sparsead.runs.files import read_json, write_atomically
+from sparsead.runs.request import RunRequest
+
+
+@dataclass
+class Trial:
+    """One point of the grid and how it scored.
+
+    Attributes:
+        learning_rate: the point's learning rate.
+        epochs: the point's number of epochs.
+        batch_size: the point's batch size.
+        identity: identity of the point's run, with several seeds of the first one's.
+        scores: scores on the selection split, one per trained epoch, with several seeds their
+            means; larger is better.
+        state: finished, stopped (after the last epoch in `scores`) or failed.
+        error: the reason of a failure, else None.
+    """
+
+    learning_rate: float
+    epochs: int
+    batch_size: int
+    identity: str
+    scores: list[float] = field(default_factory=list)
+    state: str = "stopped"
+    error: str | None = None
+
+    @classmethod
+    def of(cls, run: RunRequest) -> Trial:
+        """Return the trial of a run that has not been trained yet."""
+        point = run.spec.protocol
+        return cls(point.learning_rate, point.epochs, point.batch_size, run.identity)
+
+    def __str__(self) -> str:
+        reached = f" after epoch {len(self.scores)} at {self.scores[-1]:.4f}" if self.scores else ""
+        point = f"learning rate {self.learning_rate:g}, {self.epochs} epochs, {self.batch_size}"
+        return f"{point} a batch: {self.error or self.state + reached}"
+
+
+def list_points(requests: Sequence[RunRequest], space: SearchSpec) -> list[list[RunRequest]]:
+    """Return for each point of the grid its runs, shuffled by the seed of the first run.
+
+    Args:
+        requests: the same run with one or several seeds, at any point.
+        space: the grid.
+    """
+    points = [
+        [
+            replace(each, spec=replace(each.spec, protocol=point.applied(each.spec.protocol)))
+            for each in requests
+        ]
+        for point in space.points
+    ]
+    random.Random(requests[0].spec.seed).shuffle(points)
+    return points
+
+
+def trials_file(space: SearchSpec, points: Sequence[Sequence[RunRequest]]) -> Path:
+    """Return the file of a search over these runs, which it is named after."""
+    runs = sorted((run for each in points for run in each), key=lambda run: run.identity)
+    asked = [space.first_rung, space.reduction, *(run.identity for run in runs)]
+    digest = hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:16]
+    first = min(points[0], key=lambda run: run.spec.seed)
+    name = f"{first.folder.name.rpartition('_')[0]}_{digest}.json"
+    return first.outputs / "search" / name
+
+
+def read_trials(file: Path) -> tuple[list[Trial], str | None]:
+    """Return the trials in a search's file, and the name of the chosen run's folder, if any.
+
+    A missing or damaged file has no trials: the search then begins anew.
+    """
+    content = read_json(file)
+    chosen = content.get("chosen")
+    try:
+        trials = [Trial(**values) for values in content.get("trials", [])]
+    except TypeError:
+        return [], None
+    return trials, chosen if isinstance(chosen, str) else None
+
+
+def write_trials(
+    file: Path, space: SearchSpec, trials: Sequence[Trial], chosen: str | None = None
+) -> None:
+    """Write a search's file; `chosen` is the name of the folder of the chosen (first) run."""
+    content: dict[str, Any] = {
+        "space": asdict(space),
+        "chosen": chosen,
+        "trials": [asdict(trial) for trial in trials],
+    }
+    write_atomically(file, json.dumps(content, indent=2) + "\n")
