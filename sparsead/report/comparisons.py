@@ -7,8 +7,16 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, Literal
 
+from sparsead.report.examples import ResampledScores
 from sparsead.report.results import Place, Results, describe_lost, is_random_pruning
-from sparsead.report.statistics import ALPHA, Comparison, compare, holm, smallest_p
+from sparsead.report.statistics import (
+    ALPHA,
+    FEWEST_CROSSED,
+    Comparison,
+    compare,
+    holm,
+    smallest_p,
+)
 from sparsead.tables.cells import TableSpec
 
 Mark = Literal["bold", "underline"]
@@ -16,10 +24,12 @@ Mark = Literal["bold", "underline"]
 
 @dataclass(frozen=True)
 class RowComparison:
-    """One row compared with its dense row in one column; `p_holm` is corrected by Holm's method.
+    """One row compared with its dense row in one column.
 
-    `direction` is 1 if a higher score is better, −1 if a lower one is. `is_whole` is false if a
-    seed of either row failed or collapsed.
+    `p_holm` is the permutation test's p-value after Holm's correction, `p_crossed_holm` that of the
+    test that counts seeds and examples, None where there is no such test. `direction` is 1 if a
+    higher score is better, −1 if a lower one is. `is_whole` is false if a seed of either row failed
+    or collapsed.
     """
 
     place: Place
@@ -28,6 +38,7 @@ class RowComparison:
     direction: int
     is_whole: bool
     p_holm: float
+    p_crossed_holm: float | None
 
     @property
     def is_better(self) -> bool:
@@ -36,11 +47,15 @@ class RowComparison:
         return self.is_whole and is_improvement and self.p_holm <= ALPHA
 
 
-def compare_rows(results: Results) -> list[RowComparison]:
+def compare_rows(results: Results, resampled: ResampledScores | None = None) -> list[RowComparison]:
     """Compare the table's rows with their dense row; all comparisons form one family for Holm.
 
     The columns are those of `Results.tested`. A pair of rows without a common seed is left out, and
     so is Erdős–Rényi pruning where it is random pruning under another name.
+
+    Args:
+        results: the table.
+        resampled: the scores on resampled examples; None counts the seeds alone.
 
     Raises:
         ConfigError: the average is over columns of both directions.
@@ -57,10 +72,20 @@ def compare_rows(results: Results) -> list[RowComparison]:
         for baseline, row in list_pairs(results.table)
         if not is_random_pruning(results, backbone, row)
         for column in results.tested
-        if (comparison := _compare(results, backbone, row, baseline, column)) is not None
+        if (comparison := _compare(results, backbone, row, baseline, column, resampled)) is not None
     ]
     corrected = holm([comparison.p for _, _, comparison, *_ in found])
-    return [RowComparison(*each, p) for each, p in zip(found, corrected, strict=True)]
+    crossed = _correct_crossed([comparison for _, _, comparison, *_ in found])
+    return [
+        RowComparison(*each, p, p_crossed)
+        for each, p, p_crossed in zip(found, corrected, crossed, strict=True)
+    ]
+
+
+def _correct_crossed(comparisons: Sequence[Comparison]) -> list[float | None]:
+    """Correct the p-values that count seeds and examples by Holm's method, where there are any."""
+    known = iter(holm([each.crossed.p for each in comparisons if each.crossed is not None]))
+    return [None if each.crossed is None else next(known) for each in comparisons]
 
 
 def mark_cells(results: Results, compared: Sequence[RowComparison]) -> dict[Place, Mark]:
@@ -106,10 +131,18 @@ def _pairs_of(claim: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _compare(
-    results: Results, backbone: str, row: str, baseline: str, column: str
+    results: Results,
+    backbone: str,
+    row: str,
+    baseline: str,
+    column: str,
+    resampled: ResampledScores | None = None,
 ) -> Comparison | None:
     one, other = (results.at(backbone, name, column).scores for name in (row, baseline))
-    return compare(one, other)
+    if resampled is None or len(one.keys() & other.keys()) < FEWEST_CROSSED:
+        return compare(one, other)
+    drawn = [resampled.at(backbone, name, column) for name in (row, baseline)]
+    return compare(one, other, *drawn)
 
 
 def _families(compared: Sequence[RowComparison]) -> list[list[RowComparison]]:

@@ -8,11 +8,12 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+from sparsead.config.search import GRID
 from sparsead.report.claims import Verdict
 from sparsead.report.comparisons import RowComparison
-from sparsead.config.search import GRID
 from sparsead.report.formats import Marked, to_latex, to_markdown, to_rich
 from sparsead.report.html import render_html
+from sparsead.report.interval_notes import describe_difference
 from sparsead.report.results import Measured
 from sparsead.report.view import View, ViewCell, ViewRow
 
@@ -94,7 +95,10 @@ def _line(shown: View, row: ViewRow) -> dict[str, Any]:
         line[label] = text if cell.mark is None else Marked(text, cell.mark)
         line[f"{label} paper"] = None if cell.paper is None else f"{cell.paper:.1f}"
         compared = cell.compared
+        line[f"{label} difference"] = None if compared is None else describe_difference(compared)
         line[f"{label} p"] = None if compared is None else f"{compared.p_holm:.3g}"
+        p_crossed = None if compared is None else compared.p_crossed_holm
+        line[f"{label} p crossed"] = None if p_crossed is None else f"{p_crossed:.3g}"
     return line
 
 
@@ -141,16 +145,21 @@ def _point(measured: Measured) -> dict[str, Any]:
 
 
 def _difference(compared: RowComparison | None) -> dict[str, Any]:
+    """Return a comparison as values; `crossed` ones count seeds and examples, others seeds."""
     if compared is None:
-        return dict.fromkeys(("difference", "low", "high", "p", "p_holm"))
-    low, high = compared.comparison.interval or (None, None)
-    return {
-        "difference": compared.comparison.difference,
-        "low": low,
-        "high": high,
-        "p": compared.comparison.p,
-        "p_holm": compared.p_holm,
-    }
+        return dict.fromkeys(_DIFFERENCE)
+    comparison, crossed = compared.comparison, compared.comparison.crossed
+    intervals = comparison.interval, None if crossed is None else crossed.interval
+    ends = [end for interval in intervals for end in interval or (None, None)]
+    p_crossed = None if crossed is None else crossed.p
+    tests = [comparison.p, compared.p_holm, p_crossed, compared.p_crossed_holm]
+    return dict(zip(_DIFFERENCE, [comparison.difference, *ends, *tests], strict=True))
+
+
+_DIFFERENCE = (
+    *("difference", "low", "high", "low_crossed", "high_crossed"),
+    *("p", "p_holm", "p_crossed", "p_crossed_holm"),
+)
 
 
 def _comparison_line(compared: RowComparison) -> dict[str, Any]:

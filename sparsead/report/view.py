@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from math import ceil, log2
 from typing import Any
 
@@ -16,7 +16,9 @@ from sparsead.report.comparisons import (
     mark_cells,
     smallest_corrected_p,
 )
+from sparsead.report.examples import ResampledScores
 from sparsead.report.formats import pluralize
+from sparsead.report.interval_notes import notes_of_intervals
 from sparsead.report.protocol_notes import notes_of_parts, notes_of_protocol
 from sparsead.report.results import (
     Measured,
@@ -69,6 +71,8 @@ class View:
     rows: tuple[ViewRow, ...]
     compared: tuple[RowComparison, ...]
     verdicts: tuple[Verdict, ...]
+    uncrossed: Mapping[str, str] = field(default_factory=dict)
+    """Why no interval of a column counts the evaluated examples, by column."""
 
     def label(self, column: str) -> str:
         """Return the heading of a column."""
@@ -94,6 +98,7 @@ class View:
             *_notes_of_precision(self.results),
             *_notes_of_random_pruning(self.results),
             *(_notes_of_tests(self) if self.compared else ()),
+            *notes_of_intervals(self.compared, self.uncrossed),
             *_notes_of_claims(self.verdicts),
         ]
 
@@ -104,7 +109,8 @@ def build_view(results: Results) -> View:
     Raises:
         ConfigError: a claim is malformed.
     """
-    compared = compare_rows(results)
+    resampled = ResampledScores(results)
+    compared = compare_rows(results, resampled)
     by_place = {each.place: each for each in compared}
     marked = mark_cells(results, compared)
     rows = [
@@ -112,7 +118,8 @@ def build_view(results: Results) -> View:
         for backbone in results.table.backbones
         for row in results.table.rows
     ]
-    return View(results, tuple(rows), tuple(compared), tuple(judge_claims(results)))
+    verdicts = tuple(judge_claims(results))
+    return View(results, tuple(rows), tuple(compared), verdicts, resampled.reasons)
 
 
 def _row(

@@ -65,12 +65,15 @@ def list_predicted_splits(record: RunRecord) -> list[str]:
     return list(_described(record))
 
 
-def read_predictions(record: RunRecord, split: str | None = None) -> DataFrame:
+def read_predictions(
+    record: RunRecord, split: str | None = None, *, without: Sequence[str] = ()
+) -> DataFrame:
     """Return what a run predicted on a split, one row for each example, in their order.
 
     Args:
         record: the run.
         split: such as `validation`; None reads the split of the run's scores.
+        without: columns to leave out, because they take long to read.
 
     Returns:
         The columns `id` and `prediction`, and what else the task keeps. Classes: `label`, the true
@@ -87,7 +90,8 @@ def read_predictions(record: RunRecord, split: str | None = None) -> DataFrame:
         raise RecordError(f"{record.folder}: {unknown('split', split, described)}")
     table = _read(predictions_file(record.folder, split), record, described[split])
     # What a writer's pandas noted in the schema is not needed, and not to be trusted.
-    return table.replace_schema_metadata(None).flatten().to_pandas()
+    kept = table.select([name for name in table.column_names if name not in without])
+    return kept.replace_schema_metadata(None).flatten().to_pandas()
 
 
 def _described(record: RunRecord) -> dict[str, Any]:

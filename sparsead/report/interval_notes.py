@@ -1,0 +1,63 @@
+"""What a table says about the intervals of its differences: which of the two it prints."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from sparsead.report.comparisons import RowComparison
+from sparsead.report.resampling import RESAMPLES
+from sparsead.report.statistics import FEWEST_CROSSED
+
+_SEEDS_ALONE = "(seeds)"
+
+
+def describe_difference(compared: RowComparison) -> str:
+    """Return a mean difference with its interval, which says where it counts seeds alone."""
+    comparison = compared.comparison
+    difference = f"{comparison.difference:+.2f}"
+    if comparison.crossed is not None:
+        low, high = comparison.crossed.interval
+        return f"{difference} [{low:+.2f}, {high:+.2f}]"
+    if comparison.interval is None:
+        return difference
+    low, high = comparison.interval
+    return f"{difference} [{low:+.2f}, {high:+.2f}] {_SEEDS_ALONE}"
+
+
+def notes_of_intervals(compared: Sequence[RowComparison], reasons: Mapping[str, str]) -> list[str]:
+    """Return the notes on the intervals of a table's differences.
+
+    Args:
+        compared: the comparisons of the table.
+        reasons: why the examples cannot be counted, by column.
+    """
+    crossed = [each for each in compared if each.comparison.crossed is not None]
+    alone = [each for each in compared if each.comparison.crossed is None]
+    return [
+        *([_note_of_crossed(len(crossed))] if crossed else []),
+        *_notes_of_alone(alone, reasons),
+    ]
+
+
+def _note_of_crossed(number: int) -> str:
+    return (
+        "Difference: from the dense row, with a 95 % interval that counts seeds and evaluated "
+        f"examples as two crossed random factors ({RESAMPLES:,} resamples of the examples, the "
+        "same for all runs of a task, and Student's t over the seeds): other seeds on other "
+        "examples of the same kind. p crossed: the test that goes with it, corrected by Holm's "
+        f"method over {number}; p counts the seeds alone."
+    )
+
+
+def _notes_of_alone(alone: Sequence[RowComparison], reasons: Mapping[str, str]) -> list[str]:
+    with_interval = [each for each in alone if each.comparison.interval is not None]
+    if not with_interval:
+        return []
+    few = [f"fewer than {FEWEST_CROSSED} paired seeds"]
+    are_few = any(each.comparison.n < FEWEST_CROSSED for each in with_interval)
+    why = "; ".join([*(few if are_few else []), *dict.fromkeys(reasons.values())])
+    because = f" ({why})" if why else ""
+    return [
+        f"Difference with {_SEEDS_ALONE}: from the dense row, with a 95 % t interval over the "
+        f"seeds alone: it holds for the evaluated examples, and says nothing of others{because}."
+    ]

@@ -1,0 +1,129 @@
+"""How often the intervals contain the true difference, in simulated tables, where it is known."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import norm
+
+from sparsead.report.resampling import score_resamples
+from sparsead.report.statistics import FEWEST_CROSSED, Crossed, cross
+
+RESAMPLES = 200
+REPEATS = 600
+
+
+@dataclass(frozen=True)
+class World:
+    """Two methods whose runs score examples: seed, example, both and the method all matter.
+
+    A run's output is `signal` + what the seed adds, times the true value, plus what the example
+    adds for all runs, for the runs of the method, and for this run.
+    """
+
+    metric: str
+    seeds: int
+    examples: int
+    signals: tuple[float, float] = (0.9, 0.75)
+    of_seed: float = 0.1
+    of_example: float = 0.7
+    of_method: float = 0.3
+    of_run: float = 0.4
+
+    def draw(self, rng: np.random.Generator, n: int, m: int) -> tuple[np.ndarray, np.ndarray]:
+        """True values of shape (m,), and outputs of shape (2, n, m)."""
+        true = rng.normal(size=m) if self.metric == "pearson" else rng.choice([-1.0, 1.0], m)
+        seed = np.array(self.signals)[:, None, None] + rng.normal(0, self.of_seed, (2, n, 1))
+        shared = rng.normal(0, self.of_example, m) + rng.normal(0, self.of_method, (2, 1, m))
+        return true, seed * true + shared + rng.normal(0, self.of_run, (2, n, m))
+
+    def score(self, true: np.ndarray, outputs: np.ndarray, counts: np.ndarray) -> np.ndarray:
+        """The score of one run on each resample."""
+        if self.metric != "pearson":
+            true, outputs = true > 0, outputs > 0
+        frame = pd.DataFrame({"label": true, "prediction": outputs})
+        return score_resamples(frame, self.metric, counts)
+
+
+def true_difference(world: World) -> float:
+    """The mean over all seeds of the difference on all examples, in closed form.
+
+    With the signal q of a seed and the noise v, a share p = Φ(q / v) of the classes is right. Both
+    classes are equally frequent and symmetric, so that F1 is p and Matthews correlation 2p − 1.
+    Pearson's correlation is q / √(q² + v²).
+    """
+    noise = np.hypot(np.hypot(world.of_example, world.of_method), world.of_run)
+    points, weights = np.polynomial.hermite_e.hermegauss(40)
+    means = []
+    for signal in world.signals:
+        q = signal + world.of_seed * points
+        right = norm.cdf(q / noise)
+        each = {"pearson": q / np.hypot(q, noise), "matthews_correlation": 2 * right - 1}
+        means.append(np.average(each.get(world.metric, right), weights=weights))
+    return float(means[0] - means[1])
+
+
+def crossed(world: World, rng: np.random.Generator) -> Crossed:
+    """What `cross` says of one simulated pair of rows."""
+    n, m = world.seeds, world.examples
+    true, outputs = world.draw(rng, n, m)
+    drawn = rng.multinomial(m, [1 / m] * m, RESAMPLES)
+    counts = np.vstack([np.ones(m, int), drawn])
+    one, other = (
+        np.stack([world.score(true, run, counts) for run in runs], axis=1) for runs in outputs
+    )
+    difference = one - other
+    found = cross(difference[0].tolist(), difference[1:])
+    assert found is not None
+    return found
+
+
+def coverage(world: World) -> float:
+    rng, wanted = np.random.default_rng(3), true_difference(world)
+    found = [crossed(world, rng).interval for _ in range(REPEATS)]
+    return float(np.mean([low <= wanted <= high for low, high in found]))
+
+
+WORLDS = {
+    "accuracy": World("accuracy", 10, 277),
+    "accuracy, five seeds": World("accuracy", 5, 277),
+    "accuracy, seeds differ most": World("accuracy", 10, 277, of_seed=0.4),
+    "accuracy, seeds do not differ": World("accuracy", 10, 277, of_seed=0.0),
+    "accuracy, runs differ in nothing but noise": World(
+        "accuracy", 10, 277, (0.8, 0.8), of_seed=0.0, of_method=0.0, of_run=0.7
+    ),
+    "high accuracy": World("accuracy", 10, 872, (1.8, 1.7)),
+    "Matthews correlation": World("matthews_correlation", 10, 300),
+    "Matthews correlation, five seeds": World("matthews_correlation", 5, 300),
+    "F1": World("f1", 10, 300),
+    "Pearson": World("pearson", 10, 200),
+    "Pearson, five seeds": World("pearson", 5, 200),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", WORLDS)
+def test_the_crossed_interval_covers_the_true_difference_as_often_as_it_says(name: str) -> None:
+    assert 0.93 <= coverage(WORLDS[name]) <= 0.97
+
+
+@pytest.mark.slow
+def test_an_interval_over_seeds_alone_says_nothing_of_other_examples() -> None:
+    """What is printed beside it holds for these examples; the simulation would show the rest."""
+    world = WORLDS["accuracy"]
+    rng, wanted, covered = np.random.default_rng(3), true_difference(world), 0
+    for _ in range(REPEATS):
+        true, outputs = world.draw(rng, world.seeds, world.examples)
+        right = ((outputs > 0) == (true > 0)).mean(axis=2)
+        differences = right[0] - right[1]
+        half = 2.262 * differences.std(ddof=1) / world.seeds**0.5  # t with 9 degrees of freedom
+        covered += abs(differences.mean() - wanted) <= half
+    assert covered / REPEATS < 0.85
+
+
+def test_fewer_seeds_than_its_coverage_was_simulated_for_give_none() -> None:
+    few = FEWEST_CROSSED - 1
+    assert cross([1.0] * few, np.ones((RESAMPLES, few))) is None

@@ -1,0 +1,133 @@
+"""Scores on resampled examples against the libraries, on the examples written out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import sacrebleu
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import pearsonr, spearmanr
+from sklearn.metrics import (
+    accuracy_score,
+    f1_score,
+    matthews_corrcoef,
+    mean_absolute_error,
+    mean_squared_error,
+)
+
+from sparsead.report.resampling import RESAMPLES, draw_resamples, score_resamples
+
+OF_CLASSES: dict[str, Callable[..., Any]] = {
+    "accuracy": accuracy_score,
+    "f1": lambda true, guess: f1_score(true, guess, pos_label="b", zero_division=0),
+    "f1_macro": lambda true, guess: f1_score(true, guess, average="macro", zero_division=0),
+    "matthews_correlation": matthews_corrcoef,
+}
+OF_NUMBERS: dict[str, Callable[..., Any]] = {
+    "pearson": lambda true, guess: pearsonr(true, guess)[0],
+    "spearmanr": lambda true, guess: spearmanr(true, guess)[0],
+    "mae": mean_absolute_error,
+    "mse": mean_squared_error,
+}
+WORDS = ["the", "a", "cat", "dog", "sat", "ran", "down", "home", "fast"]
+
+
+def expected(frame: pd.DataFrame, compute: Callable[..., Any], counts: np.ndarray) -> list[float]:
+    """The score of each resample, whose examples are written out as often as they are drawn."""
+    found = []
+    for row in counts:
+        drawn = frame.loc[np.repeat(frame.index, row)]
+        found.append(float(compute(drawn["label"].to_numpy(), drawn["prediction"].to_numpy())))
+    return found
+
+
+def counts_of(rng: np.random.Generator, examples: int, resamples: int = 6) -> np.ndarray:
+    return rng.multinomial(examples, [1 / examples] * examples, resamples).astype(np.uint8)
+
+
+@settings(max_examples=20)
+@given(st.integers(0, 2**32), st.sampled_from(sorted(OF_CLASSES)), st.sampled_from(["ab", "abc"]))
+def test_scores_of_classes_are_those_of_scikit_learn(seed: int, name: str, classes: str) -> None:
+    rng = np.random.default_rng(seed)
+    classes = "ab" if name == "f1" else classes
+    frame = pd.DataFrame({key: rng.choice([*classes], 12) for key in ("label", "prediction")})
+    frame = frame.assign(**{f"probabilities.{each}": 0.5 for each in classes})
+    counts = counts_of(rng, 12)
+    found = score_resamples(frame, name, counts)
+    assert found == pytest.approx(expected(frame, OF_CLASSES[name], counts))
+
+
+@pytest.mark.filterwarnings("ignore")
+@settings(max_examples=20)
+@given(st.integers(0, 2**32), st.sampled_from(sorted(OF_NUMBERS)), st.booleans())
+def test_scores_of_numbers_are_those_of_the_libraries(seed: int, name: str, ties: bool) -> None:
+    rng = np.random.default_rng(seed)
+    values = rng.normal(3, 1, (30, 2))
+    values = np.round(values * 2) / 2 if ties else values
+    frame = pd.DataFrame(values, columns=["label", "prediction"])
+    counts = counts_of(rng, 30)
+    assert score_resamples(frame, name, counts) == pytest.approx(
+        expected(frame, OF_NUMBERS[name], counts), nan_ok=True
+    )
+
+
+def test_a_constant_prediction_has_no_correlation() -> None:
+    """As the task's own score; where all true values are equal nothing is defined."""
+    frame = pd.DataFrame({"label": [1.0, 2.0, 3.0], "prediction": [0.1, 0.1, 0.1]})
+    counts = np.array([[1, 1, 1], [2, 1, 0]])
+    for metric in ("pearson", "spearmanr"):
+        assert score_resamples(frame, metric, counts).tolist() == [0, 0]
+    frame = pd.DataFrame({"label": [1.0, 1.0], "prediction": [0.1, 0.2]})
+    assert np.isnan(score_resamples(frame, "pearson", np.array([[1, 1]]))).all()
+
+
+@pytest.mark.parametrize("name", ["bleu", "chrf"])
+def test_scores_of_a_corpus_are_those_of_sacrebleu(name: str) -> None:
+    rng = np.random.default_rng(1)
+    frame = pd.DataFrame(
+        {
+            key: [" ".join(rng.choice(WORDS, 7)) for _ in range(9)]
+            for key in ("prediction", "reference")
+        }
+    )
+    counts = counts_of(rng, 9)
+    compute: Any = {"bleu": sacrebleu.corpus_bleu, "chrf": sacrebleu.corpus_chrf}[name]
+    wanted = []
+    for row in counts:
+        drawn = frame.loc[np.repeat(frame.index, row)]
+        one, two = drawn["prediction"].tolist(), drawn["reference"].tolist()
+        wanted.append(compute(one, [two]).score / 100)
+    assert score_resamples(frame, name, counts) == pytest.approx(wanted)
+
+
+def test_a_score_that_a_task_gives_by_example_is_their_mean() -> None:
+    frame = pd.DataFrame({"id": ["1", "2"], "prediction": ["x", "y"], "rouge2": [0.25, 0.75]})
+    counts = np.array([[1, 1], [2, 0]])
+    assert score_resamples(frame, "rouge2", counts).tolist() == [0.5, 0.25]
+    with pytest.raises(KeyError, match="rouge9"):
+        score_resamples(frame, "rouge9", counts)
+
+
+def test_resamples_are_drawn_with_replacement_and_always_the_same() -> None:
+    counts = draw_resamples("mrpc", 408)
+    assert counts.shape == (RESAMPLES, 408)
+    assert (counts.sum(axis=1) == 408).all()
+    # A count has the binomial distribution of 408 draws with probability 1/408.
+    assert counts.var() == pytest.approx(1 - 1 / 408, abs=0.02)
+    draw_resamples.cache_clear()
+    assert (draw_resamples("mrpc", 408) == counts).all()
+    assert (draw_resamples("rte", 408) != counts).any()
+
+
+def test_many_examples_are_scored_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(rng.normal(size=(50, 2)), columns=["label", "prediction"])
+    counts = counts_of(rng, 50, 40)
+    whole = score_resamples(frame, "pearson", counts)
+    monkeypatch.setattr("sparsead.report.resampling.COUNTS_AT_ONCE", 333)
+    assert (score_resamples(frame, "pearson", counts) == whole).all()
