@@ -51,8 +51,12 @@ class ClaimedError(RecordError):
     """Another live process is working on this run."""
 
 
+class TakenOverError(ClaimedError):
+    """Another process has taken over this run while this process was working on it."""
+
+
 class StorageError(RecordError):
-    """The outputs folder is full or not writable, so that every other run would fail too."""
+    """The outputs folder is full, not writable or gone, so that every other run would fail too."""
 
 
 _MEANT = {"gpu": "cuda"}

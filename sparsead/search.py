@@ -20,8 +20,9 @@ from filelock import BaseFileLock, FileLock, Timeout
 from sparsead.config.search import SearchSpec
 from sparsead.errors import ClaimedError, ConfigError, SparseadError, TrainingStopped
 from sparsead.runs.interrupt import Watch
-from sparsead.runs.record import RunRecord, discard, find_record
+from sparsead.runs.record import RunRecord, find_record
 from sparsead.runs.request import RunRequest
+from sparsead.runs.staging import discard
 from sparsead.runs.trials import Trial, list_points, read_trials, trials_file, write_trials
 from sparsead.tables.cells import Cell, by_place, runs_by_point
 from sparsead.tables.choice import file_of, find_choice

@@ -23,11 +23,13 @@ from sparsead.assembly.build import (
 )
 from sparsead.assembly.inputs import read_inputs
 from sparsead.cli import run as run_verb
+from sparsead.errors import RecordError
 from sparsead.pruning.contract import PRUNERS
 from sparsead.pruning.storage import WEIGHTS_FILE
 from sparsead.runs.interrupt import Watch, defer_interrupt
 from sparsead.runs.record import RunRecord, write_result
 from sparsead.runs.request import RunRequest
+from sparsead.runs.staging import check_owned
 from sparsead.tasks.contract import LearnsOptions
 from sparsead.training.clock import Clock
 from sparsead.training.device import describe_environment, reset_peak_memory, resolve_device
@@ -37,11 +39,12 @@ from sparsead.training.prediction import remove_unfinished_predictions, store_pr
 from sparsead.training.processes import broadcast_value, is_main, stage_once
 from sparsead.training.resume import (
     checkpoint_epoch,
-    last_checkpoint,
+    open_checkpoint,
     remove_checkpoints,
     restore_masks,
     restore_precision,
     save_starting_state,
+    saved_steps,
 )
 from sparsead.training.sampling import scoring_batches, scoring_sample
 from sparsead.training.stopping import Stopping
@@ -62,13 +65,26 @@ def train(request: RunRequest, watch: Watch | None = None) -> RunRecord:
     """
     folder = request.folder
     device = resolve_device(request.spec.device)
-    with stage_once(folder, replace=request.rerun, device=device) as staging:
-        result = run(request, staging, watch)
+    replace = request.rerun
+    with stage_once(folder, replace=replace, device=device, steps=saved_steps) as staging:
+        if not broadcast_value(_is_finished(request, staging)):
+            result = run(request, staging, watch)
+            if is_main():
+                check_owned(staging)
+                write_result(staging, result, OmegaConf.to_yaml(request.spec.to_dict()))
         if is_main():
-            write_result(staging, result, OmegaConf.to_yaml(request.spec.to_dict()))
+            check_owned(staging)
             remove_checkpoints(staging)
             remove_unfinished_predictions(staging)
     return RunRecord.read(folder)
+
+
+def _is_finished(request: RunRequest, staging: Path) -> bool:
+    """Tell whether a process was killed between the end of the run and its recording."""
+    try:
+        return RunRecord.read(staging).result.get("identity") == request.identity
+    except RecordError:
+        return False
 
 
 def run(request: RunRequest, folder: Path, watch: Watch | None = None) -> dict[str, Any]:
@@ -87,7 +103,7 @@ def run(request: RunRequest, folder: Path, watch: Watch | None = None) -> dict[s
     named = {"identity": request.identity, "setting": request.setting}
     device = resolve_device(spec.device)
     reset_peak_memory(device)
-    checkpoint = last_checkpoint(folder)
+    checkpoint = broadcast_value(open_checkpoint(folder) if is_main() else None)
     resumed_from = checkpoint_epoch(checkpoint)
     clock = Clock(folder, resumed_from)
     requested = restore_precision(folder, checkpoint, spec.precision)
@@ -112,6 +128,7 @@ def run(request: RunRequest, folder: Path, watch: Watch | None = None) -> dict[s
         if checkpoint is None:
             batches = scoring_batches(data["train"].select(scored_on), collator, device)
             masks = prune_adapter(spec, pruner, adapted, batches, redraw)
+            check_owned(folder)
             save_starting_state(folder, masks, precision)
         else:
             masks = restore_masks(folder, model)
@@ -133,6 +150,7 @@ def run(request: RunRequest, folder: Path, watch: Watch | None = None) -> dict[s
     if is_main():
         fingerprint = inputs.backbone.fingerprint()
         metadata = weights_metadata(spec, request.identity, fingerprint)
+        check_owned(folder)
         save_weights(weights, adapted, masks, metadata)
     trainer.accelerator.wait_for_everyone()
     return {

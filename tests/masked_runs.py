@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from sparsead.pruning.storage import WEIGHTS_FILE, save_sparse
-from sparsead.runs.record import staged, write_result
+from sparsead.runs.record import write_result
+from sparsead.runs.staging import staged
 from synthetic import plain_result
 
 SITE = "bert.encoder.layer.{}.{}.adapter.{}.weight"

@@ -6,8 +6,9 @@ import random
 import sys
 import time
 
-from sparsead.runs.record import staged, write_result
+from sparsead.runs.record import write_result
 from sparsead.runs.request import RunRequest
+from sparsead.runs.staging import staged
 from sparsead.tables.cells import list_cells
 from sparsead.tables.files import load_table
 from sparsead.tables.sweep import run_cells

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from composing import compose
-from sparsead.runs.record import staged, write_result
+from sparsead.runs.record import write_result
 from sparsead.runs.request import RunRequest
 from sparsead.runs.result import name_of
+from sparsead.runs.staging import staged
 
 _TOTAL = 10**9
 

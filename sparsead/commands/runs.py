@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 from argparse import Namespace, RawDescriptionHelpFormatter
 from collections.abc import Callable, Sequence
@@ -15,7 +14,8 @@ from sparsead.config.choices import list_choices
 from sparsead.config.seeds import Seeds
 from sparsead.errors import ConfigError, RecordError, StorageError, unknown
 from sparsead.report.formats import FORMATS, pluralize, to_plain
-from sparsead.runs.failure import failure_file, read_failures
+from sparsead.runs.deletion import delete_runs
+from sparsead.runs.failure import read_failures
 from sparsead.runs.index import read_summaries
 from sparsead.runs.record import RunRecord
 
@@ -152,8 +152,7 @@ def _delete(rows: list[Row], arguments: Namespace) -> None:
     if not arguments.yes and not _is_confirmed(len(rows)):
         sys.stdout.write("nothing deleted\n")
         return
-    for row in rows:
-        _remove(arguments.outputs / "runs" / row["run"])
+    delete_runs(arguments.outputs / "runs", [row["run"] for row in rows])
     sys.stdout.write(f"deleted {len(rows)}\n")
 
 
@@ -161,16 +160,6 @@ def _is_confirmed(count: int) -> bool:
     if not sys.stdin.isatty():
         raise ConfigError(f"runs delete: would delete {count} runs; confirm with --yes")
     return input(f"delete {count} runs? [y/N] ").strip().lower() in ("y", "yes")
-
-
-def _remove(folder: Path) -> None:
-    """Delete a run; it is renamed first, so that a partly deleted run is never found."""
-    try:
-        failure_file(folder).unlink(missing_ok=True)
-        if folder.exists():
-            shutil.rmtree(folder.rename(folder.with_name(f".deleted-{folder.name}")))
-    except OSError as error:
-        raise StorageError(f"{folder}: cannot be deleted ({error})") from error
 
 
 def _export(rows: list[Row], arguments: Namespace) -> None:

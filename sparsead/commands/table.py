@@ -10,8 +10,8 @@ from argparse import Namespace
 from pathlib import Path
 
 from sparsead.config.arguments import Parser, add_outputs, add_overrides, add_records
-from sparsead.errors import ConfigError, unknown
 from sparsead.config.search import GRID
+from sparsead.errors import ConfigError, unknown
 from sparsead.report.choice import choose_best_points, count_points
 from sparsead.report.formats import FORMATS
 from sparsead.report.settings import group_by_setting, list_columns

@@ -4,13 +4,15 @@ Claims are numbered, and the highest number owns the run. A process claims a run
 file with the next number. The file system lets only one process create it, so that a stale claim
 can be taken over without being removed first. A process that was suspended, for instance because
 its machine slept, notices the higher number and gives up the run.
+
+Whether the owner of a claim is alive is told by its process where that can be seen. Otherwise, as
+for a process on another machine, the claim is alive as long as its file is touched: the heartbeat.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import socket
 import time
 import uuid
 from collections.abc import Iterable, Iterator
@@ -20,11 +22,14 @@ from pathlib import Path
 from threading import Event, Thread
 from typing import Any, TextIO
 
-from sparsead.errors import ClaimedError, RecordError
+from sparsead.errors import ClaimedError
+from sparsead.runs.processes import describe_process, process_id, runs_here
 
 BEAT_SECONDS = 15.0
 STALE_BEATS = 6
 """A claim is stale if its owner has missed this number of heartbeats."""
+_WATCHED_BEATS = 1.5
+"""A stale heartbeat is watched for this number of beats before its run is taken over."""
 _LOOKS = 3
 """Number of times that an owner looks, a second apart, before it gives up its run."""
 
@@ -44,8 +49,13 @@ class Claim:
 
     @property
     def pid(self) -> int:
-        """The owner's process id on its host."""
-        return int(self.owner.get("pid", 0))
+        """The owner's process id on its host; 0 while the claim's file is being written."""
+        return process_id(self.owner)
+
+    @property
+    def token(self) -> str:
+        """A random name of this claim; empty while the claim's file is being written."""
+        return str(self.owner.get("token", ""))
 
 
 @contextmanager
@@ -61,7 +71,7 @@ def claimed(folder: Path) -> Iterator[Claim]:
     """
     claim = _take(folder)
     stop = Event()
-    beating = Thread(target=_beat, args=(claim.path, stop), daemon=True)
+    beating = Thread(target=_beat, args=(folder, claim, stop), daemon=True)
     beating.start()
     try:
         yield claim
@@ -87,19 +97,23 @@ def remove_left_behind(folders: Iterable[Path]) -> None:
             _claims_folder(folder).rmdir()
 
 
-def check_owned(folder: Path, claim: Claim) -> None:
-    """Check, before a record is moved into place, that no other process has taken over the run.
+def owns(folder: Path, token: str) -> bool:
+    """Tell whether the claim with this token still owns the run, or no other claim does.
 
-    Raises:
-        RecordError: another process took it over after the claim went stale, for instance because
-            the machine slept.
+    There may be no claim at all if someone has deleted it; the owner's next heartbeat writes it
+    again.
+
+    Args:
+        folder: folder of the run's record.
+        token: the token of the claim that this process took.
     """
-    for _ in range(_LOOKS):
+    for look in range(_LOOKS):
+        if look:  # a higher number may belong to a process that is just releasing its claim
+            time.sleep(1)
         newest = newest_claim(folder)
-        if newest is not None and newest.owner == claim.owner:
-            return
-        time.sleep(1)  # a higher number may belong to a process that is just releasing its claim
-    raise RecordError(f"{folder}: another process has taken over this run; its record will be kept")
+        if newest is None or newest.token == token:
+            return True
+    return False
 
 
 def live_claim(folder: Path) -> Claim | None:
@@ -116,22 +130,35 @@ def newest_claim(folder: Path) -> Claim | None:
 
 def _take(folder: Path) -> Claim:
     before = newest_claim(folder)
-    if before is not None and _is_alive(before):
+    if before is not None and not _has_ended(before):
         raise _claimed(folder, before)
     number = 1 if before is None else before.number + 1
-    owner = _myself()
-    path = _claims_folder(folder) / f"{folder.name}.{number}"
+    mine = Claim(_claims_folder(folder) / f"{folder.name}.{number}", number, describe_process())
     try:
-        with _create(path) as stream:
-            json.dump(owner, stream)
+        _write(mine)
     except FileExistsError:
         raise _claimed(folder, newest_claim(folder)) from None
-    mine = Claim(path, number, owner)
     others = [claim for claim in _claims(folder) if claim != mine]
     if others != ([] if before is None else [before]) and any(map(_is_alive, others)):
         _release(folder, mine)  # another process claimed the run at the same time: let it continue
         raise _claimed(folder, others[-1])
+    _remove_stale(others)
     return mine
+
+
+def _write(claim: Claim) -> None:
+    """Write the claim's file; the file system lets only one process create it.
+
+    Raises:
+        FileExistsError: another process has created it.
+    """
+    try:
+        with _create(claim.path) as stream:
+            json.dump(claim.owner, stream)
+    except OSError as error:
+        if not isinstance(error, FileExistsError):  # the disk is full: leave no empty claim
+            claim.path.unlink(missing_ok=True)
+        raise
 
 
 def _create(path: Path) -> TextIO:
@@ -151,12 +178,18 @@ def _claimed(folder: Path, claim: Claim | None) -> ClaimedError:
 
 
 def _release(folder: Path, mine: Claim) -> None:
-    for claim in _claims(folder):  # our own comes last, so that a stale one never becomes newest
-        stale = claim.number < mine.number and not _is_alive(claim)
-        if stale or claim.owner == mine.owner:
-            claim.path.unlink(missing_ok=True)
+    # Our own comes last, so that a stale one never becomes the newest.
+    _remove_stale([claim for claim in _claims(folder) if claim.number < mine.number])
+    if _owner(mine.path) == mine.owner:
+        mine.path.unlink(missing_ok=True)
     with suppress(OSError):
         mine.path.parent.rmdir()
+
+
+def _remove_stale(claims: Iterable[Claim]) -> None:
+    for claim in claims:
+        if not _is_alive(claim):
+            claim.path.unlink(missing_ok=True)
 
 
 def _claims(folder: Path) -> list[Claim]:
@@ -178,20 +211,44 @@ def _owner(path: Path) -> dict[str, Any]:
     return owner if isinstance(owner, dict) else {}
 
 
+def _has_ended(claim: Claim) -> bool:
+    """Tell, before a run is taken over, whether the claim's owner has ended.
+
+    The clock that dates the heartbeats may have been set. Therefore a stale heartbeat is watched
+    for longer than one beat, as measured by a clock that cannot be set.
+    """
+    if _is_alive(claim):
+        return False
+    if runs_here(claim.owner) is not None:
+        return True
+    try:
+        before = _last_beat(claim)
+        time.sleep(_WATCHED_BEATS * BEAT_SECONDS)
+        return _last_beat(claim) == before
+    except FileNotFoundError:
+        return True  # the owner has just released its claim
+
+
 def _is_alive(claim: Claim) -> bool:
     """Tell whether the owner is alive: by its process id on this machine, else by its heartbeat."""
-    import psutil
-
-    if claim.owner.get("machine") == _machine():
-        try:
-            return bool(psutil.Process(claim.pid).create_time() == claim.owner.get("started"))
-        except psutil.Error:
-            return False
+    here = runs_here(claim.owner)
+    if here is not None:
+        return here
     try:
-        silent = _file_system_time(claim.path.parent) - claim.path.stat().st_mtime
+        silent = _file_system_time(claim.path.parent) - _last_beat(claim)
     except OSError:
         return claim.path.exists()  # the folder is read-only: assume that the owner is alive
     return silent < STALE_BEATS * BEAT_SECONDS
+
+
+def _last_beat(claim: Claim) -> float:
+    """Return the time of the claim's last heartbeat.
+
+    The file is opened, because a client of a network file system may cache the times of a file
+    that it does not open.
+    """
+    with claim.path.open("rb") as stream:
+        return os.fstat(stream.fileno()).st_mtime
 
 
 def _file_system_time(folder: Path) -> float:
@@ -204,31 +261,11 @@ def _file_system_time(folder: Path) -> float:
         probe.unlink()
 
 
-def _beat(path: Path, stop: Event) -> None:
+def _beat(folder: Path, claim: Claim, stop: Event) -> None:
+    """Touch the claim's file regularly; write it again if someone has deleted it."""
     while not stop.wait(BEAT_SECONDS):
         with suppress(OSError):
-            os.utime(path)
-
-
-def _myself() -> dict[str, Any]:
-    import psutil
-
-    return {
-        "host": socket.gethostname(),
-        "machine": _machine(),
-        "pid": os.getpid(),
-        "started": psutil.Process().create_time(),
-        "token": uuid.uuid4().hex,
-    }
-
-
-def _machine() -> str:
-    """Return a name that processes share exactly if they can see each other's process ids.
-
-    A host name does not suffice: two machines may have the same, and containers have their own ids.
-    """
-    try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text("utf-8").strip()
-        return f"{boot} {os.readlink('/proc/self/ns/pid')}"
-    except OSError:
-        return f"{socket.gethostname()} {uuid.getnode()}"
+            if _owner(claim.path) == claim.owner:
+                os.utime(claim.path)
+            elif not _claims(folder):
+                _write(claim)

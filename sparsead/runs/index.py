@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from sparsead.runs.files import write_atomically
-from sparsead.runs.record import RESULT_FILE, RunRecord, read_listed
+from sparsead.runs.record import RESULT_FILE, RunRecord, read_listed, restore_all_replaced
 
 INDEX_FILE = Path("cache") / "index.json"
 _BULKY = ("history", "environment")
@@ -27,6 +27,7 @@ def read_summaries(outputs: Path) -> list[RunRecord]:
 
     A record that cannot be used is named in a warning and left out.
     """
+    restore_all_replaced(outputs)
     runs = outputs / "runs"
     known = _read(outputs / INDEX_FILE)
     found = ((name, _entry(runs / name, stamp, known.get(name))) for name, stamp in _scan(runs))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from sparsead.errors import RecordError
 from sparsead.runs.predictions import read_predictions
-from sparsead.runs.record import RESULT_FILE, RunRecord
+from sparsead.runs.record import RESULT_FILE, RunRecord, restore_all_replaced
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -24,6 +24,7 @@ def find_run(run: str, outputs: Path) -> RunRecord:
     """
     if (Path(run) / RESULT_FILE).is_file():
         return RunRecord.read(Path(run))
+    restore_all_replaced(outputs)
     names = sorted(path.parent.name for path in (outputs / "runs").glob(f"[!.]*/{RESULT_FILE}"))
     found = [name for name in names if name == run] or [name for name in names if run in name]
     if len(found) == 1:

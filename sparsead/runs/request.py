@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +15,8 @@ from omegaconf import DictConfig
 
 from sparsead.config.run import RunSpec
 from sparsead.config.schema import to_dataclass
-from sparsead.errors import ClaimedError
+from sparsead.errors import ClaimedError, StorageError
+from sparsead.runs.claim import claimed
 from sparsead.runs.failure import record_failure
 from sparsead.runs.identity import compute_identity, compute_setting
 from sparsead.runs.prerequisites import check_prerequisites, find_prerequisites, resolve_sources
@@ -71,10 +73,20 @@ class RunRequest:
     def record_failure(self, error: BaseException) -> None:
         """Record why the run failed, in a file beside the records.
 
+        Nothing is recorded if another process is working on the run or has recorded it by now.
+
         Raises:
-            OSError: the file cannot be written.
+            StorageError: the file cannot be written.
         """
-        record_failure(self.folder, error, identity=self.identity, config=self.spec.to_dict())
+        folder = self.folder
+        try:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            with suppress(ClaimedError), claimed(folder):
+                if self.rerun or not folder.exists():
+                    config = self.spec.to_dict()
+                    record_failure(folder, error, identity=self.identity, config=config)
+        except OSError as reason:
+            raise StorageError(f"outputs={self.outputs}: cannot be written ({reason})") from error
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values that `from_dict` reads."""

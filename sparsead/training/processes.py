@@ -12,7 +12,7 @@ from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
 
 from sparsead.errors import AlreadyRecordedError
-from sparsead.runs.record import staged, staging_folder
+from sparsead.runs.staging import Steps, staged
 
 Value = TypeVar("Value")
 
@@ -31,36 +31,36 @@ def broadcast_value(value: Value) -> Value:
 
 
 @contextmanager
-def stage_once(folder: Path, *, replace: bool, device: str) -> Iterator[Path]:
+def stage_once(folder: Path, *, replace: bool, device: str, steps: Steps) -> Iterator[Path]:
     """Claim a run in the first process only, and yield its staging folder to every process.
 
-    All processes leave the block together; see `sparsead.runs.record.staged`.
+    All processes leave the block together; see `sparsead.runs.staging.staged`.
 
     Args:
         folder: folder of the record.
         replace: replace an existing record.
         device: "cpu" or "cuda", on which the processes communicate.
+        steps: number of steps that can be resumed from a staging folder.
 
     Raises:
         SparseadError: see `staged`.
         AlreadyRecordedError: in the other processes, if the first one could not claim the run.
     """
     if not _are_several():
-        with staged(folder, replace=replace) as staging:
-            yield staging
+        with staged(folder, replace=replace, steps=steps) as own:
+            yield own
         return
     state = PartialState(cpu=device == "cpu")
     with ExitStack() as stack:
-        began = False
+        staging: Path | None = None
         try:
             if state.is_main_process:
-                stack.enter_context(staged(folder, replace=replace))
-                began = True
+                staging = stack.enter_context(staged(folder, replace=replace, steps=steps))
         finally:
-            (began,) = broadcast_object_list([began])
-        if not began:
+            (staging,) = broadcast_object_list([staging])
+        if staging is None:
             raise AlreadyRecordedError(f"{folder}: the first process could not claim this run")
-        yield staging_folder(folder)
+        yield staging
     state.wait_for_everyone()
 
 

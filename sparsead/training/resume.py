@@ -1,26 +1,38 @@
-"""The state of an interrupted run: its checkpoints, starting masks and precision, and times."""
+"""The state of an interrupted run: its checkpoints, starting masks and precision, and times.
+
+Each checkpoint contains the checksums of its files and of the files that it needs beside it. One
+whose files do not match them, because its process was killed or its disk is damaged, is not used.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from torch import nn
+from transformers import TrainerState
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
+from sparsead.errors import RecordError
 from sparsead.pruning.masks import Masks
 from sparsead.runs.files import read_json, write_atomically
 from sparsead.training.processes import is_main
 
+CHECKSUMS_FILE = "checksums.json"
+"""A file in each checkpoint with the SHA-256 of its other files; the last one written."""
 MASKS_FILE = "masks.safetensors"
 PRECISION_FILE = "precision"
 """A file beside the checkpoints with the run's precision, "fp32" or "bf16"."""
 SECONDS_FILE = "seconds.json"
 """A file beside the checkpoints with the seconds of each phase up to the last checkpoint."""
+_KEPT = 2
+"""Number of checkpoints that are kept, so that there is another one if the newest is damaged."""
 
 
 def save_starting_state(folder: Path, masks: Masks, precision: str) -> None:
@@ -43,10 +55,7 @@ def restore_precision(folder: Path, checkpoint: str | None, asked: str) -> str:
     `auto` can resolve to another precision on another machine; a resumed run must not change its
     precision silently.
     """
-    if checkpoint is not None:
-        with suppress(OSError):
-            return (folder / PRECISION_FILE).read_text("utf-8")
-    return asked
+    return asked if checkpoint is None else (folder / PRECISION_FILE).read_text("utf-8")
 
 
 def save_seconds(folder: Path, seconds: Mapping[str, float]) -> None:
@@ -56,38 +65,116 @@ def save_seconds(folder: Path, seconds: Mapping[str, float]) -> None:
 
 
 def read_seconds(folder: Path) -> dict[str, float]:
-    """Return the seconds that each phase took until the last checkpoint."""
-    return read_json(folder / SECONDS_FILE)
+    """Return the seconds that each phase took until the last checkpoint; none if damaged."""
+    seconds = read_json(folder / SECONDS_FILE)
+    return seconds if all(isinstance(value, float) for value in seconds.values()) else {}
 
 
-def last_checkpoint(folder: Path) -> str | None:
-    """Return the newest complete checkpoint, from which `Trainer.train` can resume, or None."""
-    checkpoints = folder.glob(f"{PREFIX_CHECKPOINT_DIR}-*")
-    by_step = sorted(checkpoints, key=lambda path: int(path.name.rpartition("-")[2]))
-    whole = [str(path) for path in by_step if _is_whole(path)]
-    return whole[-1] if whole else None
+def seal_checkpoint(folder: Path, step: int) -> None:
+    """Write the checksums of the checkpoint of a step, and remove all but the newest checkpoints.
+
+    Checkpoints are ordered by their steps and not by their times: a clock can be set back.
+    """
+    checkpoint = folder / f"{PREFIX_CHECKPOINT_DIR}-{step}"
+    write_atomically(checkpoint / CHECKSUMS_FILE, json.dumps(_checksums(checkpoint)))
+    for old in _checkpoints(folder)[:-_KEPT]:
+        shutil.rmtree(old)
+
+
+def saved_steps(folder: Path) -> int:
+    """Return the number of training steps up to the newest whole checkpoint; 0 if there is none."""
+    checkpoint = _newest_whole(folder)
+    return 0 if checkpoint is None else _step(checkpoint)
+
+
+def open_checkpoint(folder: Path) -> str | None:
+    """Return the newest whole checkpoint, from which `Trainer.train` can resume, or None.
+
+    The others that are not whole are removed, so that no half of one is ever completed.
+    """
+    checkpoint = _newest_whole(folder)
+    for other in _checkpoints(folder):
+        if not _is_whole(other):
+            shutil.rmtree(other)
+    return None if checkpoint is None else str(checkpoint)
 
 
 def checkpoint_epoch(checkpoint: str | None) -> float:
-    """Return the epoch at which a checkpoint was written; 0 if there is none."""
+    """Return the epoch at which a checkpoint was written; 0 if there is none.
+
+    Raises:
+        RecordError: the checkpoint's state cannot be read.
+    """
     if checkpoint is None:
         return 0.0
-    state = json.loads((Path(checkpoint) / TRAINER_STATE_NAME).read_text("utf-8"))
-    return float(state["epoch"])
+    with readable(checkpoint):
+        state = TrainerState.load_from_json(str(Path(checkpoint) / TRAINER_STATE_NAME))
+        if not all("epoch" in entry for entry in state.log_history):
+            raise ValueError("its history is incomplete")
+        return float(state.epoch or 0)
+
+
+@contextmanager
+def readable(checkpoint: str | None) -> Iterator[None]:
+    """Read a checkpoint in the block; what cannot be read in it becomes one clear error.
+
+    Its checksums have been verified, so that only somebody who also wrote them can have changed it.
+    Tensors and generators are read by `torch.load(weights_only=True)`, which runs no code.
+
+    Raises:
+        RecordError: the block raised an error.
+    """
+    try:
+        yield
+    except Exception as error:
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        raise RecordError(
+            f"{checkpoint}: is not a checkpoint of this run ({reason}); delete it to train from "
+            "the checkpoint before it, or from the start"
+        ) from error
 
 
 def remove_checkpoints(folder: Path) -> None:
     """Remove the files that only a resumed training needs."""
-    for checkpoint in folder.glob(f"{PREFIX_CHECKPOINT_DIR}-*"):
+    for checkpoint in _checkpoints(folder):
         shutil.rmtree(checkpoint)
-    (folder / SECONDS_FILE).unlink(missing_ok=True)
-    for file in (PRECISION_FILE, MASKS_FILE):  # last: no checkpoint is of use without them
-        (folder / file).unlink()
+    for file in (SECONDS_FILE, PRECISION_FILE, MASKS_FILE):
+        (folder / file).unlink(missing_ok=True)
+
+
+def _checkpoints(folder: Path) -> list[Path]:
+    """Return all checkpoints, whole or not, in the order of their steps."""
+    found = folder.glob(f"{PREFIX_CHECKPOINT_DIR}-*")
+    return sorted((path for path in found if _is_checkpoint(path)), key=_step)
+
+
+def _is_checkpoint(path: Path) -> bool:
+    number = path.name.rpartition("-")[2]
+    return number.isascii() and number.isdecimal() and path.is_dir() and not path.is_symlink()
+
+
+def _step(checkpoint: Path) -> int:
+    return int(checkpoint.name.rpartition("-")[2])
+
+
+def _newest_whole(folder: Path) -> Path | None:
+    return next(filter(_is_whole, reversed(_checkpoints(folder))), None)
 
 
 def _is_whole(checkpoint: Path) -> bool:
+    saved = read_json(checkpoint / CHECKSUMS_FILE)
     try:
-        json.loads((checkpoint / TRAINER_STATE_NAME).read_text("utf-8"))  # the last file written
-    except (OSError, ValueError):
+        return bool(saved) and saved == _checksums(checkpoint)
+    except OSError:
         return False
-    return True
+
+
+def _checksums(checkpoint: Path) -> dict[str, Any]:
+    """Return the SHA-256 of each file of a checkpoint, and of the files that it needs beside it."""
+    inside = [file for file in sorted(checkpoint.iterdir()) if file.name != CHECKSUMS_FILE]
+    beside = [checkpoint.parent / name for name in (MASKS_FILE, PRECISION_FILE)]
+    digests = {}
+    for file in (*inside, *beside):
+        with file.open("rb") as stream:
+            digests[file.name] = hashlib.file_digest(stream, "sha256").hexdigest()
+    return digests

@@ -31,6 +31,7 @@ from transformers.trainer_utils import EvalLoopOutput
 from transformers.utils import SAFE_WEIGHTS_NAME
 
 from sparsead.config.run import RunSpec
+from sparsead.runs.staging import check_owned
 from sparsead.tasks.contract import Collator, Task
 from sparsead.training.evaluation import (
     collate_batches,
@@ -48,6 +49,7 @@ from sparsead.training.prediction import (
     higher_is_better,
     unfinished_predictions,
 )
+from sparsead.training.resume import readable, seal_checkpoint
 from sparsead.training.sampling import SeededOrder
 
 log = logging.getLogger(__name__)
@@ -148,6 +150,28 @@ class SparseadTrainer(Trainer):
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Sampler[int]:
         data = cast(Dataset, train_dataset if train_dataset is not None else self.train_dataset)
         return SeededOrder(count_tokens(data), self.args.train_batch_size, self.args.seed)
+
+    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
+        """Write a checkpoint and its checksums, if this process still owns the run."""
+        folder = Path(str(self.args.output_dir))
+        if self.args.should_save:
+            check_owned(folder)
+        super()._save_checkpoint(model, trial)
+        self.accelerator.wait_for_everyone()  # each process writes the state of its generators
+        if self.args.should_save:
+            seal_checkpoint(folder, self.state.global_step)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        with readable(resume_from_checkpoint):
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        with readable(checkpoint):
+            super()._load_optimizer_and_scheduler(checkpoint)
+
+    def _load_rng_state(self, checkpoint: str | None) -> None:
+        with readable(checkpoint):
+            super()._load_rng_state(checkpoint)
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         """Write a checkpoint of the trainable parameters only; the backbone is frozen."""
@@ -285,7 +309,6 @@ def _arguments(spec: RunSpec, folder: Path, device: str, precision: str) -> Trai
         logging_strategy="epoch",
         logging_nan_inf_filter=False,  # it would wait for the GPU in every step
         save_strategy="epoch",
-        save_total_limit=2,
         report_to=[],
         disable_tqdm=not sys.stderr.isatty(),
         seed=spec.seeds.data,

@@ -11,7 +11,8 @@ from pyarrow import parquet
 from composing import ask_for
 from sparsead.commands import runs
 from sparsead.errors import ConfigError
-from sparsead.runs.record import staged, write_result
+from sparsead.runs.record import write_result
+from sparsead.runs.staging import staged
 from synthetic import synthetic_result
 
 

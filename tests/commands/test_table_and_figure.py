@@ -12,7 +12,8 @@ import pytest
 
 from sparsead.commands import figure, table
 from sparsead.errors import ConfigError, RecordError
-from sparsead.runs.record import staged, write_result
+from sparsead.runs.record import write_result
+from sparsead.runs.staging import staged
 from sparsead.tables.cells import Cell, list_cells
 from sparsead.tables.files import load_table
 from synthetic import synthetic_result

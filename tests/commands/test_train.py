@@ -15,7 +15,8 @@ from omegaconf import DictConfig
 
 from composing import ask_for
 from sparsead.commands import train as launch
-from sparsead.runs.record import staged, write_result
+from sparsead.runs.record import write_result
+from sparsead.runs.staging import staged
 from synthetic import synthetic_result
 
 

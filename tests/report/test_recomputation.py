@@ -23,7 +23,8 @@ from sparsead.commands import table
 from sparsead.report.claims import judge_claims
 from sparsead.report.comparisons import compare_rows, mark_cells
 from sparsead.runs.predictions import write_predictions
-from sparsead.runs.record import staged, write_result
+from sparsead.runs.record import write_result
+from sparsead.runs.staging import staged
 from sparsead.tables.cells import Cell, Column, Row, TableSpec, list_cells
 from sparsead.tables.files import load_table
 from sparsead.tasks.metrics import TaskScores

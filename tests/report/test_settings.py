@@ -8,7 +8,8 @@ import pytest
 
 from composing import ask_for
 from sparsead.report.settings import group_by_setting
-from sparsead.runs.record import read_records, staged, write_result
+from sparsead.runs.record import read_records, write_result
+from sparsead.runs.staging import staged
 from synthetic import synthetic_result
 
 

@@ -11,7 +11,8 @@ from sparsead.commands import figure, runs, table
 from sparsead.errors import ConfigError, RecordError
 from sparsead.runs.archive import ArchivedRuns, pack, unpack
 from sparsead.runs.failure import record_failure
-from sparsead.runs.record import staged, write_result
+from sparsead.runs.record import write_result
+from sparsead.runs.staging import staged
 from sparsead.runs.states import Done, Failed, Missing
 from sparsead.tables.cells import Cell, list_cells
 from sparsead.tables.files import load_table

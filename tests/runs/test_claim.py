@@ -1,19 +1,27 @@
 from __future__ import annotations
 
+import ast
 import json
 import os
+import shutil
+import subprocess
+import sys
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Barrier, Lock
 
+import psutil
 import pytest
 
 from sparsead.errors import AlreadyRecordedError, ClaimedError, RecordError
 from sparsead.runs import claim
 from sparsead.runs.claim import claimed, live_claim, newest_claim, remove_left_behind
-from sparsead.runs.record import staged, write_result
+from sparsead.runs.processes import describe_process
+from sparsead.runs.record import write_result
+from sparsead.runs.staging import staged
 
 
 def this_machine() -> object:
@@ -50,7 +58,10 @@ def test_a_claim_names_its_owner_and_leaves_nothing(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(("owner", "age"), [(DEAD_HERE, 0), (ELSEWHERE, 1e4), ({}, 1e4)])
-def test_a_stale_claim_is_taken_over(folder: Path, owner: dict[str, object], age: float) -> None:
+def test_a_stale_claim_is_taken_over(
+    folder: Path, owner: dict[str, object], age: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(claim, "BEAT_SECONDS", 0.01)
     leave_claim(folder, owner, number=3, age=age)
     assert live_claim(folder) is None
     with claimed(folder) as mine:
@@ -68,14 +79,109 @@ def test_a_claim_that_beats_is_left_alone(
     assert path.exists()
 
 
+def test_setting_the_clock_does_not_end_a_claim(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with claimed(folder) as mine:
+        os.utime(mine.path, (0, 0))
+        created, now = psutil.Process.create_time, time.time
+        monkeypatch.setattr(psutil.Process, "create_time", lambda self: created(self) + 1)
+        monkeypatch.setattr(time, "time", lambda: now() + 1e6)
+        assert live_claim(folder) == mine
+        with pytest.raises(ClaimedError), claimed(folder):
+            pass
+
+
+def test_setting_the_file_servers_clock_does_not_end_a_claim_elsewhere(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(claim, "BEAT_SECONDS", 0.2)
+    path = leave_claim(folder, ELSEWHERE, age=1e4)
+
+    def beat_later() -> None:
+        time.sleep(0.1)
+        os.utime(path, (1, 1))
+
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(beat_later)
+        with pytest.raises(ClaimedError, match="there"), claimed(folder):
+            pass
+    assert path.exists()
+
+
+def test_a_zombie_is_dead(folder: Path) -> None:
+    program = "import sys; from sparsead.runs.processes import describe_process as d; print(d())"
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        leave_claim(folder, ast.literal_eval(process.stdout.read().decode()))
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # ended, and not reaped
+        assert live_claim(folder) is None
+
+
+def test_another_process_with_the_same_number_is_not_the_owner(folder: Path) -> None:
+    owner = describe_process()
+    leave_claim(folder, owner)
+    assert live_claim(folder) is not None
+    leave_claim(folder, owner | {"ticks": owner["ticks"] - 1})
+    assert live_claim(folder) is None
+
+
+@pytest.mark.parametrize("ticks", [{}, {"ticks": None}])
+def test_the_heartbeat_decides_about_a_process_of_another_version(
+    folder: Path, ticks: dict[str, object]
+) -> None:
+    owner = {"machine": this_machine(), "pid": os.getpid(), "started": 1.0} | ticks
+    leave_claim(folder, owner)
+    assert live_claim(folder) is not None
+    leave_claim(folder, owner, age=1e4)
+    assert live_claim(folder) is None
+
+
+def test_the_heartbeat_decides_about_a_process_that_proc_does_not_show(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def hide(_pid: int, _signal: int) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "kill", hide)
+    leave_claim(folder, DEAD_HERE)
+    assert live_claim(folder) is not None
+
+
+@pytest.mark.parametrize("pid", ["x", -1, 0, 2**40, None, [1], 1.5])
+def test_a_damaged_process_id_is_no_process(folder: Path, pid: object) -> None:
+    leave_claim(folder, DEAD_HERE | {"pid": pid})
+    assert live_claim(folder) is None
+
+
+def test_a_deleted_claim_is_written_again_unless_another_process_has_the_run(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(claim, "BEAT_SECONDS", 0.01)
+    with claimed(folder) as mine:
+        shutil.rmtree(mine.path.parent)
+        wait_for(lambda: newest_claim(folder) == mine)
+        mine.path.unlink()
+        other = leave_claim(folder, ELSEWHERE)
+        os.utime(other, (1, 1))
+        time.sleep(0.1)
+        assert json.loads(other.read_text()) == ELSEWHERE
+        assert other.stat().st_mtime == 1, "it beats for itself alone"
+    assert other.exists()
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    limit = time.monotonic() + 10
+    while not condition() and time.monotonic() < limit:
+        time.sleep(0.01)
+    assert condition()
+
+
 def test_the_owner_beats(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(claim, "BEAT_SECONDS", 0.01)
     with claimed(folder) as mine:
         os.utime(mine.path, (0, 0))
-        limit = time.monotonic() + 10
-        while mine.path.stat().st_mtime == 0 and time.monotonic() < limit:
-            time.sleep(0.01)
-        assert mine.path.stat().st_mtime > 0
+        wait_for(lambda: mine.path.stat().st_mtime > 0)
 
 
 def test_many_at_once_never_hold_one_run_together(folder: Path) -> None:

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from composing import ask_for
 from sparsead.runs.index import INDEX_FILE, read_summaries
-from sparsead.runs.record import staged, write_result
+from sparsead.runs.record import write_result
+from sparsead.runs.staging import staged
 from synthetic import synthetic_result
 
 

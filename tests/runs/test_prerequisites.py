@@ -15,8 +15,9 @@ from sparsead.commands import train as launch
 from sparsead.config.run import RunSpec
 from sparsead.errors import ConfigError
 from sparsead.runs.prerequisites import find_prerequisites, list_sources
-from sparsead.runs.record import find_record, staged, write_result
+from sparsead.runs.record import find_record, write_result
 from sparsead.runs.request import RunRequest, do_prerequisites
+from sparsead.runs.staging import staged
 from sparsead.tables.cells import list_cells
 from sparsead.tables.files import load_table
 from sparsead.tables.sweep import count_states, run_cells

@@ -9,8 +9,9 @@ import pytest
 
 from sparsead.errors import AlreadyRecordedError, RecordError
 from sparsead.runs.index import read_summaries
-from sparsead.runs.record import RunRecord, read_records, staged, write_result
+from sparsead.runs.record import RunRecord, read_records, write_result
 from sparsead.runs.result import name_of
+from sparsead.runs.staging import staged
 from sparsead.runs.states import Failed, read_state
 from synthetic import plain_result, write_record
 

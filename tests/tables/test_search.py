@@ -18,8 +18,9 @@ from sparsead.report.tabulate import render
 from sparsead.report.view import build_view
 from sparsead.runs.interrupt import Watch
 from sparsead.runs.prerequisites import list_sources
-from sparsead.runs.record import RunRecord, staged, write_result
+from sparsead.runs.record import RunRecord, write_result
 from sparsead.runs.request import RunRequest
+from sparsead.runs.staging import staged
 from sparsead.search import search_cells
 from sparsead.tables.cells import Cell, TableSpec, list_cells
 from sparsead.tables.estimate import describe_plan

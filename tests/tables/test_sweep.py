@@ -8,8 +8,9 @@ import pytest
 from sparsead.errors import StorageError
 from sparsead.runs.failure import read_failures
 from sparsead.runs.prerequisites import list_sources
-from sparsead.runs.record import staged, write_result
+from sparsead.runs.record import write_result
 from sparsead.runs.request import RunRequest
+from sparsead.runs.staging import staged
 from sparsead.runs.states import Done, Failed, Missing, Running, read_state
 from sparsead.tables.cells import Cell, list_cells
 from sparsead.tables.files import load_table

@@ -1,0 +1,286 @@
+"""Two processes that come to share a run, and processes killed at any step of recording one."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+import killed_recorder
+from composing import ask_for
+from sparsead.errors import (
+    AlreadyRecordedError,
+    ClaimedError,
+    StorageError,
+    TakenOverError,
+)
+from sparsead.runs import staging as module
+from sparsead.runs.deletion import delete_runs
+from sparsead.runs.index import read_summaries
+from sparsead.runs.query import find_run
+from sparsead.runs.record import find_record, read_records, write_result
+from sparsead.runs.result import name_of
+from sparsead.runs.staging import check_owned, discard, staged
+from synthetic import plain_result, synthetic_result
+
+RESULT = plain_result()
+NAME = name_of(RESULT)
+
+Act = Callable[[Path], object]
+
+
+def work(folder: Path, *acts: Act, replace: bool = False) -> None:
+    """Work on a run: do one act after the other with its staging folder, and record it."""
+    with staged(folder, replace=replace) as staging:
+        for act in acts:
+            act(staging)
+
+
+def write(score: float) -> Act:
+    return lambda staging: write_result(staging, RESULT | {"scores": {"accuracy": score}}, "")
+
+
+def fail(error: BaseException) -> Act:
+    def act(_: Path) -> None:
+        raise error
+
+    return act
+
+
+def score_in(folder: Path) -> float:
+    record = find_record(folder)
+    assert record is not None
+    return record.main_score
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "outputs" / "runs" / NAME
+
+
+def lose_claim(staging: Path) -> None:
+    shutil.rmtree(staging.with_name(".claims"))
+
+
+def save_checkpoint(staging: Path) -> None:
+    (staging / "checkpoint-1").mkdir(parents=True)
+    (staging / "checkpoint-1" / "weights").write_text("trained for hours")
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def end_run(staging: Path) -> None:
+    """Do what a run does at its end: write the result, and remove the checkpoints."""
+    write(0.1)(staging)
+    shutil.rmtree(staging / "checkpoint-1")
+
+
+def save_and_check(staging: Path) -> None:
+    save_checkpoint(staging)
+    check_owned(staging)
+
+
+@pytest.mark.parametrize("act", [end_run, save_and_check, check_owned, lambda _: None])
+@pytest.mark.parametrize("ends_last", [True, False])
+def test_who_loses_a_run_stops_and_touches_nothing_of_the_winner(
+    folder: Path, act: Act, ends_last: bool
+) -> None:
+    def win(lost: Path) -> None:
+        with staged(folder) as won:
+            assert won != lost
+            assert not lost.exists()
+            assert (won / "checkpoint-1" / "weights").read_text() == "trained for hours"
+            before = content(won)
+            if not ends_last:
+                with suppress(FileNotFoundError, TakenOverError):
+                    act(lost)
+            assert content(won) == before
+            write(0.9)(won)
+            shutil.rmtree(won / "checkpoint-1")
+
+    with pytest.raises((TakenOverError, AlreadyRecordedError), match="another process has"):
+        work(folder, save_checkpoint, lose_claim, win, act)
+    assert score_in(folder) == 0.9
+    assert [path.name for path in folder.parent.iterdir()] == [NAME]
+
+
+def test_who_loses_a_rerun_puts_nothing_in_the_place_of_the_winners_record(folder: Path) -> None:
+    work(folder, write(0.5))
+
+    def win(_: Path) -> None:
+        work(folder, write(0.9), replace=True)
+
+    with pytest.raises(TakenOverError):
+        work(folder, lose_claim, win, write(0.1), replace=True)
+    assert score_in(folder) == 0.9
+    assert [path.name for path in folder.parent.iterdir()] == [NAME]
+
+
+def test_a_file_that_the_loser_holds_open_is_not_the_winners(folder: Path) -> None:
+    def share(lost: Path) -> None:
+        with (lost / "predictions").open("w") as stream:
+            stream.write("1\n")
+            stream.flush()
+            lose_claim(lost)
+            with staged(folder) as won:
+                stream.write("from the loser\n")
+                stream.flush()
+                assert (won / "predictions").read_text() == "1\n"
+
+    with pytest.raises(TakenOverError):
+        work(folder, share)
+
+
+def test_of_several_unfinished_folders_the_one_with_most_steps_is_taken_over(folder: Path) -> None:
+    for token, steps in (("a", 3), ("b", 12), ("c", 7)):
+        left = folder.with_name(f".partial-{NAME}.{token}")
+        left.mkdir(parents=True)
+        (left / "steps").write_text(str(steps))
+    other = folder.with_name(f".partial-{NAME}.two.a")  # of a run whose name begins alike
+    other.mkdir()
+    with staged(folder, steps=lambda path: int((path / "steps").read_text())) as staging:
+        assert (staging / "steps").read_text() == "12"
+    assert sorted(path.name for path in folder.parent.iterdir()) == [f".partial-{NAME}.two.a", NAME]
+
+
+def test_unfinished_runs_are_discarded_unless_somebody_works_on_them(folder: Path) -> None:
+    def discard_in_vain(_: Path) -> None:
+        with pytest.raises(ClaimedError):
+            discard(folder)
+
+    with pytest.raises(KeyboardInterrupt):
+        work(folder, save_checkpoint, discard_in_vain, fail(KeyboardInterrupt()))
+    discard(folder)
+    assert list(folder.parent.iterdir()) == []
+
+
+def test_no_failure_is_recorded_of_a_run_that_another_process_has(tmp_path: Path) -> None:
+    request = ask_for("backbone=tiny-bert", f"outputs={tmp_path}")
+    with staged(request.folder) as staging:
+        request.record_failure(ValueError("of the loser"))
+        write_result(staging, synthetic_result(request), "")
+    request.record_failure(ValueError("of the loser"))
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == [request.folder.name]
+
+
+# Killed at any step.
+
+
+def record_until_killed(folder: Path, score: float, last: int) -> bool:
+    """Record a run in a process that is killed before its change number `last`; tell if it was."""
+    command = [sys.executable, killed_recorder.__file__, str(folder), str(score), str(last)]
+    return subprocess.run(command, timeout=60).returncode == 9
+
+
+@pytest.mark.slow
+def test_wherever_a_rerun_is_killed_readers_find_a_whole_record(folder: Path) -> None:
+    outputs = folder.parent.parent
+    work(folder, write(0.5))
+    seen, last = [], 1
+    while record_until_killed(folder, 0.6, last):
+        last += 1
+        seen.append(score_in(folder))
+        assert [summary.main_score for summary in read_summaries(outputs)] == seen[-1:]
+        assert [record.main_score for record in read_records(outputs)] == seen[-1:]
+        assert find_run(NAME, outputs).main_score == seen[-1]
+    assert len(seen) > 10
+    assert set(seen) == {0.5, 0.6}, "it is killed before and after the new record is in place"
+    assert score_in(folder) == 0.6
+    assert [path.name for path in folder.parent.iterdir()] == [NAME]
+
+
+@pytest.mark.slow
+def test_wherever_a_first_recording_is_killed_the_next_one_is_whole(folder: Path) -> None:
+    last = 1
+    while record_until_killed(folder, 0.6, last):
+        last += 1
+        assert find_record(folder) is None or score_in(folder) == 0.6
+        shutil.rmtree(folder, ignore_errors=True)
+    assert last > 8
+    assert score_in(folder) == 0.6
+    assert [path.name for path in folder.parent.iterdir()] == [NAME]
+
+
+def test_a_record_set_aside_is_left_to_the_live_process_that_replaces_it(folder: Path) -> None:
+    work(folder, write(0.5))
+    with staged(folder, replace=True) as staging:
+        folder.rename(folder.with_name(f".replaced-{NAME}"))
+        assert find_record(folder) is None
+        folder.with_name(f".replaced-{NAME}").rename(folder)
+        write(0.6)(staging)
+    assert score_in(folder) == 0.6
+
+
+def test_a_deletion_that_was_killed_is_finished_by_the_next(folder: Path) -> None:
+    for half in (f".deleted-{NAME}", ".deleted-two"):
+        (folder.with_name(half) / "content").mkdir(parents=True)
+    work(folder, write(0.5))
+    (folder.with_name(f".replaced-{NAME}") / "content").mkdir(parents=True)
+    delete_runs(folder.parent, [NAME])
+    assert list(folder.parent.iterdir()) == []
+    delete_runs(folder.parent, [NAME])
+
+
+# Storage.
+
+
+@pytest.mark.parametrize("deleted", ["outputs", "outputs/runs"])
+def test_outputs_deleted_in_the_middle_are_one_line(tmp_path: Path, deleted: str) -> None:
+    def delete(_: Path) -> None:
+        shutil.rmtree(tmp_path / deleted)
+
+    with pytest.raises(StorageError, match="outputs: was deleted while the run was trained"):
+        work(tmp_path / "outputs" / "runs" / NAME, delete, write(0.5))
+
+
+def test_an_unfinished_folder_deleted_in_the_middle_is_one_line(folder: Path) -> None:
+    with pytest.raises(TakenOverError, match="unfinished folder"):
+        work(folder, shutil.rmtree, write(0.5))
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        SimpleNamespace(f_bavail=0, f_frsize=4096, f_files=10, f_favail=5),
+        SimpleNamespace(f_bavail=10**6, f_frsize=4096, f_files=10, f_favail=0),
+    ],
+)
+def test_a_librarys_own_error_on_a_full_disk_is_one_of_the_disk(
+    folder: Path, state: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "statvfs", lambda _: state)
+    with pytest.raises(StorageError, match="disk is full"), staged(folder):
+        raise RuntimeError("[enforce fail at inline_container.cc:747] . open file failed")
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.EROFS, errno.EDQUOT])
+def test_an_error_of_the_storage_is_one_line(folder: Path, number: int) -> None:
+    def fail_there(staging: Path) -> None:
+        raise OSError(number, os.strerror(number), str(staging / "adapter.safetensors"))
+
+    with pytest.raises(StorageError, match="records are intact"):
+        work(folder, fail_there)
+
+
+def test_a_data_file_that_may_not_be_read_is_no_error_of_the_storage(folder: Path) -> None:
+    with pytest.raises(PermissionError), staged(folder):
+        raise PermissionError(errno.EACCES, "Permission denied", "/data/train.csv")
+
+
+def test_what_is_recorded_already_is_said_on_a_full_disk_too(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work(folder, write(0.5))
+    monkeypatch.setattr(module, "_is_full", lambda _: True)
+    with pytest.raises(AlreadyRecordedError):
+        work(folder)
