@@ -7,6 +7,7 @@ spreadsheets as a formula. Whatever the commands print or write passes through t
 
 from __future__ import annotations
 
+import logging
 import re
 from typing import Any
 
@@ -16,6 +17,14 @@ _UNSAFE = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]"
 )
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "＝", "＋", "－", "＠")
+
+
+class SafeFormatter(logging.Formatter):
+    """Formats log messages, which may quote names from data, such as those of classes."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the message with control characters as visible escapes."""
+        return escape_controls(super().format(record))
 
 
 def escape_controls(text: str) -> str:

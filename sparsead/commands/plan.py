@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from sparsead.commands.train import train_run
 from sparsead.config.arguments import Parser, add_table
+from sparsead.display import one_line
 from sparsead.errors import ConfigError, SparseadError
 from sparsead.report.power import (
     GUESSED_SD,
@@ -67,7 +68,7 @@ def main() -> None:
     wanted = list_cells(table)
     kinds = {name_kind(cell.spec): cell.request for cell in reversed(find_unmeasured(wanted))}
     if kinds:
-        calibrate(kinds, lambda line: sys.stderr.write(f"{line}\n"))
+        calibrate(kinds, lambda line: sys.stderr.write(f"{one_line(line)}\n"))
     sys.stdout.write(describe_plan(wanted, table.search))
     sys.stdout.write(describe_power(measure(table), arguments.power, arguments.sd))
 

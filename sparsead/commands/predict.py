@@ -15,6 +15,7 @@ from torch import nn
 from sparsead.assembly.trained import TrainedRun, load
 from sparsead.config.arguments import Parser, add_run_arguments, add_trust
 from sparsead.config.run import DEVICES
+from sparsead.display import escape_json
 from sparsead.errors import ConfigError, RecordError
 from sparsead.runs.files import write_atomically
 from sparsead.runs.query import find_run
@@ -38,7 +39,8 @@ def main() -> None:
             sys.stdout.write(f"{file}\n")
         return
     records = predict_file(run, arguments.input)
-    text = "".join(f"{json.dumps(record, ensure_ascii=False)}\n" for record in records)
+    lines = (escape_json(json.dumps(record, ensure_ascii=False)) for record in records)
+    text = "".join(f"{line}\n" for line in lines)
     if arguments.output is None:
         sys.stdout.write(text)
     else:

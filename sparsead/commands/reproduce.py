@@ -8,6 +8,7 @@ from pathlib import Path
 
 from sparsead.commands.train import train_run
 from sparsead.config.arguments import Parser, add_table
+from sparsead.display import one_line
 from sparsead.errors import StorageError
 from sparsead.report import tabulate
 from sparsead.report.publish import publish
@@ -56,8 +57,8 @@ def print_failures(wanted: Sequence[Cell]) -> int:
         state = read_state(cell.request.folder)
         if isinstance(state, Failed):
             failed += 1
-            reason = str(state.failure.get("error", "")).splitlines()[0]
-            sys.stderr.write(f"sparsead: failed: {_name(cell)}: {reason}\n")
+            reason, *_ = str(state.failure["error"]).splitlines() or [""]
+            sys.stderr.write(f"sparsead: failed: {one_line(f'{_name(cell)}: {reason}')}\n")
     if failed:
         sys.stderr.write(f"sparsead: {failed} failed; --retry-failed trains them again\n")
     return failed
@@ -86,4 +87,4 @@ def _tell(event: str, cell: Cell) -> None:
 
 def _name(cell: Cell) -> str:
     point = "" if cell.point is None else f", point {cell.point}"
-    return f"{cell.row}, {cell.column}, {cell.backbone}, seed {cell.seed}{point}"
+    return one_line(f"{cell.row}, {cell.column}, {cell.backbone}, seed {cell.seed}{point}")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from sparsead.config.arguments import Parser, add_outputs, add_overrides, add_records
 from sparsead.config.search import GRID
-from sparsead.errors import ConfigError, unknown
+from sparsead.errors import ConfigError, unknown, warn
 from sparsead.report.choice import choose_best_points, count_points
 from sparsead.report.formats import FORMATS
 from sparsead.report.settings import group_by_setting, list_columns
@@ -60,7 +60,7 @@ def _text(arguments: Namespace) -> str:
         text = render(build_view(results), arguments.format)
         others = describe_other_settings(list_cells(results.table))
     if arguments.records is None and others is not None:
-        sys.stderr.write(f"sparsead: {others}\n")
+        warn(others)
     return text
 
 

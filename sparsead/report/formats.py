@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from sparsead.display import escape_controls, escape_formula, one_line
 from sparsead.report.statistics import Estimate
 
 Rows = Sequence[Mapping[str, Any]]
@@ -59,7 +60,7 @@ class Marked:
 
 def to_plain(columns: Sequence[str], rows: Rows) -> str:
     """Return a table as aligned plain text; for long tables this is much faster than `to_rich`."""
-    lines = [list(columns), *([str(cell) for cell in _cells(columns, row)] for row in rows)]
+    lines = [_heads(columns), *([str(cell) for cell in _cells(columns, row)] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     padded = (
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))
@@ -80,7 +81,7 @@ def to_rich(columns: Sequence[str], rows: Rows) -> str:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(*map(escape, columns))
+    table = Table(*map(escape, _heads(columns)))
     for row in rows:
         table.add_row(*(Text(str(cell), style=_mark(cell)) for cell in _cells(columns, row)))
     console = Console(file=(text := io.StringIO()), width=_UNBOUNDED, force_terminal=_on_terminal())
@@ -105,12 +106,21 @@ def to_latex(columns: Sequence[str], rows: Rows) -> str:
 
 def to_csv(_columns: Sequence[str], rows: Rows) -> str:
     """Return the table as CSV with a header; an estimate gives two columns, mean and `_sd`."""
-    plain = [_plain(row) for row in rows]
-    names = list(dict.fromkeys(name for row in plain for name in row))
-    writer = csv.DictWriter(text := io.StringIO(), names, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(plain)
+    return write_csv([_plain(row) for row in rows])
+
+
+def write_csv(rows: Rows) -> str:
+    """Return rows of plain values as CSV; a text that spreadsheets would run is only shown."""
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    writer = csv.writer(text := io.StringIO(), lineterminator="\n")
+    writer.writerow(map(escape_formula, names))
+    writer.writerows([escape_formula(row.get(name)) for name in names] for row in rows)
     return text.getvalue()
+
+
+def escape_markdown(text: str) -> str:
+    """Return a text in one line that Markdown prints as it is."""
+    return _escaped(text, _MARKDOWN_SPECIAL)
 
 
 def to_json(_columns: Sequence[str], rows: Rows) -> str:
@@ -140,17 +150,31 @@ def _plain(row: Mapping[str, Any]) -> dict[str, Any]:
 def _lines(
     columns: Sequence[str], rows: Rows, special: Mapping[str, str], marks: Mapping[str, str]
 ) -> list[list[str]]:
-    lines = [list(columns), *(_cells(columns, row) for row in rows)]
+    lines = [_heads(columns), *(_cells(columns, row) for row in rows)]
     return [[_written(cell, special, marks) for cell in line] for line in lines]
 
 
 def _written(cell: Any, special: Mapping[str, str], marks: Mapping[str, str]) -> str:
-    text = "".join(special.get(character, character) for character in " ".join(str(cell).split()))
-    return marks.get(_mark(cell), "{}").format(text)
+    return marks.get(_mark(cell), "{}").format(_escaped(str(cell), special))
+
+
+def _escaped(text: str, special: Mapping[str, str]) -> str:
+    return "".join(special.get(character, character) for character in one_line(text))
 
 
 def _cells(columns: Sequence[str], row: Mapping[str, Any]) -> list[Any]:
-    return ["" if row.get(column) is None else row[column] for column in columns]
+    return ["" if row.get(column) is None else _shown(row[column]) for column in columns]
+
+
+def _heads(columns: Sequence[str]) -> list[str]:
+    return [escape_controls(column) for column in columns]
+
+
+def _shown(cell: Any) -> Any:
+    """Return a cell whose text is safe to print; numbers and estimates are left as they are."""
+    if isinstance(cell, Marked):
+        return Marked(escape_controls(cell.text), cell.mark)
+    return escape_controls(cell) if isinstance(cell, str) else cell
 
 
 def _mark(cell: Any) -> str:

@@ -6,6 +6,7 @@ from base64 import b64encode
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+from sparsead.display import escape_controls
 from sparsead.report.formats import pluralize
 from sparsead.report.histories import REACHED
 from sparsead.report.plots import draw
@@ -47,13 +48,15 @@ class _Run(NamedTuple):
 def render_html(shown: View) -> str:
     """Return the HTML report.
 
-    Names are escaped, and figures are embedded as images, so that neither can run a script.
+    Names are escaped, with control characters made visible, and figures are embedded as images, so
+    that neither can run a script.
     """
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
         loader=PackageLoader("sparsead.report", "templates"),
         autoescape=True,
+        finalize=_without_controls,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -69,6 +72,10 @@ def render_html(shown: View) -> str:
         runs=list(_runs(results)),
         environments=_environments(results),
     )
+
+
+def _without_controls(value: Any) -> Any:
+    return escape_controls(value) if type(value) is str else value
 
 
 def _figures(results: Results) -> Iterator[_Figure]:

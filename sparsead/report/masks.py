@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from sparsead.config.seeds import Seeds
+from sparsead.display import escape_controls
 from sparsead.errors import RecordError
 from sparsead.pruning.storage import Mask, load_weights
 from sparsead.report.formats import to_rich
@@ -103,8 +104,12 @@ def summarize_run(record: RunRecord) -> str:
     """
     with _reading(record):
         scores = record.result["scores"].items()
-        listed = " · ".join(f"{metric} {100 * score:.2f}" for metric, score in scores)
-    return f"{record.folder}\n{describe_run(record)}\n{listed}\n"
+        listed = " · ".join(_score(*score) for score in scores)
+    return escape_controls(f"{record.folder}\n{describe_run(record)}\n{listed}\n")
+
+
+def _score(metric: str, score: float | None) -> str:
+    return f"{metric} not defined" if score is None else f"{metric} {100 * score:.2f}"
 
 
 @contextmanager

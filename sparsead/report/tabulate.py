@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Callable
 from typing import Any
 
 from sparsead.config.search import GRID
+from sparsead.display import escape_controls, escape_json, one_line
 from sparsead.report.claims import Verdict
 from sparsead.report.comparisons import RowComparison
-from sparsead.report.formats import Marked, to_latex, to_markdown, to_rich
+from sparsead.report.formats import (
+    Marked,
+    escape_markdown,
+    to_latex,
+    to_markdown,
+    to_rich,
+    write_csv,
+)
 from sparsead.report.html import render_html
 from sparsead.report.interval_notes import describe_difference
 from sparsead.report.results import Measured
@@ -26,13 +32,13 @@ def render(shown: View, form: str) -> str:
 def _rich(shown: View) -> str:
     table = shown.results.table
     claims = to_rich(*_claims(shown)) if shown.verdicts else ""
-    notes = "".join(f"{note}\n" for note in shown.notes)
-    return f"{table.title}\n{to_rich(*_rows(shown))}{notes}{claims}"
+    notes = "".join(f"{escape_controls(note)}\n" for note in shown.notes)
+    return f"{escape_controls(table.title)}\n{to_rich(*_rows(shown))}{notes}{claims}"
 
 
 def _markdown(shown: View) -> str:
     claims = "\n" + to_markdown(*_claims(shown)) if shown.verdicts else ""
-    notes = "".join(f"\n{note}\n" for note in shown.notes)
+    notes = "".join(f"\n{escape_markdown(note)}\n" for note in shown.notes)
     return f"{to_markdown(*_rows(shown))}{notes}{claims}"
 
 
@@ -40,17 +46,13 @@ def _latex(shown: View) -> str:
     """Return a LaTeX tabular, preceded by the notes and claims as comments."""
     heads, claims = _claims(shown)
     lines = [": ".join(str(claim[head]) for head in heads) for claim in claims]
-    comments = [" ".join(line.split()) for line in (*shown.notes, *lines)]
+    comments = [one_line(line) for line in (*shown.notes, *lines)]
     return "".join(f"% {comment}\n" for comment in comments) + to_latex(*_rows(shown))
 
 
 def _csv(shown: View) -> str:
     """Return one line for each cell, with its scores, comparison and published number."""
-    lines = [_cell_line(row, cell) for row in shown.rows for cell in row.cells]
-    writer = csv.DictWriter(text := io.StringIO(), list(lines[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(lines)
-    return text.getvalue()
+    return write_csv([_cell_line(row, cell) for row in shown.rows for cell in row.cells])
 
 
 def _json(shown: View) -> str:
@@ -64,7 +66,7 @@ def _json(shown: View) -> str:
         "claims": [_claim_line(verdict) for verdict in shown.verdicts],
         "notes": shown.notes,
     }
-    return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    return escape_json(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)) + "\n"
 
 
 TABLE_FORMATS: dict[str, Callable[[View], str]] = {
