@@ -9,6 +9,7 @@ for each row and column over all its seeds.
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -18,7 +19,13 @@ from typing import TYPE_CHECKING, Protocol
 from filelock import BaseFileLock, FileLock, Timeout
 
 from sparsead.config.search import SearchSpec
-from sparsead.errors import ClaimedError, ConfigError, SparseadError, TrainingStopped
+from sparsead.errors import (
+    AlreadyRecordedError,
+    ClaimedError,
+    ConfigError,
+    SparseadError,
+    TrainingStopped,
+)
 from sparsead.runs.interrupt import Watch
 from sparsead.runs.record import RunRecord, find_record
 from sparsead.runs.request import RunRequest
@@ -179,13 +186,16 @@ def _train(run: RunRequest, watch: Watch, trial: Trial, train: Train) -> bool:
 
     A run that is recorded already is not trained again.
     """
-    record = find_record(run.folder)
+    record = None if run.rerun else find_record(run.folder)
     if record is not None:
         watch(_scores_by_epoch(record))
         return True
     try:
         train(run, watch)
     except TrainingStopped:
+        return True
+    except AlreadyRecordedError:  # by another process, meanwhile
+        watch(_scores_by_epoch(RunRecord.read(run.folder)))
         return True
     except SparseadError:
         raise
@@ -200,16 +210,21 @@ def _scores_by_epoch(record: RunRecord) -> list[float]:
     """Return a record's main score on the selection split after each epoch; larger is better."""
     ends = [
         each
-        for each in record.result["history"]
+        for each in record.result.get("history", ())
         if "scores" in each and float(each["epoch"]).is_integer()
     ]
     sign = 1 if record.higher_is_better else -1
     return [
-        sign * float(next(iter(each["scores"].values())))
+        sign * _number(next(iter(each["scores"].values())))
         if each["scores"]
-        else -float(each["validation_loss"])
+        else -_number(each.get("validation_loss"))
         for each in ends
     ]
+
+
+def _number(recorded: float | None) -> float:
+    """Return a recorded number; one that was not finite is null in a record."""
+    return math.nan if recorded is None else float(recorded)
 
 
 def _best(tried: Sequence[Trial]) -> Trial | None:

@@ -15,9 +15,10 @@ from sparsead.config.compose import compose
 from sparsead.config.search import SearchSpec
 from sparsead.errors import ConfigError, TrainingStopped
 from sparsead.runs.interrupt import Watch
-from sparsead.runs.record import RunRecord
+from sparsead.runs.record import RunRecord, staged, write_result
 from sparsead.runs.request import RunRequest
 from sparsead.search import Train, search
+from synthetic import synthetic_result
 
 pytest.importorskip("optuna")
 
@@ -135,3 +136,54 @@ def test_a_search_that_cannot_be_is_refused(tmp_path: Path, override: str, said:
 def test_one_run_takes_no_search() -> None:
     with pytest.raises(ConfigError, match="search=asha: works only with `sparsead train`"):
         compose(["search=asha"])
+
+
+def record_point(request: RunRequest, watch: Watch | None = None) -> RunRecord:
+    """Train as `FakeTraining` does, and record the point as soon as no watch is asked."""
+    if watch is not None:
+        return FakeTraining()(request, watch)
+    rate = request.spec.protocol.learning_rate
+    batch = request.spec.protocol.batch_size
+    scores = [epoch / 100 + rate + batch / 1e5 for epoch in range(1, 9)]
+    history = [
+        {"epoch": float(e), "scores": {"accuracy": s}} for e, s in enumerate(scores, start=1)
+    ]
+    result = synthetic_result(request) | {"history": history}
+    with staged(request.folder) as staging:
+        write_result(staging, result, "")
+    return RunRecord.read(request.folder)
+
+
+def test_a_point_that_a_smaller_search_recorded_is_taken(tmp_path: Path) -> None:
+    small = ("search.learning_rate=[1e-4,1e-3]", *GRID[1:])
+    part = searched(composed(tmp_path, *small), record_point)
+    (file,) = (tmp_path / "search").iterdir()
+    file.unlink()
+    trained: list[str] = []
+
+    def train(request: RunRequest, watch: Watch | None = None) -> RunRecord:
+        trained.append(request.identity)
+        return record_point(request, watch)
+
+    whole = searched(composed(tmp_path, *GRID), train)
+    trials = {trial["identity"]: trial for trial in file_of(tmp_path)["trials"]}
+    taken = trials[part.result["identity"]]
+    assert taken["state"] == "finished"
+    history = part.result["history"]
+    assert taken["scores"] == [epoch["scores"]["accuracy"] for epoch in history]
+    assert part.result["identity"] not in trained
+    best = max(trials.values(), key=lambda trial: (trial["learning_rate"], trial["batch_size"]))
+    assert whole.result["identity"] == best["identity"]
+
+
+def test_an_edited_file_of_a_search_is_not_believed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = searched(composed(tmp_path, *GRID), FakeTraining())
+    content = file_of(tmp_path)
+    (file,) = (tmp_path / "search").iterdir()
+    file.write_text(file.read_text().replace('"finished"', '"failed"').replace("0.0", "0.9"))
+    again = searched(composed(tmp_path, *GRID), FakeTraining())
+    assert "was altered (its checksum does not match); it is made anew" in capsys.readouterr().err
+    assert again.folder == first.folder
+    assert file_of(tmp_path) == content

@@ -5,14 +5,13 @@
 
 from __future__ import annotations
 
-import json
 import math
 import sys
 import tempfile
 from argparse import Namespace
 from collections import defaultdict
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,15 +27,14 @@ from sparsead.report.power import (
     describe_power,
 )
 from sparsead.report.results import measure
-from sparsead.runs.files import read_json, write_atomically
 from sparsead.runs.request import RunRequest
 from sparsead.tables.cells import TableSpec, list_cells
 from sparsead.tables.estimate import (
-    THROUGHPUT_FILE,
     Throughput,
     describe_plan,
     find_unmeasured,
     name_kind,
+    write_throughput,
 )
 from sparsead.tables.files import load_table
 from sparsead.tasks.contract import TASKS
@@ -99,7 +97,7 @@ def calibrate(kinds: Mapping[str, RunRequest], tell: Callable[[str], object]) ->
         tell: called with one line of progress for each kind.
     """
     failed: dict[str, list[str]] = defaultdict(list)
-    for name, request in kinds.items():
+    for request in kinds.values():
         spec = request.spec
         words = f"{spec.backbone.name}, {spec.task.name}, {spec.adapter.name}, {spec.pruner.name}"
         try:
@@ -108,8 +106,7 @@ def calibrate(kinds: Mapping[str, RunRequest], tell: Callable[[str], object]) ->
             failed[str(error)].append(words)
             continue
         tell(f"measured {words}")
-        file = request.outputs / THROUGHPUT_FILE
-        write_atomically(file, json.dumps(read_json(file) | {name: asdict(measured)}, indent=1))
+        write_throughput(request, measured)
     for reason, (first, *others) in failed.items():
         more = f" and {len(others)} other kinds of run" if others else ""
         tell(f"cannot measure {first}{more}: {reason}")

@@ -12,7 +12,7 @@ from typing import Any
 from sparsead.config.arguments import Parser, add_outputs
 from sparsead.config.choices import list_choices
 from sparsead.config.seeds import Seeds
-from sparsead.errors import ConfigError, RecordError, StorageError, unknown
+from sparsead.errors import ConfigError, StorageError, unknown
 from sparsead.report.formats import FORMATS, pluralize, to_plain
 from sparsead.runs.deletion import delete_runs
 from sparsead.runs.failure import read_failures
@@ -78,24 +78,21 @@ def list_rows(outputs: Path) -> list[Row]:
 
 def _done(record: RunRecord) -> Row:
     result = record.result
-    try:
-        metric, score = next(iter(result["scores"].items()))
-        measured = {
-            "run": record.folder.name,
-            "state": "done",
-            "sparsity": round(100 * result["sparsity"]["realised"], 2),
-            "metric": metric,
-            "score": None if score is None else round(100 * score, 2),
-            "seconds": round(sum(result["seconds"].values()), 1),
-        }
-        return _NOTHING | _choices(result["config"]) | measured
-    except (KeyError, TypeError, AttributeError, StopIteration) as error:
-        raise RecordError(f"{record.folder}: its result is incomplete ({error!r})") from error
+    metric, score = next(iter(result["scores"].items()))
+    measured = {
+        "run": record.folder.name,
+        "state": "done",
+        "sparsity": round(100 * result["sparsity"]["realised"], 2),
+        "metric": metric,
+        "score": None if score is None else round(100 * score, 2),
+        "seconds": round(sum(result["seconds"].values()), 1),
+    }
+    return _NOTHING | _choices(result["config"]) | measured
 
 
 def _failed(folder: Path, failure: dict[str, Any]) -> Row:
-    config = failure.get("config", {})
-    asked = {"run": folder.name, "state": "failed", "sparsity": 100 * config.get("sparsity", 0)}
+    config = failure["config"]
+    asked = {"run": folder.name, "state": "failed", "sparsity": 100 * config["sparsity"]}
     return _NOTHING | _choices(config) | asked
 
 

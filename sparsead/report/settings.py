@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from statistics import mean
+from statistics import fmean
 from typing import Any
 
 from sparsead.config.seeds import SEED_KEYS, Seeds
-from sparsead.errors import RecordError
 from sparsead.report.statistics import Estimate
 from sparsead.runs.record import RunRecord
 
@@ -51,14 +50,16 @@ def group_by_setting(
     for record in records:
         groups[record.result.get("setting", record.folder.name)].append(record)
     settings = [(_place(group), group) for group in groups.values()]
+    configs = [_flat(group[0].result["config"]) for _, group in settings]
     alike: dict[tuple[Any, ...], list[Mapping[str, Any]]] = defaultdict(list)
-    for place, group in settings:
-        alike[tuple(place.values())].append(_flat(group[0].result["config"]))
-    differing = {key: [*always, *_differing(configs, always)] for key, configs in alike.items()}
+    for (place, _), config in zip(settings, configs, strict=True):
+        alike[tuple(place.values())].append(config)
+    differing = {key: [*always, *_differing(found, always)] for key, found in alike.items()}
     shown = list(dict.fromkeys(name for names in differing.values() for name in names))
     rows = [
-        _row(place, differing[tuple(place.values())], shown, group) | _chosen(group[0], points)
-        for place, group in settings
+        _row(place, _said(config, differing[tuple(place.values())], shown), group)
+        | _chosen(group[0], points)
+        for (place, group), config in zip(settings, configs, strict=True)
     ]
     return sorted(rows, key=lambda row: [(row[c] is not None, row[c]) for c in _ORDER])
 
@@ -71,39 +72,36 @@ def list_columns(rows: Sequence[Row]) -> list[str]:
 
 def _place(group: Sequence[RunRecord]) -> Row:
     result = group[0].result
-    try:
-        config = result["config"]
-        return {
-            "task": config["task"]["name"],
-            "backbone": config["backbone"]["name"],
-            "adapter": config["adapter"]["name"],
-            "r": config["adapter"]["options"].get("bottleneck"),
-            "pruner": config["pruner"]["name"],
-            "sparsity": round(100 * result["sparsity"]["realised"], 2),
-        }
-    except (KeyError, TypeError, AttributeError) as error:
-        raise _incomplete(group, error) from error
+    config = result["config"]
+    return {
+        "task": config["task"]["name"],
+        "backbone": config["backbone"]["name"],
+        "adapter": config["adapter"]["name"],
+        "r": config["adapter"]["options"].get("bottleneck"),
+        "pruner": config["pruner"]["name"],
+        "sparsity": round(100 * result["sparsity"]["realised"], 2),
+    }
 
 
-def _row(place: Row, differing: Sequence[str], shown: list[str], group: list[RunRecord]) -> Row:
+def _said(config: Mapping[str, Any], differing: Sequence[str], shown: list[str]) -> Row:
+    return {name: _format_value(config.get(name)) if name in differing else None for name in shown}
+
+
+def _row(place: Row, said: Row, group: list[RunRecord]) -> Row:
     result = group[0].result
-    config = _flat(result["config"])
-    said = {name: _format_value(config.get(name)) if name in differing else None for name in shown}
-    try:
-        nominal = round(100 * result["parameters"]["nominal"], 2)
-        row = place | said | {"#param": nominal, "n": len(group)}
-        if collapsed := sum(bool(record.result.get("collapsed")) for record in group):
-            row["collapsed"] = collapsed
-        for metric in result["scores"]:
-            row[metric] = _estimate([record.result["scores"][metric] for record in group])
-            if undefined := sum(record.result["scores"][metric] is None for record in group):
-                row[f"{metric} not defined"] = undefined
-        for metric in result.get("selection", {}):
-            scores = [record.result["selection"][metric] for record in group]
-            row[f"selection {metric}"] = _estimate(scores)
-        row["seconds"] = round(mean(sum(r.result["seconds"].values()) for r in group), 1)
-    except (KeyError, TypeError, AttributeError) as error:
-        raise _incomplete(group, error) from error
+    nominal = round(100 * result["parameters"]["nominal"], 2)
+    row = place | said | {"#param": nominal, "n": len(group)}
+    if collapsed := sum(bool(record.result.get("collapsed")) for record in group):
+        row["collapsed"] = collapsed
+    for metric in result["scores"]:
+        scores = [record.result["scores"].get(metric) for record in group]
+        row[metric] = _estimate(scores)
+        if undefined := scores.count(None):
+            row[f"{metric} not defined"] = undefined
+    for metric in result.get("selection", {}):
+        chosen_by = [record.result.get("selection", {}).get(metric) for record in group]
+        row[f"selection {metric}"] = _estimate(chosen_by)
+    row["seconds"] = round(fmean(sum(r.result["seconds"].values()) for r in group), 1)
     return row
 
 
@@ -119,10 +117,6 @@ def _chosen(record: RunRecord, points: Mapping[str, int] | None) -> Row:
 def _estimate(scores: Sequence[float | None]) -> Estimate | None:
     finite = [100 * score for score in scores if score is not None]
     return Estimate.of(finite) if finite else None
-
-
-def _incomplete(group: Sequence[RunRecord], error: Exception) -> RecordError:
-    return RecordError(f"{group[0].folder}: its result is incomplete ({error!r})")
 
 
 def _differing(configs: Sequence[Mapping[str, Any]], known: Sequence[str]) -> list[str]:

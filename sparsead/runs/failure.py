@@ -10,11 +10,29 @@ import traceback
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired
 
-from sparsead.runs.files import read_json, write_atomically
+from typing_extensions import TypedDict
+
+from sparsead.errors import ConfigError, RecordError, warn
+from sparsead.runs.checked import find_checked
+from sparsead.runs.files import write_atomically
+from sparsead.runs.result import Config, Hash, check_folder, check_names
 
 _PREFIX = "failed-"
+
+
+class Failure(TypedDict):
+    """The content of a failure's file."""
+
+    identity: Hash
+    error: str
+    config: Config
+    traceback: NotRequired[str]
+    command: NotRequired[list[str]]
+    host: NotRequired[str]
+    pid: NotRequired[int]
+    time: NotRequired[str]
 
 
 def record_failure(
@@ -52,8 +70,21 @@ def failure_file(folder: Path) -> Path:
 
 
 def find_failure(folder: Path) -> dict[str, Any] | None:
-    """Return the recorded failure of the run with the record `folder`, or None if there is none."""
-    return read_json(failure_file(folder)) or None
+    """Return the recorded failure of the run with the record `folder`, or None if there is none.
+
+    A file that cannot be used, because it is damaged or of another run, only gives a warning.
+    """
+    file = failure_file(folder)
+    failure = find_checked(file, Failure)
+    if failure is None:
+        return None
+    try:
+        check_names(failure["config"])
+        check_folder(folder, failure)
+    except (ConfigError, RecordError) as error:
+        warn(f"{file}: cannot be used ({error}); it is left out")
+        return None
+    return dict(failure)
 
 
 def read_failures(outputs: Path) -> Iterator[tuple[Path, dict[str, Any]]]:

@@ -6,20 +6,31 @@ index that was deleted or damaged is rebuilt from the records.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from sparsead.runs.files import write_atomically
+from typing_extensions import TypedDict
+
+from sparsead.config.seeds import SEED_KEYS
+from sparsead.runs.checked import find_checksummed, write_checksummed
 from sparsead.runs.record import RESULT_FILE, RunRecord, read_listed, restore_all_replaced
 
 INDEX_FILE = Path("cache") / "index.json"
-_BULKY = ("history", "environment")
+_BULKY = ("history", "environment", "data", "from_data", "predictions")
 
-Entries = dict[str, Any]
+
+class Entry(TypedDict):
+    """What the index knows of a record; it holds as long as the file of the result is this one.
+
+    `stamp` has the file's modification time, size and inode.
+    """
+
+    stamp: list[int]
+    result: dict[str, Any]
 
 
 def read_summaries(outputs: Path) -> list[RunRecord]:
@@ -30,8 +41,13 @@ def read_summaries(outputs: Path) -> list[RunRecord]:
     restore_all_replaced(outputs)
     runs = outputs / "runs"
     known = _read(outputs / INDEX_FILE)
-    found = ((name, _entry(runs / name, stamp, known.get(name))) for name, stamp in _scan(runs))
-    entries = {name: entry for name, entry in found if entry is not None}
+    entries = {}
+    for name, stamp in _scan(runs):
+        entry = known.get(name)
+        if entry is None or entry["stamp"] != stamp:
+            entry = _summarize(runs / name, stamp)
+        if entry is not None:
+            entries[name] = entry
     if entries != known:
         with suppress(OSError):  # a read-only folder or a full disk: work without the index
             _write(outputs / INDEX_FILE, entries)
@@ -50,33 +66,51 @@ def _scan(runs: Path) -> list[tuple[str, list[int]]]:
     return sorted(found)
 
 
-def _entry(folder: Path, stamp: list[int], known: Any) -> dict[str, Any] | None:
-    if isinstance(known, dict) and known.get("stamp") == stamp:
-        return known
+def _summarize(folder: Path, stamp: list[int]) -> Entry | None:
     record = read_listed(folder)
     if record is None:
         return None
-    result = record.result
-    slim = {key: value for key, value in result.items() if key not in _BULKY}
-    sparsity = slim.get("sparsity")
-    if isinstance(sparsity, dict):
-        slim["sparsity"] = {k: v for k, v in sparsity.items() if not isinstance(v, dict | list)}
+    slim = {key: value for key, value in record.result.items() if key not in _BULKY}
+    counts = slim["sparsity"].items()
+    slim["sparsity"] = {k: v for k, v in counts if not isinstance(v, dict | list)}
     return {"stamp": stamp, "result": slim}
 
 
-def _read(path: Path) -> Entries:
-    with suppress(OSError, ValueError):
-        digest, _, text = path.read_text("utf-8").partition("\n")
-        if digest == _digest(text):
-            entries = json.loads(text)
-            return entries if isinstance(entries, dict) else {}
-    return {}
+class _Stored(TypedDict):
+    """An entry as the file has it: its configuration is `setting` of `_Index`, with these seeds."""
+
+    stamp: list[int]
+    result: Any
+    setting: int
+    seeds: dict[str, Any]
 
 
-def _write(path: Path, entries: Entries) -> None:
-    text = json.dumps(entries)
-    write_atomically(path, f"{_digest(text)}\n{text}")
+class _Index(TypedDict):
+    """The file. Runs of one setting share a configuration, which is most of what it holds."""
+
+    settings: list[dict[str, Any]]
+    runs: dict[str, _Stored]
 
 
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
+def _read(path: Path) -> dict[str, Entry]:
+    found = find_checksummed(path, _Index)
+    if found is None:
+        return {}
+    settings = found["settings"]
+    entries = {}
+    for name, stored in found["runs"].items():
+        config = settings[stored["setting"]] | stored["seeds"]
+        entries[name] = Entry(stamp=stored["stamp"], result=stored["result"] | {"config": config})
+    return entries
+
+
+def _write(path: Path, entries: Mapping[str, Entry]) -> None:
+    settings: dict[str, int] = {}
+    runs = {}
+    for name, entry in entries.items():
+        result, config = dict(entry["result"]), dict(entry["result"]["config"])
+        del result["config"]
+        seeds = {key: config.pop(key) for key in SEED_KEYS if key in config}
+        setting = settings.setdefault(json.dumps(config), len(settings))
+        runs[name] = _Stored(stamp=entry["stamp"], result=result, setting=setting, seeds=seeds)
+    write_checksummed(path, {"settings": [json.loads(text) for text in settings], "runs": runs})

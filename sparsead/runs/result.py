@@ -144,8 +144,7 @@ def read_result(file: Path) -> dict[str, Any]:
         raise RecordError(f"{file.parent}: is not a run ({error})") from error
     try:
         result: Any = check_type(values, Result)
-        for group in NAMED_GROUPS:
-            check_name(f"config.{group}.name", result["config"][group]["name"])
+        check_names(result["config"])
         shares = _list_shares(result["config"]["task"])
         for key, scores in _list_scores(result):
             _check_scores(key, scores, shares)
@@ -153,6 +152,19 @@ def read_result(file: Path) -> dict[str, Any]:
     except (ConfigError, ValueError) as error:
         raise RecordError(f"{file}: is not the result of a run ({error})") from error
     return dict(result)
+
+
+def check_names(config: Mapping[str, Any]) -> None:
+    """Check what a recorded configuration is named and sorted by.
+
+    Raises:
+        ConfigError: a name could not be a part of a path, or the bottleneck is no number.
+    """
+    for group in NAMED_GROUPS:
+        check_name(f"config.{group}.name", config[group]["name"])
+    bottleneck = config["adapter"].get("options", {}).get("bottleneck")
+    if bottleneck is not None and type(bottleneck) is not int:
+        raise ConfigError(f"config.adapter.options.bottleneck={bottleneck}: must be a whole number")
 
 
 def check_folder(folder: Path, result: Mapping[str, Any]) -> None:

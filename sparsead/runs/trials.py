@@ -7,15 +7,20 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import random
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+
+from pydantic import FiniteFloat
+from typing_extensions import TypedDict
 
 from sparsead.config.search import SearchSpec
-from sparsead.runs.files import read_json, write_atomically
+from sparsead.runs.checked import find_checksummed, write_checksummed
 from sparsead.runs.request import RunRequest
+from sparsead.runs.result import Hash
 
 
 @dataclass
@@ -84,15 +89,12 @@ def trials_file(space: SearchSpec, points: Sequence[Sequence[RunRequest]]) -> Pa
 def read_trials(file: Path) -> tuple[list[Trial], str | None]:
     """Return the trials in a search's file, and the name of the chosen run's folder, if any.
 
-    A missing or damaged file has no trials: the search then begins anew.
+    A missing or altered file has no trials: the search then begins anew.
     """
-    content = read_json(file)
-    chosen = content.get("chosen")
-    try:
-        trials = [Trial(**values) for values in content.get("trials", [])]
-    except TypeError:
+    found = find_checksummed(file, _StoredSearch)
+    if found is None:
         return [], None
-    return trials, chosen if isinstance(chosen, str) else None
+    return [_from_plain(trial) for trial in found["trials"]], found["chosen"]
 
 
 def write_trials(
@@ -102,6 +104,33 @@ def write_trials(
     content: dict[str, Any] = {
         "space": asdict(space),
         "chosen": chosen,
-        "trials": [asdict(trial) for trial in trials],
+        "trials": [_to_plain(trial) for trial in trials],
     }
-    write_atomically(file, json.dumps(content, indent=2) + "\n")
+    write_checksummed(file, content, indent=2)
+
+
+class _StoredTrial(TypedDict):
+    """A trial in the search's file; a score that is not finite is null."""
+
+    learning_rate: float
+    epochs: int
+    batch_size: int
+    identity: Hash
+    scores: list[FiniteFloat | None]
+    state: Literal["finished", "stopped", "failed"]
+    error: str | None
+
+
+class _StoredSearch(TypedDict):
+    chosen: str | None
+    trials: list[_StoredTrial]
+
+
+def _from_plain(stored: Any) -> Trial:
+    scores = [math.nan if score is None else score for score in stored["scores"]]
+    return Trial(**{**stored, "scores": scores})
+
+
+def _to_plain(trial: Trial) -> dict[str, Any]:
+    finite = [score if math.isfinite(score) else None for score in trial.scores]
+    return asdict(trial) | {"scores": finite}

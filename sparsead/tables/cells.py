@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from sparsead.config.run import RunSpec
-from sparsead.config.search import Point, SearchSpec
 from sparsead.config.schema import check_name
+from sparsead.config.search import Point, SearchSpec
 from sparsead.errors import ConfigError, unknown
 from sparsead.runs.prerequisites import find_prerequisites, format_sources_override, resolve_sources
 from sparsead.runs.request import RunRequest

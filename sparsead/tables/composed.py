@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from importlib.resources import files
 from pathlib import Path
@@ -13,10 +13,15 @@ from typing import Any
 
 import hydra
 import omegaconf
+from typing_extensions import TypedDict
 
 from sparsead.config.compose import compose_as
-from sparsead.runs.files import file_digest, read_json, write_atomically
+from sparsead.config.trust import is_trusted
+from sparsead.errors import ConfigError
+from sparsead.runs.checked import find_checksummed, write_checksummed
+from sparsead.runs.files import file_digest
 from sparsead.runs.request import RunRequest
+from sparsead.runs.result import Config
 
 CACHE_FILE = Path("cache") / "composed.json"
 
@@ -26,8 +31,9 @@ def compose_all(overrides: Sequence[Sequence[str]]) -> list[RunRequest]:
 
     The cache is a file below the outputs folder, if that exists. It may be deleted or damaged at
     any time. An entry is valid for one state of conf/ and of the code only, and its values are
-    checked like those of a new composition. Overrides whose values come from elsewhere, such as the
-    environment, are composed each time.
+    checked like those of a new composition. A run of code of a user's own is composed each time,
+    because the cache may come from somebody else; so are overrides whose values come from
+    elsewhere, such as the environment.
 
     Raises:
         ConfigError: an override is wrong.
@@ -35,7 +41,7 @@ def compose_all(overrides: Sequence[Sequence[str]]) -> list[RunRequest]:
     if not overrides:
         return []
     cache = _outputs(overrides[0]) / CACHE_FILE
-    known = read_json(cache) if _is_cacheable(overrides) else {}
+    known = dict(_read(cache)) if _is_cacheable(overrides) else {}
     state = hash_conf()
     keys = [_hash([state, list(each)]) for each in overrides]
     fixed = [not any(map(_RESOLVER.search, each)) for each in overrides]
@@ -52,7 +58,7 @@ def compose_all(overrides: Sequence[Sequence[str]]) -> list[RunRequest]:
         of_keys = zip(keys, fixed, composed, strict=True)
         entries = {key: run.to_dict() for key, same, run in of_keys if same}
         with suppress(OSError):  # a read-only folder or a full disk: work without the cache
-            write_atomically(cache, json.dumps(known | entries))
+            write_checksummed(cache, {"runs": known | entries})
     return composed
 
 
@@ -60,10 +66,27 @@ _RESOLVER = re.compile(r"\$\{.*:")
 """A resolver's call, such as `${oc.env:HOME}`: its value may change while the override does not."""
 
 
+class _Request(TypedDict):
+    spec: Config
+    outputs: str
+    rerun: bool
+
+
+class _Cache(TypedDict):
+    runs: dict[str, _Request]
+
+
+def _read(cache: Path) -> Mapping[str, Any]:
+    found = find_checksummed(cache, _Cache)
+    return {} if found is None else found["runs"]
+
+
 def _recall(entry: Any) -> RunRequest | None:
+    if entry is None or not is_trusted(entry["spec"]):
+        return None
     try:
         return RunRequest.from_dict(entry)
-    except (KeyError, TypeError, AttributeError):
+    except (TypeError, ConfigError):  # of another version, or a file is gone: compose it again
         return None
 
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field, NonNegativeFloat, NonNegativeInt
+from typing_extensions import TypedDict
 
 from sparsead.config.run import RunSpec
 from sparsead.config.search import SearchSpec
-from sparsead.runs.files import read_json
+from sparsead.runs.checked import find_checksummed, write_checksummed
 from sparsead.runs.request import RunRequest
 from sparsead.runs.states import Missing, read_state
 from sparsead.tables.cells import Cell, by_place, runs_by_point
@@ -153,11 +156,37 @@ def find_unmeasured(wanted: Sequence[Cell]) -> list[Cell]:
 
 def read_throughput(request: RunRequest) -> Throughput | None:
     """Return the measured throughput of this kind of run on this machine, or None."""
-    measured = read_json(request.outputs / THROUGHPUT_FILE).get(name_kind(request.spec))
-    if not isinstance(measured, Mapping):
+    measured = _read_measured(request.outputs).get(name_kind(request.spec))
+    if measured is None:
         return None
-    try:
-        lists = {key: tuple(measured[key]) for key in ("examples", "scored")}
-        return Throughput(**{**measured, **lists})
-    except (KeyError, TypeError):
-        return None
+    lists = {key: tuple(measured[key]) for key in ("examples", "scored")}
+    return Throughput(**{**measured, **lists})
+
+
+def write_throughput(request: RunRequest, measured: Throughput) -> None:
+    """Store the measured throughput of this kind of run on this machine.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    kinds = {**_read_measured(request.outputs), name_kind(request.spec): asdict(measured)}
+    write_checksummed(request.outputs / THROUGHPUT_FILE, {"kinds": kinds}, indent=1)
+
+
+class _Measured(TypedDict):
+    fixed: NonNegativeFloat
+    train: NonNegativeFloat
+    evaluate: NonNegativeFloat
+    score: NonNegativeFloat
+    scored: list[NonNegativeInt]
+    examples: Annotated[list[NonNegativeInt], Field(min_length=2, max_length=2)]
+    stored: NonNegativeInt
+
+
+class _Kinds(TypedDict):
+    kinds: dict[str, _Measured]
+
+
+def _read_measured(outputs: Path) -> Mapping[str, Any]:
+    found = find_checksummed(outputs / THROUGHPUT_FILE, _Kinds)
+    return {} if found is None else found["kinds"]

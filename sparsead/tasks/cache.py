@@ -33,6 +33,9 @@ log = logging.getLogger(__name__)
 
 CACHE_VARIABLE = "SPARSEAD_CACHE"
 DESCRIPTION_FILE = "report.json"
+CHECKSUMS_FILE = "checksums.json"
+_FORMAT = 2
+"""Version of the cache; it is increased when the files in its folders change."""
 WHOLE_LENGTH = "whole_length"
 
 # Options that say where the rows come from; the key contains the rows themselves instead.
@@ -48,7 +51,7 @@ def encode_once(
     code, and the tokenizer; if any of these changes, another folder is used. If several processes
     need the same splits at once, one tokenises and the others wait. The folder is in
     SPARSEAD_CACHE, else in `sparsead` below XDG_CACHE_HOME, else in ~/.cache/sparsead. It can be
-    deleted at any time.
+    deleted at any time; its checksums are verified, and what was altered is tokenised again.
 
     Args:
         task: the task, whose `load` and `encode` are called.
@@ -72,7 +75,7 @@ def encode_once(
         folder.parent.mkdir(parents=True, exist_ok=True)
         lock.acquire()
     try:
-        fresh = not folder.exists()
+        fresh = not _is_whole(folder)
         if fresh:
             encoded = task.encode(
                 rows, tokenizer
@@ -99,6 +102,36 @@ def _writing(folder: Path) -> Iterator[None]:
             f"{folder.parent}: cannot be written ({error}); choose another folder with "
             f"{CACHE_VARIABLE}=FOLDER"
         ) from error
+
+
+def _is_whole(folder: Path) -> bool:
+    """Tell whether the cached splits are there unaltered; altered ones are removed."""
+    if not folder.exists():
+        return False
+    try:
+        altered = json.loads((folder / CHECKSUMS_FILE).read_text("utf-8")) != _checksums(folder)
+    except (OSError, ValueError, RecursionError):
+        altered = True
+    if altered:
+        log.warning("%s: was altered (its checksums do not match); it is tokenised anew", folder)
+        with _writing(folder):
+            shutil.rmtree(folder)
+    return not altered
+
+
+def _checksums(folder: Path) -> dict[str, str]:
+    """Return the SHA-256 of each file below the folder, except the file of the checksums."""
+    files = (path for path in sorted(folder.rglob("*")) if path.is_file())
+    return {
+        str(path.relative_to(folder)): _digest_of(path)
+        for path in files
+        if path.name != CHECKSUMS_FILE
+    }
+
+
+def _digest_of(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _read(folder: Path) -> tuple[DatasetDict, dict[str, Any]]:
@@ -157,6 +190,7 @@ def _write(folder: Path, splits: DatasetDict) -> None:
         kept = {split: _drop_described(rows) for split, rows in splits.items()}
         DatasetDict(kept).save_to_disk(str(beside))
         (beside / DESCRIPTION_FILE).write_text(json.dumps(described), "utf-8")
+        (beside / CHECKSUMS_FILE).write_text(json.dumps(_checksums(beside)), "utf-8")
         os.replace(beside, folder)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
@@ -218,7 +252,7 @@ def _key(task: Task, rows: DatasetDict, tokenizer: PreTrainedTokenizerBase) -> s
     digest = hashlib.sha256()
     options = {name: value for name, value in vars(task).items() if name not in _PLACES}
     public = {name: value for name, value in options.items() if not name.startswith("_")}
-    versions = (transformers.__version__, tokenizers.__version__)
+    versions = (_FORMAT, transformers.__version__, tokenizers.__version__)
     digest.update(json.dumps([versions, public], sort_keys=True, default=str).encode())
     for part in (*_code(task), *_tokenizer_files(tokenizer), *_content(rows)):
         digest.update(hashlib.sha256(part).digest())

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -8,9 +9,10 @@ import yaml
 from composing import compose
 from sparsead.config.overrides import expand
 from sparsead.errors import ConfigError
+from sparsead.runs.checked import write_checksummed
 from sparsead.runs.identity import compute_identity
 from sparsead.tables.cells import list_cells
-from sparsead.tables.composed import CACHE_FILE
+from sparsead.tables.composed import CACHE_FILE, compose_all
 from sparsead.tables.files import load_table
 
 TABLES = Path(__file__).resolve().parents[2] / "conf" / "table"
@@ -90,6 +92,30 @@ def test_compositions_are_remembered_and_a_damaged_memory_is_not_believed(tmp_pa
     assert list_cells(load_table("table3", changes)) == first
     (tmp_path / CACHE_FILE).write_text("{")
     assert list_cells(load_table("table3", changes)) == first
+
+
+def test_a_flipped_bit_of_remembered_compositions_changes_no_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    overrides = ["backbone=tiny-bert", "adapter.bottleneck=4", f"outputs={tmp_path}"]
+    (first,) = compose_all([overrides])
+    whole = (tmp_path / CACHE_FILE).read_bytes()
+    at = whole.index(b'"bottleneck": 4') + len('"bottleneck": ')
+    (tmp_path / CACHE_FILE).write_bytes(whole[:at] + b"5" + whole[at + 1 :])
+    assert compose_all([overrides]) == [first]
+    assert "composed.json: was altered" in capsys.readouterr().err
+    assert (tmp_path / CACHE_FILE).read_bytes() == whole
+
+
+def test_remembered_compositions_name_no_code_of_a_stranger(tmp_path: Path) -> None:
+    overrides = ["backbone=tiny-bert", f"outputs={tmp_path}"]
+    (first,) = compose_all([overrides])
+    content = json.loads((tmp_path / CACHE_FILE).read_text())
+    del content["sha256"]
+    (entry,) = content["runs"].values()
+    entry["spec"]["adapter"]["method"] = "strangers.Adapter"
+    write_checksummed(tmp_path / CACHE_FILE, content)
+    assert compose_all([overrides]) == [first]
 
 
 @pytest.mark.slow

@@ -223,3 +223,24 @@ def test_a_test_set_that_selection_would_leave_out_is_refused() -> None:
         hold_out(DatasetDict(train=rows, validation=rows, test=rows), 0.1)
     with pytest.raises(ConfigError, match="one training example cannot be split"):
         hold_out(DatasetDict(train=rows.take(1), validation=rows), 0.1)
+
+
+@pytest.mark.slow
+def test_any_altered_byte_of_the_cache_is_noticed_and_tokenised_anew(
+    cache: Path, file: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    whole, report = encode_once(text(file), tokenizer())
+    expected = {split: rows.to_list() for split, rows in whole.items()}
+    (folder,) = (path for path in cache.iterdir() if path.is_dir())
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        content = path.read_bytes()
+        for at in (0, len(content) // 2, len(content) - 1):
+            path.write_bytes(content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :])
+            caplog.clear()
+            splits, again = encode_once(text(file), tokenizer())
+            assert {split: rows.to_list() for split, rows in splits.items()} == expected
+            assert again == report
+            assert "was altered (its checksums do not match); it is tokenised anew" in caplog.text
+    caplog.clear()
+    assert encode_once(text(file), tokenizer())[1] == report
+    assert "was altered" not in caplog.text
