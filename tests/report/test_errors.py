@@ -29,9 +29,9 @@ ANSWERS = [
 
 
 def run(outputs: Path, records: list[dict[str, Any]], scores: dict[str, float]) -> RunRecord:
-    folder = write_run(outputs, "one", {}, identity="c0ffee", scores=scores)
+    folder = write_run(outputs, "one", {}, identity="00c0ffee00c0ffee", scores=scores)
     record = RunRecord.read(folder)
-    described = write_predictions(folder, "validation", records, "c0ffee")
+    described = write_predictions(folder, "validation", records, "00c0ffee00c0ffee")
     return RunRecord(folder, record.result | {"predictions": {"validation": described}})
 
 
