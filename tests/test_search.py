@@ -15,8 +15,9 @@ from sparsead.config.compose import compose
 from sparsead.config.search import SearchSpec
 from sparsead.errors import ConfigError, TrainingStopped
 from sparsead.runs.interrupt import Watch
-from sparsead.runs.record import RunRecord, staged, write_result
+from sparsead.runs.record import RunRecord, write_result
 from sparsead.runs.request import RunRequest
+from sparsead.runs.staging import staged
 from sparsead.search import Train, search
 from synthetic import synthetic_result
 
