@@ -5,16 +5,16 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 WORKERS ?= auto
 
-PAPER := $(addprefix reproduce-,table1 table2 table3 table4 figure1 figure2 figure4)
+TABLES := $(addprefix reproduce-,table1 table2 table3 table4 figure1 figure2 figure4 controls)
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo $(PAPER) bench lint test test-fast coverage check format clean
+.PHONY: help install demo $(TABLES) bench lint test test-fast coverage check format clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-10s %s\n", $$1, $$2}'
-	@echo "  $(PAPER):"
-	@echo "             run what a table or figure of the paper still lacks, with ARGS='backbone=minilm seeds=2'"
+	@echo "  $(TABLES):"
+	@echo "             run what a table or figure still lacks, with ARGS='backbone=minilm seeds=2'"
 
 install: $(INSTALLED) ## create the virtual environment and install into it
 
@@ -27,7 +27,7 @@ demo: $(INSTALLED) ## from nothing to a pruned, trained, evaluated and tabulated
 	$(BIN)/sparsead train
 	$(BIN)/sparsead table
 
-$(PAPER): reproduce-%: $(INSTALLED)
+$(TABLES): reproduce-%: $(INSTALLED)
 	$(BIN)/sparsead reproduce $* $(ARGS)
 
 test: $(INSTALLED) ## from nothing to a passing test suite
