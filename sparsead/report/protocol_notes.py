@@ -12,6 +12,9 @@ from sparsead.runs.record import RunRecord
 PAPER_RATES = (1e-5, 2e-5, 5e-5, 1e-4, 2e-4)
 """The learning rates of the paper's grid."""
 
+DEFAULT_RATES = (5e-4, 1e-3, 5e-3)
+"""The default rates of conf/ that are outside it: of adapters, of CoLA and of BitFit."""
+
 _PAPER_SEARCHED = (
     "The paper's columns are the best of a grid search of 80 points for each row and task, chosen "
     "on the dev set; the best of 80 equally good points lies 4 to 6 points above their mean on "
@@ -34,10 +37,20 @@ def notes_of_protocol(results: Results) -> list[str]:
     if outside:
         named = " and ".join(f"{rate:g}" for rate in outside)
         notes.append(
-            f"Learning rates outside the paper's grid: {named}. The defaults among them were "
-            "chosen with minilm, by the dev scores of single runs, and on no other backbone."
+            f"Learning rates outside the paper's grid: {named}.{_origin(results, outside)}"
         )
     return notes
+
+
+def _origin(results: Results, rates: Sequence[float]) -> str:
+    """Say on what the default rates were chosen; nothing of rates that somebody typed."""
+    defaults = [f"{rate:g}" for rate in rates if rate in DEFAULT_RATES]
+    if results.table.search is not None or not defaults:
+        return ""
+    return (
+        f" The default of {' and '.join(defaults)} was chosen with minilm, by the dev scores of "
+        "single runs, and on no other backbone."
+    )
 
 
 def _note_of_search(results: Results) -> str:

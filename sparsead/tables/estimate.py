@@ -112,7 +112,7 @@ def _describe_grid(wanted: Sequence[Cell]) -> str:
     cells = {(cell.backbone, cell.row, cell.column) for cell in searched}
     seeds = {cell.seed for cell in searched}
     return (
-        f"search: {len(points)} points in each of {len(cells)} cells over {len(seeds)} seeds; "
+        f"search: points x cells x seeds = {len(points)} x {len(cells)} x {len(seeds)}; "
         f"without a search {len(cells) * len(seeds)} runs\n"
     )
 

@@ -77,6 +77,7 @@ def test_the_papers_search_and_our_rates_are_said(
         for seed, record in found.records.items():
             record.result["config"]["protocol"] = {"learning_rate": 1e-3 if seed == 1 else 5e-5}
     assert "Learning rates outside the paper's grid: 0.001." in notes(results)
+    assert "The default of 0.001 was chosen with minilm" in notes(results)
     unpublished = TableSpec(**{**vars(TABLE), "rows": [Row("mam")]})
     plain = measured(unpublished, lambda _: {"accuracy": 0.5, "f1": 0.5}, monkeypatch)
     assert "grid search" not in notes(plain)

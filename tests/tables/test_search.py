@@ -86,7 +86,7 @@ def test_a_search_has_the_papers_grid_which_overrides_narrow(tmp_path: Path) -> 
         assert (protocol.learning_rate, protocol.epochs, protocol.batch_size) == cell.point
         assert protocol.selection == 0.1
     text = describe_plan(cells)
-    assert "search: 4 points in each of 2 cells over 2 seeds; without a search 4 runs" in text
+    assert "search: points x cells x seeds = 4 x 2 x 2; without a search 4 runs" in text
     assert "16 runs: 0 done" in text
 
 
@@ -262,7 +262,7 @@ def test_a_searched_table_is_done_and_shown_by_the_commands(
         reproduce.main()
     assert not end.value.code
     done = capsys.readouterr().out
-    assert "search: 2 points in each of 1 cells over 1 seeds; without a search 1 runs" in done
+    assert "search: points x cells x seeds = 2 x 1 x 1; without a search 1 runs" in done
     assert "pfeiffer, demo_mrpc, tiny-bert, seed 1, point 0.0001, 1, 8" in done
     shown = [*words, *small, *point[:2], "--best", "--outputs", str(tmp_path / "outputs")]
     monkeypatch.setattr("sys.argv", ["x", *shown])
