@@ -12,7 +12,7 @@ from pathlib import Path
 
 import hydra
 
-from sparsead.config.arguments import Parser
+from sparsead.config.arguments import Parser, user_path
 from sparsead.config.choices import list_choices
 from sparsead.report.formats import to_rich
 
@@ -27,7 +27,7 @@ def main() -> None:
     """Entry point of `sparsead doctor`; it exits with status 1 if runs cannot be written."""
     parser = Parser("sparsead doctor", __doc__)
     default = Path("outputs")
-    parser.add_argument("--outputs", type=Path, default=default, help="folder of the runs")
+    parser.add_argument("--outputs", type=user_path, default=default, help="folder of the runs")
     outputs: Path = parser.parse().outputs
     writable = _is_writable(outputs)
     _print([*_installed(), *_places(outputs, writable)])

@@ -15,7 +15,7 @@ from typing import Any
 from safetensors.numpy import save
 
 from sparsead.backbones.contract import architectures
-from sparsead.config.arguments import Parser, add_run_arguments, add_trust
+from sparsead.config.arguments import Parser, add_run_arguments, add_trust, user_path
 from sparsead.config.groups import BackboneSpec
 from sparsead.config.trust import check_trusted
 from sparsead.errors import ConfigError, RecordError
@@ -30,7 +30,7 @@ def main() -> None:
     """Entry point of `sparsead export`."""
     parser = Parser("sparsead export", __doc__)
     add_run_arguments(parser)
-    parser.add_argument("folder", type=Path, metavar="FOLDER", help="new folder to write")
+    parser.add_argument("folder", type=user_path, metavar="FOLDER", help="new folder to write")
     parser.add_argument(
         "--merged",
         action="store_true",

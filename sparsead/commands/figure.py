@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from sparsead.config.arguments import (
+    user_path,
     Parser,
     add_outputs,
     add_overrides,
@@ -33,7 +34,7 @@ def _masks(given: list[str]) -> None:
     parser = Parser(f"sparsead figure {MASKS}", __doc__)
     add_run_arguments(parser)
     where = "PNG or SVG by its suffix, or a folder (default: OUTPUTS/figures/masks_RUN.png)"
-    parser.add_argument("--out", metavar="FILE", type=Path, help=where)
+    parser.add_argument("--out", metavar="FILE", type=user_path, help=where)
     arguments = parser.parse(given)
     record = find_run(arguments.run, arguments.outputs)
     name = f"{MASKS}_{record.folder.resolve().name}.png"
@@ -52,7 +53,7 @@ def _table(given: list[str]) -> None:
     add_outputs(parser)
     add_records(parser)
     where = "folder of the PNG and the SVG (default: OUTPUTS/figures)"
-    parser.add_argument("--out", metavar="FOLDER", type=Path, help=where)
+    parser.add_argument("--out", metavar="FOLDER", type=user_path, help=where)
     arguments = parser.parse(given)
     place = (arguments.outputs, arguments.records)
     with open_results(arguments.table, arguments.overrides, *place) as results:

@@ -13,7 +13,7 @@ from typing import Any
 from torch import nn
 
 from sparsead.assembly.trained import TrainedRun, load
-from sparsead.config.arguments import Parser, add_run_arguments, add_trust
+from sparsead.config.arguments import Parser, add_run_arguments, add_trust, user_path
 from sparsead.config.run import DEVICES
 from sparsead.display import escape_json
 from sparsead.errors import ConfigError, RecordError
@@ -109,17 +109,17 @@ def _parser() -> Parser:
     add_run_arguments(parser)
     wanted = parser.add_mutually_exclusive_group(required=True)
     suffixes = ".jsonl, .csv, .tsv or .parquet; for SQuAD's tasks also its .json format"
-    wanted.add_argument("--input", type=Path, metavar="FILE", help=f"file of rows: {suffixes}")
+    wanted.add_argument("--input", type=user_path, metavar="FILE", help=f"file of rows: {suffixes}")
     wanted.add_argument(
         "--submission",
-        type=Path,
+        type=user_path,
         metavar="FOLDER",
         help="write predictions for the task's test sets to this folder, in GLUE's format",
     )
     output = "new file to write (default: the terminal)"
-    parser.add_argument("--output", type=Path, metavar="FILE", help=output)
+    parser.add_argument("--output", type=user_path, metavar="FILE", help=output)
     data = "folder of the test sets (default: the run's task.path)"
-    parser.add_argument("--data", type=Path, metavar="FOLDER", help=data)
+    parser.add_argument("--data", type=user_path, metavar="FOLDER", help=data)
     backbone = "folder of the run's backbone, if it has moved"
     parser.add_argument("--backbone", metavar="FOLDER", help=backbone)
     parser.add_argument("--device", choices=DEVICES, default="auto")

@@ -9,7 +9,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-from sparsead.config.arguments import Parser, add_outputs
+from sparsead.config.arguments import Parser, add_outputs, user_path
 from sparsead.config.choices import list_choices
 from sparsead.config.seeds import Seeds
 from sparsead.errors import ConfigError, StorageError, unknown
@@ -57,7 +57,7 @@ def _parser(action: str) -> Parser:
     )
     if action in ("export", "pack"):
         suffixes = ".parquet, .csv or .json" if action == "export" else ".parquet"
-        parser.add_argument("file", type=Path, help=f"ends in {suffixes}")
+        parser.add_argument("file", type=user_path, help=f"ends in {suffixes}")
     where = f"KEY=PATTERN with KEY one of {', '.join(COLUMNS)}; all must match"
     parser.add_argument("filters", nargs="*", default=[], metavar="FILTER", help=where)
     add_outputs(parser)

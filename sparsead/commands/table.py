@@ -9,7 +9,7 @@ import sys
 from argparse import Namespace
 from pathlib import Path
 
-from sparsead.config.arguments import Parser, add_outputs, add_overrides, add_records
+from sparsead.config.arguments import Parser, add_outputs, add_overrides, add_records, user_path
 from sparsead.config.search import GRID
 from sparsead.errors import ConfigError, unknown, warn
 from sparsead.report.choice import choose_best_points, count_points
@@ -31,7 +31,7 @@ def main() -> None:
     of_grids = "show only the best learning rate, epochs and batch size; of TABLE with search=grid"
     parser.add_argument("--best", action="store_true", help=of_grids)
     where = "write to this file (default: the terminal)"
-    parser.add_argument("--out", type=Path, metavar="FILE", help=where)
+    parser.add_argument("--out", type=user_path, metavar="FILE", help=where)
     arguments = parser.parse()
     if arguments.records is not None and arguments.table is None:
         raise ConfigError("--records: works only with the name of a table")

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+from sparsead.config.schema import expand_user
 from sparsead.errors import ConfigError, unknown
 
 _TABLE_CHANGES = (
@@ -65,6 +66,11 @@ class Parser(argparse.ArgumentParser):
         return f"{self.prog.removeprefix('sparsead ')}: {message}"
 
 
+def user_path(word: str) -> Path:
+    """Return the path that a user gave; shells leave the `~` of `--out=~/x` to the program."""
+    return Path(expand_user(word))
+
+
 def add_overrides(parser: Parser, purpose: str) -> None:
     """Add the positional arguments KEY=VALUE, of which there may be any number."""
     parser.add_argument("overrides", nargs="*", default=[], metavar="KEY=VALUE", help=purpose)
@@ -90,7 +96,7 @@ def add_outputs(parser: Parser) -> None:
 def add_records(parser: Parser) -> None:
     """Add the option `--records`, an archive to be read instead of the folder of the runs."""
     where = "read the runs from this archive, which `sparsead runs pack` wrote, and from no folder"
-    parser.add_argument("--records", type=Path, metavar="FILE", help=where)
+    parser.add_argument("--records", type=user_path, metavar="FILE", help=where)
 
 
 def add_run_arguments(parser: Parser) -> None:
@@ -112,6 +118,7 @@ def add_trust(parser: Parser) -> None:
 
 
 def _existing_folder(path: str) -> Path:
-    if not Path(path).is_dir():
+    folder = user_path(path)
+    if not folder.is_dir():
         raise ConfigError(f"--outputs {path}: is not a folder")
-    return Path(path)
+    return folder

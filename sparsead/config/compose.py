@@ -96,11 +96,13 @@ def describe_error(error: BaseException) -> str:
     if isinstance(error, ConfigCompositionException) and error.__cause__ is not None:
         return _describe_unknown_key(error)
     if isinstance(error, OverrideParseException):
-        reason = str(error.message).splitlines()[-2:][0]  # the last line is a link to Hydra's docs
-        return f"{error.override}: cannot be read as KEY=VALUE ({reason})"
+        return f"{error.override}: cannot be read as KEY=VALUE; {_QUOTES}"
     if str(error).startswith("Ambiguous value"):
-        return f"{_first_line(error)}: add -m to sweep over its values"
+        return f"{_first_line(error)}: add -m to sweep over its values; {_QUOTES}"
     return _first_line(error)
+
+
+_QUOTES = """a comma or bracket of a value itself needs quotes, as in "task.train='a,b.csv'\""""
 
 
 def _describe_unknown_choice(file: str, options: Sequence[str]) -> str:

@@ -14,6 +14,7 @@ from sparsead.config.schema import (
     check_keys,
     check_minimum,
     check_name,
+    expand_user,
 )
 from sparsead.errors import ConfigError
 
@@ -48,6 +49,8 @@ class BackboneSpec:
 
     def __post_init__(self) -> None:
         check_name("backbone.name", self.name)
+        if self.path is not None:
+            self.path = expand_user(self.path)
         check_folder("backbone.path", self.path)
         for key in ("dropout", "attention_dropout"):
             value = getattr(self, key)
@@ -87,6 +90,9 @@ class TaskSpec:
         if self.limit is not None:
             check_minimum("task.limit", self.limit, 1)
         check_minimum("task.max_length", self.max_length, 3)
+        for key in ("path", *SPLITS):
+            if getattr(self, key) is not None:
+                setattr(self, key, expand_user(getattr(self, key)))
         check_folder("task.path", self.path)
         for split, own in self._own_files().items():
             if not Path(own).is_file():

@@ -9,17 +9,21 @@ from hydra.core.override_parser.types import ChoiceSweep, Glob, Override, RangeS
 from hydra.errors import HydraException
 
 from sparsead.config.choices import list_choices, list_groups
+from sparsead.config.quoting import quote_override
 from sparsead.errors import ConfigError, unknown
 
 
 def expand(arguments: Sequence[str]) -> list[str]:
-    """Rewrite numbers given to `sparsity` and globs over experiments into what Hydra accepts.
+    """Rewrite numbers given to `sparsity`, globs over experiments and values without quotes.
+
+    The result is what Hydra accepts.
 
     Raises:
         ConfigError: a list mixes numbers with names, a glob matches no experiment, or a group is
             given a number or a list, for which Hydra prints a traceback.
     """
-    expanded = [_expand_experiments(argument) for argument in expand_numeric_sparsity(arguments)]
+    readable = [quote_override(argument) for argument in arguments]
+    expanded = [_expand_experiments(argument) for argument in expand_numeric_sparsity(readable)]
     for argument in expanded:
         _check_choice(argument)
     return expanded

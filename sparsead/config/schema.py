@@ -88,6 +88,16 @@ def check_minimum(key: str, value: float, low: float) -> None:
         raise ConfigError(f"{key}={value:g}: must be at least {low:g}")
 
 
+def expand_user(path: str) -> str:
+    """Return a path with the home folder in place of a `~` at its beginning, as shells do."""
+    if not path.startswith("~"):
+        return path
+    try:
+        return str(Path(path).expanduser())
+    except RuntimeError:  # there is no such user
+        return path
+
+
 def check_folder(key: str, path: str | None) -> None:
     """Refuse a path that is not a folder."""
     if path is not None and not Path(path).is_dir():

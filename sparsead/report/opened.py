@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from sparsead.config.quoting import format_override
 from sparsead.report.results import Results, measure
 from sparsead.runs.archive import ArchivedRuns, unpack
 from sparsead.runs.states import State
@@ -32,7 +33,7 @@ def open_results(
         RecordError: the archive or a record cannot be read.
     """
     if archive is None:
-        yield measure(load_table(table, [f"outputs={outputs}", *overrides]))
+        yield measure(load_table(table, [format_override("outputs", outputs), *overrides]))
         return
     with TemporaryDirectory() as folder:
         unpack(archive, Path(folder))
@@ -43,4 +44,4 @@ def open_results(
 
         # In a folder without runs, each cell lists all runs that it starts from in `needs`.
         nothing = Path(folder) / "nothing"
-        yield measure(load_table(table, [f"outputs={nothing}", *overrides]), find)
+        yield measure(load_table(table, [format_override("outputs", nothing), *overrides]), find)

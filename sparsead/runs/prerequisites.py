@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from sparsead.config.compose import compose
+from sparsead.config.quoting import quote
 from sparsead.config.run import RunSpec
 from sparsead.errors import ConfigError, RecordError
 from sparsead.runs.files import file_digest
@@ -85,7 +86,7 @@ def list_sources(spec: RunSpec) -> list[str]:
 
 def format_sources_override(folders: Sequence[Path]) -> str:
     """Return the override of `sparsead train` that sets these folders as a run's sources."""
-    quoted = (f"'{_escaped(str(folder))}'" for folder in folders)
+    quoted = (quote(str(folder)) for folder in folders)
     return f"adapter.{_OPTION}.sources=[{','.join(quoted)}]"
 
 
@@ -139,10 +140,6 @@ def _listed(spec: RunSpec, key: str, kind: str) -> list[str]:
     if not isinstance(names, list):
         raise ConfigError(f"adapter.{_OPTION}.{key}={names}: must be a list {kind}")
     return [str(name) for name in names]
-
-
-def _escaped(text: str) -> str:
-    return text.replace("'", "\\'")
 
 
 def _with_options(spec: RunSpec, **changes: Any) -> RunSpec:

@@ -14,7 +14,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from sparsead.config.run import RunSpec
-from sparsead.config.schema import to_dataclass
+from sparsead.config.schema import expand_user, to_dataclass
 from sparsead.errors import ClaimedError, StorageError
 from sparsead.runs.claim import claimed
 from sparsead.runs.failure import record_failure
@@ -51,7 +51,7 @@ class RunRequest:
         spec = RunSpec.from_config(config)
         check_prerequisites(spec)
         place = to_dataclass("", _Location, {key: config[key] for key in ("outputs", "rerun")})
-        return cls(spec, place.outputs, place.rerun)
+        return cls(spec, Path(expand_user(str(place.outputs))), place.rerun)
 
     @cached_property
     def identity(self) -> str:

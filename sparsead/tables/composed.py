@@ -16,6 +16,7 @@ import omegaconf
 from typing_extensions import TypedDict
 
 from sparsead.config.compose import compose_as
+from sparsead.config.quoting import read_value
 from sparsead.config.trust import is_trusted
 from sparsead.errors import ConfigError
 from sparsead.runs.checked import find_checksummed, write_checksummed
@@ -96,7 +97,7 @@ def _is_cacheable(overrides: Iterable[Sequence[str]]) -> bool:
 
 
 def _outputs(overrides: Sequence[str]) -> Path:
-    given = [o.partition("=")[2] for o in overrides if o.startswith("outputs=")]
+    given = [read_value(override) for override in overrides if override.startswith("outputs=")]
     return Path((given or ["outputs"])[-1])
 
 

@@ -1,0 +1,77 @@
+"""Values of overrides with characters that Hydra's grammar has no place for: put into quotes."""
+
+from __future__ import annotations
+
+import re
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+
+from sparsead.config.schema import expand_user
+from sparsead.errors import ConfigError
+
+_OVERRIDE = re.compile(r"(?P<key>\+{0,2}[\w./@:-]+)=(?P<value>.*)", re.DOTALL)
+_PLAIN = re.compile(r"[A-Za-z0-9_./+-]*")
+_OPENING = ("[", "{", "'", '"')
+_PARTS = re.compile(r"""'(?:\\'|[^'])*'|"(?:\\"|[^"])*"|[\[\]{},]|[^\[\]{},]+""")
+_UNQUOTED = re.compile(r"[A-Za-z0-9_\-/.%+@?|$*:\\ ]*|\$\{.*\}")
+"""The characters of a value without quotes in Hydra's grammar."""
+
+
+def quote(value: str) -> str:
+    r"""Return a value as it stands in quotes in an override: `it's` becomes `'it\'s'`."""
+    escaped = re.sub(r"(\\*)'", r"\1\1\\'", value)
+    ending = re.search(r"\\*$", escaped)
+    return f"'{escaped}{ending.group() if ending else ''}'"
+
+
+def format_override(key: str, value: object) -> str:
+    """Return the override that gives `key` this value, whatever characters the value has."""
+    return f"{key}={quote(str(value))}"
+
+
+def quote_override(argument: str) -> str:
+    """Put into quotes what Hydra cannot read in an override, and expand a `~` at its beginning.
+
+    A value such as `données.csv`, `a=b.csv` or `x(1).csv` has one meaning only, though Hydra's
+    grammar asks for quotes around it. Elements of lists and of sweeps are quoted one by one. What
+    Hydra reads, what is no override, and a list or a quote that is not closed are left as they are.
+    """
+    given = _OVERRIDE.fullmatch(argument)
+    if given is None or _PLAIN.fullmatch(given["value"]):
+        return argument
+    key, value = given["key"], expand_user(given["value"])
+    by_element = "".join(_quoted_part(part) for part in _PARTS.findall(value))
+    whole = value if value.startswith(_OPENING) else quote(value)
+    for written in (value, by_element, whole):
+        override = f"{key}={written}"
+        if _is_readable(override):
+            return override
+    return argument
+
+
+def read_value(override: str) -> str:
+    """Return the value of an override as a text, without its quotes.
+
+    Raises:
+        ConfigError: Hydra cannot read it.
+    """
+    try:
+        return str(OverridesParser.create().parse_override(quote_override(override)).value())
+    except HydraException as error:
+        raise ConfigError(f"{override}: cannot be read as KEY=VALUE") from error
+
+
+def _quoted_part(part: str) -> str:
+    """Quote an element that Hydra would not read; brackets, commas and quotes stay as they are."""
+    if re.fullmatch(r"""[\[\]{},]|'.+'|".+"|''|\"\"""", part, re.DOTALL):
+        return part
+    return part if _UNQUOTED.fullmatch(part) else quote(part.strip())
+
+
+def _is_readable(override: str) -> bool:
+    try:
+        OverridesParser.create().parse_override(override)
+    except HydraException:
+        return False
+    return True
