@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from sparsead.errors import SparseadError, fail, unknown
+from sparsead.display import survive_closed_pipes
 
 _COMMANDS = "sparsead.commands"
 _FIRST = ("train", "reproduce", "plan", "table")
@@ -17,6 +18,7 @@ _FIRST = ("train", "reproduce", "plan", "table")
 
 def main() -> None:
     """Run `sparsead VERB ARGUMENTS…`; a user's mistake prints one line and exits with status 2."""
+    survive_closed_pipes()
     verb, *arguments = sys.argv[1:] or ["--help"]
     if verb in ("-h", "--help"):
         sys.stdout.write(_help())

@@ -3,13 +3,18 @@
 A record, a data file or a table's file may come from somebody else. Control characters in it could
 move the terminal's cursor, hide a line or retitle the window; a cell that begins with `=` is run by
 spreadsheets as a formula. Whatever the commands print or write passes through this module.
+
+It also lets a command go on where nobody reads its output any more.
 """
 
 from __future__ import annotations
 
 import logging
+import os
 import re
-from typing import Any
+import sys
+from collections.abc import Iterable
+from typing import Any, TextIO, cast
 
 # C0 except line feed and tab, delete, C1, line and paragraph separators, invisible and
 # bidirectional marks, and surrogates, which no encoding can write.
@@ -62,3 +67,53 @@ def _is_number(text: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def survive_closed_pipes() -> None:
+    """Discard what this process writes to a pipe that nobody reads any more.
+
+    Otherwise a write would raise in the middle of a command, and a training that prints its
+    progress would be lost with it. A run that was begun is finished and recorded.
+    """
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is not None and not isinstance(stream, PipeStream):
+            setattr(sys, name, cast(TextIO, PipeStream(stream)))
+
+
+class PipeStream:
+    """A text stream like the given one, that writes to nowhere once its pipe is closed."""
+
+    def __init__(self, stream: TextIO) -> None:
+        """Take the stream to write to."""
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write a text; return its length."""
+        try:
+            return self._stream.write(text)
+        except BrokenPipeError:
+            self._discard()
+            return len(text)
+
+    def writelines(self, lines: Iterable[str]) -> None:
+        """Write several texts."""
+        for line in lines:
+            self.write(line)
+
+    def flush(self) -> None:
+        """Write what is in the buffer."""
+        try:
+            self._stream.flush()
+        except BrokenPipeError:
+            self._discard()
+
+    def __getattr__(self, name: str) -> Any:
+        """Return any other member of the stream, such as its encoding."""
+        return getattr(self._stream, name)
+
+    def _discard(self) -> None:
+        """Let the stream's file, and so what is left in its buffer, go to nowhere."""
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, self._stream.fileno())
+        os.close(nowhere)

@@ -30,6 +30,7 @@ from sparsead.errors import (
     StorageError,
     fail,
 )
+from sparsead.display import survive_closed_pipes
 from sparsead.runs.interrupt import Watch, stop_on_interrupt
 from sparsead.runs.prerequisites import find_prerequisites, resolve_sources
 from sparsead.runs.record import RunRecord, find_record
@@ -46,6 +47,7 @@ def main() -> None:
 
     HYDRA_FULL_ERROR=1 prints a traceback instead of the one-line message.
     """
+    survive_closed_pipes()
     keep_traceback = os.environ.get(_FULL_ERROR) == "1"
     try:
         with _let_hydra_raise():
