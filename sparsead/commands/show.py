@@ -7,9 +7,10 @@ from argparse import Namespace
 
 from sparsead.config.arguments import Parser, add_run_arguments
 from sparsead.errors import ConfigError
-from sparsead.report.errors import summarize_errors
+from sparsead.report.errors import compare_errors, summarize_errors
 from sparsead.report.masks import compare_masks, summarize_masks
 from sparsead.runs.query import find_run
+from sparsead.runs.record import RunRecord
 
 _COUNT = 20
 
@@ -18,8 +19,10 @@ def main() -> None:
     """Entry point of `sparsead show`."""
     parser = Parser("sparsead show", __doc__)
     add_run_arguments(parser)
-    other = "another run whose masks are compared with those of RUN"
-    parser.add_argument("--against", metavar="RUN2", help=other)
+    another = (
+        "another run whose masks, or with --errors whose errors, are compared with those of RUN"
+    )
+    parser.add_argument("--against", metavar="RUN2", help=another)
     errors = "list the examples that RUN predicted wrongly, the worst first"
     parser.add_argument("--errors", action="store_true", help=errors)
     split = "split of the errors (default: the one of the run's scores)"
@@ -29,13 +32,20 @@ def main() -> None:
     arguments = parser.parse()
     _check(arguments)
     record = find_run(arguments.run, arguments.outputs)
+    against = arguments.against
+    other = None if against is None else find_run(against, arguments.outputs)
     if arguments.errors:
-        sys.stdout.write(summarize_errors(record, arguments.split, arguments.count or _COUNT))
+        sys.stdout.write(_show_errors(record, other, arguments.split, arguments.count or _COUNT))
         return
     text = summarize_masks(record)
-    if arguments.against is not None:
-        text += compare_masks(record, find_run(arguments.against, arguments.outputs))
+    if other is not None:
+        text += compare_masks(record, other)
     sys.stdout.write(text)
+
+
+def _show_errors(record: RunRecord, other: RunRecord | None, split: str | None, count: int) -> str:
+    text = summarize_errors(record, split, count)
+    return text if other is None else text + compare_errors(record, other, split, count)
 
 
 def _check(arguments: Namespace) -> None:
@@ -43,7 +53,5 @@ def _check(arguments: Namespace) -> None:
     for option in ("split", "count"):
         if not arguments.errors and getattr(arguments, option) is not None:
             raise ConfigError(f"show: --{option} works only with --errors")
-    if arguments.errors and arguments.against is not None:
-        raise ConfigError("show: --against compares masks; leave out --errors")
     if arguments.count is not None and arguments.count < 1:
         raise ConfigError(f"show: --count {arguments.count}: must be at least 1")

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from sparsead.errors import RecordError
 from sparsead.report.formats import pluralize, to_rich
 from sparsead.report.masks import summarize_run
+from sparsead.report.resampling import draw_resamples, score_resamples
+from sparsead.report.statistics import examples_interval, mcnemar_p
 from sparsead.runs.predictions import list_predicted_splits, read_predictions
 from sparsead.runs.record import RunRecord
 
@@ -43,11 +47,102 @@ def summarize_errors(record: RunRecord, split: str | None = None, count: int = 2
             f"{record.folder}: its predictions have neither a column label nor a column {metric}, "
             "so that nothing tells which are wrong"
         )
-    elif frame["prediction"].dtype.kind in "fiu":
+    elif _are_numbers(frame):
         text = _list_numbers(frame, count)
     else:
         text = _list_classes(frame, count)
     return f"{summarize_run(record)}{name}: {text}"
+
+
+def compare_errors(
+    record: RunRecord, other: RunRecord, split: str | None = None, count: int = 20
+) -> str:
+    """Return a text on the errors of two runs on the same examples.
+
+    It has the difference of their main scores, with a 95 % interval that counts the examples; for
+    classes how often one, both or none is right, with McNemar's test; and the examples on which the
+    first run is worse than the second.
+
+    Args:
+        record: the first run.
+        other: the second run.
+        split: the split of the predictions; None for the split of the first run's scores.
+        count: number of examples to list.
+
+    Raises:
+        RecordError: a run's predictions cannot be read, or are on other examples.
+    """
+    name = list_predicted_splits(record)[0] if split is None else split
+    one, two = (read_predictions(run, name, without=["n_best"]) for run in (record, other))
+    if not _are_of_same_examples(one, two):
+        pair = f"{record.folder.name} and {other.folder.name}"
+        raise RecordError(f"{pair}: were not evaluated on the same examples of {name}")
+    metric = next(iter(record.result["scores"]))
+    worse = _measure_loss(one, two, metric, 1 if record.higher_is_better else -1)
+    shown = one.assign(**{"other prediction": two["prediction"], "worse by": worse})
+    shown = shown[worse > 0].sort_values("worse by", ascending=False, kind="stable")
+    truths = [column for column in ("label", *_TRUTHS) if column in one]
+    columns = ["id", *truths, "prediction", "other prediction", "worse by"]
+    listed = f"{pluralize(len(shown), 'example')} on which the first run is worse\n"
+    is_of_classes = metric not in one and not _are_numbers(one)
+    return (
+        f"\nAgainst {summarize_run(other)}{_describe_difference(one, two, metric)}"
+        f"{_describe_pairs(one, two) if is_of_classes else ''}"
+        f"{listed}{_table(shown, columns, count)}"
+    )
+
+
+def _are_of_same_examples(one: DataFrame, two: DataFrame) -> bool:
+    truths = [name for name in ("id", "label", *_TRUTHS) if name in one]
+    return set(truths) <= set(two) and all(
+        one[name].map(str).equals(two[name].map(str)) for name in truths
+    )
+
+
+def _measure_loss(one: DataFrame, two: DataFrame, metric: str, direction: int) -> Any:
+    """Return by how much the first run is worse than the second, for each example."""
+    if metric in one and metric in two:
+        return direction * (two[metric] - one[metric])
+    if "label" not in one:
+        raise RecordError(f"the predictions have neither a column label nor a column {metric}")
+    if _are_numbers(one):
+        return (one["prediction"] - one["label"]).abs() - (two["prediction"] - two["label"]).abs()
+    right, other_right = (run["prediction"] == run["label"] for run in (one, two))
+    return other_right.astype(float) - right.astype(float)
+
+
+def _describe_difference(one: DataFrame, two: DataFrame, metric: str) -> str:
+    """Return a line on the difference of the runs' main scores, in points."""
+    counts = draw_resamples("errors", len(one))
+    try:
+        whole, drawn = (
+            100 * (score_resamples(one, metric, each) - score_resamples(two, metric, each))
+            for each in (np.ones((1, len(one))), counts)
+        )
+    except KeyError:
+        return ""
+    difference = float(whole[0])
+    interval = examples_interval(difference, drawn)
+    ends = "" if interval is None else f" [{interval[0]:+.2f}, {interval[1]:+.2f}]"
+    return (
+        f"{metric}: {difference:+.2f}{ends} points from the other run (95 %; counts the examples "
+        "alone, not other seeds)\n"
+    )
+
+
+def _describe_pairs(one: DataFrame, two: DataFrame) -> str:
+    right, other_right = (run["prediction"] == run["label"] for run in (one, two))
+    only, other_only = int((right & ~other_right).sum()), int((other_right & ~right).sum())
+    both, none = int((right & other_right).sum()), int((~right & ~other_right).sum())
+    return (
+        f"both right {both}, only the first {only}, only the other {other_only}, both wrong "
+        f"{none}; McNemar's exact test: p = {mcnemar_p(only, other_only):.3g}\n"
+    )
+
+
+def _are_numbers(frame: DataFrame) -> bool:
+    """Tell whether the predictions are numbers; whole ones are numbers of classes."""
+    return bool(frame["prediction"].dtype.kind == "f")
 
 
 def _list_classes(frame: DataFrame, count: int) -> str:
@@ -85,14 +180,16 @@ def _list_numbers(frame: DataFrame, count: int) -> str:
     error = frame["prediction"] - frame["label"]
     shown = frame.assign(error=error)
     shown = shown.iloc[error.abs().argsort(kind="stable")[::-1]]
-    said = f"mean absolute error {error.abs().mean():.4f} of {pluralize(len(frame), 'example')}"
+    mean = error.abs().mean(skipna=False)
+    said = f"mean absolute error {mean:.4f} of {pluralize(len(frame), 'example')}"
     return f"{said}\n{_table(shown, ['id', 'label', 'prediction', 'error'], count)}"
 
 
 def _list_scored(frame: DataFrame, metric: str, count: int, *, lowest_first: bool) -> str:
     shown = frame.sort_values(metric, ascending=lowest_first, kind="stable")
     columns = ["id", *(name for name in _TRUTHS if name in frame), "prediction", metric]
-    said = f"mean {metric} {frame[metric].mean():.4f} of {pluralize(len(frame), 'example')}"
+    mean = frame[metric].mean(skipna=False)
+    said = f"mean {metric} {mean:.4f} of {pluralize(len(frame), 'example')}"
     return f"{said}\n{_table(shown, columns, count)}"
 
 

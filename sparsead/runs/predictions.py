@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sparsead.errors import RecordError, unknown
+from sparsead.runs.checked import check_type
 from sparsead.runs.record import RESULT_FILE, RunRecord
+from sparsead.runs.result import Predictions, PredictionsFile
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -30,7 +32,7 @@ def predictions_file(folder: Path, split: str) -> Path:
 
 def write_predictions(
     folder: Path, split: str, records: Sequence[Mapping[str, Any]], identity: str
-) -> dict[str, Any]:
+) -> PredictionsFile:
     """Write the predictions on a split; numbers are stored as 32-bit floats.
 
     Args:
@@ -94,7 +96,7 @@ def read_predictions(
     return kept.replace_schema_metadata(None).flatten().to_pandas()
 
 
-def _described(record: RunRecord) -> dict[str, Any]:
+def _described(record: RunRecord) -> dict[str, PredictionsFile]:
     """Return what the result says about each file, the split of the run's scores first."""
     described = record.result.get("predictions")
     if described is None:
@@ -102,17 +104,13 @@ def _described(record: RunRecord) -> dict[str, Any]:
             f"{record.folder}: keeps no predictions, because an earlier version recorded it; "
             "train it again with rerun=true"
         )
-    if not isinstance(described, dict) or not described or not all(map(_is_sound, described)):
-        raise RecordError(f"{record.folder / RESULT_FILE}: predictions: is not a mapping of splits")
-    return described
+    try:
+        return check_type(described, Predictions)
+    except ValueError as error:
+        raise RecordError(f"{record.folder / RESULT_FILE}: predictions: {error}") from error
 
 
-def _is_sound(split: Any) -> bool:
-    """Tell whether a split's name can be part of a file's name."""
-    return isinstance(split, str) and split.isidentifier()
-
-
-def _read(file: Path, record: RunRecord, described: Any) -> Table:
+def _read(file: Path, record: RunRecord, described: PredictionsFile) -> Table:
     import pyarrow
     from pyarrow import parquet
 
@@ -120,8 +118,7 @@ def _read(file: Path, record: RunRecord, described: Any) -> Table:
         content = file.read_bytes()
     except OSError as error:
         raise RecordError(f"{file}: cannot be read ({error.strerror})") from error
-    digest = described.get("sha256") if isinstance(described, dict) else None
-    if hashlib.sha256(content).hexdigest() != digest:
+    if hashlib.sha256(content).hexdigest() != described["sha256"]:
         raise RecordError(f"{file}: does not have the SHA-256 that {RESULT_FILE} records")
     try:
         table = parquet.read_table(pyarrow.BufferReader(content))
@@ -132,14 +129,14 @@ def _read(file: Path, record: RunRecord, described: Any) -> Table:
     return table
 
 
-def _check(file: Path, table: Table, record: RunRecord, described: Mapping[str, Any]) -> None:
+def _check(file: Path, table: Table, record: RunRecord, described: PredictionsFile) -> None:
     identity = (table.schema.metadata or {}).get(_IDENTITY, b"").decode("utf-8", "replace")
     if identity != record.result.get("identity"):
         raise RecordError(f"{file}: belongs to the run {identity or 'of no identity'}, not to this")
     if missing := [name for name in _NEEDED if name not in table.column_names]:
         raise RecordError(f"{file}: has no column {missing[0]}")
-    if table.num_rows != described.get("examples"):
-        recorded = described.get("examples")
+    if table.num_rows != described["examples"]:
+        recorded = described["examples"]
         raise RecordError(f"{file}: has {table.num_rows} examples, {RESULT_FILE} says {recorded}")
     if table["id"].null_count:
         raise RecordError(f"{file}: column id: an example has none")

@@ -39,6 +39,7 @@ _ROUNDING = 1e-6
 
 Hash = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{16}$")]
 Share = Annotated[float, Field(ge=0, le=1)]
+SplitName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 Scores = Annotated[dict[str, FiniteFloat | None], Field(min_length=1)]
 
 
@@ -107,6 +108,17 @@ class Environment(TypedDict):
     precision: NotRequired[Literal["fp32", "bf16"]]
 
 
+class PredictionsFile(TypedDict):
+    """The file of a split's predictions: the number of examples in it, and its SHA-256."""
+
+    examples: NonNegativeInt
+    sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+
+
+Predictions = Annotated[dict[SplitName, PredictionsFile], Field(min_length=1)]
+"""The files of a run's predictions by split; the split of the run's scores is the first."""
+
+
 class Summary(TypedDict):
     """The part of a result that lists and tables need; the index of the records holds it."""
 
@@ -128,6 +140,7 @@ class Result(Summary):
 
     history: NotRequired[list[Epoch]]
     environment: NotRequired[Environment]
+    predictions: NotRequired[Predictions]
     data: NotRequired[dict[str, Any]]
     from_data: NotRequired[dict[str, Any]]
 

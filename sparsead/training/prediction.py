@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 from accelerate import PartialState
 from datasets import Dataset
@@ -14,6 +13,7 @@ from transformers import EvalPrediction
 from sparsead.errors import ConfigError
 from sparsead.runs.files import write_atomically
 from sparsead.runs.predictions import write_predictions
+from sparsead.runs.result import PredictionsFile
 from sparsead.runs.record import higher_is_better as higher_is_better_by_name
 from sparsead.tasks.contract import (
     GeneratesText,
@@ -83,7 +83,7 @@ def unfinished_predictions(folder: Path, split: str) -> Path:
 
 def store_predictions(
     task: Task, folder: Path, splits: Sequence[str], identity: str
-) -> dict[str, Any]:
+) -> dict[str, PredictionsFile]:
     """Write what a run predicted in the form in which its record holds it.
 
     The JSON lines stay until `remove_unfinished_predictions`: a run that is killed before its
@@ -98,7 +98,7 @@ def store_predictions(
     Returns:
         What `write_predictions` says about each split.
     """
-    described = {}
+    described: dict[str, PredictionsFile] = {}
     for split in splits:
         records = read_complete_records(unfinished_predictions(folder, split))
         if isinstance(task, ScoresExamples):

@@ -10,7 +10,7 @@ import pytest
 from scipy.stats import norm
 
 from sparsead.report.resampling import score_resamples
-from sparsead.report.statistics import FEWEST_CROSSED, Crossed, cross
+from sparsead.report.statistics import FEWEST_CROSSED, Crossed, cross, examples_interval
 
 RESAMPLES = 200
 REPEATS = 600
@@ -66,16 +66,20 @@ def true_difference(world: World) -> float:
     return float(means[0] - means[1])
 
 
-def crossed(world: World, rng: np.random.Generator) -> Crossed:
-    """What `cross` says of one simulated pair of rows."""
+def draw_difference(world: World, rng: np.random.Generator) -> np.ndarray:
+    """The difference of each seed: on the examples in row 0, then on each of their resamples."""
     n, m = world.seeds, world.examples
     true, outputs = world.draw(rng, n, m)
-    drawn = rng.multinomial(m, [1 / m] * m, RESAMPLES)
-    counts = np.vstack([np.ones(m, int), drawn])
+    counts = np.vstack([np.ones(m, int), rng.multinomial(m, [1 / m] * m, RESAMPLES)])
     one, other = (
         np.stack([world.score(true, run, counts) for run in runs], axis=1) for runs in outputs
     )
-    difference = one - other
+    return np.asarray(one - other)
+
+
+def crossed(world: World, rng: np.random.Generator) -> Crossed:
+    """What `cross` says of one simulated pair of rows."""
+    difference = draw_difference(world, rng)
     found = cross(difference[0].tolist(), difference[1:])
     assert found is not None
     return found
@@ -122,6 +126,20 @@ def test_an_interval_over_seeds_alone_says_nothing_of_other_examples() -> None:
         half = 2.262 * differences.std(ddof=1) / world.seeds**0.5  # t with 9 degrees of freedom
         covered += abs(differences.mean() - wanted) <= half
     assert covered / REPEATS < 0.85
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("metric", ["accuracy", "matthews_correlation", "pearson"])
+def test_the_interval_of_one_pair_covers_the_difference_of_its_two_runs(metric: str) -> None:
+    """The runs are fixed, the examples are not: of these runs the true difference is known."""
+    world = World(metric, 1, 300, of_seed=0.0)
+    rng, wanted, covered = np.random.default_rng(3), true_difference(world), 0
+    for _ in range(REPEATS):
+        difference = draw_difference(world, rng)[:, 0]
+        interval = examples_interval(float(difference[0]), difference[1:])
+        assert interval is not None
+        covered += interval[0] <= wanted <= interval[1]
+    assert 0.93 <= covered / REPEATS <= 0.97
 
 
 def test_fewer_seeds_than_its_coverage_was_simulated_for_give_none() -> None:

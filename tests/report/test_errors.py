@@ -8,31 +8,33 @@ import pytest
 from masked_runs import write_run
 from sparsead.commands import show
 from sparsead.errors import RecordError, SparseadError
-from sparsead.report.errors import summarize_errors
+from sparsead.report.errors import compare_errors, summarize_errors
 from sparsead.runs.predictions import write_predictions
 from sparsead.runs.record import RunRecord
 
-CLASSES = [
+CLASSES: list[dict[str, Any]] = [
     {"id": n, "label": label, "prediction": guess, "probabilities": {"no": 1 - p, "yes": p}}
     for n, (label, guess, p) in enumerate(
         [("no", "yes", 0.6), ("no", "no", 0.1), ("yes", "no", 0.02), ("no", "yes", 0.9)]
     )
 ]
-NUMBERS = [
+NUMBERS: list[dict[str, Any]] = [
     {"id": n, "label": label, "prediction": guess}
     for n, (label, guess) in enumerate([(1.0, 1.5), (2.0, -1.0), (3.0, 3.0)])
 ]
-ANSWERS = [
+ANSWERS: list[dict[str, Any]] = [
     {"id": f"q{n}", "prediction": text, "references": ["in Rome", "Rome"], "f1": score}
     for n, (text, score) in enumerate([("Rome", 1.0), ("Oslo" * 30, 0.0), ("in Rome now", 0.8)])
 ]
 
 
-def run(outputs: Path, records: list[dict[str, Any]], scores: dict[str, float]) -> RunRecord:
-    folder = write_run(outputs, "one", {}, identity="00c0ffee00c0ffee", scores=scores)
-    record = RunRecord.read(folder)
-    described = write_predictions(folder, "validation", records, "00c0ffee00c0ffee")
-    return RunRecord(folder, record.result | {"predictions": {"validation": described}})
+def run(
+    outputs: Path, records: list[dict[str, Any]], scores: dict[str, float], name: str = "one"
+) -> RunRecord:
+    folder = write_run(outputs, name, {})
+    result = RunRecord.read(folder).result
+    described = write_predictions(folder, "validation", records, result["identity"])
+    return RunRecord(folder, result | {"scores": scores, "predictions": {"validation": described}})
 
 
 def rows(text: str) -> list[list[str]]:
@@ -90,13 +92,63 @@ def test_predictions_that_tell_no_error_are_refused(tmp_path: Path) -> None:
         summarize_errors(run(tmp_path, plain, {"bleu": 0.6}))
 
 
+OTHERS: dict[str, list[Any]] = {
+    "classes": [each | {"prediction": guess} for each, guess in zip(CLASSES, "yyyn", strict=True)],
+    "numbers": [each | {"prediction": 1.0} for each in NUMBERS],
+    "answers": [each | {"f1": 0.9, "prediction": "Rome"} for each in ANSWERS],
+}
+
+
+def test_two_runs_are_compared_class_by_class(tmp_path: Path) -> None:
+    names = {"y": "yes", "n": "no"}
+    others = [each | {"prediction": names[each["prediction"]]} for each in OTHERS["classes"]]
+    one = run(tmp_path, CLASSES, {"accuracy": 0.25})
+    text = compare_errors(one, run(tmp_path, others, {"accuracy": 0.5}, "two"))
+    # right are, of the first run, the second example, and of the other the third and the fourth
+    counts = "both right 0, only the first 1, only the other 2, both wrong 1"
+    assert f"{counts}; McNemar's exact test: p = 1\n" in text
+    assert "accuracy: -25.00 [" in text
+    assert "counts the examples alone, not other seeds" in text
+    assert "2 examples on which the first run is worse" in text
+    assert rows(text) == [["2", "yes", "no", "yes", "1.0000"], ["3", "no", "yes", "no", "1.0000"]]
+
+
+@pytest.mark.parametrize(
+    ("kind", "scores", "worse"),
+    [
+        ("numbers", {"mae": 1.1667}, [["1", "2.0000", "-1.0000", "1.0000", "2.0000"]]),
+        ("answers", {"f1": 0.6}, ["q1", "q2"]),
+    ],
+)
+def test_two_runs_are_compared_by_what_their_examples_score(
+    tmp_path: Path, kind: str, scores: dict[str, float], worse: list[Any]
+) -> None:
+    mine = NUMBERS if kind == "numbers" else ANSWERS
+    one = run(tmp_path, mine, scores)
+    text = compare_errors(one, run(tmp_path, OTHERS[kind], scores, "two"))
+    assert "McNemar" not in text
+    listed = rows(text)
+    if kind == "answers":
+        assert [row[0] for row in listed] == worse
+        assert "f1: -30.00 [" in text
+    else:
+        assert listed[0] == worse[0]
+        assert f"mae: {100 * (3.5 - 3) / 3:+.2f} [" in text
+
+
+def test_runs_on_other_examples_are_not_compared(tmp_path: Path) -> None:
+    one = run(tmp_path, CLASSES, {"accuracy": 0.25})
+    two = run(tmp_path, CLASSES[:3], {"accuracy": 0.25}, "two")
+    with pytest.raises(RecordError, match="one and two: were not evaluated on the same examples"):
+        compare_errors(one, two)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         (["--count", "3"], "show: --count works only with --errors"),
         (["--split", "test"], "show: --split works only with --errors"),
         (["--errors", "--count", "0"], "show: --count 0: must be at least 1"),
-        (["--errors", "--against", "two"], "show: --against compares masks; leave out --errors"),
         (["--errors"], "train it again with rerun=true"),
     ],
 )

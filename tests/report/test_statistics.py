@@ -9,12 +9,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import norm
 
 from sparsead.report.statistics import (
     Alternative,
     average,
     compare,
     holm,
+    mcnemar_p,
     pair_differences,
     permutation_p,
     smallest_p,
@@ -119,6 +121,15 @@ def test_the_simulation_would_have_shown_that_a_percentile_bootstrap_covers_too_
         return float(low), float(high)
 
     assert 0.81 <= count_covered(percentile, "normal", 5, 1000) <= 0.87
+
+
+def test_mcnemar_by_hand() -> None:
+    # of ten examples at most one by chance: (1 + 10) / 2¹⁰, and as many on the other side
+    assert mcnemar_p(1, 9) == pytest.approx(22 / 1024)
+    assert mcnemar_p(9, 1) == mcnemar_p(1, 9)
+    assert mcnemar_p(3, 3) == mcnemar_p(0, 0) == 1
+    # with many examples it is the test of a normal distribution, corrected for continuity
+    assert mcnemar_p(450, 550) == pytest.approx(2 * norm.sf(99 / 1000**0.5), rel=0.01)
 
 
 def test_holm_by_hand() -> None:

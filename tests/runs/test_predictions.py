@@ -126,7 +126,7 @@ def test_what_is_no_parquet_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("split", ["../../etc/passwd", "a/b", "", "a b"])
 def test_the_name_of_a_split_cannot_lead_elsewhere(tmp_path: Path, split: str) -> None:
     run = RunRecord(tmp_path, {"identity": "c0ffee", "predictions": {split: {}}})
-    with pytest.raises(RecordError, match="predictions: is not a mapping of splits"):
+    with pytest.raises(RecordError, match=r"result\.json: predictions: "):
         read_predictions(run, split)
 
 
