@@ -269,7 +269,8 @@ class ProtocolSpec:
     `selection` is the share of the training examples that is held out as the selection split, on
     which runs are compared; the task's validation split is then scored only once, at the end.
     `evaluations` is the number of evaluations a run, spread evenly over its steps and rounded up to
-    a multiple of the epochs; None is one at the end of each epoch. `gradient_checkpointing`
+    a multiple of the epochs, and besides them there is one before training; None is one at the end
+    of each epoch alone. `gradient_checkpointing`
     recomputes each layer's activations instead of storing them.
     """
 

@@ -2,7 +2,8 @@
 
 The speed of a row is measured on its own curve: by the share of training after which it has made
 `REACHED` of its rise, the difference between its final and its first score. Shifting or scaling a
-curve does not change that share, so that a row that is better throughout does not seem faster.
+curve does not change that share, so that a row that is better throughout does not seem faster. With
+`protocol.evaluations` the first score is that before training, otherwise that of the first epoch.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ REACHED = 0.9
 """The share of the rise from the first to the final score at which speeds are compared."""
 
 _DIGITS = 6
+_ROUNDING = 1e-9  # in points: rounding errors must not decide at which evaluation it is reached
 
 
 def read_curve(record: RunRecord, metric: str) -> Curve:
@@ -55,7 +57,8 @@ def find_reached(points: Curve, share: float = REACHED, direction: int = 1) -> f
     first, final = ordered[0], ordered[-1]
     if final <= first:
         return max(scores)
-    return next(at for at, score in scores.items() if score - first >= share * (final - first))
+    least = share * (final - first) - _ROUNDING
+    return next(at for at, score in scores.items() if score - first >= least)
 
 
 def measure_savings(

@@ -19,8 +19,8 @@ from sparsead.runs.record import RunRecord
 _FIGURES = {
     "score_by_parameters": "Score and trained parameters",
     "score_by_sparsity": "Score against sparsity",
-    "score_by_training": "Score against the share of training; ★ where a row has gone "
-    f"{REACHED:.0%} of the way from its first to its final score",
+    "score_by_training": "Score against the share of training; ★ where a row has made "
+    f"{REACHED:.0%} of its rise from its first to its final score",
 }
 
 

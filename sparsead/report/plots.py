@@ -153,8 +153,8 @@ def _courses(axes: Axes, results: Results, backbone: str, column: str) -> None:
             at = find_reached(mean, REACHED, results.direction(column))
             axes.axvline(100 * at, color=look.color, linestyle=look.line, linewidth=0.9)
             axes.plot(100 * at, mean[at], marker="*", markersize=13, color=look.color, zorder=5)
-    way = f"{REACHED:.0%} of the way from its first to its final score"
-    axes.set_xlabel(f"training done, %\n★: {way}")
+    rise = f"{REACHED:.0%} of its rise from its first to its final score"
+    axes.set_xlabel(f"training done, %\n★: {rise}")
     axes.set_ylabel(_score_label(results, column))
 
 

@@ -65,7 +65,7 @@ class Stopping(TrainerCallback):
         if self._watch is None:
             return
         evaluated = [each for each in history(self._trainer) if "scores" in each]
-        ends = [each for each in evaluated if float(each["epoch"]).is_integer()]
+        ends = [e for e in evaluated if e["epoch"] > 0 and float(e["epoch"]).is_integer()]
         epochs = [self._quality(each) for each in ends]
         if epochs and self._watch(epochs):
             raise TrainingStopped(f"stopped after epoch {len(epochs)}")

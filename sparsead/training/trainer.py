@@ -203,15 +203,25 @@ class SparseadTrainer(Trainer):
 
 
 class WithinEpochs(TrainerCallback):
-    """Evaluates within each epoch, besides the evaluation at its end.
+    """Evaluates before training and within each epoch, besides the evaluation at its end.
 
     Args:
+        trainer: the trainer.
         per_epoch: number of evaluations in an epoch, the one at its end included; they are evenly
             spread. There is at most one after each step.
     """
 
-    def __init__(self, per_epoch: int) -> None:
+    def __init__(self, trainer: SparseadTrainer, per_epoch: int) -> None:
+        self._trainer = trainer
         self._per_epoch = per_epoch
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        """Evaluate the model before its first step; a resumed training has done so."""
+        if state.global_step == 0:
+            state.epoch = 0.0
+            self._trainer.evaluate()
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
@@ -265,8 +275,8 @@ def build_trainer(
         task, rows, unfinished_predictions(folder, split)
     )
     trainer.higher_is_better = partial(higher_is_better, task)
-    if spec.protocol.evaluations_per_epoch > 1:
-        trainer.add_callback(WithinEpochs(spec.protocol.evaluations_per_epoch))
+    if spec.protocol.evaluations is not None:
+        trainer.add_callback(WithinEpochs(trainer, spec.protocol.evaluations_per_epoch))
     trainer.remove_callback(PrinterCallback)
     trainer.remove_callback(ProgressCallback)
     if sys.stderr.isatty():

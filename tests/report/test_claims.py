@@ -7,6 +7,8 @@ from math import exp
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sparsead.errors import ConfigError
 from sparsead.report.claims import Verdict, judge_claims
@@ -261,6 +263,20 @@ def test_rows_of_equal_speed_save_nothing_though_one_is_better_throughout(
     assert measure_savings(results, "small", "best", "dense") == dict.fromkeys(range(1, 6), 0)
     advantages = measure_advantages(results, "small", "best", "dense")
     assert advantages == pytest.approx(dict.fromkeys(range(1, 6), 1.5))
+
+
+@given(
+    st.lists(st.integers(0, 408), min_size=1, max_size=25),
+    st.sampled_from([1.5, 0.1, -3.7, 1 / 3]),
+    st.sampled_from([0.5, 0.9, 1.0]),
+    st.sampled_from([1, -1]),
+)
+def test_a_curve_reaches_its_share_at_the_same_time_wherever_it_lies(
+    right: list[int], offset: float, share: float, direction: int
+) -> None:
+    curve = {float(at): 100 * count / 408 for at, count in enumerate(right)}
+    moved = {at: score + offset for at, score in curve.items()}
+    assert find_reached(curve, share, direction) == find_reached(moved, share, direction)
 
 
 def test_a_row_that_converges_earlier_is_told_by_its_history(
