@@ -219,7 +219,8 @@ def _notes_of_claims(verdicts: Sequence[Verdict]) -> list[str]:
         "5 %; it does not hold if the opposite of a part is significant after Holm's correction. "
         f"Both p-values are then corrected by Holm's method {over}, all backbones included, so "
         "that in a table without any effect the chance of a wrong `holds` is at most 5 %, and so "
-        "is that of a wrong `does not hold`. `within ±m` is an equivalence test (TOST)."
+        "is that of a wrong `does not hold`. `within ±m` is an equivalence test (TOST). The "
+        "intervals of claims are 95 % t intervals over the seeds alone."
     ]
 
 

@@ -178,6 +178,13 @@ def test_the_table_says_which_interval_it_prints(results: Results) -> None:
     assert cell in text
 
 
+def test_claims_say_which_interval_they_print(results: Results) -> None:
+    claim = {"text": "SNIP is better", "kind": "beats", "row": "snip-40", "over": "dense"}
+    shown = build_view(replace(results, table=replace(TABLE, claims=[claim])))
+    (note,) = [note for note in shown.notes if note.startswith("Claims: ")]
+    assert note.endswith("The intervals of claims are 95 % t intervals over the seeds alone.")
+
+
 def test_two_tests_are_corrected_together(results: Results) -> None:
     two = [comparison(results, column) for column in ("rte", "avg")]
     raw = [each["p_crossed"] for each in two]
