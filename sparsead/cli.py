@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from sparsead.errors import SparseadError, fail, unknown
-from sparsead.display import survive_closed_pipes
+from sparsead.errors.display import survive_closed_pipes
 
 _COMMANDS = "sparsead.commands"
 _FIRST = ("train", "reproduce", "plan", "table")

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 
 from sparsead.commands.train import train_run
 from sparsead.config.arguments import Parser, add_table
-from sparsead.display import one_line
 from sparsead.errors import ConfigError, SparseadError
+from sparsead.errors.display import one_line
 from sparsead.report.power import (
     GUESSED_SD,
     POWER,

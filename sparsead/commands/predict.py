@@ -15,8 +15,8 @@ from torch import nn
 from sparsead.assembly.trained import TrainedRun, load
 from sparsead.config.arguments import Parser, add_run_arguments, add_trust, user_path
 from sparsead.config.run import DEVICES
-from sparsead.display import escape_json
 from sparsead.errors import ConfigError, RecordError
+from sparsead.errors.display import escape_json
 from sparsead.runs.files import write_atomically
 from sparsead.runs.query import find_run
 from sparsead.tasks.contract import ReadsJson, WritesSubmission

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from sparsead.commands.train import train_run
 from sparsead.config.arguments import Parser, add_table
-from sparsead.display import one_line
 from sparsead.errors import StorageError
+from sparsead.errors.display import one_line
 from sparsead.report import tabulate
 from sparsead.report.publish import publish
 from sparsead.report.results import measure

@@ -30,7 +30,7 @@ from sparsead.errors import (
     StorageError,
     fail,
 )
-from sparsead.display import survive_closed_pipes
+from sparsead.errors.display import survive_closed_pipes
 from sparsead.runs.interrupt import Watch, stop_on_interrupt
 from sparsead.runs.prerequisites import find_prerequisites, resolve_sources
 from sparsead.runs.record import RunRecord, find_record

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sparsead.display import escape_controls, escape_formula, one_line
+from sparsead.errors.display import escape_controls, escape_formula, one_line
 from sparsead.report.statistics import Estimate
 
 Rows = Sequence[Mapping[str, Any]]

@@ -6,7 +6,7 @@ from base64 import b64encode
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from sparsead.display import escape_controls
+from sparsead.errors.display import escape_controls
 from sparsead.report.formats import pluralize
 from sparsead.report.histories import REACHED
 from sparsead.report.plots import draw

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from sparsead.config.seeds import Seeds
-from sparsead.display import escape_controls
 from sparsead.errors import RecordError
+from sparsead.errors.display import escape_controls
 from sparsead.pruning.storage import Mask, load_weights
 from sparsead.report.formats import to_rich
 from sparsead.report.mask_structure import (

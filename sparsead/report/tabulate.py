@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from sparsead.config.search import GRID
-from sparsead.display import escape_controls, escape_json, one_line
+from sparsead.errors.display import escape_controls, escape_json, one_line
 from sparsead.report.claims import Verdict
 from sparsead.report.comparisons import RowComparison
 from sparsead.report.formats import (

@@ -12,8 +12,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sparsead.display import SafeFormatter, escape_controls, escape_formula, escape_json, one_line
 from sparsead.errors import fail, warn
+from sparsead.errors.display import (
+    SafeFormatter,
+    escape_controls,
+    escape_formula,
+    escape_json,
+    one_line,
+)
 from sparsead.report.formats import FORMATS, to_plain
 
 TEXT = st.text(st.characters())

@@ -1,4 +1,7 @@
-"""The errors that a user can fix: the command line prints one line and exits with status 2."""
+"""The errors that a user can fix: the command line prints one line and exits with status 2.
+
+`display.py` shows text that comes from files safely, in these messages and elsewhere.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from difflib import get_close_matches
 from functools import cache
 from typing import NoReturn
 
-from sparsead.display import one_line
+from sparsead.errors.display import one_line
 
 
 class SparseadError(Exception):
