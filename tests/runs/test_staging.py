@@ -22,7 +22,6 @@ from sparsead.errors import (
     StorageError,
     TakenOverError,
 )
-from sparsead.runs import staging as module
 from sparsead.runs.deletion import delete_runs
 from sparsead.runs.index import read_summaries
 from sparsead.runs.query import find_run
@@ -281,6 +280,7 @@ def test_what_is_recorded_already_is_said_on_a_full_disk_too(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     work(folder, write(0.5))
-    monkeypatch.setattr(module, "_is_full", lambda _: True)
+    state = SimpleNamespace(f_bavail=0, f_frsize=4096, f_files=1, f_favail=0)
+    monkeypatch.setattr(os, "statvfs", lambda _: state)
     with pytest.raises(AlreadyRecordedError):
         work(folder)
