@@ -66,7 +66,7 @@ def staged(folder: Path, *, replace: bool = False, steps: Steps = lambda _: 0) -
             raise  # an error of the run itself, such as an unreadable data file
         raise StorageError(_say_why(folder, error)) from error
     except Exception as error:
-        if _is_full(folder.parent):  # safetensors and torch raise their own errors on a full disk
+        if is_full(folder.parent):  # safetensors and torch raise their own errors on a full disk
             raise StorageError(_say_why(folder, OSError(ENOSPC, os.strerror(ENOSPC)))) from error
         raise
     finally:
@@ -260,7 +260,7 @@ def _say_why(folder: Path, error: OSError) -> str:
     return f"{where}: {reason} ({error}); records are intact; run the same command again to resume"
 
 
-def _is_full(folder: Path) -> bool:
+def is_full(folder: Path) -> bool:
     """Tell whether the file system has no more space, or can hold no more files."""
     try:
         state = os.statvfs(folder)
