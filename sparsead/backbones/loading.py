@@ -30,6 +30,8 @@ from sparsead.runs.files import file_digest
 from sparsead.seeding import derive_seed
 
 _HUB_FILES = ["*.json", "*.txt", "*.model", "model*.safetensors"]
+_NO_CODE: dict[str, Any] = {"trust_remote_code": False}
+"""Without it, transformers asks on the terminal whether to run a Python file of the folder."""
 _RANDOM_WEIGHTS_SEED = 0
 _RELATIVE_POSITIONS = 512
 """Longest input of a model with relative positions: the length that T5 was pretrained with."""
@@ -67,7 +69,7 @@ class Backbone:
         self, folder: Path, head: type[Any], head_options: Mapping[str, Any]
     ) -> PreTrainedModel:
         try:
-            config = AutoConfig.from_pretrained(folder, **head_options)
+            config = AutoConfig.from_pretrained(folder, **_NO_CODE, **head_options)
             if config.pad_token_id is None:  # a decoder's head needs it to find the last token
                 config.pad_token_id = self.tokenizer.pad_token_id
             model: PreTrainedModel = head.from_pretrained(
@@ -75,6 +77,7 @@ class Backbone:
                 config=self._with_dropout(config),
                 dtype=torch.float32,
                 use_safetensors=True,
+                **_NO_CODE,
             )
         except (OSError, ValueError, SafetensorError) as error:
             reason = str(error).splitlines()[0]
@@ -173,7 +176,7 @@ def load_backbone(spec: BackboneSpec) -> Backbone:
             "request: hf download NAME --revision refs/pr/N --local-dir FOLDER)"
         )
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, split_special_tokens=True)
+        tokenizer = AutoTokenizer.from_pretrained(folder, split_special_tokens=True, **_NO_CODE)
     except (OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise SourceError(f"{folder}: has no usable tokenizer ({reason})") from error
@@ -215,7 +218,7 @@ def _shapes_config(spec: BackboneSpec, head_options: Mapping[str, Any]) -> Pretr
 
 def _folder_config(folder: Path, options: Mapping[str, Any]) -> PretrainedConfig:
     try:
-        config: PretrainedConfig = AutoConfig.from_pretrained(folder, **options)
+        config: PretrainedConfig = AutoConfig.from_pretrained(folder, **_NO_CODE, **options)
     except (OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise SourceError(f"{folder}: cannot be loaded ({reason})") from error

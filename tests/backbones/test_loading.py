@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -43,6 +45,33 @@ def test_a_folder_takes_the_place_of_any_source(tmp_path: Path) -> None:
         torch.equal(p, q) for p, q in zip(model.parameters(), loaded.parameters(), strict=True)
     )
     assert local.tokenizer("abc")["input_ids"] == tiny.tokenizer("abc")["input_ids"]
+
+
+@pytest.mark.parametrize("model_type", ["bert", "of-the-folder"])
+def test_no_code_of_a_folder_runs_even_if_the_user_would_say_yes(
+    tmp_path: Path, model_type: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, ran = tmp_path / "backbone", tmp_path / "ran"
+    tiny = load_backbone(compose("backbone=tiny-bert").backbone)
+    tiny.model(*HEAD, seed=1).save_pretrained(folder)
+    tiny.tokenizer.save_pretrained(folder)
+    (folder / "own.py").write_text(f"from pathlib import Path\nPath({str(ran)!r}).touch()\n")
+    own = {"AutoConfig": "own.C", "AutoModelForSequenceClassification": "own.M"}
+    with_own_code(folder / "config.json", own, model_type=model_type)
+    with_own_code(folder / "tokenizer_config.json", {"AutoTokenizer": [None, "own.T"]})
+    monkeypatch.setattr("builtins.input", lambda _: "y")
+    spec = compose("backbone=bert-base", f"backbone.path={folder}").backbone
+    if model_type == "bert":
+        load_backbone(spec).model(*HEAD, seed=1)
+    else:
+        with pytest.raises(SourceError, match="custom code"):
+            load_backbone(spec).model(*HEAD, seed=1)
+    assert not ran.exists()
+
+
+def with_own_code(file: Path, classes: Mapping[str, object], **changes: object) -> None:
+    content = json.loads(file.read_text()) | {"auto_map": classes} | changes
+    file.write_text(json.dumps(content))
 
 
 def test_a_folder_without_safetensors_is_refused(tmp_path: Path) -> None:
