@@ -18,6 +18,7 @@ from sparsead.errors import ConfigError, RecordError, warn
 from sparsead.runs.checked import find_checked
 from sparsead.runs.files import write_atomically
 from sparsead.runs.result import Config, Hash, check_folder, check_names
+from sparsead.runs.secrets import hide_secrets
 
 _PREFIX = "failed-"
 
@@ -40,6 +41,8 @@ def record_failure(
 ) -> Path:
     """Record why a run failed, and replace the record of an earlier failure of the same run.
 
+    Tokens, keys and passwords are not written; see `hide_secrets`.
+
     Args:
         folder: folder that the run's record would have.
         error: the exception that ended the run.
@@ -60,7 +63,7 @@ def record_failure(
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     path = failure_file(folder)
-    write_atomically(path, json.dumps(failure, indent=2) + "\n")
+    write_atomically(path, json.dumps(hide_secrets(failure), indent=2) + "\n")
     return path
 
 
