@@ -198,7 +198,9 @@ def _recorded(record: RunRecord, backbone: str | Path | None) -> tuple[RunSpec, 
     except (KeyError, TypeError) as error:
         raise RecordError(f"{record.folder}: is not the result of a run ({error!r})") from error
     except ConfigError as error:
-        raise ConfigError(f"{record.folder}: {error}") from error
+        moved = str(error).startswith("backbone.path=") and backbone is None
+        hint = "; name it with --backbone FOLDER, or load(…, backbone=FOLDER)" if moved else ""
+        raise ConfigError(f"{record.folder}: {error}{hint}") from error
 
 
 def _check_fingerprint(

@@ -105,7 +105,8 @@ class Architecture:
             have it, the width is hidden_size / num_attention_heads.
         answer_head: name of the linear layer that gives the logits of an answer's start and end.
         task_types: name of a head's module → peft's task type. A name that the heads of several
-            tasks share is left out: an exported adapter then has no task type.
+            tasks share is left out: an exported adapter then has no task type. So is that of
+            questions, because peft's wrapper for QUESTION_ANS drops `token_type_ids`.
         named_sites: the kinds of site that reports call by their field in `Sites`, such as
             "ffn_output". For other sites, reports give the name of the module. Changing it renames
             columns in reports of earlier runs.
@@ -125,7 +126,6 @@ class Architecture:
             "classifier": "SEQ_CLS",
             "classification_head": "SEQ_CLS",
             "score": "SEQ_CLS",
-            "qa_outputs": "QUESTION_ANS",
         }
     )
     named_sites: tuple[str, ...] = ("attention_output", "ffn_output", "query", "key", "value")

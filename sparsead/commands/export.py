@@ -18,8 +18,9 @@ from sparsead.backbones.contract import architectures
 from sparsead.config.arguments import Parser, add_run_arguments, add_trust, user_path
 from sparsead.config.groups import BackboneSpec
 from sparsead.config.trust import check_trusted
-from sparsead.errors import ConfigError, RecordError
+from sparsead.errors import ConfigError, RecordError, SourceError
 from sparsead.pruning.storage import load_weights
+from sparsead.runs.files import file_digest
 from sparsead.runs.query import find_run
 from sparsead.runs.record import RunRecord
 
@@ -36,28 +37,37 @@ def main() -> None:
         action="store_true",
         help="write the whole model for transformers, with the adapter merged into its weights",
     )
+    backbone = "folder of the run's backbone, if it has moved"
+    parser.add_argument("--backbone", type=user_path, metavar="FOLDER", help=backbone)
     add_trust(parser)
     arguments = parser.parse()
     write = export_merged if arguments.merged else export
-    write(find_run(arguments.run, arguments.outputs), arguments.folder, arguments.trust)
+    record = find_run(arguments.run, arguments.outputs)
+    write(record, arguments.folder, arguments.trust, arguments.backbone)
     sys.stdout.write(f"{arguments.folder}\n")
 
 
-def export(record: RunRecord, folder: Path, trust: Sequence[str] = ()) -> None:
+def export(
+    record: RunRecord, folder: Path, trust: Sequence[str] = (), backbone: Path | None = None
+) -> None:
     """Write a run's LoRA adapter and head to a new folder, as peft's `save_pretrained` does.
 
     The folder contains `adapter_config.json` and `adapter_model.safetensors`. The tensors are
-    dense, with zeros for the removed weights. The folder is either complete or absent.
+    dense, with zeros for the removed weights. A backbone in a folder is named by its absolute path,
+    so that peft finds it from any place. The folder is either complete or absent.
 
     Args:
         record: the run.
         folder: a new folder.
         trust: packages whose code the record may name.
+        backbone: folder of the backbone; None takes the one that the run was trained on.
 
     Raises:
-        ConfigError: the run's adapter is not LoRA, or `folder` exists already.
+        ConfigError: the run's adapter is not LoRA, `folder` exists already, or the backbone's
+            folder does not exist.
         RecordError: the run's weights cannot be read, or `folder` cannot be written.
-        SourceError: the package that provided the backbone is no longer installed.
+        SourceError: the backbone is not the one that the run was trained on, or the package that
+            provided it is no longer installed.
     """
     config = record.result["config"]
     if config["adapter"]["method"] != "lora":
@@ -67,7 +77,10 @@ def export(record: RunRecord, folder: Path, trust: Sequence[str] = ()) -> None:
         )
     check_trusted(config, trust)
     _check_new(folder)
-    weights = load_weights(record).tensors
+    stored = load_weights(record)
+    weights = stored.tensors
+    source = _find_backbone(record, backbone, stored.metadata.get("backbone", {}))
+    config = config | {"backbone": config["backbone"] | {"path": source}}
     description = json.dumps(build_peft_config(config, list(weights)), indent=2) + "\n"
     tensors = {to_peft_key(name): tensor for name, tensor in weights.items()}
     files = {
@@ -79,7 +92,9 @@ def export(record: RunRecord, folder: Path, trust: Sequence[str] = ()) -> None:
             (staging / name).write_bytes(content)
 
 
-def export_merged(record: RunRecord, folder: Path, trust: Sequence[str] = ()) -> None:
+def export_merged(
+    record: RunRecord, folder: Path, trust: Sequence[str] = (), backbone: Path | None = None
+) -> None:
     """Write a run's model to a new folder, with the adapter merged into its weights, and tokenizer.
 
     transformers loads the folder like any other model. The folder is either complete or absent.
@@ -88,6 +103,7 @@ def export_merged(record: RunRecord, folder: Path, trust: Sequence[str] = ()) ->
         record: the run.
         folder: a new folder.
         trust: packages whose code the record may name.
+        backbone: folder of the backbone; None takes the one that the run was trained on.
 
     Raises:
         ConfigError: the adapter cannot be merged into the backbone's weights, or `folder` exists
@@ -102,7 +118,8 @@ def export_merged(record: RunRecord, folder: Path, trust: Sequence[str] = ()) ->
     from sparsead.training.quiet import quiet_libraries
 
     quiet_libraries()
-    run = load(record.folder, trust=trust)
+    _find_backbone(record, backbone, {})
+    run = load(record.folder, backbone=backbone, trust=trust)
     merge(run.model)
     plain = skeleton(run.spec.backbone, run.task.head, run.task.head_options).state_dict()
     left = [name for name in run.model.state_dict() if name not in plain]
@@ -188,6 +205,34 @@ def _base_model(backbone: Mapping[str, Any]) -> str | None:
     from sparsead.backbones.loading import load_backbone  # imports torch; rarely needed
 
     return str(load_backbone(BackboneSpec(**backbone)).folder)
+
+
+def _find_backbone(
+    record: RunRecord, given: Path | None, trained_on: Mapping[str, str]
+) -> str | None:
+    """Return the absolute path of the backbone's folder; None if it is in no folder of the user's.
+
+    Args:
+        record: the run.
+        given: the folder that the user names, if any.
+        trained_on: SHA-256 of the weights files that the run was trained on, by name.
+    """
+    named = given or record.result["config"]["backbone"]["path"]
+    if named is None:
+        return None
+    folder = Path(named).absolute()
+    if not folder.is_dir():
+        raise ConfigError(
+            f"{record.folder}: backbone.path={named}: is not a folder here; name it with "
+            "--backbone FOLDER"
+        )
+    for file, digest in trained_on.items():
+        if not (folder / file).is_file() or file_digest(folder / file) != digest:
+            raise SourceError(
+                f"{record.folder}: was trained on another backbone: {folder / file} is missing or "
+                f"has not the SHA-256 {digest}"
+            )
+    return str(folder)
 
 
 def _check_new(folder: Path) -> None:
