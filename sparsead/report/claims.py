@@ -80,6 +80,11 @@ class Verdict:
         return f"smallest attainable p: {least:.3g}" if least > ALPHA else ""
 
     @property
+    def p_values(self) -> str:
+        """The corrected p-values for and against the claim, as a text."""
+        return f"{self.p_holds_holm:.3g} / {self.p_fails_holm:.3g}"
+
+    @property
     def _lost(self) -> list[str]:
         return list(dict.fromkeys(row for part in self.parts for row in part.lost))
 

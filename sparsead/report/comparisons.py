@@ -101,7 +101,7 @@ def mark_cells(results: Results, compared: Sequence[RowComparison]) -> dict[Plac
         best = max(family, key=lambda each: each.direction * _mean(results, each.place))
         if best.is_better:
             found[best.place] = "bold"
-            others = [each.place for each in family if each is not best]
+            others = [each.place for each in family if each is not best and each.is_whole]
             found |= dict.fromkeys(_not_different(results, best.place, others), "underline")
     return found
 

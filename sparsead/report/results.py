@@ -137,7 +137,7 @@ class Results:
         for place, measured in self.places.items():
             for record in measured.records.values() if place.column == column else ():
                 return 1 if prefers_higher(record, metric) else -1
-        return 1 if higher_is_better(_without_split(metric)) else -1
+        return 1 if prefers_higher_by_name(metric) else -1
 
     def _average(self, backbone: str, row: str) -> Measured:
         parts = [self.at(backbone, row, column) for column in self.table.average]
@@ -227,6 +227,11 @@ def prefers_higher(record: RunRecord, metric: str) -> bool:
     main = next(iter(record.result.get("scores", {})), "")
     name = _without_split(metric)
     return record.higher_is_better if name == main else higher_is_better(name)
+
+
+def prefers_higher_by_name(metric: str) -> bool:
+    """Tell from a metric's name alone, such as `test_mae`, whether a higher value is better."""
+    return higher_is_better(_without_split(metric))
 
 
 def _without_split(metric: str) -> str:

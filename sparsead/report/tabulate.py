@@ -110,11 +110,12 @@ def _claims(shown: View) -> tuple[list[str], list[dict[str, Any]]]:
             "claim": verdict.text,
             "backbone": verdict.backbone,
             "verdict": ", ".join(filter(None, (verdict.verdict, verdict.reason))),
+            "p for / against": verdict.p_values if verdict.n else None,
             "measured": ";\n".join(map(str, verdict.parts)),
         }
         for verdict in shown.verdicts
     ]
-    return ["claim", "backbone", "verdict", "measured"], rows
+    return ["claim", "backbone", "verdict", "p for / against", "measured"], rows
 
 
 def _cell_line(row: ViewRow, cell: ViewCell) -> dict[str, Any]:

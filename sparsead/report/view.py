@@ -26,6 +26,7 @@ from sparsead.report.results import (
     Results,
     backbone_of,
     is_random_pruning,
+    prefers_higher_by_name,
 )
 from sparsead.report.statistics import ALPHA
 from sparsead.tables.cells import AVERAGE, Column, Row
@@ -91,6 +92,7 @@ class View:
             *(averages if table.average else ()),
             *_notes_of_backbones(self),
             *(column.note for column in table.columns if column.note),
+            *_notes_of_errors(table.columns),
             *notes_of_protocol(self.results),
             *notes_of_parts(self.results),
             *table.notes,
@@ -168,6 +170,15 @@ def _with_own_backbone(shown: View) -> list[Column]:
     return [column for column in shown.results.table.columns if backbone_of(column, "")]
 
 
+def _notes_of_errors(columns: Sequence[Column]) -> list[str]:
+    """Note which columns are not in percent, but errors in units of the labels."""
+    return [
+        f"{column.label}: {column.metric} in hundredths of the labels' unit; lower is better."
+        for column in columns
+        if not prefers_higher_by_name(column.metric)
+    ]
+
+
 def _notes_of_lost_seeds(results: Results) -> list[str]:
     """Note what failed and collapsed seeds mean for the means, marks and claims."""
     cells = results.places.values()
@@ -195,7 +206,7 @@ def _notes_of_precision(results: Results) -> list[str]:
 
 
 def _notes_of_random_pruning(results: Results) -> list[str]:
-    """Note where Erdős–Rényi pruning is random, because all tensors have the same shape."""
+    """Note where Erdős–Rényi pruning is random, because every tensor loses the same share."""
     names = dict.fromkeys(
         results.label(row.name)
         for backbone in results.table.backbones
@@ -203,8 +214,8 @@ def _notes_of_random_pruning(results: Results) -> list[str]:
         if is_random_pruning(results, backbone, row.name)
     )
     return [
-        f"{name}: all pruned tensors have the same shape, so that Erdős–Rényi pruning is random "
-        "pruning with equal shares; it is not compared."
+        f"{name}: every tensor loses the same share, because their shapes are alike or because of "
+        "pruner.scope=tensor, so that Erdős–Rényi pruning is random pruning; it is not compared."
         for name in names
     ]
 
@@ -212,15 +223,15 @@ def _notes_of_random_pruning(results: Results) -> list[str]:
 def _notes_of_claims(verdicts: Sequence[Verdict]) -> list[str]:
     if not verdicts:
         return []
-    tested = sum(verdict.n > 0 for verdict in verdicts)
-    over = f"over {pluralize(tested, 'measured claim')}" if tested > 1 else "over the claims"
+    tested = pluralize(sum(verdict.n > 0 for verdict in verdicts), "test")
     return [
         "Claims: a claim holds if all its parts do, each by a one-sided paired permutation test at "
         "5 %; it does not hold if the opposite of a part is significant after Holm's correction. "
-        f"Both p-values are then corrected by Holm's method {over}, all backbones included, so "
-        "that in a table without any effect the chance of a wrong `holds` is at most 5 %, and so "
-        "is that of a wrong `does not hold`. `within ±m` is an equivalence test (TOST). The "
-        "intervals of claims are 95 % t intervals over the seeds alone."
+        "The p-values for and against a claim are then corrected by Holm's method over the claims "
+        f"and backbones, {tested} in all, so that in a table without any effect the chance of a "
+        "wrong `holds` is at most 5 %, and so is that of a wrong `does not hold`. `within ±m` is "
+        "an equivalence test (TOST). "
+        "In brackets: the 95 % t interval over the seeds; p of a part is not corrected."
     ]
 
 

@@ -205,6 +205,8 @@ def test_a_lower_error_is_better(monkeypatch: pytest.MonkeyPatch) -> None:
     compared = {each.place.row: each for each in compare_rows(results)}
     assert (compared["worse"].is_better, compared["best"].is_better) == (True, False)
     assert [place.row for place in mark_cells(results, compare_rows(results))] == ["worse"]
+    notes = build_view(results).notes
+    assert "one: mae in hundredths of the labels' unit; lower is better." in notes
 
 
 def test_an_average_over_both_directions_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -231,7 +233,7 @@ def test_erdos_renyi_with_equal_shapes_is_left_out_of_the_family(
     assert compare_rows(results)[0].p_holm == pytest.approx(2 * 2 / 1024)
     assert len(judge_claims(results)[0].parts) == 1
     (note,) = [note for note in build_view(results).notes if "Erdős–Rényi" in note]
-    assert note.startswith("worse: all pruned tensors have the same shape")
+    assert note.startswith("worse: every tensor loses the same share")
     record.result["sparsity"]["by_tensor"]["up"]["removed"] = 500
     assert len(compare_rows(results)) == 3
 

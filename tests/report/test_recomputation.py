@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet
 import pytest
+from scipy import stats
 
 from sparsead.commands import table
 from sparsead.report.claims import judge_claims
@@ -192,6 +193,43 @@ def correct(p_values: Sequence[float]) -> list[float]:
     return [min(1.0, max(stepped[: order.index(i) + 1])) for i in range(len(p_values))]
 
 
+def resample(folder: Path, column: str, counts: np.ndarray) -> np.ndarray:
+    """Return the score in percent with each example counted so many times, by resample."""
+    stored = pyarrow.parquet.read_table(folder / "predictions-validation.parquet")
+    said, true = (np.array(stored[name].to_pylist()) for name in ("prediction", "label"))
+    total = counts.sum(axis=1)
+    if column == "stsb":
+        mean_x, mean_y = counts @ said / total, counts @ true / total
+        covariance = counts @ (said * true) / total - mean_x * mean_y
+        spread = (counts @ said**2 / total - mean_x**2) * (counts @ true**2 / total - mean_y**2)
+        return np.asarray(100 * covariance / np.sqrt(spread))
+    if column != "cola":
+        return np.asarray(100 * (counts @ (said == true)) / total)
+    tp, tn, fp, fn = (
+        counts @ ((said == p) & (true == t)).astype(float)
+        for p, t in (("yes", "yes"), ("no", "no"), ("yes", "no"), ("no", "yes"))
+    )
+    below = np.sqrt((tp + fp) * (tp + fn) * (tn + fp) * (tn + fn))
+    return np.asarray(100 * (tp * tn - fp * fn) / below)
+
+
+def cross_again(differences: Sequence[float], resampled: np.ndarray) -> tuple[float, float]:
+    """Return half the width and the p-value of the interval that counts seeds and examples.
+
+    Seeds and examples are crossed random factors; the variance of the mean over n seeds is that
+    between the seeds over n, plus that of the mean on resampled examples, less their interaction,
+    which is in both; Satterthwaite's degrees of freedom.
+    """
+    n = len(differences)
+    seeds = deviation(differences) ** 2 / n
+    examples = float(np.var(resampled.mean(axis=0), ddof=1))
+    single = float(np.mean([np.var(each, ddof=1) for each in resampled]))
+    whole = max(seeds + examples - max(single - examples, 0) / (n - 1), examples / 2)
+    freedom = whole**2 * (n - 1) / seeds**2
+    half = float(stats.t.ppf(0.975, freedom)) * math.sqrt(whole)
+    return half, 2 * float(stats.t.sf(abs(mean(differences)) / math.sqrt(whole), freedom))
+
+
 Scores = dict[tuple[str, str, str], list[float]]
 """By backbone, row and column, `avg` among them: the scores of the seeds 1 to 10."""
 
@@ -249,13 +287,23 @@ def test_every_number_of_a_table_is_what_its_predictions_give(
     monkeypatch.chdir(tmp_path)
     Path("own.yaml").write_text(TABLE, "utf-8")
     scores: Scores = {}
+    drawn: dict[tuple[str, str, str], list[np.ndarray]] = {}
+    draw = np.random.default_rng(77)
+    shares = np.full(EXAMPLES, 1 / EXAMPLES)
+    counts = {c: draw.multinomial(EXAMPLES, shares, 2000).astype(float) for c in COLUMNS}
     for cell in list_cells(load_table("own.yaml")):
         write(cell)
-        found = scores.setdefault((cell.backbone, cell.row, cell.column), [])
-        found.append(score_again(cell.request.folder, cell.column))
+        place = cell.backbone, cell.row, cell.column
+        folder = cell.request.folder
+        scores.setdefault(place, []).append(score_again(folder, cell.column))
+        if cell.row != "fallen":
+            drawn.setdefault(place, []).append(resample(folder, cell.column, counts[cell.column]))
     for backbone, row in product(BACKBONES, ROWS):
         tasks = [scores[backbone, row, column] for column in AVERAGED]
         scores[backbone, row, "avg"] = [mean(each) for each in zip(*tasks, strict=True)]
+        if row != "fallen":
+            each = [drawn[backbone, row, column] for column in AVERAGED]
+            drawn[backbone, row, "avg"] = list(np.mean(each, axis=0))
 
     monkeypatch.setattr("sys.argv", ["sparsead", "own.yaml", "--format", "json"])
     table.main()
@@ -296,6 +344,14 @@ def test_every_number_of_a_table_is_what_its_predictions_give(
         assert again["low"] == pytest.approx(mean(differences) - half, abs=1e-4), place
         assert again["high"] == pytest.approx(mean(differences) + half, abs=1e-4), place
         assert (again["p"], again["p_holm"]) == pytest.approx((p, p_holm)), place
+        # Both are of resamples, which differ: 1,000 give a variance to within about 5 %.
+        backbone, row, column = place
+        resampled = np.array(drawn[place]) - np.array(drawn[backbone, "dense", column])
+        half, p_crossed = cross_again(differences, resampled)
+        assert (again["high_crossed"] - again["low_crossed"]) / 2 == pytest.approx(half, rel=0.1)
+        assert again["p_crossed"] == pytest.approx(p_crossed, abs=0.03), place
+    crossed = correct([c["p_crossed"] for c in compared.values()])
+    assert [c["p_crossed_holm"] for c in compared.values()] == pytest.approx(crossed)
 
     judged = judge_again(scores)
     holds = correct([p_holds for _, _, p_holds, _ in judged])
