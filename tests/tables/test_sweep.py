@@ -20,7 +20,8 @@ from synthetic import synthetic_result
 
 @pytest.fixture
 def wanted(tmp_path: Path) -> list[Cell]:
-    changes = ["backbone=tiny-bert", "seeds=1", "only=column=mrpc", f"outputs={tmp_path}"]
+    rows = "only=row=fine-tune,adapter,ls*"
+    changes = ["backbone=tiny-bert", "seeds=1", "only=column=mrpc", rows, f"outputs={tmp_path}"]
     return list_cells(load_table("table3", changes))
 
 
