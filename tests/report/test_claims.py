@@ -357,3 +357,12 @@ def test_the_claims_of_the_paper_can_be_read(name: str, monkeypatch: pytest.Monk
     assert len(found) == len(table.claims) * len(table.backbones)
     assert table.claims
     assert all(part.n == table.seeds for claim in found for part in claim.parts)
+
+
+def test_table_2_tests_equivalence_for_each_sparsity_and_each_task() -> None:
+    claims = [claim for claim in load_table("table2").claims if claim["kind"] == "comparable"]
+    tested = {(row, claim["column"], claim["of"]) for claim in claims for row in claim["rows"]}
+    assert tested == set(
+        product(("s20", "s40", "s60", "s80"), ("avg", "xsum", "squad"), ["adapter"])
+    )
+    assert all(f"within {claim['points']} points" in claim["text"] for claim in claims)

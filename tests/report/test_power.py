@@ -9,6 +9,8 @@ from statistics import variance
 import numpy as np
 import pytest
 
+from sparsead.config.choices import list_choices
+from sparsead.report.comparisons import list_pairs
 from sparsead.report.power import (
     compute_power,
     count_comparisons,
@@ -18,8 +20,9 @@ from sparsead.report.power import (
     find_needed_seeds,
     measure_spread,
 )
-from sparsead.report.statistics import permutation_p
-from sparsead.tables.cells import Cell, Column, Row, TableSpec
+from sparsead.report.statistics import ALPHA, permutation_p, smallest_p
+from sparsead.tables.cells import AVERAGE, Cell, Column, Row, TableSpec
+from sparsead.tables.files import load_table
 from table_states import measured
 
 TABLE = TableSpec(
@@ -117,3 +120,15 @@ def test_the_seeds_needed_are_those_at_the_strictest_step_of_holm(
     )
     (line,) = describe_needed_seeds(results, 0.8, 0.001, 1.0).splitlines()
     assert line.startswith("avg: more than 1000 seeds")
+
+
+@pytest.mark.parametrize("name", list_choices("table"))
+def test_the_seeds_of_every_table_can_show_a_difference_and_decide_a_claim(name: str) -> None:
+    table = load_table(name)
+    columns = [*(column.name for column in table.columns), *([AVERAGE] if table.average else [])]
+    tested = [c for c in columns if c in table.tested or c not in table.average]
+    comparisons = len(table.backbones) * len(list_pairs(table)) * len(tested)
+    claims = len(table.backbones) * len(table.claims)
+    assert table.seeds == 10
+    assert comparisons * smallest_p(table.seeds) <= ALPHA
+    assert claims * smallest_p(table.seeds, "greater") <= ALPHA
