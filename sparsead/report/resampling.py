@@ -93,9 +93,13 @@ def _of_confusion(compute: Callable[[Array], Array], frame: DataFrame) -> Score:
     """Return a score of the confusion matrices, of shape (resamples, true class, predicted)."""
     classes = _classes(frame)
     number = {name: index for index, name in enumerate(classes)}
-    cells = frame["label"].map(number) * len(classes) + frame["prediction"].map(number)
+    true, predicted = (
+        np.array([number[name] for name in frame[column].tolist()])
+        for column in ("label", "prediction")
+    )
+    cells = true * len(classes) + predicted
     order = np.argsort(cells, kind="stable")
-    present, starts = np.unique(np.asarray(cells)[order], return_index=True)
+    present, starts = np.unique(cells[order], return_index=True)
 
     def score(counts: Array) -> Array:
         confusion = np.zeros((len(counts), len(classes) ** 2))

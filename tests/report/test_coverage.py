@@ -13,7 +13,7 @@ from sparsead.report.resampling import score_resamples
 from sparsead.report.statistics import FEWEST_CROSSED, Crossed, cross, examples_interval
 
 RESAMPLES = 200
-REPEATS = 600
+REPEATS = 1000
 
 
 @dataclass(frozen=True)
