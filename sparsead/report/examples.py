@@ -87,15 +87,17 @@ class ResampledScores:
         frame = read_predictions(record, split, without=["n_best"])
         self._check_examples(column, record, frame)
         try:
-            (recomputed,) = score_resamples(frame, name, np.ones((1, len(frame))))
+            task = record.result["config"]["task"]
+            words = task.get("options", {}).get("scoring_tokenizers", {}).get("bleu", "13a")
+            (recomputed,) = score_resamples(frame, name, np.ones((1, len(frame))), words)
             recorded = record.result["scores"][metric]
             if not isclose(recomputed, recorded, rel_tol=_EQUAL, abs_tol=_EQUAL):
                 raise RecordError(
                     f"{record.folder}: its predictions give {metric} {recomputed:.6g}, not the "
                     f"recorded {recorded:.6g}"
                 )
-            task = f"{record.result['config']['task']['name']}/{split}"
-            return score_resamples(frame, name, draw_resamples(task, len(frame)))
+            counts = draw_resamples(f"{task['name']}/{split}", len(frame))
+            return score_resamples(frame, name, counts, words)
         except (KeyError, TypeError, ValueError) as error:
             reason = f"{metric} cannot be computed from its predictions ({error})"
             raise RecordError(f"{record.folder}: {reason}") from error

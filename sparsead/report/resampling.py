@@ -42,13 +42,16 @@ def draw_resamples(task: str, examples: int) -> Array:
     return counts
 
 
-def score_resamples(frame: DataFrame, metric: str, counts: Array) -> Array:
+def score_resamples(
+    frame: DataFrame, metric: str, counts: Array, bleu_tokenizer: str = "13a"
+) -> Array:
     """Return a run's score on each resample, as a share between 0 and 1.
 
     Args:
         frame: the run's predictions, as `read_predictions` returns them.
         metric: name of the score.
         counts: of shape (resamples, examples).
+        bleu_tokenizer: what splits texts into words for BLEU, by its name in sacreBLEU.
 
     Returns:
         Of shape (resamples,); nan where the score is not defined.
@@ -56,15 +59,17 @@ def score_resamples(frame: DataFrame, metric: str, counts: Array) -> Array:
     Raises:
         KeyError: the metric cannot be computed from what the frame has; it names what is missing.
     """
-    score = _prepare(frame, metric)
+    score = _prepare(frame, metric, bleu_tokenizer)
     step = max(1, COUNTS_AT_ONCE // max(counts.shape[1], 1))
     parts = (counts[start : start + step] for start in range(0, len(counts), step))
     return np.concatenate([score(part.astype(np.float64)) for part in parts])
 
 
-def _prepare(frame: DataFrame, metric: str) -> Score:
+def _prepare(frame: DataFrame, metric: str, bleu_tokenizer: str) -> Score:
     if metric in frame:  # the task says the value of each example
         return _mean(frame[metric])
+    if metric in ("bleu", "chrf"):
+        return _corpus(frame, metric, bleu_tokenizer)
     if metric not in _METRICS:
         raise KeyError(metric)
     return _METRICS[metric](frame)
@@ -195,17 +200,19 @@ def _mean_ranks(values: Array, counts: Array) -> Array:
     return np.asarray(ranks[:, group])
 
 
-def _corpus(name: str, frame: DataFrame) -> Score:
+def _corpus(frame: DataFrame, metric: str, bleu_tokenizer: str) -> Score:
     """Return BLEU or chrF, which sacreBLEU computes from sums over the examples."""
     import sacrebleu
 
-    metric: Any = {"bleu": sacrebleu.BLEU, "chrf": sacrebleu.CHRF}[name]()
+    computed: Any = (
+        sacrebleu.BLEU(tokenize=bleu_tokenizer) if metric == "bleu" else sacrebleu.CHRF()
+    )
     texts = [frame[column].tolist() for column in ("prediction", "reference")]
-    each = np.asarray(metric._extract_corpus_statistics(texts[0], [texts[1]]), np.float64)
+    each = np.asarray(computed._extract_corpus_statistics(texts[0], [texts[1]]), np.float64)
 
     def score(counts: Array) -> Array:
         sums = (counts @ each).astype(int).tolist()
-        return np.array([metric._compute_score_from_stats(each).score / 100 for each in sums])
+        return np.array([computed._compute_score_from_stats(each).score / 100 for each in sums])
 
     return score
 
@@ -219,6 +226,4 @@ _METRICS: dict[str, Callable[[Any], Score]] = {
     "spearmanr": _spearman,
     "mae": _absolute_error,
     "mse": _squared_error,
-    "bleu": lambda frame: _corpus("bleu", frame),
-    "chrf": lambda frame: _corpus("chrf", frame),
 }

@@ -182,7 +182,7 @@ def test_claims_say_which_interval_they_print(results: Results) -> None:
     claim = {"text": "SNIP is better", "kind": "beats", "row": "snip-40", "over": "dense"}
     shown = build_view(replace(results, table=replace(TABLE, claims=[claim])))
     (note,) = [note for note in shown.notes if note.startswith("Claims: ")]
-    assert note.endswith("The intervals of claims are 95 % t intervals over the seeds alone.")
+    assert "In brackets: the 95 % t interval over the seeds" in note
 
 
 def test_two_tests_are_corrected_together(results: Results) -> None:

@@ -86,8 +86,8 @@ def test_a_constant_prediction_has_no_correlation() -> None:
     assert np.isnan(score_resamples(frame, "pearson", np.array([[1, 1]]))).all()
 
 
-@pytest.mark.parametrize("name", ["bleu", "chrf"])
-def test_scores_of_a_corpus_are_those_of_sacrebleu(name: str) -> None:
+@pytest.mark.parametrize(("name", "words"), [("bleu", "13a"), ("bleu", "char"), ("chrf", "13a")])
+def test_scores_of_a_corpus_are_those_of_sacrebleu(name: str, words: str) -> None:
     rng = np.random.default_rng(1)
     frame = pd.DataFrame(
         {
@@ -101,8 +101,9 @@ def test_scores_of_a_corpus_are_those_of_sacrebleu(name: str) -> None:
     for row in counts:
         drawn = frame.loc[np.repeat(frame.index, row)]
         one, two = drawn["prediction"].tolist(), drawn["reference"].tolist()
-        wanted.append(compute(one, [two]).score / 100)
-    assert score_resamples(frame, name, counts) == pytest.approx(wanted)
+        options = {"tokenize": words} if name == "bleu" else {}
+        wanted.append(compute(one, [two], **options).score / 100)
+    assert score_resamples(frame, name, counts, words) == pytest.approx(wanted)
 
 
 def test_a_score_that_a_task_gives_by_example_is_their_mean() -> None:
