@@ -285,3 +285,12 @@ def test_a_wrong_change_of_a_base_is_named(tmp_path: Path, text: str, words: str
         load_table(str(file))
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+RESULTS = TABLES.parents[1] / "results"
+
+
+@pytest.mark.parametrize("file", sorted(RESULTS.glob("*.yaml")), ids=lambda file: file.stem)
+def test_every_table_of_results_is_whole(file: Path) -> None:
+    table = load_table(str(file), ["seeds=1", "only=column=mrpc"])
+    assert [cell.row for cell in list_cells(table)] == [row.name for row in table.rows]
