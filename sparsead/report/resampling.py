@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 RESAMPLES = 1000
 COUNTS_AT_ONCE = 4_000_000
-"""Counts that are worked with at once, which bounds the memory: 32 MB of 64-bit numbers."""
+"""Counts that are worked with at once, which bounds the memory: 16 MB of 32-bit numbers."""
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Score = Callable[[Array], Array]
@@ -62,7 +62,8 @@ def score_resamples(
     score = _prepare(frame, metric, bleu_tokenizer)
     step = max(1, COUNTS_AT_ONCE // max(counts.shape[1], 1))
     parts = (counts[start : start + step] for start in range(0, len(counts), step))
-    return np.concatenate([score(part.astype(np.float64)) for part in parts])
+    # 32 bits hold a count exactly, and their products with others are several times as fast.
+    return np.concatenate([score(part.astype(np.float32)) for part in parts])
 
 
 def _prepare(frame: DataFrame, metric: str, bleu_tokenizer: str) -> Score:
@@ -76,8 +77,8 @@ def _prepare(frame: DataFrame, metric: str, bleu_tokenizer: str) -> Score:
 
 
 def _mean(values: Any) -> Score:
-    each = np.asarray(values, np.float64)
-    return lambda counts: np.asarray(counts @ each / counts.sum(axis=1))
+    each = np.asarray(values, np.float32)
+    return lambda counts: np.asarray(counts @ each / len(each), np.float64)
 
 
 def _accuracy(frame: DataFrame) -> Score:
@@ -102,13 +103,13 @@ def _of_confusion(compute: Callable[[Array], Array], frame: DataFrame) -> Score:
         np.array([number[name] for name in frame[column].tolist()])
         for column in ("label", "prediction")
     )
-    cells = true * len(classes) + predicted
-    order = np.argsort(cells, kind="stable")
-    present, starts = np.unique(cells[order], return_index=True)
+    present, cell = np.unique(true * len(classes) + predicted, return_inverse=True)
+    of_cell = np.zeros((len(frame), len(present)), np.float32)
+    of_cell[np.arange(len(frame)), cell] = 1
 
     def score(counts: Array) -> Array:
         confusion = np.zeros((len(counts), len(classes) ** 2))
-        confusion[:, present] = np.add.reduceat(counts[:, order], starts, axis=1)
+        confusion[:, present] = counts @ of_cell
         return compute(confusion.reshape(-1, len(classes), len(classes)))
 
     return score
