@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import socket
 from collections.abc import Callable
@@ -38,10 +39,15 @@ def worker(rank: int, port: int, folder: str) -> None:
         batches=[batch],
         loss=lambda model, pair: nn.functional.cross_entropy(model(pair[0]), pair[1]),
     )
+    model = copy.deepcopy(model)
     parallel = nn.parallel.DistributedDataParallel(model)
-    optimizer = torch.optim.AdamW(parallel.parameters(), lr=1e-2, weight_decay=0.1)
+    optimizers: list[torch.optim.Optimizer] = [
+        torch.optim.AdamW(parallel.parameters(), lr=1e-2, weight_decay=0.1),
+        torch.optim.Muon([model.get_parameter(name) for name in masks], lr=1e-2),
+    ]
     own = torch.Generator().manual_seed(10 + rank)
-    for _ in range(5):
+    for step in range(6):
+        optimizer = optimizers[step % 2]
         optimizer.zero_grad()
         inputs = torch.randn(16, 8, generator=own)
         classes = torch.randint(0, 4, (16,), generator=own)

@@ -8,12 +8,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-import torch
 from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
 from sparsead.pruning.budget import NotByScore
+from sparsead.pruning.enforcement import keep_removed_at_zero
 from sparsead.runs.files import write_atomically
 
 
@@ -83,19 +83,16 @@ class Masks(dict[str, Tensor]):
         return cls(masks, data_read=known["data_read"], not_by_score=not_by_score)
 
     def enforce(self, model: nn.Module) -> None:
-        """Zero the removed weights of `model` now, and mask their gradients from now on.
+        """Set the removed weights of `model` to 0 now, and keep them at exactly 0 from now on.
 
-        A weight that is 0 and whose gradient is always 0 stays exactly 0 under a new optimiser's
-        moments, weight decay, gradient accumulation and all-reduce, and under gradient clipping
-        unless the norm is NaN. The forward pass is dense, except in modules that skip removed
-        weights (`SkipsRemoved`).
+        They stay 0 under every optimiser of PyTorch's, and in copies and files of the model (see
+        `sparsead.pruning.enforcement`). The forward pass is dense, except in modules that skip
+        removed weights (`SkipsRemoved`).
+
+        Raises:
+            PruningError: a parameter has another shape than its mask.
         """
-        for name, mask in self.items():
-            parameter = model.get_parameter(name)
-            removed = ~mask.to(parameter.device)
-            with torch.no_grad():
-                parameter.masked_fill_(removed, 0.0)
-            parameter.register_hook(_GradientMask(removed))
+        keep_removed_at_zero(model, self)
         for place, module in model.named_modules():
             if isinstance(module, SkipsRemoved):
                 module.leave_out_removed(self._within(f"{place}." if place else ""))
@@ -110,22 +107,3 @@ class SkipsRemoved(Protocol):
 
     def leave_out_removed(self, masks: Mapping[str, Tensor]) -> None:
         """Skip what these masks allow; they are keyed by the parameters' names in the module."""
-
-
-def count_removed(parameter: nn.Parameter) -> int:
-    """Return how many weights of a parameter the masks that were enforced so far keep at zero."""
-    hooks = (parameter._backward_hooks or {}).values()
-    masks = [hook.removed.cpu() for hook in hooks if isinstance(hook, _GradientMask)]
-    return int(torch.stack(masks).any(dim=0).sum()) if masks else 0
-
-
-class _GradientMask:
-    """Sets the gradient of removed weights to 0, even if it is infinite or NaN."""
-
-    def __init__(self, removed: Tensor) -> None:
-        self.removed = removed
-
-    def __call__(self, gradient: Tensor) -> Tensor:
-        if self.removed.device != gradient.device:
-            self.removed = self.removed.to(gradient.device)
-        return gradient.masked_fill(self.removed, 0.0)
