@@ -96,6 +96,9 @@ def calibrate(kinds: Mapping[str, RunRequest], tell: Callable[[str], object]) ->
         kinds: key of each kind → one run of that kind.
         tell: called with one line of progress for each kind.
     """
+    from sparsead.training.quiet import quiet_libraries
+
+    quiet_libraries()
     failed: dict[str, list[str]] = defaultdict(list)
     for request in kinds.values():
         spec = request.spec
