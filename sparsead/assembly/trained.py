@@ -19,7 +19,7 @@ from sparsead.backbones.loading import Backbone, load_backbone
 from sparsead.config.groups import SPLITS
 from sparsead.config.run import RunSpec
 from sparsead.config.trust import check_trusted
-from sparsead.errors import ConfigError, DataError, RecordError, SourceError
+from sparsead.errors import ConfigError, DataError, RecordError, SourceError, SparseadError
 from sparsead.pruning.masks import Masks
 from sparsead.pruning.storage import WEIGHTS_FILE, load_weights
 from sparsead.runs.prerequisites import drop_sources
@@ -152,6 +152,7 @@ def load(
     with _rebuilding(record):
         task, adapter = build_task(spec), build_adapter(spec)
         source = load_backbone(spec.backbone)
+        source.check_length("task.max_length", spec.task.max_length)
         _check_fingerprint(record, source, stored.metadata.get("backbone", {}))
         model = source.model(task.head, task.head_options, spec.seeds.init)
         adapted = insert_adapter(spec, adapter, model)
@@ -175,7 +176,9 @@ def _rebuilding(record: RunRecord) -> Iterator[None]:
     """Say that the record is at fault if its values, although of the right types, fit nothing."""
     try:
         yield
-    except (TypeError, ValueError, LookupError, AttributeError, ArithmeticError) as error:
+    except (SparseadError, OSError):
+        raise
+    except Exception as error:
         reason = f"{type(error).__name__}: {error}"
         raise RecordError(
             f"{record.folder}: cannot be rebuilt from its configuration ({reason})"

@@ -12,7 +12,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from pydantic import FiniteFloat, PositiveInt
 from safetensors.numpy import save
+from typing_extensions import TypedDict
 
 from sparsead.backbones.contract import architectures
 from sparsead.config.arguments import Parser, add_run_arguments, add_trust, user_path
@@ -20,11 +22,18 @@ from sparsead.config.groups import BackboneSpec
 from sparsead.config.trust import check_trusted
 from sparsead.errors import ConfigError, RecordError, SourceError
 from sparsead.pruning.storage import load_weights
+from sparsead.runs.checked import check_type
 from sparsead.runs.files import file_digest
 from sparsead.runs.query import find_run
 from sparsead.runs.record import RunRecord
 
 _LORA_A = ".adapter.lora_A.weight"
+
+
+class _LoraOptions(TypedDict):
+    bottleneck: PositiveInt
+    alpha: FiniteFloat
+    dropout: FiniteFloat
 
 
 def main() -> None:
@@ -139,9 +148,15 @@ def build_peft_config(config: Mapping[str, Any], names: Sequence[str]) -> dict[s
     Args:
         config: the configuration in the run's record.
         names: names of the tensors in the run's weights file.
+
+    Raises:
+        RecordError: an option of LoRA is missing or of another type.
     """
     heads = _heads(names)
-    options = config["adapter"]["options"]
+    try:
+        options = check_type(config["adapter"]["options"], _LoraOptions)
+    except ValueError as error:
+        raise RecordError(f"adapter.options: {error}") from error
     return {
         "peft_type": "LORA",
         "task_type": _task_type(names, heads),

@@ -6,12 +6,12 @@ import sys
 from pathlib import Path
 
 from sparsead.config.arguments import (
-    user_path,
     Parser,
     add_outputs,
     add_overrides,
     add_records,
     add_run_arguments,
+    user_path,
 )
 from sparsead.errors import RecordError
 from sparsead.report.masks_figure import draw_masks

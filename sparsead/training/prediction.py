@@ -13,8 +13,8 @@ from transformers import EvalPrediction
 from sparsead.errors import ConfigError
 from sparsead.runs.files import write_atomically
 from sparsead.runs.predictions import write_predictions
-from sparsead.runs.result import PredictionsFile
 from sparsead.runs.record import higher_is_better as higher_is_better_by_name
+from sparsead.runs.result import PredictionsFile
 from sparsead.tasks.contract import (
     GeneratesText,
     PredictsRecords,
