@@ -28,7 +28,7 @@ _NOMINAL = (
 )
 _LEGEND = (
     _NOMINAL
-    + "nonzero: trained weights, which are kept adapter weights and the head. "
+    + "nonzero: trained weights: kept adapter weights and, unless it is frozen, the head. "
     + "bytes: size of the run's weights file.\n"
 )
 

@@ -33,7 +33,6 @@ from sparsead.tables.estimate import (
     Throughput,
     describe_plan,
     find_unmeasured,
-    name_kind,
     write_throughput,
 )
 from sparsead.tables.files import load_table
@@ -64,7 +63,7 @@ def main() -> None:
         sys.stdout.write(_needed_seeds(table, arguments))
         return
     wanted = list_cells(table)
-    kinds = {name_kind(cell.spec): cell.request for cell in reversed(find_unmeasured(wanted))}
+    kinds = find_unmeasured(wanted)
     if kinds:
         calibrate(kinds, lambda line: sys.stderr.write(f"{one_line(line)}\n"))
     sys.stdout.write(describe_plan(wanted, table.search))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -81,7 +81,9 @@ def describe_plan(wanted: Sequence[Cell], search: SearchSpec | None = None) -> s
     waiting = f", {counts['waiting']} waiting for prerequisites" if counts["waiting"] else ""
     text = f"{grid}{sum(counts.values())} runs: {line}, {counts['missing']} to run{waiting}\n"
     missing = _missing(wanted)
-    known = [(cell.spec, rate) for cell in missing if (rate := read_throughput(cell.request))]
+    rates = _rates(_measured_as(missing, wanted))
+    specs = [cell.spec for cell in missing]
+    known = [(spec, rate) for spec, rate in zip(specs, rates, strict=True) if rate is not None]
     if not missing:
         return text
     if len(known) < len(missing):
@@ -149,9 +151,39 @@ def _missing(wanted: Sequence[Cell]) -> list[Cell]:
     return [cell for cell in ready if isinstance(read_state(cell.request.folder), Missing)]
 
 
-def find_unmeasured(wanted: Sequence[Cell]) -> list[Cell]:
-    """Return the missing cells whose kind of run has not been measured on this machine."""
-    return [cell for cell in _missing(wanted) if read_throughput(cell.request) is None]
+def find_unmeasured(wanted: Sequence[Cell]) -> dict[str, RunRequest]:
+    """Return a run of each kind of missing run that has not been measured on this machine."""
+    runs = _measured_as(_missing(wanted), wanted)
+    unmeasured = [run for run, rate in zip(runs, _rates(runs), strict=True) if rate is None]
+    return {name_kind(run.spec): run for run in reversed(unmeasured)}
+
+
+def _measured_as(missing: Sequence[Cell], wanted: Sequence[Cell]) -> list[RunRequest]:
+    """Return for each missing cell the run by which its throughput is measured.
+
+    That is its own run; for the points of a search it is the one of the grid's smallest batch size,
+    which takes the longest per example, so that a kind need not be measured for each batch size.
+    """
+    smallest = min((cell.point.batch_size for cell in wanted if cell.point), default=1)
+    runs = []
+    for cell in missing:
+        spec = cell.spec
+        if cell.point is not None:
+            spec = replace(spec, protocol=replace(spec.protocol, batch_size=smallest))
+        runs.append(replace(cell.request, spec=spec))
+    return runs
+
+
+def _rates(runs: Sequence[RunRequest]) -> list[Throughput | None]:
+    """Return the throughput of each run; None where its kind has not been measured."""
+    rates: dict[str, Throughput | None] = {}
+    found = []
+    for run in runs:
+        kind = name_kind(run.spec)
+        if kind not in rates:
+            rates[kind] = read_throughput(run)
+        found.append(rates[kind])
+    return found
 
 
 def read_throughput(request: RunRequest) -> Throughput | None:

@@ -23,7 +23,12 @@ from sparsead.runs.request import RunRequest
 from sparsead.runs.staging import staged
 from sparsead.search import search_cells
 from sparsead.tables.cells import Cell, TableSpec, list_cells
-from sparsead.tables.estimate import describe_plan
+from sparsead.tables.estimate import (
+    Throughput,
+    describe_plan,
+    find_unmeasured,
+    write_throughput,
+)
 from sparsead.tables.files import load_table
 from sparsead.tables.sweep import count_states, run_cells
 from synthetic import synthetic_result
@@ -268,3 +273,19 @@ def test_a_searched_table_is_done_and_shown_by_the_commands(
     monkeypatch.setattr("sys.argv", ["x", *shown])
     table_command.main()
     assert re.search(r"\[(0.0001|0.005), 1, 8\]", capsys.readouterr().out)
+
+
+def test_a_plan_measures_each_kind_at_the_grids_smallest_batch_alone(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text(TABLE, "utf-8")
+    words = ["only=row=pfeiffer", f"outputs={tmp_path / 'outputs'}", "search=grid"]
+    cells = list_cells(load_table(str(tmp_path / "mine.yaml"), words))
+    runs = find_unmeasured(cells).values()
+    assert [run.spec.task.name for run in runs] == ["demo_rte", "demo_mrpc"]
+    assert {run.spec.protocol.batch_size for run in runs} == {8}
+    measured = Throughput(
+        fixed=1, train=1, evaluate=1, score=1, examples=(100, 10), scored=(10,), stored=1
+    )
+    for run in runs:
+        write_throughput(run, measured)
+    assert not find_unmeasured(cells)
+    assert "on this machine, one at a time" in describe_plan(cells)
