@@ -18,9 +18,11 @@ from torch import nn
 from transformers import TrainerState
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
+from typing_extensions import TypedDict
 
 from sparsead.errors import RecordError
 from sparsead.pruning.masks import Masks
+from sparsead.runs.checked import check_type
 from sparsead.runs.files import read_json, write_atomically
 from sparsead.training.processes import is_main
 
@@ -33,6 +35,29 @@ SECONDS_FILE = "seconds.json"
 """A file beside the checkpoints with the seconds of each phase up to the last checkpoint."""
 _KEPT = 2
 """Number of checkpoints that are kept, so that there is another one if the newest is damaged."""
+
+
+class _Control(TypedDict):
+    args: dict[str, bool]
+
+
+class _Callbacks(TypedDict):
+    TrainerControl: _Control
+
+
+class State(TypedDict):
+    """What a resumed training uses of the `TrainerState` in a checkpoint."""
+
+    epoch: float
+    global_step: int
+    max_steps: int
+    num_train_epochs: float
+    train_batch_size: int | None
+    log_history: list[dict[str, float]]
+    stateful_callbacks: _Callbacks
+    best_global_step: None
+    best_metric: None
+    best_model_checkpoint: None
 
 
 def save_starting_state(folder: Path, masks: Masks, precision: str) -> None:
@@ -108,10 +133,15 @@ def checkpoint_epoch(checkpoint: str | None) -> float:
     if checkpoint is None:
         return 0.0
     with readable(checkpoint):
-        state = TrainerState.load_from_json(str(Path(checkpoint) / TRAINER_STATE_NAME))
-        if not all("epoch" in entry for entry in state.log_history):
-            raise ValueError("its history is incomplete")
-        return float(state.epoch or 0)
+        # Not `parse_file`: the loss of a run that has diverged is NaN.
+        values = json.loads((Path(checkpoint) / TRAINER_STATE_NAME).read_text("utf-8"))
+        state = check_type(values, State)
+        TrainerState(**values)  # refuses other keys, as the Trainer will
+        if state["global_step"] != _step(Path(checkpoint)):
+            raise ValueError(f"global_step={state['global_step']}: it is of another step")
+        if not all("epoch" in entry for entry in state["log_history"]):
+            raise ValueError("log_history: an entry has no epoch")
+        return state["epoch"]
 
 
 @contextmanager
