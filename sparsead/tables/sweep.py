@@ -93,7 +93,8 @@ def _settle(cell: Cell, execute: Execute, retry: bool, tell: Tell, outcome: Outc
     tell("run", cell)
     try:
         # A record that is there although the run counts as failed is damaged: replace it.
-        execute(replace(request, rerun=request.rerun or request.folder.exists()))
+        damaged = isinstance(state, Failed) and request.folder.exists()
+        execute(replace(request, rerun=request.rerun or damaged))
     except ClaimedError:
         return False
     except AlreadyRecordedError:
