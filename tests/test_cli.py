@@ -184,6 +184,19 @@ def test_a_closed_pipe_ends_a_command_without_a_word(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("sweep", [[], ["-m", "seed=1,2"]])
+def test_another_folder_for_each_job_is_refused(
+    sparsead: Cli, tmp_path: Path, glue_fixture: Path, sweep: list[str]
+) -> None:
+    words = [*TINY, f"task.path={glue_fixture}", "hydra.job.chdir=true"]
+    done = sparsead(["train", *sweep, *words])
+    assert done.returncode != 0
+    assert "hydra.job.chdir=true: paths are looked for in the folder" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "outputs" / "runs").exists()
+
+
+@pytest.mark.slow
 def test_a_sweep_trains_every_cell_and_a_second_request_trains_none(
     sparsead: Cli, tmp_path: Path, glue_fixture: Path
 ) -> None:

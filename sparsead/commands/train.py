@@ -25,6 +25,7 @@ from sparsead.config.sweeps import compose_jobs
 from sparsead.errors import (
     AlreadyRecordedError,
     ClaimedError,
+    ConfigError,
     RecordError,
     SparseadError,
     StorageError,
@@ -111,6 +112,11 @@ def job(config: DictConfig) -> float:
         logging.disable(logging.INFO)  # only the first of torchrun's processes prints messages
     do = _do_in_sweep if sweeping else find_or_train
     try:
+        if HydraConfig.get().job.chdir:
+            raise ConfigError(
+                "hydra.job.chdir=true: paths are looked for in the folder of the command; leave it "
+                "out"
+            )
         request, space = _asked_for(config)
         request = do_prerequisites(request, list(HydraConfig.get().overrides.task), do)
         if not sweeping and space is None:

@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import (
     InterpolationResolutionError,
     MissingMandatoryValue,
@@ -116,6 +116,21 @@ def _defaults(schema: type[Any]) -> DictConfig:
     return config
 
 
+def _refuse_boolean(key: str, value: Any, annotation: str) -> None:
+    """Refuse true and false where a text is expected: OmegaConf would take them as texts.
+
+    Raises:
+        ConfigError: the value is a boolean, or a list with one.
+    """
+    kinds = annotation.split(" | ")
+    if isinstance(value, bool) and "bool" not in kinds and {"str", "Path"} & {*kinds}:
+        raise ConfigError(wrong_type(key, value, annotation))
+    if isinstance(value, list | ListConfig) and "list[str]" in kinds:
+        for element in value:
+            if isinstance(element, bool):
+                raise ConfigError(wrong_type(key, element, "str"))
+
+
 def to_dataclass(group: str, schema: type[Spec], values: Mapping[str, Any]) -> Spec:
     """Return `values` as an instance of `schema`, converted to the types of its fields.
 
@@ -133,6 +148,7 @@ def to_dataclass(group: str, schema: type[Spec], values: Mapping[str, Any]) -> S
     for key, value in values.items():
         if key not in annotations:
             raise ConfigError(unknown_key(f"{prefix}{key}", annotations))
+        _refuse_boolean(f"{prefix}{key}", value, annotations[key])
         try:
             config[key] = value
         except OmegaConfBaseException as error:

@@ -98,7 +98,11 @@ def unknown(key: str, value: object, allowed: Iterable[str]) -> str:
 def wrong_type(key: str, value: object, annotation: str) -> str:
     """Return the message that `value` does not have the annotated type, such as `int | None`."""
     kinds = [_KINDS.get(kind, kind) for kind in annotation.split(" | ")]
-    return f"{key}={value}: must be {' or '.join(kinds)}"
+    hint = ""
+    elements = value if isinstance(value, list) else [value]
+    if "str" in annotation and any(isinstance(element, bool) for element in elements):
+        hint = "; YAML reads no, yes, off and on as true or false: put it in quotes"
+    return f"{key}={value}: must be {' or '.join(kinds)}{hint}"
 
 
 _KINDS = {
@@ -109,6 +113,7 @@ _KINDS = {
     "Path": "a path",
     "None": "null",
     "list[str]": "a list",
+    "collections.abc.Sequence[str]": "a list of texts",
     "list[float]": "a list of numbers",
     "list[dict[str, Any]]": "a list of mappings",
     "dict[str, float]": "a mapping of numbers",

@@ -62,6 +62,9 @@ class TextTask(SentenceTask):
             raise ConfigError(
                 f"task.validation_share={self.validation_share:g}: must be above 0 and below 1"
             )
+        for label in self.labels:
+            if not isinstance(label, str | int | float):
+                raise ConfigError(f"task.labels: {label!r} is not the name of a class")
         if self.labels and len({class_name(label) for label in self.labels}) < 2:
             raise ConfigError(
                 f"task.labels={list(self.labels)}: name at least two different classes"

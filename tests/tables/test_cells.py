@@ -147,6 +147,8 @@ def test_a_wrong_change_is_named(overrides: list[str], words: str) -> None:
     ("change", "words"),
     [
         ({"rows": []}, "rows must be a list"),
+        ({"rows": [{"name": False, "label": "x"}]}, "row 1: name=False: .*YAML reads no, yes"),
+        ({"comparisons": [True]}, "comparisons=True: must be a text; YAML reads"),
         ({"basline": "x"}, "did you mean baseline"),
         ({"baseline": "dense"}, "row=dense"),
         ({"seeds": "many"}, "seeds=many"),

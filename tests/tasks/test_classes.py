@@ -131,6 +131,21 @@ def test_booleans_that_yaml_made_of_the_labels_are_explained(tmp_path: Path) -> 
     assert task(path, "task.labels=[no,yes]").load()["train"]["label"][:] == [0, 1]
 
 
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("task.label=true", "task.label=True: must be a text; YAML reads no, yes, off and on"),
+        ("task.inputs=[true]", r"task.inputs=\[True\]: must be a list of texts; YAML"),
+        ("task.labels=[null,a]", "task.labels: None is not the name of a class"),
+    ],
+)
+def test_other_values_that_yaml_made_are_explained(
+    tmp_path: Path, override: str, message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        task(csv(tmp_path, ["no", "yes"]), override)
+
+
 def test_a_class_in_another_spelling_is_suggested(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"'no ' is not one of no, yes; did you mean no\?"):
         task(jsonl(tmp_path, ["no ", "yes"]), "task.labels=[no,yes]").load()
