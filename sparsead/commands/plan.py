@@ -115,6 +115,9 @@ def calibrate(kinds: Mapping[str, RunRequest], tell: Callable[[str], object]) ->
 
 
 def _measure(request: RunRequest) -> Throughput:
+    from sparsead.training.quiet import quiet_libraries  # imports torch, which is slow
+
+    quiet_libraries()
     spec = request.spec
     whole = TASKS.bind(spec.task.method, replace(spec.task, limit=None).arguments())().load()
     limit = _BATCHES * spec.protocol.batch_size

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from dataclasses import fields
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -30,6 +31,7 @@ from transformers.trainer_pt_utils import find_batch_size
 from transformers.trainer_utils import EvalLoopOutput
 from transformers.utils import SAFE_WEIGHTS_NAME
 
+from sparsead.config.groups import ProtocolSpec
 from sparsead.config.run import RunSpec
 from sparsead.runs.staging import check_owned
 from sparsead.tasks.contract import Collator, Task
@@ -53,6 +55,13 @@ from sparsead.training.resume import readable, seal_checkpoint
 from sparsead.training.sampling import SeededOrder
 
 log = logging.getLogger(__name__)
+
+_CHECKPOINTING = next(
+    field.name
+    for field in fields(TrainingArguments)
+    if field.name in ("activation_checkpointing", "gradient_checkpointing")
+)
+"""transformers' name for `protocol.gradient_checkpointing`: later versions renamed it."""
 
 
 class SparseadTrainer(Trainer):
@@ -301,6 +310,10 @@ def history(trainer: SparseadTrainer) -> list[dict[str, Any]]:
     return list(epochs.values())
 
 
+def _checkpointing(protocol: ProtocolSpec) -> dict[str, Any]:
+    return {_CHECKPOINTING: True} if protocol.gradient_checkpointing else {}
+
+
 def _arguments(spec: RunSpec, folder: Path, device: str, precision: str) -> TrainingArguments:
     protocol = spec.protocol
     arguments = TrainingArguments(
@@ -324,7 +337,7 @@ def _arguments(spec: RunSpec, folder: Path, device: str, precision: str) -> Trai
         seed=spec.seeds.data,
         use_cpu=device == "cpu",
         bf16=precision == "bf16",
-        gradient_checkpointing=protocol.gradient_checkpointing or None,
+        **_checkpointing(protocol),
         dataloader_pin_memory=device == "cuda",
         accelerator_config={"non_blocking": device == "cuda"},
     )
