@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -140,6 +140,30 @@ def _check(file: Path, table: Table, record: RunRecord, described: PredictionsFi
         raise RecordError(f"{file}: has {table.num_rows} examples, {RESULT_FILE} says {recorded}")
     if table["id"].null_count:
         raise RecordError(f"{file}: column id: an example has none")
+    predicted = table.schema.field("prediction").type
+    for column, is_wanted in _wanted_types(record, predicted).items():
+        if column in table.column_names and not is_wanted(kind := table.schema.field(column).type):
+            raise RecordError(f"{file}: column {column}: has values of the type {kind}")
+
+
+def _wanted_types(record: RunRecord, predicted: DataType) -> dict[str, Callable[[DataType], bool]]:
+    """Return for the columns whose meaning is known what their types must be.
+
+    Args:
+        record: the run; its scores are names of columns of numbers.
+        predicted: the type of the predictions; the labels of numbers are numbers.
+    """
+    from pyarrow import types
+
+    def is_number(kind: DataType) -> bool:
+        return bool(types.is_floating(kind) or types.is_integer(kind))
+
+    def are_shares(kind: DataType) -> bool:
+        return types.is_struct(kind) and all(types.is_floating(part.type) for part in kind.fields)
+
+    wanted = dict.fromkeys(record.result.get("scores", ()), is_number)
+    wanted |= {"id": types.is_string, "probabilities": are_shares}
+    return wanted | ({"label": is_number} if types.is_floating(predicted) else {})
 
 
 def _compact(kind: DataType) -> DataType:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -141,6 +143,28 @@ def test_runs_on_other_examples_are_not_compared(tmp_path: Path) -> None:
     two = run(tmp_path, CLASSES[:3], {"accuracy": 0.25}, "two")
     with pytest.raises(RecordError, match="one and two: were not evaluated on the same examples"):
         compare_errors(one, two)
+
+
+def test_the_command_shows_the_errors_of_one_run_or_of_two(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, records in (("one", CLASSES), ("two", CLASSES[::-1]), ("same", CLASSES)):
+        record = run(tmp_path, records, {"accuracy": 0.25, "f1": 0.5}, name)
+        (record.folder / "result.json").write_text(json.dumps(record.result))
+    monkeypatch.setattr(
+        "sys.argv", ["show", "one", "--errors", "--count", "1", "--outputs", str(tmp_path)]
+    )
+    show.main()
+    alone = capsys.readouterr().out
+    assert alone.endswith("The first 1 of 3, the worst first.\n")
+    monkeypatch.setattr("sys.argv", [*sys.argv, "--against", "same"])
+    show.main()
+    text = capsys.readouterr().out
+    assert text.startswith(alone)
+    assert "both right 1, only the first 0, only the other 0, both wrong 3" in text
+    monkeypatch.setattr("sys.argv", [*sys.argv[:-1], "two"])
+    with pytest.raises(RecordError, match="were not evaluated on the same examples"):
+        show.main()
 
 
 @pytest.mark.parametrize(

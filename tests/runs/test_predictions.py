@@ -90,6 +90,14 @@ def damaged(file: Path, **changes: Any) -> str:
         ({"id": None}, "has no column id"),
         ({"id": ["7", None]}, "column id: an example has none"),
         ({"id": ["7"], "prediction": ["no"]}, "has 1 examples, result.json says 2"),
+        ({"id": [7, 8]}, "column id: has values of the type int64"),
+        ({"accuracy": ["a", "b"]}, "column accuracy: has values of the type string"),
+        ({"probabilities": [0.1, 0.2]}, "column probabilities: has values of the type double"),
+        ({"probabilities": [{"no": "a"}] * 2}, "column probabilities: has values of the type str"),
+        (
+            {"prediction": [0.1, 0.2], "label": ["a", "b"]},
+            "column label: has values of the type str",
+        ),
     ],
 )
 def test_a_file_that_is_not_the_run_s_is_refused(
