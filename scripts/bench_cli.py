@@ -17,7 +17,7 @@ from sparsead.runs.request import RunRequest
 from sparsead.tables.cells import list_cells
 from sparsead.tables.files import load_table
 
-COUNTS = (100, 5000)
+COUNTS = (100, 10_000)
 SEEDS = 5
 TABLE = "table1"
 TENSORS = 24

@@ -23,7 +23,7 @@ from sparsead.runs.record import read_records
 from sparsead.runs.states import Done, Failed, Missing, State
 
 _NOT_PACKED = (".safetensors",)
-_NAME = r"[A-Za-z0-9_-][A-Za-z0-9._-]*"
+_NAME = r"[\w-][\w.-]*"
 _PATH = re.compile(f"{_NAME}(/{_NAME})?")
 
 

@@ -23,6 +23,7 @@ from threading import Event, Thread
 from typing import Any, TextIO
 
 from sparsead.errors import ClaimedError
+from sparsead.runs.checked import parse_file
 from sparsead.runs.processes import describe_process, process_id, runs_here
 
 BEAT_SECONDS = 15.0
@@ -205,9 +206,9 @@ def _claims(folder: Path) -> list[Claim]:
 
 def _owner(path: Path) -> dict[str, Any]:
     try:
-        owner = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError):
-        return {}  # half written: its age decides whether the writer is still alive
+        owner = parse_file(path)
+    except ValueError:
+        return {}  # half written or damaged: its age decides whether the writer is still alive
     return owner if isinstance(owner, dict) else {}
 
 

@@ -1,14 +1,12 @@
-"""Reading and writing small files: atomic writes, digests, and JSON that may be damaged."""
+"""Atomic writes of small files, and the digests of files."""
 
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import uuid
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
@@ -40,12 +38,3 @@ def file_digest(path: Path) -> str:
 def _digest_of(path: Path, _modified: int, _size: int) -> str:
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Return the JSON object in a file, or an empty one if the file is missing or damaged."""
-    try:
-        value = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return value if isinstance(value, dict) else {}

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from pydantic import NonNegativeFloat
 from torch import nn
 from transformers import TrainerState
 from transformers.trainer import TRAINER_STATE_NAME
@@ -22,8 +23,8 @@ from typing_extensions import TypedDict
 
 from sparsead.errors import RecordError
 from sparsead.pruning.masks import Masks
-from sparsead.runs.checked import check_type
-from sparsead.runs.files import read_json, write_atomically
+from sparsead.runs.checked import check_type, find_checked
+from sparsead.runs.files import write_atomically
 from sparsead.training.processes import is_main
 
 CHECKSUMS_FILE = "checksums.json"
@@ -91,8 +92,7 @@ def save_seconds(folder: Path, seconds: Mapping[str, float]) -> None:
 
 def read_seconds(folder: Path) -> dict[str, float]:
     """Return the seconds that each phase took until the last checkpoint; none if damaged."""
-    seconds = read_json(folder / SECONDS_FILE)
-    return seconds if all(isinstance(value, float) for value in seconds.values()) else {}
+    return find_checked(folder / SECONDS_FILE, dict[str, NonNegativeFloat]) or {}
 
 
 def seal_checkpoint(folder: Path, step: int) -> None:
@@ -192,7 +192,7 @@ def _newest_whole(folder: Path) -> Path | None:
 
 
 def _is_whole(checkpoint: Path) -> bool:
-    saved = read_json(checkpoint / CHECKSUMS_FILE)
+    saved = find_checked(checkpoint / CHECKSUMS_FILE, dict[str, str])
     try:
         return bool(saved) and saved == _checksums(checkpoint)
     except OSError:

@@ -19,7 +19,6 @@ from pruning_cases import (
 from sparsead.pruning.masks import Masks
 from sparsead.pruning.prune import prune
 
-
 KEEPING_ZEROS = ("aten::view", "aten::bitwise_and_", "aten::detach")
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,19 @@ def test_a_failure_is_recorded_and_does_not_stop_the_rest(
     assert attempts == [0, 1, 2, 3, 4, 2, 2]
     assert count_states(wanted) == {"done": 5}
     assert list(read_failures(tmp_path)) == []
+
+
+def test_a_damaged_record_counts_as_failed_and_is_replaced_when_asked(wanted: list[Cell]) -> None:
+    for cell in wanted:
+        record(cell.request)
+    damaged = wanted[1].request
+    (damaged.folder / "result.json").write_text("{}")
+    assert count_states(wanted) == {"done": 4, "failed": 1}
+    replaced: list[RunRequest] = []
+    run_cells(wanted, replaced.append, tell=silent)
+    assert replaced == []
+    run_cells(wanted, replaced.append, retry_failed=True, tell=silent)
+    assert replaced == [replace(damaged, rerun=True)]
 
 
 def test_a_full_disk_stops_the_sweep_and_leaves_nothing_half(
