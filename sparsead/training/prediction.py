@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import logging
+import math
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 from accelerate import PartialState
 from datasets import Dataset
 from transformers import EvalPrediction
@@ -25,6 +29,8 @@ from sparsead.tasks.contract import (
     Task,
 )
 from sparsead.tasks.metrics import is_constant
+
+log = logging.getLogger(__name__)
 
 _TRUTHS = ("label", "references", "reference")
 
@@ -55,9 +61,19 @@ def build_scorer(task: Task, rows: Dataset, file: Path) -> Scorer | None:
         scores = (
             task.scores(output) if isinstance(task, ScoresOutputs) else task.record_scores(records)
         )
+        if _has_nan(output.predictions):  # a class can be chosen among them, but means nothing
+            log.warning("%s not defined: outputs of the model are nan", ", ".join(scores))
+            scores = dict.fromkeys(scores, math.nan)
         return scores | {COLLAPSED: float(have_collapsed(records))}
 
     return score
+
+
+def _has_nan(outputs: Any) -> bool:
+    """Tell whether one of the model's outputs, an array or a tuple of arrays, is nan."""
+    if isinstance(outputs, tuple):
+        return any(map(_has_nan, outputs))
+    return bool(np.isnan(outputs).any())
 
 
 def have_collapsed(records: Sequence[Record]) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import sys
 from dataclasses import fields
 from collections.abc import Callable, Mapping
@@ -205,6 +206,8 @@ class SparseadTrainer(Trainer):
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
         """Record the logs, and print one line for each evaluation."""
         super().log(logs, *args, **kwargs)
+        if not math.isfinite(logs.get("loss", 0.0)):
+            log.warning("epoch %g: the training loss is not finite: it diverges", logs["epoch"])
         if "eval_loss" in logs:
             scores = _scores(logs) or {"loss": logs["eval_loss"]}
             line = ", ".join(f"{name} {value:.4f}" for name, value in scores.items())
