@@ -82,8 +82,8 @@ def find_record(folder: Path) -> RunRecord | None:
     Raises:
         RecordError: the folder or the record in it cannot be read.
     """
-    restore_replaced(folder)
     try:
+        restore_replaced(folder)
         found = (folder / RESULT_FILE).is_file()
     except OSError as error:  # is_file() does not raise for a missing file or folder
         outputs = folder.parent.parent

@@ -118,6 +118,18 @@ def test_a_zombie_is_dead(folder: Path) -> None:
         assert live_claim(folder) is None
 
 
+def test_a_file_system_with_coarse_times_will_do(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exact, server = claim._last_beat, claim._file_system_time
+    monkeypatch.setattr(claim, "_last_beat", lambda each: exact(each) // 2 * 2)
+    monkeypatch.setattr(claim, "_file_system_time", lambda each: server(each) // 2 * 2)
+    leave_claim(folder, ELSEWHERE)
+    assert live_claim(folder) is not None
+    leave_claim(folder, ELSEWHERE, age=1e4)
+    assert live_claim(folder) is None
+
+
 def test_another_process_with_the_same_number_is_not_the_owner(folder: Path) -> None:
     owner = describe_process()
     leave_claim(folder, owner)

@@ -22,6 +22,7 @@ from sparsead.errors import (
     StorageError,
     TakenOverError,
 )
+from sparsead.runs import identity
 from sparsead.runs.deletion import delete_runs
 from sparsead.runs.index import read_summaries
 from sparsead.runs.query import find_run
@@ -284,3 +285,97 @@ def test_what_is_recorded_already_is_said_on_a_full_disk_too(
     monkeypatch.setattr(os, "statvfs", lambda _: state)
     with pytest.raises(AlreadyRecordedError):
         work(folder)
+
+
+def test_every_file_is_on_the_disk_before_the_record_is_put_in_place(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flushed: list[str] = []
+    fsync, rename = os.fsync, Path.rename
+
+    def note(descriptor: int) -> None:
+        flushed.append(Path(os.readlink(f"/proc/self/fd/{descriptor}")).name)
+        fsync(descriptor)
+
+    def check(path: Path, target: Path) -> Path:
+        if target == folder:
+            assert {"result.json", "config.yaml", "weights", path.name} <= set(flushed)
+        return rename(path, target)
+
+    monkeypatch.setattr(os, "fsync", note)
+    monkeypatch.setattr(Path, "rename", check)
+    work(folder, lambda staging: (staging / "weights").write_text("w"), write(0.5))
+    assert flushed[-1] == "runs"
+
+
+def test_a_file_system_without_links_and_flushing_of_folders_will_do(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+
+    for call in ("link", "symlink", "fsync"):
+        monkeypatch.setattr(os, call, refuse)
+    with pytest.raises(KeyboardInterrupt):
+        work(folder, save_checkpoint, fail(KeyboardInterrupt()))
+    work(folder, end_run)
+    assert score_in(folder) == 0.1
+
+
+def test_a_disk_that_cannot_be_written_through_is_an_error_of_the_storage(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    with pytest.raises(StorageError, match="cannot be written"):
+        work(folder, write(0.5))
+    assert find_record(folder) is None
+
+
+def test_two_versions_of_the_program_keep_their_records_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for version in (7, 8):
+        monkeypatch.setattr(identity, "RESULT_FORMAT", version)
+        request = ask_for("backbone=tiny-bert", f"outputs={tmp_path}")
+        with staged(request.folder) as staging:
+            write_result(staging, synthetic_result(request), "")
+    assert len(read_summaries(tmp_path)) == 2
+
+
+RESTRICTED = ("setpriv", "--bounding-set=-all", "--inh-caps=-all", "--ambient-caps=-all")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    os.geteuid() != 0 or shutil.which("setpriv") is None, reason="needs root, and setpriv"
+)
+def test_a_folder_of_another_user_is_one_line(tmp_path: Path) -> None:
+    script = Path(sys.executable).with_name("sparsead")
+    request = ask_for("backbone=tiny-bert", f"outputs={tmp_path / 'o'}")
+    with staged(request.folder) as staging:
+        write_result(staging, synthetic_result(request), "")
+    for path in (tmp_path / "o", *(tmp_path / "o").rglob("*")):
+        os.chown(path, 65534, 65534)
+    train = ("train", "backbone=tiny-bert", f"outputs={tmp_path / 'o'}")
+    verbs = [
+        (("runs", "--outputs", str(tmp_path / "o")), 0, ""),
+        (train, 0, ""),
+        ((*train, "seed=2"), 2, "cannot be written"),
+        (("runs", "delete", "--yes", "--outputs", str(tmp_path / "o")), 2, "cannot be deleted"),
+    ]
+    for mode in (0o755, 0o700):
+        (tmp_path / "o" / "runs").chmod(mode)
+        for words, status, why in verbs:
+            done = subprocess.run(
+                [*RESTRICTED, script, *words], capture_output=True, text=True, cwd=tmp_path
+            )
+            assert done.returncode == (status if mode == 0o755 else 2), done.stderr
+            assert (why if mode == 0o755 else "ermission denied") in done.stderr
+            if done.returncode:
+                assert done.stderr.count("sparsead:") == 1
+                assert "Traceback" not in done.stderr
+                assert "Error executing job" not in done.stderr
+    assert request.folder.exists()
