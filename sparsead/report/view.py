@@ -19,6 +19,7 @@ from sparsead.report.comparisons import (
 from sparsead.report.examples import ResampledScores
 from sparsead.report.formats import pluralize
 from sparsead.report.interval_notes import notes_of_intervals
+from sparsead.report.mask_notes import notes_of_masks
 from sparsead.report.protocol_notes import notes_of_parts, notes_of_protocol
 from sparsead.report.results import (
     Measured,
@@ -95,6 +96,7 @@ class View:
             *_notes_of_errors(table.columns),
             *notes_of_protocol(self.results),
             *notes_of_parts(self.results),
+            *notes_of_masks(self.results),
             *table.notes,
             *_notes_of_lost_seeds(self.results),
             *_notes_of_precision(self.results),

@@ -82,6 +82,14 @@ class Counts(TypedDict):
     removed: NonNegativeInt
 
 
+class NotByScore(TypedDict):
+    """Weights kept by the minimum per tensor or among equal scores; tensors at the minimum."""
+
+    minimum: NonNegativeInt
+    ties: NonNegativeInt
+    at_minimum: list[str]
+
+
 class Sparsity(TypedDict):
     """The sparsity that was asked for and the realised one, with the counts of weights."""
 
@@ -89,6 +97,7 @@ class Sparsity(TypedDict):
     realised: Share
     total: NonNegativeInt
     removed: NonNegativeInt
+    not_by_score: NotRequired[NotByScore]
     by_tensor: NotRequired[dict[str, Counts]]
     scored_on: NotRequired[list[NonNegativeInt] | None]
 

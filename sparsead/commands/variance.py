@@ -1,0 +1,131 @@
+"""`sparsead variance`: split a score's variance over the seeds of data, initial weights and mask.
+
+It trains seeds² runs of one configuration, in which each seed of the data meets each seed of the
+initial weights once, and each seed of the mask meets both of them once (a Latin square).
+`sparsead variance task=rte sparsity=0.8 --seeds 5` takes the overrides of `sparsead train`.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+
+from sparsead.commands.reproduce import print_failures
+from sparsead.commands.train import train_run
+from sparsead.config.arguments import Parser, add_overrides
+from sparsead.config.overrides import expand
+from sparsead.config.run import RunSpec
+from sparsead.config.seeds import SEED_KEYS, Seeds
+from sparsead.errors import ConfigError
+from sparsead.report.formats import pluralize, to_rich
+from sparsead.report.variance import REST, Component, decompose, latin_square
+from sparsead.runs.interrupt import stop_on_interrupt
+from sparsead.runs.prerequisites import find_prerequisites, list_sources
+from sparsead.runs.request import RunRequest
+from sparsead.runs.states import Done, read_state
+from sparsead.tables.cells import Cell
+from sparsead.tables.composed import compose_all
+from sparsead.tables.sweep import run_cells
+
+_LEAST = 3
+_NAMES = {
+    "data": "order of the data, dropout",
+    "init": "initial weights",
+    "mask": "mask",
+    REST: "their interactions",
+}
+
+
+def main() -> None:
+    """Entry point of `sparsead variance`."""
+    parser = Parser("sparsead variance", __doc__)
+    add_overrides(parser, "any override of `sparsead train` but those of seeds")
+    number = "seeds of each part; seeds² runs are trained (default: 5)"
+    parser.add_argument("--seeds", type=int, default=5, metavar="N", help=number)
+    arguments = parser.parse()
+    if arguments.seeds < _LEAST:
+        raise ConfigError(f"--seeds {arguments.seeds}: must be at least {_LEAST}")
+    request = _compose(arguments.overrides)
+    wanted = _cells(request, tuple(arguments.overrides), arguments.seeds)
+    with stop_on_interrupt("run the same command again to resume"):
+        run_cells([cell for _, cell in wanted], train_run, tell=_tell)
+    if print_failures([cell for _, cell in wanted]):
+        raise SystemExit(1)
+    sys.stdout.write(_report(wanted, masked=request.spec.sparsity > 0))
+
+
+def _compose(overrides: list[str]) -> RunRequest:
+    for override in overrides:
+        if override.partition("=")[0] in SEED_KEYS:
+            raise ConfigError(f"{override}: the seeds are chosen here; say how many with --seeds N")
+    (request,) = compose_all([tuple(expand(overrides))])
+    if list_sources(request.spec) or find_prerequisites(request.spec, overrides):
+        raise ConfigError(
+            f"adapter={request.spec.adapter.name}: starts from other runs, which have seeds of "
+            "their own; choose another adapter"
+        )
+    return request
+
+
+def _cells(request: RunRequest, overrides: tuple[str, ...], seeds: int) -> list[tuple[Seeds, Cell]]:
+    spec = request.spec
+    square = latin_square(seeds, masked=spec.sparsity > 0)
+    return [
+        (
+            each,
+            Cell(
+                f"seeds {each}",
+                spec.task.name,
+                spec.backbone.name,
+                each.data,
+                overrides,
+                replace(request, spec=_with_seeds(request, each)),
+            ),
+        )
+        for each in square
+    ]
+
+
+def _with_seeds(request: RunRequest, seeds: Seeds) -> RunSpec:
+    return replace(request.spec, seed_data=seeds.data, seed_init=seeds.init, seed_mask=seeds.mask)
+
+
+def _report(wanted: list[tuple[Seeds, Cell]], *, masked: bool) -> str:
+    scores: dict[Seeds, float] = {}
+    metric = ""
+    for seeds, cell in wanted:
+        state = read_state(cell.request.folder)
+        assert isinstance(state, Done)
+        metric, score = next(iter(state.record.result["scores"].items()))
+        if score is None:
+            raise ConfigError(f"{cell.request.folder.name}: its {metric} is not defined")
+        scores[seeds] = 100 * score
+    parts = ("data", "init", "mask") if masked else ("data", "init")
+    components = decompose(scores, parts)
+    total = sum(max(0.0, each.variance) for each in components)
+    mean = sum(scores.values()) / len(scores)
+    head = f"{metric}: {mean:.2f}, mean of {pluralize(len(scores), 'run')}\n"
+    columns = ["cause", "standard deviation", "share of the variance", "p"]
+    return head + to_rich(columns, [_row(each, total) for each in components]) + _NOTE
+
+
+def _row(component: Component, total: float) -> dict[str, str]:
+    variance = max(0.0, component.variance)
+    return {
+        "cause": _NAMES[component.name],
+        "standard deviation": f"{variance**0.5:.2f}",
+        "share of the variance": f"{100 * variance / total if total else 0:.0f} %",
+        "p": "–" if component.p is None else f"{component.p:.3f}",
+    }
+
+
+_NOTE = (
+    "In points. p: F test that the cause has no influence. A variance that is estimated below 0 is "
+    "shown as 0.\n"
+)
+
+
+def _tell(event: str, cell: Cell) -> None:
+    said = {"run": "", "failed": "failed: ", "waiting": "waiting for another process: "}[event]
+    sys.stdout.write(f"{said}{cell.row} (data-init-mask)\n")
+    sys.stdout.flush()

@@ -1,0 +1,62 @@
+"""`sparsead variance` trains a Latin square of seeds, once, and splits the score's variance."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from sparsead.commands import variance
+from sparsead.errors import ConfigError
+from sparsead.runs.index import read_summaries
+
+RUN = ["backbone=tiny-bert", "task=mrpc", "protocol.epochs=1", "device=cpu", "pruner=random"]
+
+
+def called(monkeypatch: pytest.MonkeyPatch, *words: str) -> None:
+    monkeypatch.setattr("sys.argv", ["sparsead variance", *words])
+    variance.main()
+
+
+@pytest.mark.slow
+def test_nine_runs_of_three_seeds_give_the_variance_of_each_part(
+    tmp_path: Path,
+    glue_fixture: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    words = [*RUN, f"task.path={glue_fixture}", f"outputs={tmp_path}", "--seeds", "3"]
+    called(monkeypatch, *words)
+    first = capsys.readouterr().out
+    assert "mean of 9 runs" in first
+    for cause in ("order of the data, dropout", "initial weights", "mask", "their interactions"):
+        assert cause in first
+    runs = list(read_summaries(tmp_path))
+    assert len({record.result["identity"] for record in runs}) == 9
+    seeds = {tuple(r.result["config"][f"seed_{part}"] for part in ("data", "init")) for r in runs}
+    assert len(seeds) == 9
+    called(monkeypatch, *words)
+    again = capsys.readouterr().out
+    assert again == first[first.index("accuracy:") :]
+    assert len(list(read_summaries(tmp_path))) == 9
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["seed=2"], "seed=2: the seeds are chosen here"),
+        (["seed_mask=2"], "seed_mask=2: the seeds are chosen here"),
+        (["--seeds", "2"], "--seeds 2: must be at least 3"),
+        (["adapter=fusion", "adapter.fusion.tasks=[mrpc]"], "starts from other runs"),
+        (["pruner=snp"], "did you mean snip"),
+    ],
+)
+def test_what_cannot_be_split_is_refused(
+    words: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError) as refused:
+        called(monkeypatch, *words)
+    assert message in str(refused.value)
+    assert "\n" not in str(refused.value)
+    assert not list(tmp_path.iterdir())
