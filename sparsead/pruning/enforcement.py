@@ -223,7 +223,7 @@ def _find(module: nn.Module, name: str) -> Tensor | None:
     owner: nn.Module | None = module
     for part in path:
         owner = owner._modules.get(part) if owner is not None else None
-    if owner is None or not hasattr(owner, last):
+    if owner is None or getattr(owner, last, None) is None:
         return None
     if owner._parameters.get(last) is None:
         raise PruningError(
