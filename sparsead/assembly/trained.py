@@ -21,7 +21,7 @@ from sparsead.config.run import RunSpec
 from sparsead.config.trust import check_trusted
 from sparsead.errors import ConfigError, DataError, RecordError, SourceError, SparseadError
 from sparsead.pruning.masks import Masks
-from sparsead.pruning.storage import WEIGHTS_FILE, load_weights
+from sparsead.pruning.storage import WEIGHTS_FILE, check_config, load_weights
 from sparsead.runs.prerequisites import drop_sources
 from sparsead.runs.query import find_run
 from sparsead.runs.record import RunRecord
@@ -151,6 +151,7 @@ def load(
     spec, precision = _recorded(record, backbone)
     with _rebuilding(record):
         task, adapter = build_task(spec), build_adapter(spec)
+        check_config(record, stored)
         source = load_backbone(spec.backbone)
         source.check_length("task.max_length", spec.task.max_length)
         _check_fingerprint(record, source, stored.metadata.get("backbone", {}))

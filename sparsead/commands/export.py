@@ -21,7 +21,7 @@ from sparsead.config.arguments import Parser, add_run_arguments, add_trust, user
 from sparsead.config.groups import BackboneSpec
 from sparsead.config.trust import check_trusted
 from sparsead.errors import ConfigError, RecordError, SourceError
-from sparsead.pruning.storage import load_weights
+from sparsead.pruning.storage import check_config, load_weights
 from sparsead.runs.checked import check_type
 from sparsead.runs.files import file_digest
 from sparsead.runs.query import find_run
@@ -87,6 +87,7 @@ def export(
     check_trusted(config, trust)
     _check_new(folder)
     stored = load_weights(record)
+    check_config(record, stored)
     weights = stored.tensors
     source = _find_backbone(record, backbone, stored.metadata.get("backbone", {}))
     config = config | {"backbone": config["backbone"] | {"path": source}}

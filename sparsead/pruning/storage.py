@@ -26,7 +26,7 @@ from safetensors.numpy import save
 
 from sparsead.errors import RecordError
 from sparsead.runs.files import write_atomically
-from sparsead.runs.record import RunRecord
+from sparsead.runs.record import RESULT_FILE, RunRecord
 
 FORMAT = "sparsead-adapter"
 VERSION = 1
@@ -135,6 +135,34 @@ def load_weights(record: RunRecord) -> StoredAdapter:
             f"result beside it is of {record.result['identity']}"
         )
     return stored
+
+
+def check_config(record: RunRecord, stored: StoredAdapter) -> None:
+    """Check that a run's result has the configuration that its weights were trained with.
+
+    The weights' file has a checksum, and contains the configuration too. With another one, such as
+    another scale of the adapter, the same weights compute something else.
+
+    Raises:
+        RecordError: the configurations differ.
+    """
+    recorded = dict(_list_values(record.result["config"]))
+    trained = dict(_list_values(stored.metadata.get("config", record.result["config"])))
+    for key in dict.fromkeys((*trained, *recorded)):
+        if recorded.get(key) != trained.get(key):
+            raise RecordError(
+                f"{record.folder / RESULT_FILE}: config.{key}={recorded.get(key)}: the weights "
+                f"beside it were trained with {trained.get(key)}"
+            )
+
+
+def _list_values(config: Any, *above: str) -> Iterator[tuple[str, Any]]:
+    """Yield the values in nested mappings, each with its keys joined by dots."""
+    if not isinstance(config, dict) or not config:
+        yield ".".join(above), config
+        return
+    for key, value in config.items():
+        yield from _list_values(value, *above, str(key))
 
 
 def load_sparse(path: Path) -> StoredAdapter:

@@ -202,6 +202,19 @@ DAMAGES: dict[str, Damage] = {
 }
 
 
+@pytest.mark.parametrize("key", ["alpha", "dropout"])
+@pytest.mark.parametrize("verb", ["predict", "export", "export --merged"])
+def test_weights_compute_nothing_with_another_configuration_than_their_own(
+    key: str, verb: str, recorded: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = tmp_path / "place"
+    shutil.copytree(recorded, place)
+    edit("config", "adapter", "options", key, to=0.75)(place / "outputs")
+    status, out, lines = call(verb, place, victim(place / "outputs"), capsys)
+    assert (status, out) == (2, "")
+    assert f"config.adapter.options.{key}=0.75: the weights beside it were trained with" in lines[0]
+
+
 @pytest.mark.parametrize("verb", VERBS)
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_a_damaged_record_gives_the_right_answer_or_one_line(
