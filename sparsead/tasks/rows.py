@@ -74,6 +74,7 @@ class Rows:
             DataError: a value is missing, is not a class, or is another spelling of a class that
                 an earlier row has, such as `pos` and `pos ` or `1` and `1.0`.
         """
+        seen: set[str] = set()
         first: dict[Any, tuple[str, int]] = {}
         for row, value in enumerate(self.column(column)):
             if value is None or (isinstance(value, str) and not value.strip()):
@@ -81,6 +82,9 @@ class Rows:
             if not _is_class(value):
                 raise self.error(row, column, f"{quote_value(value)} is not a class")
             name = class_name(value)
+            if name in seen:
+                continue
+            seen.add(name)
             known, at = first.setdefault(_meant(name), (name, row))
             if known != name:
                 raise self.error(
