@@ -55,22 +55,33 @@ def staged(folder: Path, *, replace: bool = False, steps: Steps = lambda _: 0) -
     """
     created = [path for path in (folder.parent, *folder.parent.parents) if not path.exists()]
     try:
-        _make(folder.parent)
-        with claimed(folder) as claim, _owned(folder, claim, replace, steps) as staging:
-            yield staging
-            _move_into_place(staging, folder, replace=replace)
+        with _told_from_storage(folder):
+            _make(folder.parent)
+            with claimed(folder) as claim, _owned(folder, claim, replace, steps) as staging:
+                yield staging
+                _move_into_place(staging, folder, replace=replace)
+    finally:
+        _remove_empty(created)
+
+
+@contextmanager
+def _told_from_storage(folder: Path) -> Iterator[None]:
+    """Raise a StorageError for what the storage of the outputs has caused.
+
+    An error of the run itself, such as an unreadable data file, remains as it is.
+    """
+    try:
+        yield
     except RecordError:
         raise
     except OSError as error:
         if not _is_of_storage(error, folder):
-            raise  # an error of the run itself, such as an unreadable data file
+            raise
         raise StorageError(_say_why(folder, error)) from error
     except Exception as error:
         if is_full(folder.parent):  # safetensors and torch raise their own errors on a full disk
             raise StorageError(_say_why(folder, OSError(ENOSPC, os.strerror(ENOSPC)))) from error
         raise
-    finally:
-        _remove_empty(created)
 
 
 def check_owned(staging: Path) -> None:
@@ -118,7 +129,8 @@ def _owned(folder: Path, claim: Claim, replace: bool, steps: Steps) -> Iterator[
         _remove_all([staging])
         raise AlreadyRecordedError(f"{folder}: another process has just finished this run")
     try:
-        yield staging
+        with _told_from_storage(folder):  # before a removed folder makes room on a full disk
+            yield staging
     except AlreadyRecordedError:
         _remove_all([staging])
         raise

@@ -13,6 +13,8 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 import killed_recorder
 from composing import ask_for
@@ -261,6 +263,41 @@ def test_a_librarys_own_error_on_a_full_disk_is_one_of_the_disk(
     monkeypatch.setattr(os, "statvfs", lambda _: state)
     with pytest.raises(StorageError, match="disk is full"), staged(folder):
         raise RuntimeError("[enforce fail at inline_container.cc:747] . open file failed")
+
+
+def save_tensors(file: Path) -> None:
+    save_file({"weight": torch.zeros(3)}, file)
+
+
+def save_pickle(file: Path) -> None:
+    torch.save(torch.zeros(3), file)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("save", [save_tensors, save_pickle, Path.touch])
+@pytest.mark.parametrize("limit", ["nr_inodes=12", "size=256k"])
+def test_a_file_system_that_can_hold_no_more_is_one_line(
+    tmp_path: Path, save: Act, limit: str
+) -> None:
+    def fill(staging: Path) -> None:
+        size = 0 if "inodes" in limit else 65536
+        with suppress(OSError):
+            for number in range(100):
+                (staging / f"{number}").write_bytes(bytes(size))
+
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", limit, "tmpfs", tmp_path]).returncode:
+        pytest.skip("needs the right to mount")
+    try:
+        with pytest.raises(StorageError, match="disk is full"):
+            work(
+                tmp_path / "outputs" / "runs" / NAME,
+                fill,
+                lambda staging: save(staging / "weights"),
+                write(0.5),
+            )
+        assert list(tmp_path.iterdir()) == []
+    finally:
+        subprocess.run(["umount", tmp_path], check=True)
 
 
 @pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.EROFS, errno.EDQUOT])
