@@ -78,8 +78,10 @@ def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Results:
     return found
 
 
-def keep(folder: Path, record: RunRecord, cell: Cell) -> RunRecord:
-    """Write the predictions of a run, and return its record."""
+def keep(
+    folder: Path, record: RunRecord, cell: Cell, splits: tuple[str, ...] = ("validation",)
+) -> RunRecord:
+    """Write the predictions of a run, the cell's on the last split, and return its record."""
     folder.mkdir(parents=True)
     names = {-1: "no", 1: "yes"}
     pairs = zip(true_classes(cell.column), predicted_classes(cell), strict=True)
@@ -92,7 +94,12 @@ def keep(folder: Path, record: RunRecord, cell: Cell) -> RunRecord:
         }
         for number, (true, guess) in enumerate(pairs)
     ]
-    described = {"validation": write_predictions(folder, "validation", rows, folder.name)}
+    described = {
+        split: write_predictions(
+            folder, split, rows if split == splits[-1] else rows[:3], folder.name
+        )
+        for split in splits
+    }
     kept = {"identity": folder.name, "predictions": described}
     return RunRecord(folder, record.result | kept)
 
@@ -191,6 +198,21 @@ def test_two_tests_are_corrected_together(results: Results) -> None:
     least, most = sorted(raw)
     corrected = sorted(each["p_crossed_holm"] for each in two)
     assert corrected == pytest.approx([min(1, 2 * least), max(2 * least, most)])
+
+
+def test_a_score_of_another_split_is_resampled_from_that_split(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    metric = "validation_mismatched_accuracy"
+    table = replace(TABLE, columns=[Column("rte", metric)], average=[], tested=[])
+    found = measured(table, lambda cell: {metric: score(cell)["accuracy"]}, monkeypatch)
+    for place, seen in found.places.items():
+        for seed, record in seen.records.items():
+            cell = replace(cells(table)[0], row=place.row, seed=seed)
+            folder = tmp_path / "runs" / record.folder.name
+            splits = ("validation", "validation_mismatched")
+            seen.records[seed] = keep(folder, record, cell, splits)
+    assert comparison(found, "rte")["low_crossed"] is not None
 
 
 @pytest.mark.parametrize(
