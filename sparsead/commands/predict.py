@@ -15,7 +15,7 @@ from torch import nn
 from sparsead.assembly.trained import TrainedRun, load
 from sparsead.config.arguments import Parser, add_run_arguments, add_trust, user_path
 from sparsead.config.run import DEVICES
-from sparsead.errors import ConfigError, RecordError
+from sparsead.errors import ConfigError, DataError, RecordError
 from sparsead.errors.display import escape_json
 from sparsead.runs.files import write_atomically
 from sparsead.runs.query import find_run
@@ -68,7 +68,11 @@ def predict_file(run: TrainedRun, file: Path) -> Iterator[dict[str, Any]]:
         texts = {column: rows.texts(column) for column in run.inputs}
         values = [dict(zip(texts, row, strict=True)) for row in zip(*texts.values(), strict=True)]
         names = [{"line": line} for line in rows.lines]
-    for name, record in zip(names, run.predict(values), strict=True):
+    try:
+        records = run.predict(values)
+    except DataError as error:
+        raise DataError(f"{file}: {error}") from error
+    for name, record in zip(names, records, strict=True):
         yield name | record
 
 

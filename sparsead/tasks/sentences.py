@@ -6,6 +6,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -112,7 +113,7 @@ class SentenceTask:
             }
         )
         for split, rows in encoded.items():
-            _refuse_no_tokens(split, rows["whole_length"])
+            _refuse_no_tokens(self._place(split), rows["whole_length"])
         return encoded
 
     def encode_inputs(self, rows: Dataset, tokenizer: PreTrainedTokenizerBase) -> Dataset:
@@ -176,6 +177,12 @@ class SentenceTask:
             return logits.reshape(len(logits)).astype(float)
         return np.asarray(logits.argmax(axis=-1))
 
+    def _place(self, split: str) -> str:
+        """Return a split for messages: its name, after the file that it was read from."""
+        if self.path is None or split not in self.files:
+            return split
+        return f"{Path(self.path) / self.files[split]}: {split}"
+
     def _splits(self) -> DatasetDict:
         raise NotImplementedError
 
@@ -207,7 +214,8 @@ class SentenceTask:
         lengths = [len(ids) for ids in encoded["input_ids"]]
         if max(lengths) > self.max_length:
             encoded = tokenizer(*texts, truncation=True, max_length=self.max_length)
-        places = [f"{split}: example {index + 1}" for index in indices]
+        where = self._place(split)
+        places = [f"{where}: example {index + 1}" for index in indices]
         examples = list(zip(*texts, strict=True))
         refuse_control_tokens(tokenizer, encoded["input_ids"], examples, places)
         return {**encoded, "whole_length": lengths}

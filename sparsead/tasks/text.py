@@ -105,6 +105,10 @@ class TextTask(SentenceTask):
         train, validation = split_rows(splits["train"], self.validation_share)
         return DatasetDict({"train": train, "validation": validation})
 
+    def _place(self, split: str) -> str:
+        file = self.train if split == "train" or self.validation is None else self.validation
+        return f"{file}: {split}" if file and split in ("train", "validation") else split
+
     @cached_property
     def _rows(self) -> dict[str, Rows]:
         if self.train is None:

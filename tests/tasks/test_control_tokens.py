@@ -79,6 +79,15 @@ def test_what_the_tokenizer_cannot_read_as_text_is_refused_with_its_place(name: 
     assert "\n" not in str(error.value)
 
 
+def test_the_message_names_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text("text,label\nfine,1\nthe </s>,0\n")
+    files = (f"task.train={path}", f"task.validation={path}")
+    made = task("task=text", *files, "task.inputs=[text]")
+    with pytest.raises(DataError, match=r"rows\.csv: train: example 2: 'the </s>'"):
+        made.encode(made.load(), unigram())
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("backbone", ["tiny-bart", "tiny-t5", "tiny-gpt2"])
 def test_a_classifier_trains_on_such_texts_and_predicts_them(tmp_path: Path, backbone: str) -> None:
