@@ -175,6 +175,8 @@ def test_a_wrong_change_is_named(overrides: list[str], words: str) -> None:
         ({"comparisons": None}, "mine: comparisons=None: must be a list"),
         ({"title": "${seed"}, "mine: title=.*must be a text"),
         ({"seeds": "${name}"}, "mine: seeds: .*could not be converted to Integer"),
+        ({"name": "../../x"}, "mine: name=../../x: a name has only .*did you mean x"),
+        ({"name": ".hidden"}, "mine: name=.hidden: a name has only .*did you mean hidden"),
     ],
 )
 def test_a_wrong_table_of_the_users_own_is_named(
