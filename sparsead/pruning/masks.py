@@ -11,10 +11,18 @@ from typing import Any, Protocol, runtime_checkable
 from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
+from typing_extensions import TypedDict
 
 from sparsead.pruning.budget import NotByScore
 from sparsead.pruning.enforcement import keep_removed_at_zero
+from sparsead.runs.checked import check_type
 from sparsead.runs.files import write_atomically
+from sparsead.runs.result import NotByScore as Counts
+
+
+class _Known(TypedDict):
+    data_read: bool
+    not_by_score: Counts
 
 
 class Masks(dict[str, Tensor]):
@@ -74,10 +82,14 @@ class Masks(dict[str, Tensor]):
 
     @classmethod
     def load(cls, path: Path) -> Masks:
-        """Read masks that `save` wrote."""
+        """Read masks that `save` wrote.
+
+        Raises:
+            ValueError: the file has no such metadata.
+        """
         with safe_open(path, "pt") as file:
             masks = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            known = json.loads(file.metadata()["masks"])
+            known = check_type(json.loads((file.metadata() or {}).get("masks", "{}")), _Known)
         counts = known["not_by_score"]
         not_by_score = NotByScore(counts["minimum"], counts["ties"], tuple(counts["at_minimum"]))
         return cls(masks, data_read=known["data_read"], not_by_score=not_by_score)
