@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,20 @@ VERBS: dict[str, list[str]] = {
 }
 Damage = Callable[[Path], object]
 """A function that damages the first of the runs below an outputs folder."""
+
+
+def choose_pairs(firsts: Iterable[str], seconds: Iterable[str], one_in: int) -> list[Any]:
+    """Return pairs to try: one in so many, or all of them if SPARSEAD_EXHAUSTIVE is set.
+
+    Each of the firsts and each of the seconds is in some pair.
+    """
+    step = 1 if os.environ.get("SPARSEAD_EXHAUSTIVE") else one_in
+    return [
+        pytest.param(first, second, id=f"{first}-{second}")
+        for i, first in enumerate(firsts)
+        for j, second in enumerate(seconds)
+        if (i + j) % step == 0
+    ]
 
 
 def record_runs(place: Path) -> Path:

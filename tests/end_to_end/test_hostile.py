@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import sparsead
-from damaged_records import Damage, call, edit, record_runs, victim
+from damaged_records import Damage, call, choose_pairs, edit, record_runs, victim
 from sparsead.errors import SparseadError
 
 READING = (
@@ -76,8 +76,7 @@ def is_safe(text: str) -> bool:
     return all(c in "\n\t" or unicodedata.category(c) not in ("Cc", "Cs") for c in text)
 
 
-@pytest.mark.parametrize("hostile", HOSTILE)
-@pytest.mark.parametrize("verb", READING)
+@pytest.mark.parametrize(("hostile", "verb"), choose_pairs(HOSTILE, READING, one_in=2))
 def test_a_strangers_record_runs_no_code_and_writes_nothing_elsewhere(
     hostile: str, verb: str, place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
