@@ -26,6 +26,7 @@ from sparsead.pruning.grasp import grasp
 from sparsead.pruning.masks import Masks
 from sparsead.pruning.prune import prune
 from sparsead.pruning.storage import load_sparse, save_sparse
+from synthetic import name_of, plain_result, write_record
 
 CONF = Path(__file__).parents[2] / "conf"
 METHODS = sorted(file.stem for file in (CONF / "adapter").glob("*.yaml"))
@@ -81,13 +82,15 @@ def plain(backbone: Backbone) -> PreTrainedModel:
 
 def stage_one(backbone: Backbone, folder: Path) -> dict[str, Any]:
     """Write the files of two finished runs that fusion reads, once for all tests."""
-    runs = [folder / task for task in "ab"]
-    for seed, run in enumerate(runs):
+    results = [plain_result(seed=seed) for seed in (0, 1)]
+    runs = [folder / "runs" / name_of(result) for result in results]
+    for seed, (run, result) in enumerate(zip(runs, results, strict=True)):
         if not run.is_dir():
-            run.mkdir()
+            write_record(folder, result)
             adapted = PfeifferAdapter(bottleneck=4).insert(plain(backbone), seed)
             tensors = {name: tensor.numpy() for name, tensor in adapted.trained_state().items()}
-            save_sparse(run / "adapter.safetensors", tensors, {}, {})
+            metadata = {"identity": result["identity"]}
+            save_sparse(run / "adapter.safetensors", tensors, {}, metadata)
     return {"sources": [str(run) for run in runs], "adapters": 2 * [{"bottleneck": 4}]}
 
 
