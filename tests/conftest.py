@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import absl.logging
 import pytest
 from hypothesis import settings
 
@@ -18,6 +19,10 @@ os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 os.environ.pop("HYDRA_FULL_ERROR", None)  # a user's own: refusals would be tracebacks
+
+# Where Hydra configures logging, absl's handler closes its stream unless that is one of sys's own.
+# It would be pytest's, because commands replace sys.stderr by a stream that survives a closed pipe.
+absl.logging.get_absl_handler().python_handler.stream = sys.__stderr__
 
 _END_TO_END = Path(__file__).parent / "end_to_end"
 

@@ -26,7 +26,8 @@ from sparsead.pruning.grasp import grasp
 from sparsead.pruning.masks import Masks
 from sparsead.pruning.prune import prune
 from sparsead.pruning.storage import load_sparse, save_sparse
-from synthetic import name_of, plain_result, write_record
+from sparsead.runs.result import name_of
+from synthetic import plain_result, write_record
 
 CONF = Path(__file__).parents[2] / "conf"
 METHODS = sorted(file.stem for file in (CONF / "adapter").glob("*.yaml"))
