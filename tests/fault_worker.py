@@ -69,9 +69,9 @@ def _newest(staging: Path) -> tuple[int, str]:
 if __name__ == "__main__":
     claim.BEAT_SECONDS = BEAT_SECONDS
     if sys.argv[1] != "here":
-        processes._machine = lambda: None  # type: ignore[assignment]
+        processes.find_machine = lambda: None  # type: ignore[assignment]
     if sys.argv[1] == "mistaken":
-        claim.STALE_BEATS = claim._WATCHED_BEATS = 0
+        claim.STALE_BEATS = claim.WATCHED_BEATS = 0
     wanted = list_cells(load_table(sys.argv[2], sys.argv[3:]))
     sys.stdout.write("ready\n")
     sys.stdout.flush()

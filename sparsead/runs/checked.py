@@ -12,6 +12,7 @@ import hashlib
 import json
 import reprlib
 from collections.abc import Hashable, Mapping
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar, cast
@@ -85,17 +86,22 @@ def write_checksummed(path: Path, values: Mapping[str, Any], *, indent: int | No
 def find_checksummed(path: Path, schema: type[T]) -> T | None:
     """Return what `write_checksummed` wrote; None where the file is missing or was altered.
 
-    An altered file is named in a warning, because what it holds has to be made anew.
+    An altered file is named in a warning, because what it holds has to be made anew. A path that
+    cannot be looked at counts as missing: the outputs folder itself is wrong then.
     """
+    with suppress(OSError):
+        return _read_checksummed(path, schema) if path.is_file() else None
+    return None
+
+
+def _read_checksummed(path: Path, schema: type[T]) -> T | None:
     try:
-        if not path.is_file():
-            return None
         text = _read(path)
         body = "{" + text[len(_DIGEST) + _DIGEST_LENGTH + 1 :].rstrip("\n").removeprefix(",")
         if not text.startswith(f'{_DIGEST}{_digest(body)}"'):
             raise ValueError("its checksum does not match")
         return check_type(_parse(body), schema)
-    except (OSError, ValueError) as error:
+    except ValueError as error:
         warn(f"{path}: was altered ({error}); it is made anew")
         return None
 

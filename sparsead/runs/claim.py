@@ -29,7 +29,7 @@ from sparsead.runs.processes import describe_process, process_id, runs_here
 BEAT_SECONDS = 15.0
 STALE_BEATS = 6
 """A claim is stale if its owner has missed this number of heartbeats."""
-_WATCHED_BEATS = 1.5
+WATCHED_BEATS = 1.5
 """A stale heartbeat is watched for this number of beats before its run is taken over."""
 _LOOKS = 3
 """Number of times that an owner looks, a second apart, before it gives up its run."""
@@ -223,9 +223,9 @@ def _has_ended(claim: Claim) -> bool:
     if runs_here(claim.owner) is not None:
         return True
     try:
-        before = _last_beat(claim)
-        time.sleep(_WATCHED_BEATS * BEAT_SECONDS)
-        return _last_beat(claim) == before
+        before = read_last_beat(claim)
+        time.sleep(WATCHED_BEATS * BEAT_SECONDS)
+        return read_last_beat(claim) == before
     except FileNotFoundError:
         return True  # the owner has just released its claim
 
@@ -236,13 +236,13 @@ def _is_alive(claim: Claim) -> bool:
     if here is not None:
         return here
     try:
-        silent = _file_system_time(claim.path.parent) - _last_beat(claim)
+        silent = read_file_system_time(claim.path.parent) - read_last_beat(claim)
     except OSError:
         return claim.path.exists()  # the folder is read-only: assume that the owner is alive
     return silent < STALE_BEATS * BEAT_SECONDS
 
 
-def _last_beat(claim: Claim) -> float:
+def read_last_beat(claim: Claim) -> float:
     """Return the time of the claim's last heartbeat.
 
     The file is opened, because a client of a network file system may cache the times of a file
@@ -252,7 +252,7 @@ def _last_beat(claim: Claim) -> float:
         return os.fstat(stream.fileno()).st_mtime
 
 
-def _file_system_time(folder: Path) -> float:
+def read_file_system_time(folder: Path) -> float:
     """Return the time of the file server, whose clock may differ from this machine's clock."""
     probe = folder / f"clock-{uuid.uuid4().hex}"
     probe.touch()

@@ -24,7 +24,7 @@ def describe_process() -> dict[str, Any]:
         ticks = None
     return {
         "host": socket.gethostname(),
-        "machine": _machine(),
+        "machine": find_machine(),
         "pid": pid,
         "ticks": ticks,
         "token": uuid.uuid4().hex[:16],
@@ -43,7 +43,7 @@ def runs_here(owner: Mapping[str, Any]) -> bool | None:
     A zombie, a process that has ended but that its parent has not waited for, does not run.
     """
     pid, ticks = process_id(owner), owner.get("ticks")
-    if _machine() is None or owner.get("machine") != _machine():
+    if find_machine() is None or owner.get("machine") != find_machine():
         return None
     try:
         started = _start_ticks(pid)
@@ -78,7 +78,7 @@ def _is_hidden(pid: int) -> bool:
 
 
 @cache
-def _machine() -> str | None:
+def find_machine() -> str | None:
     """Return a name that processes share exactly if they can see each other's process ids.
 
     A host name does not suffice: two machines may have the same, and containers have their own ids.

@@ -121,9 +121,9 @@ def test_a_zombie_is_dead(folder: Path) -> None:
 def test_a_file_system_with_coarse_times_will_do(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    exact, server = claim._last_beat, claim._file_system_time
-    monkeypatch.setattr(claim, "_last_beat", lambda each: exact(each) // 2 * 2)
-    monkeypatch.setattr(claim, "_file_system_time", lambda each: server(each) // 2 * 2)
+    exact, server = claim.read_last_beat, claim.read_file_system_time
+    monkeypatch.setattr(claim, "read_last_beat", lambda each: exact(each) // 2 * 2)
+    monkeypatch.setattr(claim, "read_file_system_time", lambda each: server(each) // 2 * 2)
     leave_claim(folder, ELSEWHERE)
     assert live_claim(folder) is not None
     leave_claim(folder, ELSEWHERE, age=1e4)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from transformers import PreTrainedModel, TrainerCallback
 from composing import compose
 from sparsead.assembly.build import build_adapter, insert_adapter
 from sparsead.assembly.inputs import read_inputs
+from sparsead.runs.staging import staged
+from sparsead.training.resume import MASKS_FILE
 from sparsead.training.trainer import SparseadTrainer, build_trainer
 from sparsead.training.unpadded import unpad
 
@@ -63,10 +66,18 @@ def trainer_of(folder: Path, *overrides: str) -> SparseadTrainer:
     return build_trainer(spec, model, read.data, tokenizer, task, collator, folder, spec.precision)
 
 
+@pytest.fixture
+def staging(tmp_path: Path) -> Iterator[Path]:
+    """The folder of a run that this process has claimed, with the file of its starting masks."""
+    with staged(tmp_path / "runs" / "one") as folder:
+        (folder / MASKS_FILE).touch()
+        yield folder
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_no_step_reads_a_tensor_back(tmp_path: Path, precision: str) -> None:
-    trainer = trainer_of(tmp_path, f"precision={precision}")
+def test_no_step_reads_a_tensor_back(staging: Path, precision: str) -> None:
+    trainer = trainer_of(staging, f"precision={precision}")
     inside = WithinSteps(ScalarsRead())  # type: ignore[no-untyped-call]
     trainer.add_callback(inside)
     trainer.train()
@@ -74,8 +85,8 @@ def test_no_step_reads_a_tensor_back(tmp_path: Path, precision: str) -> None:
     assert inside.mode.count == 0
 
 
-def test_the_optimiser_keeps_a_state_of_what_trains_alone(tmp_path: Path) -> None:
-    trainer = trainer_of(tmp_path, "protocol.epochs=1", "protocol.gradient_checkpointing=true")
+def test_the_optimiser_keeps_a_state_of_what_trains_alone(staging: Path) -> None:
+    trainer = trainer_of(staging, "protocol.epochs=1", "protocol.gradient_checkpointing=true")
     trainer.train()
     model, optimizer = trainer.model, trainer.optimizer
     assert isinstance(model, PreTrainedModel)
