@@ -16,7 +16,7 @@ from composing import compose
 from sparsead.assembly.build import build_adapter, insert_adapter
 from sparsead.assembly.inputs import read_inputs
 from sparsead.runs.staging import staged
-from sparsead.training.resume import MASKS_FILE
+from sparsead.training.resume import MASKS_FILE, PRECISION_FILE
 from sparsead.training.trainer import SparseadTrainer, build_trainer
 from sparsead.training.unpadded import unpad
 
@@ -68,9 +68,10 @@ def trainer_of(folder: Path, *overrides: str) -> SparseadTrainer:
 
 @pytest.fixture
 def staging(tmp_path: Path) -> Iterator[Path]:
-    """The folder of a run that this process has claimed, with the file of its starting masks."""
+    """The folder of a run that this process has claimed, with the files of its starting state."""
     with staged(tmp_path / "runs" / "one") as folder:
-        (folder / MASKS_FILE).touch()
+        for name in (MASKS_FILE, PRECISION_FILE):
+            (folder / name).touch()
         yield folder
 
 
