@@ -105,7 +105,7 @@ def test_the_loss_falls_on_real_pairs(data_root: Path, tmp_path: Path) -> None:
             "task.generation.max_new_tokens=12",
             "backbone=tiny-bart",
             f"outputs={tmp_path}",
-            "protocol.epochs=4",
+            "protocol.epochs=6",
             "protocol.batch_size=4",
             "protocol.learning_rate=1e-2",
             "device=cpu",
