@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import math
 import sys
-from dataclasses import fields
 from collections.abc import Callable, Mapping
+from dataclasses import fields
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
