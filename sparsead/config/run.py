@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from omegaconf import DictConfig
 
 from sparsead.config.groups import (
+    SPLITS,
     AdapterSpec,
     BackboneSpec,
     ProtocolSpec,
@@ -96,17 +97,22 @@ class RunSpec:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> RunSpec:
         """Return the run from the values that `to_dict` returned."""
-        sections = {group: schema(**values[group]) for group, schema in _SECTIONS.items()}
+        sections = {group: schema(**values[group]) for group, schema in SECTIONS.items()}
         return cls(**{**values, **sections})
-
-    def without_local_files(self) -> RunSpec:
-        """Return the run with the data and weights of the hub instead of local ones."""
-        task = replace(self.task, path=None, train=None, validation=None, test=None)
-        return replace(self, task=task, backbone=replace(self.backbone, path=None))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the run as plain JSON values, in the order of the fields."""
         return asdict(self)
+
+
+def drop_local_files(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values of `RunSpec.to_dict` with the hub's data and weights instead of local ones.
+
+    Local files are checked where a `RunSpec` is made; without them, the values of a run that was
+    trained elsewhere can be read too.
+    """
+    task = values["task"] | dict.fromkeys(("path", *SPLITS))
+    return {**values, "task": task, "backbone": values["backbone"] | {"path": None}}
 
 
 @dataclass
@@ -119,13 +125,14 @@ class _RunKeys:
     seed_mask: int | None
 
 
-_SECTIONS: dict[str, Any] = {
+SECTIONS: dict[str, Any] = {
     "backbone": BackboneSpec,
     "task": TaskSpec,
     "adapter": AdapterSpec,
     "pruner": PrunerSpec,
     "protocol": ProtocolSpec,
 }
+"""The typed config groups of a run; `sparsity` is resolved into a number."""
 _RUN_KEYS = tuple(f.name for f in fields(_RunKeys))
 _PLACE_KEYS = ("outputs", "rerun")
 
@@ -135,7 +142,7 @@ def _check_keys(config: DictConfig) -> None:
 
     An added key is allowed if another value refers to it: `+width=32 adapter.bottleneck=${width}`.
     """
-    known = (*_SECTIONS, "sparsity", *_RUN_KEYS, *_PLACE_KEYS)
+    known = (*SECTIONS, "sparsity", *_RUN_KEYS, *_PLACE_KEYS)
     for key in config:
         if key not in (*known, "search", "hydra") and not is_interpolated(str(key), config):
             raise ConfigError(unknown_key(str(key), known))

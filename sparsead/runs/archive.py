@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from sparsead.config.groups import SPLITS
-from sparsead.config.run import RunSpec
+from sparsead.config.run import RunSpec, drop_local_files
 from sparsead.errors import RecordError, SparseadError, StorageError
 from sparsead.runs.failure import failure_file, read_failures
 from sparsead.runs.files import write_atomically
@@ -131,7 +130,7 @@ class ArchivedRuns:
         state = self._states[name]
         try:
             config = state.record.result["config"] if isinstance(state, Done) else _config(state)
-            return RunSpec.from_dict(_without_local_files(config))
+            return RunSpec.from_dict(drop_local_files(config))
         except (SparseadError, KeyError, TypeError, AttributeError) as error:
             raise RecordError(f"{name}: its configuration cannot be read ({error})") from error
 
@@ -139,12 +138,6 @@ class ArchivedRuns:
 def _config(state: State) -> Any:
     assert isinstance(state, Failed)
     return state.failure["config"]
-
-
-def _without_local_files(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the configuration without paths: `RunSpec` would check that they exist."""
-    task = config["task"] | dict.fromkeys(("path", *SPLITS))
-    return {**config, "task": task, "backbone": config["backbone"] | {"path": None}}
 
 
 def _list_files(folder: Path) -> list[Path]:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import MISSING, fields
 from typing import Any
 
-from sparsead.config.groups import AdapterSpec, BackboneSpec, ProtocolSpec, PrunerSpec, TaskSpec
+from sparsead.config.run import SECTIONS
 
 _BOTTLENECK: dict[str, Any] = {
     "activation": "relu",
@@ -73,14 +73,6 @@ OPTIONS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
 }
 """By config group and method: the options that have a default."""
 
-_GROUPS = {
-    "backbone": BackboneSpec,
-    "task": TaskSpec,
-    "adapter": AdapterSpec,
-    "pruner": PrunerSpec,
-    "protocol": ProtocolSpec,
-}
-
 
 def leave_out_defaults(run: Mapping[str, Any]) -> dict[str, Any]:
     """Return a run's configuration without the keys that have their default.
@@ -89,7 +81,7 @@ def leave_out_defaults(run: Mapping[str, Any]) -> dict[str, Any]:
         run: plain values, as `RunSpec.to_dict` returns them.
     """
     return {
-        key: _without(values, _defaults(key, values.get("method"))) if key in _GROUPS else values
+        key: _without(values, _defaults(key, values.get("method"))) if key in SECTIONS else values
         for key, values in run.items()
     }
 
@@ -98,7 +90,7 @@ def _defaults(group: str, method: str | None) -> dict[str, Any]:
     options = OPTIONS.get(group, {}).get(str(method), {})
     own = {
         f.name: f.default if f.default is not MISSING else {}
-        for f in fields(_GROUPS[group])
+        for f in fields(SECTIONS[group])
         if f.default is not MISSING or f.default_factory is not MISSING
     }
     return own | {"options": options}

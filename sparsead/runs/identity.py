@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from sparsead.config.groups import SPLITS
-from sparsead.config.run import RunSpec
+from sparsead.config.run import RunSpec, drop_local_files
 from sparsead.config.seeds import SEED_KEYS
 from sparsead.runs.defaults import leave_out_defaults
 from sparsead.runs.files import file_digest
@@ -63,7 +63,8 @@ def compute_recipe(spec: RunSpec, sources: Sequence[str] = ()) -> str:
         spec: any run, with or without its sources resolved.
         sources: the recipes of its source runs, in their order.
     """
-    return _hash(_decisive(with_named_sources(spec.without_local_files(), sources)))
+    portable = RunSpec.from_dict(drop_local_files(spec.to_dict()))
+    return _hash(_decisive(with_named_sources(portable, sources)))
 
 
 def _decisive(spec: RunSpec) -> dict[str, Any]:
