@@ -118,13 +118,16 @@ class ArchivedRuns:
             )
         return self._states[names[0]] if names else Missing()
 
-    def _recipe(self, name: str) -> str:
+    def _recipe(self, name: str, starting: tuple[str, ...] = ()) -> str:
+        """Return the recipe of a run; `starting` are the runs that start from it."""
         spec = self._spec(name)
         sources = [Path(folder).name for folder in list_sources(spec)]
         for source in sources:
             if source not in self._states:
                 raise RecordError(f"{name}: its source {source} is not in the archive")
-        return compute_recipe(spec, [self._recipe(source) for source in sources])
+            if source in (*starting, name):
+                raise RecordError(f"{name}: starts from {source}, which starts from it")
+        return compute_recipe(spec, [self._recipe(each, (*starting, name)) for each in sources])
 
     def _spec(self, name: str) -> RunSpec:
         state = self._states[name]

@@ -7,16 +7,18 @@ import pyarrow
 import pytest
 from pyarrow import parquet
 
+from composing import compose
 from sparsead.commands import figure, runs, table
 from sparsead.errors import ConfigError, RecordError
 from sparsead.runs.archive import ArchivedRuns, pack, unpack
 from sparsead.runs.failure import record_failure
 from sparsead.runs.record import write_result
+from sparsead.runs.result import name_of
 from sparsead.runs.staging import staged
 from sparsead.runs.states import Done, Failed, Missing
 from sparsead.tables.cells import Cell, list_cells
 from sparsead.tables.files import load_table
-from synthetic import synthetic_result
+from synthetic import plain_result, synthetic_result, write_record
 
 TABLE = """\
 backbones: tiny-bert
@@ -175,3 +177,16 @@ def test_a_parquet_file_of_other_columns_is_no_archive(
 def test_records_are_for_a_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ConfigError, match="only with the name of a table"):
         call(monkeypatch, table, "--records", "a.parquet", "--outputs", str(tmp_path))
+
+
+def test_runs_that_start_from_each_other_are_refused(tmp_path: Path) -> None:
+    config = compose("adapter=fusion").to_dict()
+    one, two = (
+        plain_result(seed=seed, sparsity=0.0, config=config | {"seed": seed}) for seed in (1, 2)
+    )
+    for run, source in ((one, two), (two, one)):
+        options = {"fusion": {"sources": [f"elsewhere/{name_of(source)}"]}}
+        adapter = run["config"]["adapter"] | {"options": options}
+        write_record(tmp_path, run | {"config": run["config"] | {"adapter": adapter}})
+    with pytest.raises(RecordError, match="which starts from it"):
+        ArchivedRuns(tmp_path)
