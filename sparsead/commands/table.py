@@ -58,9 +58,10 @@ def _text(arguments: Namespace) -> str:
     grid = ["search=grid"] if arguments.best and not searched else []
     with open_results(arguments.table, [*grid, *arguments.overrides], *place) as results:
         text = render(build_view(results), arguments.format)
+    if arguments.records is None:  # an archive is read whole; there are no other runs to name
         others = describe_other_settings(list_cells(results.table))
-    if arguments.records is None and others is not None:
-        warn(others)
+        if others is not None:
+            warn(others)
     return text
 
 
