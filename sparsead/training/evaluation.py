@@ -1,8 +1,8 @@
-"""Evaluation batches of about equal token count, and their outputs in the order of the rows."""
+"""When a training evaluates, in which batches, and their outputs in the order of the rows."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ import pyarrow.compute
 from datasets import Dataset, LargeList, List
 from torch import Tensor
 from torch.utils.data import DataLoader
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from sparsead.tasks.contract import Collator
 
@@ -76,3 +77,34 @@ def unwrap_batch(batches: Sequence[Any]) -> Any:
     """Return the only element of a list, which is a batch that has been collated before."""
     (batch,) = batches
     return batch
+
+
+class WithinEpochs(TrainerCallback):
+    """Evaluates before training and within each epoch, besides the evaluation at its end.
+
+    Args:
+        evaluate: evaluates the model.
+        per_epoch: number of evaluations in an epoch, the one at its end included; they are evenly
+            spread. There is at most one after each step.
+    """
+
+    def __init__(self, evaluate: Callable[[], object], per_epoch: int) -> None:
+        self._evaluate = evaluate
+        self._per_epoch = per_epoch
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        """Evaluate the model before its first step; a resumed training has done so."""
+        if state.global_step == 0:
+            state.epoch = 0.0
+            self._evaluate()
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        """Request an evaluation where one is due, and the loss of the steps before it."""
+        steps = round(state.max_steps / args.num_train_epochs)
+        due = {round(number * steps / self._per_epoch) for number in range(1, self._per_epoch)}
+        if state.global_step % steps in due - {0}:
+            control.should_log = control.should_evaluate = True

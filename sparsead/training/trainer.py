@@ -23,9 +23,6 @@ from transformers import (
     PrinterCallback,
     ProgressCallback,
     Trainer,
-    TrainerCallback,
-    TrainerControl,
-    TrainerState,
     TrainingArguments,
 )
 from transformers.trainer_pt_utils import find_batch_size
@@ -37,6 +34,7 @@ from sparsead.config.run import RunSpec
 from sparsead.runs.staging import check_owned
 from sparsead.tasks.contract import Collator, Task
 from sparsead.training.evaluation import (
+    WithinEpochs,
     collate_batches,
     count_loss_terms,
     count_tokens,
@@ -214,37 +212,6 @@ class SparseadTrainer(Trainer):
             log.info("epoch %g: %s", logs["epoch"], line)
 
 
-class WithinEpochs(TrainerCallback):
-    """Evaluates before training and within each epoch, besides the evaluation at its end.
-
-    Args:
-        trainer: the trainer.
-        per_epoch: number of evaluations in an epoch, the one at its end included; they are evenly
-            spread. There is at most one after each step.
-    """
-
-    def __init__(self, trainer: SparseadTrainer, per_epoch: int) -> None:
-        self._trainer = trainer
-        self._per_epoch = per_epoch
-
-    def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
-    ) -> None:
-        """Evaluate the model before its first step; a resumed training has done so."""
-        if state.global_step == 0:
-            state.epoch = 0.0
-            self._trainer.evaluate()
-
-    def on_step_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
-    ) -> None:
-        """Request an evaluation where one is due, and the loss of the steps before it."""
-        steps = round(state.max_steps / args.num_train_epochs)
-        due = {round(number * steps / self._per_epoch) for number in range(1, self._per_epoch)}
-        if state.global_step % steps in due - {0}:
-            control.should_log = control.should_evaluate = True
-
-
 class _ProgressBar(ProgressCallback):
     """The Trainer's progress bar without the dictionaries that it prints."""
 
@@ -288,7 +255,7 @@ def build_trainer(
     )
     trainer.higher_is_better = partial(higher_is_better, task)
     if spec.protocol.evaluations is not None:
-        trainer.add_callback(WithinEpochs(trainer, spec.protocol.evaluations_per_epoch))
+        trainer.add_callback(WithinEpochs(trainer.evaluate, spec.protocol.evaluations_per_epoch))
     trainer.remove_callback(PrinterCallback)
     trainer.remove_callback(ProgressCallback)
     if sys.stderr.isatty():
