@@ -186,6 +186,7 @@ def conf(tmp_path: Path) -> Path:
     return tmp_path / "conf"
 
 
+@pytest.mark.slow
 def test_a_users_plain_class_is_a_task(
     tmp_path: Path, conf: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

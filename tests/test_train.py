@@ -161,6 +161,7 @@ def test_clean_chooses_on_a_part_of_train_and_scores_the_dev_set_once(
     assert record.main_score == result["scores"]["accuracy"]
 
 
+@pytest.mark.slow
 def test_training_from_python_leaves_the_process_as_it_was(
     tmp_path: Path, glue_fixture: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -176,6 +177,7 @@ def test_training_from_python_leaves_the_process_as_it_was(
     transformers.logging.set_verbosity_warning()
 
 
+@pytest.mark.slow
 def test_a_regression_is_scored_by_its_correlations(tmp_path: Path, glue_fixture: Path) -> None:
     request = ask_for(
         "backbone=tiny-bert",
@@ -211,6 +213,7 @@ def test_a_failure_leaves_nothing_behind(tmp_path: Path, glue_fixture: Path) -> 
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_the_probe_scores_zero_initialised_adapters(tmp_path: Path, glue_fixture: Path) -> None:
     request = tiny(tmp_path, glue_fixture, "adapter.init=zero_up", "pruner.probe=true")
     assert train(request).result["sparsity"]["realised"] == pytest.approx(0.4, abs=1e-4)

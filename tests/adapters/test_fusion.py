@@ -117,6 +117,7 @@ def test_flops_count_keys_and_values_once_for_each_source(sources: int) -> None:
     assert counts[0] - counts[1] == tokens.numel() * (added + between)
 
 
+@pytest.mark.slow
 def test_a_run_is_told_by_its_sources_content_and_not_by_their_folders(tmp_path: Path) -> None:
     def told(folder: Path) -> str:
         return compute_identity(compose("adapter=fusion", f"adapter.fusion.sources=[{folder}]"))

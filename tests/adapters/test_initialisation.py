@@ -52,6 +52,7 @@ def matrices(adapter: str, bottleneck: int) -> dict[str, Tensor]:
     return {name: adapted.model.get_parameter(name).detach() for name in adapted.prunable}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("adapter", ["houlsby", "pfeiffer", "parallel", "lora", "prefix", "mam"])
 def test_every_adapter_with_a_bottleneck_is_nested(adapter: str) -> None:
     small, large = matrices(adapter, 4), matrices(adapter, 12)

@@ -123,6 +123,7 @@ def test_dropout_is_on_the_input_of_a_as_in_peft(monkeypatch: pytest.MonkeyPatch
     assert not torch.allclose(logits[0], ours.eval()(**batch()).logits, rtol=0, atol=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backbone", BACKBONES)
 def test_merged_is_the_plain_model_with_the_outputs_of_the_adapted_one(backbone: str) -> None:
     adapted = replace(LORA, dropout=0.5).insert(tiny_classifier(backbone), seed=1)

@@ -17,6 +17,7 @@ from tiny_models import weightless_classifier
 CONF = Path(__file__).parents[2] / "conf" / "adapter"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["pfeiffer", "parallel", "lora", "prefix", "mam", "bitfit"])
 def test_the_file_states_the_parameters_and_their_share(method: str) -> None:
     spec = compose(f"adapter={method}", "pruner=none").adapter
@@ -32,6 +33,7 @@ def test_the_file_states_the_parameters_and_their_share(method: str) -> None:
         assert halves[0] == halves[1]
 
 
+@pytest.mark.slow
 def test_mam_has_the_sizes_that_its_file_states_and_takes_a_length_of_its_own() -> None:
     def lengths(backbone: str, *options: str) -> set[int]:
         spec = compose("adapter=mam", *options).adapter
@@ -53,6 +55,7 @@ def test_mam_has_the_sizes_that_its_file_states_and_takes_a_length_of_its_own() 
         lengths("roberta-base", "adapter.length=0")
 
 
+@pytest.mark.slow
 def test_the_file_of_fusion_states_what_it_trains_and_what_a_source_adds() -> None:
     spec = compose("adapter=fusion").adapter
     spec.options["fusion"]["adapters"] = [

@@ -48,6 +48,7 @@ def test_a_cell_of_a_sweep_gives_the_bits_of_the_cell_alone(
     assert digests(backbone) == before
 
 
+@pytest.mark.slow
 def test_inputs_are_read_once_and_again_when_a_file_changes(
     tmp_path: Path, glue_fixture: Path
 ) -> None:

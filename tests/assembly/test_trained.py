@@ -148,6 +148,7 @@ def test_a_row_that_is_none_of_texts_is_refused_by_its_number(run: RunRecord) ->
             loaded.predict([whole, wrong])
 
 
+@pytest.mark.slow
 def test_another_backbone_is_refused_and_a_moved_one_found(
     tmp_path: Path, glue_fixture: Path
 ) -> None:
@@ -169,6 +170,7 @@ def test_another_backbone_is_refused_and_a_moved_one_found(
         sparsead.load(record.folder, backbone=there)
 
 
+@pytest.mark.slow
 def test_the_training_data_need_not_be_there_any_more(tmp_path: Path, glue_fixture: Path) -> None:
     data = shutil.copytree(glue_fixture, tmp_path / "glue")
     record = train.train(request_of(tmp_path, data, "task.limit=16"))

@@ -161,6 +161,7 @@ def test_lora_at_every_linear_site_computes_the_same_when_it_is_merged(backbone:
     torch.testing.assert_close(model(**batch).logits, unmerged, rtol=0, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("backbone", "adapter", "words"),
     [

@@ -132,6 +132,7 @@ def test_dropout_of_attention_alone_is_refused_where_there_is_none(name: str) ->
         backbone.model(*HEAD, seed=1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "longest"),
     [

@@ -101,6 +101,7 @@ def written_out(model: Any, batch: dict[str, Tensor], adapter: str) -> Tensor:
     return states
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("adapter", "overrides"),
     [

@@ -163,6 +163,7 @@ def test_a_submission_is_a_file_for_each_test_set(
     assert not (tmp_path / "other").exists()
 
 
+@pytest.mark.slow
 def test_flags_that_do_not_go_together_and_tasks_without_a_server_are_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

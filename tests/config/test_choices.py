@@ -28,6 +28,7 @@ def test_the_choices_are_the_files_of_the_groups() -> None:
     assert offered.isdisjoint(BASES)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("group", GROUPS)
 @pytest.mark.parametrize("folder", ["", "../"])
 def test_asking_for_a_base_is_an_unknown_choice(group: str, folder: str) -> None:

@@ -110,6 +110,7 @@ def test_a_wrong_value_is_named(override: str, message: str) -> None:
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("overrides", "learning_rate"),
     [
@@ -129,6 +130,7 @@ def test_a_task_has_its_own_point_until_the_user_names_one(
     assert compose(*overrides).protocol.learning_rate == pytest.approx(learning_rate)
 
 
+@pytest.mark.slow
 def test_an_adapter_s_own_point_goes_before_the_task_s_and_behind_the_user_s(
     tmp_path: Path,
 ) -> None:
@@ -272,6 +274,7 @@ def test_a_path_without_the_tasks_files_is_refused(tmp_path: Path) -> None:
         compose("task=demo_mrpc", f"task.path={tmp_path}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", ["../../x", "a/b", ".hidden", "", "a b", "x\n", "é\u0301", "n" * 65]
 )

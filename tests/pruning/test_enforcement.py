@@ -184,6 +184,7 @@ def test_weights_that_are_changed_by_hand_are_zero_where_they_are_used_or_saved(
     assert_kept_at_zero(model, masks)
 
 
+@pytest.mark.slow
 def test_a_model_from_a_file_keeps_its_masks_beside_new_hooks_in_another_process(
     tmp_path: Path,
 ) -> None:
@@ -260,6 +261,7 @@ def test_compiled_models_are_masked(event: str, backend: str) -> None:
     assert_kept_at_zero(model, masks)
 
 
+@pytest.mark.slow
 def test_a_pruned_model_compiles_as_one_graph() -> None:
     torch._dynamo.reset()
     model, _ = pruned()

@@ -346,6 +346,7 @@ def test_a_wrong_claim_is_named(
     assert message in str(caught.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["table1", "table2", "table3", "table4", "figure2", "figure4"])
 def test_the_claims_of_the_paper_can_be_read(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     table = load_table(name)

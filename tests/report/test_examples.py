@@ -215,6 +215,7 @@ def test_a_score_of_another_split_is_resampled_from_that_split(
     assert comparison(found, "rte")["low_crossed"] is not None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("damage", "reason"),
     [

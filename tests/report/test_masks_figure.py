@@ -41,6 +41,7 @@ def run(folder: Path, layers: int = 3, masked: bool = True) -> RunRecord:
     return RunRecord.read(folder)
 
 
+@pytest.mark.slow
 def test_the_heat_map_shows_the_densities(tmp_path: Path) -> None:
     import matplotlib.image
 
@@ -52,6 +53,7 @@ def test_the_heat_map_shows_the_densities(tmp_path: Path) -> None:
     assert len(np.unique(pixels.reshape(-1, pixels.shape[2]), axis=0)) > 100
 
 
+@pytest.mark.slow
 def test_the_vector_form_says_the_numbers_and_is_the_same_each_time(tmp_path: Path) -> None:
     record = run(tmp_path / "run")
     draw_masks(record, tmp_path / "one.svg")
@@ -101,6 +103,7 @@ def test_what_cannot_be_drawn_is_refused(tmp_path: Path) -> None:
         draw_masks(run(tmp_path / "full", masked=False), tmp_path / "masks.png")
 
 
+@pytest.mark.slow
 def test_it_is_drawn_without_torch_and_without_a_display(tmp_path: Path) -> None:
     run(tmp_path / "run")
     code = (

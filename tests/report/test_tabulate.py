@@ -171,6 +171,7 @@ def test_missing_and_failed_cells_are_called_so(monkeypatch: pytest.MonkeyPatch)
         assert "missing" in render(shown, form) or form in ("csv", "json")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", sorted(TABLE_FORMATS))
 def test_times_do_not_change_a_byte(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
     one, two = (build_view(measured(TABLE, score, monkeypatch, seconds)) for seconds in (1.0, 99.0))

@@ -225,6 +225,7 @@ def test_many_at_once_never_hold_one_run_together(folder: Path) -> None:
     assert len(taken) >= 25
 
 
+@pytest.mark.slow
 def test_who_slept_through_a_takeover_records_nothing(folder: Path) -> None:
     with pytest.raises(RecordError, match="has taken over this run"), staged(folder):
         leave_claim(folder, ELSEWHERE, number=2)

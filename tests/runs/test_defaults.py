@@ -50,6 +50,7 @@ def test_the_listed_defaults_are_those_of_the_methods(group: str) -> None:
     assert OPTIONS[group] == in_use, "see sparsead/runs/defaults.py"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "overrides",
     [

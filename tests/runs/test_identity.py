@@ -70,6 +70,7 @@ def test_seeds_share_a_setting() -> None:
     assert compute_setting(compose()) != compute_setting(compose("sparsity.ratio=0.5"))
 
 
+@pytest.mark.slow
 def test_seeds_count_by_what_they_set() -> None:
     def identity(*overrides: str) -> str:
         return compute_identity(compose(*overrides))

@@ -92,6 +92,7 @@ def save_and_check(staging: Path) -> None:
     check_owned(staging)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("act", [end_run, save_and_check, check_owned, lambda _: None])
 @pytest.mark.parametrize("ends_last", [True, False])
 def test_who_loses_a_run_stops_and_touches_nothing_of_the_winner(

@@ -69,6 +69,7 @@ def test_a_dense_row_has_as_many_parameters_as_the_pruned_one_keeps(
         assert small["alpha"] / small["bottleneck"] == large["alpha"] / large["bottleneck"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", [2, 3, 4])
 def test_a_dense_row_has_as_many_flops_as_a_large_sparse_one(scale: int) -> None:
     rows = rows_of("table3")

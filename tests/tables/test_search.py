@@ -247,6 +247,7 @@ def test_asha_goes_on_with_the_next_cell_where_no_point_finishes(tmp_path: Path)
     assert results.at("tiny-bert", "pfeiffer", "demo_rte").estimate is not None
 
 
+@pytest.mark.slow
 def test_asha_needs_a_part_of_train_to_choose_on(tmp_path: Path) -> None:
     table = searched(tmp_path, "protocol.selection=0", grid=("search=asha",))
     assert table.search is not None

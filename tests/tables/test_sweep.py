@@ -112,6 +112,7 @@ def test_the_states_of_a_run(wanted: list[Cell]) -> None:
     )  # the sweep alone records failures
 
 
+@pytest.mark.slow
 def test_two_columns_of_one_task_share_their_runs(tmp_path: Path) -> None:
     file = tmp_path / "mine.yaml"
     file.write_text(

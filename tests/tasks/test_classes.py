@@ -59,6 +59,7 @@ def test_f1_is_that_of_the_higher_number_and_names_it(
     assert mine.scores(EvalPrediction(logits, np.array(truth))) == {"f1": expected}
 
 
+@pytest.mark.slow
 @given(st.lists(st.integers(-300, 300), min_size=2, max_size=9, unique=True))
 def test_whole_numbers_are_in_the_order_of_their_values(
     tmp_path_factory: pytest.TempPathFactory, labels: list[int]
@@ -79,6 +80,7 @@ def test_one_number_is_one_class_whatever_its_type(tmp_path: Path) -> None:
     assert task(tmp_path / "labels.parquet").classes == ["0", "1"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("labels", "message"),
     [

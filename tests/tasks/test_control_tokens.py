@@ -45,6 +45,7 @@ def unigram() -> PreTrainedTokenizerFast:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backbone", BACKBONES)
 def test_a_text_has_the_control_tokens_that_are_added_and_no_others(backbone: str) -> None:
     tokens = tokenizer(backbone)

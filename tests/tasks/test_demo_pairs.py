@@ -103,6 +103,7 @@ def test_word_overlap_is_matched_between_classes(train: list[Row]) -> None:
     assert abs(means[0] - means[1]) < 0.02
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", ["concatenation", "difference", "product", "overlap", "all"])
 def test_bag_of_words_stays_near_chance(
     variant: str, train: list[Row], validation: list[Row]

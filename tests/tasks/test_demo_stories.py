@@ -23,6 +23,7 @@ def test_every_answer_is_a_whole_word_or_more_of_its_story(split: str) -> None:
         assert start + len(text) in {last for _, last in words}
 
 
+@pytest.mark.slow
 def test_no_story_is_in_two_splits() -> None:
     stories = [{row["document"] for row in summaries(split)} for split in SPLIT_SIZES]
     assert sum(map(len, stories)) == len(set.union(*stories)) == sum(SPLIT_SIZES.values())

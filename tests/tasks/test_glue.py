@@ -34,6 +34,7 @@ OFFICIAL = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", OFFICIAL)
 def test_the_real_files_have_the_official_counts(data_root: Path, name: str) -> None:
     splits = task(f"task={name}", f"task.path={data_root / 'glue'}").load()
@@ -188,6 +189,7 @@ def test_an_unknown_metric_is_refused() -> None:
         )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["mrpc", "rte"])
 def test_the_demo_has_the_schema_of_the_real_task(glue_fixture: Path, name: str) -> None:
     demo = task(f"task=demo_{name}").load()

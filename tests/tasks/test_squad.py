@@ -259,6 +259,7 @@ def test_a_broken_file_is_named_with_its_place(
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [

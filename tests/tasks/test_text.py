@@ -207,6 +207,7 @@ def test_a_line_of_a_million_characters_is_cut_and_counted(tmp_path: Path) -> No
     assert [len(ids) for ids in encoded["input_ids"]] == [7, 512]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
@@ -242,6 +243,7 @@ def test_f1_of_three_classes_is_refused_before_anything_is_tokenised(table: Path
         mine.load()
 
 
+@pytest.mark.slow
 @given(st.lists(st.integers(0, 3), min_size=2, max_size=60), st.floats(0.05, 0.9))
 def test_what_is_held_out_has_every_class_in_its_share(labels: list[int], share: float) -> None:
     names = sorted({str(label) for label in labels})

@@ -144,6 +144,7 @@ def test_a_duplicate_id_is_refused(tmp_path: Path) -> None:
         task("task=summarize", *files, "task.columns.id=key").load()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("override", "message"),
     [

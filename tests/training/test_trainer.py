@@ -86,6 +86,7 @@ def test_no_step_reads_a_tensor_back(staging: Path, precision: str) -> None:
     assert inside.mode.count == 0
 
 
+@pytest.mark.slow
 def test_the_optimiser_keeps_a_state_of_what_trains_alone(staging: Path) -> None:
     trainer = trainer_of(staging, "protocol.epochs=1", "protocol.gradient_checkpointing=true")
     trainer.train()

@@ -142,6 +142,7 @@ def test_they_are_also_without_tokens_of_no_sequence_as_on_a_gpu(
     assert_equal_to_padded(adapted, collator, rows, "fp32")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backbone", ["tiny-bert", "tiny-gpt2"])
 def test_they_are_also_where_a_cache_holds_the_attention_of_few(
     backbone: str, monkeypatch: pytest.MonkeyPatch
