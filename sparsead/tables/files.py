@@ -262,10 +262,13 @@ def _with_sources(rows: list[Row], kept: list[Row]) -> list[Row]:
 
 
 def _matching(axis: str, items: list[Named], patterns: str) -> list[Named]:
-    kept = [i for i in items if any(fnmatch(i.name, p) for p in patterns.split(","))]
-    if not kept:
-        raise ConfigError(unknown(f"only={axis}", patterns, [item.name for item in items]))
-    return kept
+    """Return the items that a pattern names; a pattern that names none is refused."""
+    wanted = patterns.split(",")
+    names = [item.name for item in items]
+    for pattern in wanted:
+        if not any(fnmatch(name, pattern) for name in names):
+            raise ConfigError(unknown(f"only={axis}", pattern, names))
+    return [item for item in items if any(fnmatch(item.name, p) for p in wanted)]
 
 
 def _among(names: Sequence[str], items: Sequence[Row | Column]) -> list[str]:

@@ -133,6 +133,7 @@ def test_a_key_of_the_protocol_changes_every_cell() -> None:
         (["protocol.epoch=2"], "did you mean protocol.epochs"),
         (["seeds=0"], "seeds=0: must be a whole number"),
         (["only=row=lz9"], "only=row=lz9"),
+        (["only=row=adapter,column=rte"], "only=row=column=rte"),
         (["only=colour=red"], "allowed: column, row"),
         (["backbone=tinny-bert"], "did you mean tiny-bert"),
         (["task.limt=8"], "did you mean task.limit"),
