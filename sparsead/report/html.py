@@ -11,11 +11,13 @@ from sparsead.report.formats import pluralize
 from sparsead.report.histories import REACHED
 from sparsead.report.plots import draw
 from sparsead.report.results import Results
-from sparsead.report.settings import NOT_DECISIVE, flatten
+from sparsead.report.settings import NOT_DECISIVE
 from sparsead.report.style import encode_figure
 from sparsead.report.view import View
+from sparsead.runs.listing import flatten
 from sparsead.runs.record import RunRecord
 
+_PEAK = "peak_memory_bytes"
 _FIGURES = {
     "score_by_parameters": "Score and trained parameters",
     "score_by_sparsity": "Score against sparsity",
@@ -115,13 +117,28 @@ def _runs(results: Results) -> Iterator[_Run]:
 
 
 def _environments(results: Results) -> list[dict[str, Any]]:
-    """Return the distinct environments of the runs, each with its number of runs."""
+    """Return the distinct environments of the runs, each with its number of runs.
+
+    The peak memory is measured and differs between any two runs: it is given as a range.
+    """
     found: dict[str, dict[str, Any]] = {}
     for record in _records(results):
         environment = flatten(record.result.get("environment", {}), " ")
-        known = found.setdefault(repr(environment), {"environment": environment, "runs": 0})
+        peak = environment.pop(_PEAK, None)
+        known = found.setdefault(
+            repr(environment), {"environment": environment, "runs": 0, "peaks": []}
+        )
         known["runs"] += 1
+        known["peaks"] += [] if peak is None else [peak]
+    for known in found.values():
+        peaks = known.pop("peaks")
+        known["environment"] |= {"peak memory": _megabytes(peaks)} if peaks else {}
     return list(found.values())
+
+
+def _megabytes(peaks: list[int]) -> str:
+    ends = sorted({round(end / 1e6) for end in (min(peaks), max(peaks))})
+    return f"{' to '.join(map(str, ends))} MB"
 
 
 def _records(results: Results) -> Iterator[RunRecord]:

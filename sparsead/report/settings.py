@@ -9,6 +9,7 @@ from typing import Any
 
 from sparsead.config.seeds import SEED_KEYS, Seeds
 from sparsead.report.statistics import Estimate
+from sparsead.runs.listing import flatten_config
 from sparsead.runs.record import RunRecord
 
 Row = dict[str, Any]
@@ -130,21 +131,8 @@ def select_decisive(config: Mapping[str, Any]) -> dict[str, Any]:
     decisive = {key: value for key, value in config.items() if key not in NOT_DECISIVE}
     if "seed" in config and Seeds.read(config).shared is None:
         decisive["seeds"] = "separate"
-    return {
-        key.replace(".options.", "."): value
-        for key, value in flatten(decisive).items()
-        if not key.startswith(_REDUNDANT)
-    }
-
-
-def flatten(values: Mapping[str, Any], joint: str = ".", prefix: str = "") -> dict[str, Any]:
-    """Return nested mappings as one flat mapping, whose keys are joined by `joint`."""
-    found: dict[str, Any] = {}
-    for key, value in values.items():
-        name = f"{prefix}{key}"
-        nested = isinstance(value, Mapping)
-        found |= flatten(value, joint, f"{name}{joint}") if nested else {name: value}
-    return found
+    flat = flatten_config(decisive)
+    return {key: value for key, value in flat.items() if not key.startswith(_REDUNDANT)}
 
 
 def _flat(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,10 +1,14 @@
-"""Deleting runs: a run is renamed first, so that nobody finds one that is partly deleted."""
+"""Deleting runs into the trash, and restoring them from it.
+
+The trash is a folder of outputs like any other, so that every verb can read what is in it. A run
+is moved by renaming it, so that nobody ever finds one that is partly deleted.
+"""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from sparsead.errors import StorageError
@@ -14,7 +18,38 @@ from sparsead.runs.record import replaced_folder
 _PREFIX = ".deleted-"
 
 
-def delete_runs(runs: Path, names: Iterable[str]) -> None:
+def trash_folder(outputs: Path) -> Path:
+    """Return the folder of the deleted runs, which need not exist; it is laid out as `outputs`."""
+    return outputs / "trash"
+
+
+def move_to_trash(outputs: Path, names: Iterable[str]) -> None:
+    """Move records and recorded failures to the trash, where they replace older ones of these runs.
+
+    Args:
+        outputs: the folder of the outputs.
+        names: names of the runs' folders in `outputs/runs`.
+
+    Raises:
+        StorageError: a file cannot be moved.
+    """
+    _move_runs(outputs / "runs", trash_folder(outputs) / "runs", names)
+
+
+def restore_from_trash(outputs: Path, names: Iterable[str]) -> None:
+    """Move deleted runs back; the caller leaves out those that have been recorded anew.
+
+    Args:
+        outputs: the folder of the outputs.
+        names: names of the runs' folders in the trash.
+
+    Raises:
+        StorageError: a file cannot be moved.
+    """
+    _move_runs(trash_folder(outputs) / "runs", outputs / "runs", names)
+
+
+def delete_permanently(runs: Path, names: Iterable[str]) -> None:
     """Delete records and recorded failures, and what a killed deletion has left.
 
     Args:
@@ -24,22 +59,42 @@ def delete_runs(runs: Path, names: Iterable[str]) -> None:
     Raises:
         StorageError: a file cannot be deleted.
     """
-    try:
-        for half in runs.glob(f"{_PREFIX}*"):
-            _delete(half)
+    with _told(runs):
+        _finish_deletions(runs)
         for name in names:
-            _delete_run(runs / name)
-    except OSError as error:
-        raise StorageError(f"{error.filename or runs}: cannot be deleted ({error})") from error
+            folder = runs / name
+            _delete(failure_file(folder))
+            _delete(replaced_folder(folder))  # otherwise readers would restore it
+            _delete_folder(folder)
 
 
-def _delete_run(folder: Path) -> None:
-    deleted = folder.with_name(_PREFIX + folder.name)
-    _delete(failure_file(folder))
-    _delete(replaced_folder(folder))  # otherwise readers would restore it
-    with suppress(FileNotFoundError):  # it only failed, or another process deletes it too
-        folder.rename(deleted)
+def _move_runs(source: Path, target: Path, names: Iterable[str]) -> None:
+    with _told(source):
+        target.mkdir(parents=True, exist_ok=True)
+        _finish_deletions(target)
+        for name in names:
+            _delete(replaced_folder(source / name))  # otherwise readers would restore it
+            _move(failure_file(source / name), failure_file(target / name))
+            _move(source / name, target / name)
+
+
+def _move(source: Path, target: Path) -> None:
+    if not source.exists():  # the run only failed, or another process deletes it too
+        return
+    _delete_folder(target)
+    shutil.move(source, target)
+
+
+def _delete_folder(path: Path) -> None:
+    deleted = path.with_name(_PREFIX + path.name)
+    with suppress(FileNotFoundError):
+        path.rename(deleted)
     _delete(deleted)
+
+
+def _finish_deletions(folder: Path) -> None:
+    for half in folder.glob(f"{_PREFIX}*"):
+        _delete(half)
 
 
 def _delete(path: Path) -> None:
@@ -48,3 +103,11 @@ def _delete(path: Path) -> None:
             shutil.rmtree(path)
         else:
             path.unlink()
+
+
+@contextmanager
+def _told(runs: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(f"{error.filename or runs}: cannot be deleted ({error})") from error

@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,15 @@ def test_filters_choose_what_is_listed(
         (("state=failed",), 1),
         (("state=f*",), 1),
         (("sparsity=40", "adapter=h*"), 5),
+        (("sparsity=0.4",), 5),
+        (("sparsity=4*",), 5),
+        (("sparsity=0.5",), 0),
+        (("seed=[12]", "state=done"), 4),
+        (("seed=?", "pruner=snip"), 2),
+        (("seed=2.0",), 2),
+        (("protocol.learning_rate=0.0001", "r=64"), 0),
+        (("pruner.scope=gl*", "adapter.bottleneck=64"), 5),
+        (("protocol.selection=0", "task.limit=null"), 5),
         (("task=cola",), 0),
     ):
         listed = called(outputs, monkeypatch, capsys, "list", *filters, "--format", "json")
@@ -61,7 +71,11 @@ def test_filters_choose_what_is_listed(
         ("stat=failed", "filter=stat: no such choice; did you mean state?"),
         ("state=fail", "state=fail: no such choice; did you mean failed? (allowed: done, failed)"),
         ("state=done,x*", "state=x*: no such choice (allowed: done, failed)"),
-        ("outputs=X", "outputs=X: give --outputs X instead"),
+        ("seed=[1,2]", "seed=[1,2]: give several values as seed=1,2, without brackets"),
+        ("seed=[1", "seed=[1: give several values as seed=1,2, without brackets"),
+        ("seed=one", "seed=one: must be a seed, or a pattern such as [12] or *"),
+        ("score=high", "score=high: must be a number, or a pattern such as 4*"),
+        ("sparsity=half", "sparsity=half: must be a number, or a pattern such as 4*"),
         ("task=mrpc,mrcp", "task=mrcp: no such choice; did you mean mrpc?"),
         ("lst", "runs=lst: no such choice; did you mean list?"),
     ],
@@ -80,12 +94,48 @@ def test_an_unknown_filter_is_named_also_where_there_are_no_runs(
 def test_deleting_asks_and_spares_the_others(
     outputs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(ConfigError, match="--yes"):
+    with pytest.raises(ConfigError, match="would delete 3 runs; confirm with --yes"):
         called(outputs, monkeypatch, capsys, "delete", "pruner=snip,grasp")
+    assert capsys.readouterr().out.count("_snip_") == 2  # the runs are shown first
     called(outputs, monkeypatch, capsys, "delete", "pruner=snip,grasp", "--yes")
     left = json.loads(called(outputs, monkeypatch, capsys, "list", "--format", "json"))
     assert {row["pruner"] for row in left} == {"random"}
     assert len(list((outputs / "runs").iterdir())) == 2
+
+
+@pytest.mark.parametrize("words", [(), ("--yes",), ("--yes", "--permanently")])
+def test_without_a_filter_nothing_is_deleted(
+    outputs: Path,
+    words: tuple[str, ...],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    before = sorted((outputs / "runs").rglob("*"))
+    with pytest.raises(ConfigError, match=r"would delete all 5 runs; give a filter .* or --all"):
+        called(outputs, monkeypatch, capsys, "delete", *words)
+    assert sorted((outputs / "runs").rglob("*")) == before
+
+
+def test_deleted_runs_can_be_restored(
+    outputs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def listed(*words: str) -> str:
+        return called(outputs, monkeypatch, capsys, *words, "--format", "json")
+
+    before = listed()
+    said = called(outputs, monkeypatch, capsys, "delete", "--all", "--yes")
+    assert f"moved 5 runs to {outputs / 'trash'}; `sparsead runs restore --outputs" in said
+    assert json.loads(listed()) == []
+    assert "restored 2 runs" in called(outputs, monkeypatch, capsys, "restore", "pruner=random")
+    assert len(json.loads(listed())) == 2
+    (again,) = [p for p in (outputs / "trash" / "runs").iterdir() if "snip_0.4_seed1" in p.name]
+    shutil.copytree(again, outputs / "runs" / again.name)  # as if it had been trained anew
+    said = called(outputs, monkeypatch, capsys, "restore")
+    assert "restored 2 runs\nleft 1 run in" in said
+    assert listed() == before
+    called(outputs, monkeypatch, capsys, "delete", "state=done", "--yes", "--permanently")
+    assert [row["state"] for row in json.loads(listed())] == ["failed"]
+    assert [path.name for path in (outputs / "trash" / "runs").iterdir()] == [again.name]
 
 
 def test_every_export_says_the_same(
@@ -98,3 +148,22 @@ def test_every_export_says_the_same(
     with (outputs / "runs.csv").open() as stream:
         assert [row["run"] for row in csv.DictReader(stream)] == [row["run"] for row in columns]
     assert next(row for row in columns if row["state"] == "failed")["score"] is None
+
+
+def test_an_export_tells_runs_apart_and_has_every_score(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for changes in (("protocol.epochs=1",), ("protocol.epochs=2", "protocol.betas=[0.9,0.99]")):
+        request = ask_for(f"outputs={tmp_path}", *changes)
+        with staged(request.folder) as staging:
+            write_result(staging, synthetic_result(request), "")
+    called(tmp_path, monkeypatch, capsys, "export", str(tmp_path / "runs.json"))
+    rows = json.loads((tmp_path / "runs.json").read_text())
+    assert sorted(row["protocol.epochs"] for row in rows) == [1, 2]
+    assert {row["protocol.betas"] for row in rows} == {"[0.9, 0.98]", "[0.9, 0.99]"}
+    for row in rows:
+        assert row["score"] == round(row["accuracy"], 2)
+        assert row["f1"] == row["accuracy"]
+        assert row["history.epoch"] == [1, 2, 3, 4, 5]
+        assert row["history.accuracy"] == [row["accuracy"]] * 5
+    assert "protocol.learning_rate" not in rows[0]  # the runs do not differ in it

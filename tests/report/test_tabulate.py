@@ -71,6 +71,22 @@ def test_runs_of_several_precisions_are_said_to_be_so(monkeypatch: pytest.Monkey
     assert note.startswith(f"1 run in bf16 and {count - 1} runs in fp32: ")
 
 
+def test_a_report_lists_an_environment_once_with_the_range_of_its_peak_memory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    results = measured(TABLE, score, monkeypatch)
+    records = [record for found in results.places.values() for record in found.records.values()]
+    for number, record in enumerate(records):
+        record.result["environment"] = {
+            "python": "3.13",
+            "peak_memory_bytes": (500 + number) * 10**6,
+        }
+    report = render(build_view(results), "html")
+    assert report.count("<td>python</td>") == 1
+    assert f"<summary>{len(records)} runs</summary>" in report
+    assert f"<td>500 to {499 + len(records)} MB</td>" in report
+
+
 def test_the_numbers_are_those_worked_by_hand(shown: View) -> None:
     content = json.loads(render(shown, "json"))
     found = {(line["row"], line["column"]): line for line in content["cells"]}

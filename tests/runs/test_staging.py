@@ -25,7 +25,7 @@ from sparsead.errors import (
     TakenOverError,
 )
 from sparsead.runs import identity
-from sparsead.runs.deletion import delete_runs
+from sparsead.runs.deletion import delete_permanently, move_to_trash, restore_from_trash
 from sparsead.runs.index import read_summaries
 from sparsead.runs.query import find_run
 from sparsead.runs.record import find_record, read_records, write_result
@@ -229,9 +229,23 @@ def test_a_deletion_that_was_killed_is_finished_by_the_next(folder: Path) -> Non
         (folder.with_name(half) / "content").mkdir(parents=True)
     work(folder, write(0.5))
     (folder.with_name(f".replaced-{NAME}") / "content").mkdir(parents=True)
-    delete_runs(folder.parent, [NAME])
+    delete_permanently(folder.parent, [NAME])
     assert list(folder.parent.iterdir()) == []
-    delete_runs(folder.parent, [NAME])
+    delete_permanently(folder.parent, [NAME])
+
+
+def test_a_run_in_the_trash_is_replaced_by_a_newer_one(folder: Path) -> None:
+    outputs = folder.parent.parent
+    trash = outputs / "trash" / "runs"
+    for score in (0.5, 0.6):
+        work(folder, write(score))
+        move_to_trash(outputs, [NAME])
+    assert [path.name for path in trash.iterdir()] == [NAME]
+    (trash / f".deleted-{NAME}").mkdir()  # a process was killed while it replaced the older one
+    restore_from_trash(outputs, [NAME])
+    assert score_in(folder) == 0.6
+    assert list(trash.glob(NAME)) == []
+    move_to_trash(outputs, ["absent"])
 
 
 # Storage.
@@ -402,7 +416,11 @@ def test_a_folder_of_another_user_is_one_line(tmp_path: Path) -> None:
         (("runs", "--outputs", str(tmp_path / "o")), 0, ""),
         (train, 0, ""),
         ((*train, "seed=2"), 2, "cannot be written"),
-        (("runs", "delete", "--yes", "--outputs", str(tmp_path / "o")), 2, "cannot be deleted"),
+        (
+            ("runs", "delete", "--all", "--yes", "--outputs", str(tmp_path / "o")),
+            2,
+            "cannot be deleted",
+        ),
     ]
     for mode in (0o755, 0o700):
         (tmp_path / "o" / "runs").chmod(mode)

@@ -1,0 +1,198 @@
+"""Finished and failed runs as rows, and the filters KEY=PATTERN that choose some of them."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+from sparsead.config.choices import list_choices
+from sparsead.config.seeds import Seeds
+from sparsead.errors import ConfigError, unknown
+from sparsead.runs.failure import read_failures
+from sparsead.runs.index import read_summaries
+from sparsead.runs.record import RunRecord
+from sparsead.runs.result import NAMED_GROUPS
+
+Row = dict[str, Any]
+
+COLUMNS = (
+    *("run", "state", "backbone", "task", "adapter", "r", "pruner", "sparsity"),
+    *("seed", "metric", "score", "seconds"),
+)
+_NOTHING = dict.fromkeys(COLUMNS)
+_STATES = ("done", "failed")
+_NUMBERS = ("r", "score", "seconds")
+_SEED = re.compile(r"\d+(-\d+)*")
+
+
+@dataclass(frozen=True)
+class Listed:
+    """One run: what a list shows of it, and its configuration by keys as on the command line."""
+
+    row: Row
+    config: Mapping[str, Any]
+    record: RunRecord | None
+    """The run's record without bulky parts; None if it failed."""
+
+
+@dataclass(frozen=True)
+class Filter:
+    """A key and its patterns; a run matches if its value matches one of them.
+
+    The key is one of `COLUMNS` or a key of the runs' configurations, such as `protocol.epochs`.
+    A pattern is a number, which matches equal numbers however they are written, or a text with the
+    wildcards `*`, `?` and `[…]`. A sparsity may be given as a share or in percent.
+    """
+
+    key: str
+    patterns: tuple[str, ...]
+
+    @classmethod
+    def read(cls, given: str) -> Filter:
+        """Read a filter such as `task=mrpc,rte`.
+
+        Raises:
+            ConfigError: it is malformed, or no value could match it.
+        """
+        key, equals, patterns = given.partition("=")
+        if not equals:
+            raise ConfigError(f"{given}: is not a filter of the form KEY=PATTERN")
+        if re.search(r"\[[^\]]*(,|$)", patterns):
+            raise ConfigError(f"{given}: give several values as {key}=1,2, without brackets")
+        wanted = cls(key, tuple(patterns.split(",")))
+        for pattern in wanted.patterns:
+            wanted._check(pattern)
+        return wanted
+
+    def _check(self, pattern: str) -> None:
+        if self.key == "state" and not any(fnmatchcase(state, pattern) for state in _STATES):
+            raise ConfigError(unknown("state", pattern, _STATES))
+        if _is_pattern(pattern) or _number(pattern) is not None:
+            return
+        if self.key in _NUMBERS or self.key == "sparsity":
+            raise ConfigError(f"{self.key}={pattern}: must be a number, or a pattern such as 4*")
+        if self.key == "seed" and not _SEED.fullmatch(pattern):
+            raise ConfigError(f"seed={pattern}: must be a seed, or a pattern such as [12] or *")
+
+    def matches(self, run: Listed) -> bool:
+        """Tell whether a run matches."""
+        return any(self._matches(run, pattern) for pattern in self.patterns)
+
+    def _matches(self, run: Listed, pattern: str) -> bool:
+        if self.key == "sparsity" and _matches_share(run.config["sparsity"], pattern):
+            return True
+        value = run.row[self.key] if self.key in COLUMNS else run.config.get(self.key)
+        return _matches(value, pattern)
+
+
+def list_runs(outputs: Path) -> list[Listed]:
+    """Return all finished and all failed runs below `outputs`."""
+    done = [_done(record) for record in read_summaries(outputs)]
+    names = {run.row["run"] for run in done}
+    failed = [_failed(folder, failure["config"]) for folder, failure in read_failures(outputs)]
+    return done + [run for run in failed if run.row["run"] not in names]
+
+
+def choose_runs(runs: Sequence[Listed], filters: Sequence[Filter]) -> list[Listed]:
+    """Return the runs that match every filter.
+
+    Raises:
+        ConfigError: no run and no choice in conf/ has a filter's key or a name that it asks for;
+            probably it is misspelt.
+    """
+    for wanted in filters:
+        _check_known(wanted, runs)
+    return [run for run in runs if all(wanted.matches(run) for wanted in filters)]
+
+
+def flatten(values: Mapping[str, Any], joint: str = ".", prefix: str = "") -> dict[str, Any]:
+    """Return nested mappings as one flat mapping, whose keys are joined by `joint`."""
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        name = f"{prefix}{key}"
+        nested = isinstance(value, Mapping)
+        found |= flatten(value, joint, f"{name}{joint}") if nested else {name: value}
+    return found
+
+
+def flatten_config(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a run's configuration with its keys named as on the command line."""
+    return {key.replace(".options.", "."): value for key, value in flatten(config).items()}
+
+
+def _done(record: RunRecord) -> Listed:
+    result = record.result
+    metric, score = next(iter(result["scores"].items()))
+    measured = {
+        "run": record.folder.name,
+        "state": "done",
+        "sparsity": round(100 * result["sparsity"]["realised"], 2),
+        "metric": metric,
+        "score": None if score is None else round(100 * score, 2),
+        "seconds": round(sum(result["seconds"].values()), 1),
+    }
+    config = result["config"]
+    return Listed(_NOTHING | _choices(config) | measured, flatten_config(config), record)
+
+
+def _failed(folder: Path, config: Mapping[str, Any]) -> Listed:
+    sparsity = round(100 * config["sparsity"], 2)
+    asked = {"run": folder.name, "state": "failed", "sparsity": sparsity}
+    return Listed(_NOTHING | _choices(config) | asked, flatten_config(config), None)
+
+
+def _choices(config: Mapping[str, Any]) -> Row:
+    names = {group: config[group]["name"] for group in NAMED_GROUPS}
+    seeds = Seeds.read(config)
+    seed = str(seeds) if seeds.shared is None else seeds.shared
+    return names | {"r": config["adapter"]["options"].get("bottleneck"), "seed": seed}
+
+
+def _check_known(wanted: Filter, runs: Sequence[Listed]) -> None:
+    key = wanted.key
+    if key not in COLUMNS and not any(key in run.config for run in runs):
+        keys = dict.fromkeys(key for run in runs for key in run.config)
+        message = unknown("filter", key, [*COLUMNS, *keys]).partition(" (allowed")[0]
+        raise ConfigError(
+            f"{message} (allowed: {', '.join(COLUMNS)}, or a key of a run such as protocol.epochs)"
+        )
+    if key not in NAMED_GROUPS:
+        return
+    names = {*list_choices(key), *(str(run.row[key]) for run in runs)}
+    for pattern in wanted.patterns:
+        if not any(fnmatchcase(name, pattern) for name in names):
+            raise ConfigError(unknown(key, pattern, names))
+
+
+def _matches(value: Any, pattern: str) -> bool:
+    if isinstance(value, bool) or value is None:
+        return fnmatchcase({True: "true", False: "false", None: "null"}[value], pattern)
+    number = _number(pattern)
+    if isinstance(value, int | float) and number is not None:
+        return math.isclose(value, number, rel_tol=1e-9)
+    return fnmatchcase(str(value), pattern)
+
+
+def _matches_share(share: float, pattern: str) -> bool:
+    """Tell whether a sparsity was asked for as this share, or as this number of percent."""
+    number = _number(pattern)
+    return number is not None and any(
+        math.isclose(share, wanted, rel_tol=1e-9, abs_tol=1e-12)
+        for wanted in (number, number / 100)
+    )
+
+
+def _number(pattern: str) -> float | None:
+    try:
+        return float(pattern)
+    except ValueError:
+        return None
+
+
+def _is_pattern(text: str) -> bool:
+    return any(character in text for character in "*?[")
