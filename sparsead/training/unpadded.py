@@ -10,21 +10,27 @@ from __future__ import annotations
 
 import logging
 import math
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import torch
 import torch.nn.functional as F
+import transformers
 from torch import Tensor
+from torch.utils.hooks import RemovableHandle
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from sparsead.backbones.contract import architectures
 from sparsead.backbones.sites import has_site, site_modules
+from sparsead.errors import SparseadError
+from sparsead.errors.display import one_line
 from sparsead.tasks.contract import Collator
 from sparsead.training.packed_attention import FUSED, packed_attention
 from sparsead.training.packing import Packing, PackingCollator
+from sparsead.training.packing_check import check_equal, compute_logits, short_batch
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +55,8 @@ def unpad(model: PreTrainedModel, collator: Collator, precision: str) -> Collato
     Packing is exact if positions are given by `position_ids` alone, attention uses transformers'
     attention interface, and the head reads no padding: it reads one token of a sequence, or each
     token separately. Otherwise the model does not change, `collator` is returned, and the reason is
-    logged.
+    logged. The same happens where packing is found to fail on two short sequences, because another
+    version of transformers or torch has changed what it relies on.
 
     If the head chooses among a sequence's tokens, padding gets the lowest possible logits, so that
     neither the loss nor the choice depends on the padding of the batch.
@@ -60,11 +67,16 @@ def unpad(model: PreTrainedModel, collator: Collator, precision: str) -> Collato
         precision: "fp32" or "bf16"; on a CPU it determines how shapes are rounded.
     """
     obstacle = _obstacle(model)
-    if obstacle is not None:
+    packing = None if obstacle is not None else _packing(collator, model, precision)
+    if packing is not None:
+        obstacle = _try_to_attach(model, packing)
+    if packing is None or obstacle is not None:
         log.info("batches are padded: %s", obstacle)
         return collator
-    _register(model)
-    _attach(model)
+    return packing
+
+
+def _packing(collator: Collator, model: PreTrainedModel, precision: str) -> PackingCollator:
     (positions,) = site_modules(model, "positions").values()
     on_cpu = model.device.type == "cpu"
     return PackingCollator(
@@ -74,6 +86,32 @@ def unpad(model: PreTrainedModel, collator: Collator, precision: str) -> Collato
         round_lengths_to=_ROUNDED_LENGTHS[precision] if on_cpu else 1,
         most_pairs=_most_pairs(model),
     )
+
+
+def _try_to_attach(model: PreTrainedModel, packing: PackingCollator) -> str | None:
+    """Prepare the model, and return None if it computes a packed batch as it does a padded one.
+
+    Otherwise, which happens only where a version of transformers or torch has changed what packing
+    relies on, the model is left as it was, and the reason is returned.
+    """
+    batch = short_batch(model)
+    expected = compute_logits(model, batch)
+    active = model.config._attn_implementation
+    handles: list[RemovableHandle] = []
+    try:
+        _register(model)
+        handles += _attach(model)
+        example = replace(packing, collator=lambda _: batch)([])
+        check_equal(expected, compute_logits(model, example))
+    except (SparseadError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:  # whatever a changed call raises
+        for handle in handles:
+            handle.remove()
+        model.config._attn_implementation = active
+        versions = f"transformers {transformers.__version__} and torch {torch.__version__}"
+        return one_line(f"packed ones fail with {versions} ({type(error).__name__}: {error})")
+    return None
 
 
 def _most_pairs(model: PreTrainedModel) -> float:
@@ -110,15 +148,13 @@ def _register(model: PreTrainedModel) -> None:
     model.config._attn_implementation = name
 
 
-def _attach(model: PreTrainedModel) -> None:
+def _attach(model: PreTrainedModel) -> list[RemovableHandle]:
     """Register the hooks that pack the backbone's inputs and unpack the head's."""
-    backbone = model.base_model
-    backbone.register_forward_pre_hook(_pack, with_kwargs=True)
+    packing = model.base_model.register_forward_pre_hook(_pack, with_kwargs=True)
     reads_first = has_site(model, "attention_residual")
     if reads_first and type(model).__name__.endswith(_SEQUENCE_HEAD):
-        _FirstTokens().attach(model)
-    else:
-        _AllTokens().attach(model)
+        return [packing, *_FirstTokens().attach(model)]
+    return [packing, *_AllTokens().attach(model)]
 
 
 def _pack(_backbone: Any, inputs: tuple[Any, ...], options: dict[str, Any]) -> Any:
@@ -147,12 +183,13 @@ class _AllTokens:
 
     true: Tensor | None = None
 
-    def attach(self, model: PreTrainedModel) -> None:
+    def attach(self, model: PreTrainedModel) -> list[RemovableHandle]:
         """Register the hooks on the bare backbone of `model` and on the head that chooses."""
-        model.base_model.register_forward_hook(self._unpack, with_kwargs=True)
+        handles = [model.base_model.register_forward_hook(self._unpack, with_kwargs=True)]
         if type(model).__name__.endswith(_TOKENS_HEAD):
             head = architectures()[model.config.model_type].answer_head
-            model.get_submodule(head).register_forward_hook(self._hide_padding)
+            handles.append(model.get_submodule(head).register_forward_hook(self._hide_padding))
+        return handles
 
     def _unpack(self, _backbone: Any, _inputs: Any, options: dict[str, Any], output: Any) -> Any:
         layout: Packing | None = options.get("packing")
@@ -177,18 +214,20 @@ class _FirstTokens:
 
     packing: Packing | None = None
 
-    def attach(self, model: PreTrainedModel) -> None:
+    def attach(self, model: PreTrainedModel) -> list[RemovableHandle]:
         """Register the hooks on the last layer of `model`."""
         layer, query, attention, residual = (
             list(site_modules(model, site).values())[-1]
             for site in ("layer", "query", "attention", "attention_residual")
         )
-        layer.register_forward_pre_hook(self._enter, with_kwargs=True)
-        query.register_forward_pre_hook(self._cut_queried)
-        query.register_forward_hook(self._lengthen_queries)
-        attention.register_forward_hook(self._cut_context)
-        residual.register_forward_pre_hook(self._cut_residual)
-        layer.register_forward_hook(self._leave)
+        return [
+            layer.register_forward_pre_hook(self._enter, with_kwargs=True),
+            query.register_forward_pre_hook(self._cut_queried),
+            query.register_forward_hook(self._lengthen_queries),
+            attention.register_forward_hook(self._cut_context),
+            residual.register_forward_pre_hook(self._cut_residual),
+            layer.register_forward_hook(self._leave),
+        ]
 
     def _enter(self, _layer: Any, inputs: Any, options: dict[str, Any]) -> Any:
         self.packing = options.get("packing")

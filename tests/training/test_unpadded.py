@@ -282,6 +282,54 @@ def test_where_it_is_not_exact_one_line_says_so(
     assert model.config._attn_implementation == active
 
 
+def without_boundaries(*args: Any, padded: Any, packing: Any = None, **options: Any) -> Any:
+    """Attend as if the packing no longer reached the attention function."""
+    return padded(*args, **options)
+
+
+def with_another_signature(*_args: Any, **options: Any) -> Any:
+    if options.get("packing") is None:
+        return packed_attention.packed_attention(*_args, **options)
+    raise TypeError("_efficient_attention_forward() got an unexpected keyword argument\n'bias'")
+
+
+@pytest.mark.parametrize(
+    "head", [AutoModelForSequenceClassification, AutoModelForQuestionAnswering]
+)
+@pytest.mark.parametrize(
+    ("changed", "reason"),
+    [
+        (without_boundaries, "(ValueError: logits differ by"),
+        (with_another_signature, "got an unexpected keyword argument 'bias')"),
+    ],
+)
+def test_a_version_in_which_packing_fails_gets_padded_batches_and_a_line(
+    changed: Any,
+    reason: str,
+    head: type,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    adapted, collator = build("tiny-bert", "houlsby", "backbone.dropout=0", head=head)
+    model = adapted.model.train()
+    for part in model.base_model.modules():
+        if isinstance(part, torch.nn.Linear):
+            part.weight.data *= 10  # random weights are so small that attention changes little
+    batch = collator([{"input_ids": [5, 6, 7]}, {"input_ids": [8, 9, 10, 11]}])
+    expected = model(**batch)
+    drawn = torch.get_rng_state()
+    monkeypatch.setattr(unpadded, "packed_attention", changed)
+    with caplog.at_level(logging.INFO):
+        assert unpad(model, collator, "fp32") is collator
+    (line,) = [record.message for record in caplog.records]
+    assert line.startswith("batches are padded: packed ones fail with transformers 5.")
+    assert reason in line
+    assert model.training
+    assert torch.equal(drawn, torch.get_rng_state())
+    for got, whole in zip(model(**batch).to_tuple(), expected.to_tuple(), strict=True):
+        torch.testing.assert_close(got, whole, rtol=0, atol=0)
+
+
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 
 
@@ -310,6 +358,7 @@ def test_the_kernel_on_cuda_gives_the_padded_loss(
     with torch.autocast("cuda", dtype, enabled=dtype is not torch.float32):
         padded, expected = loss_and_gradients(model, send_to_device(collator(rows), "cuda"))
         batch = send_to_device(unpad(model, collator, "fp32")(rows), "cuda")
+        fused.reset_mock()  # `unpad` tried it
         packed, gradients = loss_and_gradients(model, batch)
     assert fused.call_count == model.config.num_hidden_layers
     torch.testing.assert_close(packed.loss, padded.loss, rtol=0, atol=tolerance)
