@@ -4,12 +4,13 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 WORKERS ?= auto
+EXTRAS := offline,joblib,slurm,ray,optuna,dev
 
 TABLES := $(addprefix reproduce-,table1 table2 table3 table4 figure1 figure2 figure4 controls)
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo $(TABLES) bench lint test test-fast coverage check format clean
+.PHONY: help install demo $(TABLES) bench lint test test-fast test-lowest coverage check format clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-10s %s\n", $$1, $$2}'
@@ -20,7 +21,7 @@ install: $(INSTALLED) ## create the virtual environment and install into it
 
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[offline,joblib,slurm,ray,optuna,dev]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[$(EXTRAS)]'
 	touch $@
 
 demo: $(INSTALLED) ## from nothing to a pruned, trained, evaluated and tabulated run
@@ -35,6 +36,11 @@ test: $(INSTALLED) ## from nothing to a passing test suite
 
 test-fast: $(INSTALLED) ## the tests that are not marked slow, in about a minute
 	$(BIN)/pytest -n $(WORKERS) -m "not slow" --durations=10 --durations-min=1
+
+test-lowest: ## test-fast with the oldest versions that are allowed, in an environment of its own
+	$(PYTHON) -m venv $(VENV)-lowest
+	$(VENV)-lowest/bin/pip install --quiet --constraint constraints-lowest.txt --editable '.[$(EXTRAS)]'
+	$(VENV)-lowest/bin/pytest -n $(WORKERS) -m "not slow"
 
 coverage: $(INSTALLED) ## all of test, and how much of the package it covers; fails below the floor
 	$(BIN)/pytest -n $(WORKERS) --cov
@@ -58,4 +64,4 @@ format: $(INSTALLED) ## rewrite the code in the project's format
 	$(BIN)/ruff check --fix .
 
 clean: ## remove the virtual environment and caches, never outputs/
-	rm -rf $(VENV) build .mypy_cache .ruff_cache .pytest_cache .coverage .coverage.* *.egg-info
+	rm -rf $(VENV) $(VENV)-lowest build .mypy_cache .ruff_cache .pytest_cache .coverage .coverage.* *.egg-info
