@@ -1,4 +1,4 @@
-"""Rewrite overrides that Hydra itself refuses: `sparsity=0.4` and `experiment=glob(table3/*)`."""
+"""Rewrite what Hydra itself refuses: `sparsity=0.4`, `experiment=glob(…)`, `backbone=./FOLDER`."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ChoiceSweep, Glob, Override, RangeSweep
 from hydra.errors import HydraException
 
+from sparsead.config.backbone_folder import expand_folders
 from sparsead.config.choices import list_choices, list_groups
 from sparsead.config.quoting import quote_override
 from sparsead.errors import ConfigError, unknown
 
 
 def expand(arguments: Sequence[str]) -> list[str]:
-    """Rewrite numbers given to `sparsity`, globs over experiments and values without quotes.
+    """Rewrite numbers given to `sparsity`, globs, backbones' folders and values without quotes.
 
     The result is what Hydra accepts.
 
@@ -22,7 +23,7 @@ def expand(arguments: Sequence[str]) -> list[str]:
         ConfigError: a list mixes numbers with names, a glob matches no experiment, or a group is
             given a number or a list, for which Hydra prints a traceback.
     """
-    readable = [quote_override(argument) for argument in arguments]
+    readable = [quote_override(argument) for argument in expand_folders(arguments)]
     expanded = [_expand_experiments(argument) for argument in expand_numeric_sparsity(readable)]
     for argument in expanded:
         _check_choice(argument)

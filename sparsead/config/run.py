@@ -8,6 +8,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
+from sparsead.config.backbone_folder import describe_folder
 from sparsead.config.groups import (
     SPLITS,
     AdapterSpec,
@@ -85,7 +86,7 @@ class RunSpec:
         sparsity = read_group(config, "sparsity", SparsitySpec)
         assert sparsity.ratio is not None
         return cls(
-            backbone=read_group(config, "backbone", BackboneSpec),
+            backbone=read_group(describe_folder(config), "backbone", BackboneSpec),
             task=read_group(config, "task", TaskSpec),
             adapter=read_group(config, "adapter", AdapterSpec).scaled(sparsity.scale),
             pruner=read_group(config, "pruner", PrunerSpec),

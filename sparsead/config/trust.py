@@ -16,7 +16,7 @@ import yaml
 from sparsead.errors import ConfigError
 
 _METHODS = ("adapter", "pruner", "task")
-_CODE_KEYS = ("auto_map", "_implementation")
+CODE_KEYS = ("auto_map", "_implementation")
 """Keys of a transformers configuration that can name code to load, by how they end."""
 
 
@@ -58,7 +58,7 @@ def _list_code(run: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if package is not None and package not in _known_packages():
         yield "backbone.package", str(package)
     for key, value in backbone.get("architecture", {}).items():
-        if str(key).endswith(_CODE_KEYS):
+        if str(key).endswith(CODE_KEYS):
             yield f"backbone.architecture.{key}", str(value)
 
 

@@ -15,6 +15,7 @@ import hydra
 import omegaconf
 from typing_extensions import TypedDict
 
+from sparsead.config.backbone_folder import names_folder
 from sparsead.config.compose import compose_as
 from sparsead.config.quoting import read_value
 from sparsead.config.trust import is_trusted
@@ -45,7 +46,7 @@ def compose_all(overrides: Sequence[Sequence[str]]) -> list[RunRequest]:
     known = dict(_read(cache)) if _is_cacheable(overrides) else {}
     state = hash_conf()
     keys = [_hash([state, list(each)]) for each in overrides]
-    fixed = [not any(map(_RESOLVER.search, each)) for each in overrides]
+    fixed = [not any(map(_reads_elsewhere, each)) for each in overrides]
     recalled = [
         _recall(known.get(key)) if same else None for key, same in zip(keys, fixed, strict=True)
     ]
@@ -65,6 +66,11 @@ def compose_all(overrides: Sequence[Sequence[str]]) -> list[RunRequest]:
 
 _RESOLVER = re.compile(r"\$\{.*:")
 """A resolver's call, such as `${oc.env:HOME}`: its value may change while the override does not."""
+
+
+def _reads_elsewhere(override: str) -> bool:
+    """Tell whether an override's meaning depends on the environment or on a backbone's folder."""
+    return _RESOLVER.search(override) is not None or names_folder(override)
 
 
 class _Request(TypedDict):

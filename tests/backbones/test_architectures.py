@@ -231,7 +231,7 @@ def test_a_decoder_is_padded_with_its_end_of_text(tmp_path: Path) -> None:
     model.save_pretrained(tmp_path)
     tiny.tokenizer.pad_token = None
     tiny.tokenizer.save_pretrained(tmp_path)
-    spec = compose("backbone=gpt2", f"backbone.path={tmp_path}").backbone
+    spec = compose("backbone=folder", f"backbone.path={tmp_path}").backbone
     loaded = load_backbone(spec)
     model = loaded.model(AutoModelForSequenceClassification, {"num_labels": 2}, seed=1).eval()
     assert model.config.pad_token_id == loaded.tokenizer.eos_token_id

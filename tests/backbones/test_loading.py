@@ -38,7 +38,7 @@ def test_a_folder_takes_the_place_of_any_source(tmp_path: Path) -> None:
     model = tiny.model(*HEAD, seed=1)
     model.save_pretrained(tmp_path)
     tiny.tokenizer.save_pretrained(tmp_path)
-    local = load_backbone(compose("backbone=bert-base", f"backbone.path={tmp_path}").backbone)
+    local = load_backbone(compose("backbone=folder", f"backbone.path={tmp_path}").backbone)
     loaded = local.model(*HEAD, seed=1)
     assert loaded.dtype == torch.float32
     assert all(
@@ -60,7 +60,7 @@ def test_no_code_of_a_folder_runs_even_if_the_user_would_say_yes(
     with_own_code(folder / "config.json", own, model_type=model_type)
     with_own_code(folder / "tokenizer_config.json", {"AutoTokenizer": [None, "own.T"]})
     monkeypatch.setattr("builtins.input", lambda _: "y")
-    spec = compose("backbone=bert-base", f"backbone.path={folder}").backbone
+    spec = compose("backbone=folder", f"backbone.path={folder}").backbone
     if model_type == "bert":
         load_backbone(spec).model(*HEAD, seed=1)
     else:

@@ -51,7 +51,7 @@ def test_a_backbone_folder_says_its_own_shapes(tmp_path: Path) -> None:
 
     config = BertConfig(vocab_size=9, hidden_size=8, num_hidden_layers=1, num_attention_heads=2)
     BertModel(config).save_pretrained(tmp_path)
-    counts = count_costs(compose("backbone=bert-base", f"backbone.path={tmp_path}"))
+    counts = count_costs(compose("backbone=folder", f"backbone.path={tmp_path}"))
     assert counts["backbone"] == BertModel(config).num_parameters()
 
 
