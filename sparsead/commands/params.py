@@ -7,12 +7,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from sparsead.config.arguments import Parser, add_overrides
+from sparsead.config.arguments import Parser, add_overrides, add_wide
 from sparsead.config.compose import compose_as
 from sparsead.config.overrides import expand
 from sparsead.config.run import RunSpec
 from sparsead.errors import ConfigError
-from sparsead.report.formats import FORMATS
+from sparsead.report.formats import FORMATS, to_rich
+from sparsead.report.screen import wrap
 from sparsead.runs.record import find_record
 from sparsead.runs.request import RunRequest, do_prerequisites
 from sparsead.tables.cells import AVERAGE, TableSpec, list_cells
@@ -23,6 +24,8 @@ Row = dict[str, Any]
 _OUTPUTS = ("rich", "json")
 _PAPER_TABLES = ("table1", "table2", "table3")
 _COUNTED = ("backbone", "r", "sparsity", "adapter parameters")
+_RANKED = ("table", "row", "column", "adapter", "r", "sparsity", "paper %", "nominal %", "nonzero")
+"""The columns that are shown first where a terminal has no room for all."""
 _NOMINAL = (
     "nominal %: kept adapter weights ÷ backbone parameters; as in the paper, without the head.\n"
 )
@@ -41,13 +44,18 @@ def main() -> None:
         "--paper", action="store_true", help="the #Param columns of the paper's Tables 1, 2 and 3"
     )
     parser.add_argument("--format", choices=_OUTPUTS, default="rich")
+    add_wide(parser)
     arguments = parser.parse()
     if arguments.paper and arguments.overrides:
         raise ConfigError("params: --paper takes no overrides; it counts the runs of Tables 1 to 3")
     rows = count_paper_rows() if arguments.paper else [count_run(_asked_for(arguments.overrides))]
     legend = _NOMINAL if arguments.paper else _LEGEND
-    text = FORMATS[arguments.format](list(rows[0]), rows)
-    sys.stdout.write(text + (legend if arguments.format == "rich" else ""))
+    columns = list(rows[0])
+    if arguments.format == "rich":
+        table = to_rich(columns, rows, _RANKED, wide=arguments.wide)
+        sys.stdout.write(table + "\n".join(wrap(legend)) + "\n")
+    else:
+        sys.stdout.write(FORMATS[arguments.format](columns, rows))
 
 
 def count_run(spec: RunSpec) -> Row:

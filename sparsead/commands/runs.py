@@ -7,10 +7,11 @@ from argparse import Namespace, RawDescriptionHelpFormatter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from sparsead.config.arguments import Parser, add_outputs, user_path
+from sparsead.config.arguments import Parser, add_outputs, add_wide, user_path
 from sparsead.errors import ConfigError, StorageError, unknown
 from sparsead.report.export import EXPORTS
 from sparsead.report.formats import FORMATS, pluralize, to_plain
+from sparsead.report.screen import screen_width
 from sparsead.runs.deletion import (
     delete_permanently,
     move_to_trash,
@@ -21,6 +22,13 @@ from sparsead.runs.listing import COLUMNS, Filter, Listed, choose_runs, list_run
 
 _SHOWN = 20
 """Number of runs that are listed before they are deleted."""
+_SHORT_NAME = 8
+"""Number of digits of an identity that no two runs of a folder share in practice."""
+_RANKED = (
+    *("run", "task", "adapter", "pruner", "sparsity", "seed", "score", "state"),
+    *("backbone", "metric", "r", "seconds"),
+)
+"""The columns, the most important first, where a terminal has no room for all."""
 
 
 def main() -> None:
@@ -54,6 +62,7 @@ def _parser(action: str) -> Parser:
     add_outputs(parser)
     if action == "list":
         parser.add_argument("--format", choices=sorted(FORMATS), help="default: plain columns")
+        add_wide(parser)
     if action == "delete":
         parser.add_argument("--all", action="store_true", help="delete every run")
         parser.add_argument("--yes", action="store_true", help="delete without asking")
@@ -69,8 +78,10 @@ def _filter(given: str) -> Filter:
 
 
 def _list(runs: list[Listed], arguments: Namespace) -> None:
-    written = FORMATS[arguments.format] if arguments.format else to_plain
-    sys.stdout.write(written(COLUMNS, [run.row for run in runs]))
+    if arguments.format:
+        sys.stdout.write(FORMATS[arguments.format](COLUMNS, [run.row for run in runs]))
+    else:
+        _show(runs, wide=arguments.wide)
 
 
 def _delete(runs: list[Listed], arguments: Namespace) -> None:
@@ -83,7 +94,9 @@ def _delete(runs: list[Listed], arguments: Namespace) -> None:
     if not runs:
         sys.stdout.write("no runs match\n")
         return
-    _show(runs)
+    _show(runs[:_SHOWN])
+    if len(runs) > _SHOWN:
+        sys.stdout.write(f"… and {len(runs) - _SHOWN} more\n")
     if not arguments.yes and not _is_confirmed(len(runs)):
         sys.stdout.write("nothing deleted\n")
         return
@@ -101,10 +114,12 @@ def _delete(runs: list[Listed], arguments: Namespace) -> None:
     )
 
 
-def _show(runs: Sequence[Listed]) -> None:
-    sys.stdout.write(to_plain(COLUMNS, [run.row for run in runs[:_SHOWN]]))
-    if len(runs) > _SHOWN:
-        sys.stdout.write(f"… and {len(runs) - _SHOWN} more\n")
+def _show(runs: Sequence[Listed], *, wide: bool = False) -> None:
+    """Print the runs; on a terminal by the beginning of their identity, which names them too."""
+    rows = [run.row for run in runs]
+    if screen_width() is not None and not wide:
+        rows = [row | {"run": row["run"].rpartition("_")[2][:_SHORT_NAME]} for row in rows]
+    sys.stdout.write(to_plain(COLUMNS, rows, _RANKED, wide=wide))
     sys.stdout.flush()
 
 

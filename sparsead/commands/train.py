@@ -16,7 +16,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from sparsead.config.arguments import Parser
+from sparsead.config.arguments import Parser, name_outputs
 from sparsead.config.compose import describe_error
 from sparsead.config.launchers import expand_jobs, set_ray_token
 from sparsead.config.overrides import expand
@@ -72,7 +72,7 @@ def _let_hydra_raise() -> Iterator[None]:
 
 
 def _launch() -> None:
-    sys.argv[1:] = expand(sys.argv[1:])
+    sys.argv[1:] = expand(name_outputs(sys.argv[1:]))
     parser = Parser("sparsead train", parents=[get_args_parser()], add_help=False)
     arguments = parser.parse()
     flags = [word for word in sys.argv[1:] if word not in arguments.overrides]

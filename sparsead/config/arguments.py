@@ -35,8 +35,8 @@ class Parser(argparse.ArgumentParser):
         Raises:
             ConfigError: the verb does not accept one of them, or lacks one that it needs.
         """
-        self._check_outputs(sys.argv[1:] if words is None else words)
-        arguments, left = self.parse_known_intermixed_args(words)
+        given = self._name_outputs(sys.argv[1:] if words is None else words)
+        arguments, left = self.parse_known_intermixed_args(given)
         if not left:
             return arguments
         if not left[0].startswith("-"):
@@ -50,12 +50,16 @@ class Parser(argparse.ArgumentParser):
         usage = " ".join(self.format_usage().split())
         raise ConfigError(self._named(f"{message} ({usage})"))
 
-    def _check_outputs(self, words: Sequence[str]) -> None:
-        """Refuse `outputs=FOLDER`, as `sparsead train` takes it, if this verb has `--outputs`."""
-        for word in words:
-            key, equals, folder = word.partition("=")
-            if key == "outputs" and equals and "--outputs" in self._option_string_actions:
-                raise ConfigError(self._named(f"{word}: give --outputs {folder} instead"))
+    def _name_outputs(self, words: Sequence[str]) -> list[str]:
+        """Take the folder of the runs as `--outputs FOLDER` and as `outputs=FOLDER` in every verb.
+
+        Verbs with overrides know the second form, the others the first; users need not know which.
+        """
+        if "--outputs" in self._option_string_actions:
+            return [f"--{word}" if word.startswith("outputs=") else word for word in words]
+        if any(action.dest == "overrides" for action in self._actions):
+            return name_outputs(words)
+        return list(words)
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         if action.choices is not None and value not in action.choices:
@@ -64,6 +68,21 @@ class Parser(argparse.ArgumentParser):
 
     def _named(self, message: str) -> str:
         return f"{self.prog.removeprefix('sparsead ')}: {message}"
+
+
+def name_outputs(words: Sequence[str]) -> list[str]:
+    """Return a verb's words with `--outputs FOLDER` as the override `outputs=FOLDER`."""
+    named: list[str] = []
+    left = iter(words)
+    for word in left:
+        option, equals, folder = word.partition("=")
+        if option != "--outputs":
+            named.append(word)
+        elif folder := folder if equals else next(left, ""):
+            named.append(f"outputs={folder}")
+        else:
+            raise ConfigError("--outputs: needs a folder")
+    return named
 
 
 def user_path(word: str) -> Path:
@@ -97,6 +116,12 @@ def add_records(parser: Parser) -> None:
     """Add the option `--records`, an archive to be read instead of the folder of the runs."""
     where = "read the runs from this archive, which `sparsead runs pack` wrote, and from no folder"
     parser.add_argument("--records", type=user_path, metavar="FILE", help=where)
+
+
+def add_wide(parser: Parser) -> None:
+    """Add the option `--wide`, which shows the columns that do not fit the terminal too."""
+    everything = "show all columns, also those that do not fit the terminal"
+    parser.add_argument("--wide", action="store_true", help=everything)
 
 
 def add_run_arguments(parser: Parser) -> None:

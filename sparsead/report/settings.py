@@ -15,6 +15,7 @@ from sparsead.runs.record import RunRecord
 Row = dict[str, Any]
 
 _ORDER = ("task", "backbone", "adapter", "r", "pruner", "sparsity")
+_RANKED = ("task", "adapter", "pruner", "sparsity", "r", "backbone")
 NOT_DECISIVE = (*SEED_KEYS, "outputs", "rerun")
 _REDUNDANT = ("task.protocol.", "adapter.protocol.", "pruner.density", "pruner.controls")
 """Keys whose effect other keys already show.
@@ -69,6 +70,13 @@ def list_columns(rows: Sequence[Row]) -> list[str]:
     """Return the columns of all rows, in order of appearance, with the seconds last."""
     seen = dict.fromkeys(column for row in rows for column in row)
     return [column for column in seen if column != "seconds"] + ["seconds"]
+
+
+def rank_columns(rows: Sequence[Row]) -> list[str]:
+    """Return the columns, the most important first: what a row is, its scores, then the rest."""
+    columns = list_columns(rows)
+    scores = [c for c in columns if any(isinstance(row.get(c), Estimate) for row in rows)]
+    return list(dict.fromkeys([*_RANKED, *scores, *columns]))
 
 
 def _place(group: Sequence[RunRecord]) -> Row:

@@ -21,19 +21,27 @@ from sparsead.report.formats import (
 from sparsead.report.html import render_html
 from sparsead.report.interval_notes import describe_difference
 from sparsead.report.results import Measured
+from sparsead.report.screen import wrap
 from sparsead.report.view import View, ViewCell, ViewRow
 
 
-def render(shown: View, form: str) -> str:
-    """Return a table in the format `form`; the same records always give the same bytes."""
-    return TABLE_FORMATS[form](shown)
+def render(shown: View, form: str, *, wide: bool = False) -> str:
+    """Return a table in the format `form`.
+
+    The same records always give the same bytes, except on a terminal: there the format `rich` shows
+    the columns that fit or, if `wide` is set, all of them.
+    """
+    return _rich(shown, wide=wide) if form == "rich" else TABLE_FORMATS[form](shown)
 
 
-def _rich(shown: View) -> str:
+def _rich(shown: View, *, wide: bool = False) -> str:
     table = shown.results.table
-    claims = to_rich(*_claims(shown)) if shown.verdicts else ""
-    notes = "".join(f"{escape_controls(note)}\n" for note in shown.notes)
-    return f"{escape_controls(table.title)}\n{to_rich(*_rows(shown))}{notes}{claims}"
+    claims = to_rich(*_claims(shown), _CLAIMS_ORDER, wide=wide) if shown.verdicts else ""
+    notes = "".join(f"{line}\n" for note in shown.notes for line in wrap(escape_controls(note)))
+    columns, rows = _rows(shown)
+    order = ["method", "backbone", table.average_label, *columns[3:], "#param"]
+    text = to_rich(columns, rows, order, wide=wide)
+    return f"{escape_controls(table.title)}\n{text}{notes}{claims}"
 
 
 def _markdown(shown: View) -> str:
@@ -43,11 +51,12 @@ def _markdown(shown: View) -> str:
 
 
 def _latex(shown: View) -> str:
-    """Return a LaTeX tabular, preceded by the notes and claims as comments."""
+    """Return a LaTeX table, preceded by the notes and claims as comments."""
     heads, claims = _claims(shown)
     lines = [": ".join(str(claim[head]) for head in heads) for claim in claims]
     comments = [one_line(line) for line in (*shown.notes, *lines)]
-    return "".join(f"% {comment}\n" for comment in comments) + to_latex(*_rows(shown))
+    table = to_latex(*_rows(shown), shown.results.table.title)
+    return "".join(f"% {comment}\n" for comment in comments) + table
 
 
 def _csv(shown: View) -> str:
@@ -86,22 +95,28 @@ def _rows(shown: View) -> tuple[list[str], list[dict[str, Any]]]:
 
 
 def _line(shown: View, row: ViewRow) -> dict[str, Any]:
-    line: dict[str, Any] = {
+    theirs = (f"paper {row.paper_params_text}",) if row.paper_params_text else ()
+    return {
         "backbone": row.backbone,
         "method": row.row.label,
-        "#param": row.params_text,
-        "#param paper": row.paper_params_text,
-    }
-    for cell in row.cells:
-        label, text = shown.label(cell.column), str(cell.measured)
-        line[label] = text if cell.mark is None else Marked(text, cell.mark)
-        line[f"{label} paper"] = None if cell.paper is None else f"{cell.paper:.1f}"
-        compared = cell.compared
-        line[f"{label} difference"] = None if compared is None else describe_difference(compared)
-        line[f"{label} p"] = None if compared is None else f"{compared.p_holm:.3g}"
-        p_crossed = None if compared is None else compared.p_crossed_holm
-        line[f"{label} p crossed"] = None if p_crossed is None else f"{p_crossed:.3g}"
-    return line
+        "#param": Marked(row.params_text or "–", below=theirs),
+    } | {shown.label(cell.column): _stack(cell) for cell in row.cells}
+
+
+def _stack(cell: ViewCell) -> Marked:
+    """Return a cell with the paper's number below ours, and then the comparison with dense."""
+    below = [] if cell.paper is None else [f"paper {cell.paper:.1f}"]
+    compared = cell.compared
+    if compared is not None:
+        difference, _, interval = describe_difference(compared).partition(" ")
+        below.append(f"{difference}, p {compared.p_holm:.3g}")
+        below += [interval] if interval else []
+        if compared.p_crossed_holm is not None:
+            below.append(f"p crossed {compared.p_crossed_holm:.3g}")
+    return Marked(str(cell.measured), cell.mark, tuple(below))
+
+
+_CLAIMS_ORDER = ("claim", "verdict", "backbone", "measured", "p for / against")
 
 
 def _claims(shown: View) -> tuple[list[str], list[dict[str, Any]]]:

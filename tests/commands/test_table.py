@@ -9,6 +9,7 @@ from statistics import mean, stdev
 import pytest
 
 from sparsead.commands import table
+from sparsead.errors import ConfigError
 from sparsead.report.choice import choose_best_points
 from sparsead.report.settings import group_by_setting
 from sparsead.runs.record import read_records
@@ -136,3 +137,20 @@ def test_of_errors_the_smallest_is_the_best(tmp_path: Path) -> None:
         point(tmp_path, rate, 1, error, error, "mse")
     (best,) = choose_best_points(read_records(tmp_path))
     assert best.result["config"]["protocol"]["learning_rate"] == 5e-4
+
+
+def test_filters_choose_the_runs_where_no_table_is_named(
+    outputs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def rows(*words: str) -> list[tuple[str, int]]:
+        arguments = ["sparsead table", f"outputs={outputs}", "--format", "json", *words]
+        monkeypatch.setattr("sys.argv", arguments)
+        table.main()
+        found = json.loads(capsys.readouterr().out or "[]")
+        return [(row["pruner"], row["n"]) for row in found]
+
+    assert rows("pruner=snip") == [("snip", 3)]
+    assert rows("seed=[01]", "task=*mrpc") == [("random", 1), ("snip", 2)]
+    assert rows("sparsity=0.8") == []
+    with pytest.raises(ConfigError, match="filter=prunner: no such choice; did you mean pruner"):
+        rows("prunner=snip")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 
@@ -32,8 +33,7 @@ def test_options_stand_before_between_and_after_the_other_words(parser: Parser) 
         (["t", "--fromat", "md"], "verb: option=--fromat: no such choice; did you mean --format?"),
         (["t", "--form=md"], "verb: option=--form: no such choice; did you mean --format?"),
         (["t", "--format", "mdx"], "verb: --format=mdx: no such choice; did you mean md? (allowed"),
-        (["t", "seeds=2", "outputs=X"], "verb: outputs=X: give --outputs X instead"),
-        (["outputs=X"], "verb: outputs=X: give --outputs X instead"),
+        (["t", "seeds=2", "outputs=/nowhere"], "--outputs /nowhere: is not a folder"),
         (["t", "--outputs", "/nowhere"], "--outputs /nowhere: is not a folder"),
     ],
 )
@@ -41,6 +41,20 @@ def test_a_wrong_argument_is_one_line(parser: Parser, words: list[str], message:
     with pytest.raises(ConfigError, match="^" + re.escape(message)) as error:
         parser.parse(words)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("form", [["outputs=OUT"], ["--outputs=OUT"], ["--outputs", "OUT"]])
+def test_the_folder_of_the_runs_can_be_given_in_either_form(
+    parser: Parser, form: list[str], tmp_path: Path
+) -> None:
+    words = [word.replace("OUT", str(tmp_path)) for word in form]
+    found = parser.parse(["t", *words, "seeds=2"])
+    assert (found.outputs, found.overrides) == (tmp_path, ["seeds=2"])
+    without = Parser("sparsead verb", "Do it.")
+    add_table(without)
+    assert without.parse(["t", *words]).overrides == [f"outputs={tmp_path}"]
+    with pytest.raises(ConfigError, match="--outputs: needs a folder"):
+        without.parse(["t", "--outputs"])
 
 
 def test_a_word_too_many_is_named() -> None:

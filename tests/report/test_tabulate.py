@@ -220,9 +220,19 @@ def test_latex_escapes_what_latex_would_read(shown: View) -> None:
     assert r"\textbf{" in row
 
 
+def test_latex_aligns_numbers_below_a_caption_and_is_never_too_wide(shown: View) -> None:
+    lines = [line for line in render(shown, "latex").splitlines() if not line.startswith("%")]
+    assert lines[:2] == [r"\begin{table}", r"\centering"]
+    assert lines[2].startswith(r"\caption{")
+    assert r"\resizebox{\ifdim\width>\linewidth" in lines[3]
+    (begin,) = [line for line in lines if line.startswith(r"\begin{tabular}")]
+    assert set(begin.partition("}{")[2].rstrip("}")[2:]) == {"r"}  # backbone and method on the left
+    assert [line for line in lines if r"\footnotesize paper 80.5" in line]
+
+
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no LaTeX here")
 def test_latex_compiles(shown: View, tmp_path: Path) -> None:
-    head = "\\documentclass{article}\\usepackage[T1]{fontenc}\\usepackage{booktabs}"
+    head = "\\documentclass{article}\\usepackage[T1]{fontenc}\\usepackage{booktabs,graphicx}"
     body = f"{head}\\begin{{document}}\n{render(shown, 'latex')}\\end{{document}}\n"
     (tmp_path / "table.tex").write_text(body, "utf-8")
     command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "table.tex"]

@@ -1,0 +1,107 @@
+"""What of a table fits a terminal: the important columns first, in the table's own order."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+LEAST_WIDTH = 18
+"""A column may be narrowed to this, or to its longest word, by breaking its cells over lines."""
+_MARGIN = 2
+"""Number of characters that stay free at the end of a line of a table."""
+
+
+class Fitted(NamedTuple):
+    """The columns that fit, and those that do not."""
+
+    shown: list[str]
+    hidden: list[str]
+
+
+def screen_width() -> int | None:
+    """Return the number of columns of the terminal; None if the output goes somewhere else."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
+def wrap(text: str) -> list[str]:
+    """Return a text in lines that fit the terminal; in one line if the output goes elsewhere."""
+    width = screen_width()
+    return [text] if width is None else textwrap.wrap(text, width) or [""]
+
+
+def fit_columns(
+    columns: Sequence[str],
+    cells: Sequence[Sequence[str]],
+    order: Sequence[str],
+    width: int,
+    gap: int,
+    least: int = LEAST_WIDTH,
+) -> Fitted:
+    """Choose as many columns as fit, the important ones first.
+
+    A column whose cells are all the same distinguishes no rows: it is the least important. Of the
+    others, those in `order` come first.
+
+    Args:
+        columns: the headings.
+        cells: the texts of each row, one for each column.
+        order: some or all of the columns, the most important first.
+        width: number of characters in a line.
+        gap: number of characters that a table puts between two columns.
+        least: width to which a column of longer cells can be narrowed.
+    """
+    by_column = dict(zip(columns, zip(*cells, strict=True), strict=True)) if cells else {}
+    needed = {c: _least_width([c, *by_column.get(c, ())], least) for c in columns}
+    ranked = sorted(columns, key=lambda c: (_is_constant(by_column, c), _rank(order, c)))
+    while len(ranked) > 1 and sum(needed[c] + gap for c in ranked) - gap > width - _MARGIN:
+        ranked.pop()
+    return Fitted([c for c in columns if c in ranked], [c for c in columns if c not in ranked])
+
+
+def describe_hidden(
+    fitted: Fitted, columns: Sequence[str], cells: Sequence[Sequence[str]], how: str
+) -> str:
+    """Return lines on the columns that do not fit; a column of one value is given with its value.
+
+    Args:
+        fitted: the columns.
+        columns: the headings.
+        cells: the texts of each row.
+        how: what shows all columns, such as `--wide`.
+    """
+    if not fitted.hidden:
+        return ""
+    by_column = dict(zip(columns, zip(*cells, strict=True), strict=True)) if cells else {}
+    same = [c for c in fitted.hidden if _is_constant(by_column, c) and by_column[c][0]]
+    varying = [c for c in fitted.hidden if not _is_constant(by_column, c)]
+    said = [
+        *(
+            ["In every row: " + ", ".join(f"{c} {_first(by_column[c])}" for c in same) + "."]
+            * bool(same)
+        ),
+        *([f"Not shown here: {', '.join(varying)} ({how} shows all)."] * bool(varying)),
+    ]
+    return "".join(f"{line}\n" for line in said)
+
+
+def _least_width(texts: Sequence[str], least: int) -> int:
+    lines = [line for text in texts for line in text.splitlines()]
+    natural = max(map(len, lines), default=0)
+    longest_word = max((len(word) for line in lines for word in line.split()), default=0)
+    return min(natural, max(least, longest_word))
+
+
+def _is_constant(by_column: Mapping[str, Sequence[str]], column: str) -> bool:
+    values = by_column.get(column, ())
+    return len(values) > 1 and len(set(values)) == 1
+
+
+def _first(values: Sequence[str]) -> str:
+    return values[0].replace("\n", "; ")
+
+
+def _rank(order: Sequence[str], column: str) -> int:
+    return order.index(column) if column in order else len(order)
