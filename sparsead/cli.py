@@ -20,7 +20,9 @@ def main() -> None:
     """Run `sparsead VERB ARGUMENTS…`; a user's mistake prints one line and exits with status 2."""
     survive_closed_pipes()
     verb, *arguments = sys.argv[1:] or ["--help"]
-    if verb in ("-h", "--help"):
+    if verb == "help" and arguments:
+        verb, arguments = arguments[0], ["--help"]
+    if verb in ("-h", "--help", "help"):
         sys.stdout.write(_help())
         return
     if verb == "--version":
@@ -67,5 +69,6 @@ def _help() -> str:
         f"{verbs}\n\n"
         "  sparsead train adapter=houlsby pruner=snip sparsity=0.4\n"
         "  sparsead train --help    choices and configuration\n"
+        "  sparsead help VERB       what a verb takes\n"
         "  sparsead --version\n"
     )

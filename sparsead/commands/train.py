@@ -18,6 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from sparsead.config.arguments import Parser, name_outputs
 from sparsead.config.compose import describe_error
+from sparsead.config.help import describe_train
 from sparsead.config.launchers import expand_jobs, set_ray_token
 from sparsead.config.overrides import expand
 from sparsead.config.search import SearchSpec
@@ -72,16 +73,19 @@ def _let_hydra_raise() -> Iterator[None]:
 
 
 def _launch() -> None:
-    sys.argv[1:] = expand(name_outputs(sys.argv[1:]))
     parser = Parser("sparsead train", parents=[get_args_parser()], add_help=False)
-    arguments = parser.parse()
-    flags = [word for word in sys.argv[1:] if word not in arguments.overrides]
-    overrides = expand_jobs(arguments.overrides, arguments.multirun)
+    words = name_outputs(sys.argv[1:])
+    arguments = parser.parse(words)
+    if arguments.help:
+        sys.stdout.write(describe_train(arguments.overrides))
+        return
+    flags = [word for word in words if word not in arguments.overrides]
+    overrides = expand_jobs(expand(arguments.overrides), arguments.multirun)
     sys.argv[1:] = [*flags, *overrides]  # Hydra's parser needs the overrides to be consecutive
     set_ray_token(overrides)
     if arguments.multirun and arguments.cfg:
         fail("--cfg prints the configuration of one run: leave out -m")
-    if arguments.multirun and not (arguments.config_dir or arguments.config_path):
+    if arguments.multirun and not arguments.config_path:
         _check_jobs(overrides)
     with stop_on_interrupt("run the same command again to resume"):
         hydra.main(version_base="1.3", config_path="pkg://sparsead.conf", config_name="train")(

@@ -8,8 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+from sparsead.config.choices import use_own_folder
 from sparsead.config.schema import expand_user
 from sparsead.errors import ConfigError, unknown
+from sparsead.errors.hints import same_meaning
 
 _TABLE_CHANGES = (
     "backbone=, seeds=, protocol=, tested=, only=row=PATTERN, or any override of sparsead train"
@@ -17,7 +19,12 @@ _TABLE_CHANGES = (
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser that raises instead of exiting, and accepts options before or after positionals."""
+    """A parser that raises instead of exiting, and accepts options before or after positionals.
+
+    Every verb takes the two folders in the same forms: `--config-dir FOLDER`, in which a user's own
+    choices of the config groups are found, and the outputs as `--outputs FOLDER` or
+    `outputs=FOLDER`.
+    """
 
     def __init__(self, prog: str, description: str | None = None, **options: Any) -> None:
         """Create a parser that accepts no abbreviated options.
@@ -28,6 +35,9 @@ class Parser(argparse.ArgumentParser):
             options: further keyword arguments of `argparse.ArgumentParser`.
         """
         super().__init__(prog=prog, description=description, allow_abbrev=False, **options)
+        if _CONFIG_DIR not in self._option_string_actions:  # Hydra's own parser has it already
+            own = "folder with choices of your own, such as pruner/mine.yaml"
+            self.add_argument(_CONFIG_DIR, metavar="FOLDER", help=own)
 
     def parse(self, words: Sequence[str] | None = None) -> argparse.Namespace:
         """Parse `words`, by default those of the command line.
@@ -37,13 +47,12 @@ class Parser(argparse.ArgumentParser):
         """
         given = self._name_outputs(sys.argv[1:] if words is None else words)
         arguments, left = self.parse_known_intermixed_args(given)
-        if not left:
-            return arguments
-        if not left[0].startswith("-"):
-            self.error(f"{left[0]}: is an unexpected argument")
-        options = [word for word in self._option_string_actions if word.startswith("--")]
-        option = left[0].partition("=")[0]
-        raise ConfigError(self._named(unknown("option", option, options)))
+        if left:
+            raise ConfigError(self._named(self._describe_unknown(left[0], given)))
+        if arguments.config_dir is not None and not user_path(arguments.config_dir).is_dir():
+            raise ConfigError(f"{_CONFIG_DIR} {arguments.config_dir}: is not a folder")
+        use_own_folder(arguments.config_dir and user_path(arguments.config_dir))
+        return arguments
 
     def error(self, message: str) -> NoReturn:
         """Raise a `ConfigError` whose single line also gives the usage."""
@@ -57,9 +66,33 @@ class Parser(argparse.ArgumentParser):
         """
         if "--outputs" in self._option_string_actions:
             return [f"--{word}" if word.startswith("outputs=") else word for word in words]
-        if any(action.dest == "overrides" for action in self._actions):
+        if self._takes_overrides:
             return name_outputs(words)
         return list(words)
+
+    @property
+    def _takes_overrides(self) -> bool:
+        return any(action.dest == "overrides" for action in self._actions)
+
+    def _describe_unknown(self, word: str, words: Sequence[str]) -> str:
+        """Return the message about a word that the verb does not take."""
+        if not word.startswith("-"):
+            return f"{word}: is an unexpected argument"
+        option, equals, value = word.partition("=")
+        if keys := self._keys_like(option):
+            _, *after = words[words.index(word) :]
+            value = value if equals else next(iter(after), "VALUE")
+            return f"{option}: is no option; a setting is typed as {keys[0]}={value}"
+        options = [word for word in self._option_string_actions if word.startswith("--")]
+        return unknown("option", option, options)
+
+    def _keys_like(self, option: str) -> list[str]:
+        """Return the keys of the configuration that an unknown option is named after."""
+        if not self._takes_overrides:
+            return []
+        from sparsead.config.compose import default_keys
+
+        return same_meaning(option.lstrip("-").replace("-", "_"), default_keys())
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         if action.choices is not None and value not in action.choices:
@@ -68,6 +101,9 @@ class Parser(argparse.ArgumentParser):
 
     def _named(self, message: str) -> str:
         return f"{self.prog.removeprefix('sparsead ')}: {message}"
+
+
+_CONFIG_DIR = "--config-dir"
 
 
 def name_outputs(words: Sequence[str]) -> list[str]:

@@ -1,14 +1,36 @@
-"""The config groups of conf/ and their choices, as used in the override GROUP=CHOICE."""
+"""The config groups of conf/ and their choices, as used in the override GROUP=CHOICE.
+
+A folder of the user's own, which `--config-dir` names, may add choices to the groups.
+"""
 
 from __future__ import annotations
 
 from importlib.resources import files
 from pathlib import Path
 
+_own_folders: list[Path] = []
+
+
+def use_own_folder(folder: Path | None) -> None:
+    """Let this process find the choices of the user's own folder too; None leaves them out."""
+    _own_folders[:] = [] if folder is None else [folder.absolute()]
+
+
+def config_folders() -> list[Path]:
+    """Return conf/, and then the user's own folder if there is one."""
+    return [Path(str(files("sparsead.conf"))), *_own_folders]
+
+
+def search_path() -> list[str]:
+    """Return the override with which Hydra finds the user's own folder; none without one."""
+    # Hydra's grammar knows no other quote in a path than this one.
+    quoted = [str(folder).replace("'", r"\'") for folder in _own_folders]
+    return [f"hydra.searchpath=['file://{folder}']" for folder in quoted]
+
 
 def list_groups() -> list[str]:
     """Return the names of the config groups, which are the folders of conf/."""
-    return sorted(path.name for path in _conf().iterdir() if path.is_dir())
+    return sorted(path.name for path in config_folders()[0].iterdir() if path.is_dir())
 
 
 def list_choices(group: str) -> list[str]:
@@ -21,10 +43,15 @@ def list_choices(group: str) -> list[str]:
     Returns:
         The names in alphabetical order; an unknown group gives none.
     """
-    folder = _conf() / group
-    found = (path.relative_to(folder).with_suffix("") for path in folder.rglob("*.yaml"))
-    return sorted(path.as_posix() for path in found)
+    found = (
+        path.relative_to(folder / group).with_suffix("")
+        for folder in config_folders()
+        for path in (folder / group).rglob("*.yaml")
+    )
+    return sorted({path.as_posix() for path in found})
 
 
-def _conf() -> Path:
-    return Path(str(files("sparsead.conf")))
+def find_choice(group: str, choice: str) -> Path:
+    """Return the file of a choice, which `list_choices` has named."""
+    files_of_choice = (folder / group / f"{choice}.yaml" for folder in config_folders())
+    return next(file for file in files_of_choice if file.is_file())

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import hydra
 from hydra.core.global_hydra import GlobalHydra
@@ -17,9 +18,10 @@ from hydra.errors import (
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from sparsead.config.choices import list_choices
+from sparsead.config.choices import list_choices, search_path
 from sparsead.config.overrides import expand
 from sparsead.config.run import RunSpec
+from sparsead.config.schema import list_keys
 from sparsead.errors import ConfigError, unknown, unknown_key
 
 Read = TypeVar("Read")
@@ -44,9 +46,10 @@ def compose_as(read: Callable[[DictConfig], Read], overrides: Sequence[str]) -> 
     Raises:
         ConfigError: an override is wrong.
     """
-    with _initialised():
+    with initialised():
         try:
-            config = hydra.compose("train", expand(overrides), return_hydra_config=True)
+            words = [*search_path(), *expand(overrides)]
+            config = hydra.compose("train", words, return_hydra_config=True)
             check_no_grid(config, overrides)
             if "search" in config:
                 raise ConfigError(f"search={config.search.name}: works only with `sparsead train`")
@@ -82,8 +85,11 @@ def list_swept_keys(config: DictConfig) -> list[str]:
     return [str(key) for key in OmegaConf.select(config, "hydra.sweeper.params") or {}]
 
 
-def _initialised() -> AbstractContextManager[object]:
-    """Initialise Hydra with the project's configuration, unless a Hydra job already did."""
+def initialised() -> AbstractContextManager[object]:
+    """Return a context in which Hydra is initialised with the project's configuration.
+
+    A Hydra job has initialised it already.
+    """
     if GlobalHydra.instance().is_initialized():
         return nullcontext()
     return hydra.initialize_config_module("sparsead.conf", version_base="1.3")
@@ -131,12 +137,31 @@ def _describe_unknown_key(error: BaseException) -> str:
     parent = getattr(cause, "parent_node", None)
     if not isinstance(cause, OmegaConfBaseException) or not isinstance(parent, DictConfig):
         return _first_line(error)
-    unchosen = () if "." in str(cause.full_key) else _UNCHOSEN
-    return unknown_key(str(cause.full_key), {*map(str, parent), *unchosen})
+    missing = str(cause.full_key)
+    typed = _TYPED.search(str(error))
+    key = typed[1] if typed else missing
+    if missing == "search":
+        return f"{key}: {_NO_SEARCH}"
+    unchosen = () if "." in missing else _UNCHOSEN
+    allowed = {*map(str, parent), *unchosen} - {"hydra"}
+    everywhere = [*list_keys(cast(DictConfig, parent._get_root())), *_UNCHOSEN]
+    return unknown_key(key, allowed, everywhere)
 
+
+_TYPED = re.compile(r"Could not override '([\w./@:-]+)'")
 
 _UNCHOSEN = ("experiment", "search")
 """The optional groups: without a choice, the configuration does not contain their key at all."""
+
+_NO_SEARCH = (
+    "needs search=asha; a grid is typed as protocol.learning_rate=1e-4,2e-4 beside search=grid"
+)
+
+
+def default_keys() -> list[str]:
+    """Return all keys of the default configuration with their groups."""
+    with initialised():
+        return list_keys(hydra.compose("train"))
 
 
 def _first_line(error: BaseException) -> str:

@@ -22,6 +22,7 @@ from sparsead.config.schema import (
     check_choice,
     check_minimum,
     is_interpolated,
+    list_keys,
     read_group,
     to_dataclass,
 )
@@ -146,7 +147,7 @@ def _check_keys(config: DictConfig) -> None:
     known = (*SECTIONS, "sparsity", *_RUN_KEYS, *_PLACE_KEYS)
     for key in config:
         if key not in (*known, "search", "hydra") and not is_interpolated(str(key), config):
-            raise ConfigError(unknown_key(str(key), known))
+            raise ConfigError(unknown_key(str(key), known, list_keys(config)))
     for key in known:
         if key not in config:
             raise ConfigError(f"{key}: is missing")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from copy import deepcopy
 from dataclasses import fields
 from functools import cache
@@ -102,6 +102,18 @@ def check_folder(key: str, path: str | None) -> None:
     """Refuse a path that is not a folder."""
     if path is not None and not Path(path).is_dir():
         raise ConfigError(f"{key}={path}: is not a folder")
+
+
+def list_keys(config: DictConfig) -> list[str]:
+    """Return all keys of a composed configuration with their groups, and without Hydra's own."""
+    own = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
+    return list(_flatten("", OmegaConf.to_container(own)))
+
+
+def _flatten(prefix: str, values: object) -> Iterator[str]:
+    for key, value in values.items() if isinstance(values, dict) else ():
+        yield f"{prefix}{key}"
+        yield from _flatten(f"{prefix}{key}.", value)
 
 
 def is_interpolated(key: str, config: DictConfig) -> bool:

@@ -5,14 +5,12 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from importlib.resources import files
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
 from omegaconf import DictConfig
 
-from sparsead.config.choices import list_choices
+from sparsead.config.choices import find_choice, list_choices
 from sparsead.config.groups import ProtocolSpec
 from sparsead.config.schema import read_group, to_dataclass
 from sparsead.errors import ConfigError, unknown, unknown_key
@@ -104,8 +102,7 @@ def read_search(name: str, changes: Mapping[str, str]) -> SearchSpec:
     """
     if name not in list_choices("search"):
         raise ConfigError(unknown("search", name, list_choices("search")))
-    file = Path(str(files("sparsead.conf"))) / "search" / f"{name}.yaml"
-    content = yaml.safe_load(file.read_text("utf-8"))
+    content = yaml.safe_load(find_choice("search", name).read_text("utf-8"))
     own = content.get("search") or _swept(content["hydra"]["sweeper"]["params"])
     allowed = (*GRID, "first_rung", "reduction") if name == "asha" else GRID
     for key in changes:

@@ -11,6 +11,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig
 
+from sparsead.config.choices import search_path
 from sparsead.config.compose import check_no_grid, list_swept_keys
 
 
@@ -33,7 +34,8 @@ def compose_jobs(overrides: Sequence[str]) -> Iterator[tuple[DictConfig, list[st
             return
         swept = _swept_by_choices(parsed)
         for values in itertools.product(*(_expanded(override) for override in parsed)):
-            config = hydra.compose("train", list(values), return_hydra_config=True)
+            words = [*search_path(), *values]
+            config = hydra.compose("train", words, return_hydra_config=True)
             check_no_grid(config, [*values, *swept])
             yield config, list(values)
 
@@ -43,7 +45,9 @@ def _swept_by_choices(overrides: Sequence[Override]) -> list[str]:
     fixed = [o for o in overrides if not o.is_sweep_override()]
     choices = [o for o in fixed if "." not in o.get_key_element() or o.is_hydra_override()]
     lines = [str(choice.input_line) for choice in choices]
-    return list_swept_keys(hydra.compose("train", lines, return_hydra_config=True))
+    return list_swept_keys(
+        hydra.compose("train", [*search_path(), *lines], return_hydra_config=True)
+    )
 
 
 def _expanded(override: Override) -> list[str]:

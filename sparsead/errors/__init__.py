@@ -1,17 +1,18 @@
 """The errors that a user can fix: the command line prints one line and exits with status 2.
 
-`display.py` shows text that comes from files safely, in these messages and elsewhere.
+`display.py` shows text that comes from files safely, in these messages and elsewhere; `hints.py`
+finds the names that were probably meant.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
-from difflib import get_close_matches
+from collections.abc import Iterable
 from functools import cache
 from typing import NoReturn
 
 from sparsead.errors.display import one_line
+from sparsead.errors.hints import nearest_choice, nearest_keys
 
 
 class SparseadError(Exception):
@@ -62,10 +63,6 @@ class StorageError(RecordError):
     """The outputs folder is full, not writable or gone, so that every other run would fail too."""
 
 
-_MEANT = {"gpu": "cuda"}
-"""Common other names of choices, for which similar spelling would suggest a wrong choice."""
-
-
 def fail(message: str) -> NoReturn:
     """Print one line for the user and exit with status 2."""
     sys.stderr.write(f"sparsead: {one_line(message)}\n")
@@ -78,19 +75,26 @@ def warn(message: str) -> None:
     sys.stderr.write(f"sparsead: {one_line(message)}\n")
 
 
-def unknown_key(key: str, allowed: Iterable[str]) -> str:
-    """Return the message that `key` does not exist; it suggests the most similar allowed key."""
-    group, _, name = key.rpartition(".")
+def unknown_key(key: str, allowed: Iterable[str], everywhere: Iterable[str] = ()) -> str:
+    """Return the message that `key` does not exist; it suggests the keys that were probably meant.
+
+    Args:
+        key: the typed key, such as `protocol.lr`.
+        allowed: the names of the keys in the group in which it was looked for.
+        everywhere: the keys of all groups, with their groups, of which one may have been meant;
+            none if these are only the keys of its own group.
+    """
+    group = key.rpartition(".")[0]
     choices = sorted(allowed)
-    near = _nearest(name, choices)
-    hint = f"; did you mean {f'{group}.' if group else ''}{near}?" if near else ""
+    near = nearest_keys(key, everywhere or [f"{group}.{c}" if group else c for c in choices])
+    hint = f"; did you mean {' or '.join(near)}?" if near else ""
     return f"{key}: no such key{hint} (allowed: {', '.join(choices)})"
 
 
 def unknown(key: str, value: object, allowed: Iterable[str]) -> str:
     """Return the message that `key` has no choice `value`; it suggests the most similar choice."""
     choices = sorted(allowed)
-    near = _nearest(str(value), choices)
+    near = nearest_choice(str(value), choices)
     hint = f"; did you mean {near}?" if near else ""
     return f"{key}={value}: no such choice{hint} (allowed: {', '.join(choices)})"
 
@@ -120,12 +124,3 @@ _KINDS = {
     "dict[str, str]": "a mapping",
     "dict[str, Any]": "a mapping",
 }
-
-
-def _nearest(name: str, choices: Sequence[str]) -> str | None:
-    """Return the choice that was probably meant: one that starts with `name`, or a similar one."""
-    if _MEANT.get(name) in choices:
-        return _MEANT[name]
-    begin = [choice for choice in choices if name and choice.startswith(name)]
-    near = begin or get_close_matches(name, choices, n=1, cutoff=0.4)
-    return near[0] if near else None

@@ -12,7 +12,9 @@ from __future__ import annotations
 import logging
 import os
 import re
+import shutil
 import sys
+import textwrap
 from collections.abc import Iterable
 from typing import Any, TextIO, cast
 
@@ -42,6 +44,25 @@ def escape_controls(text: str) -> str:
 def one_line(text: str) -> str:
     """Return the text in one line, with control characters as visible escapes."""
     return escape_controls(" ".join(text.split()))
+
+
+def to_columns(lines: Iterable[tuple[str, str]]) -> str:
+    """Return names with a text about each behind them; at a terminal, long texts are wrapped."""
+    listed = list(lines)
+    wide = [len(name) for name, _ in listed if len(name) <= _WIDEST_NAME]
+    indent = max(wide, default=0) + 2
+    columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else _UNBOUNDED
+    written = []
+    for name, said in listed:
+        first, *more = textwrap.wrap(escape_controls(said), max(columns - indent, indent)) or [""]
+        written.append(f"{name:<{indent - 2}}  {first}".rstrip())
+        written += [" " * indent + line for line in more]
+    return "".join(f"{line}\n" for line in written)
+
+
+_WIDEST_NAME = 44
+"""The most characters of a name that widen the column of the names."""
+_UNBOUNDED = 10_000
 
 
 def escape_json(text: str) -> str:

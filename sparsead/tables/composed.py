@@ -16,6 +16,7 @@ import omegaconf
 from typing_extensions import TypedDict
 
 from sparsead.config.backbone_folder import names_folder
+from sparsead.config.choices import config_folders, list_groups
 from sparsead.config.compose import compose_as
 from sparsead.config.quoting import read_value
 from sparsead.config.trust import is_trusted
@@ -114,10 +115,12 @@ _CODE = (".yaml", ".py")
 def hash_conf() -> str:
     """Return a hash of what a composition depends on besides the overrides.
 
-    That is the content of conf/ and of the package that reads it; times and sizes of files would
-    not show every change.
+    That is the content of conf/, of a folder of the user's own and of the packages that read them;
+    times and sizes of files would not show every change.
     """
-    folders = [Path(str(files(package))) for package in _READ]
+    _, *own = config_folders()
+    groups = [folder / group for folder in own for group in list_groups()]
+    folders = [*(Path(str(files(package))) for package in _READ), *groups]
     read = sorted(file for folder in folders for file in folder.rglob("*") if file.suffix in _CODE)
     states = [(str(file), file_digest(file)) for file in read]
     return _hash([hydra.__version__, omegaconf.__version__, *states])

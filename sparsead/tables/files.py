@@ -7,13 +7,12 @@ from dataclasses import fields, replace
 from difflib import get_close_matches
 from fnmatch import fnmatch
 from functools import partial
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
 
-from sparsead.config.choices import list_choices, list_groups
+from sparsead.config.choices import config_folders, find_choice, list_choices, list_groups
 from sparsead.config.schema import Spec, to_dataclass
 from sparsead.config.search import take_search
 from sparsead.errors import ConfigError, unknown, unknown_key
@@ -57,7 +56,7 @@ def load_table(name_or_path: str, overrides: Sequence[str] = ()) -> TableSpec:
 
 def _check_keys(overrides: Sequence[str]) -> None:
     """Refuse `seed=`, and unknown keys whose spelling is closest to one of the table's own keys."""
-    root = Path(str(files("sparsead.conf")))
+    root = config_folders()[0]
     runs = yaml.load((root / "train.yaml").read_text("utf-8"), _LOADER)
     allowed = {*list_groups(), *runs, *_OWN} - {"seed"}
     for key in (override.partition("=")[0] for override in overrides):
@@ -71,12 +70,11 @@ def _check_keys(overrides: Sequence[str]) -> None:
 
 def _read(name_or_path: str) -> tuple[str, Any]:
     path = Path(name_or_path)
-    folder = Path(str(files("sparsead.conf"))) / "table"
     if path.suffix not in (".yaml", ".yml"):
         names = list_choices("table")
         if name_or_path not in names:
             raise ConfigError(unknown("table", name_or_path, names) + ", or a path ending in .yaml")
-        path = folder / f"{name_or_path}.yaml"
+        path = find_choice("table", name_or_path)
     try:
         return path.stem, yaml.load(path.read_text("utf-8"), _LOADER)
     except (OSError, ValueError, yaml.YAMLError) as error:

@@ -34,6 +34,12 @@ def test_options_stand_before_between_and_after_the_other_words(parser: Parser) 
         (["t", "--form=md"], "verb: option=--form: no such choice; did you mean --format?"),
         (["t", "--format", "mdx"], "verb: --format=mdx: no such choice; did you mean md? (allowed"),
         (["t", "seeds=2", "outputs=/nowhere"], "--outputs /nowhere: is not a folder"),
+        (["t", "--config-dir", "/nowhere"], "--config-dir /nowhere: is not a folder"),
+        (
+            ["t", "--lr=1"],
+            "verb: --lr: is no option; a setting is typed as protocol.learning_rate=1",
+        ),
+        (["t", "--epochs", "3"], "verb: --epochs: is no option; a setting is typed as protocol.ep"),
         (["t", "--outputs", "/nowhere"], "--outputs /nowhere: is not a folder"),
     ],
 )

@@ -30,7 +30,7 @@ from sparsead.errors import ConfigError
         ("protcol=paper", "protcol: no such key; did you mean protocol?"),
         ("serch=grid", "serch: no such key; did you mean search?"),
         ("experiments=table1/snip", "experiments: no such key; did you mean experiment?"),
-        ("protcol.epochs=3", "protcol: no such key; did you mean protocol?"),
+        ("protcol.epochs=3", "protcol.epochs: no such key; did you mean protocol.epochs?"),
         ("adapter.botleneck=3", "adapter.botleneck: no such key; did you mean adapter.bottleneck?"),
         ("snip", "snip: cannot be read as KEY=VALUE"),
         ("adapter=[houlsby", "adapter=[houlsby: cannot be read as KEY=VALUE"),

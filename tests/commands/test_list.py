@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from conftest import Cli
+from sparsead.config.choices import list_choices
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("kind", "group"),
+    [("adapters", "adapter"), ("pruner", "pruner"), ("tasks", "task"), ("tables", "table")],
+)
+def test_a_line_about_each_choice(sparsead: Cli, kind: str, group: str) -> None:
+    done = sparsead(["list", kind])
+    assert done.returncode == 0, done.stderr
+    listed = [line.split(maxsplit=1) for line in done.stdout.splitlines()]
+    assert [name for name, _ in listed] == list_choices(group)
+
+
+def test_metrics_say_which_direction_is_better(sparsead: Cli) -> None:
+    lines = sparsead(["list", "metrics"]).stdout.splitlines()
+    assert "mae                   of numbers; lower is better" in lines
+    assert any(line.startswith("rougeL ") for line in lines)
+
+
+def test_what_cannot_be_listed_is_one_line(sparsead: Cli) -> None:
+    done = sparsead(["list", "adaptors"])
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "did you mean adapters?" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_list_imports_no_torch() -> None:
+    code = (
+        "import sys; from sparsead.cli import main\n"
+        "try: main()\n"
+        "finally: assert not {'torch', 'transformers', 'datasets'} & set(sys.modules)"
+    )
+    words = [sys.executable, "-c", code, "list", "backbones"]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert "minilm " in done.stdout

@@ -1,0 +1,63 @@
+"""A folder of the user's own, which every verb takes as --config-dir."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sparsead import cli
+from sparsead.config.choices import list_choices, use_own_folder
+from sparsead.config.compose import compose
+from sparsead.tables.composed import hash_conf
+from sparsead.tables.files import load_table
+
+_PRUNER = "defaults: [/base_pruner, _self_]\nname: largest\n_target_: my_package.largest\n"
+_TABLE = """
+title: mine
+rows: [{name: a, experiment: table3/head}]
+columns: [{task: rte, metric: accuracy}]
+"""
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Iterator[Path]:
+    folder = tmp_path / "it's my conf"
+    for group, text in {"pruner/largest": _PRUNER, "table/mine": _TABLE}.items():
+        file = folder / f"{group}.yaml"
+        file.parent.mkdir(parents=True)
+        file.write_text(text, "utf-8")
+    yield folder
+    use_own_folder(None)
+
+
+def test_its_choices_are_composed_listed_and_suggested(own: Path) -> None:
+    before = hash_conf()
+    use_own_folder(own)
+    assert compose(["pruner=largest"]).pruner.method == "my_package.largest"
+    assert {"largest", "snip"} <= {*list_choices("pruner")}
+    assert load_table("mine").title == "mine"
+    assert hash_conf() != before
+    use_own_folder(None)
+    assert "largest" not in list_choices("pruner")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["params", "pruner=largest", "backbone=tiny-bert"],
+        ["table", "mine", "pruner=largest"],
+        ["runs", "pruner=largest"],
+        ["list", "pruners"],
+    ],
+)
+def test_a_verb_finds_its_choices(
+    own: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: list[str]
+) -> None:
+    monkeypatch.chdir(own.parent)
+    Path("outputs").mkdir()
+    monkeypatch.setattr("sys.argv", ["sparsead", *words, "--config-dir", str(own)])
+    cli.main()
+    assert capsys.readouterr().out
