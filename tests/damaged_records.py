@@ -89,11 +89,15 @@ def other(outputs: Path) -> Path:
 
 
 def edit(*keys: str, to: Any) -> Damage:
-    """Return a function that sets a value in the victim's result; KeyError removes it."""
+    """Return a function that sets a value in the victim's result; KeyError removes it.
+
+    The checksum is removed too, so that the value itself has to be checked.
+    """
 
     def change(outputs: Path) -> None:
         file = victim(outputs) / RESULT_FILE
         result = json.loads(file.read_text())
+        del result["sha256"]
         part = result
         for key in keys[:-1]:
             part = part[key]

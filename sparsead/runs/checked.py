@@ -24,7 +24,8 @@ from sparsead.runs.files import write_atomically
 
 T = TypeVar("T")
 
-_DIGEST = '{"sha256": "'
+_DIGEST_KEY = "sha256"
+_DIGEST = f'{{"{_DIGEST_KEY}": "'
 _DIGEST_LENGTH = 64
 
 
@@ -51,6 +52,18 @@ def parse_file(path: Path) -> object:
         ValueError: the file is missing or is not JSON; the message says only why.
     """
     return _parse(_read(path))
+
+
+def parse_unaltered(path: Path) -> object:
+    """Return the value in a JSON file, without its checksum if it has one.
+
+    Raises:
+        ValueError: the file is missing, is not JSON, or was altered; the message says only why.
+    """
+    text = _read(path)
+    values = _parse(text)
+    has_checksum = isinstance(values, dict) and _DIGEST_KEY in values
+    return _parse(_verified(text)) if has_checksum else values
 
 
 def check_type(values: object, schema: type[T]) -> T:
@@ -96,14 +109,18 @@ def find_checksummed(path: Path, schema: type[T]) -> T | None:
 
 def _read_checksummed(path: Path, schema: type[T]) -> T | None:
     try:
-        text = _read(path)
-        body = "{" + text[len(_DIGEST) + _DIGEST_LENGTH + 1 :].rstrip("\n").removeprefix(",")
-        if not text.startswith(f'{_DIGEST}{_digest(body)}"'):
-            raise ValueError("its checksum does not match")
-        return check_type(_parse(body), schema)
+        return check_type(_parse(_verified(_read(path))), schema)
     except ValueError as error:
         warn(f"{path}: was altered ({error}); it is made anew")
         return None
+
+
+def _verified(text: str) -> str:
+    """Return the text of a checksummed file without its checksum, if that is right."""
+    body = "{" + text[len(_DIGEST) + _DIGEST_LENGTH + 1 :].rstrip("\n").removeprefix(",")
+    if not text.startswith(f'{_DIGEST}{_digest(body)}"'):
+        raise ValueError("its checksum does not match")
+    return body
 
 
 def _digest(text: str) -> str:

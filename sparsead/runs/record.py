@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator
 from contextlib import suppress
@@ -11,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from sparsead.errors import RecordError, StorageError, warn
+from sparsead.runs.checked import write_checksummed
 from sparsead.runs.claim import live_claim
-from sparsead.runs.files import write_atomically
 from sparsead.runs.result import check_folder, is_named_after, name_of, read_result
 
 RESULT_FILE = "result.json"
@@ -143,8 +142,7 @@ def write_result(folder: Path, result: dict[str, Any], config_yaml: str) -> None
     Numbers that are not finite become null in JSON.
     """
     (folder / CONFIG_FILE).write_text(config_yaml, "utf-8")
-    text = json.dumps(_finite(result), indent=2, allow_nan=False)
-    write_atomically(folder / RESULT_FILE, text + "\n")
+    write_checksummed(folder / RESULT_FILE, _finite(result), indent=2)
 
 
 def _finite(value: Any) -> Any:

@@ -23,7 +23,7 @@ from sparsead.config.groups import (
 from sparsead.config.schema import check_name
 from sparsead.config.seeds import Seeds
 from sparsead.errors import ConfigError, RecordError
-from sparsead.runs.checked import check_type, parse_file
+from sparsead.runs.checked import check_type, parse_unaltered
 
 NAMED_GROUPS = ("backbone", "task", "adapter", "pruner")
 """The config groups whose names a run's folder is named by, in that order."""
@@ -158,10 +158,11 @@ def read_result(file: Path) -> dict[str, Any]:
     """Return the content of `result.json`.
 
     Raises:
-        RecordError: a value is missing, of another type or out of range, or contradicts another.
+        RecordError: a value is missing, of another type or out of range, or contradicts another, or
+            the file was altered.
     """
     try:
-        values = parse_file(file)
+        values = parse_unaltered(file)
     except ValueError as error:
         raise RecordError(f"{file.parent}: is not a run ({error})") from error
     try:

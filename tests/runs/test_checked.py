@@ -15,6 +15,7 @@ from typing_extensions import TypedDict
 
 from sparsead.errors import RecordError
 from sparsead.runs.checked import find_checked, find_checksummed, write_checksummed
+from sparsead.runs.record import write_result
 from sparsead.runs.result import SHARES, read_result
 from sparsead.tasks import answer_scores, metrics, text_scores
 from synthetic import plain_result
@@ -113,6 +114,20 @@ def test_any_value_anywhere_gives_a_result_or_one_line(keys: list[Any], value: A
         file.write_text(json.dumps(result))
         with suppress(RecordError):
             assert read_result(file)["scores"]
+
+
+@pytest.mark.parametrize("indent", [None, 2])
+def test_another_possible_score_is_noticed(indent: int | None, tmp_path: Path) -> None:
+    file = tmp_path / "result.json"
+    write_result(tmp_path, plain_result(scores={"accuracy": 0.8125}), "")
+    assert read_result(file)["scores"] == {"accuracy": 0.8125}
+    edited = json.loads(file.read_text().replace("0.8125", "0.8225"))
+    file.write_text(json.dumps(edited, indent=indent))
+    with pytest.raises(RecordError, match="its checksum does not match"):
+        read_result(file)
+    del edited["sha256"]  # as in records of earlier versions
+    file.write_text(json.dumps(edited))
+    assert read_result(file)["scores"] == {"accuracy": 0.8225}
 
 
 def test_a_users_own_metric_may_have_any_value(tmp_path: Path) -> None:

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
@@ -9,7 +8,7 @@ from hypothesis import strategies as st
 
 from composing import ask_for
 from sparsead.runs.index import INDEX_FILE, read_summaries
-from sparsead.runs.record import write_result
+from sparsead.runs.record import RunRecord, write_result
 from sparsead.runs.staging import staged
 from synthetic import synthetic_result
 
@@ -49,11 +48,11 @@ def test_the_index_follows_the_records(tmp_path: Path) -> None:
     assert read_summaries(tmp_path)[0].result["scores"]["f1"] > 0
     record(tmp_path, 1, scores={"f1": 0.25})
     assert read_summaries(tmp_path)[0].main_score == 0.25
-    file = read_summaries(tmp_path)[0].folder / "result.json"
-    file.write_text(json.dumps(json.loads(file.read_text()) | {"scores": {"f1": 0.75}}))
+    folder = read_summaries(tmp_path)[0].folder
+    write_result(folder, RunRecord.read(folder).result | {"scores": {"f1": 0.75}}, "")
     record(tmp_path, 2)
     assert 0.75 in [one.main_score for one in read_summaries(tmp_path)]
     assert len(read_summaries(tmp_path)) == 2
-    for path in file.parent.iterdir():
+    for path in folder.iterdir():
         path.unlink()
     assert len(read_summaries(tmp_path)) == 1
