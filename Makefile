@@ -8,6 +8,9 @@ EXTRAS := offline,joblib,slurm,ray,optuna,dev
 
 TABLES := $(addprefix reproduce-,table1 table2 table3 table4 figure1 figure2 figure4 controls)
 ARGS ?=
+MINUTES ?= 20
+# $(call share,N): N of every 20 minutes
+share = $$(awk 'BEGIN { print $(MINUTES) * $(1) / 20 }')
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo $(TABLES) bench lint test test-fast test-lowest coverage check format clean
@@ -45,11 +48,13 @@ test-lowest: ## test-fast with the oldest versions that are allowed, in an envir
 coverage: $(INSTALLED) ## all of test, and how much of the package it covers; fails below the floor
 	$(BIN)/pytest -n $(WORKERS) --cov
 
-bench: $(INSTALLED) ## time training, pruning, sweeps and the command line, with GLUE=FOLDER on real text
-	$(BIN)/python scripts/bench_train.py --steps 4 --peaks Houlsby $(GLUE:%=--task-path %)
-	$(BIN)/python scripts/bench_pruning.py $(GLUE:%=--task-path %)
-	$(BIN)/python scripts/bench_sweep.py $(GLUE:%=--task-path %)
-	$(BIN)/python scripts/bench_cli.py
+bench: $(INSTALLED) ## time training, pruning, sweeps and the command line in MINUTES=20 at most, with GLUE=FOLDER on real text
+	@echo "This takes $(MINUTES) minutes at most (MINUTES=… changes that): half for training steps,"
+	@echo "the rest for pruning, a sweep and commands. What is not reached in time is left out."
+	$(BIN)/python scripts/bench_train.py --steps 4 --peaks Houlsby --minutes $(call share,10) $(GLUE:%=--task-path %)
+	$(BIN)/python scripts/bench_pruning.py --minutes $(call share,4) $(GLUE:%=--task-path %)
+	$(BIN)/python scripts/bench_sweep.py --minutes $(call share,4) $(GLUE:%=--task-path %)
+	$(BIN)/python scripts/bench_cli.py --minutes $(call share,2)
 
 lint: $(INSTALLED) ## format, lint, types, import rules
 	$(BIN)/ruff format --check .

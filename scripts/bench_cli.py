@@ -8,8 +8,12 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+
+from turns import Budget, TimeUp
 
 from sparsead.config.compose import compose
 from sparsead.runs.record import write_result
@@ -29,7 +33,9 @@ def synthetic_result(request: RunRequest) -> dict[str, object]:
     accuracy = 0.5 + int(request.identity[:4], 16) / 2**18
     metrics = ("accuracy", "f1", "matthews_correlation", "pearson", "spearmanr")
     scores = dict.fromkeys(metrics, accuracy)
-    tensors = {f"encoder.layer.{n}.adapter.up.weight": {"removed": n} for n in range(TENSORS)}
+    total, removed = 10**9, round(10**9 * request.spec.sparsity)
+    counts = {"total": total // TENSORS, "removed": removed // TENSORS}
+    tensors = {f"encoder.layer.{n}.adapter.up.weight": counts for n in range(TENSORS)}
     return {
         "identity": request.identity,
         "setting": request.setting,
@@ -40,8 +46,8 @@ def synthetic_result(request: RunRequest) -> dict[str, object]:
         "sparsity": {
             "requested": request.spec.sparsity,
             "realised": request.spec.sparsity,
-            "total": 10**9,
-            "removed": round(10**9 * request.spec.sparsity),
+            "total": total,
+            "removed": removed,
             "scored_on": list(range(320)),
             "by_tensor": tensors,
         },
@@ -50,10 +56,11 @@ def synthetic_result(request: RunRequest) -> dict[str, object]:
     }
 
 
-def write_records(outputs: Path, count: int) -> None:
+def write_records(outputs: Path, count: int, budget: Budget) -> None:
     """Write `count` records, of settings with different sparsities and SEEDS seeds each."""
     spec = compose(["pruner=snip"])
     for number in range(count):
+        budget.check()
         ratio = (number // SEEDS) / count
         seeded = replace(spec, sparsity=ratio, seed=number % SEEDS + 1)
         write_record(RunRequest(seeded, outputs))
@@ -65,44 +72,56 @@ def write_record(request: RunRequest) -> None:
     write_result(folder, synthetic_result(request), "")
 
 
-def seconds(*arguments: str, repeats: int = REPEATS) -> float:
+def fastest(budget: Budget, *arguments: str, repeats: int = REPEATS) -> float:
     """Return the seconds of the fastest of `repeats` calls of the console script."""
     script = Path(sys.executable).with_name("sparsead")
     times = []
     for _ in range(repeats):
         start = time.perf_counter()
-        subprocess.run([script, *arguments], check=True, capture_output=True)
+        command = [str(script), *arguments]
+        subprocess.run(command, check=True, capture_output=True, timeout=budget.timeout)
         times.append(time.perf_counter() - start)
     return min(times)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--minutes", type=float, default=None, help="stop after this time")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the times to this file")
     arguments = parser.parse_args()
-    figures = {"sparsead --help": seconds("--help")}
+    budget = Budget(arguments.minutes)
+    figures = {}
     with tempfile.TemporaryDirectory() as folder:
-        for count in COUNTS:
-            outputs = Path(folder) / str(count)
-            write_records(outputs, count)
-            option = ("--outputs", str(outputs))
-            figures[f"sparsead table, {count} records, no index yet"] = seconds(
-                "table", *option, repeats=1
-            )
-            for verb in ("table", "runs"):
-                figures[f"sparsead {verb}, {count} records"] = seconds(verb, *option)
-        outputs = Path(folder) / "finished"
-        overrides = ("backbone=tiny-bert", f"seeds={SEEDS}", f"outputs={outputs}")
-        wanted = list_cells(load_table(TABLE, overrides))
-        for cell in wanted:
-            write_record(cell.request)
-        seconds("reproduce", TABLE, *overrides, repeats=1)
-        name = f"sparsead reproduce {TABLE} again, {len(wanted)} runs"
-        figures[name] = seconds("reproduce", TABLE, *overrides)
-    for name, value in figures.items():
-        print(f"{name:<48} {value:6.2f} s")
+        try:
+            for name, value in measure(Path(folder), budget):
+                print(f"{name:<48} {value:6.2f} s", flush=True)
+                figures[name] = value
+        except (TimeUp, subprocess.TimeoutExpired):
+            print(f"the time is up after {budget}")
     if arguments.json:
         arguments.json.write_text(json.dumps(figures, indent=2) + "\n", "utf-8")
+
+
+def measure(folder: Path, budget: Budget) -> Iterator[tuple[str, float]]:
+    """Yield each command and its seconds as it is measured, the shortest first."""
+    seconds = partial(fastest, budget)
+    yield "sparsead --help", seconds("--help")
+    outputs = folder / "finished"
+    overrides = ("backbone=tiny-bert", f"seeds={SEEDS}", f"outputs={outputs}")
+    wanted = list_cells(load_table(TABLE, overrides))
+    for cell in wanted:
+        write_record(cell.request)
+    seconds("reproduce", TABLE, *overrides, repeats=1)
+    name = f"sparsead reproduce {TABLE} again, {len(wanted)} runs"
+    yield name, seconds("reproduce", TABLE, *overrides)
+    for count in COUNTS:
+        outputs = folder / str(count)
+        write_records(outputs, count, budget)
+        option = ("--outputs", str(outputs))
+        first = seconds("table", *option, repeats=1)
+        yield f"sparsead table, {count} records, no index yet", first
+        for verb in ("table", "runs"):
+            yield f"sparsead {verb}, {count} records", seconds(verb, *option)
 
 
 if __name__ == "__main__":

@@ -1,23 +1,23 @@
 """Measure the cost of pruning: scores against a training step, a masked step against a dense one.
 
-    python scripts/bench_pruning.py [--backbone minilm] [--task-path FOLDER] [--repeats 15]
+    python scripts/bench_pruning.py [--task-path FOLDER] [--repeats 15] [--minutes 5]
 
-The contestants run in turn in one process, in a new random order each turn. A ratio is the median
-of the ratios within a turn, so that it does not depend on changes of the machine's speed. The peak
-memory is that of a process that runs one contestant only (on Linux). Batches are unpadded, as in a
-run. The sentences are those of RTE below --task-path, or generated pairs.
+The contestants run in turn in one process, in a new random order each turn, and each row is printed
+as soon as it is measured; --minutes bounds the whole. A ratio is the median of the ratios within a
+turn, so that it does not depend on changes of the machine's speed. The peak memory is that of a
+process that runs one contestant only (on Linux). Batches are unpadded, as in a run. The sentences
+are those of RTE below --task-path, or generated pairs.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import random
 import subprocess
 import sys
 import time
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -26,6 +26,7 @@ import hydra
 import torch
 from rich.console import Console
 from rich.table import Table
+from turns import Budget, take_turns
 
 from sparsead.adapters.contract import ADAPTERS
 from sparsead.backbones.loading import load_backbone
@@ -40,6 +41,7 @@ from sparsead.training.quiet import quiet_libraries
 from sparsead.training.sampling import scoring_batches
 from sparsead.training.unpadded import unpad
 
+DENSE = "dense step"
 GOALS = {"snip": 1.0, "grasp": 2.3, "masked step": 1.01}
 
 
@@ -48,6 +50,7 @@ def main() -> None:
     parser.add_argument("--backbone", default="minilm")
     parser.add_argument("--task-path", type=Path, default=None, help="GLUE folder, for RTE's text")
     parser.add_argument("--repeats", type=int, default=15)
+    parser.add_argument("--minutes", type=float, default=None, help="stop after this time")
     parser.add_argument("--json", type=Path, default=None, help="write the figures to this file")
     parser.add_argument("--peak", default=None, help="print one contestant's peak MiB and stop")
     arguments = parser.parse_args()
@@ -57,8 +60,11 @@ def main() -> None:
     if arguments.peak is not None:
         sys.stdout.write(f"{bench.peak(arguments.peak)}\n")
         return
-    figures = bench.run(arguments.repeats)
-    figures["peak MiB"] = {name: peak_alone(name) for name in bench.makers}
+    budget = Budget(arguments.minutes)
+    figures = bench.run(arguments.repeats, budget)
+    figures["peak MiB"] = {
+        name: peak_alone(name) for name in figures["seconds"] if not budget.spent
+    }
     report(figures, arguments.json)
 
 
@@ -86,23 +92,16 @@ class Bench:
         self.tokens = sum(len(ids) for ids in data["input_ids"])
         self.build = partial(self._model, spec, loaded, task, data)
         self.makers: dict[str, Callable[[], Callable[[], None]]] = {
-            "dense step": self._dense_step,
+            DENSE: self._dense_step,
             "masked step": self._masked_step,
             "snip": partial(self._scores, "snip"),
             "grasp": partial(self._scores, "grasp"),
         }
 
-    def run(self, repeats: int) -> dict[str, Any]:
-        contestants = {name: make() for name, make in self.makers.items()}
-        order = list(contestants)
-        random.seed(0)
-        for contestant in contestants.values():
-            contestant()
-        times: dict[str, list[float]] = {name: [] for name in contestants}
-        for _ in range(repeats):
-            random.shuffle(order)
-            for name in order:
-                times[name].append(self._timed(contestants[name]))
+    def run(self, repeats: int, budget: Budget) -> dict[str, Any]:
+        contestants = {name: cache(make) for name, make in self.makers.items()}
+        timed = {name: partial(self._timed, made) for name, made in contestants.items()}
+        times = take_turns(timed, repeats, budget, print_row, print_line)
         return {
             "device": self.device,
             "threads": torch.get_num_threads(),
@@ -110,7 +109,7 @@ class Bench:
             "repeats": repeats,
             "seconds": {name: median(values) for name, values in times.items()},
             "ratios": {
-                name: median(a / b for a, b in zip(values, times["dense step"], strict=True))
+                name: median(a / b for a, b in zip(values, times[DENSE], strict=False))
                 for name, values in times.items()
             },
         }
@@ -167,7 +166,8 @@ class Bench:
 
         return scoring
 
-    def _timed(self, contestant: Callable[[], None]) -> float:
+    def _timed(self, make: Callable[[], Callable[[], None]], _turn: int) -> float:
+        contestant = make()
         self._synchronise()
         start = time.perf_counter()
         contestant()
@@ -179,12 +179,22 @@ class Bench:
             torch.cuda.synchronize()
 
 
+def print_row(name: str, times: dict[str, list[float]]) -> None:
+    ratio = times[name][-1] / times[DENSE][-1]
+    print_line(f"{name:<12} {times[name][-1]:8.3f} s, {ratio:6.3f} of a dense step")
+
+
+def print_line(line: str) -> None:
+    print(line, flush=True)
+
+
 def report(figures: dict[str, Any], json_file: Path | None) -> None:
     table = Table("", "seconds", "ratio to dense step", "goal", "peak MiB")
     for name, seconds in figures["seconds"].items():
         goal = f"≤ {GOALS[name]}" if name in GOALS else ""
-        ratio, peak = figures["ratios"][name], figures["peak MiB"][name]
-        table.add_row(name, f"{seconds:.3f}", f"{ratio:.3f}", goal, f"{peak:.0f}")
+        ratio, peak = figures["ratios"][name], figures["peak MiB"].get(name)
+        memory = "" if peak is None else f"{peak:.0f}"
+        table.add_row(name, f"{seconds:.3f}", f"{ratio:.3f}", goal, memory)
     console = Console()
     console.print(table)
     console.print({key: figures[key] for key in ("device", "threads", "tokens", "repeats")})

@@ -3,7 +3,8 @@
 One process trains a small table. The wall time of the process is divided by the seconds of the
 training and evaluation steps, data loading included; a second ratio also counts the seconds of
 pruning as steps. With --jobs N, N processes train a cell of each pruner with N seeds in parallel,
-and the script prints the number of cells per hour.
+and the script prints the number of cells per hour. With --minutes a sweep that takes longer is
+stopped, and gives no figures.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from turns import Budget
 
 from sparsead.runs.record import read_records
 
@@ -38,6 +40,7 @@ def main() -> None:
     parser.add_argument("--task-path", type=Path, default=None, help="GLUE folder; else generated")
     parser.add_argument("--quick", action="store_true", help="two small cells")
     parser.add_argument("--epochs", type=int, default=2)
+    parser.add_argument("--minutes", type=float, default=None, help="stop after this time")
     parser.add_argument("--jobs", default=None, help="numbers of processes, such as 1,4,8")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--json", type=Path, default=None, help="write the figures to this file")
@@ -51,19 +54,28 @@ def main() -> None:
     if arguments.random_weights:  # its tokens are single characters, so that texts are longer
         source += ["backbone.hub=null", "backbone.package=null", "task.max_length=128"]
     overrides = [f"backbone={arguments.backbone}", f"device={arguments.device}", *source, *table]
-    if arguments.jobs is None:
-        report(sweep(overrides), arguments.json)
-    else:
-        report_jobs(overrides, [int(jobs) for jobs in arguments.jobs.split(",")], arguments.json)
+    budget = Budget(arguments.minutes)
+    try:
+        if arguments.jobs is None:
+            report(sweep(overrides, budget), arguments.json)
+        else:
+            numbers = [int(jobs) for jobs in arguments.jobs.split(",")]
+            report_jobs(overrides, numbers, budget, arguments.json)
+    except subprocess.TimeoutExpired:
+        print(f"the sweep was not finished within {arguments.minutes:g} minutes")
 
 
-def sweep(overrides: list[str]) -> dict[str, Any]:
-    """Train the cells in a new process, and return the summed seconds of their records."""
+def sweep(overrides: list[str], budget: Budget) -> dict[str, Any]:
+    """Train the cells in a new process, and return the summed seconds of their records.
+
+    Raises:
+        subprocess.TimeoutExpired: they were not trained within the budget.
+    """
     script = Path(sys.executable).with_name("sparsead")
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()
         command = [str(script), "train", "-m", *overrides, f"outputs={folder}"]
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, timeout=budget.timeout)
         wall = time.perf_counter() - start
         results = [record.result for record in read_records(Path(folder))]
     seconds: Counter[str] = Counter()
@@ -80,17 +92,20 @@ def sweep(overrides: list[str]) -> dict[str, Any]:
     }
 
 
-def report_jobs(overrides: list[str], numbers: list[int], json_file: Path | None) -> None:
+def report_jobs(
+    overrides: list[str], numbers: list[int], budget: Budget, json_file: Path | None
+) -> None:
     """Print the number of cells per hour for each number of processes."""
     figures = {}
     for jobs in numbers:
         cells = [f"seed={','.join(str(seed) for seed in range(1, jobs + 1))}"]
         launcher = [f"jobs_per_gpu={jobs}"] if jobs > 1 else []
-        done = sweep([*overrides, *cells, *launcher])
+        done = sweep([*overrides, *cells, *launcher], budget)
         figures[jobs] = 3600 * done["cells"] / done["wall"]
         print(
             f"{jobs} jobs: {done['cells']} cells in {done['wall']:.1f} s, "
-            f"{figures[jobs]:.0f} per hour"
+            f"{figures[jobs]:.0f} per hour",
+            flush=True,
         )
     if json_file is not None:
         json_file.write_text(json.dumps(figures, indent=2) + "\n", "utf-8")

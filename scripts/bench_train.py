@@ -1,25 +1,29 @@
 """Time our training step against full fine-tuning, a hand-written adapter, `peft` and `adapters`.
 
-    python scripts/bench_train.py [--backbone minilm] [--task-path FOLDER] [--steps 20] [--quick]
+    python scripts/bench_train.py [--task-path FOLDER] [--steps 20] [--minutes 5] [--quick]
 
-Contestants with the same order of examples get the same batches, and run in turn in a new random
-order each turn. The seconds of a step are the seconds per true token times the number of tokens of
-a mean batch. The peers are timed with the settings that their users have (random padded batches in
-fp32) and with the best ones (length-grouped batches, bf16). They run in their own processes,
-because our process tells the C library to keep freed memory, which would speed up the peers too.
-The package `adapters` needs an older version of transformers: it is installed into its own
-environment in the cache folder. A ceiling is the ratio that would result if our step consisted of
-its matrix products only. The sentences are those of RTE below --task-path, or generated pairs.
+Contestants with the same order of examples get the same batches, and run in turn: first in the
+order of what matters most, then in a new random order each turn. A row is printed as soon as it is
+measured. --minutes bounds the whole; contestants that are not reached are left out.
+
+The seconds of a step are the seconds per true token times the number of tokens of a mean batch. The
+peers are timed with the settings that their users have (random padded batches in fp32) and with the
+best ones (length-grouped batches, bf16). They run in their own processes, because our process tells
+the C library to keep freed memory, which would speed up the peers too. The package `adapters` needs
+an older version of transformers: it is installed into its own environment in the cache folder. A
+ceiling is the ratio that would result if our step consisted of its matrix products only. The
+sentences are those of RTE below --task-path, or generated pairs.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
 import random
 import subprocess
 import sys
+from collections.abc import Callable
+from functools import cache, partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -28,9 +32,11 @@ import hydra
 import torch
 from adapters_environment import adapters_python
 from matrix_floor import floor_seconds
+from peer_workers import RemotePeer, Worker
 from rich.console import Console
 from rich.table import Table
 from train_peers import Peer, peak_mib
+from turns import Budget, LeftOut, take_turns
 
 from sparsead.adapters.contract import ADAPTERS
 from sparsead.backbones.loading import Backbone, load_backbone
@@ -64,6 +70,10 @@ PRINTED = ("rows", "ratios", "ceilings")
 FULL = "full fine-tuning"
 HERE = (FULL, "hand-written adapter", "peft LoRA")
 EVERY_ADAPTER = ("houlsby", "pfeiffer", "parallel", "lora", "prefix", "mam", "bitfit", "head")
+QUICK_MINUTES = 5
+Key = tuple[str, str, str]
+"""A contestant: its name, the order of its batches and its precision."""
+REFERENCE: Key = (FULL, "random", "fp32")
 OPPONENTS = {"sparsead Houlsby": "adapters Houlsby", "sparsead LoRA": "peft LoRA"}
 
 
@@ -80,6 +90,9 @@ def main() -> None:
     parser.add_argument("--attention-dropout", type=float, default=None, help="in all contestants")
     parser.add_argument("--length", type=int, default=None, help="number of tokens of every text")
     parser.add_argument("--steps", type=int, default=20, help="timed batches of each contestant")
+    parser.add_argument(
+        "--minutes", type=float, default=None, help="stop after this time (5 with --quick)"
+    )
     parser.add_argument("--quick", action="store_true", help="only Houlsby, 5 steps, no peaks")
     parser.add_argument(
         "--every-adapter",
@@ -87,7 +100,9 @@ def main() -> None:
         help="compare every adapter of ours with full fine-tuning only",
     )
     parser.add_argument(
-        "--peaks", default="", help="measure the peak memory of contestants with this in their name"
+        "--peaks",
+        default=None,
+        help="measure the peak memory of contestants with this in their name",
     )
     parser.add_argument("--without-adapters", action="store_true", help="leave `adapters` out")
     parser.add_argument(
@@ -108,54 +123,13 @@ def main() -> None:
     report(bench.run(), arguments.json)
 
 
-class Worker:
-    """A process that runs the steps of its contestants on request, one at a time."""
-
-    def __init__(self, python: Path, setup: dict[str, Any]) -> None:
-        script = Path(__file__).with_name("train_peers.py")
-        self._process = subprocess.Popen(
-            [str(python), str(script)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env=os.environ | {"TRANSFORMERS_VERBOSITY": "error"},
-        )
-        self._send(setup)
-
-    def ask(self, **request: Any) -> Any:
-        self._send(request)
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        if not line:
-            raise SystemExit("a worker has ended; its error is above")
-        return json.loads(line)
-
-    def close(self) -> None:
-        self._process.communicate()
-
-    def _send(self, message: dict[str, Any]) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps(message) + "\n")
-        self._process.stdin.flush()
-
-
-class RemotePeer:
-    """A contestant that runs in a worker; its `step` is like that of a Peer."""
-
-    def __init__(self, worker: Worker, name: str, order: str, precision: str) -> None:
-        self._worker = worker
-        self._key = f"{name}/{order}/{precision}"
-        worker.ask(do="build", arguments=[self._key, name, order, precision])
-
-    def step(self, number: int) -> float:
-        return float(self._worker.ask(do="step", key=self._key, number=number))
-
-
 class Bench:
     """All contestants on the same examples."""
 
     def __init__(self, arguments: argparse.Namespace) -> None:
         self.arguments = arguments
+        quick = QUICK_MINUTES if arguments.quick else None
+        self.budget = Budget(quick if arguments.minutes is None else arguments.minutes)
         self.steps = 5 if arguments.quick else arguments.steps
         self.ours = dict(list(OURS.items())[:1] if arguments.quick else OURS)
         self.peers = (*HERE, *(THERE[:1] if arguments.quick else THERE))
@@ -195,25 +169,18 @@ class Bench:
         }
 
     def run(self) -> dict[str, Any]:
-        contestants = self._contestants()
-        tokens = {
-            order: [sum(len(row["input_ids"]) for row in batch) for batch in batches]
-            for order, batches in self.rows.items()
-        }
-        seconds: dict[tuple[str, str, str], list[float]] = {key: [] for key in contestants}
-        turns = random.Random(0)
-        for number in range(-1, self.steps):  # the first turn warms up
-            for key in turns.sample(list(contestants), len(contestants)):
-                taken = contestants[key].step(number % self.steps)
-                if number >= 0:
-                    seconds[key].append(taken / tokens[key[1]][number])
+        peers = {key: cache(partial(self._contestant, *key)) for key in self._contestants()}
+        steps = {key: partial(self._timed, key, peer) for key, peer in peers.items()}
+        seconds = take_turns(steps, self.steps, self.budget, self._print_row, _print_line)
         for worker in self.workers.values():
             worker.close()
+        measured = [
+            (name, "grouped", precision) for name in OPPONENTS for precision in ("fp32", "bf16")
+        ]
         floors = {
-            (name, precision): self._floor(contestants[name, "grouped", precision])
-            for name in OPPONENTS
-            for precision in ("fp32", "bf16")
-            if (name, "grouped", precision) in contestants
+            key: self._floor(peers[key]())
+            for key in measured
+            if key in seconds and not self.budget.spent
         }
         mean = self.mean_tokens * self.arguments.batch_size
         return {
@@ -221,10 +188,10 @@ class Bench:
             "device": self.device,
             "threads": torch.get_num_threads(),
             "batch size": self.arguments.batch_size,
-            "steps": self.steps,
+            "steps": min((len(times) for times in seconds.values()), default=0),
             "tokens a step": mean,
             "matrix products ÷ step": {
-                f"{name} {precision}": floor for (name, precision), floor in floors.items()
+                f"{name} {precision}": floor for (name, _, precision), floor in floors.items()
             },
             "rows": [
                 {
@@ -235,9 +202,21 @@ class Bench:
                     "tokens a second": 1 / median(seconds[name, order, precision]),
                     "peak MiB": self._peak_alone(name, order, precision),
                 }
-                for name, order, precision in contestants
+                for name, order, precision in seconds
             ],
         }
+
+    def _timed(self, key: Key, peer: Callable[[], Any], number: int) -> float:
+        """Return the seconds per true token of one step."""
+        batch = self.rows[key[1]][number]
+        return float(peer().step(number)) / sum(len(row["input_ids"]) for row in batch)
+
+    def _print_row(self, key: Key, seconds: dict[Key, list[float]]) -> None:
+        taken = median(seconds[key]) * self.mean_tokens * self.arguments.batch_size
+        line = f"{', '.join(key):<56} {taken:8.4f} s a step"
+        if REFERENCE in seconds:
+            line += f", {median(seconds[REFERENCE]) / median(seconds[key]):6.2f} × {FULL}"
+        _print_line(line)
 
     def peak(self, contestant: str) -> float:
         """Return the peak memory of one contestant's process after three steps, in MiB."""
@@ -275,12 +254,18 @@ class Bench:
         same = {"token_type_ids": [0] * length, "attention_mask": [1] * length}
         return same | {"input_ids": ids, "labels": row["labels"]}
 
-    def _contestants(self) -> dict[tuple[str, str, str], Any]:
-        ours = [
-            (name, "grouped", precision) for name in self.ours for precision in ("fp32", "bf16")
+    def _contestants(self) -> list[Key]:
+        """Return all contestants: first the reference, then each of ours with its opponent."""
+        names = [name for pair in OPPONENTS.items() for name in pair]
+        names = [*dict.fromkeys((*names, *self.ours, *self.peers))]
+        ours = [("grouped", "fp32"), ("grouped", "bf16")]
+        keys = [
+            (name, *way)
+            for name in names
+            if name in self.ours or name in self.peers
+            for way in (ours if name in self.ours else WAYS)
         ]
-        theirs = [(name, *way) for name in self.peers for way in WAYS]
-        return {key: self._contestant(*key) for key in (*ours, *theirs)}
+        return [REFERENCE, *(key for key in keys if key != REFERENCE)]
 
     def _contestant(self, name: str, order: str, precision: str) -> Any:
         if name in self.ours:
@@ -308,18 +293,29 @@ class Bench:
     def _worker(self, contestant: str) -> Worker:
         python = Path(sys.executable)
         if contestant in THERE:
-            python = self.arguments.adapters_python or adapters_python()
+            python = self.arguments.adapters_python or self._adapters_python()
         if python not in self.workers:
             self.workers[python] = Worker(python, self.setup)
         return self.workers[python]
 
+    def _adapters_python(self) -> Path:
+        try:
+            return adapters_python(self.budget.timeout)
+        except subprocess.SubprocessError as error:
+            raise LeftOut(f"its environment is not set up ({type(error).__name__})") from None
+
     def _peak_alone(self, *contestant: str) -> float | None:
         """Run one contestant in its own process, because the peak of a process never falls."""
-        if self.arguments.quick or self.arguments.peaks not in contestant[0]:
+        named = self.arguments.peaks is not None and self.arguments.peaks in contestant[0]
+        if self.arguments.quick or self.budget.spent or not named:
             return None
         command = [sys.executable, *sys.argv, "--peak", "/".join(contestant)]
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
         return float(done.stdout.splitlines()[-1])
+
+
+def _print_line(line: str) -> None:
+    print(line, flush=True)
 
 
 def report(figures: dict[str, Any], json_file: Path | None) -> None:
@@ -336,20 +332,22 @@ def report(figures: dict[str, Any], json_file: Path | None) -> None:
     figures["ceilings"] = {
         name: ratio / figures["matrix products ÷ step"][name.partition(" over ")[0]]
         for name, ratio in figures["ratios"].items()
+        if name.partition(" over ")[0] in figures["matrix products ÷ step"]
     }
     figures["ratios"] |= {
         f"{name} ÷ {DENSE}, {precision}": larger / seconds[DENSE, "grouped", precision]
         for (name, _, precision), larger in seconds.items()
-        if name in (LARGE_SPARSE, LARGE_UNITS)
+        if name in (LARGE_SPARSE, LARGE_UNITS) and (DENSE, "grouped", precision) in seconds
     }
     table = Table("", "batches", "precision", "s a step", "÷ full", "tokens/s", "peak MiB")
-    full = seconds[FULL, "random", "fp32"]
+    full = seconds.get(REFERENCE)
     for row in rows:
         peak = "" if row["peak MiB"] is None else f"{row['peak MiB']:.0f}"
         taken, speed = row["seconds a step"], row["tokens a second"]
+        share = "" if full is None else f"{taken / full:.3f}"
         table.add_row(
             *(row["contestant"], row["batches"], row["precision"]),
-            *(f"{taken:.4f}", f"{taken / full:.3f}", f"{speed:.0f}", peak),
+            *(f"{taken:.4f}", share, f"{speed:.0f}", peak),
         )
     console = Console()
     console.print(table)
