@@ -18,6 +18,7 @@ import hydra._internal.utils
 import pytest
 import sacrebleu
 import torch
+from omegaconf import OmegaConf
 from packaging.requirements import Requirement
 from packaging.version import Version
 from torch import nn
@@ -53,7 +54,8 @@ PRIVATE: list[tuple[Any, str]] = [
     (torch._compile, "_disable_dynamo"),
     (_python_dispatch, "TorchDispatchMode"),
     (hydra._internal.utils, "get_args_parser"),
-    (argparse.ArgumentParser(), "_option_string_actions"),
+    (OmegaConf.create({}), "_get_root"),
+    (argparse.ArgumentParser(), "_actions _option_string_actions"),
     (sacrebleu.BLEU, "_compute_score_from_stats _extract_corpus_statistics"),
 ]
 """By owner, the private names that the project uses, or the names of a private module."""
