@@ -148,7 +148,7 @@ def load(
     record = find_run(str(run), Path(outputs))
     _check_trusted(record, trust)
     stored = load_weights(record)
-    spec, precision = _recorded(record, backbone)
+    spec, precision = recorded_spec(record, backbone), _recorded_precision(record)
     with _rebuilding(record):
         task, adapter = build_task(spec), build_adapter(spec)
         check_config(record, stored)
@@ -186,10 +186,18 @@ def _rebuilding(record: RunRecord) -> Iterator[None]:
         ) from error
 
 
-def _recorded(record: RunRecord, backbone: str | Path | None) -> tuple[RunSpec, str]:
-    """Return the run's configuration and the precision that it was computed in.
+def recorded_spec(record: RunRecord, backbone: str | Path | None) -> RunSpec:
+    """Return the run's configuration.
 
     Sources are dropped: they are not needed, because this run's weights file holds their weights.
+
+    Args:
+        record: the run.
+        backbone: folder of the backbone; None leaves it where the run loaded it.
+
+    Raises:
+        ConfigError: the folder of the backbone does not exist.
+        RecordError: the record lacks a part of the configuration.
     """
     try:
         config = record.result["config"]
@@ -198,13 +206,20 @@ def _recorded(record: RunRecord, backbone: str | Path | None) -> tuple[RunSpec, 
         options = config["task"]["options"] | record.result.get("from_data", {})
         task = config["task"] | dict.fromkeys(("path", *SPLITS)) | {"options": options}
         spec = RunSpec.from_dict(config | {"backbone": source, "task": task})
-        return drop_sources(spec), record.result["environment"]["precision"]
+        return drop_sources(spec)
     except (KeyError, TypeError) as error:
         raise RecordError(f"{record.folder}: is not the result of a run ({error!r})") from error
     except ConfigError as error:
         moved = str(error).startswith("backbone.path=") and backbone is None
         hint = "; name it with --backbone FOLDER, or load(…, backbone=FOLDER)" if moved else ""
         raise ConfigError(f"{record.folder}: {error}{hint}") from error
+
+
+def _recorded_precision(record: RunRecord) -> str:
+    try:
+        return str(record.result["environment"]["precision"])
+    except KeyError as error:
+        raise RecordError(f"{record.folder}: is not the result of a run (no {error})") from error
 
 
 def _check_fingerprint(

@@ -88,6 +88,31 @@ class SmallTokenizer:
 
 
 @dataclass(frozen=True, kw_only=True)
+class AdapterHubNames:
+    """Where AdapterHub's package `adapters` keeps an architecture's adapters.
+
+    The first three map a module of ours that has a bottleneck to the package's module that has it;
+    `{i}` stands for a layer's number. Several modules of ours may have one name there, because
+    dropout, which lies between them, does nothing in evaluation.
+
+    Attributes:
+        attention: the end of self-attention.
+        cross_attention: the end of cross-attention.
+        ffn: the end of the feed-forward sublayer, before or after its residual connection.
+        prefixes: attention module → the package's name of its kind of prefix.
+        methods: the methods that compute the same there as here.
+    """
+
+    attention: Mapping[str, str]
+    ffn: Mapping[str, str]
+    cross_attention: Mapping[str, str] = field(default_factory=dict)
+    prefixes: Mapping[str, str] = field(default_factory=dict)
+    methods: tuple[str, ...] = (
+        *("bottleneck", "pfeiffer", "fusion", "parallel", "prefix", "mam", "lora"),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class Architecture:
     """One of transformers' architectures.
 
@@ -110,6 +135,9 @@ class Architecture:
         named_sites: the kinds of site that reports call by their field in `Sites`, such as
             "ffn_output". For other sites, reports give the name of the module. Changing it renames
             columns in reports of earlier runs.
+        adapterhub: names in the package `adapters`; None if that package lacks the architecture.
+        peft_prefixes: whether peft's prefixes work in a classifier. They take up positions, so the
+            embedding of positions has to be a module, the one in `sites.positions`.
     """
 
     model_type: str
@@ -129,6 +157,8 @@ class Architecture:
         }
     )
     named_sites: tuple[str, ...] = ("attention_output", "ffn_output", "query", "key", "value")
+    adapterhub: AdapterHubNames | None = None
+    peft_prefixes: bool = False
 
     def has(self, module: str) -> bool:
         """Tell whether a module of this name, its model's prefix included, is one of the sites."""

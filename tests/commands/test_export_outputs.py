@@ -20,7 +20,9 @@ from transformers import (
 
 import sparsead
 from composing import ask_for
-from sparsead.commands.export import export, export_merged, main
+from sparsead.assembly.exported import export_merged
+from sparsead.assembly.exported_peft import export_peft as export
+from sparsead.commands.export import main
 from sparsead.errors import ConfigError, SourceError, SparseadError
 from sparsead.runs.record import RunRecord
 from sparsead.train import train

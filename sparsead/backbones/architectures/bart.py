@@ -1,7 +1,7 @@
 """BART."""
 
 from sparsead.backbones.architectures import roberta
-from sparsead.backbones.contract import Architecture, Sites
+from sparsead.backbones.contract import AdapterHubNames, Architecture, Sites
 
 _STACKS = ("encoder.layers.{i}", "decoder.layers.{i}")
 _CROSS_ATTENTION = "decoder.layers.{i}.encoder_attn"
@@ -25,4 +25,22 @@ ARCHITECTURE = Architecture(
     ),
     tokenizer=roberta.ARCHITECTURE.tokenizer,
     cross_attention=(_CROSS_ATTENTION,),
+    adapterhub=AdapterHubNames(
+        attention={
+            f"{layer}.self_attn.out_proj": f"{layer}.attention_adapters" for layer in _STACKS
+        },
+        cross_attention={
+            f"{_CROSS_ATTENTION}.out_proj": "decoder.layers.{i}.cross_attention_adapters"
+        },
+        ffn={
+            f"{layer}.{module}": f"{layer}.output_adapters"
+            for layer in _STACKS
+            for module in ("fc2", "final_layer_norm")
+        },
+        prefixes={
+            "encoder.layers.{i}.self_attn": "encoder_prefix",
+            "decoder.layers.{i}.self_attn": "self_prefix",
+            _CROSS_ATTENTION: "cross_prefix",
+        },
+    ),
 )

@@ -1,6 +1,6 @@
 """BERT."""
 
-from sparsead.backbones.contract import Architecture, Sites, SmallTokenizer
+from sparsead.backbones.contract import AdapterHubNames, Architecture, Sites, SmallTokenizer
 
 _LAYER = "encoder.layer.{i}"
 
@@ -34,4 +34,16 @@ ARCHITECTURE = Architecture(
         pair="[CLS] $A [SEP] $B:1 [SEP]:1",
         inputs=("input_ids", "token_type_ids", "attention_mask"),
     ),
+    adapterhub=AdapterHubNames(
+        attention=dict.fromkeys(
+            (f"{_LAYER}.attention.output.dropout", f"{_LAYER}.attention.output.dense"),
+            f"{_LAYER}.attention.output",
+        ),
+        ffn=dict.fromkeys(
+            (f"{_LAYER}.output.dropout", f"{_LAYER}.output.dense", f"{_LAYER}.output.LayerNorm"),
+            f"{_LAYER}.output",
+        ),
+        prefixes={f"{_LAYER}.attention.self": "self_prefix"},
+    ),
+    peft_prefixes=True,
 )

@@ -18,4 +18,5 @@ ARCHITECTURE = replace(
         positions=(),
     ),
     named_sites=("attention_output", "ffn_output"),
+    peft_prefixes=False,
 )

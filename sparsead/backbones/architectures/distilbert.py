@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from sparsead.backbones.architectures import bert
-from sparsead.backbones.contract import Architecture, Sites
+from sparsead.backbones.contract import AdapterHubNames, Architecture, Sites
 
 _LAYER = "transformer.layer.{i}"
 
@@ -24,4 +24,12 @@ ARCHITECTURE = Architecture(
     ),
     tokenizer=replace(bert.ARCHITECTURE.tokenizer, inputs=("input_ids", "attention_mask")),
     named_sites=(),
+    adapterhub=AdapterHubNames(
+        attention={f"{_LAYER}.attention.out_lin": f"{_LAYER}.attention_adapters"},
+        ffn=dict.fromkeys(
+            (f"{_LAYER}.ffn.dropout", f"{_LAYER}.ffn.lin2", f"{_LAYER}.output_layer_norm"),
+            f"{_LAYER}.output_adapters",
+        ),
+        prefixes={f"{_LAYER}.attention": "self"},
+    ),
 )

@@ -1,6 +1,6 @@
 """GPT-2: a pre-LayerNorm architecture."""
 
-from sparsead.backbones.contract import Architecture, Sites, SmallTokenizer
+from sparsead.backbones.contract import AdapterHubNames, Architecture, Sites, SmallTokenizer
 
 _LAYER = "h.{i}"
 
@@ -25,4 +25,17 @@ ARCHITECTURE = Architecture(
         ("query", "key", "value"), "one layer, attn.c_attn, computes query, key and value"
     ),
     named_sites=(),
+    adapterhub=AdapterHubNames(
+        attention=dict.fromkeys(
+            (f"{_LAYER}.attn.resid_dropout", f"{_LAYER}.attn.c_proj"),
+            f"{_LAYER}.attention_adapters",
+        ),
+        ffn=dict.fromkeys(
+            (f"{_LAYER}.mlp.dropout", f"{_LAYER}.mlp.c_proj", _LAYER), f"{_LAYER}.output_adapters"
+        ),
+        prefixes={f"{_LAYER}.attn": "self_prefix"},
+        # The package's parallel adapter reads the input of the norm before the FFN.
+        methods=("bottleneck", "pfeiffer", "fusion", "prefix", "lora"),
+    ),
+    peft_prefixes=True,
 )

@@ -1,7 +1,7 @@
 """Llama: a pre-LayerNorm architecture with RMSNorms."""
 
 from sparsead.backbones.architectures import gpt2
-from sparsead.backbones.contract import Architecture, Sites
+from sparsead.backbones.contract import AdapterHubNames, Architecture, Sites
 
 _LAYER = "layers.{i}"
 
@@ -22,4 +22,11 @@ ARCHITECTURE = Architecture(
     ),
     tokenizer=gpt2.ARCHITECTURE.tokenizer,
     named_sites=("query", "key", "value"),
+    adapterhub=AdapterHubNames(
+        attention={f"{_LAYER}.self_attn.o_proj": f"{_LAYER}.attention_adapters"},
+        ffn=dict.fromkeys((f"{_LAYER}.mlp.down_proj", _LAYER), f"{_LAYER}.output_adapters"),
+        prefixes={f"{_LAYER}.self_attn": "self_prefix"},
+        # The package's parallel adapter reads the input of the norm before the FFN.
+        methods=("bottleneck", "pfeiffer", "fusion", "prefix", "lora"),
+    ),
 )

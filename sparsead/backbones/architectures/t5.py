@@ -1,6 +1,6 @@
 """T5: a pre-LayerNorm encoder-decoder with a relative position bias."""
 
-from sparsead.backbones.contract import Architecture, Sites, SmallTokenizer
+from sparsead.backbones.contract import AdapterHubNames, Architecture, Sites, SmallTokenizer
 
 _CROSS_ATTENTION = "decoder.block.{i}.layer.1"
 _ATTENTION_SUBLAYERS = (
@@ -41,4 +41,23 @@ ARCHITECTURE = Architecture(
     own_attention_dropout=False,
     head_width="d_kv",
     named_sites=(),
+    adapterhub=AdapterHubNames(
+        attention={
+            f"{sublayer}.{module}": sublayer
+            for sublayer in _ATTENTION_SUBLAYERS[:2]
+            for module in ("dropout", "SelfAttention.o")
+        },
+        cross_attention=dict.fromkeys(
+            (f"{_CROSS_ATTENTION}.dropout", f"{_CROSS_ATTENTION}.EncDecAttention.o"),
+            _CROSS_ATTENTION,
+        ),
+        ffn={
+            place: ffn
+            for ffn in _FFNS
+            for place in (f"{ffn}.dropout", f"{ffn}.DenseReluDense.wo", ffn)
+        },
+        # In T5 the package's parallel adapter reads the input of the LayerNorm before the FFN, and
+        # its prefixes occupy positions, which shifts the relative positions of the true tokens.
+        methods=("bottleneck", "pfeiffer", "fusion", "lora"),
+    ),
 )

@@ -1,0 +1,164 @@
+"""What all exports share, and the export to transformers: a run merged into its backbone."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+from sparsead.config.groups import BackboneSpec
+from sparsead.config.trust import check_trusted
+from sparsead.errors import ConfigError, RecordError, SourceError
+from sparsead.pruning.storage import StoredAdapter, check_config, load_weights
+from sparsead.runs.files import file_digest
+from sparsead.runs.record import RunRecord
+
+if TYPE_CHECKING:
+    from sparsead.adapters.adapted import AdaptedModel
+
+
+def export_merged(
+    record: RunRecord, folder: Path, trust: Sequence[str] = (), backbone: Path | None = None
+) -> None:
+    """Write a run's model to a new folder, with the adapter merged into its weights, and tokenizer.
+
+    transformers loads the folder like any other model. The folder is either complete or absent.
+
+    Args:
+        record: the run.
+        folder: a new folder.
+        trust: packages whose code the record may name.
+        backbone: folder of the backbone; None takes the one that the run was trained on.
+
+    Raises:
+        ConfigError: the adapter cannot be merged into the backbone's weights, or `folder` exists
+            already.
+        RecordError: the run's weights cannot be read, or `folder` cannot be written.
+        SourceError: the backbone cannot be loaded, or is not the one that the run was trained on.
+    """
+    check_new(folder)
+    from sparsead.adapters.merging import merge  # imports torch, which is slow; only needed here
+    from sparsead.assembly.trained import load
+    from sparsead.backbones.loading import skeleton
+    from sparsead.training.quiet import quiet_libraries
+
+    quiet_libraries()
+    find_backbone(record, backbone, {})
+    run = load(record.folder, backbone=backbone, trust=trust)
+    merge(run.model)
+    plain = skeleton(run.spec.backbone, run.task.head, run.task.head_options).state_dict()
+    left = [name for name in run.model.state_dict() if name not in plain]
+    if left:
+        raise ConfigError(
+            f"{record.folder}: adapter={run.spec.adapter.name} cannot be merged: {left[0]} is not "
+            "part of a linear change of one of the backbone's weights, such as LoRA's"
+        )
+    with new_folder(folder) as staging:
+        run.model.save_pretrained(staging)
+        run.tokenizer.save_pretrained(staging)
+
+
+def read_run(
+    record: RunRecord, folder: Path, trust: Sequence[str], backbone: Path | None
+) -> tuple[StoredAdapter, str | None]:
+    """Return a run's weights, and the folder of its backbone; check all that can be wrong."""
+    check_trusted(record.result["config"], trust)
+    check_new(folder)
+    stored = load_weights(record)
+    check_config(record, stored)
+    return stored, find_backbone(record, backbone, stored.metadata.get("backbone", {}))
+
+
+def rebuild_skeleton(record: RunRecord, backbone: Path | None) -> AdaptedModel:
+    """Return the run's model without weights; it has the names, shapes and configuration."""
+    from sparsead.assembly.build import build_adapter, build_task, insert_adapter
+    from sparsead.assembly.trained import recorded_spec
+    from sparsead.backbones.loading import skeleton
+    from sparsead.training.quiet import quiet_libraries
+
+    quiet_libraries()
+    spec = recorded_spec(record, backbone)
+    task = build_task(spec)
+    model = skeleton(spec.backbone, task.head, task.head_options)
+    return insert_adapter(spec, build_adapter(spec), model)
+
+
+def write_json(file: Path, values: Mapping[str, Any]) -> None:
+    """Write a JSON file, and the folder that it is in."""
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(json.dumps(values, indent=2) + "\n", "utf-8")
+
+
+def base_model(backbone: Mapping[str, Any]) -> str | None:
+    """Return the folder or hub name from which peft loads the base model; None if it is random."""
+    named: str | None = backbone["path"] or backbone["hub"]
+    if named or not backbone["package"]:
+        return named
+    from sparsead.backbones.loading import load_backbone  # imports torch; rarely needed
+
+    return str(load_backbone(BackboneSpec(**backbone)).folder)
+
+
+def find_backbone(
+    record: RunRecord, given: Path | None, trained_on: Mapping[str, str]
+) -> str | None:
+    """Return the absolute path of the backbone's folder; None if it is in no folder of the user's.
+
+    Args:
+        record: the run.
+        given: the folder that the user names, if any.
+        trained_on: SHA-256 of the weights files that the run was trained on, by name.
+    """
+    named = given or record.result["config"]["backbone"]["path"]
+    if named is None:
+        return None
+    folder = Path(named).absolute()
+    if not folder.is_dir():
+        raise ConfigError(
+            f"{record.folder}: backbone.path={named}: is not a folder here; name it with "
+            "--backbone FOLDER"
+        )
+    for file, digest in trained_on.items():
+        if not (folder / file).is_file() or file_digest(folder / file) != digest:
+            raise SourceError(
+                f"{record.folder}: was trained on another backbone: {folder / file} is missing or "
+                f"has not the SHA-256 {digest}"
+            )
+    return str(folder)
+
+
+def check_new(folder: Path) -> None:
+    """Refuse a folder that exists already.
+
+    Raises:
+        ConfigError: there is something at this path.
+    """
+    if os.path.lexists(folder):
+        raise ConfigError(f"{folder}: exists already; give a new folder")
+
+
+@contextmanager
+def new_folder(folder: Path) -> Iterator[Path]:
+    """Yield a temporary folder beside `folder`, and rename it to `folder` when it is complete."""
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(prefix=".partial-", dir=folder.parent) as beside:
+            staging = Path(beside) / folder.name
+            staging.mkdir()
+            yield staging
+            _apply_umask(staging)
+            staging.rename(folder)
+    except OSError as error:
+        raise RecordError(f"{folder}: cannot be written ({error})") from error
+
+
+def _apply_umask(folder: Path) -> None:
+    """Give all files the umask's permissions: transformers makes weights readable by owner only."""
+    mode = folder.stat().st_mode & 0o666  # the umask has already been applied to the new folder
+    for file in folder.rglob("*"):
+        if file.is_file():
+            file.chmod(mode)

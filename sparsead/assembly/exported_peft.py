@@ -1,0 +1,165 @@
+"""A finished run as a folder that peft loads: LoRA or prefixes, with the head and the tokenizer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, cast
+
+from safetensors.numpy import save
+
+from sparsead.assembly.exported import base_model, new_folder, read_run, write_json
+from sparsead.backbones.contract import architectures
+from sparsead.errors import ConfigError, SourceError, warn
+from sparsead.exchange.adapterhub import Tensors
+from sparsead.exchange.peft import (
+    build_peft_config,
+    build_prefix_config,
+    join_prefixes,
+    shift_positions,
+    to_peft_key,
+)
+from sparsead.runs.defaults import OPTIONS
+from sparsead.runs.record import RunRecord
+
+_BASE = "base"
+_TOKENIZERS = ("tokenizer.json", "vocab.txt", "vocab.json", "spm.model", "spiece.model")
+
+
+def export_peft(
+    record: RunRecord, folder: Path, trust: Sequence[str] = (), backbone: Path | None = None
+) -> None:
+    """Write a run's LoRA or prefixes, head and tokenizer to a new folder, as peft does.
+
+    The folder contains `adapter_config.json` and `adapter_model.safetensors`. The tensors are
+    dense, with zeros for the removed weights. A backbone in a folder is named by its absolute path,
+    so that peft finds it from any place. peft's auto class builds the backbone with the number of
+    classes in the backbone's own configuration; where the run has another, the folder has `base`, a
+    copy of that configuration with the run's classes beside links to the backbone's files. The
+    folder is either complete or absent.
+
+    Args:
+        record: the run.
+        folder: a new folder.
+        trust: packages whose code the record may name.
+        backbone: folder of the backbone; None takes the one that the run was trained on.
+
+    Raises:
+        ConfigError: the run's adapter is neither LoRA nor a prefix, peft cannot compute the same
+            prefixes, `folder` exists already, or the backbone's folder does not exist.
+        RecordError: the run's weights cannot be read, or `folder` cannot be written.
+        SourceError: the backbone is not the one that the run was trained on, or the package that
+            provided it is no longer installed.
+    """
+    config = record.result["config"]
+    method = config["adapter"]["method"]
+    if method not in ("lora", "prefix"):
+        raise ConfigError(
+            f"{record.folder}: has adapter={config['adapter']['name']}; only adapter=lora and "
+            "adapter=prefix can be exported for peft; try --format adapters"
+        )
+    stored, source = read_run(record, folder, trust, backbone)
+    weights = stored.tensors
+    base = base_model(config["backbone"] | {"path": source})
+    if method == "prefix":
+        described, tensors = _describe_prefixes(record, backbone, weights)
+        described["base_model_name_or_path"] = base
+    else:
+        described = build_peft_config(config, list(weights), base)
+        tensors = {to_peft_key(name): tensor for name, tensor in weights.items()}
+    with new_folder(folder) as staging:
+        if _write_labelled_base(record, backbone, weights, staging, described["task_type"]):
+            described["base_model_name_or_path"] = str(folder.absolute() / _BASE)
+        write_json(staging / "adapter_config.json", described)
+        (staging / "adapter_model.safetensors").write_bytes(save(tensors, {"format": "pt"}))
+
+
+def _describe_prefixes(
+    record: RunRecord, backbone: Path | None, weights: Tensors
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return peft's configuration and tensors of a run's prefixes.
+
+    Raises:
+        ConfigError: peft's prefixes do not compute the same in the run's model.
+    """
+    from sparsead.assembly.build import build_task
+    from sparsead.assembly.trained import recorded_spec
+    from sparsead.backbones.loading import load_backbone
+    from sparsead.backbones.sites import site_modules
+
+    spec = recorded_spec(record, backbone)
+    task = build_task(spec)
+    model = load_backbone(spec.backbone).model(task.head, task.head_options, spec.seeds.init)
+    entry = architectures()[model.config.model_type]
+    if not entry.peft_prefixes or "SequenceClassification" not in type(model).__name__:
+        raise ConfigError(
+            f"{record.folder}: peft's prefixes compute something else in {type(model).__name__}; "
+            "try --format adapters"
+        )
+    ((name, positions),) = site_modules(model, "positions").items()
+    prefixes = {n: tensor for n, tensor in weights.items() if ".adapter." in n}
+    options = {**OPTIONS["adapter"]["prefix"], **spec.adapter.options}
+    length, width = next(iter(prefixes.values())).shape
+    embedding = cast(Any, positions).weight.detach().numpy()
+    if spec.task.max_length + length > len(embedding):
+        warn(
+            f"peft's prefixes take up {length} of the {len(embedding)} positions, so that longer "
+            f"texts than of {len(embedding) - length} tokens cannot be read there"
+        )
+    described = build_prefix_config(
+        list(weights),
+        name,
+        length=length,
+        layers=len(prefixes) // 2,
+        heads=model.config.num_attention_heads,
+        width=width,
+    )
+    head = {f"base_model.{n}": tensor for n, tensor in weights.items() if n not in prefixes}
+    return described, head | {
+        f"base_model.{name}.weight": shift_positions(embedding, length),
+        "prompt_embeddings": join_prefixes(prefixes, options["prefix"].get("scale", 1.0)),
+    }
+
+
+def _write_labelled_base(
+    record: RunRecord, backbone: Path | None, weights: Tensors, folder: Path, task_type: str | None
+) -> bool:
+    """Write the tokenizer and, if peft's auto class needs it, a configuration with the classes.
+
+    Returns:
+        Whether the folder now has `base`, the backbone with the run's number of classes.
+    """
+    from sparsead.assembly.build import build_task
+    from sparsead.assembly.trained import recorded_spec
+    from sparsead.backbones.loading import folder_config, load_backbone
+    from sparsead.training.quiet import quiet_libraries
+
+    quiet_libraries()
+    spec = recorded_spec(record, backbone)
+    try:
+        loaded = load_backbone(spec.backbone)
+    except SourceError as error:
+        warn(f"{error}; the folder has no tokenizer")
+        return False
+    if _has_tokenizer(loaded.folder):
+        loaded.tokenizer.save_pretrained(folder)
+    if task_type != "SEQ_CLS" or loaded.folder is None:
+        return False
+    classes = len([tensor for n, tensor in weights.items() if n.endswith(".weight")][-1])
+    config = folder_config(loaded.folder, {})
+    if config.num_labels == classes:
+        return False
+    labels = build_task(spec).head_options
+    folder_config(loaded.folder, {"num_labels": classes, **labels}).save_pretrained(folder / _BASE)
+    for file in loaded.folder.iterdir():
+        if file.name != "config.json":
+            (folder / _BASE / file.name).symlink_to(file.absolute())
+    return True
+
+
+def _has_tokenizer(folder: Path | None) -> bool:
+    """Tell whether the tokenizer is a real one: for a folder without one, transformers makes it up.
+
+    Backbones with random weights, which have no folder, have one that the project builds.
+    """
+    return folder is None or any((folder / file).is_file() for file in _TOKENIZERS)

@@ -1,0 +1,353 @@
+"""AdapterHub's format: the names, the shapes and the configuration of the package `adapters`.
+
+A folder that `save_adapter` of that package writes has `adapter_config.json` and the adapter's
+tensors, and `head_config.json` and the head's. A fusion is a folder of such folders, as
+`save_adapter_setup` writes it. The names follow version 1.3 of the package.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from sparsead.backbones.contract import AdapterHubNames, Architecture, sites_regex
+from sparsead.errors import ConfigError
+
+Tensors = Mapping[str, npt.NDArray[Any]]
+
+VERSION = "adapters.1.3.0"
+"""The version of the package whose names these are; it is written into each configuration."""
+
+_LORA_SITES = {"query": "q", "key": "k", "value": "v"}
+_PART = re.compile(r"(?P<place>.+)\.adapter\.(?:tasks\.(?P<task>\d+)\.)?(?P<name>[\w.]+)")
+
+
+@dataclass(frozen=True)
+class HubAdapter:
+    """One adapter in AdapterHub's format: its name there, its configuration and its tensors."""
+
+    name: str
+    config: dict[str, Any]
+    tensors: dict[str, npt.NDArray[Any]]
+
+
+def to_adapterhub(
+    entry: Architecture,
+    method: str,
+    options: Mapping[str, Any],
+    tensors: Tensors,
+    *,
+    name: str,
+    width: int,
+) -> HubAdapter:
+    """Return an adapter of any method but fusion in AdapterHub's format.
+
+    Args:
+        entry: the architecture of the backbone.
+        method: the adapter's method, such as "bottleneck".
+        options: its options, with all keys.
+        tensors: its tensors by their names in the model, without the head's.
+        name: name to give the adapter.
+        width: the backbone's hidden size.
+
+    Raises:
+        ConfigError: the package `adapters` has no such adapter, or not in this architecture.
+    """
+    names = _names(entry, method)
+    found = _Places(names, [n for n in tensors if not _is_prefix(n)], name, options)
+    converted = {found.translate(n): tensors[n] for n in tensors if not _is_prefix(n)}
+    if len(converted) < sum(not _is_prefix(n) for n in tensors):
+        raise ConfigError(f"adapter.sites={options.get('sites')}: two of them are one place there")
+    prefixes = {n: tensor for n, tensor in tensors.items() if _is_prefix(n)}
+    scale = float(options.get("prefix", {}).get("scale", 1.0))
+    converted |= _join_prefixes(names, prefixes, name, scale)
+    length = next((len(tensor) for tensor in prefixes.values()), 0)
+    return HubAdapter(name, _config(method, options, found, width, length), converted)
+
+
+def fusion_to_adapterhub(
+    entry: Architecture,
+    sources: Sequence[Mapping[str, Any]],
+    tensors: Tensors,
+    *,
+    names: Sequence[str],
+    width: int,
+) -> tuple[HubAdapter, list[HubAdapter]]:
+    """Return a fusion, and the adapters that it combines, in AdapterHub's format.
+
+    Args:
+        entry: the architecture of the backbone.
+        sources: the options of each source's adapter, which is of the method pfeiffer.
+        tensors: the tensors of the fusion and its sources by their names in the model.
+        names: name to give each source.
+        width: the backbone's hidden size.
+
+    Raises:
+        ConfigError: the package `adapters` does not have the architecture.
+    """
+    places = _names(entry, "fusion")
+    combined, single = ",".join(names), []
+    for number, (name, options) in enumerate(zip(names, sources, strict=True)):
+        own = {
+            n.replace(f".adapter.tasks.{number}.", ".adapter."): tensor
+            for n, tensor in tensors.items()
+            if f".adapter.tasks.{number}." in n
+        }
+        single.append(to_adapterhub(entry, "pfeiffer", options, own, name=name, width=width))
+    found = _Places(places, [], combined, {})
+    fused = {found.fusion(n): t for n, t in tensors.items() if ".adapter.tasks." not in n}
+    config = {
+        "key": True,
+        "query": True,
+        "value": True,
+        "query_before_ln": False,
+        "regularization": True,
+        "residual_before": False,
+        "temperature": False,
+        "value_before_softmax": True,
+        "value_initialized": "DIAGONAL",
+        "dropout_prob": None,
+    }
+    return HubAdapter(combined, config, fused), single
+
+
+def from_adapterhub(
+    entry: Architecture,
+    method: str,
+    options: Mapping[str, Any],
+    theirs: Tensors,
+    wanted: Mapping[str, tuple[int, ...]],
+    *,
+    name: str,
+) -> dict[str, npt.NDArray[Any]]:
+    """Return the tensors of an adapter in AdapterHub's format under the names of the model.
+
+    Args:
+        entry: the architecture of the backbone.
+        method: the method of the adapter in the model; not fusion.
+        options: its options, with all keys.
+        theirs: the folder's tensors.
+        wanted: names and shapes of the adapter's tensors in the model.
+        name: the adapter's name in the folder.
+
+    Raises:
+        ConfigError: the folder has no tensor for one of the names.
+    """
+    names = _names(entry, method)
+    prefixes = {ours: shape for ours, shape in wanted.items() if _is_prefix(ours)}
+    others = [ours for ours in wanted if ours not in prefixes]
+    found = _Places(names, others, name, options)
+    scale = float(options.get("prefix", {}).get("scale", 1.0))
+    tensors = _split_prefixes(names, theirs, prefixes, name, scale)
+    return tensors | {ours: _get(theirs, found.translate(ours)) for ours in others}
+
+
+def reduction_factor(width: int, bottleneck: int) -> float:
+    """Return the factor from which the package computes the bottleneck: int(width // factor)."""
+    return width / bottleneck if width % bottleneck == 0 else width / (bottleneck + 0.5)
+
+
+class _Places:
+    """The names of an adapter's tensors there, and the kinds of place that it is at."""
+
+    def __init__(
+        self,
+        names: AdapterHubNames,
+        tensors: Iterable[str],
+        name: str,
+        options: Mapping[str, Any],
+    ) -> None:
+        self._kinds = {
+            "attention": names.attention,
+            "cross_attention": names.cross_attention,
+            "ffn": names.ffn,
+        }
+        self._name = name
+        self._norm = options.get("layer_norm")
+        self.used = {self._place(ours)[0] for ours in tensors if ".lora_" not in ours}
+
+    def translate(self, ours: str) -> str:
+        """Return the package's name of a bottleneck's or LoRA's tensor."""
+        place, part = _split_name(ours)
+        if part.startswith("lora_"):
+            return f"{place}.loras.{self._name}.{part.removesuffix('.weight')}"
+        layer, _, kind = part.rpartition(".")
+        down = f"adapter_down.{int(self._norm == 'before')}"
+        layers = {"down": down, "up": "adapter_up", "norm": f"adapter_norm_{self._norm}"}
+        return f"{self._place(ours)[1]}.adapters.{self._name}.{layers[layer]}.{kind}"
+
+    def fusion(self, ours: str) -> str:
+        """Return the package's name of a tensor of the fusion itself."""
+        return f"{self._place(ours)[1]}.adapter_fusion_layer.{self._name}.{_split_name(ours)[1]}"
+
+    def _place(self, ours: str) -> tuple[str, str]:
+        module, _ = _split_name(ours)
+        for kind, places in self._kinds.items():
+            for pattern, theirs in places.items():
+                if (found := _match(pattern, module)) is not None:
+                    prefix, layer = found
+                    return kind, prefix + theirs.replace("{i}", layer)
+        raise ConfigError(
+            f"adapter.sites: the package adapters has no adapter at {module}; it has those of "
+            "attention_output and ffn_output"
+        )
+
+
+def _names(entry: Architecture, method: str) -> AdapterHubNames:
+    if entry.adapterhub is None:
+        raise ConfigError(f"the package adapters does not support {entry.model_type}")
+    if method not in entry.adapterhub.methods:
+        known = ", ".join(entry.adapterhub.methods)
+        raise ConfigError(
+            f"adapter.method={method}: the package adapters has none that computes the same in "
+            f"{entry.model_type}; it has {known}"
+        )
+    return entry.adapterhub
+
+
+def _split_name(ours: str) -> tuple[str, str]:
+    """Return the module that has the adapter, and the tensor's name in the adapter."""
+    found = _PART.fullmatch(ours)
+    if found is None:
+        raise ConfigError(
+            f"{ours}: belongs to the backbone, which the folder of an adapter does not contain"
+        )
+    return found["place"], found["name"]
+
+
+def _match(pattern: str, module: str) -> tuple[str, str] | None:
+    """Return what stands before a pattern of a module's name, and the layer's number."""
+    layer = sites_regex([pattern]).replace(r"\d+", r"(?P<layer>\d+)")
+    found = re.fullmatch(rf"(?P<prefix>(?:\w+\.)*?){layer}", module)
+    return None if found is None else (found["prefix"], found["layer"])
+
+
+def _is_prefix(ours: str) -> bool:
+    return ours.endswith((".adapter.key", ".adapter.value"))
+
+
+def _prefix_places(
+    names: AdapterHubNames, ours: Iterable[str]
+) -> Iterator[tuple[str, str, int, int]]:
+    """Yield for each prefix: name here, location there, layer, and 0 for keys or 1 for values."""
+    for name in ours:
+        module, part = _split_name(name)
+        for pattern, location in names.prefixes.items():
+            if (found := _match(pattern, module)) is not None:
+                yield name, f"{found[0]}{location}", int(found[1]), int(part == "value")
+
+
+def _prefix_key(location: str, name: str) -> str:
+    base, _, kind = location.rpartition(".")
+    pool = f"prefix_tuning.prefix_tunings.{name}.{kind}.control_trans"
+    return f"{base}.{pool}" if base else pool
+
+
+def _join_prefixes(
+    names: AdapterHubNames, tensors: Tensors, name: str, scale: float
+) -> dict[str, npt.NDArray[Any]]:
+    """Return the prefixes of each location as one flat tensor, (l · layers · 2 · width)."""
+    by_location: dict[str, dict[tuple[int, int], npt.NDArray[Any]]] = {}
+    for ours, location, layer, part in _prefix_places(names, tensors):
+        by_location.setdefault(location, {})[layer, part] = scale * tensors[ours]
+    joined = {}
+    for location, parts in by_location.items():
+        stacked = np.stack([parts[key] for key in sorted(parts)], axis=1)
+        joined[_prefix_key(location, name)] = stacked.astype(np.float32).ravel()
+    return joined
+
+
+def _split_prefixes(
+    names: AdapterHubNames,
+    theirs: Tensors,
+    wanted: Mapping[str, tuple[int, ...]],
+    name: str,
+    scale: float,
+) -> dict[str, npt.NDArray[Any]]:
+    """Return the keys and values of each layer, (l, width), which are P / scale in the model."""
+    found = list(_prefix_places(names, wanted))
+    split = {}
+    for ours, location, layer, part in found:
+        key = _prefix_key(location, name)
+        layers = 1 + max(each[2] for each in found if each[1] == location)
+        length, width = wanted[ours]
+        values = _get(theirs, key)
+        if values.size != length * layers * 2 * width:
+            raise ConfigError(f"{key} has {values.size} values, not {length * layers * 2 * width}")
+        split[ours] = values.reshape(length, layers, 2, width)[:, layer, part] / scale
+    return split
+
+
+def _get(theirs: Tensors, key: str) -> npt.NDArray[Any]:
+    if key not in theirs:
+        raise ConfigError(f"it has no {key}")
+    return theirs[key]
+
+
+def _config(
+    method: str, options: Mapping[str, Any], found: _Places, width: int, length: int
+) -> dict[str, Any]:
+    prefix = {
+        "architecture": "prefix_tuning",
+        "flat": True,
+        "prefix_length": length,
+        "encoder_prefix": True,
+        "cross_prefix": True,
+        "dropout": 0.0,
+    }
+    if method == "prefix":
+        return prefix
+    if method == "lora":
+        return _lora_config(options)
+    bottleneck = {
+        "mh_adapter": "attention" in found.used,
+        "output_adapter": "ffn" in found.used,
+        "cross_adapter": "cross_attention" in found.used,
+        "reduction_factor": reduction_factor(width, options["bottleneck"]),
+        "non_linearity": options["activation"],
+        "scaling": float(options["scale"]),
+        # The package draws dropout on the output, not on the hidden layer; only training differs.
+        "dropout": float(options["dropout"]),
+        "ln_before": options["layer_norm"] == "before",
+        "ln_after": options["layer_norm"] == "after",
+        "original_ln_before": method == "pfeiffer",
+        "original_ln_after": True,
+        "residual_before_ln": True,
+        "adapter_residual_before_ln": False,
+        "is_parallel": method in ("parallel", "mam"),
+        "init_weights": "bert",
+        "use_gating": False,
+        "inv_adapter": None,
+        "leave_out": [],
+    }
+    if method == "mam":
+        return {"architecture": "union", "configs": [prefix, bottleneck]}
+    return bottleneck
+
+
+def _lora_config(options: Mapping[str, Any]) -> dict[str, Any]:
+    sites = options["sites"]
+    other = [site for site in sites if site not in (*_LORA_SITES, "ffn_input", "ffn_projection")]
+    if other:
+        raise ConfigError(
+            f"adapter.sites={other[0]}: LoRA of the package adapters has no such site"
+        )
+    return {
+        "architecture": "lora",
+        "selfattn_lora": any(site in _LORA_SITES for site in sites),
+        "intermediate_lora": "ffn_input" in sites,
+        "output_lora": "ffn_projection" in sites,
+        "attn_matrices": [_LORA_SITES[site] for site in sites if site in _LORA_SITES],
+        "r": options["bottleneck"],
+        "alpha": options["alpha"],
+        "dropout": float(options["dropout"]),
+        "composition_mode": "add",
+        "init_weights": "lora",
+        "use_gating": False,
+        "leave_out": [],
+    }

@@ -1,0 +1,152 @@
+"""peft's format: the names of tensors and the configuration of LoRA and of prefixes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import FiniteFloat, PositiveInt
+from typing_extensions import TypedDict
+
+from sparsead.backbones.contract import architectures
+from sparsead.errors import RecordError
+from sparsead.runs.checked import check_type
+
+_LORA_A = ".adapter.lora_A.weight"
+
+
+class _LoraOptions(TypedDict):
+    bottleneck: PositiveInt
+    alpha: FiniteFloat
+    dropout: FiniteFloat
+
+
+def build_peft_config(
+    config: Mapping[str, Any], names: Sequence[str], base: str | None
+) -> dict[str, Any]:
+    """Return the values of peft's LoraConfig for a run; all others keep peft's defaults.
+
+    Args:
+        config: the configuration in the run's record.
+        names: names of the tensors in the run's weights file.
+        base: folder or hub name of the base model; None if its weights are random.
+
+    Raises:
+        RecordError: an option of LoRA is missing or of another type.
+    """
+    heads = _heads(names)
+    try:
+        options = check_type(config["adapter"]["options"], _LoraOptions)
+    except ValueError as error:
+        raise RecordError(f"adapter.options: {error}") from error
+    return {
+        "peft_type": "LORA",
+        "task_type": _task_type(names, heads),
+        "base_model_name_or_path": base,
+        "r": options["bottleneck"],
+        "lora_alpha": options["alpha"],
+        "lora_dropout": options["dropout"],
+        "target_modules": _target_modules(names),
+        "modules_to_save": heads or None,
+        "bias": "none",
+        "inference_mode": True,
+    }
+
+
+def to_peft_key(name: str) -> str:
+    """Return peft's name for a tensor of the run's weights file.
+
+    `bert.….query.adapter.lora_A.weight` becomes `base_model.model.bert.….query.lora_A.weight`; the
+    names of the head's tensors only get the prefix.
+    """
+    return f"base_model.model.{name.replace('.adapter.lora_', '.lora_')}"
+
+
+def build_prefix_config(
+    names: Sequence[str], positions: str, *, length: int, layers: int, heads: int, width: int
+) -> dict[str, Any]:
+    """Return the values of peft's PrefixTuningConfig for a run; all others keep peft's defaults.
+
+    Args:
+        names: names of the tensors in the run's weights file.
+        positions: name of the module that embeds the positions; it is stored like a head.
+        length: number of keys and of values of a prefix.
+        layers: number of the backbone's layers.
+        heads: number of heads of keys.
+        width: summed width of these heads.
+    """
+    modules = [positions, *_heads(names)]
+    return {
+        "peft_type": "PREFIX_TUNING",
+        "task_type": "SEQ_CLS",
+        "num_virtual_tokens": length,
+        "num_layers": layers,
+        "num_attention_heads": heads,
+        "token_dim": width,
+        "encoder_hidden_size": width,
+        "num_transformer_submodules": 1,
+        "prefix_projection": False,
+        "modules_to_save": [module.rpartition(".")[2] for module in modules],
+        "inference_mode": True,
+    }
+
+
+def join_prefixes(tensors: Mapping[str, npt.NDArray[Any]], scale: float) -> npt.NDArray[np.float32]:
+    """Return the prefixes as peft stores them, (l, layers · 2 · width): P, not P / scale.
+
+    Args:
+        tensors: the prefixes' tensors by name, each layer's keys before its values, (l, width).
+        scale: the option `adapter.prefix.scale`.
+    """
+    joined = scale * np.concatenate(list(tensors.values()), axis=1)
+    return joined.astype(np.float32)
+
+
+def shift_positions(embedding: npt.NDArray[np.float32], length: int) -> npt.NDArray[np.float32]:
+    """Return the embedding of positions for a model in which prefixes take up the first ones.
+
+    In peft a prefix of length l moves every token on by l positions; in this program it does not.
+    Row i + l of the result is therefore row i of the backbone.
+
+    Args:
+        embedding: the backbone's, (positions, width).
+        length: l.
+    """
+    shifted = embedding.copy()
+    shifted[length:] = embedding[:-length]
+    return shifted
+
+
+def _target_modules(names: Iterable[str]) -> list[str]:
+    """Return the names of the modules with LoRA, starting at the layer's index.
+
+    peft matches names by suffix. Shorter names would match other modules too: the heads of RoBERTa
+    and BART contain an `out_proj`, and `attention.output.dense` ends in `output.dense`.
+    """
+    modules = (name.removesuffix(_LORA_A) for name in names if name.endswith(_LORA_A))
+    return sorted({re.sub(r"^.*\.(?=\d+\.)", "", module) for module in modules})
+
+
+def _heads(names: Sequence[str]) -> list[str]:
+    """Return the modules that are trained in full: the head, and a pooler within the backbone."""
+    backbone = {name.split(".")[0] for name in names if ".adapter." in name}
+    paths = [name.split(".") for name in names if ".adapter." not in name]
+    return sorted({".".join(path[: 1 + (path[0] in backbone)]) for path in paths})
+
+
+def _task_type(names: Sequence[str], heads: Sequence[str]) -> str | None:
+    """Return peft's task type, or None if it cannot be inferred from the names of the heads.
+
+    The architecture is inferred from the modules with LoRA, because the one in conf/ need not be
+    that of a backbone loaded from a folder.
+    """
+    fitting = [
+        entry
+        for entry in architectures().values()
+        if all(entry.has(n.removesuffix(_LORA_A)) for n in names if n.endswith(_LORA_A))
+    ]
+    said = {entry.task_types.get(head) for entry in fitting for head in heads} - {None}
+    return said.pop() if len(said) == 1 else None
