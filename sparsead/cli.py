@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import ast
 import importlib
+import os
 import pkgutil
 import sys
 from pathlib import Path
 
 from sparsead.errors import SparseadError, fail, unknown
 from sparsead.errors.display import survive_closed_pipes
+from sparsead.errors.own_code import describe_own_error
 
 _COMMANDS = "sparsead.commands"
 _FIRST = ("train", "reproduce", "plan", "table")
@@ -45,6 +47,11 @@ def run(verb: str, arguments: list[str]) -> None:
         if error.filename is None:
             raise
         fail(f"{error.filename}: {error.strerror}")
+    except Exception as error:
+        own = describe_own_error(error)
+        if own is None or os.environ.get("HYDRA_FULL_ERROR") == "1":
+            raise
+        fail(own)
 
 
 def _verbs() -> dict[str, Path]:

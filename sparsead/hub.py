@@ -16,6 +16,7 @@ import datasets
 from huggingface_hub import constants, get_session
 
 from sparsead.errors import SourceError
+from sparsead.progress import stage
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -38,7 +39,7 @@ def fetch(name: str, load: Callable[[], T], folder_key: str, embedded: str) -> T
     """
     offline = constants.HF_HUB_OFFLINE or not _hub_answers()
     try:
-        with _hub_offline(offline):
+        with _hub_offline(offline), stage(f"loading {name}"):
             return load()
     except (OSError, ValueError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]

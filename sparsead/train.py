@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import logging
+import math
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ from omegaconf import OmegaConf
 from torch import Tensor, nn
 
 from sparsead.adapters.accounting import count_adapter_costs
+from sparsead.adapters.adapted import AdaptedModel
 from sparsead.assembly.build import (
     build_adapter,
     insert_adapter,
@@ -21,10 +24,13 @@ from sparsead.assembly.build import (
     save_weights,
     weights_metadata,
 )
-from sparsead.assembly.inputs import read_inputs
+from sparsead.assembly.inputs import Inputs, read_inputs
 from sparsead.cli import run as run_verb
+from sparsead.config.run import RunSpec
 from sparsead.errors import RecordError
+from sparsead.progress import stage
 from sparsead.pruning.contract import PRUNERS
+from sparsead.pruning.masks import Masks
 from sparsead.pruning.storage import WEIGHTS_FILE
 from sparsead.runs.interrupt import Watch, defer_interrupt
 from sparsead.runs.record import RunRecord, write_result
@@ -47,9 +53,12 @@ from sparsead.training.resume import (
     saved_steps,
 )
 from sparsead.training.sampling import scoring_batches, scoring_sample
+from sparsead.training.shown import ShowTraining
 from sparsead.training.stopping import Stopping
 from sparsead.training.trainer import build_trainer, history
 from sparsead.training.unpadded import unpad
+
+log = logging.getLogger(__name__)
 
 
 def train(request: RunRequest, watch: Watch | None = None) -> RunRecord:
@@ -111,7 +120,7 @@ def run(request: RunRequest, folder: Path, watch: Watch | None = None) -> dict[s
     adapter = build_adapter(spec)
     pruner = PRUNERS.bind(spec.pruner.method, spec.pruner.options)
 
-    with clock.timed("load"):
+    with clock.timed("load"), stage("loading backbone and data"):
         inputs = read_inputs(spec)
         task, data, tokenizer = inputs.task, inputs.data, inputs.backbone.tokenizer
         model = inputs.backbone.model(task.head, task.head_options, spec.seeds.init)
@@ -123,7 +132,7 @@ def run(request: RunRequest, folder: Path, watch: Watch | None = None) -> dict[s
         other = inputs.backbone.model(task.head, task.head_options, spec.seeds.init)
         return redraw_adapter(spec, adapter, other, adapted.prunable)
 
-    with clock.timed("prune"):
+    with clock.timed("prune"), stage(f"scoring the weights by {spec.pruner.name}"):
         scored_on = scoring_sample(data["train"], spec.seeds.mask) if spec.sparsity else []
         if checkpoint is None:
             batches = scoring_batches(data["train"].select(scored_on), collator, device)
@@ -134,13 +143,15 @@ def run(request: RunRequest, folder: Path, watch: Watch | None = None) -> dict[s
             masks = restore_masks(folder, model)
     store_frozen(adapted, precision)
 
-    with clock.timed("train"), defer_interrupt() as interrupted:
+    with clock.timed("train"), defer_interrupt() as interrupted, stage("starting") as shown:
         trainer = build_trainer(spec, model, data, tokenizer, task, collator, folder, precision)
         trainer.add_callback(clock)  # before Stopping, which may raise at a checkpoint
         trainer.add_callback(Stopping(trainer, interrupted, watch))
+        trainer.add_callback(ShowTraining(trainer, shown))
+        _tell_start(spec, inputs, adapted, masks, device, precision)
         trainer.train(resume_from_checkpoint=checkpoint)
     epochs = history(trainer)
-    with clock.timed("report"):
+    with clock.timed("report"), stage("scoring the predictions"):
         held_out = spec.protocol.selection > 0
         scores = final_scores(trainer, task, data, folder, epochs[-1], held_out)
         splits = evaluated_splits(task, data, held_out)
@@ -172,6 +183,37 @@ def run(request: RunRequest, folder: Path, watch: Watch | None = None) -> dict[s
         "resumed_from_epoch": resumed_from,
         "environment": describe_environment(device, precision),
     }
+
+
+def _tell_start(
+    spec: RunSpec,
+    inputs: Inputs,
+    adapted: AdaptedModel,
+    masks: Masks,
+    device: str,
+    precision: str,
+) -> None:
+    """Say how many weights train, on how many examples, for how many steps, and where."""
+    train = sum(p.numel() for p in adapted.model.parameters() if p.requires_grad) - masks.removed
+    log.info(
+        "%s weights train; %s of %s prunable ones are removed (%.2f %%)",
+        *(f"{number:,}" for number in (train, masks.removed, masks.total)),
+        100 * masks.sparsity,
+    )
+    described = inputs.described["train"]
+    examples, epochs = described["examples"], spec.protocol.epochs
+    counts = described["counts"].items()
+    lost = [f"{count:,} {name.replace('_', ' ')}" for name, count in counts if count]
+    log.info(
+        "%s examples, %s at %d tokens; %d epochs of %d steps on %s in %s",
+        f"{examples:,}",
+        ", ".join(lost) or "none cut",
+        spec.task.max_length,
+        epochs,
+        math.ceil(examples / spec.protocol.batch_size),
+        device,
+        precision,
+    )
 
 
 if __name__ == "__main__":

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import math
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 import hydra
 from hydra._internal.utils import get_args_parser
@@ -28,20 +31,42 @@ from sparsead.errors import (
     ClaimedError,
     ConfigError,
     RecordError,
+    RunFailedError,
     SparseadError,
     StorageError,
     fail,
 )
-from sparsead.errors.display import survive_closed_pipes
+from sparsead.errors.display import one_line, survive_closed_pipes
+from sparsead.errors.own_code import describe_own_error
+from sparsead.progress import (
+    JSON,
+    QUIET,
+    choose_output,
+    format_seconds,
+    name_sweep,
+    output_mode,
+    print_line,
+    stage,
+)
+from sparsead.report.outcome import (
+    describe_outcome,
+    describe_scores,
+    describe_setting,
+    outcome_values,
+)
+from sparsead.runs.failure import failure_file
 from sparsead.runs.interrupt import Watch, stop_on_interrupt
 from sparsead.runs.prerequisites import find_prerequisites, resolve_sources
 from sparsead.runs.record import RunRecord, find_record
 from sparsead.runs.request import RunRequest, do_prerequisites
+from sparsead.runs.tally import STARTED, Entry, note_run
 from sparsead.search import search
 
 log = logging.getLogger(__name__)
 
 _FULL_ERROR = "HYDRA_FULL_ERROR"
+_ASKED = "SPARSEAD_FULL_ERROR"
+"""Holds what the user has set the variable above to, while that one makes Hydra raise."""
 
 
 def main() -> None:
@@ -50,14 +75,18 @@ def main() -> None:
     HYDRA_FULL_ERROR=1 prints a traceback instead of the one-line message.
     """
     survive_closed_pipes()
-    keep_traceback = os.environ.get(_FULL_ERROR) == "1"
     try:
         with _let_hydra_raise():
             _launch()
     except (SparseadError, HydraException, OmegaConfBaseException) as error:
-        if keep_traceback:
+        if os.environ.get(_FULL_ERROR) == "1":
             raise
         fail(describe_error(error))
+
+
+def _keeps_traceback() -> bool:
+    """Tell whether the user asked for tracebacks; Hydra's variable is set in any case here."""
+    return os.environ.get(_ASKED) == "1"
 
 
 @contextmanager
@@ -65,16 +94,17 @@ def _let_hydra_raise() -> Iterator[None]:
     """Make Hydra raise its errors; by default it prints a traceback or exits with status 1."""
     before = os.environ.get(_FULL_ERROR)
     os.environ[_FULL_ERROR] = "1"
+    os.environ[_ASKED] = before or ""
     try:
         yield
     finally:
-        del os.environ[_FULL_ERROR]
+        del os.environ[_FULL_ERROR], os.environ[_ASKED]
         os.environ.update({} if before is None else {_FULL_ERROR: before})
 
 
 def _launch() -> None:
     parser = Parser("sparsead train", parents=[get_args_parser()], add_help=False)
-    words = name_outputs(sys.argv[1:])
+    words = name_outputs(choose_output(sys.argv[1:]))
     arguments = parser.parse(words)
     if arguments.help:
         sys.stdout.write(describe_train(arguments.overrides))
@@ -88,9 +118,16 @@ def _launch() -> None:
     if arguments.multirun and not arguments.config_path:
         _check_jobs(overrides)
     with stop_on_interrupt("run the same command again to resume"):
-        hydra.main(version_base="1.3", config_path="pkg://sparsead.conf", config_name="train")(
-            job
-        )()
+        start = hydra.main(
+            version_base="1.3", config_path="pkg://sparsead.conf", config_name="train"
+        )(job)
+        try:
+            start()
+        except RunFailedError:
+            if _keeps_traceback():
+                raise
+    if STARTED.folder is not None:
+        _sum_up(STARTED.entries())
 
 
 def _check_jobs(overrides: list[str]) -> None:
@@ -114,35 +151,104 @@ def job(config: DictConfig) -> float:
     sweeping = HydraConfig.get().mode is RunMode.MULTIRUN
     if os.environ.get("RANK", "0") != "0":
         logging.disable(logging.INFO)  # only the first of torchrun's processes prints messages
-    do = _do_in_sweep if sweeping else find_or_train
+    if sweeping and STARTED.folder is not None:
+        name_sweep(STARTED.describe(_number()))
     try:
-        if HydraConfig.get().job.chdir:
-            raise ConfigError(
-                "hydra.job.chdir=true: paths are looked for in the folder of the command; leave it "
-                "out"
-            )
-        request, space = _asked_for(config)
-        request = do_prerequisites(request, list(HydraConfig.get().overrides.task), do)
-        if not sweeping and space is None:
-            _tell_point_from_grid()
-        record = do(request) if space is None else search(request, space, train_run)
+        record = _train_one(config, _do_in_sweep if sweeping else find_or_train, sweeping)
+    except RunFailedError:
+        if _is_optimised():
+            raise  # the optimiser has to know
+        return math.nan  # Hydra would print each failure once more
     except (SparseadError, OmegaConfBaseException) as error:
         if sweeping:
-            raise  # Hydra continues with the other jobs, and prints this error at the end
+            raise  # Hydra continues with the other jobs; `_sum_up` counts them
         fail(describe_error(error))  # not raised: Hydra would print its own line first
-    _log_record(record)
+    except Exception as error:
+        own = describe_own_error(error)
+        if sweeping or own is None or _keeps_traceback():
+            raise
+        fail(own)
+    if sweeping:
+        _print_finished(record)
+    else:
+        _print_outcome(record)
     return record.objective
 
 
+def _train_one(
+    config: DictConfig, do: Callable[[RunRequest], RunRecord], sweeping: bool
+) -> RunRecord:
+    if HydraConfig.get().job.chdir:
+        raise ConfigError(
+            "hydra.job.chdir=true: paths are looked for in the folder of the command; leave it out"
+        )
+    request, space = _asked_for(config)
+    if not sweeping:
+        print_line(describe_setting(request.spec))
+    request = do_prerequisites(request, list(HydraConfig.get().overrides.task), do)
+    if not sweeping and space is None:
+        _tell_point_from_grid()
+    return do(request) if space is None else search(request, space, train_run)
+
+
 def _do_in_sweep(request: RunRequest) -> RunRecord:
-    """Find or train one run of a sweep, and record a failure with its traceback."""
+    """Find or train one run of a sweep; note it, and record a failure with its traceback."""
+    folder = Path(str(HydraConfig.get().sweep.dir))
     try:
-        return find_or_train(request)
+        record = find_or_train(request)
     except (StorageError, ClaimedError):
         raise  # no failure of this run: nothing can be written, or another process works on it
     except Exception as error:
         request.record_failure(error)
-        raise
+        note_run(folder, request.folder, error)
+        reason = describe_own_error(error) or f"{type(error).__name__}: {error}"
+        print_line(f"{_label()}failed: {request.folder.name}: {one_line(reason)}")
+        raise RunFailedError(f"{request.folder.name}: {one_line(reason)}") from error
+    note_run(folder, request.folder, None)
+    return record
+
+
+def _is_optimised() -> bool:
+    """Tell whether the sweeper chooses later runs by the scores of earlier ones, as Optuna does."""
+    return not str(HydraConfig.get().sweeper.get("_target_")).endswith("BasicSweeper")
+
+
+def _number() -> int:
+    """Return the number of a sweep's job, from 1."""
+    return int(HydraConfig.get().job.num) + 1
+
+
+def _label() -> str:
+    """Return the number of a sweep's job, and of how many, if this process started the sweep."""
+    return f"{_number()}{'' if STARTED.runs is None else f' of {STARTED.runs}'}: "
+
+
+def _print_finished(record: RunRecord) -> None:
+    """Print one line on a finished run of a sweep."""
+    if output_mode() == QUIET:
+        sys.stdout.write(f"{record.folder}\n")
+    took = format_seconds(sum(record.result["seconds"].values()))
+    print_line(f"{_label()}{record.folder.name}: {describe_scores(record)}, {took}")
+
+
+def _sum_up(entries: Sequence[Entry]) -> None:
+    """Say how many runs of a sweep are done and how many failed, and exit with 1 if any failed."""
+    failed = [entry for entry in entries if entry["state"] == "failed"]
+    if output_mode() == JSON:
+        done = [RunRecord.read(Path(e["folder"])) for e in entries if e["state"] == "done"]
+        content = {"done": [outcome_values(record) for record in done], "failed": failed}
+        sys.stdout.write(json.dumps(content, indent=2) + "\n")
+    outputs = Path(entries[0]["folder"]).parent.parent if entries else Path("outputs")
+    where = "" if str(outputs) == "outputs" else f" --outputs {outputs}"
+    done_runs = len(entries) - len(failed)
+    if failed:
+        first = failure_file(Path(failed[0]["folder"]))
+        print_line(
+            f"{done_runs} done, {len(failed)} failed; see {first}; `sparsead runs "
+            f"state=failed{where}` lists them, and the same command again retries them"
+        )
+        raise SystemExit(1)
+    print_line(f"{done_runs} done; `sparsead table{where}` shows them")
 
 
 def find_or_train(request: RunRequest) -> RunRecord:
@@ -167,10 +273,11 @@ def train_run(request: RunRequest, watch: Watch | None = None) -> RunRecord:
 
     Torch is imported here, only when a run really has to be trained, because it takes seconds.
     """
-    from sparsead.train import train
-    from sparsead.training.allocator import freeze_imported_objects, keep_freed_memory
-    from sparsead.training.device import resolve_device
-    from sparsead.training.quiet import quiet_libraries
+    with stage("loading torch and transformers"):
+        from sparsead.train import train
+        from sparsead.training.allocator import freeze_imported_objects, keep_freed_memory
+        from sparsead.training.device import resolve_device
+        from sparsead.training.quiet import quiet_libraries
 
     quiet_libraries()
     freeze_imported_objects()
@@ -185,18 +292,13 @@ def _tell_point_from_grid() -> None:
         log.info("protocol=paper is one point of the paper's grid; search=grid runs all 80")
 
 
-def _log_record(record: RunRecord) -> None:
-    result = record.result
-    sparsity = result["sparsity"]
-    log.info("%s", ", ".join(_score(*score) for score in result["scores"].items()))
-    log.info(
-        "removed %d of %d prunable weights (%.2f %%)",
-        sparsity["removed"],
-        sparsity["total"],
-        100 * sparsity["realised"],
-    )
-    log.info("%s", record.folder)
-
-
-def _score(name: str, score: float | None) -> str:
-    return f"{name} not defined" if score is None else f"{name} {score:.4f}"
+def _print_outcome(record: RunRecord) -> None:
+    """Print what a finished run is shown as, or what `--json` or `--quiet` ask for."""
+    mode = output_mode()
+    if mode == JSON:
+        sys.stdout.write(json.dumps(outcome_values(record), indent=2) + "\n")
+    elif mode == QUIET:
+        sys.stdout.write(f"{record.folder}\n")
+    else:
+        for line in describe_outcome(record):
+            print_line(line)

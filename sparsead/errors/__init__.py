@@ -47,6 +47,10 @@ class RecordError(SparseadError):
     """A run's record cannot be read or written."""
 
 
+class RunFailedError(SparseadError):
+    """A run of a sweep failed; the failure is recorded, and the other runs go on."""
+
+
 class AlreadyRecordedError(RecordError):
     """Another process has recorded this run in the meantime."""
 

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
 from sparsead.errors import ConfigError, SourceError
+from sparsead.progress import stage
 from sparsead.tasks.contract import Task
 from sparsead.tasks.splits import split_rows
 
@@ -77,18 +78,17 @@ def encode_once(
     try:
         fresh = not _is_whole(folder)
         if fresh:
-            encoded = task.encode(
-                rows, tokenizer
-            )  # outside the block: its errors are not about the cache
+            with stage("tokenising"):  # not in the block below: its errors are not of the cache
+                encoded = task.encode(rows, tokenizer)
             with _writing(folder):
                 _write(folder, encoded)
         splits, described = _read(folder)
     finally:
         lock.release()
     done = "tokenised" if fresh else "tokenised before, read from the cache"
-    log.info("%s in %.1f s", done, time.perf_counter() - start)
+    log.debug("%s in %.1f s", done, time.perf_counter() - start)
     for split, values in described.items():
-        log.info("%s: %s", split, _format_description(values))
+        log.debug("%s: %s", split, _format_description(values))
     return splits, described
 
 

@@ -12,9 +12,9 @@ from typing import Any, cast
 from accelerate import PartialState
 from accelerate.utils import gather_object
 from datasets import Dataset, DatasetDict
-from datasets.utils import tqdm
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
+from sparsead.progress import stage
 from sparsead.runs.files import write_atomically
 from sparsead.tasks.contract import Collator, GeneratesText
 from sparsead.training.evaluation import count_tokens, token_batches
@@ -86,7 +86,7 @@ def generate_splits(
         file = unfinished_predictions(folder, split)
         generate_file(generator, data[split], file)
         scores[split] = generator.task.record_scores(read_complete_records(file))
-        line = ", ".join(f"{name} {value:.4f}" for name, value in scores[split].items())
+        line = ", ".join(f"{name} {100 * value:.2f}" for name, value in scores[split].items())
         log.info("%s: %s", split, line)
     return scores
 
@@ -114,11 +114,13 @@ def generate_file(generator: TextGenerator, rows: Dataset, file: Path) -> None:
     if done:
         log.info("%s: resumes after the %d texts that it already contains", file.name, done)
     left = [batch for batch, end in zip(batches, ends, strict=True) if end > done]
-    for batch in (rows.select(indices) for indices in tqdm(left, desc=file.name)):
-        with state.split_between_processes(list(range(len(batch)))) as share:
-            texts = gather_object(generator.texts(batch.select(share)))
-        if state.is_main_process:
-            _append(file, batch, texts)
+    with stage(f"generating {file.stem}", len(left)) as shown:
+        for batch in (rows.select(indices) for indices in left):
+            with state.split_between_processes(list(range(len(batch)))) as share:
+                texts = gather_object(generator.texts(batch.select(share)))
+            if state.is_main_process:
+                _append(file, batch, texts)
+            shown.advance()
     if state.is_main_process:
         _put_in_order(file, rows)
     state.wait_for_everyone()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import fields
 from functools import partial
@@ -207,16 +206,19 @@ class SparseadTrainer(Trainer):
         if not math.isfinite(logs.get("loss", 0.0)):
             log.warning("epoch %g: the training loss is not finite: it diverges", logs["epoch"])
         if "eval_loss" in logs:
-            scores = _scores(logs) or {"loss": logs["eval_loss"]}
-            line = ", ".join(f"{name} {value:.4f}" for name, value in scores.items())
+            shown = {name: f"{100 * value:.2f}" for name, value in _scores(logs).items()}
+            shown = shown or {"loss": f"{logs['eval_loss']:.4f}"}
+            line = ", ".join(f"{name} {value}" for name, value in shown.items())
             log.info("epoch %g: %s", logs["epoch"], line)
 
+    def scores_in(self, metrics: Mapping[str, float]) -> dict[str, float]:
+        """Return an evaluation's scores, the main one first, without its loss and its times."""
+        return _scores(metrics)
 
-class _ProgressBar(ProgressCallback):
-    """The Trainer's progress bar without the dictionaries that it prints."""
-
-    def on_log(self, *_args: Any, **_kwargs: Any) -> None:
-        """Print nothing: `SparseadTrainer.log` does."""
+    def running_loss(self) -> float | None:
+        """Return the mean training loss since it was last logged; None before the first step."""
+        steps = self.state.global_step - self._globalstep_last_logged
+        return float(self._tr_loss) / steps if steps > 0 else None
 
 
 def build_trainer(
@@ -258,8 +260,6 @@ def build_trainer(
         trainer.add_callback(WithinEpochs(trainer.evaluate, spec.protocol.evaluations_per_epoch))
     trainer.remove_callback(PrinterCallback)
     trainer.remove_callback(ProgressCallback)
-    if sys.stderr.isatty():
-        trainer.add_callback(_ProgressBar)
     return trainer
 
 
@@ -303,7 +303,7 @@ def _arguments(spec: RunSpec, folder: Path, device: str, precision: str) -> Trai
         logging_nan_inf_filter=False,  # it would wait for the GPU in every step
         save_strategy="epoch",
         report_to=[],
-        disable_tqdm=not sys.stderr.isatty(),
+        disable_tqdm=True,
         seed=spec.seeds.data,
         use_cpu=device == "cpu",
         bf16=precision == "bf16",
@@ -323,7 +323,7 @@ def _logits(outputs: Any, labels: Any) -> Any:
     return outputs[: len(labels)] if isinstance(labels, tuple) else outputs[0]
 
 
-def _scores(entry: dict[str, float]) -> dict[str, float]:
+def _scores(entry: Mapping[str, float]) -> dict[str, float]:
     scores = {key.removeprefix("eval_"): value for key, value in entry.items() if "eval_" in key}
     return {name: value for name, value in scores.items() if name not in _NOT_SCORES}
 

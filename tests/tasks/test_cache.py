@@ -65,7 +65,7 @@ def test_a_second_request_tokenises_nothing_and_gives_the_same(
     first, said = encode_once(text(file), tokenizer())
     monkeypatch.setattr(TextTask, "encode", refuse)
     moved = file.rename(file.with_name("moved.csv"))
-    with caplog.at_level("INFO"):
+    with caplog.at_level("DEBUG"):
         second, said_again = encode_once(text(moved), tokenizer())
     assert {split: rows[:] for split, rows in first.items()} == {
         split: rows[:] for split, rows in second.items()
@@ -163,7 +163,7 @@ def test_an_edited_helper_of_the_task_is_noticed(
 def test_lengths_cuts_and_classes_are_said(
     cache: Path, file: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with caplog.at_level("INFO"):
+    with caplog.at_level("DEBUG"):
         _, report = encode_once(text(file, max_length=12), tokenizer())
     lengths = [len(tokenizer()(*pair)["input_ids"]) for pair in PAIRS]
     cut = sum(length > 12 for length in lengths)
@@ -191,7 +191,7 @@ def test_what_a_task_flags_is_counted_and_not_kept(
     monkeypatch.setattr(TextTask, "encode", flagged)
     for _ in range(2):
         caplog.clear()
-        with caplog.at_level("INFO"):
+        with caplog.at_level("DEBUG"):
             splits, report = encode_once(text(file), tokenizer())
         assert report["train"]["counts"] == {"target_cut": 3, "cut": 0}
         assert "3 target cut; none cut" in caplog.text

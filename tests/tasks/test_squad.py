@@ -208,7 +208,7 @@ def test_what_is_cut_split_and_lost_is_said(
     some = task("task=qa", *own, "task.max_length=150", "task.stride=60")
     for _ in ("tokenised", "read from the cache"):
         caplog.clear()
-        with caplog.at_level("INFO"):
+        with caplog.at_level("DEBUG"):
             splits, report = encode_once(some, TOKENIZERS["tiny-bert"])
         assert report["train"]["examples"] == len(splits["train"]) > 2
         assert "1 answer lost; 2 questions; 1 question cut" in caplog.text

@@ -1,0 +1,153 @@
+"""What a finished run is shown as: its scores with their doubt, where it is, what to do next."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from sparsead.config.run import RunSpec
+from sparsead.errors import RecordError
+from sparsead.runs.listing import flatten_config
+from sparsead.runs.record import RunRecord
+
+_ENDS = (2.5, 97.5)
+_MOST_EXAMPLES = 20_000
+"""Of more examples no interval is computed here: drawing the resamples would take seconds."""
+_CORPUS_METRICS = ("bleu", "chrf")
+"""Metrics that take long to compute on a thousand resamples."""
+SHORT_NAME = 8
+"""Number of digits of an identity that no two runs of a folder share in practice."""
+
+
+class Interval(NamedTuple):
+    """The middle 95 % of a score on resampled examples, in percent, and the examples."""
+
+    low: float
+    high: float
+    examples: int
+    split: str
+
+
+def describe_setting(spec: RunSpec) -> str:
+    """Return a line that says what a run trains."""
+    bottleneck = spec.adapter.options.get("bottleneck")
+    size = "" if bottleneck is None else f" with r={bottleneck}"
+    control = "" if spec.pruner.control == "none" else f" ({spec.pruner.control})"
+    pruned = f"{100 * spec.sparsity:.4g} % removed by {spec.pruner.name}{control}"
+    what = pruned if spec.sparsity else "dense"
+    return (
+        f"{spec.adapter.name}{size}, {what}, on {spec.backbone.name}; "
+        f"task {spec.task.name}, seed {spec.seeds}"
+    )
+
+
+def describe_outcome(record: RunRecord, *, hint: bool = True) -> list[str]:
+    """Return the lines that end a run.
+
+    Args:
+        record: the finished run.
+        hint: say which commands one may want next.
+    """
+    sparsity = record.result["sparsity"]
+    lines = [
+        f"{describe_scores(record)}{_doubt(record)}",
+        *_remarks(record),
+        f"removed {sparsity['removed']} of {sparsity['total']} prunable weights "
+        f"({100 * sparsity['realised']:.2f} %)",
+        str(record.folder),
+    ]
+    if not hint:
+        return lines
+    first, *others = _next(record)
+    return [*lines, f"next: {first}", *(f"      {command}" for command in others)]
+
+
+def describe_scores(record: RunRecord) -> str:
+    """Return a run's scores in percent, as tables have them."""
+    return ", ".join(
+        f"{name} not defined" if score is None else f"{name} {100 * score:.2f}"
+        for name, score in record.result["scores"].items()
+    )
+
+
+def outcome_values(record: RunRecord) -> dict[str, Any]:
+    """Return a finished run as plain values; its scores are in percent, as in tables."""
+    scores = record.result["scores"]
+    interval = score_interval(record)
+    return {
+        "run": record.folder.name,
+        "folder": str(record.folder),
+        "config": flatten_config(record.result["config"]),
+        "scores": {n: None if score is None else 100 * score for n, score in scores.items()},
+        "interval": None if interval is None else [interval.low, interval.high],
+        "collapsed": bool(record.result.get("collapsed")),
+        "sparsity": 100 * record.result["sparsity"]["realised"],
+        "seconds": sum(record.result["seconds"].values()),
+    }
+
+
+def score_interval(record: RunRecord) -> Interval | None:
+    """Return the 95 % bootstrap interval of the main score over the evaluated examples.
+
+    Efron and Tibshirani's percentile interval: between which ends the middle 95 % of the scores on
+    resampled examples lie. It counts no other seeds.
+
+    Returns:
+        The interval; None where the run keeps no predictions from which the score can be computed.
+    """
+    import numpy as np
+
+    from sparsead.report.resampling import draw_resamples, score_resamples
+    from sparsead.runs.predictions import read_predictions
+
+    described = record.result.get("predictions")
+    if not described:
+        return None
+    metric, split = next(iter(record.result["scores"])), next(iter(described))
+    examples = described[split]["examples"]
+    if not 1 < examples <= _MOST_EXAMPLES or metric in _CORPUS_METRICS:
+        return None
+    try:
+        frame = read_predictions(record)
+        counts = draw_resamples(record.result["config"]["task"]["name"], examples)
+        scores = score_resamples(frame, metric, counts)
+    except (RecordError, KeyError):  # unusable, or a user's own metric of the whole split
+        return None
+    if not np.isfinite(scores).all():
+        return None
+    low, high = np.percentile(100 * scores, _ENDS)
+    return Interval(float(low), float(high), examples, split)
+
+
+def _doubt(record: RunRecord) -> str:
+    interval = score_interval(record)
+    if interval is None:
+        return ""
+    metric = next(iter(record.result["scores"]))
+    return (
+        f" ({metric} {interval.low:.1f} to {interval.high:.1f} over the {interval.examples} "
+        f"examples of {interval.split})"
+    )
+
+
+def _remarks(record: RunRecord) -> Sequence[str]:
+    if not record.result.get("collapsed"):
+        return []
+    return [
+        "all predictions are the same: the model tells no examples apart; train for more epochs, "
+        "on more examples, or with another protocol.learning_rate"
+    ]
+
+
+def _next(record: RunRecord) -> list[str]:
+    """Return commands that one may want next; with the folder of the runs, if it is not usual."""
+    outputs = record.folder.parent.parent
+    where = "" if str(outputs) == "outputs" else f" --outputs {outputs}"
+    run = record.folder.name.rpartition("_")[2][:SHORT_NAME]
+    dense = "sparsead train … pruner=none sparsity=0   (the dense one, to compare)"
+    pruned = bool(record.result["sparsity"]["removed"])
+    return [
+        f"sparsead show {run}{where}",
+        f"sparsead table{where}",
+        *([dense] if pruned else []),
+    ]
