@@ -19,6 +19,7 @@ from sparsead.report.requirements import Requirement
 from sparsead.report.results import Results, describe_lost, is_random_pruning
 from sparsead.report.statistics import ALPHA, holm, smallest_p
 from sparsead.tables.cells import AVERAGE
+from sparsead.tables.columns import claimed_columns
 
 Claim = Mapping[str, Any]
 
@@ -173,7 +174,7 @@ def _comparable(results: Results, backbone: str, claim: Claim) -> list[Requireme
     return [
         Requirement.within(*_difference(results, backbone, of, row, column), margin, lost=lost)
         for row in _compared(results, backbone, claim["rows"])
-        for column in _columns(claim)
+        for column in claimed_columns(claim)
         for lost in [describe_lost(results, backbone, (row, of), [column])]
     ]
 
@@ -215,7 +216,7 @@ def _above(
     return [
         Requirement.above(*_difference(results, backbone, of, row, column), bound, lost=lost)
         for of, row in pairs
-        for column in _columns(claim)
+        for column in claimed_columns(claim)
         for lost in [describe_lost(results, backbone, (row, of), [column])]
     ]
 
@@ -228,10 +229,6 @@ def _difference(
     where = "" if column == AVERAGE else f", {column}"
     label = f"{results.label(first)} − {results.label(second)}{where}"
     return label, results.improvements(backbone, row, of, column)
-
-
-def _columns(claim: Claim) -> list[str]:
-    return list(claim.get("columns", [claim.get("column", AVERAGE)]))
 
 
 def _compared(results: Results, backbone: str, rows: Sequence[str]) -> list[str]:

@@ -17,6 +17,7 @@ from sparsead.config.schema import Spec, to_dataclass
 from sparsead.config.search import take_search
 from sparsead.errors import ConfigError, unknown, unknown_key
 from sparsead.tables.cells import AVERAGE, Column, Published, Row, TableSpec
+from sparsead.tables.columns import names_among, with_columns
 
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's, which is seven times faster
 
@@ -83,38 +84,57 @@ def _read(name_or_path: str) -> tuple[str, Any]:
 
 
 def _parse(name: str, values: Any) -> TableSpec:
-    given = {"name": name} | _mapping(values)
-    keys = {"title": name} | (_changed_base(given) if "base" in given else given)
-    rows = _each("row", keys, _row)
-    columns = _each("column", keys, partial(_typed, Column))
-    average = keys.get("average")
-    if average is None or isinstance(average, bool):
-        keys["average"] = [column.name for column in columns] if average else []
-    table = _typed(TableSpec, keys | {"rows": [], "columns": []})
-    table = replace(table, rows=rows, columns=columns)
+    keys = {"name": name} | _mapping(values)
+    table = _change_base(keys) if "base" in keys else _build(keys)
     _check_names(table)
     return table
 
 
-def _changed_base(keys: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the keys of the table that `base` names, with the changes of this table.
+def _build(values: Mapping[str, Any]) -> TableSpec:
+    keys = {"title": values["name"]} | values
+    rows = _each("row", keys, _row)
+    columns = _columns(keys)
+    keys["average"] = _averaged(keys.get("average"), columns)
+    table = _typed(TableSpec, keys | {"rows": [], "columns": []})
+    return replace(table, rows=rows, columns=columns)
+
+
+def _change_base(keys: Mapping[str, Any]) -> TableSpec:
+    """Return the table that `base` names, with the changes of this table.
 
     `rows` are changes by the row's name: overrides are added to those of the row, and other keys
-    replace the row's own.
+    replace the row's own. `columns` replace those of the base.
     """
     name = str(keys["base"])
     _, values = _read(name)
     base = _at(f"base={name}", _mapping, values)
     if "base" in base:
         raise ConfigError(f"base={name}: is itself based on {base['base']}")
-    own = {key: value for key, value in keys.items() if key not in ("base", "rows")}
+    own = {key: value for key, value in keys.items() if key not in ("base", "rows", "columns")}
     changes = _at("rows", _mapping, keys.get("rows", {}))
     rows = {_row(row).name: row for row in _each("row", base, _mapping)}
     _check_known("rows", list(changes), list(rows))
     changed = [
         _at(f"row {r}", partial(_changed, row), changes.get(r, {})) for r, row in rows.items()
     ]
-    return base | own | {"rows": changed}
+    table = _build(base | own | {"rows": changed})
+    if "columns" not in keys:
+        return table
+    columns = _columns(keys)
+    average = _averaged((base | own).get("average"), columns)
+    theirs = {key: getattr(table, key) for key in ("tested", "claims") if key in own}
+    return replace(with_columns(table, columns, average), **theirs)
+
+
+def _columns(keys: Mapping[str, Any]) -> list[Column]:
+    return _each("column", keys, partial(_typed, Column))
+
+
+def _averaged(average: Any, columns: Sequence[Column]) -> Any:
+    """Return the names of the columns to average; a file may say true or false instead."""
+    if average is None or isinstance(average, bool):
+        return [column.name for column in columns] if average else []
+    return average
 
 
 def _changed(row: Mapping[str, Any], values: Any) -> dict[str, Any]:
@@ -244,12 +264,10 @@ def _only(table: TableSpec, value: str) -> TableSpec:
     axis, _, patterns = value.partition("=")
     if axis == "row":
         rows = _with_sources(table.rows, _matching(axis, table.rows, patterns))
-        compared = _among(table.comparisons, rows)
+        compared = names_among(table.comparisons, [row.name for row in rows])
         return replace(table, rows=rows, comparisons=compared)
     if axis == "column":
-        columns = _matching(axis, table.columns, patterns)
-        average, tested = (_among(names, columns) for names in (table.average, table.tested))
-        return replace(table, columns=columns, average=average, tested=tested)
+        return with_columns(table, _matching(axis, table.columns, patterns))
     raise ConfigError(unknown("only", axis, ("row", "column")))
 
 
@@ -267,10 +285,6 @@ def _matching(axis: str, items: list[Named], patterns: str) -> list[Named]:
         if not any(fnmatch(name, pattern) for name in names):
             raise ConfigError(unknown(f"only={axis}", pattern, names))
     return [item for item in items if any(fnmatch(item.name, p) for p in wanted)]
-
-
-def _among(names: Sequence[str], items: Sequence[Row | Column]) -> list[str]:
-    return [name for name in names if any(name == item.name for item in items)]
 
 
 _OWN: dict[str, Callable[[TableSpec, str], TableSpec]] = {

@@ -11,7 +11,7 @@ from sparsead.config.overrides import expand
 from sparsead.errors import ConfigError
 from sparsead.runs.checked import write_checksummed
 from sparsead.runs.identity import compute_identity
-from sparsead.tables.cells import list_cells
+from sparsead.tables.cells import AVERAGE, TableSpec, list_cells
 from sparsead.tables.composed import CACHE_FILE, compose_all
 from sparsead.tables.files import load_table
 
@@ -290,6 +290,40 @@ def test_a_wrong_change_of_a_base_is_named(tmp_path: Path, text: str, words: str
         load_table(str(file))
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def published_average(table: TableSpec, row: str, backbone: str) -> float | None:
+    (found,) = (each for each in table.rows if each.name == row)
+    printed = found.published_for(backbone)
+    return None if printed is None else printed.scores.get(AVERAGE)
+
+
+def test_the_papers_average_is_of_the_columns_that_are_averaged() -> None:
+    whole, part = load_table("table1"), load_table("table1", ["only=column=mrpc,stsb"])
+    assert published_average(whole, "snip", "roberta-base") == 78.6
+    assert published_average(part, "snip", "roberta-base") == pytest.approx((87.6 + 90.3) / 2)
+    assert part.notes == [*whole.notes, "avg: of MRPC, STS-B alone, also in the paper's numbers."]
+    unprinted = load_table("table2", ["only=column=mrpc,squad"])  # the paper prints GLUE's alone
+    assert published_average(unprinted, "s40", "roberta-base") is None
+    assert load_table("table2", ["only=column=cola,mrpc,stsb,rte"]).notes == []
+
+
+def test_claims_about_columns_that_are_left_out_are_left_out() -> None:
+    claims = load_table("figure2", ["only=column=mrpc"]).claims
+    assert {claim["column"] for claim in claims} == {AVERAGE, "mrpc"}
+
+
+def test_a_table_based_on_another_may_have_other_columns(tmp_path: Path) -> None:
+    file = tmp_path / "small.yaml"
+    columns = "columns: [{task: mrpc, metric: f1}, {task: qnli, metric: accuracy}]"
+    file.write_text(f"base: figure2\n{columns}\n")
+    table = load_table(str(file))
+    assert table.average == ["mrpc", "qnli"]
+    assert {claim["column"] for claim in table.claims} == {AVERAGE, "mrpc"}
+    claim = "{text: x, kind: beats, row: snip-20, over: adapter, column: rte}"
+    file.write_text(f"base: figure2\n{columns}\nclaims: [{claim}]\n")
+    with pytest.raises(ConfigError, match="claims: column=rte: no such choice"):
+        load_table(str(file))
 
 
 RESULTS = TABLES.parents[1] / "results"

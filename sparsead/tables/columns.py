@@ -1,0 +1,66 @@
+"""Change the columns of a table, and adapt what its other keys say about columns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from sparsead.tables.cells import AVERAGE, Column, Published, Row, TableSpec
+
+
+def with_columns(
+    table: TableSpec, columns: Sequence[Column], average: Sequence[str] | None = None
+) -> TableSpec:
+    """Return the table with these columns instead of its own.
+
+    Claims about other columns are left out. The paper's averages are of the table's own columns;
+    they are computed anew where the paper prints a score for each averaged column, and left out
+    elsewhere.
+
+    Args:
+        table: a table.
+        columns: some of its columns, or others.
+        average: the names of the columns to average; None: those that the table averages.
+    """
+    names = [column.name for column in columns]
+    averaged = names_among(table.average, names) if average is None else list(average)
+    known = {*names, AVERAGE}
+    narrowed = replace(
+        table,
+        columns=list(columns),
+        average=averaged,
+        tested=names_among(table.tested, names),
+        claims=[claim for claim in table.claims if known.issuperset(claimed_columns(claim))],
+    )
+    return narrowed if averaged == table.average else _with_average_of(narrowed, averaged)
+
+
+def claimed_columns(claim: Mapping[str, Any]) -> list[str]:
+    """Return the names of the columns that a claim is about: by default the average."""
+    return list(claim.get("columns", [claim.get("column", AVERAGE)]))
+
+
+def names_among(names: Sequence[str], allowed: Sequence[str]) -> list[str]:
+    """Return those of the names that are allowed, in their order."""
+    return [name for name in names if name in allowed]
+
+
+def _with_average_of(table: TableSpec, averaged: Sequence[str]) -> TableSpec:
+    if not averaged:
+        return table
+    labels = [column.label for column in table.columns if column.name in averaged]
+    note = f"{table.average_label}: of {', '.join(labels)} alone, also in the paper's numbers."
+    rows = [_with_published_average(row, averaged) for row in table.rows]
+    return replace(table, rows=rows, notes=[*table.notes, note])
+
+
+def _with_published_average(row: Row, averaged: Sequence[str]) -> Row:
+    return replace(row, published=[_averaged(printed, averaged) for printed in row.published])
+
+
+def _averaged(printed: Published, columns: Sequence[str]) -> Published:
+    scores = {name: score for name, score in printed.scores.items() if name != AVERAGE}
+    if scores.keys() >= set(columns):
+        scores[AVERAGE] = sum(scores[name] for name in columns) / len(columns)
+    return replace(printed, scores=scores)
