@@ -91,7 +91,7 @@ def _parse(name: str, values: Any) -> TableSpec:
 
 
 def _build(values: Mapping[str, Any]) -> TableSpec:
-    keys = {"title": values["name"]} | values
+    keys: dict[str, Any] = {"title": values["name"], **values}
     rows = _each("row", keys, _row)
     columns = _columns(keys)
     keys["average"] = _averaged(keys.get("average"), columns)
