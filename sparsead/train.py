@@ -25,6 +25,7 @@ from sparsead.assembly.build import (
     weights_metadata,
 )
 from sparsead.assembly.inputs import Inputs, read_inputs
+from sparsead.assembly.start import load_start
 from sparsead.cli import run as run_verb
 from sparsead.config.run import RunSpec
 from sparsead.errors import RecordError
@@ -125,6 +126,7 @@ def run(request: RunRequest, folder: Path, watch: Watch | None = None) -> dict[s
         task, data, tokenizer = inputs.task, inputs.data, inputs.backbone.tokenizer
         model = inputs.backbone.model(task.head, task.head_options, spec.seeds.init)
         adapted = insert_adapter(spec, adapter, model)
+        start = load_start(spec, adapted)
         nn.Module.to(model, device)  # the types of `PreTrainedModel.to` do not allow a name
         collator = unpad(model, task.collator(tokenizer), precision)
 
@@ -137,6 +139,7 @@ def run(request: RunRequest, folder: Path, watch: Watch | None = None) -> dict[s
         if checkpoint is None:
             batches = scoring_batches(data["train"].select(scored_on), collator, device)
             masks = prune_adapter(spec, pruner, adapted, batches, redraw)
+            start.tell_restored(masks)
             check_owned(folder)
             save_starting_state(folder, masks, precision)
         else:

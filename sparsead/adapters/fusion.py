@@ -19,8 +19,7 @@ from sparsead.adapters.pfeiffer import PfeifferAdapter, hook_sums
 from sparsead.config.registry import bind_options
 from sparsead.config.schema import check_keys
 from sparsead.errors import ConfigError, RecordError, unknown
-from sparsead.pruning.storage import load_weights
-from sparsead.runs.record import RunRecord
+from sparsead.exchange.reading import read_adapter
 
 PRUNABLE: dict[str | None, tuple[str, ...]] = {None: (), "qk": ("query.weight", "key.weight")}
 OFF_DIAGONAL = 1e-6
@@ -70,8 +69,9 @@ class FusionAdapter:
     from N(0, 0.02²). In training, the regulariser of V is added to the loss.
 
     Args:
-        fusion: `sources`, folders of finished runs with adapter=pfeiffer on the same backbone,
-            and `adapters`, the options of each source's adapter. Without sources, the adapters
+        fusion: `sources`, folders of finished runs with adapter=pfeiffer on the same backbone, or
+            of such adapters that another library wrote, and `adapters`, the options of each
+            source's adapter. Without sources, the adapters
             are built and their weights are loaded later. `prune` is None, so that no weight is
             prunable, or "qk", so that the matrices of query and key are.
     """
@@ -108,7 +108,9 @@ class FusionAdapter:
         for place, module in places.items():
             module.add_module("adapter", fusions[place])
         for number, source in enumerate(self.fusion.get("sources") or ()):
-            _load(source, {place: fusion.tasks[number] for place, fusion in fusions.items()})
+            single = {place: fusion.tasks[number] for place, fusion in fusions.items()}
+            own = self.fusion["adapters"][number]
+            _load(source, model.config.model_type, own, single)
         model.register_forward_hook(_add_regulariser)
         return self._adapted(model, places, seed)
 
@@ -129,21 +131,22 @@ class FusionAdapter:
 
 
 @torch.no_grad()
-def _load(source: str, adapters: Mapping[str, nn.Module]) -> None:
-    """Copy the weights that a run stored into the adapters, given by their place."""
+def _load(
+    source: str, model_type: str, options: Mapping[str, Any], adapters: Mapping[str, nn.Module]
+) -> None:
+    """Copy the weights of a source into the adapters, given by their place."""
+    parameters = {
+        f"{place}.adapter.{name}": parameter
+        for place, adapter in adapters.items()
+        for name, parameter in adapter.named_parameters()
+    }
+    wanted = {name: tuple(parameter.shape) for name, parameter in parameters.items()}
     try:
-        tensors = load_weights(RunRecord.read(Path(source))).tensors
-    except RecordError as error:
+        tensors = read_adapter(Path(source), options, model_type, wanted)
+    except (ConfigError, RecordError) as error:
         raise ConfigError(f"adapter.fusion.sources={source}: {error}") from error
-    for place, adapter in adapters.items():
-        for name, parameter in adapter.named_parameters():
-            value = tensors.get(f"{place}.adapter.{name}")
-            if value is None or value.shape != tuple(parameter.shape):
-                raise ConfigError(
-                    f"adapter.fusion.sources={source}: was trained in another backbone; "
-                    f"it has no {place}.adapter.{name} of shape {list(parameter.shape)}"
-                )
-            parameter.copy_(torch.from_numpy(value))
+    for name, parameter in parameters.items():
+        parameter.copy_(torch.from_numpy(tensors[name]))
 
 
 @torch.no_grad()

@@ -100,16 +100,14 @@ class AdapterHubNames:
         cross_attention: the end of cross-attention.
         ffn: the end of the feed-forward sublayer, before or after its residual connection.
         prefixes: attention module → the package's name of its kind of prefix.
-        methods: the methods that compute the same there as here.
+        others: methods of the package that compute something else than those of the same name here.
     """
 
     attention: Mapping[str, str]
     ffn: Mapping[str, str]
     cross_attention: Mapping[str, str] = field(default_factory=dict)
     prefixes: Mapping[str, str] = field(default_factory=dict)
-    methods: tuple[str, ...] = (
-        *("bottleneck", "pfeiffer", "fusion", "parallel", "prefix", "mam", "lora"),
-    )
+    others: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,7 @@ from yaml.nodes import MappingNode, Node, ScalarNode
 
 from sparsead.config.choices import config_folders, find_choice
 
-_EXAMPLE = re.compile(r"# *(sparsead |@package|'?adapter\.fusion\.)")
+_EXAMPLE = re.compile(r"# *(sparsead |@package|'?adapter\.\w+\.)")
 _SENTENCE = re.compile(r"(?<=\.)\s")
 
 

@@ -140,13 +140,15 @@ class AdapterSpec:
     """An adapter method and its own keys.
 
     `protocol` holds the values with which this adapter replaces those of the task, and the general
-    ones, under protocol=default.
+    ones, under protocol=default. `start` names what the adapter's weights start from instead of
+    random ones: a finished run, or a folder of the package `adapters` or `peft`.
     """
 
     name: str
     method: str
     options: dict[str, Any] = field(default_factory=dict)
     protocol: dict[str, Any] = field(default_factory=dict)
+    start: str | None = None
 
     def __post_init__(self) -> None:
         check_name("adapter.name", self.name)

@@ -23,6 +23,7 @@ Tensors = Mapping[str, npt.NDArray[Any]]
 VERSION = "adapters.1.3.0"
 """The version of the package whose names these are; it is written into each configuration."""
 
+_METHODS = ("bottleneck", "pfeiffer", "fusion", "parallel", "prefix", "mam", "lora")
 _LORA_SITES = {"query": "q", "key": "k", "value": "v"}
 _PART = re.compile(r"(?P<place>.+)\.adapter\.(?:tasks\.(?P<task>\d+)\.)?(?P<name>[\w.]+)")
 
@@ -136,7 +137,7 @@ def from_adapterhub(
         name: the adapter's name in the folder.
 
     Raises:
-        ConfigError: the folder has no tensor for one of the names.
+        ConfigError: the folder has no tensor for one of the names, or one that has no place here.
     """
     names = _names(entry, method)
     prefixes = {ours: shape for ours, shape in wanted.items() if _is_prefix(ours)}
@@ -144,7 +145,13 @@ def from_adapterhub(
     found = _Places(names, others, name, options)
     scale = float(options.get("prefix", {}).get("scale", 1.0))
     tensors = _split_prefixes(names, theirs, prefixes, name, scale)
-    return tensors | {ours: _get(theirs, found.translate(ours)) for ours in others}
+    translated = {ours: found.translate(ours) for ours in others}
+    norm = ".adapter_down.0." if options.get("layer_norm") == "before" else None  # a second name
+    for key in theirs:
+        known = key in translated.values() or (norm is not None and norm in key)
+        if f".adapters.{name}." in key and not known:
+            raise ConfigError(f"it has {key}, for which this run's adapter has no place")
+    return tensors | {ours: _get(theirs, key) for ours, key in translated.items()}
 
 
 def reduction_factor(width: int, bottleneck: int) -> float:
@@ -201,8 +208,8 @@ class _Places:
 def _names(entry: Architecture, method: str) -> AdapterHubNames:
     if entry.adapterhub is None:
         raise ConfigError(f"the package adapters does not support {entry.model_type}")
-    if method not in entry.adapterhub.methods:
-        known = ", ".join(entry.adapterhub.methods)
+    if method not in _METHODS or method in entry.adapterhub.others:
+        known = ", ".join(each for each in _METHODS if each not in entry.adapterhub.others)
         raise ConfigError(
             f"adapter.method={method}: the package adapters has none that computes the same in "
             f"{entry.model_type}; it has {known}"

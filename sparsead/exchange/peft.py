@@ -12,10 +12,11 @@ from pydantic import FiniteFloat, PositiveInt
 from typing_extensions import TypedDict
 
 from sparsead.backbones.contract import architectures
-from sparsead.errors import RecordError
+from sparsead.errors import ConfigError, RecordError
 from sparsead.runs.checked import check_type
 
 _LORA_A = ".adapter.lora_A.weight"
+_POSITIONS = ("position_embeddings.weight", "wpe.weight")
 
 
 class _LoraOptions(TypedDict):
@@ -118,6 +119,43 @@ def shift_positions(embedding: npt.NDArray[np.float32], length: int) -> npt.NDAr
     shifted = embedding.copy()
     shifted[length:] = embedding[:-length]
     return shifted
+
+
+def from_peft(
+    method: str,
+    theirs: Mapping[str, npt.NDArray[Any]],
+    wanted: Mapping[str, tuple[int, ...]],
+    *,
+    scale: float,
+) -> dict[str, npt.NDArray[Any]]:
+    """Return the tensors of an adapter in peft's format under the names of the model.
+
+    Args:
+        method: "lora" or "prefix".
+        theirs: the folder's tensors.
+        wanted: names and shapes of the adapter's tensors in the model.
+        scale: the option `adapter.prefix.scale` of the model.
+
+    Raises:
+        ConfigError: the prefixes are of another size, or compute something else here.
+    """
+    if method == "lora":
+        named = {name: to_peft_key(name) for name in wanted}
+        return {name: theirs[key] for name, key in named.items() if key in theirs}
+    if not any(name.endswith(_POSITIONS) for name in theirs):
+        raise ConfigError(
+            "its prefixes take up the first positions, as peft's do, so that they would compute "
+            "something else here; only prefixes that this program exported can be read"
+        )
+    length, width = next(iter(wanted.values()))
+    prompt = theirs.get("prompt_embeddings", np.zeros((0, 0)))
+    if prompt.shape != (length, len(wanted) * width):
+        raise ConfigError(
+            f"its prompt_embeddings have the shape {list(prompt.shape)}, and this run's prefixes "
+            f"{[length, len(wanted) * width]}"
+        )
+    parts = np.split(prompt / np.float32(scale), len(wanted), axis=1)
+    return dict(zip(wanted, parts, strict=True))
 
 
 def _target_modules(names: Iterable[str]) -> list[str]:

@@ -19,6 +19,7 @@ from sparsead.runs.files import write_atomically
 from sparsead.runs.identity import compute_recipe
 from sparsead.runs.prerequisites import list_sources
 from sparsead.runs.record import read_records
+from sparsead.runs.result import is_run_name
 from sparsead.runs.states import Done, Failed, Missing, State
 
 _NOT_PACKED = (".safetensors",)
@@ -122,12 +123,15 @@ class ArchivedRuns:
         """Return the recipe of a run; `starting` are the runs that start from it."""
         spec = self._spec(name)
         sources = [Path(folder).name for folder in list_sources(spec)]
-        for source in sources:
+        runs = [source for source in sources if is_run_name(source)]
+        for source in runs:
             if source not in self._states:
                 raise RecordError(f"{name}: its source {source} is not in the archive")
             if source in (*starting, name):
                 raise RecordError(f"{name}: starts from {source}, which starts from it")
-        return compute_recipe(spec, [self._recipe(each, (*starting, name)) for each in sources])
+        recipes = {source: self._recipe(source, (*starting, name)) for source in runs}
+        # A source that is no run is the folder of another library's adapter, named by itself.
+        return compute_recipe(spec, [recipes.get(source, source) for source in sources])
 
     def _spec(self, name: str) -> RunSpec:
         state = self._states[name]

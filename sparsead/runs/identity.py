@@ -14,7 +14,7 @@ from sparsead.config.run import RunSpec, drop_local_files
 from sparsead.config.seeds import SEED_KEYS
 from sparsead.runs.defaults import leave_out_defaults
 from sparsead.runs.files import file_digest
-from sparsead.runs.prerequisites import fingerprint_sources, with_named_sources
+from sparsead.runs.prerequisites import fingerprint_sources, fingerprint_start, with_named_sources
 
 RESULT_FORMAT = 7
 """Version of the results; increase it when the same configuration gives different results."""
@@ -34,6 +34,7 @@ def compute_identity(spec: RunSpec) -> str:
     """
     decisive = _decisive(spec)
     decisive["adapter"]["options"] |= fingerprint_sources(spec, by_setting=False)
+    decisive["adapter"]["start"] = fingerprint_start(spec, by_setting=False)
     return _hash(decisive)
 
 
@@ -51,6 +52,7 @@ def compute_setting(spec: RunSpec) -> str:
     if spec.seeds.shared is None:
         decisive["seeds"] = "separate"
     decisive["adapter"]["options"] |= fingerprint_sources(spec, by_setting=True)
+    decisive["adapter"]["start"] = fingerprint_start(spec, by_setting=True)
     return _hash(decisive)
 
 

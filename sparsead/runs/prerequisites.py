@@ -2,12 +2,14 @@
 
 Prerequisites are runs that have to be finished first; sources are finished runs that a run starts
 from. Today only the second stage of `adapter=fusion` has them: its sources are finished runs of
-`adapter=pfeiffer`. Only this module knows about that; the rest of the program asks it.
+`adapter=pfeiffer`, or folders of such adapters that another library wrote. With `adapter.start`,
+the weights of any adapter start from a run or such a folder. Only this module knows about that; the
+rest of the program asks it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,13 +17,18 @@ from typing import Any
 from sparsead.config.compose import compose
 from sparsead.config.quoting import quote
 from sparsead.config.run import RunSpec
+from sparsead.config.schema import expand_user
 from sparsead.errors import ConfigError, RecordError
+from sparsead.runs.defaults import OPTIONS
 from sparsead.runs.files import file_digest
+from sparsead.runs.foreign import digest_foreign, is_foreign, read_foreign
 from sparsead.runs.query import find_run
 from sparsead.runs.record import RunRecord
 
 _OPTION = "fusion"
 _FIRST_STAGE = "pfeiffer"
+_COMPUTING = ("bottleneck", "activation", "scale", "layer_norm", "alpha")
+"""Options that decide what an adapter computes, besides the shapes of its weights."""
 _FOR_EVERY_TASK = ("task.path", "task.limit", "task.max_length")
 
 
@@ -47,7 +54,7 @@ def find_prerequisites(spec: RunSpec, overrides: Sequence[str]) -> list[RunSpec]
 
 
 def resolve_sources(spec: RunSpec, outputs: Path, done: Sequence[Path] = ()) -> RunSpec:
-    """Return the run with its sources replaced by their folders.
+    """Return the run with its sources, and what it starts from, replaced by their folders.
 
     The sources' adapter options are stored beside the folders, so that a trained run can be rebuilt
     after its sources were deleted.
@@ -58,14 +65,15 @@ def resolve_sources(spec: RunSpec, outputs: Path, done: Sequence[Path] = ()) -> 
         done: folders of the finished runs of `find_prerequisites`, in the same order.
 
     Raises:
-        ConfigError: a source is not a finished run of `adapter=pfeiffer` in this backbone.
+        ConfigError: a source is neither a finished run of `adapter=pfeiffer` in this backbone nor
+            the folder of such an adapter, or the start's adapter is not this run's.
     """
+    spec = _resolve_start(spec, outputs)
     spec = _second_stage(spec, done) if done else spec
     if not list_sources(spec):
         return spec
-    records = [_find_source(spec, source, outputs) for source in list_sources(spec)]
-    folders = [str(record.folder) for record in records]
-    options = [record.result["config"]["adapter"]["options"] for record in records]
+    found = [_find_source(spec, source, outputs) for source in list_sources(spec)]
+    folders, options = ([each[part] for each in found] for part in (0, 1))
     return _with_options(spec, sources=folders, adapters=options)
 
 
@@ -91,10 +99,11 @@ def format_sources_override(folders: Sequence[Path]) -> str:
 
 
 def drop_sources(spec: RunSpec) -> RunSpec:
-    """Return a trained run without its sources: they are not needed to rebuild it.
+    """Return a trained run without its sources and its start: they are not needed to rebuild it.
 
     The run's own weights file contains the sources' weights.
     """
+    spec = replace(spec, adapter=replace(spec.adapter, start=None))
     return _with_options(spec, sources=[]) if list_sources(spec) else spec
 
 
@@ -116,6 +125,22 @@ def fingerprint_sources(spec: RunSpec, *, by_setting: bool) -> dict[str, Any]:
     named = _setting if by_setting else _weights
     sources = [named(Path(folder)) for folder in list_sources(spec)]
     return {_OPTION: {"sources": sources, "prune": spec.adapter.options[_OPTION].get("prune")}}
+
+
+def fingerprint_start(spec: RunSpec, *, by_setting: bool) -> str | list[str] | None:
+    """Return what stands for `adapter.start` in the identity and the setting of a run.
+
+    Args:
+        spec: any run, its start being a folder; one without a start gives None.
+        by_setting: use a run's setting instead of the digests of its weights.
+
+    Raises:
+        RecordError: the start is neither the folder of a finished run nor one of another library.
+    """
+    if spec.adapter.start is None:
+        return None
+    folder = Path(spec.adapter.start)
+    return (_setting if by_setting else _weights)(folder)
 
 
 def with_named_sources(spec: RunSpec, names: Sequence[str]) -> RunSpec:
@@ -147,7 +172,16 @@ def _with_options(spec: RunSpec, **changes: Any) -> RunSpec:
     return replace(spec, adapter=replace(spec.adapter, options=options))
 
 
-def _find_source(spec: RunSpec, source: str, outputs: Path) -> RunRecord:
+def _find_source(spec: RunSpec, source: str, outputs: Path) -> tuple[str, Mapping[str, Any]]:
+    """Return the folder of a source, and the options of its adapter."""
+    key = f"adapter.fusion.sources={source}"
+    if is_foreign(Path(source)):
+        adapter = read_foreign(Path(source))
+        if adapter.method != _FIRST_STAGE:
+            raise ConfigError(
+                f"{key}: holds adapter.method={adapter.method}; fusion needs pfeiffer"
+            )
+        return source, adapter.options
     try:
         record = find_run(source, outputs)
         adapter, backbone = (record.result["config"][group] for group in ("adapter", "backbone"))
@@ -156,15 +190,59 @@ def _find_source(spec: RunSpec, source: str, outputs: Path) -> RunRecord:
         raise ConfigError(
             f"adapter.fusion.sources: {error}; adapter.fusion.tasks=[TASK,TASK] trains new ones"
         ) from error
-    key = f"adapter.fusion.sources={source}"
     if method != _FIRST_STAGE:
         raise ConfigError(f"{key}: has adapter.method={method}; fusion needs adapter=pfeiffer")
+    _check_backbone(spec, key, trained_in)
+    return str(record.folder), adapter["options"]
+
+
+def _resolve_start(spec: RunSpec, outputs: Path) -> RunSpec:
+    start = spec.adapter.start
+    if start is None:
+        return spec
+    key = f"adapter.start={start}"
+    if is_foreign(Path(expand_user(start))):
+        foreign = read_foreign(Path(expand_user(start)))
+        folder, method, options = foreign.folder, foreign.method, foreign.options
+    else:
+        try:
+            record = find_run(start, outputs)
+        except RecordError as error:
+            raise ConfigError(
+                f"adapter.start: {error}; a folder of adapters or peft has adapter_config.json"
+            ) from error
+        adapter = record.result["config"]["adapter"]
+        _check_backbone(spec, key, record.result["config"]["backbone"]["name"])
+        folder, method = record.folder, adapter["method"]
+        options = {**OPTIONS["adapter"].get(method, {}), **adapter["options"]}
+    _check_start(spec, key, method, options)
+    return replace(spec, adapter=replace(spec.adapter, start=str(folder)))
+
+
+def _check_start(spec: RunSpec, key: str, method: str, options: Mapping[str, Any]) -> None:
+    """Refuse the weights of an adapter that computes something else with them than this run's."""
+    own = spec.adapter
+    if method != own.method:
+        raise ConfigError(
+            f"{key}: its adapter has the method {method}; this run has adapter={own.name}, of the "
+            f"method {own.method}"
+        )
+    here = {**OPTIONS["adapter"].get(method, {}), **own.options}
+    for option in _COMPUTING:
+        if option in options and options[option] != here.get(option):
+            value = "null" if options[option] is None else options[option]
+            raise ConfigError(
+                f"adapter.{option}={here.get(option)}: the weights of {key} were trained with "
+                f"{value}; set adapter.{option}={value}"
+            )
+
+
+def _check_backbone(spec: RunSpec, key: str, trained_in: str) -> None:
     if trained_in != spec.backbone.name:
         raise ConfigError(
             f"{key}: was trained in another backbone, {trained_in}; "
             f"this run has backbone={spec.backbone.name}"
         )
-    return record
 
 
 def _on_task(spec: RunSpec, overrides: Sequence[str], task: str) -> RunSpec:
@@ -197,12 +275,16 @@ def _second_stage(spec: RunSpec, first_stage: Sequence[Path]) -> RunSpec:
     return replace(fusion, pruner=compose(["pruner=none"]).pruner, sparsity=0.0)
 
 
-def _setting(folder: Path) -> str:
+def _setting(folder: Path) -> str | list[str]:
+    if is_foreign(folder):
+        return digest_foreign(folder)
     return str(RunRecord.read(folder).result["setting"])
 
 
 def _weights(folder: Path) -> list[str]:
+    if is_foreign(folder):
+        return digest_foreign(folder)
     files = sorted(folder.glob("*.safetensors"))
     if not files:
-        raise RecordError(f"adapter.fusion.sources={folder}: is not the folder of a finished run")
+        raise RecordError(f"{folder}: is not the folder of a finished run")
     return [file_digest(file) for file in files]

@@ -197,8 +197,13 @@ def check_folder(folder: Path, result: Mapping[str, Any]) -> None:
         RecordError: it holds another run.
     """
     name = folder.absolute().name
-    if _IDENTITY.search(name) and not is_named_after(folder, result):
+    if is_run_name(name) and not is_named_after(folder, result):
         raise RecordError(f"{folder}: holds another run, {name_of(result)}")
+
+
+def is_run_name(name: str) -> bool:
+    """Tell whether a name can be that of a run's folder: such names end with an identity."""
+    return _IDENTITY.search(name) is not None
 
 
 def is_named_after(folder: Path, result: Mapping[str, Any]) -> bool:

@@ -144,7 +144,8 @@ def test_no_other_part_of_the_program_knows_which_runs_need_others() -> None:
         for file in package.rglob("*.py")
         if "fusion" in file.read_text("utf-8").lower().replace("confusion", "")
     }
-    assert named == {"adapters/fusion.py", "runs/prerequisites.py"}
+    adapterhub = {"assembly/exported_adapterhub.py", "exchange/adapterhub.py"}  # formats of files
+    assert named - adapterhub == {"adapters/fusion.py", "runs/prerequisites.py"}
 
 
 @pytest.mark.slow

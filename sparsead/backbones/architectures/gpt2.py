@@ -35,7 +35,7 @@ ARCHITECTURE = Architecture(
         ),
         prefixes={f"{_LAYER}.attn": "self_prefix"},
         # The package's parallel adapter reads the input of the norm before the FFN.
-        methods=("bottleneck", "pfeiffer", "fusion", "prefix", "lora"),
+        others=("parallel", "mam"),
     ),
     peft_prefixes=True,
 )

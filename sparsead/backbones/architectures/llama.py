@@ -27,6 +27,6 @@ ARCHITECTURE = Architecture(
         ffn=dict.fromkeys((f"{_LAYER}.mlp.down_proj", _LAYER), f"{_LAYER}.output_adapters"),
         prefixes={f"{_LAYER}.self_attn": "self_prefix"},
         # The package's parallel adapter reads the input of the norm before the FFN.
-        methods=("bottleneck", "pfeiffer", "fusion", "prefix", "lora"),
+        others=("parallel", "mam"),
     ),
 )

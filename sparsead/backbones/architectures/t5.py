@@ -58,6 +58,6 @@ ARCHITECTURE = Architecture(
         },
         # In T5 the package's parallel adapter reads the input of the LayerNorm before the FFN, and
         # its prefixes occupy positions, which shifts the relative positions of the true tokens.
-        methods=("bottleneck", "pfeiffer", "fusion", "lora"),
+        others=("parallel", "prefix", "mam"),
     ),
 )

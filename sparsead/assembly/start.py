@@ -1,0 +1,71 @@
+"""Starting a run from weights that were trained before, instead of from random ones."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from sparsead.adapters.adapted import AdaptedModel
+from sparsead.config.run import RunSpec
+from sparsead.errors import ConfigError, RecordError
+from sparsead.exchange.reading import read_adapter
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Start:
+    """Which prunable weights the start of a run has removed: by name, True where one is zero."""
+
+    removed: Mapping[str, Tensor]
+
+    def tell_restored(self, masks: Mapping[str, Tensor]) -> None:
+        """Print how many of these weights this run's masks keep, so that they train again."""
+        restored = sum(
+            int(
+                (removed & masks[name].to(removed.device)).sum() if name in masks else removed.sum()
+            )
+            for name, removed in self.removed.items()
+        )
+        if restored:
+            zeros = sum(int(removed.sum()) for removed in self.removed.values())
+            total = sum(removed.numel() for removed in self.removed.values())
+            log.info(
+                "%d weights that were removed in the start train again; pruner=magnitude "
+                "sparsity=%.6g keeps them removed",
+                restored,
+                zeros / total,
+            )
+
+
+@torch.no_grad()
+def load_start(spec: RunSpec, adapted: AdaptedModel) -> Start:
+    """Copy the weights of `adapter.start`, if there is one, into the adapter; not those of a head.
+
+    Raises:
+        ConfigError: they are not of this run's adapter, or cannot be read.
+    """
+    if spec.adapter.start is None:
+        return Start({})
+    if not adapted.adapter:
+        raise ConfigError(f"adapter.start: adapter={spec.adapter.name} has no weights of its own")
+    parameters = {name: adapted.model.get_parameter(name) for name in adapted.adapter}
+    wanted = {name: tuple(parameter.shape) for name, parameter in parameters.items()}
+    try:
+        tensors = read_adapter(
+            Path(spec.adapter.start),
+            spec.adapter.options,
+            adapted.model.config.model_type,
+            wanted,
+        )
+    except (ConfigError, RecordError) as error:
+        raise ConfigError(f"adapter.start={spec.adapter.start}: {error}") from error
+    for name, parameter in parameters.items():
+        parameter.copy_(torch.from_numpy(tensors[name]))
+    log.info("the adapter starts from %s", spec.adapter.start)
+    return Start({name: parameters[name] == 0 for name in adapted.prunable})

@@ -1,0 +1,111 @@
+"""Reading the tensors of an adapter: of a finished run, or of a folder of adapters or peft."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy.typing as npt
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
+
+from sparsead.backbones.contract import architectures
+from sparsead.errors import ConfigError
+from sparsead.exchange.adapterhub import from_adapterhub
+from sparsead.exchange.peft import from_peft
+from sparsead.pruning.storage import load_weights
+from sparsead.runs.defaults import OPTIONS
+from sparsead.runs.foreign import ForeignAdapter, is_foreign, read_foreign
+from sparsead.runs.record import RunRecord
+
+_FILES = {
+    "adapters": ("adapter.safetensors", "pytorch_adapter.bin"),
+    "peft": ("adapter_model.safetensors", "adapter_model.bin"),
+}
+
+Shapes = Mapping[str, tuple[int, ...]]
+Found = dict[str, npt.NDArray[Any]]
+
+
+def read_adapter(
+    source: Path, options: Mapping[str, Any], model_type: str, wanted: Shapes
+) -> Found:
+    """Return an adapter's tensors under the names that they have in a model of this program.
+
+    Args:
+        source: folder of a finished run, or of an adapter that `adapters` or `peft` wrote.
+        options: options of the adapter in the model.
+        model_type: architecture of the model.
+        wanted: names and shapes of the adapter's tensors in the model; of each, the result has a
+            tensor of that shape.
+
+    Raises:
+        ConfigError: the source lacks a tensor, or has one of another shape.
+        RecordError: the source is a run, and its weights cannot be read.
+    """
+    foreign = is_foreign(source)
+    found = (
+        _read_foreign(source, options, model_type, wanted)
+        if foreign
+        else _read_run(source, options)
+    )
+    for name, shape in wanted.items():
+        if name not in found or found[name].shape != shape:
+            raise ConfigError(
+                f"was trained in another backbone; it has no {name} of shape {list(shape)}"
+            )
+    return {name: found[name] for name in wanted}
+
+
+def _read_run(source: Path, options: Mapping[str, Any]) -> Found:
+    record = RunRecord.read(source)
+    scale = _prefix_scale(record.result["config"]["adapter"]["options"]) / _prefix_scale(options)
+    tensors = load_weights(record).tensors
+    prefixes = (".adapter.key", ".adapter.value")
+    return {n: scale * t if n.endswith(prefixes) else t for n, t in tensors.items()}
+
+
+def _read_foreign(
+    source: Path, options: Mapping[str, Any], model_type: str, wanted: Shapes
+) -> Found:
+    adapter = read_foreign(source)
+    theirs = _read_tensors(adapter)
+    options = {**OPTIONS["adapter"][adapter.method], **options}
+    if adapter.library == "peft":
+        return from_peft(adapter.method, theirs, wanted, scale=_prefix_scale(options))
+    if adapter.model_type != model_type:
+        raise ConfigError(
+            f"it was trained in another backbone, of the architecture {adapter.model_type}; this "
+            f"run's is {model_type}"
+        )
+    entry = architectures()[model_type]
+    return from_adapterhub(entry, adapter.method, options, theirs, wanted, name=adapter.name)
+
+
+def _prefix_scale(options: Mapping[str, Any]) -> float:
+    return float(options.get("prefix", {}).get("scale", 1.0))
+
+
+def _read_tensors(adapter: ForeignAdapter) -> Found:
+    safe, pickled = (adapter.folder / file for file in _FILES[adapter.library])
+    try:
+        if safe.is_file():
+            return dict(load_file(safe))
+        return _read_pickled(pickled)
+    except (OSError, SafetensorError, ValueError) as error:
+        reason = str(error).partition("\n")[0]
+        raise ConfigError(f"its tensors cannot be read ({reason})") from error
+
+
+def _read_pickled(file: Path) -> Found:
+    """Read a PyTorch file; nothing in it is executed, because only tensors are unpickled."""
+    from pickle import UnpicklingError
+
+    import torch
+
+    try:
+        state = torch.load(file, map_location="cpu", weights_only=True)
+        return {str(name): tensor.float().numpy() for name, tensor in state.items()}
+    except (AttributeError, EOFError, RuntimeError, TypeError, UnpicklingError) as error:
+        raise ValueError(f"{file.name} does not hold tensors alone") from error
