@@ -1,4 +1,4 @@
-"""`sparsead runs`: list, filter, delete, restore, export or pack finished and failed runs."""
+"""`sparsead runs`: list, filter, delete, restore, export, pack or unpack runs."""
 
 from __future__ import annotations
 
@@ -51,6 +51,11 @@ def _parser(action: str) -> Parser:
         epilog=f"sparsead runs [ACTION], with ACTION one of\n{actions}",
         formatter_class=RawDescriptionHelpFormatter,
     )
+    if action == "unpack":
+        parser.add_argument("file", type=user_path, help="an archive that `runs pack` wrote")
+        parser.set_defaults(filters=[])
+        add_outputs(parser)
+        return parser
     if action in ("export", "pack"):
         suffixes = ".parquet, .csv or .json" if action == "export" else ".parquet"
         parser.add_argument("file", type=user_path, help=f"ends in {suffixes}")
@@ -168,12 +173,21 @@ def _pack(runs: list[Listed], arguments: Namespace) -> None:
     sys.stdout.write(f"{arguments.file}: {pluralize(len(runs), 'run')}\n")
 
 
+def _unpack(_: list[Listed], arguments: Namespace) -> None:
+    """Add the records of an archive to the runs, for tables that are to be completed here."""
+    from sparsead.runs.archive import add_missing
+
+    added = add_missing(arguments.file, arguments.outputs)
+    sys.stdout.write(f"{arguments.outputs}: {pluralize(added, 'run')} added\n")
+
+
 _ACTIONS: dict[str, Callable[[list[Listed], Namespace], None]] = {
     "list": _list,
     "delete": _delete,
     "restore": _restore,
     "export": _export,
     "pack": _pack,
+    "unpack": _unpack,
 }
 _PURPOSES = {
     "list": "list the runs (the default action)",
@@ -181,4 +195,5 @@ _PURPOSES = {
     "restore": "put deleted runs back, all or those that match the filters",
     "export": "write the runs that match the filters to a file, with all scores by epoch",
     "pack": "write the records of the runs to an archive, for `sparsead table --records`",
+    "unpack": "add the records of an archive that are missing here, so that no run is trained again",
 }

@@ -7,19 +7,23 @@ its path below the folder of the runs, and its content.
 from __future__ import annotations
 
 import re
+import shutil
 from collections import defaultdict
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from sparsead.config.run import RunSpec, drop_local_files
-from sparsead.errors import RecordError, SparseadError, StorageError
+from sparsead.errors import AlreadyRecordedError, RecordError, SparseadError, StorageError
 from sparsead.runs.failure import failure_file, read_failures
 from sparsead.runs.files import write_atomically
 from sparsead.runs.identity import compute_recipe
 from sparsead.runs.prerequisites import list_sources
-from sparsead.runs.record import read_records
+from sparsead.runs.record import RunRecord, read_records
 from sparsead.runs.result import is_run_name
+from sparsead.runs.staging import staged
 from sparsead.runs.states import Done, Failed, Missing, State
 
 _NOT_PACKED = (".safetensors",)
@@ -78,6 +82,27 @@ def unpack(file: Path, outputs: Path) -> None:
         path = outputs / "runs" / row["path"]
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(row["content"])
+
+
+def add_missing(file: Path, outputs: Path) -> int:
+    """Put the records of an archive that `outputs` lacks beside its own, without weights.
+
+    Returns:
+        The number of records that were added.
+
+    Raises:
+        RecordError: the file is no archive, or a record in it is malformed.
+        StorageError: `outputs` cannot be written.
+    """
+    added = 0
+    with TemporaryDirectory() as place:
+        unpack(file, Path(place))
+        for folder in sorted(path for path in (Path(place) / "runs").iterdir() if path.is_dir()):
+            RunRecord.read(folder)
+            with suppress(AlreadyRecordedError), staged(outputs / "runs" / folder.name) as staging:
+                shutil.copytree(folder, staging, dirs_exist_ok=True)
+                added += 1
+    return added
 
 
 class ArchivedRuns:

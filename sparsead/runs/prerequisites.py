@@ -286,5 +286,5 @@ def _weights(folder: Path) -> list[str]:
         return digest_foreign(folder)
     files = sorted(folder.glob("*.safetensors"))
     if not files:
-        raise RecordError(f"{folder}: is not the folder of a finished run")
+        raise RecordError(f"{folder}: is not the folder of a finished run with its weights")
     return [file_digest(file) for file in files]

@@ -10,7 +10,7 @@ from pyarrow import parquet
 from composing import compose
 from sparsead.commands import figure, runs, table
 from sparsead.errors import ConfigError, RecordError
-from sparsead.runs.archive import ArchivedRuns, pack, unpack
+from sparsead.runs.archive import ArchivedRuns, add_missing, pack, unpack
 from sparsead.runs.failure import record_failure
 from sparsead.runs.record import write_result
 from sparsead.runs.result import name_of
@@ -114,6 +114,36 @@ def test_the_same_runs_are_packed_to_the_same_bytes_without_weights(
     unpack(tmp_path / "one.parquet", tmp_path / "unpacked")
     files = {path.name for path in (tmp_path / "unpacked").rglob("*") if path.is_file()}
     assert files == {"result.json", "config.yaml"}
+
+
+@pytest.mark.slow
+def test_a_table_is_completed_from_an_archive(
+    made: tuple[Path, list[str]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    file, overrides = made
+    archive, mine = tmp_path / "archive.parquet", tmp_path / "mine"
+    call(monkeypatch, runs, "pack", str(archive), "--outputs", str(tmp_path / "outputs"))
+    record = min((tmp_path / "outputs" / "runs").iterdir())
+    shutil.copytree(record, mine / "runs" / record.name)
+    capsys.readouterr()
+    for added in ("15 runs", "0 runs"):
+        call(monkeypatch, runs, "unpack", str(archive), "--outputs", str(mine))
+        assert capsys.readouterr().out == f"{mine}: {added} added\n"
+    assert (mine / "runs" / record.name / "adapter.safetensors").exists()
+    rows = "only=row=pfeiffer,s-pfeiffer"  # fusion starts from weights, which no archive has
+    cells = list_cells(load_table(str(file), [f"outputs={mine}", rows, *overrides]))
+    assert all(cell.request.folder.exists() for cell in cells)
+
+
+def test_an_archive_with_a_malformed_record_is_refused(tmp_path: Path) -> None:
+    table = pyarrow.table({"path": ["run/result.json"], "content": [b"{}"]})
+    parquet.write_table(table, tmp_path / "a.parquet")
+    with pytest.raises(RecordError, match="is not the result of a run"):
+        add_missing(tmp_path / "a.parquet", tmp_path / "outputs")
+    assert not (tmp_path / "outputs").exists()
 
 
 @pytest.mark.slow
