@@ -8,12 +8,14 @@ EXTRAS := offline,joblib,slurm,ray,optuna,dev
 
 TABLES := $(addprefix reproduce-,table1 table2 table3 table4 figure1 figure2 figure4 controls)
 ARGS ?=
+MEASURED := $(addprefix results/,$(addsuffix .yaml,table1 table3 controls))
+DATA ?= data/glue
 MINUTES ?= 20
 # $(call share,N): N of every 20 minutes
 share = $$(awk 'BEGIN { print $(MINUTES) * $(1) / 20 }')
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo $(TABLES) bench lint test test-fast test-lowest coverage check format clean
+.PHONY: help install demo $(TABLES) results results-runs bench lint test test-fast test-lowest coverage check format clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-10s %s\n", $$1, $$2}'
@@ -33,6 +35,15 @@ demo: $(INSTALLED) ## from nothing to a pruned, trained, evaluated and tabulated
 
 $(TABLES): reproduce-%: $(INSTALLED)
 	$(BIN)/sparsead reproduce $* $(ARGS)
+
+results: $(INSTALLED) ## write RESULTS.md and its pictures anew from the records in results/
+	$(BIN)/python scripts/make_results.py
+
+results-runs: $(INSTALLED) ## train what the tables in results/ still lack, with GLUE in DATA=FOLDER, and pack all
+	if test -f results/minilm.parquet; then $(BIN)/sparsead runs unpack results/minilm.parquet; fi
+	for table in $(MEASURED); do \
+	  $(BIN)/sparsead reproduce $$table task.path=$(DATA) $(ARGS) || exit 1; done
+	$(BIN)/sparsead runs pack results/minilm.parquet
 
 test: $(INSTALLED) ## from nothing to a passing test suite
 	$(BIN)/pytest -n $(WORKERS)

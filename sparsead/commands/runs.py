@@ -195,5 +195,5 @@ _PURPOSES = {
     "restore": "put deleted runs back, all or those that match the filters",
     "export": "write the runs that match the filters to a file, with all scores by epoch",
     "pack": "write the records of the runs to an archive, for `sparsead table --records`",
-    "unpack": "add the records of an archive that are missing here, so that no run is trained again",
+    "unpack": "add the records of an archive that the folder of the runs lacks",
 }
