@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -75,7 +77,7 @@ def sweep(overrides: list[str], budget: Budget) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()
         command = [str(script), "train", "-m", *overrides, f"outputs={folder}"]
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, timeout=budget.timeout)
+        run_group(command, budget.timeout)
         wall = time.perf_counter() - start
         results = [record.result for record in read_records(Path(folder))]
     seconds: Counter[str] = Counter()
@@ -90,6 +92,23 @@ def sweep(overrides: list[str], budget: Budget) -> dict[str, Any]:
         "wall ÷ steps": wall / steps,
         "wall ÷ steps and scoring": wall / (steps + seconds[SCORING]),
     }
+
+
+def run_group(command: list[str], timeout: float | None) -> None:
+    """Run a command, and stop all processes that it has started if it takes longer.
+
+    Raises:
+        subprocess.TimeoutExpired: it took longer.
+    """
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True)
+    try:
+        status = process.wait(timeout)
+    except BaseException:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        raise
+    if status:
+        raise subprocess.CalledProcessError(status, command)
 
 
 def report_jobs(

@@ -9,6 +9,7 @@ import pkgutil
 import sys
 from pathlib import Path
 
+from sparsead.config.threads import bound_spinning
 from sparsead.errors import SparseadError, fail, unknown
 from sparsead.errors.display import survive_closed_pipes
 from sparsead.errors.own_code import describe_own_error
@@ -39,6 +40,7 @@ def run(verb: str, arguments: list[str]) -> None:
     if verb not in verbs:
         fail(unknown("verb", verb, [*verbs, "--help", "--version"]))
     sys.argv = [f"sparsead {verb}", *arguments]
+    bound_spinning()
     try:
         importlib.import_module(f"{_COMMANDS}.{verb}").main()
     except SparseadError as error:

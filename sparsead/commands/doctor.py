@@ -14,6 +14,7 @@ import hydra
 
 from sparsead.config.arguments import Parser, user_path
 from sparsead.config.choices import list_choices
+from sparsead.config.threads import describe_waiting, number_set, usable_cores
 from sparsead.report.formats import to_rich
 
 _PACKAGES = ("sparsead", "torch", "transformers", "datasets", "hydra-core")
@@ -69,14 +70,29 @@ def _computes() -> Iterator[tuple[str, str]]:
     from sparsead.tasks.cache import cache_folder
     from sparsead.training.device import describe_device, resolve_device
     from sparsead.training.precision import resolve_precision
+    from sparsead.training.threads import choose_threads, use_threads
 
+    use_threads()
     device = resolve_device("auto")
     described = describe_device(device)
-    yield "device=auto", f"{device}: {described['name']}, {described['threads']} threads"
+    yield "device=auto", f"{device}: {described['name']}"
+    yield "threads=auto", f"{choose_threads()}: {_cores()}"
+    yield "waiting threads", describe_waiting()
     precision = resolve_precision("auto", device)
     has = "has" if precision == "bf16" else "has no"
     yield "precision=auto", f"{precision}: the device {has} fast instructions for bf16"
     yield "tokenised data", f"{cache_folder()}{'' if cache_folder().is_dir() else ': none yet'}"
+
+
+def _cores() -> str:
+    """Say what limits the number of threads, and whether other processes compete for the cores."""
+    cores = usable_cores()
+    limits = [f"{name} {limit:g}" for name, limit in cores.limits.items()]
+    found = ", ".join([*limits, *number_set()])
+    load, all_cores = os.getloadavg()[0], os.cpu_count() or 1
+    if load < all_cores / 2:
+        return found
+    return f"{found}; the load of the last minute is {load:.1f}: other processes compete for them"
 
 
 def _version(package: str) -> str | None:

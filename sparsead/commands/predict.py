@@ -23,6 +23,7 @@ from sparsead.tasks.contract import ReadsJson, WritesSubmission
 from sparsead.tasks.files import read_file
 from sparsead.training.device import resolve_device
 from sparsead.training.quiet import quiet_libraries
+from sparsead.training.threads import use_threads
 
 
 def main() -> None:
@@ -30,6 +31,7 @@ def main() -> None:
     arguments = _parser().parse()
     _check_flags(arguments)
     quiet_libraries()
+    use_threads()
     device = resolve_device(arguments.device)
     run = load(arguments.run, arguments.outputs, arguments.backbone, arguments.trust)
     nn.Module.to(run.model, device)

@@ -22,10 +22,11 @@ from omegaconf.errors import OmegaConfBaseException
 from sparsead.config.arguments import Parser, name_outputs
 from sparsead.config.compose import describe_error
 from sparsead.config.help import describe_train
-from sparsead.config.launchers import expand_jobs, set_ray_token
+from sparsead.config.launchers import expand_jobs, set_ray_token, share_cores
 from sparsead.config.overrides import expand
 from sparsead.config.search import SearchSpec
 from sparsead.config.sweeps import compose_jobs
+from sparsead.config.threads import bound_spinning
 from sparsead.errors import (
     AlreadyRecordedError,
     ClaimedError,
@@ -75,6 +76,7 @@ def main() -> None:
     HYDRA_FULL_ERROR=1 prints a traceback instead of the one-line message.
     """
     survive_closed_pipes()
+    bound_spinning()
     try:
         with _let_hydra_raise():
             _launch()
@@ -116,7 +118,7 @@ def _launch() -> None:
     if arguments.multirun and arguments.cfg:
         fail("--cfg prints the configuration of one run: leave out -m")
     if arguments.multirun and not arguments.config_path:
-        _check_jobs(overrides)
+        share_cores(overrides, _check_jobs(overrides))
     with stop_on_interrupt("run the same command again to resume"):
         start = hydra.main(
             version_base="1.3", config_path="pkg://sparsead.conf", config_name="train"
@@ -130,11 +132,18 @@ def _launch() -> None:
         _sum_up(STARTED.entries())
 
 
-def _check_jobs(overrides: list[str]) -> None:
-    """Check every job of a sweep before the first one runs, so that none fails hours later."""
+def _check_jobs(overrides: list[str]) -> int:
+    """Check every job of a sweep before the first one runs, so that none fails hours later.
+
+    Returns:
+        The number of jobs.
+    """
+    jobs = 0
     for config, chosen in compose_jobs(overrides):
         request, _ = _asked_for(config)
         find_prerequisites(resolve_sources(request.spec, request.outputs), chosen)
+        jobs += 1
+    return jobs
 
 
 def _asked_for(config: DictConfig) -> tuple[RunRequest, SearchSpec | None]:
@@ -278,8 +287,10 @@ def train_run(request: RunRequest, watch: Watch | None = None) -> RunRecord:
         from sparsead.training.allocator import freeze_imported_objects, keep_freed_memory
         from sparsead.training.device import resolve_device
         from sparsead.training.quiet import quiet_libraries
+        from sparsead.training.threads import use_threads
 
     quiet_libraries()
+    use_threads(request.threads)
     freeze_imported_objects()
     if resolve_device(request.spec.device) == "cpu":
         keep_freed_memory()

@@ -16,6 +16,7 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
+from sparsead.config.threads import JOBS, usable_cores
 from sparsead.errors import ConfigError
 
 _VISIBLE = "CUDA_VISIBLE_DEVICES"
@@ -87,6 +88,23 @@ def set_ray_token(overrides: Sequence[str]) -> None:
     elsewhere = any("ray.init.address" in override for override in overrides)
     if chosen and not (own or elsewhere or (Path.home() / ".ray" / "auth_token").exists()):
         os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+
+
+def share_cores(overrides: Sequence[str], jobs: int) -> None:
+    """Tell the jobs of a sweep how many of them share the cores of this machine.
+
+    joblib divides the cores among its processes itself; it is told about limits that it does not
+    see. The local launcher of submitit starts all jobs at once. Ray and SLURM give each job cores
+    of its own.
+
+    Args:
+        overrides: the overrides of the sweep.
+        jobs: the number of its jobs.
+    """
+    if _JOBLIB in overrides:
+        os.environ.setdefault("LOKY_MAX_CPU_COUNT", str(usable_cores().number))
+    if f"{_LAUNCHER}submitit_local" in overrides:
+        os.environ[JOBS] = str(jobs)
 
 
 def list_visible_gpus() -> list[str]:

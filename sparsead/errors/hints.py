@@ -35,6 +35,7 @@ _KEYS = {
     "adapter": "peft peft_type adapter_config adapter_name",
     "outputs": "output output_dir out outdir save_dir",
     "rerun": "overwrite overwrite_output_dir force",
+    "threads": "num_threads n_threads cpus cores omp_num_threads torch_num_threads",
     "precision": "fp16 bf16 mixed_precision dtype",
     "device": "no_cuda use_cpu cuda gpu",
     "seed": "random_seed random_state",

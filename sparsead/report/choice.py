@@ -13,7 +13,7 @@ from sparsead.config.search import GRID
 from sparsead.config.seeds import SEED_KEYS, Seeds
 from sparsead.runs.record import RunRecord
 
-_NOT_OF_THE_GRID = (*SEED_KEYS, "outputs", "rerun")
+_NOT_OF_THE_GRID = (*SEED_KEYS, "outputs", "rerun", "threads")
 
 
 def choose_best_points(records: Iterable[RunRecord]) -> list[RunRecord]:

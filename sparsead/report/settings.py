@@ -16,7 +16,7 @@ Row = dict[str, Any]
 
 _ORDER = ("task", "backbone", "adapter", "r", "pruner", "sparsity")
 _RANKED = ("task", "adapter", "pruner", "sparsity", "r", "backbone")
-NOT_DECISIVE = (*SEED_KEYS, "outputs", "rerun")
+NOT_DECISIVE = (*SEED_KEYS, "outputs", "rerun", "threads")
 _REDUNDANT = ("task.protocol.", "adapter.protocol.", "pruner.density", "pruner.controls")
 """Keys whose effect other keys already show.
 

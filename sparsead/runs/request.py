@@ -15,7 +15,7 @@ from omegaconf import DictConfig
 
 from sparsead.config.run import RunSpec
 from sparsead.config.schema import expand_user, to_dataclass
-from sparsead.errors import ClaimedError, StorageError
+from sparsead.errors import ClaimedError, ConfigError, StorageError
 from sparsead.runs.claim import claimed
 from sparsead.runs.failure import record_failure
 from sparsead.runs.identity import compute_identity, compute_setting
@@ -24,6 +24,7 @@ from sparsead.runs.result import name_run
 
 log = logging.getLogger(__name__)
 
+_AUTO = "auto"
 _POLL_SECONDS = 1.0
 
 
@@ -35,11 +36,13 @@ class RunRequest:
         spec: the run's configuration; it alone determines the result.
         outputs: folder below which the record is written.
         rerun: train again even if the run is recorded, and replace its record.
+        threads: the number of threads that it computes with on a CPU; None chooses it.
     """
 
     spec: RunSpec
     outputs: Path = Path("outputs")
     rerun: bool = False
+    threads: int | None = None
 
     @classmethod
     def from_config(cls, config: DictConfig) -> RunRequest:
@@ -50,8 +53,10 @@ class RunRequest:
         """
         spec = RunSpec.from_config(config)
         check_prerequisites(spec)
-        place = to_dataclass("", _Location, {key: config[key] for key in ("outputs", "rerun")})
-        return cls(spec, Path(expand_user(str(place.outputs))), place.rerun)
+        own = {key: config[key] for key in ("outputs", "rerun", "threads")}
+        place = to_dataclass("", _Location, own)
+        threads = None if place.threads == _AUTO else int(place.threads)
+        return cls(spec, Path(expand_user(str(place.outputs))), place.rerun, threads)
 
     @cached_property
     def identity(self) -> str:
@@ -90,18 +95,26 @@ class RunRequest:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values that `from_dict` reads."""
-        return {"spec": self.spec.to_dict(), "outputs": str(self.outputs), "rerun": self.rerun}
+        place = {"outputs": str(self.outputs), "rerun": self.rerun, "threads": self.threads}
+        return {"spec": self.spec.to_dict(), **place}
 
     @classmethod
     def from_dict(cls, values: Any) -> RunRequest:
         """Return the request from the values that `to_dict` returned."""
-        return cls(RunSpec.from_dict(values["spec"]), Path(values["outputs"]), values["rerun"])
+        spec, outputs = RunSpec.from_dict(values["spec"]), Path(values["outputs"])
+        return cls(spec, outputs, values["rerun"], values["threads"])
 
 
 @dataclass
 class _Location:
     outputs: Path
     rerun: bool
+    threads: str
+
+    def __post_init__(self) -> None:
+        number = str(self.threads)
+        if number != _AUTO and not (number.isdecimal() and int(number)):
+            raise ConfigError(f"threads={number}: must be auto or a whole number, 1 or more")
 
 
 def do_prerequisites(
@@ -119,7 +132,8 @@ def do_prerequisites(
             one of the prerequisites.
     """
     first = [
-        RunRequest(spec, request.outputs) for spec in find_prerequisites(request.spec, overrides)
+        RunRequest(spec, request.outputs, threads=request.threads)
+        for spec in find_prerequisites(request.spec, overrides)
     ]
     for run in first:
         log.info("prerequisite: %s", run.folder.name)

@@ -78,6 +78,7 @@ class _Request(TypedDict):
     spec: Config
     outputs: str
     rerun: bool
+    threads: int | None
 
 
 class _Cache(TypedDict):

@@ -1,0 +1,33 @@
+"""The number of threads that this process computes with on a CPU."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import torch
+
+from sparsead.config.threads import number_set, usable_cores
+
+
+def use_threads(threads: int | None = None) -> None:
+    """Compute with so many threads; None is `threads=auto`.
+
+    That is a thread for each core that this process may use, unless the number is set by the user,
+    torchrun, joblib or Ray. It is never more than torch's own number, which leaves out a core's
+    second thread.
+    """
+    chosen = choose_threads() if threads is None else threads
+    if chosen != torch.get_num_threads():
+        torch.set_num_threads(chosen)
+
+
+def choose_threads() -> int:
+    """Return the number of threads that `threads=auto` stands for."""
+    own = torch_number()
+    return own if number_set() else min(own, usable_cores().number)
+
+
+@cache
+def torch_number() -> int:
+    """Return torch's own number, asked for before it is changed."""
+    return torch.get_num_threads()
