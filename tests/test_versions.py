@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import hydra._internal.core_plugins.basic_sweeper
 import hydra._internal.utils
 import pytest
 import sacrebleu
@@ -54,6 +55,7 @@ PRIVATE: list[tuple[Any, str]] = [
     (torch._compile, "_disable_dynamo"),
     (_python_dispatch, "TorchDispatchMode"),
     (hydra._internal.utils, "get_args_parser"),
+    (hydra._internal.core_plugins.basic_sweeper, "BasicSweeper"),
     (OmegaConf.create({}), "_get_root"),
     (argparse.ArgumentParser(), "_actions _option_string_actions"),
     (sacrebleu.BLEU, "_compute_score_from_stats _extract_corpus_statistics"),
