@@ -99,8 +99,9 @@ def write_checksummed(path: Path, values: Mapping[str, Any], *, indent: int | No
 def find_checksummed(path: Path, schema: type[T]) -> T | None:
     """Return what `write_checksummed` wrote; None where the file is missing or was altered.
 
-    An altered file is named in a warning, because what it holds has to be made anew. A path that
-    cannot be looked at counts as missing: the outputs folder itself is wrong then.
+    An altered file, and one in the form of another version, is named in a warning, because what it
+    holds has to be made anew. A path that cannot be looked at counts as missing: the outputs folder
+    itself is wrong then.
     """
     with suppress(OSError):
         return _read_checksummed(path, schema) if path.is_file() else None
@@ -109,9 +110,14 @@ def find_checksummed(path: Path, schema: type[T]) -> T | None:
 
 def _read_checksummed(path: Path, schema: type[T]) -> T | None:
     try:
-        return check_type(_parse(_verified(_read(path))), schema)
+        values = _parse(_verified(_read(path)))
     except ValueError as error:
         warn(f"{path}: was altered ({error}); it is made anew")
+        return None
+    try:
+        return check_type(values, schema)
+    except ValueError as error:
+        warn(f"{path}: is of another version of sparsead ({error}); it is made anew")
         return None
 
 

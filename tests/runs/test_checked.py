@@ -175,6 +175,16 @@ def test_every_altered_byte_is_noticed(
     assert "cache.json: was altered" in capsys.readouterr().err
 
 
+def test_a_cache_of_another_version_was_not_altered(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_checksummed(tmp_path / "cache.json", {"counts": {"a": "many"}})
+    assert find_checksummed(tmp_path / "cache.json", Counts) is None
+    line = capsys.readouterr().err
+    assert "is of another version of sparsead (counts.a='many': must be" in line
+    assert "it is made anew" in line
+
+
 def test_an_object_without_keys_is_kept(tmp_path: Path) -> None:
     write_checksummed(tmp_path / "empty.json", {})
     assert find_checksummed(tmp_path / "empty.json", dict) == {}
