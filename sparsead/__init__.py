@@ -13,6 +13,11 @@ __all__ = ["__version__", "load", "predictions", "prune"]
 __version__ = "0.1.0"
 
 
+def __dir__() -> list[str]:
+    """Return the public names; those of this file's own imports are left out."""
+    return [*__all__, "__doc__", "__file__", "__name__", "__path__"]
+
+
 def __getattr__(name: str) -> Any:
     """Import these on first use: they need torch or pandas, which the light commands avoid."""
     if name == "prune":

@@ -22,6 +22,7 @@ from sparsead.config.trust import check_trusted
 from sparsead.errors import ConfigError, DataError, RecordError, SourceError, SparseadError
 from sparsead.pruning.masks import Masks
 from sparsead.pruning.storage import WEIGHTS_FILE, check_config, load_weights
+from sparsead.report.outcome import describe_scores, describe_setting
 from sparsead.runs.prerequisites import drop_sources
 from sparsead.runs.query import find_run
 from sparsead.runs.record import RunRecord
@@ -47,7 +48,8 @@ log = logging.getLogger(__name__)
 class TrainedRun:
     """A run's model in eval mode on the CPU, its tokenizer and its task.
 
-    The removed weights of the model are zero, and stay zero if it is trained further.
+    The removed weights of the model are zero, and stay zero if it is trained further. `record` is
+    what the run's folder holds.
     """
 
     spec: RunSpec
@@ -57,6 +59,27 @@ class TrainedRun:
     task: Task
     precision: str
     collator: Collator
+    record: RunRecord
+
+    def __repr__(self) -> str:
+        """Return three lines: what was trained, its scores in percent, and the folder."""
+        setting = describe_setting(self.spec)
+        return f"TrainedRun: {setting}\n{describe_scores(self.record)}\n{self.folder}"
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the run's record."""
+        return self.record.folder
+
+    @property
+    def scores(self) -> dict[str, float | None]:
+        """The run's scores as shares between 0 and 1, the main one first; None if not defined."""
+        return dict(self.record.result["scores"])
+
+    @property
+    def history(self) -> list[dict[str, Any]]:
+        """Each evaluation's epoch, losses and scores, the scores as shares between 0 and 1."""
+        return list(self.record.result.get("history", []))
 
     @property
     def model(self) -> PreTrainedModel:
@@ -162,7 +185,7 @@ def load(
     masks.enforce(model)
     model.eval()
     collator = unpad(model, task.collator(source.tokenizer), precision)
-    return TrainedRun(spec, adapted, masks, source.tokenizer, task, precision, collator)
+    return TrainedRun(spec, adapted, masks, source.tokenizer, task, precision, collator, record)
 
 
 def _check_trusted(record: RunRecord, trust: str | Sequence[str] | None) -> None:

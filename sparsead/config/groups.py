@@ -120,7 +120,8 @@ class TaskSpec:
 
     def scores(self) -> list[str]:
         """Return the names of a run's scores, or none if the configuration does not list them."""
-        metrics = [str(metric) for metric in self.options.get("metrics", ())]
+        # Of a user's own metric, a dotted path, the last part names the score.
+        metrics = [str(metric).rpartition(".")[2] for metric in self.options.get("metrics", ())]
         splits = dict.fromkeys((*SPLITS, *self.files))
         return [*metrics, *(f"{split}_{metric}" for split in splits for metric in metrics)]
 

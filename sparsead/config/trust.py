@@ -53,6 +53,10 @@ def _list_code(run: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         method = str(run[group]["method"])
         if not method.isidentifier():
             yield f"{group}.method", method
+    metrics = run["task"].get("options", {}).get("metrics", ())
+    for metric in metrics if isinstance(metrics, list | tuple) else ():
+        if "." in str(metric):
+            yield "task.metrics", str(metric)
     backbone = run["backbone"]
     package = backbone.get("package")
     if package is not None and package not in _known_packages():

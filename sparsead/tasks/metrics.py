@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import pkgutil
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -65,6 +66,32 @@ NUMBER_METRICS = {
 }
 
 
+def score_name(metric: str) -> str:
+    """Return the name of a metric's score: of a dotted path, its last part."""
+    return metric.rpartition(".")[2]
+
+
+def _find(name: str, choices: Mapping[str, Metric]) -> Metric:
+    if "." not in name:
+        if name not in choices:
+            raise ConfigError(unknown("task.metrics", name, choices))
+        return choices[name]
+    if score_name(name) in choices:
+        raise ConfigError(
+            f"task.metrics={name}: {score_name(name)} is a metric of the project; give yours "
+            "another name"
+        )
+    try:
+        found = pkgutil.resolve_name(name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ConfigError(f"task.metrics={name}: cannot be imported ({error})") from error
+    if isinstance(found, Metric):
+        return found
+    if not callable(found):
+        raise ConfigError(f"task.metrics={name}: is neither a function nor a Metric")
+    return Metric(found, higher_is_better=bool(getattr(found, "higher_is_better", True)))
+
+
 class NamedScores(evaluate.Metric):  # type: ignore[misc]
     """Metrics chosen by name, in that order, computed in memory."""
 
@@ -72,18 +99,19 @@ class NamedScores(evaluate.Metric):  # type: ignore[misc]
         """Choose the metrics.
 
         Args:
-            names: names of the metrics, the task's main one first.
+            names: names of the metrics, the task's main one first. A dotted path names a function
+                of the user's own to a number, or a `Metric` of one: from all true and all predicted
+                values or, for answers, from one prediction and one true answer.
             choices: all metrics of this kind, by name.
 
         Raises:
-            ConfigError: a name is unknown, or there is none.
+            ConfigError: a name is unknown or cannot be imported, or there is none.
         """
         if not names:
             raise ConfigError(f"task.metrics=[]: name one of {', '.join(sorted(choices))}")
-        for name in names:
-            if name not in choices:
-                raise ConfigError(unknown("task.metrics", name, choices))
-        self.chosen = {name: choices[name] for name in names}
+        self.chosen = {score_name(name): _find(name, choices) for name in names}
+        if len(self.chosen) < len(names):
+            raise ConfigError(f"task.metrics={list(names)}: two of them have the same name")
         super().__init__(keep_in_memory=True)
 
     @property

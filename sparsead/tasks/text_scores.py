@@ -85,6 +85,8 @@ class TextScores(NamedScores):
     def _corpus(
         self, name: str, metric: Metric, predictions: Sequence[str], references: Sequence[str]
     ) -> float:
+        if name not in CORPUS_METRICS:  # of the user's own
+            return float(metric.compute(list(references), list(predictions)))
         words = {"tokenize": self.tokenizers[name]} if name in self.tokenizers else {}
         score = metric.compute(list(predictions), [list(references)], **words).score
         return float(score) / 100

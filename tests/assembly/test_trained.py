@@ -113,6 +113,21 @@ def test_training_changes_no_frozen_weight_by_one_bit(
             assert after[name].numpy().tobytes() == tensor.numpy().tobytes()
 
 
+@pytest.mark.slow
+def test_a_loaded_run_is_shown_in_three_lines_and_has_what_its_record_says(run: RunRecord) -> None:
+    loaded = sparsead.load(run.folder)
+    assert loaded.scores == run.result["scores"]
+    assert loaded.history == run.result["history"]
+    assert loaded.folder == run.folder
+    setting, scores, folder = repr(loaded).splitlines()
+    assert setting.startswith("TrainedRun: houlsby with r=64, 40 % removed by snip, on tiny-bert;")
+    assert scores.startswith(f"accuracy {100 * run.main_score:.2f}, f1 ")
+    assert folder == str(run.folder)
+    assert {"load", "predictions", "prune"} < set(dir(sparsead))
+    assert not {"Any", "TYPE_CHECKING", "annotations"} & set(dir(sparsead))
+
+
+@pytest.mark.slow
 def test_a_loaded_run_keeps_its_removed_weights_at_zero_when_trained_on(run: RunRecord) -> None:
     loaded = sparsead.load(run.folder)
     optimiser = torch.optim.AdamW(loaded.model.parameters(), lr=0.1)

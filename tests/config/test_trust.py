@@ -32,6 +32,7 @@ def test_the_projects_own_methods_and_packages_need_no_trust() -> None:
     [
         *((group, {"method": "strangers.code.Method"}) for group in GROUPS),
         *((group, {"method": "strangers:Method"}) for group in GROUPS),
+        ("task", {"options": {"metrics": ["accuracy", "strangers.metrics.cost"]}}),
         ("backbone", {"package": "strangers"}),
         ("backbone", {"package": "strangers.code"}),
         ("backbone", {"architecture": {"auto_map": "strangers"}}),

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import math
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +17,7 @@ from sklearn import metrics
 
 from sparsead.errors import ConfigError
 from sparsead.tasks.metrics import TaskScores, is_constant
+from sparsead.tasks.text_scores import TextScores
 
 BITS = st.lists(st.tuples(st.integers(0, 1), st.integers(0, 1)), min_size=1, max_size=40)
 
@@ -110,3 +115,44 @@ def test_a_metric_of_the_other_kind_is_refused() -> None:
         TaskScores(["accuracy"], regression=True)
     with pytest.raises(ConfigError, match="name one of accuracy"):
         TaskScores([])
+
+
+OWN = """
+def cost(references, predictions):
+    return 5.0 * sum(p < t for p, t in zip(predictions, references, strict=True))
+
+cost.higher_is_better = False
+number = 3
+"""
+
+
+@pytest.fixture
+def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    (tmp_path / "own_metrics.py").write_text(OWN)
+    monkeypatch.syspath_prepend(tmp_path)
+    yield
+    sys.modules.pop("own_metrics", None)
+
+
+def test_a_metric_of_ones_own_is_named_by_its_dotted_path(own: None) -> None:
+    scores = TaskScores(["own_metrics.cost", "accuracy"])
+    assert not scores.higher_is_better
+    found = scores.compute(predictions=[0, 1, 0], references=[1, 1, 0])
+    assert found == {"cost": 5.0, "accuracy": pytest.approx(2 / 3)}
+    texts = TextScores(["own_metrics.cost", "chrf"])
+    assert texts.compute(predictions=["a", "b"], references=["b", "b"])["cost"] == 5.0
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("own_metrics.cots", "cannot be imported"),
+        ("nowhere.cost", "cannot be imported"),
+        ("own_metrics.number", "is neither a function nor a Metric"),
+        ("own_metrics.accuracy", "accuracy is a metric of the project; give yours another name"),
+        ("cost", "no such choice"),
+    ],
+)
+def test_what_is_no_metric_is_refused(own: None, name: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        TaskScores([name])
