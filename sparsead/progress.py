@@ -23,6 +23,8 @@ from dataclasses import dataclass, field
 from multiprocessing import current_process
 from typing import TYPE_CHECKING, Any
 
+from sparsead.errors.display import SafeFormatter
+
 if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.live import Live
@@ -132,6 +134,17 @@ def format_seconds(seconds: float) -> str:
     if seconds < 90 * 60:
         return f"{seconds / 60:.0f} min"
     return f"{seconds / 3600:.1f} h"
+
+
+def print_log() -> None:
+    """Print this package's messages as lines, in a command that does not leave that to Hydra."""
+    package = logging.getLogger(__package__)
+    if not any(isinstance(handler, LineHandler) for handler in package.handlers):
+        handler = LineHandler()
+        handler.setFormatter(SafeFormatter("%(message)s"))
+        package.addHandler(handler)
+    package.setLevel(logging.INFO)
+    package.propagate = False
 
 
 def can_draw() -> bool:

@@ -254,7 +254,7 @@ def search_cells(
         cells: the table's cells, one for each point and seed.
         space: the search space.
         train: trains and records a run; a watch may stop it after any epoch.
-        tell: called with "run", "failed" or "waiting" and the search's first cell.
+        tell: called with "run", "done", "failed" or "waiting" and the search's first cell.
 
     Returns:
         The number of searches in which no point finished.
@@ -302,6 +302,7 @@ def _search_cell(
         log.info("%s", error)
         tell("failed", cells[0])
         return "failed"
+    tell("done", cells[0])
     return "done"
 
 

@@ -10,13 +10,14 @@ from __future__ import annotations
 import sys
 from dataclasses import replace
 
-from sparsead.commands.reproduce import print_failures
+from sparsead.commands.reproduce import Teller, count_runs, print_failures
 from sparsead.commands.train import train_run
 from sparsead.config.arguments import Parser, add_overrides
 from sparsead.config.overrides import expand
 from sparsead.config.run import RunSpec
 from sparsead.config.seeds import SEED_KEYS, Seeds
 from sparsead.errors import ConfigError
+from sparsead.progress import print_log
 from sparsead.report.formats import pluralize, to_rich
 from sparsead.report.variance import REST, Component, decompose, latin_square
 from sparsead.runs.interrupt import stop_on_interrupt
@@ -48,7 +49,10 @@ def main() -> None:
     request = _compose(arguments.overrides)
     wanted = _cells(request, tuple(arguments.overrides), arguments.seeds)
     with stop_on_interrupt("run the same command again to resume"):
-        run_cells([cell for _, cell in wanted], train_run, tell=_tell)
+        cells = [cell for _, cell in wanted]
+        print_log()
+        tell = Teller(count_runs(cells, retry=False), lambda cell: f"{cell.row} (data-init-mask)")
+        run_cells(cells, train_run, tell=tell)
     if print_failures([cell for _, cell in wanted]):
         raise SystemExit(1)
     sys.stdout.write(_report(wanted, masked=request.spec.sparsity > 0))
@@ -123,9 +127,3 @@ _NOTE = (
     "In points. p: F test that the cause has no influence. A variance that is estimated below 0 is "
     "shown as 0.\n"
 )
-
-
-def _tell(event: str, cell: Cell) -> None:
-    said = {"run": "", "failed": "failed: ", "waiting": "waiting for another process: "}[event]
-    sys.stdout.write(f"{said}{cell.row} (data-init-mask)\n")
-    sys.stdout.flush()

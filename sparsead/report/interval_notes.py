@@ -24,24 +24,27 @@ def describe_difference(compared: RowComparison) -> str:
     return f"{difference} [{low:+.2f}, {high:+.2f}] {_SEEDS_ALONE}"
 
 
-def notes_of_intervals(compared: Sequence[RowComparison], reasons: Mapping[str, str]) -> list[str]:
+def notes_of_intervals(
+    compared: Sequence[RowComparison], reasons: Mapping[str, str], baseline: str
+) -> list[str]:
     """Return the notes on the intervals of a table's differences.
 
     Args:
         compared: the comparisons of the table.
+        baseline: what the row is called with which the others are compared.
         reasons: why the examples cannot be counted, by column.
     """
     crossed = [each for each in compared if each.comparison.crossed is not None]
     alone = [each for each in compared if each.comparison.crossed is None]
     return [
-        *([_note_of_crossed(len(crossed))] if crossed else []),
-        *_notes_of_alone(alone, reasons),
+        *([_note_of_crossed(len(crossed), baseline)] if crossed else []),
+        *_notes_of_alone(alone, reasons, baseline),
     ]
 
 
-def _note_of_crossed(number: int) -> str:
+def _note_of_crossed(number: int, baseline: str) -> str:
     return (
-        "Difference: from the dense row, with a 95 % interval that counts seeds and evaluated "
+        f"Difference: from {baseline}, with a 95 % interval that counts seeds and evaluated "
         f"examples as two crossed random factors ({RESAMPLES:,} resamples of the examples, the "
         "same for all runs of a task, and Student's t over the seeds): other seeds on other "
         "examples of the same kind. p crossed: the test that goes with it, corrected by Holm's "
@@ -49,7 +52,9 @@ def _note_of_crossed(number: int) -> str:
     )
 
 
-def _notes_of_alone(alone: Sequence[RowComparison], reasons: Mapping[str, str]) -> list[str]:
+def _notes_of_alone(
+    alone: Sequence[RowComparison], reasons: Mapping[str, str], baseline: str
+) -> list[str]:
     with_interval = [each for each in alone if each.comparison.interval is not None]
     if not with_interval:
         return []
@@ -58,6 +63,6 @@ def _notes_of_alone(alone: Sequence[RowComparison], reasons: Mapping[str, str]) 
     why = "; ".join([*(few if are_few else []), *dict.fromkeys(reasons.values())])
     because = f" ({why})" if why else ""
     return [
-        f"Difference with {_SEEDS_ALONE}: from the dense row, with a 95 % t interval over the "
+        f"Difference with {_SEEDS_ALONE}: from {baseline}, with a 95 % t interval over the "
         f"seeds alone: it holds for the evaluated examples, and says nothing of others{because}."
     ]

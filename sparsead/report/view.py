@@ -102,7 +102,7 @@ class View:
             *_notes_of_precision(self.results),
             *_notes_of_random_pruning(self.results),
             *(_notes_of_tests(self) if self.compared else ()),
-            *notes_of_intervals(self.compared, self.uncrossed),
+            *notes_of_intervals(self.compared, self.uncrossed, table.baseline_label),
             *_notes_of_claims(self.verdicts),
         ]
 
@@ -238,6 +238,8 @@ def _notes_of_claims(verdicts: Sequence[Verdict]) -> list[str]:
 
 
 def _notes_of_tests(shown: View) -> list[str]:
+    given = shown.results.table.baseline_label
+    baseline = "its dense row" if given == "the dense row" else given
     least = smallest_corrected_p(shown.compared)
     enough = ceil(log2(2 * len(shown.compared) / ALPHA))  # seeds n with m · 2/2ⁿ at most ALPHA
     tests = (
@@ -248,7 +250,7 @@ def _notes_of_tests(shown: View) -> list[str]:
         few = "with so few seeds no difference can be significant, so that nothing is bold or"
         return [f"{tests}; {few} underlined; at least {enough} seeds are needed."]
     return [
-        "Bold: the best row, if it is significantly better than its dense row; underlined: rows "
+        f"Bold: the best row, if it is significantly better than {baseline}; underlined: rows "
         "not significantly different from the bold one, where n could have shown a difference.",
         f"{tests}.",
     ]

@@ -108,6 +108,7 @@ class TableSpec:
         average: names of the columns to average; empty for no average column.
         average_label: heading of the average column.
         baseline: name of the dense row with which others are compared, or None.
+        baseline_label: what the notes below the table call that row.
         comparisons: names of the rows that are tested against the baseline.
         tested: names of columns in which they are also tested, besides the average and the columns
             that it does not include.
@@ -128,6 +129,7 @@ class TableSpec:
     average: list[str] = field(default_factory=list)
     average_label: str = "avg"
     baseline: str | None = None
+    baseline_label: str = "the dense row"
     comparisons: list[str] = field(default_factory=list)
     tested: list[str] = field(default_factory=list)
     claims: list[dict[str, Any]] = field(default_factory=list)

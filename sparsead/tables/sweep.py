@@ -41,7 +41,7 @@ def run_cells(
             prerequisites.
         execute: trains and records one run.
         retry_failed: also execute failed runs, once.
-        tell: called with "run", "failed" or "waiting" and the cell, to print progress.
+        tell: called with "run", "done", "failed" or "waiting" and the cell, to print progress.
 
     Raises:
         StorageError: the outputs folder cannot be written, so that every other run would fail too.
@@ -107,4 +107,5 @@ def _settle(cell: Cell, execute: Execute, retry: bool, tell: Tell, outcome: Outc
         tell("failed", cell)
     else:
         outcome.done.append(request.identity)
+        tell("done", cell)
     return True

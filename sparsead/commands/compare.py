@@ -1,0 +1,21 @@
+"""`sparsead compare`: train and compare all values of some keys, such as two pruners, on a table.
+
+`sparsead compare pruner=snip,random task=demo_mrpc,demo_stsb seed=1,2,3` makes a row of each pruner
+and a column of each task, and compares every row with the first one. Runs that are recorded are not
+trained again. A pruner of your own needs `--config-dir FOLDER`.
+"""
+
+from __future__ import annotations
+
+from sparsead.commands.reproduce import reproduce
+from sparsead.config.arguments import Parser, add_overrides
+from sparsead.tables.comparison import compare_table
+
+
+def main() -> None:
+    """Entry point of `sparsead compare`."""
+    parser = Parser("sparsead compare", __doc__)
+    add_overrides(parser, "as `sparsead train -m` takes them; seeds=N instead of seed=1,…,N")
+    parser.add_argument("--retry-failed", action="store_true", help="also train failed runs again")
+    arguments = parser.parse()
+    reproduce(compare_table(arguments.overrides), retry=arguments.retry_failed)
