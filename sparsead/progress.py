@@ -136,15 +136,22 @@ def format_seconds(seconds: float) -> str:
     return f"{seconds / 3600:.1f} h"
 
 
-def print_log() -> None:
+@contextmanager
+def printed_log() -> Iterator[None]:
     """Print this package's messages as lines, in a command that does not leave that to Hydra."""
     package = logging.getLogger(__package__)
-    if not any(isinstance(handler, LineHandler) for handler in package.handlers):
-        handler = LineHandler()
-        handler.setFormatter(SafeFormatter("%(message)s"))
-        package.addHandler(handler)
+    before = package.level, package.propagate
+    handler = LineHandler()
+    handler.setFormatter(SafeFormatter("%(message)s"))
+    package.addHandler(handler)
     package.setLevel(logging.INFO)
     package.propagate = False
+    try:
+        yield
+    finally:
+        package.removeHandler(handler)
+        package.level, package.propagate = before
+        name_sweep("")
 
 
 def can_draw() -> bool:

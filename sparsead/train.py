@@ -37,6 +37,7 @@ from sparsead.runs.interrupt import Watch, defer_interrupt
 from sparsead.runs.record import RunRecord, write_result
 from sparsead.runs.request import RunRequest
 from sparsead.runs.staging import check_owned
+from sparsead.runs.unfinished import STARTED_FILE, note_started
 from sparsead.tasks.contract import LearnsOptions
 from sparsead.training.clock import Clock
 from sparsead.training.device import describe_environment, reset_peak_memory, resolve_device
@@ -86,6 +87,7 @@ def train(request: RunRequest, watch: Watch | None = None) -> RunRecord:
             check_owned(staging)
             remove_checkpoints(staging)
             remove_unfinished_predictions(staging)
+            (staging / STARTED_FILE).unlink(missing_ok=True)
     return RunRecord.read(folder)
 
 
@@ -111,6 +113,8 @@ def run(request: RunRequest, folder: Path, watch: Watch | None = None) -> dict[s
     spec = request.spec
     # Both hash local files. They are computed before the training, in case the files change later.
     named = {"identity": request.identity, "setting": request.setting}
+    if is_main():
+        note_started(folder, request.identity, spec.to_dict())
     device = resolve_device(spec.device)
     reset_peak_memory(device)
     checkpoint = broadcast_value(open_checkpoint(folder) if is_main() else None)

@@ -12,7 +12,7 @@ from sparsead.commands.train import train_run
 from sparsead.config.arguments import Parser, add_table
 from sparsead.errors import StorageError
 from sparsead.errors.display import one_line
-from sparsead.progress import format_seconds, name_sweep, print_line, print_log
+from sparsead.progress import format_seconds, name_sweep, print_line, printed_log
 from sparsead.report import tabulate
 from sparsead.report.outcome import describe_scores
 from sparsead.report.publish import publish
@@ -41,8 +41,7 @@ def reproduce(table: TableSpec, *, retry: bool) -> NoReturn:
     wanted = list_cells(table)
     sys.stdout.write(describe_plan(wanted, table.search))
     sys.stdout.flush()
-    print_log()
-    with stop_on_interrupt("run the same command again to resume"):
+    with printed_log(), stop_on_interrupt("run the same command again to resume"):
         try:
             wanted = _do(table, wanted, retry_failed=retry)
         except OSError as error:

@@ -96,6 +96,10 @@ def _delete(runs: list[Listed], arguments: Namespace) -> None:
             f"runs delete: would delete all {pluralize(len(runs), 'run')}; give a filter such as "
             "state=failed, or --all"
         )
+    running = [run for run in runs if run.row["state"] == "running"]
+    runs = [run for run in runs if run not in running]
+    if running:
+        sys.stdout.write(f"left out {pluralize(len(running), 'run')} that a process is training\n")
     if not runs:
         sys.stdout.write("no runs match\n")
         return
@@ -169,8 +173,9 @@ def _pack(runs: list[Listed], arguments: Namespace) -> None:
 
     if arguments.file.suffix != ".parquet":
         raise ConfigError(unknown("runs pack", arguments.file.suffix, [".parquet"]))
-    pack(arguments.outputs, [run.row["run"] for run in runs], arguments.file)
-    sys.stdout.write(f"{arguments.file}: {pluralize(len(runs), 'run')}\n")
+    over = [run.row["run"] for run in runs if run.row["state"] in ("done", "failed")]
+    pack(arguments.outputs, over, arguments.file)
+    sys.stdout.write(f"{arguments.file}: {pluralize(len(over), 'run')}\n")
 
 
 def _unpack(_: list[Listed], arguments: Namespace) -> None:

@@ -17,7 +17,7 @@ from sparsead.config.overrides import expand
 from sparsead.config.run import RunSpec
 from sparsead.config.seeds import SEED_KEYS, Seeds
 from sparsead.errors import ConfigError
-from sparsead.progress import print_log
+from sparsead.progress import printed_log
 from sparsead.report.formats import pluralize, to_rich
 from sparsead.report.variance import REST, Component, decompose, latin_square
 from sparsead.runs.interrupt import stop_on_interrupt
@@ -48,9 +48,8 @@ def main() -> None:
         raise ConfigError(f"--seeds {arguments.seeds}: must be at least {_LEAST}")
     request = _compose(arguments.overrides)
     wanted = _cells(request, tuple(arguments.overrides), arguments.seeds)
-    with stop_on_interrupt("run the same command again to resume"):
+    with printed_log(), stop_on_interrupt("run the same command again to resume"):
         cells = [cell for _, cell in wanted]
-        print_log()
         tell = Teller(count_runs(cells, retry=False), lambda cell: f"{cell.row} (data-init-mask)")
         run_cells(cells, train_run, tell=tell)
     if print_failures([cell for _, cell in wanted]):

@@ -14,6 +14,7 @@ from pathlib import Path
 from sparsead.errors import StorageError
 from sparsead.runs.failure import failure_file
 from sparsead.runs.record import replaced_folder
+from sparsead.runs.staging import list_unfinished
 
 _PREFIX = ".deleted-"
 
@@ -66,6 +67,8 @@ def delete_permanently(runs: Path, names: Iterable[str]) -> None:
             _delete(failure_file(folder))
             _delete(replaced_folder(folder))  # otherwise readers would restore it
             _delete_folder(folder)
+            for staging in _unfinished(runs, name):
+                _delete_folder(staging)
 
 
 def _move_runs(source: Path, target: Path, names: Iterable[str]) -> None:
@@ -76,6 +79,13 @@ def _move_runs(source: Path, target: Path, names: Iterable[str]) -> None:
             _delete(replaced_folder(source / name))  # otherwise readers would restore it
             _move(failure_file(source / name), failure_file(target / name))
             _move(source / name, target / name)
+            for staging in _unfinished(source, name):
+                _move(staging, target / staging.name)
+
+
+def _unfinished(runs: Path, name: str) -> list[Path]:
+    """Return what processes that were interrupted have left of a run."""
+    return [staging for folder, staging in list_unfinished(runs) if folder.name == name]
 
 
 def _move(source: Path, target: Path) -> None:

@@ -17,6 +17,7 @@ from sparsead.runs.failure import read_failures
 from sparsead.runs.index import read_summaries
 from sparsead.runs.record import RunRecord
 from sparsead.runs.result import NAMED_GROUPS
+from sparsead.runs.unfinished import read_unfinished
 
 Row = dict[str, Any]
 
@@ -25,7 +26,7 @@ COLUMNS = (
     *("seed", "metric", "score", "seconds"),
 )
 _NOTHING = dict.fromkeys(COLUMNS)
-_STATES = ("done", "failed")
+_STATES = ("done", "failed", "running", "interrupted")
 _NUMBERS = ("r", "score", "seconds")
 _SEED = re.compile(r"\d+(-\d+)*")
 
@@ -37,7 +38,7 @@ class Listed:
     row: Row
     config: Mapping[str, Any]
     record: RunRecord | None
-    """The run's record without bulky parts; None if it failed."""
+    """The run's record without bulky parts; None if it is not done."""
 
 
 @dataclass(frozen=True)
@@ -91,11 +92,17 @@ class Filter:
 
 
 def list_runs(outputs: Path) -> list[Listed]:
-    """Return all finished and all failed runs below `outputs`."""
+    """Return all runs below `outputs`: done, failed, and then the unfinished ones."""
     done = [_done(record) for record in read_summaries(outputs)]
-    names = {run.row["run"] for run in done}
-    failed = [_failed(folder, failure["config"]) for folder, failure in read_failures(outputs)]
-    return done + [run for run in failed if run.row["run"] not in names]
+    failed = [_asked(path, found["config"], "failed") for path, found in read_failures(outputs)]
+    begun = [_asked(run.folder, run.config, run.state) for run in read_unfinished(outputs)]
+    running = [run for run in begun if run.row["state"] == "running"]
+    stopped = [run for run in begun if run.row["state"] == "interrupted"]
+    # A run may have several of them: it is trained again, or went on after it had failed.
+    first: dict[str, Listed] = {}
+    for run in (*running, *done, *failed, *stopped):
+        first.setdefault(run.row["run"], run)
+    return sorted(first.values(), key=lambda run: _STATES.index(run.row["state"]))
 
 
 def choose_runs(runs: Sequence[Listed], filters: Sequence[Filter]) -> list[Listed]:
@@ -140,9 +147,9 @@ def _done(record: RunRecord) -> Listed:
     return Listed(_NOTHING | _choices(config) | measured, flatten_config(config), record)
 
 
-def _failed(folder: Path, config: Mapping[str, Any]) -> Listed:
+def _asked(folder: Path, config: Mapping[str, Any], state: str) -> Listed:
     sparsity = round(100 * config["sparsity"], 2)
-    asked = {"run": folder.name, "state": "failed", "sparsity": sparsity}
+    asked = {"run": folder.name, "state": state, "sparsity": sparsity}
     return Listed(_NOTHING | _choices(config) | asked, flatten_config(config), None)
 
 

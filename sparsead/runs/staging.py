@@ -108,6 +108,20 @@ def check_owned(staging: Path) -> None:
         )
 
 
+def list_unfinished(runs: Path) -> list[tuple[Path, Path]]:
+    """Return for each unfinished run the folder that its record will have, and its staging folder.
+
+    Args:
+        runs: the folder of the runs.
+    """
+    found: dict[Path, Path] = {}
+    for staging in sorted(runs.glob(f"{_PREFIX}*")):
+        name, _, token = staging.name.removeprefix(_PREFIX).rpartition(".")
+        if name and token.isalnum() and staging.is_dir():
+            found[runs / name] = staging
+    return list(found.items())
+
+
 def discard(folder: Path) -> None:
     """Remove what an unfinished run has left, its checkpoints included.
 

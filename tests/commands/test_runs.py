@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import re
@@ -14,6 +15,7 @@ from sparsead.commands import runs
 from sparsead.errors import ConfigError
 from sparsead.runs.record import write_result
 from sparsead.runs.staging import staged
+from sparsead.runs.unfinished import note_started
 from synthetic import synthetic_result
 
 
@@ -69,8 +71,8 @@ def test_filters_choose_what_is_listed(
     [
         ("prunner=snip", "filter=prunner: no such choice; did you mean pruner?"),
         ("stat=failed", "filter=stat: no such choice; did you mean state?"),
-        ("state=fail", "state=fail: no such choice; did you mean failed? (allowed: done, failed)"),
-        ("state=done,x*", "state=x*: no such choice (allowed: done, failed)"),
+        ("state=fail", "state=fail: no such choice; did you mean failed? (allowed: done, failed, "),
+        ("state=done,x*", "state=x*: no such choice (allowed: done, failed, interrupted, running)"),
         ("seed=[1,2]", "seed=[1,2]: give several values as seed=1,2, without brackets"),
         ("seed=[1", "seed=[1: give several values as seed=1,2, without brackets"),
         ("seed=one", "seed=one: must be a seed, or a pattern such as [12] or *"),
@@ -136,6 +138,34 @@ def test_deleted_runs_can_be_restored(
     called(outputs, monkeypatch, capsys, "delete", "state=done", "--yes", "--permanently")
     assert [row["state"] for row in json.loads(listed())] == ["failed"]
     assert [path.name for path in (outputs / "trash" / "runs").iterdir()] == [again.name]
+
+
+def test_running_and_interrupted_runs_are_listed_and_a_running_one_is_not_deleted(
+    outputs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def states(*words: str) -> list[str]:
+        listed = called(outputs, monkeypatch, capsys, *words, "--format", "json")
+        return [row["state"] for row in json.loads(listed)]
+
+    stopped, trained = (ask_for(f"outputs={outputs}", "pruner=er", f"seed={s}") for s in (1, 2))
+    with contextlib.suppress(KeyboardInterrupt), staged(stopped.folder) as staging:
+        note_started(staging, stopped.identity, stopped.spec.to_dict())
+        raise KeyboardInterrupt
+    with staged(trained.folder) as staging:
+        note_started(staging, trained.identity, trained.spec.to_dict())
+        assert states("pruner=er") == ["running", "interrupted"]
+        assert states("state=interrupted", "seed=1", "sparsity=0.4") == ["interrupted"]
+        said = called(outputs, monkeypatch, capsys, "delete", "pruner=er", "--yes")
+        assert said.startswith("left out 1 run that a process is training\n")
+        assert "moved 1 run to" in said
+        assert states("pruner=er") == ["running"]
+        called(outputs, monkeypatch, capsys, "restore")
+        assert states("pruner=er") == ["running", "interrupted"]
+        write_result(staging, synthetic_result(trained), "")
+    assert states("pruner=er") == ["done", "interrupted"]
+    (left,) = (outputs / "runs").glob(f".partial-{stopped.folder.name}.*")
+    (left / "started.json").write_text('{"identity": 3}')
+    assert states("pruner=er") == ["done"]
 
 
 def test_every_export_says_the_same(

@@ -15,6 +15,7 @@ import pytest
 from composing import ask_for
 from sparsead import train as training
 from sparsead.runs.interrupt import defer_interrupt, stop_on_interrupt
+from sparsead.runs.listing import list_runs
 from sparsead.runs.request import RunRequest
 from sparsead.training import precision
 
@@ -55,6 +56,7 @@ def test_an_epoch_left_in_its_middle_goes_on_to_the_same_bits_in_the_same_precis
     monkeypatch: pytest.MonkeyPatch,
     evaluations: str,
     asked: int,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setattr(precision, "cpu_is_faster_in_bf16", lambda: True)
     override = f"protocol.evaluations={evaluations}"
@@ -72,7 +74,11 @@ def test_an_epoch_left_in_its_middle_goes_on_to_the_same_bits_in_the_same_precis
     (staging / "seconds.json").write_text(json.dumps(dict.fromkeys(PHASES, 1000.0)), "utf-8")
 
     monkeypatch.setattr(precision, "cpu_is_faster_in_bf16", lambda: False)
-    resumed = training.train(request)
+    assert [run.row["state"] for run in list_runs(tmp_path / "left")] == ["interrupted"]
+    with caplog.at_level("INFO"):
+        resumed = training.train(request)
+    assert f"going on from step {steps[-1]} of 36" in caplog.text
+    assert [run.row["state"] for run in list_runs(tmp_path / "left")] == ["done"]
     assert resumed.result["environment"]["precision"] == "bf16"
     assert resumed.result["resumed_from_epoch"] == pytest.approx(steps[-1] / 12)
     for key in ("identity", "scores", "history", "sparsity"):
