@@ -86,6 +86,11 @@ def search_over_seeds(
             "protocol.selection=0: search=asha compares points on a selection split, a held-out "
             "part of the training data; set protocol.selection=0.1"
         )
+    if requests[0].spec.protocol.patience is not None:
+        raise ConfigError(
+            f"protocol.patience={requests[0].spec.protocol.patience}: search=asha itself stops the "
+            "points that do worse; leave it out"
+        )
     points = list_points(requests, space)
     file = trials_file(space, points)
     known = {trial.identity: trial for trial in read_trials(file)[0]}

@@ -6,8 +6,9 @@
 from __future__ import annotations
 
 import logging
-import math
 import sys
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -40,8 +41,14 @@ from sparsead.runs.staging import check_owned
 from sparsead.runs.unfinished import STARTED_FILE, note_started
 from sparsead.tasks.contract import LearnsOptions
 from sparsead.training.clock import Clock
-from sparsead.training.device import describe_environment, reset_peak_memory, resolve_device
+from sparsead.training.device import (
+    deterministic_algorithms,
+    describe_environment,
+    reset_peak_memory,
+    resolve_device,
+)
 from sparsead.training.final_scores import evaluated_splits, final_scores
+from sparsead.training.patience import Ending, HasEndedError, restore_best
 from sparsead.training.precision import resolve_precision, store_frozen
 from sparsead.training.prediction import remove_unfinished_predictions, store_predictions
 from sparsead.training.processes import broadcast_value, is_main, stage_once
@@ -57,7 +64,8 @@ from sparsead.training.resume import (
 from sparsead.training.sampling import scoring_batches, scoring_sample
 from sparsead.training.shown import ShowTraining
 from sparsead.training.stopping import Stopping
-from sparsead.training.trainer import build_trainer, history
+from sparsead.training.history import history
+from sparsead.training.trainer import build_trainer
 from sparsead.training.unpadded import unpad
 
 log = logging.getLogger(__name__)
@@ -132,7 +140,11 @@ def run(request: RunRequest, folder: Path, watch: Watch | None = None) -> dict[s
         adapted = insert_adapter(spec, adapter, model)
         start = load_start(spec, adapted)
         nn.Module.to(model, device)  # the types of `PreTrainedModel.to` do not allow a name
-        collator = unpad(model, task.collator(tokenizer), precision)
+        collator = task.collator(tokenizer)
+        if spec.protocol.torch_compile:
+            log.info("batches are padded: protocol.torch_compile=true")
+        else:
+            collator = unpad(model, collator, precision)
 
     def redraw() -> dict[str, Tensor]:
         other = inputs.backbone.model(task.head, task.head_options, spec.seeds.init)
@@ -151,16 +163,25 @@ def run(request: RunRequest, folder: Path, watch: Watch | None = None) -> dict[s
     store_frozen(adapted, precision)
 
     with clock.timed("train"), defer_interrupt() as interrupted, stage("starting") as shown:
-        trainer = build_trainer(spec, model, data, tokenizer, task, collator, folder, precision)
+        trainer = build_trainer(
+            spec, model, data, tokenizer, task, collator, folder, precision, adapted.head
+        )
         trainer.add_callback(clock)  # before Stopping, which may raise at a checkpoint
         trainer.add_callback(Stopping(trainer, interrupted, watch))
+        trainer.add_callback(Ending(trainer, spec.protocol.patience))
         trainer.add_callback(ShowTraining(trainer, shown))
         _tell_start(spec, inputs, adapted, masks, device, precision)
-        trainer.train(resume_from_checkpoint=checkpoint)
+        with suppress(HasEndedError), deterministic_algorithms(spec.protocol.deterministic, device):
+            trainer.train(resume_from_checkpoint=checkpoint)
     epochs = history(trainer)
+    last: Mapping[str, Any] = epochs[-1]
+    best: dict[str, float] = {}
+    if spec.protocol.patience is not None:
+        last, epoch = restore_best(trainer, folder)
+        best = {"best_epoch": epoch}
     with clock.timed("report"), stage("scoring the predictions"):
         held_out = spec.protocol.selection > 0
-        scores = final_scores(trainer, task, data, folder, epochs[-1], held_out)
+        scores = final_scores(trainer, task, data, folder, last, held_out)
         splits = evaluated_splits(task, data, held_out)
         predictions = store_predictions(task, folder, splits, request.identity) if is_main() else {}
 
@@ -178,6 +199,7 @@ def run(request: RunRequest, folder: Path, watch: Watch | None = None) -> dict[s
         "predictions": predictions,
         "higher_is_better": trainer.higher_is_better(next(iter(scores["scores"]))),
         "history": epochs,
+        **best,
         "parameters": count_adapter_costs(adapted, masks.removed, weights.stat().st_size),
         "sparsity": {
             "requested": spec.sparsity,
@@ -217,7 +239,7 @@ def _tell_start(
         ", ".join(lost) or "none cut",
         spec.task.max_length,
         epochs,
-        math.ceil(examples / spec.protocol.batch_size),
+        spec.protocol.steps_per_epoch(examples),
         device,
         precision,
     )

@@ -40,7 +40,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 PRIVATE: list[tuple[Any, str]] = [
     (
         Trainer,
-        "_get_train_sampler _globalstep_last_logged _load_from_checkpoint "
+        "_determine_best_metric _get_train_sampler _globalstep_last_logged _load_from_checkpoint "
         "_load_optimizer_and_scheduler _load_rng_state _remove_unused_columns _save "
         "_save_checkpoint _tr_loss",
     ),

@@ -30,7 +30,7 @@ def draw_by_the_byte(model: nn.Module) -> None:
 
 def drop(x: Tensor, p: float) -> Tensor:
     """Return `x` with each value 0 with probability `p`, else x / (1 - p)."""
-    if not 0 < p < 1 or x.device.type != "cpu":
+    if not 0 < p < 1 or x.device.type != "cpu" or torch.compiler.is_compiling():
         return F.dropout(x, p)
     kept = torch.from_numpy(_kept(x.numel(), p).view(np.uint8))  # booleans are slower to cast
     return x * kept.view(x.shape).to(x.dtype).mul_(1 / (1 - p))

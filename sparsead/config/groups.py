@@ -1,4 +1,7 @@
-"""One dataclass for each config group: its keys, their types and their valid ranges."""
+"""One dataclass for each config group: its keys, their types and their valid ranges.
+
+That of the protocol is in `protocol.py`.
+"""
 
 from __future__ import annotations
 
@@ -124,6 +127,19 @@ class TaskSpec:
         metrics = [str(metric).rpartition(".")[2] for metric in self.options.get("metrics", ())]
         splits = dict.fromkeys((*SPLITS, *self.files))
         return [*metrics, *(f"{split}_{metric}" for split in splits for metric in metrics)]
+
+    @property
+    def predicts(self) -> str | None:
+        """What the task predicts: classes, numbers, answers or texts; None if only its code knows.
+
+        A task of a user's own says nothing about it here.
+        """
+        if "." in self.method:
+            return None
+        if self.options.get("regression"):
+            return "numbers"
+        kinds = {"labels": "classes", "generation": "texts", "question_length": "answers"}
+        return next((kind for key, kind in kinds.items() if key in self.options), None)
 
     def _folder_above(self) -> str:
         """Return a hint at the folder above `path` if that one contains the task's files."""
@@ -263,54 +279,6 @@ class SparsitySpec:
                 f"sparsity.ratio={self.ratio:g}: the share removed must be at least 0 and "
                 f"below 1{percent}"
             )
-
-
-@dataclass
-class ProtocolSpec:
-    """Optimiser, learning-rate schedule and batch sizes. `warmup` is a share of the steps.
-
-    `selection` is the share of the training examples that is held out as the selection split, on
-    which runs are compared; the task's validation split is then scored only once, at the end.
-    `evaluations` is the number of evaluations a run, spread evenly over its steps and rounded up to
-    a multiple of the epochs, and besides them there is one before training; None is one at the end
-    of each epoch alone. `gradient_checkpointing`
-    recomputes each layer's activations instead of storing them.
-    """
-
-    epochs: int
-    learning_rate: float
-    batch_size: int
-    eval_batch_size: int
-    weight_decay: float
-    betas: list[float]
-    warmup: float
-    max_grad_norm: float
-    selection: float
-    gradient_checkpointing: bool = False
-    evaluations: int | None = None
-
-    def __post_init__(self) -> None:
-        for key in ("epochs", "batch_size", "eval_batch_size"):
-            check_minimum(f"protocol.{key}", getattr(self, key), 1)
-        if self.evaluations is not None:
-            check_minimum("protocol.evaluations", self.evaluations, 1)
-        check_minimum("protocol.weight_decay", self.weight_decay, 0)
-        if not 0 <= self.warmup < 1:
-            raise ConfigError(f"protocol.warmup={self.warmup:g}: must be a share of the steps")
-        check_minimum("protocol.max_grad_norm", self.max_grad_norm, 0)
-        if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
-            raise ConfigError(f"protocol.betas={list(self.betas)}: must be two numbers in [0, 1)")
-        if not 0 <= self.selection < 1:
-            raise ConfigError(f"protocol.selection={self.selection:g}: must be in [0, 1)")
-        if not 0 < self.learning_rate < 1:
-            raise ConfigError(
-                f"protocol.learning_rate={self.learning_rate:g}: must be above 0 and below 1"
-            )
-
-    @property
-    def evaluations_per_epoch(self) -> int:
-        """Number of evaluations in each epoch, the one at its end included."""
-        return math.ceil((self.evaluations or self.epochs) / self.epochs)
 
 
 def _items(option: Any) -> list[tuple[str, Any]]:

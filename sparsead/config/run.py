@@ -13,11 +13,11 @@ from sparsead.config.groups import (
     SPLITS,
     AdapterSpec,
     BackboneSpec,
-    ProtocolSpec,
     PrunerSpec,
     SparsitySpec,
     TaskSpec,
 )
+from sparsead.config.protocol import ProtocolSpec
 from sparsead.config.schema import (
     check_choice,
     check_minimum,
@@ -29,7 +29,7 @@ from sparsead.config.schema import (
 from sparsead.config.seeds import SEED_KEYS, Seeds
 from sparsead.errors import ConfigError, unknown_key
 
-DEVICES = ("auto", "cpu", "cuda")
+DEVICES = ("auto", "cpu", "cuda", "mps")
 PRECISIONS = ("auto", "fp32", "bf16")
 
 
@@ -70,6 +70,34 @@ class RunSpec:
                 "is nothing to control; choose a sparsity above 0"
             )
         self.pruner.check_sparsity(self.sparsity)
+        self._check_protocol()
+
+    def _check_protocol(self) -> None:
+        """Refuse options of the protocol that cannot apply to this task, adapter or device.
+
+        Tasks and adapters of a user's own are checked where they are trained.
+        """
+        protocol = self.protocol
+        unsmoothed = self.task.predicts in ("numbers", "answers")
+        if protocol.label_smoothing and unsmoothed:
+            raise ConfigError(
+                f"protocol.label_smoothing={protocol.label_smoothing:g}: task={self.task.name} "
+                "predicts neither classes nor texts"
+            )
+        if protocol.class_weights is not None and self.task.predicts not in ("classes", None):
+            raise ConfigError(
+                f"protocol.class_weights={protocol.class_weights}: task={self.task.name} predicts "
+                "no classes"
+            )
+        if protocol.deterministic and self.device in ("cpu", "mps"):
+            raise ConfigError(
+                f"protocol.deterministic=true: is for CUDA; with device={self.device}, leave it out"
+            )
+        if protocol.head_learning_rate is not None and self.adapter.options.get("head") == "frozen":
+            raise ConfigError(
+                f"protocol.head_learning_rate={protocol.head_learning_rate:g}: the head is frozen "
+                "(adapter.head=frozen)"
+            )
 
     @property
     def seeds(self) -> Seeds:

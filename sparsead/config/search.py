@@ -11,7 +11,7 @@ import yaml
 from omegaconf import DictConfig
 
 from sparsead.config.choices import find_choice, list_choices
-from sparsead.config.groups import ProtocolSpec
+from sparsead.config.protocol import ProtocolSpec
 from sparsead.config.schema import read_group, to_dataclass
 from sparsead.errors import ConfigError, unknown, unknown_key
 

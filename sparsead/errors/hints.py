@@ -10,6 +10,17 @@ _KEYS = {
     "epochs": "num_train_epochs num_epochs max_epochs n_epochs",
     "batch_size": "per_device_train_batch_size train_batch_size bs",
     "eval_batch_size": "per_device_eval_batch_size eval_bs",
+    "head_learning_rate": "head_lr classifier_lr classifier_learning_rate",
+    "layer_decay": "layerwise_lr_decay lr_decay llrd",
+    "scheduler": "lr_scheduler lr_scheduler_type schedule",
+    "scheduler_options": "lr_scheduler_kwargs scheduler_kwargs",
+    "gradient_accumulation": "gradient_accumulation_steps accumulate_grad_batches accumulation",
+    "max_steps": "num_training_steps max_train_steps num_steps steps",
+    "patience": "early_stopping_patience early_stopping",
+    "label_smoothing": "label_smoothing_factor",
+    "class_weights": "class_weight",
+    "deterministic": "full_determinism",
+    "torch_compile": "compile",
     "betas": "adam_beta1 adam_beta2 adam_betas beta1 beta2",
     "weight_decay": "wd",
     "warmup": "warmup_ratio warmup_steps num_warmup_steps warmup_proportion",
@@ -59,6 +70,8 @@ _CHOICES = {
     "none": "dense",
     "sst2": "sst-2 sst",
     "stsb": "sts-b sts_b",
+    "cosine": "cosine_with_warmup",
+    "reduce_lr_on_plateau": "plateau",
 }
 """Some choices, with the names that other programs have for them."""
 

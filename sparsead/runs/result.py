@@ -16,10 +16,10 @@ from sparsead.config.groups import (
     SPLITS,
     AdapterSpec,
     BackboneSpec,
-    ProtocolSpec,
     PrunerSpec,
     TaskSpec,
 )
+from sparsead.config.protocol import ProtocolSpec
 from sparsead.config.schema import check_name
 from sparsead.config.seeds import Seeds
 from sparsead.errors import ConfigError, RecordError
@@ -148,6 +148,7 @@ class Result(Summary):
     """The whole content of `result.json`. A score that is not finite is null."""
 
     history: NotRequired[list[Epoch]]
+    best_epoch: NotRequired[NonNegativeFloat]
     environment: NotRequired[Environment]
     predictions: NotRequired[Predictions]
     data: NotRequired[dict[str, Any]]

@@ -62,7 +62,7 @@ class Clock(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
         """Time the steps again after an evaluation within an epoch."""
-        if not float(state.epoch or 0).is_integer():
+        if not float(state.epoch or 0).is_integer() and state.global_step < state.max_steps:
             self._steps_began = perf_counter()
 
     def on_save(

@@ -8,33 +8,71 @@ import platform
 import re
 import resource
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from sparsead.errors import DeviceError
+from sparsead.errors import ConfigError, DeviceError
+from sparsead.errors.display import one_line
 from sparsead.training.allocator import return_freed_memory
 
 _PACKAGES = ("sparsead", "torch", "transformers", "datasets", "accelerate", "hydra-core", "numpy")
+_CUBLAS = "CUBLAS_WORKSPACE_CONFIG"
+"""The variable that cuBLAS needs to be deterministic; torch refuses to go on without it."""
 _RESET, _STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")
 _PEAK = re.compile(r"VmHWM:\s+(\d+) kB")
 
 
 def resolve_device(device: str) -> str:
-    """Return "cpu" or "cuda"; auto chooses the GPU if there is one.
+    """Return "cpu", "cuda" or "mps"; auto chooses CUDA if there is such a GPU, else the CPU.
 
     Raises:
-        DeviceError: cuda was requested, and torch sees no GPU.
+        DeviceError: torch does not see the requested GPU.
     """
+    if device == "mps" and not torch.backends.mps.is_available():
+        raise DeviceError("device=mps: torch sees no GPU of Apple here; use device=cpu or auto")
     available = torch.cuda.is_available()
     if device == "cuda" and not available:
         raise DeviceError("device=cuda: torch sees no CUDA device here; use device=cpu or auto")
     if device == "auto":
         return "cuda" if available else "cpu"
     return device
+
+
+@contextmanager
+def deterministic_algorithms(wanted: bool, device: str) -> Iterator[None]:
+    """Let the block use deterministic algorithms only; afterwards torch is set as before.
+
+    Args:
+        wanted: whether to; if not, nothing changes.
+        device: the device of the run; only CUDA has others.
+
+    Raises:
+        ConfigError: the device is another, or an operation has no deterministic algorithm.
+    """
+    if not wanted:
+        yield
+        return
+    if device != "cuda":
+        raise ConfigError(
+            f"protocol.deterministic=true: is for CUDA, and this run is on {device}; leave it out"
+        )
+    before = torch.are_deterministic_algorithms_enabled()
+    cublas = os.environ.setdefault(_CUBLAS, ":4096:8")
+    torch.use_deterministic_algorithms(True)
+    try:
+        yield
+    except RuntimeError as error:
+        if "determinis" not in str(error):
+            raise
+        raise ConfigError(f"protocol.deterministic=true: {one_line(str(error))}") from error
+    finally:
+        torch.use_deterministic_algorithms(before)
+        os.environ[_CUBLAS] = cublas
 
 
 def describe_device(device: str) -> dict[str, Any]:

@@ -86,11 +86,13 @@ class WithinEpochs(TrainerCallback):
         evaluate: evaluates the model.
         per_epoch: number of evaluations in an epoch, the one at its end included; they are evenly
             spread. There is at most one after each step.
+        steps: number of steps in an epoch.
     """
 
-    def __init__(self, evaluate: Callable[[], object], per_epoch: int) -> None:
+    def __init__(self, evaluate: Callable[[], object], per_epoch: int, steps: int) -> None:
         self._evaluate = evaluate
         self._per_epoch = per_epoch
+        self._steps = steps
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
@@ -104,7 +106,7 @@ class WithinEpochs(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
         """Request an evaluation where one is due, and the loss of the steps before it."""
-        steps = round(state.max_steps / args.num_train_epochs)
+        steps = self._steps
         due = {round(number * steps / self._per_epoch) for number in range(1, self._per_epoch)}
-        if state.global_step % steps in due - {0}:
+        if state.global_step % steps in due - {0} and state.global_step < state.max_steps:
             control.should_log = control.should_evaluate = True

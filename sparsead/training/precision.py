@@ -26,8 +26,12 @@ def resolve_precision(precision: str, device: str) -> str:
     """Return "fp32" or "bf16"; auto chooses bf16 if the device has fast instructions for it.
 
     Raises:
-        DeviceError: bf16 was requested on a GPU that does not support it.
+        DeviceError: bf16 was requested on a GPU that does not support it, or on one of Apple.
     """
+    if device == "mps":
+        if precision == "bf16":
+            raise DeviceError("precision=bf16: works on a CPU or with CUDA; use precision=fp32")
+        return "fp32"
     if precision == "auto":
         faster = _gpu_computes_in_bf16() if device == "cuda" else cpu_is_faster_in_bf16()
         return "bf16" if faster else "fp32"

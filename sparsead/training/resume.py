@@ -95,15 +95,21 @@ def read_seconds(folder: Path) -> dict[str, float]:
     return find_checked(folder / SECONDS_FILE, dict[str, NonNegativeFloat]) or {}
 
 
-def seal_checkpoint(folder: Path, step: int) -> None:
+def seal_checkpoint(folder: Path, step: int, best: int | None = None) -> None:
     """Write the checksums of the checkpoint of a step, and remove all but the newest checkpoints.
 
     Checkpoints are ordered by their steps and not by their times: a clock can be set back.
+
+    Args:
+        folder: the run's folder.
+        step: the step of the checkpoint.
+        best: the step of a checkpoint that is kept besides.
     """
     checkpoint = folder / f"{PREFIX_CHECKPOINT_DIR}-{step}"
     write_atomically(checkpoint / CHECKSUMS_FILE, json.dumps(_checksums(checkpoint)))
     for old in _checkpoints(folder)[:-_KEPT]:
-        shutil.rmtree(old)
+        if _step(old) != best:
+            shutil.rmtree(old)
 
 
 def saved_steps(folder: Path) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,8 @@ from transformers.utils import SAFE_WEIGHTS_NAME
 
 from sparsead.errors import TrainingStopped
 from sparsead.runs.interrupt import Watch
-from sparsead.training.trainer import SparseadTrainer, history
+from sparsead.training.history import epoch_ends
+from sparsead.training.trainer import SparseadTrainer
 
 
 class Stopping(TrainerCallback):
@@ -48,9 +49,10 @@ class Stopping(TrainerCallback):
         """Request a checkpoint if Ctrl-C was pressed.
 
         An epoch's last step is skipped: the save at the epoch's end follows the evaluation. A
-        checkpoint before it would make the resumed training leave that evaluation out.
+        checkpoint before it would make the resumed training leave that evaluation out. So is the
+        last step of a training that ends within an epoch.
         """
-        inside = not float(state.epoch or 0).is_integer()
+        inside = not float(state.epoch or 0).is_integer() and state.global_step < state.max_steps
         control.should_save = control.should_save or (self._interrupted() and inside)
 
     def on_save(
@@ -64,15 +66,6 @@ class Stopping(TrainerCallback):
     def _ask(self) -> None:
         if self._watch is None:
             return
-        evaluated = [each for each in history(self._trainer) if "scores" in each]
-        ends = [e for e in evaluated if e["epoch"] > 0 and float(e["epoch"]).is_integer()]
-        epochs = [self._quality(each) for each in ends]
+        epochs = [end.quality for end in epoch_ends(self._trainer)]
         if epochs and self._watch(epochs):
             raise TrainingStopped(f"stopped after epoch {len(epochs)}")
-
-    def _quality(self, epoch: Mapping[str, Any]) -> float:
-        """Return the epoch's main score, or its loss where it has none, so that more is better."""
-        if not epoch["scores"]:
-            return -float(epoch["validation_loss"])
-        name, score = next(iter(epoch["scores"].items()))
-        return float(score) if self._trainer.higher_is_better(name) else -float(score)

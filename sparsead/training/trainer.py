@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import fields
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -22,16 +21,15 @@ from transformers import (
     PrinterCallback,
     ProgressCallback,
     Trainer,
-    TrainingArguments,
 )
 from transformers.trainer_pt_utils import find_batch_size
 from transformers.trainer_utils import EvalLoopOutput
 from transformers.utils import SAFE_WEIGHTS_NAME
 
-from sparsead.config.groups import ProtocolSpec
 from sparsead.config.run import RunSpec
 from sparsead.runs.staging import check_owned
 from sparsead.tasks.contract import Collator, Task
+from sparsead.training.arguments import training_arguments
 from sparsead.training.evaluation import (
     WithinEpochs,
     collate_batches,
@@ -42,8 +40,10 @@ from sparsead.training.evaluation import (
     token_batches,
     unwrap_batch,
 )
+from sparsead.training.history import best_epoch_end, scores_of
+from sparsead.training.loss import Criterion, build_criterion, count_terms
+from sparsead.training.optimizer import explained_schedule, find_rates, set_rates
 from sparsead.training.prediction import (
-    COLLAPSED,
     Scorer,
     build_scorer,
     higher_is_better,
@@ -54,24 +54,22 @@ from sparsead.training.sampling import SeededOrder
 
 log = logging.getLogger(__name__)
 
-_CHECKPOINTING = next(
-    field.name
-    for field in fields(TrainingArguments)
-    if field.name in ("activation_checkpointing", "gradient_checkpointing")
-)
-"""transformers' name for `protocol.gradient_checkpointing`: later versions renamed it."""
-
 
 class SparseadTrainer(Trainer):
     """A Trainer whose batches come in the order of `SeededOrder`.
 
     It evaluates and predicts in batches of similar length; those of the validation split are built
     once. `scorer_of` returns the scorer for an encoded split and its name; `higher_is_better` tells
-    the direction of the metric of that name.
+    the direction of the metric of that name. `criterion` is the trained loss where it is not the
+    model's own, and `rates` are the learning rates of the parameters where they differ. With
+    `keeps_best`, the checkpoint of the best epoch is kept beside the newest ones.
     """
 
     scorer_of: Callable[[Dataset, str], Scorer | None]
     higher_is_better: Callable[[str], bool]
+    criterion: Criterion | None = None
+    rates: Mapping[str, float] | None = None
+    keeps_best = False
     _validation: DataLoader[Any] | None = None
 
     def evaluate(
@@ -130,6 +128,52 @@ class SparseadTrainer(Trainer):
             self._losses.append((loss, terms))
         return loss, logits, labels
 
+    def compute_loss(
+        self,
+        model: nn.Module,
+        inputs: Any,
+        return_outputs: bool = False,
+        num_items_in_batch: Any = None,
+    ) -> Any:
+        """Return the loss of a batch; in training that of `criterion`, and its share of a step.
+
+        Of a step of several batches, each counts by its terms, as if they were one batch.
+        """
+        accumulates = self.args.gradient_accumulation_steps > 1
+        if not model.training or (self.criterion is None and not accumulates):
+            return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+        loss, outputs = super().compute_loss(model, inputs, True, num_items_in_batch)
+        if self.criterion is not None:
+            loss = self.criterion(outputs["logits"], inputs["labels"])
+        if accumulates:  # the Trainer will divide by the number of batches
+            share = count_terms(inputs) / self._terms
+            loss = loss * share * self.current_gradient_accumulation_steps
+        return (loss, outputs) if return_outputs else loss
+
+    def get_batch_samples(self, *args: Any, **kwargs: Any) -> Any:
+        """Return the batches of a step, and count the terms of their loss."""
+        batches, items = super().get_batch_samples(*args, **kwargs)
+        if self.args.gradient_accumulation_steps > 1:
+            self._terms = sum(count_terms(batch) for batch in batches)
+        return batches, items
+
+    def create_optimizer(self, *args: Any, **kwargs: Any) -> torch.optim.Optimizer:
+        """Return the optimiser, whose parameters have the learning rates `rates`."""
+        is_new = self.optimizer is None
+        optimizer = super().create_optimizer(*args, **kwargs)
+        if is_new and self.rates is not None:
+            set_rates(optimizer, cast(nn.Module, self.model), self.rates)
+        return optimizer
+
+    def create_scheduler(self, *args: Any, **kwargs: Any) -> Any:
+        """Return the schedule of the learning rates."""
+        with explained_schedule(self.args):
+            return super().create_scheduler(*args, **kwargs)
+
+    def _determine_best_metric(self, *_args: Any, **_kwargs: Any) -> bool:
+        """Return False: no state of the Trainer's own says which epoch was the best."""
+        return False
+
     def floating_point_ops(self, inputs: dict[str, Any]) -> int:
         """Return 0: nothing uses the count, and it would visit all parameters in every step."""
         return 0
@@ -166,7 +210,8 @@ class SparseadTrainer(Trainer):
         super()._save_checkpoint(model, trial)
         self.accelerator.wait_for_everyone()  # each process writes the state of its generators
         if self.args.should_save:
-            seal_checkpoint(folder, self.state.global_step)
+            best = best_epoch_end(self).step if self.keeps_best else None
+            seal_checkpoint(folder, self.state.global_step, best)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         with readable(resume_from_checkpoint):
@@ -206,14 +251,14 @@ class SparseadTrainer(Trainer):
         if not math.isfinite(logs.get("loss", 0.0)):
             log.warning("epoch %g: the training loss is not finite: it diverges", logs["epoch"])
         if "eval_loss" in logs:
-            shown = {name: f"{100 * value:.2f}" for name, value in _scores(logs).items()}
+            shown = {name: f"{100 * value:.2f}" for name, value in scores_of(logs).items()}
             shown = shown or {"loss": f"{logs['eval_loss']:.4f}"}
             line = ", ".join(f"{name} {value}" for name, value in shown.items())
             log.info("epoch %g: %s", logs["epoch"], line)
 
     def scores_in(self, metrics: Mapping[str, float]) -> dict[str, float]:
         """Return an evaluation's scores, the main one first, without its loss and its times."""
-        return _scores(metrics)
+        return scores_of(metrics)
 
     def running_loss(self) -> float | None:
         """Return the mean training loss since it was last logged; None before the first step."""
@@ -230,6 +275,7 @@ def build_trainer(
     collator: Collator,
     folder: Path,
     precision: str,
+    head: Collection[str] = (),
 ) -> SparseadTrainer:
     """Return the trainer of a run, which trains on train and evaluates on validation.
 
@@ -242,10 +288,15 @@ def build_trainer(
         collator: makes batches of examples.
         folder: the run's folder, for checkpoints and predictions.
         precision: "fp32" or "bf16".
+        head: names of the head's parameters.
+
+    Raises:
+        ConfigError: an option of the protocol cannot apply to this training.
     """
+    protocol = spec.protocol
     trainer = SparseadTrainer(
         model=model,
-        args=_arguments(spec, folder, model.device.type, precision),
+        args=training_arguments(spec, folder, model.device.type, precision, len(data["train"])),
         train_dataset=data["train"],
         eval_dataset=data["validation"],
         processing_class=tokenizer,
@@ -256,64 +307,18 @@ def build_trainer(
         task, rows, unfinished_predictions(folder, split)
     )
     trainer.higher_is_better = partial(higher_is_better, task)
-    if spec.protocol.evaluations is not None:
-        trainer.add_callback(WithinEpochs(trainer.evaluate, spec.protocol.evaluations_per_epoch))
+    trainer.criterion = build_criterion(protocol, data["train"], int(model.config.num_labels or 0))
+    if trainer.criterion is not None or protocol.gradient_accumulation > 1:
+        trainer.model_accepts_loss_kwargs = False  # else the Trainer divides by terms of its own
+    if protocol.head_learning_rate is not None or protocol.layer_decay != 1:
+        trainer.rates = find_rates(protocol, model, head)
+    trainer.keeps_best = protocol.patience is not None
+    if protocol.evaluations is not None:
+        steps = protocol.steps_per_epoch(len(data["train"]), trainer.args.world_size)
+        trainer.add_callback(WithinEpochs(trainer.evaluate, protocol.evaluations_per_epoch, steps))
     trainer.remove_callback(PrinterCallback)
     trainer.remove_callback(ProgressCallback)
     return trainer
-
-
-def history(trainer: SparseadTrainer) -> list[dict[str, Any]]:
-    """Return for each evaluation the scores, the validation loss and whether it had collapsed.
-
-    `epoch` says when it was, `train_loss` is the mean over the steps since the one before, and
-    `collapsed` says that all predictions were the same.
-    """
-    epochs: dict[float, dict[str, Any]] = {}
-    for entry in trainer.state.log_history:
-        row = epochs.setdefault(entry["epoch"], {"epoch": entry["epoch"]})
-        if "loss" in entry:
-            row["train_loss"] = entry["loss"]
-        if "eval_loss" in entry:
-            row |= {"validation_loss": entry["eval_loss"], "scores": _scores(entry)}
-            row |= {COLLAPSED: True} if entry.get(f"eval_{COLLAPSED}") else {}
-    return list(epochs.values())
-
-
-def _checkpointing(protocol: ProtocolSpec) -> dict[str, Any]:
-    return {_CHECKPOINTING: True} if protocol.gradient_checkpointing else {}
-
-
-def _arguments(spec: RunSpec, folder: Path, device: str, precision: str) -> TrainingArguments:
-    protocol = spec.protocol
-    arguments = TrainingArguments(
-        output_dir=str(folder),
-        num_train_epochs=protocol.epochs,
-        per_device_train_batch_size=protocol.batch_size,
-        per_device_eval_batch_size=protocol.eval_batch_size,
-        learning_rate=protocol.learning_rate,
-        weight_decay=protocol.weight_decay,
-        adam_beta1=protocol.betas[0],
-        adam_beta2=protocol.betas[1],
-        max_grad_norm=protocol.max_grad_norm,
-        warmup_steps=protocol.warmup,  # below 1: a share of the steps
-        lr_scheduler_type="linear",
-        eval_strategy="epoch",
-        logging_strategy="epoch",
-        logging_nan_inf_filter=False,  # it would wait for the GPU in every step
-        save_strategy="epoch",
-        report_to=[],
-        disable_tqdm=True,
-        seed=spec.seeds.data,
-        use_cpu=device == "cpu",
-        bf16=precision == "bf16",
-        **_checkpointing(protocol),
-        dataloader_pin_memory=device == "cuda",
-        accelerator_config={"non_blocking": device == "cuda"},
-    )
-    if arguments.n_gpu > 1:
-        arguments._n_gpu = 1  # on several GPUs the Trainer would multiply the batch size
-    return arguments
 
 
 def _logits(outputs: Any, labels: Any) -> Any:
@@ -321,18 +326,3 @@ def _logits(outputs: Any, labels: Any) -> Any:
     if not isinstance(outputs, tuple):
         return outputs
     return outputs[: len(labels)] if isinstance(labels, tuple) else outputs[0]
-
-
-def _scores(entry: Mapping[str, float]) -> dict[str, float]:
-    scores = {key.removeprefix("eval_"): value for key, value in entry.items() if "eval_" in key}
-    return {name: value for name, value in scores.items() if name not in _NOT_SCORES}
-
-
-_NOT_SCORES = (
-    COLLAPSED,
-    "loss",
-    "runtime",
-    "samples_per_second",
-    "steps_per_second",
-    "model_preparation_time",
-)

@@ -60,7 +60,7 @@ def test_what_other_names_lead_to_exists() -> None:
     names = {key.rpartition(".")[2] for key in keys} | set(keys)
     assert {key for key in _KEYS if key not in names} == set()
     choices = {choice for group in list_groups() for choice in list_choices(group)}
-    assert set(_CHOICES) <= choices | {"cuda", "bf16", "fp32"}
+    assert set(_CHOICES) <= choices | {"cuda", "bf16", "fp32", "cosine", "reduce_lr_on_plateau"}
 
 
 def test_a_key_beside_the_typed_one_is_preferred() -> None:

@@ -1,0 +1,93 @@
+"""The Trainer's arguments of a run, from its protocol."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from transformers import TrainingArguments
+
+from sparsead.config.run import RunSpec
+from sparsead.errors import ConfigError
+
+_CHECKPOINTING = next(
+    field.name
+    for field in fields(TrainingArguments)
+    if field.name in ("activation_checkpointing", "gradient_checkpointing")
+)
+"""transformers' name for `protocol.gradient_checkpointing`: later versions renamed it."""
+
+
+def training_arguments(
+    spec: RunSpec, folder: Path, device: str, precision: str, examples: int
+) -> TrainingArguments:
+    """Return the Trainer's arguments.
+
+    Args:
+        spec: the run.
+        folder: the run's folder, for checkpoints.
+        device: the kind of the device, such as "cpu".
+        precision: "fp32" or "bf16".
+        examples: number of training examples.
+
+    Raises:
+        ConfigError: the training has too few steps for `protocol.max_steps` or `protocol.warmup`.
+    """
+    protocol = spec.protocol
+    arguments = TrainingArguments(
+        output_dir=str(folder),
+        num_train_epochs=protocol.epochs,
+        per_device_train_batch_size=protocol.batch_size,
+        per_device_eval_batch_size=protocol.eval_batch_size,
+        gradient_accumulation_steps=protocol.gradient_accumulation,
+        learning_rate=protocol.learning_rate,
+        weight_decay=protocol.weight_decay,
+        adam_beta1=protocol.betas[0],
+        adam_beta2=protocol.betas[1],
+        max_grad_norm=protocol.max_grad_norm,
+        warmup_steps=protocol.warmup,  # below 1: a share of the steps
+        lr_scheduler_type=protocol.scheduler,
+        lr_scheduler_kwargs=protocol.scheduler_options,
+        eval_strategy="epoch",
+        logging_strategy="epoch",
+        logging_nan_inf_filter=False,  # it would wait for the GPU in every step
+        save_strategy="epoch",
+        report_to=[],
+        disable_tqdm=True,
+        seed=spec.seeds.data,
+        use_cpu=device == "cpu",
+        bf16=precision == "bf16",
+        torch_compile=protocol.torch_compile,
+        **_unless_default(spec),
+        dataloader_pin_memory=device == "cuda",
+        accelerator_config={"non_blocking": device == "cuda"},
+    )
+    if arguments.n_gpu > 1:
+        arguments._n_gpu = 1  # on several GPUs the Trainer would multiply the batch size
+    _check_steps(spec, examples, arguments.world_size)
+    return arguments
+
+
+def _unless_default(spec: RunSpec) -> dict[str, Any]:
+    protocol = spec.protocol
+    limit = {} if protocol.max_steps is None else {"max_steps": protocol.max_steps}
+    return limit | ({_CHECKPOINTING: True} if protocol.gradient_checkpointing else {})
+
+
+def _check_steps(spec: RunSpec, examples: int, processes: int) -> None:
+    protocol = spec.protocol
+    of_epoch = protocol.steps_per_epoch(examples, processes)
+    whole, wanted = protocol.epochs * of_epoch, protocol.max_steps
+    if wanted is not None and wanted > whole:
+        needed = -(-wanted // of_epoch)
+        raise ConfigError(
+            f"protocol.max_steps={wanted}: {protocol.epochs} epochs have only {whole} steps; leave "
+            f"it out, or choose protocol.epochs={needed}"
+        )
+    steps = protocol.steps(examples, processes)
+    if protocol.warmup >= max(steps, 1):
+        raise ConfigError(
+            f"protocol.warmup={protocol.warmup:g}: the training has only {steps} steps; give "
+            "fewer, or a share of them below 1"
+        )

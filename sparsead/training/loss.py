@@ -1,0 +1,86 @@
+"""The loss that is trained where it is not the model's own: smoothed, weighted or accumulated."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from datasets import ClassLabel, Dataset, Value
+from torch import Tensor
+
+from sparsead.config.protocol import ProtocolSpec
+from sparsead.errors import ConfigError
+from sparsead.training.evaluation import count_loss_terms
+
+IGNORED = -100
+
+Criterion = Callable[[Tensor, Tensor], Tensor]
+"""A function from logits and labels to the mean loss of a batch."""
+
+
+def build_criterion(protocol: ProtocolSpec, rows: Dataset, classes: int) -> Criterion | None:
+    """Return the loss of a protocol with label smoothing or class weights; None without them.
+
+    With smoothing s, s of each label is spread evenly over all classes or tokens (Szegedy et al.,
+    2016). With balanced class weights, the loss of an example of class c is multiplied by
+    n / (k n_c), as in scikit-learn: n_c of n training examples are of class c, of k classes.
+
+    Args:
+        protocol: the run's protocol.
+        rows: the encoded training split.
+        classes: number of the model's classes.
+
+    Raises:
+        ConfigError: the labels are not of a kind for which the option is defined.
+    """
+    smoothing, weighting = protocol.label_smoothing, protocol.class_weights
+    if not smoothing and weighting is None:
+        return None
+    kind = _kind_of_labels(rows)
+    if kind == "other" or (weighting is not None and kind != "classes"):
+        chosen = f"class_weights={weighting}" if weighting else f"label_smoothing={smoothing:g}"
+        raise ConfigError(f"protocol.{chosen}: the labels of this task are not classes")
+    weights = None if weighting is None else balanced_weights(rows["labels"][:], classes)
+
+    def criterion(logits: Tensor, labels: Tensor) -> Tensor:
+        flat = logits.float().flatten(0, -2)
+        of_classes = None if weights is None else weights.to(flat.device)
+        total = F.cross_entropy(
+            flat,
+            labels.flatten(),
+            of_classes,
+            ignore_index=IGNORED,
+            reduction="sum",
+            label_smoothing=smoothing,
+        )
+        return total / (labels != IGNORED).sum()
+
+    return criterion
+
+
+def balanced_weights(labels: list[int], classes: int) -> Tensor:
+    """Return n / (k n_c) for each class c, of shape (classes,); 0 for a class without examples."""
+    counts = torch.bincount(torch.tensor(labels), minlength=classes)
+    present = int((counts > 0).sum())
+    return torch.where(counts > 0, len(labels) / (present * counts.clamp(min=1)), 0.0)
+
+
+def count_terms(inputs: Mapping[str, Any]) -> int:
+    """Return the number of terms that a batch's loss averages: its rows, or its target tokens."""
+    labels = inputs.get("labels", inputs.get("start_positions"))
+    assert isinstance(labels, Tensor)
+    return count_loss_terms(labels, len(labels))
+
+
+def _kind_of_labels(rows: Dataset) -> str:
+    """Return "classes" for a whole number each, "tokens" for a list of them, else "other"."""
+    feature = rows.features.get("labels")
+    if isinstance(feature, ClassLabel) or (
+        isinstance(feature, Value) and feature.dtype.startswith("int")
+    ):
+        return "classes"
+    inner = getattr(feature, "feature", None)
+    is_tokens = isinstance(inner, Value) and inner.dtype.startswith("int")
+    return "tokens" if is_tokens else "other"

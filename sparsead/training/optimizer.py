@@ -1,0 +1,83 @@
+"""Learning rates of single parameters, and the schedule of all."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from torch import nn
+from torch.optim import Optimizer
+from transformers import TrainingArguments
+
+from sparsead.config.protocol import ProtocolSpec
+from sparsead.errors import ConfigError
+
+_LAYER = re.compile(r"\.(\d+)\.")
+
+
+def find_rates(protocol: ProtocolSpec, model: nn.Module, head: Collection[str]) -> dict[str, float]:
+    """Return the highest learning rate of each parameter that trains, by its name.
+
+    The head's is `protocol.head_learning_rate`. A parameter of a layer has the general rate,
+    multiplied by `protocol.layer_decay` for each layer above it (Clark et al., 2020); one below all
+    layers is multiplied once more than one of the lowest.
+
+    Args:
+        protocol: the run's protocol.
+        model: the model with its adapter.
+        head: names of the head's parameters.
+
+    Raises:
+        ConfigError: an option has nothing to apply to.
+    """
+    names = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
+    own = [name for name in names if name not in head]
+    layers = {name: int(found[1]) for name in own if (found := _LAYER.search(name))}
+    if protocol.layer_decay != 1 and not layers:
+        raise ConfigError(
+            f"protocol.layer_decay={protocol.layer_decay:g}: no parameter of a layer trains here"
+        )
+    rate_of_head = protocol.head_learning_rate
+    if rate_of_head is not None and (len(own) == len(names) or not own):
+        trains = "the head alone trains here: set protocol.learning_rate"
+        raise ConfigError(
+            f"protocol.head_learning_rate={rate_of_head:g}: "
+            f"{'no head trains here' if own else trains}"
+        )
+    top = max(layers.values(), default=0)
+    of_own = {
+        name: protocol.learning_rate * protocol.layer_decay ** (top - layers.get(name, -1))
+        for name in own
+    }
+    of_head = protocol.learning_rate if rate_of_head is None else rate_of_head
+    return {name: of_own.get(name, of_head) for name in names}
+
+
+def set_rates(optimizer: Optimizer, model: nn.Module, rates: Mapping[str, float]) -> None:
+    """Split the parameter groups of an optimiser, which has not been used yet, by their rates."""
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    groups: list[dict[str, Any]] = []
+    for group in optimizer.param_groups:
+        by_rate: dict[float, list[Any]] = defaultdict(list)
+        for parameter in group["params"]:
+            by_rate[rates[names[id(parameter)]]].append(parameter)
+        groups += [{**group, "params": found, "lr": rate} for rate, found in by_rate.items()]
+    optimizer.param_groups[:] = groups
+
+
+@contextmanager
+def explained_schedule(arguments: TrainingArguments) -> Iterator[None]:
+    """Name the options of the schedule where the block cannot create it.
+
+    Raises:
+        ConfigError: an option is missing, unknown or of a wrong type or value.
+    """
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        name = getattr(arguments.lr_scheduler_type, "value", arguments.lr_scheduler_type)
+        given = f"protocol.scheduler={name} protocol.scheduler_options"
+        raise ConfigError(f"{given}={arguments.lr_scheduler_kwargs}: {error}") from error

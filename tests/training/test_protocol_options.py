@@ -1,0 +1,273 @@
+"""The options of the protocol beyond the paper's: what each of them does to the training."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from datasets import ClassLabel, Dataset, Features, Value
+from sklearn.utils.class_weight import compute_class_weight
+from transformers import SchedulerType
+
+from composing import compose
+from sparsead.assembly.build import build_adapter, insert_adapter
+from sparsead.assembly.inputs import read_inputs
+from sparsead.config.protocol import SCHEDULERS, ProtocolSpec
+from sparsead.errors import ConfigError
+from sparsead.runs.staging import staged
+from sparsead.training.history import epoch_ends
+from sparsead.training.loss import balanced_weights, build_criterion
+from sparsead.training.patience import Ending, HasEndedError, restore_best
+from sparsead.training.resume import MASKS_FILE, PRECISION_FILE, open_checkpoint
+from sparsead.training.trainer import SparseadTrainer, build_trainer
+from sparsead.training.unpadded import unpad
+
+SMALL = (
+    *("backbone=tiny-bert", "task=demo_mrpc", "task.limit=40", "device=cpu", "precision=fp32"),
+    *("protocol.epochs=2", "protocol.batch_size=8"),
+)
+
+
+def trainer_of(folder: Path, *overrides: str) -> SparseadTrainer:
+    spec = compose(*SMALL, f"outputs={folder}", *overrides)
+    read = read_inputs(spec)
+    model = read.backbone.model(read.task.head, read.task.head_options, spec.seed)
+    adapted = insert_adapter(spec, build_adapter(spec), model)
+    tokenizer = read.backbone.tokenizer
+    collator = unpad(model, read.task.collator(tokenizer), "fp32")
+    parts = (model, read.data, tokenizer, read.task, collator, folder, "fp32", adapted.head)
+    return build_trainer(spec, *parts)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[Path]:
+    with staged(tmp_path / "runs" / "one") as staging:
+        for name in (MASKS_FILE, PRECISION_FILE):
+            (staging / name).touch()
+        yield staging
+
+
+def rates_of(trainer: SparseadTrainer, steps: int) -> list[float]:
+    """The learning rate of each step, from the schedule alone."""
+    optimizer = trainer.create_optimizer()
+    schedule = trainer.create_scheduler(steps, optimizer)
+    rates = []
+    for _ in range(steps):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule.step()
+    return rates
+
+
+def test_the_schedules_are_those_of_transformers() -> None:
+    names = {schedule.value for schedule in SchedulerType}
+    assert {*SCHEDULERS} <= names
+
+
+@pytest.mark.slow
+def test_a_schedule_and_its_warmup_in_steps(folder: Path) -> None:
+    cosine = trainer_of(folder, "protocol.scheduler=cosine", "protocol.warmup=2")
+    expected = [0, 0.5, *(0.5 * (1 + math.cos(math.pi * step / 8)) for step in range(8))]
+    assert rates_of(cosine, 10) == pytest.approx([5e-4 * share for share in expected])
+    constant = trainer_of(folder, "protocol.scheduler=constant", "protocol.warmup=0")
+    assert rates_of(constant, 3) == [5e-4] * 3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["protocol.scheduler=warmup_stable_decay"], "scheduler=warmup_stable_decay protocol.sch"),
+        (["+protocol.scheduler_options.cycles=2"], r"scheduler_options=\{'cycles': 2\}: "),
+    ],
+)
+def test_a_schedule_that_cannot_be_made_is_named(
+    folder: Path, overrides: list[str], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        rates_of(trainer_of(folder, *overrides), 10)
+
+
+def gradients(trainer: SparseadTrainer) -> dict[str, torch.Tensor]:
+    """The gradients of the first step of a training, before they are clipped."""
+    found: dict[str, torch.Tensor] = {}
+
+    def keep(*_args: Any, **_kwargs: Any) -> None:
+        model = trainer.model
+        assert model is not None
+        for name, parameter in model.named_parameters():
+            if parameter.grad is not None:
+                found.setdefault(name, parameter.grad.clone())
+
+    trainer._clip_grad_norm = keep  # type: ignore[method-assign]
+    trainer._get_grad_norm = lambda *_, **__: None  # type: ignore[method-assign]
+    trainer.args.num_train_epochs = 1
+    trainer.train()
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "task",
+    [
+        ["task=demo_mrpc"],
+        ["task=demo_squad"],
+        ["task=demo_xsum", "backbone=tiny-bart"],
+        ["task=demo_mrpc", "backbone=tiny-llama"],
+    ],
+)
+def test_accumulated_gradients_are_those_of_the_whole_batch(folder: Path, task: list[str]) -> None:
+    """Batches of 3, 3 and 2 of the same 8 examples, although they have unequal numbers of terms."""
+    found = []
+    for batches in (["protocol.batch_size=8"], ["protocol.batch_size=3"]):
+        accumulated = ["protocol.gradient_accumulation=3"] if batches[0].endswith("3") else []
+        words = [*task, "backbone.dropout=0", "task.limit=8", *batches, *accumulated]
+        found.append(gradients(trainer_of(folder, *words)))
+    whole, parts = found
+    for name, gradient in whole.items():
+        torch.testing.assert_close(parts[name], gradient, rtol=2e-3, atol=2e-5, msg=name)
+
+
+def protocol(**changes: Any) -> ProtocolSpec:
+    usual: dict[str, Any] = {
+        "epochs": 1,
+        "learning_rate": 1e-3,
+        "batch_size": 4,
+        "eval_batch_size": 4,
+        "weight_decay": 0.0,
+        "betas": [0.9, 0.98],
+        "warmup": 0.1,
+        "max_grad_norm": 1.0,
+        "selection": 0.0,
+    }
+    return ProtocolSpec(**usual | changes)
+
+
+def test_balanced_weights_are_those_of_scikit_learn() -> None:
+    labels = [0] * 7 + [1] * 2 + [2]
+    expected = compute_class_weight("balanced", classes=np.arange(3), y=labels)
+    assert balanced_weights(labels, 3).tolist() == pytest.approx(expected.tolist())
+    assert balanced_weights([0, 0, 2], 3)[1] == 0
+
+
+def test_a_smoothed_and_weighted_loss_is_the_formula() -> None:
+    labels = [0] * 6 + [1] * 2
+    classes = Features({"labels": ClassLabel(names=["a", "b"])})
+    rows = Dataset.from_dict({"labels": labels}, features=classes)
+    logits = torch.randn(8, 2, generator=torch.Generator().manual_seed(0))
+    of_labels = torch.tensor(labels)
+    log_p = F.log_softmax(logits, -1)
+    smoothed = build_criterion(protocol(label_smoothing=0.2), rows, 2)
+    assert smoothed is not None
+    target = F.one_hot(of_labels, 2) * 0.8 + 0.1
+    torch.testing.assert_close(smoothed(logits, of_labels), -(target * log_p).sum(-1).mean())
+    weighted = build_criterion(protocol(class_weights="balanced"), rows, 2)
+    assert weighted is not None
+    weights = torch.tensor([8 / (2 * 6), 8 / (2 * 2)])[of_labels]
+    own = -(weights * log_p[range(8), labels]).mean()
+    torch.testing.assert_close(weighted(logits, of_labels), own)
+    assert build_criterion(protocol(), rows, 2) is None
+
+
+def test_numbers_have_no_smoothed_loss() -> None:
+    rows = Dataset.from_dict({"labels": [0.5]}, features=Features({"labels": Value("float32")}))
+    with pytest.raises(ConfigError, match=r"label_smoothing=0\.1: the labels of this task are not"):
+        build_criterion(protocol(label_smoothing=0.1), rows, 1)
+
+
+@pytest.mark.slow
+def test_head_and_layers_have_rates_of_their_own(folder: Path) -> None:
+    words = ["protocol.head_learning_rate=1e-2", "protocol.layer_decay=0.5"]
+    trainer = trainer_of(folder, *words)
+    optimizer = trainer.create_optimizer()
+    assert trainer.model is not None
+    names = {id(parameter): name for name, parameter in trainer.model.named_parameters()}
+    rates = {names[id(p)]: g["lr"] for g in optimizer.param_groups for p in g["params"]}
+    training = {name for name, p in trainer.model.named_parameters() if p.requires_grad}
+    assert rates.keys() == training
+    for name, rate in rates.items():
+        expected = 2.5e-4 if ".0." in name else 5e-4 if ".1." in name else 1e-2
+        assert rate == pytest.approx(expected), name
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["adapter=head", "sparsity=dense", "protocol.layer_decay=0.9"], "no parameter of a layer"),
+        (
+            ["adapter=head", "sparsity=dense", "protocol.head_learning_rate=1e-3"],
+            "the head alone trains here: set protocol.learning_rate",
+        ),
+        (
+            ["protocol.max_steps=11"],
+            "2 epochs have only 10 steps; leave it out, or choose protocol",
+        ),
+        (["protocol.warmup=10"], r"protocol\.warmup=10: the training has only 10 steps"),
+    ],
+)
+def test_what_only_the_model_or_the_data_refuse(
+    folder: Path, overrides: list[str], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        trainer_of(folder, *overrides)
+
+
+@pytest.mark.slow
+def test_max_steps_ends_within_an_epoch_and_a_resumed_training_makes_no_further_step(
+    folder: Path,
+) -> None:
+    words = ["protocol.max_steps=7", "protocol.evaluations=4"]
+    trainer = trainer_of(folder, *words)
+    trainer.train()
+    assert trainer.state.global_step == 7
+    evaluated = [entry["step"] for entry in trainer.state.log_history if "eval_loss" in entry]
+    assert evaluated == [0, 2, 5, 7]
+    again = trainer_of(folder, *words)
+    again.add_callback(Ending(again, None))
+    with pytest.raises(HasEndedError):
+        again.train(resume_from_checkpoint=open_checkpoint(folder))
+    assert again.state.global_step == 7
+
+
+@pytest.mark.slow
+def test_patience_ends_the_training_and_keeps_the_best_epoch(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ["protocol.epochs=9", "protocol.selection=0.2", "protocol.patience=2"]
+    trainer = trainer_of(folder, *words)
+    found = iter([0.5, 0.7, 0.6, 0.7, 0.9, 0.9])
+    scored = trainer.scorer_of
+
+    def scripted(rows: Dataset, split: str) -> Any:
+        score = scored(rows, split)
+        assert score is not None
+        value = next(found)
+        return lambda output: score(output) | {"accuracy": value}
+
+    trainer.scorer_of = scripted
+    trainer.add_callback(Ending(trainer, 2))
+    weights: dict[float, dict[str, torch.Tensor]] = {}
+    model = trainer.model
+    assert model is not None
+    evaluate = trainer.evaluate
+
+    def remember(*args: Any, **kwargs: Any) -> dict[str, float]:
+        state = {n: p.detach().clone() for n, p in model.named_parameters() if p.requires_grad}
+        weights.setdefault(float(trainer.state.epoch or 0), state)
+        return evaluate(*args, **kwargs)
+
+    monkeypatch.setattr(trainer, "evaluate", remember)
+    trainer.train()
+    assert [end.quality for end in epoch_ends(trainer)] == [0.5, 0.7, 0.6, 0.7]
+    _, epoch = restore_best(trainer, folder)
+    assert epoch == 2.0
+    for name, value in model.named_parameters():
+        if value.requires_grad:
+            assert torch.equal(value, weights[2.0][name])
