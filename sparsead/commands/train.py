@@ -22,7 +22,7 @@ from omegaconf.errors import OmegaConfBaseException
 from sparsead.config.arguments import Parser, name_outputs
 from sparsead.config.compose import describe_error
 from sparsead.config.help import describe_train
-from sparsead.config.launchers import expand_jobs, set_ray_token, share_cores
+from sparsead.config.launchers import check_gpu, expand_jobs, set_ray_token, share_cores
 from sparsead.config.overrides import expand
 from sparsead.config.search import SearchSpec
 from sparsead.config.sweeps import compose_jobs
@@ -282,6 +282,7 @@ def train_run(request: RunRequest, watch: Watch | None = None) -> RunRecord:
 
     Torch is imported here, only when a run really has to be trained, because it takes seconds.
     """
+    check_gpu(request.spec.device)
     with stage("loading torch and transformers"):
         from sparsead.train import train
         from sparsead.training.allocator import freeze_imported_objects, keep_freed_memory

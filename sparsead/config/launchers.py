@@ -17,11 +17,17 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from sparsead.config.threads import JOBS, usable_cores
-from sparsead.errors import ConfigError
+from sparsead.errors import ConfigError, DeviceError
 
 _VISIBLE = "CUDA_VISIBLE_DEVICES"
 NVIDIA_GPUS = Path("/proc/driver/nvidia/gpus")
 """The folder in which NVIDIA's driver lists one entry for each GPU of the machine."""
+GPU_DRIVERS = (
+    NVIDIA_GPUS,
+    Path("/dev/nvidiactl"),
+    Path("/dev/dxg"),  # Windows' subsystem for Linux
+    Path("/dev/kfd"),  # AMD's, which PyTorch calls cuda too
+)
 _JOBS = "jobs_per_gpu="
 _LAUNCHER = "hydra/launcher="
 _NUMBER = "hydra.launcher.n_jobs="
@@ -105,6 +111,17 @@ def share_cores(overrides: Sequence[str], jobs: int) -> None:
         os.environ.setdefault("LOKY_MAX_CPU_COUNT", str(usable_cores().number))
     if f"{_LAUNCHER}submitit_local" in overrides:
         os.environ[JOBS] = str(jobs)
+
+
+def check_gpu(device: str) -> None:
+    """Refuse device=cuda where there is certainly no GPU, before torch is imported to look for it.
+
+    Raises:
+        DeviceError: no driver of a GPU is there, or CUDA_VISIBLE_DEVICES hides all GPUs.
+    """
+    hidden = os.environ.get(_VISIBLE) in ("", "-1")
+    if device == "cuda" and (hidden or not any(driver.exists() for driver in GPU_DRIVERS)):
+        raise DeviceError("device=cuda: there is no CUDA device here; use device=cpu or auto")
 
 
 def list_visible_gpus() -> list[str]:

@@ -19,6 +19,7 @@ from sparsead.errors import ClaimedError, ConfigError, StorageError
 from sparsead.runs.claim import claimed
 from sparsead.runs.failure import record_failure
 from sparsead.runs.identity import compute_identity, compute_setting
+from sparsead.runs.options import check_options
 from sparsead.runs.prerequisites import check_prerequisites, find_prerequisites, resolve_sources
 from sparsead.runs.result import name_run
 
@@ -52,6 +53,7 @@ class RunRequest:
             ConfigError: a value has the wrong type, is out of range or is not a known choice.
         """
         spec = RunSpec.from_config(config)
+        check_options(spec)
         check_prerequisites(spec)
         own = {key: config[key] for key in ("outputs", "rerun", "threads")}
         place = to_dataclass("", _Location, own)

@@ -1,0 +1,82 @@
+"""Options of methods, checked by name and type before torch is imported.
+
+The registries check them again where a method is built, and know each type exactly; importing them
+takes seconds. Here only what is certainly wrong is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from sparsead.config.run import RunSpec
+from sparsead.errors import ConfigError, unknown_key, wrong_type
+from sparsead.runs.defaults import OPTIONS
+
+_SIZED = ("bottleneck",)
+_PLACED = ("bottleneck", "sites")
+_SENTENCES = ("inputs", "labels", "metrics")
+_TEXTS = ("columns", "metrics", "target_length", "generation", "generated_splits")
+_QUESTIONS = ("metrics", "stride", "question_length", "answer_length", "n_best")
+_WITHOUT_OPTIONS = {"er", "erk", "magnitude", "none", "random"}
+
+REQUIRED: Mapping[str, Mapping[str, tuple[str, ...]]] = {
+    "adapter": {
+        "bitfit": (),
+        "bottleneck": _PLACED,
+        "full": (),
+        "fusion": ("fusion",),
+        "head": (),
+        "lora": _PLACED,
+        "mam": _SIZED,
+        "parallel": _SIZED,
+        "pfeiffer": _SIZED,
+        "prefix": _SIZED,
+    },
+    "pruner": dict.fromkeys(OPTIONS["pruner"].keys() | _WITHOUT_OPTIONS, ()),
+    "task": {
+        **dict.fromkeys(("demo_cola", "demo_pairs", "demo_rte", "demo_stsb"), _SENTENCES),
+        **dict.fromkeys(("glue", "text"), _SENTENCES),
+        **dict.fromkeys(("demo_questions", "squad"), _QUESTIONS),
+        **dict.fromkeys(("demo_summaries", "text_to_text"), _TEXTS),
+    },
+}
+"""By config group and method: the options that have no default. A test compares them."""
+
+_TYPES = {bool: "bool", int: "int", float: "float", str: "str"}
+
+
+def check_options(spec: RunSpec) -> None:
+    """Refuse an option that its method does not have, or whose type is certainly another.
+
+    Methods of the user's own are left to the registries.
+
+    Raises:
+        ConfigError: there is such an option.
+    """
+    for group, methods in REQUIRED.items():
+        values = asdict(getattr(spec, group))
+        if values["method"] in methods:
+            defaults = OPTIONS[group].get(values["method"], {})
+            _check(group, values["options"], defaults, methods[values["method"]])
+
+
+def _check(
+    group: str, options: Mapping[str, Any], defaults: Mapping[str, Any], required: tuple[str, ...]
+) -> None:
+    for option, value in options.items():
+        if option not in defaults and option not in required:
+            raise ConfigError(unknown_key(f"{group}.{option}", [*required, *defaults]))
+        kind = type(defaults.get(option))
+        if kind in _TYPES and not _may_be(value, kind):
+            raise ConfigError(wrong_type(f"{group}.{option}", value, _TYPES[kind]))
+
+
+def _may_be(value: object, kind: type) -> bool:
+    """Tell whether an option may have this value where its default has this type."""
+    if value is None:  # the annotation may allow it
+        return True
+    if kind is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    return type(value) is kind
