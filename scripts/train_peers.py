@@ -33,9 +33,15 @@ class Peer:
 
     def step(self, number: int) -> float:
         """Run one step on batch `number`, and return its seconds, including reading the loss."""
-        batch = self.batches[number % len(self.batches)]
         self._synchronise()
         start = time.perf_counter()
+        self.loss(number)
+        self._synchronise()
+        return time.perf_counter() - start
+
+    def loss(self, number: int) -> float:
+        """Run one step on batch `number`, and return its loss."""
+        batch = self.batches[number % len(self.batches)]
         batch = {name: value.to(self.device) for name, value in batch.items()}
         bf16 = torch.autocast(self.device, torch.bfloat16)
         with bf16 if self.precision == "bf16" else nullcontext():
@@ -43,9 +49,7 @@ class Peer:
         loss.backward()
         self.optimizer.step()
         self.optimizer.zero_grad()
-        loss.item()
-        self._synchronise()
-        return time.perf_counter() - start
+        return float(loss.item())
 
     def _synchronise(self) -> None:
         if self.device == "cuda":

@@ -98,6 +98,21 @@ def test_who_is_not_reached_or_cannot_take_part_is_named(load: Any) -> None:
 
 
 @pytest.mark.slow
+def test_the_dry_run_for_a_gpu_has_the_same_losses_in_rounded_shapes(tmp_path: Path) -> None:
+    file = tmp_path / "figures.json"
+    command = [sys.executable, str(SCRIPTS / "bench_gpu.py"), "--tiny", "--device=cpu"]
+    command += ["--without-jobs", f"--json={file}"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    figures = json.loads(file.read_text("utf-8"))
+    rounded = [value for name, value in figures.items() if "epoch of graphs" in name]
+    in_fp32, in_bf16 = (each["greatest difference of a loss"] for each in rounded)
+    assert in_fp32 < 1e-5
+    assert in_bf16 < 2e-2
+    assert {"device", "versions", "seconds a step", "precision=auto"} <= figures.keys()
+
+
+@pytest.mark.slow
 def test_training_steps_are_timed_within_seconds(tmp_path: Path) -> None:
     figures = tmp_path / "figures.json"
     script = str(SCRIPTS / "bench_train.py")
