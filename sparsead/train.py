@@ -42,12 +42,13 @@ from sparsead.runs.unfinished import STARTED_FILE, note_started
 from sparsead.tasks.contract import LearnsOptions
 from sparsead.training.clock import Clock
 from sparsead.training.device import (
-    deterministic_algorithms,
     describe_environment,
+    deterministic_algorithms,
     reset_peak_memory,
     resolve_device,
 )
 from sparsead.training.final_scores import evaluated_splits, final_scores
+from sparsead.training.history import history
 from sparsead.training.patience import Ending, HasEndedError, restore_best
 from sparsead.training.precision import resolve_precision, store_frozen
 from sparsead.training.prediction import remove_unfinished_predictions, store_predictions
@@ -64,7 +65,7 @@ from sparsead.training.resume import (
 from sparsead.training.sampling import scoring_batches, scoring_sample
 from sparsead.training.shown import ShowTraining
 from sparsead.training.stopping import Stopping
-from sparsead.training.history import history
+from sparsead.training.tracking import Tracker, describe_result, tracked
 from sparsead.training.trainer import build_trainer
 from sparsead.training.unpadded import unpad
 
@@ -83,11 +84,13 @@ def train(request: RunRequest, watch: Watch | None = None) -> RunRecord:
         TrainingStopped: `watch` stopped the training; its checkpoint is kept, to resume from.
     """
     folder = request.folder
+    request.tracking.check_installed()
     device = resolve_device(request.spec.device)
     replace = request.rerun
     with stage_once(folder, replace=replace, device=device, steps=saved_steps) as staging:
         if not broadcast_value(_is_finished(request, staging)):
-            result = run(request, staging, watch)
+            with tracked(request, saved_steps(staging)) as tracker:
+                result = run(request, staging, tracker, watch)
             if is_main():
                 check_owned(staging)
                 write_result(staging, result, OmegaConf.to_yaml(request.spec.to_dict()))
@@ -107,12 +110,15 @@ def _is_finished(request: RunRequest, staging: Path) -> bool:
         return False
 
 
-def run(request: RunRequest, folder: Path, watch: Watch | None = None) -> dict[str, Any]:
+def run(
+    request: RunRequest, folder: Path, tracker: Tracker, watch: Watch | None = None
+) -> dict[str, Any]:
     """Train and evaluate one run, write its weights to `folder`, and return its result.
 
     Args:
         request: the run.
         folder: the staging folder; if it contains a checkpoint, the training resumes from it.
+        tracker: shows the run while it trains, and its sparsity and final scores.
         watch: as for `train`.
 
     Returns:
@@ -170,6 +176,7 @@ def run(request: RunRequest, folder: Path, watch: Watch | None = None) -> dict[s
         trainer.add_callback(Stopping(trainer, interrupted, watch))
         trainer.add_callback(Ending(trainer, spec.protocol.patience))
         trainer.add_callback(ShowTraining(trainer, shown))
+        tracker.attach(trainer)
         _tell_start(spec, inputs, adapted, masks, device, precision)
         with suppress(HasEndedError), deterministic_algorithms(spec.protocol.deterministic, device):
             trainer.train(resume_from_checkpoint=checkpoint)
@@ -184,6 +191,7 @@ def run(request: RunRequest, folder: Path, watch: Watch | None = None) -> dict[s
         scores = final_scores(trainer, task, data, folder, last, held_out)
         splits = evaluated_splits(task, data, held_out)
         predictions = store_predictions(task, folder, splits, request.identity) if is_main() else {}
+        tracker.log(describe_result(scores["scores"], masks.summary()), trainer.state.global_step)
 
     weights = folder / WEIGHTS_FILE
     if is_main():

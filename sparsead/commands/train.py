@@ -24,6 +24,7 @@ from sparsead.config.compose import describe_error
 from sparsead.config.help import describe_train
 from sparsead.config.launchers import check_gpu, expand_jobs, set_ray_token, share_cores
 from sparsead.config.overrides import expand
+from sparsead.config.quoting import quote
 from sparsead.config.search import SearchSpec
 from sparsead.config.sweeps import compose_jobs
 from sparsead.config.threads import bound_spinning
@@ -113,6 +114,7 @@ def _launch() -> None:
         return
     flags = [word for word in words if word not in arguments.overrides]
     overrides = expand_jobs(expand(arguments.overrides), arguments.multirun)
+    overrides = group_tracked(overrides) if arguments.multirun else overrides
     sys.argv[1:] = [*flags, *overrides]  # Hydra's parser needs the overrides to be consecutive
     set_ray_token(overrides)
     if arguments.multirun and arguments.cfg:
@@ -132,6 +134,18 @@ def _launch() -> None:
         _sum_up(STARTED.entries())
 
 
+def group_tracked(overrides: list[str]) -> list[str]:
+    """Return a sweep's overrides with a group for its tracked runs: the words of the sweep.
+
+    Without a tracker, and where the user named a group, they are returned unchanged.
+    """
+    keys = {override.partition("=")[0].lstrip("+") for override in overrides}
+    if "tracking" not in keys or "tracking.group" in keys:
+        return overrides
+    words = " ".join(word for word in overrides if not word.startswith(("tracking", "hydra")))
+    return [*overrides, f"tracking.group={quote(words)}"]
+
+
 def _check_jobs(overrides: list[str]) -> int:
     """Check every job of a sweep before the first one runs, so that none fails hours later.
 
@@ -149,7 +163,9 @@ def _check_jobs(overrides: list[str]) -> int:
 def _asked_for(config: DictConfig) -> tuple[RunRequest, SearchSpec | None]:
     """Return the run that a configuration requests, and its search for the best point, if any."""
     space = SearchSpec.from_config(config) if "search" in config else None
-    return RunRequest.from_config(config), space
+    request = RunRequest.from_config(config)
+    request.tracking.check_installed()
+    return request, space
 
 
 def job(config: DictConfig) -> float:

@@ -164,7 +164,7 @@ SECTIONS: dict[str, Any] = {
 }
 """The typed config groups of a run; `sparsity` is resolved into a number."""
 _RUN_KEYS = tuple(f.name for f in fields(_RunKeys))
-_PLACE_KEYS = ("outputs", "rerun", "threads")
+_PLACE_KEYS = ("outputs", "rerun", "threads", "tracking")
 
 
 def _check_keys(config: DictConfig) -> None:

@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,8 @@ from typing import Any
 from omegaconf import DictConfig
 
 from sparsead.config.run import RunSpec
-from sparsead.config.schema import expand_user, to_dataclass
+from sparsead.config.schema import expand_user, read_group, to_dataclass
+from sparsead.config.tracking import TrackingSpec
 from sparsead.errors import ClaimedError, ConfigError, StorageError
 from sparsead.runs.claim import claimed
 from sparsead.runs.failure import record_failure
@@ -38,12 +39,14 @@ class RunRequest:
         outputs: folder below which the record is written.
         rerun: train again even if the run is recorded, and replace its record.
         threads: the number of threads that it computes with on a CPU; None chooses it.
+        tracking: the tracker that shows the run while it trains.
     """
 
     spec: RunSpec
     outputs: Path = Path("outputs")
     rerun: bool = False
     threads: int | None = None
+    tracking: TrackingSpec = field(default_factory=lambda: TrackingSpec("none"))
 
     @classmethod
     def from_config(cls, config: DictConfig) -> RunRequest:
@@ -58,7 +61,8 @@ class RunRequest:
         own = {key: config[key] for key in ("outputs", "rerun", "threads")}
         place = to_dataclass("", _Location, own)
         threads = None if place.threads == _AUTO else int(place.threads)
-        return cls(spec, Path(expand_user(str(place.outputs))), place.rerun, threads)
+        tracking = read_group(config, "tracking", TrackingSpec)
+        return cls(spec, Path(expand_user(str(place.outputs))), place.rerun, threads, tracking)
 
     @cached_property
     def identity(self) -> str:
@@ -98,13 +102,14 @@ class RunRequest:
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values that `from_dict` reads."""
         place = {"outputs": str(self.outputs), "rerun": self.rerun, "threads": self.threads}
-        return {"spec": self.spec.to_dict(), **place}
+        return {"spec": self.spec.to_dict(), **place, "tracking": asdict(self.tracking)}
 
     @classmethod
     def from_dict(cls, values: Any) -> RunRequest:
         """Return the request from the values that `to_dict` returned."""
         spec, outputs = RunSpec.from_dict(values["spec"]), Path(values["outputs"])
-        return cls(spec, outputs, values["rerun"], values["threads"])
+        tracking = TrackingSpec(**values["tracking"])
+        return cls(spec, outputs, values["rerun"], values["threads"], tracking)
 
 
 @dataclass
@@ -134,7 +139,7 @@ def do_prerequisites(
             one of the prerequisites.
     """
     first = [
-        RunRequest(spec, request.outputs, threads=request.threads)
+        RunRequest(spec, request.outputs, threads=request.threads, tracking=request.tracking)
         for spec in find_prerequisites(request.spec, overrides)
     ]
     for run in first:

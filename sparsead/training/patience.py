@@ -17,7 +17,6 @@ from sparsead.errors import RecordError
 from sparsead.training.history import best_epoch_end, epoch_ends, history
 from sparsead.training.trainer import SparseadTrainer
 
-
 log = logging.getLogger(__name__)
 
 
