@@ -10,8 +10,6 @@ architecture.
 from __future__ import annotations
 
 import json
-import os
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,13 +17,13 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from sparsead.config.choices import list_choices
+from sparsead.config.own_names import name_from_path
 from sparsead.config.schema import check_folder, expand_user
 from sparsead.config.trust import CODE_KEYS
 from sparsead.errors import ConfigError
 
 _CHOICE = "folder"
 _CONFIG_FILE = "config.json"
-_LONGEST_NAME = 64
 _NO_ARCHITECTURE = (
     *("architectures", "transformers_version", "torch_dtype", "dtype", "problem_type"),
     *("id2label", "label2id", "num_labels", "finetuning_task", "task_specific_params"),
@@ -80,7 +78,7 @@ def describe_folder(config: DictConfig) -> DictConfig:
     if backbone.get("architecture"):
         _check_architecture(config, found, folder)
         return config
-    name = backbone.name if named else _name(folder)
+    name = backbone.name if named else name_from_path(folder, _CHOICE)
     described = {"backbone": {"name": name, "architecture": found}}
     return OmegaConf.merge(config, described)  # type: ignore[return-value]
 
@@ -139,9 +137,3 @@ def _check_architecture(config: DictConfig, found: Mapping[str, Any], folder: Pa
                 f"backbone={backbone.name} has {value}; leave out backbone={backbone.name}, so "
                 "that the backbone is named after its folder"
             )
-
-
-def _name(folder: Path) -> str:
-    """Return the folder's name, with other characters than those of a name replaced by `-`."""
-    name = re.sub(r"[^\w.-]+", "-", os.path.basename(os.path.abspath(folder)))
-    return name.strip("-.")[:_LONGEST_NAME] or _CHOICE

@@ -66,7 +66,8 @@ class TaskSpec:
     """A data set and its metrics; `options` are the remaining keys of its file in conf/task.
 
     `train`, `validation` and `test` are the user's own data files. `protocol` holds the values with
-    which this task replaces the general ones under protocol=default.
+    which this task replaces the general ones under protocol=default. `family` is the choice in
+    conf/task of a data set of the user's own, whose name is that of its file.
     """
 
     name: str
@@ -80,6 +81,7 @@ class TaskSpec:
     test: str | None = None
     protocol: dict[str, Any] = field(default_factory=dict)
     options: dict[str, Any] = field(default_factory=dict)
+    family: str | None = None
 
     def __post_init__(self) -> None:
         check_name("task.name", self.name)

@@ -76,8 +76,9 @@ def _decisive(spec: RunSpec) -> dict[str, Any]:
     seeds = spec.seeds
     decisive["seed"] = asdict(seeds) if seeds.shared is None else seeds.shared
     decisive["task"]["path"] = [file_digest(file) for file in spec.task.local_files()]
-    for key in (*SPLITS, "protocol"):
+    for key in (*SPLITS, "protocol", "family"):
         del decisive["task"][key]
+    decisive["task"]["name"] = spec.task.family or spec.task.name  # files may be renamed
     del decisive["adapter"]["protocol"]
     for key in ("density", "controls"):  # only check the sparsity and the control, which count
         del decisive["pruner"][key]

@@ -246,7 +246,7 @@ def _check_backbone(spec: RunSpec, key: str, trained_in: str) -> None:
 
 
 def _on_task(spec: RunSpec, overrides: Sequence[str], task: str) -> RunSpec:
-    same_task = task == spec.task.name
+    same_task = task == (spec.task.family or spec.task.name)
     kept = [override for override in overrides if _is_kept(_key(override), same_task)]
     groups = [f"task={task}", f"adapter={_FIRST_STAGE}", f"pruner={spec.pruner.name}"]
     run = compose([*kept, *groups])
