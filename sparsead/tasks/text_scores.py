@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import datasets
 import evaluate
 import numpy as np
-import sacrebleu
-from rouge_score.rouge_scorer import RougeScorer
-from rouge_score.scoring import Score
 
 from sparsead.tasks.metrics import Metric, NamedScores
 from sparsead.tasks.words import ENGLISH, check_tokenizers, rouge_tokenizer
+
+if TYPE_CHECKING:
+    from rouge_score.scoring import Score
 
 
 def _f_measures(name: str, scores: Sequence[Mapping[str, Score]]) -> list[float]:
@@ -24,7 +24,16 @@ def _f_measures(name: str, scores: Sequence[Mapping[str, Score]]) -> list[float]
 ROUGE_METRICS = {
     name: Metric(partial(_f_measures, name)) for name in ("rouge1", "rouge2", "rougeL")
 }
-CORPUS_METRICS = {"bleu": Metric(sacrebleu.corpus_bleu), "chrf": Metric(sacrebleu.corpus_chrf)}
+
+
+def _corpus_score(name: str, *texts: Any, **options: Any) -> Any:
+    """Return what sacreBLEU computes; it is imported only where texts are scored."""
+    import sacrebleu
+
+    return getattr(sacrebleu, f"corpus_{name}")(*texts, **options)
+
+
+CORPUS_METRICS = {name: Metric(partial(_corpus_score, name)) for name in ("bleu", "chrf")}
 
 
 class TextScores(NamedScores):
@@ -75,6 +84,8 @@ class TextScores(NamedScores):
     def _rouge(
         self, names: Sequence[str], predictions: Sequence[str], references: Sequence[str]
     ) -> dict[str, list[float]]:
+        from rouge_score.rouge_scorer import RougeScorer
+
         scorer = RougeScorer(names, tokenizer=rouge_tokenizer(self.tokenizers["rouge"]))
         scores = [
             scorer.score(reference, prediction)

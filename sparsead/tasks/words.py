@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 import unicodedata
 from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 import regex
-from rouge_score.tokenizers import DefaultTokenizer, Tokenizer
 
 from sparsead.errors import ConfigError, unknown, unknown_key
 
@@ -41,13 +41,22 @@ def check_tokenizers(key: str, chosen: Mapping[str, str]) -> None:
             raise ConfigError(unknown(f"{key}.{metric}", tokenizer, _CHOICES[metric]))
 
 
+class Tokenizer(Protocol):
+    """What rouge_score asks for words."""
+
+    def tokenize(self, text: str) -> list[str]:
+        """Return the words of a text, in their order."""
+
+
 def rouge_tokenizer(name: str) -> Tokenizer:
     """Return the tokenizer `english` or `unicode` for rouge_score."""
-    english = DefaultTokenizer(use_stemmer=True)
+    from rouge_score.tokenizers import DefaultTokenizer  # imports nltk; only texts need it
+
+    english: Tokenizer = DefaultTokenizer(use_stemmer=True)
     return english if name == "english" else UnicodeTokenizer(english)
 
 
-class UnicodeTokenizer(Tokenizer):  # type: ignore[misc]
+class UnicodeTokenizer:
     """Words of any script: letters, marks and digits in a row, in lower case.
 
     In scripts without spaces between words each character is a word. Characters that are not seen,
@@ -55,7 +64,7 @@ class UnicodeTokenizer(Tokenizer):  # type: ignore[misc]
     of the letters a to z are stemmed as in English: texts of ASCII have the same words in both.
     """
 
-    def __init__(self, english: DefaultTokenizer) -> None:
+    def __init__(self, english: Tokenizer) -> None:
         """Take the tokenizer that stems English words."""
         self._english = english
 

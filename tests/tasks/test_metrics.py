@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -156,3 +157,13 @@ def test_a_metric_of_ones_own_is_named_by_its_dotted_path(own: None) -> None:
 def test_what_is_no_metric_is_refused(own: None, name: str, message: str) -> None:
     with pytest.raises(ConfigError, match=re.escape(message)):
         TaskScores([name])
+
+
+@pytest.mark.slow
+def test_a_run_that_scores_no_texts_does_not_import_what_scores_them() -> None:
+    code = (
+        "import sys; from sparsead.tasks.contract import TASKS\n"
+        "TASKS.entries()\n"
+        "assert not {'nltk', 'rouge_score', 'sacrebleu'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
