@@ -7,9 +7,12 @@ import sys
 from sparsead.assembly.exported import export_merged
 from sparsead.assembly.exported_adapterhub import export_adapterhub
 from sparsead.assembly.exported_peft import export_peft
+from sparsead.assembly.published import publish
 from sparsead.config.arguments import Parser, add_run_arguments, add_trust, user_path
 from sparsead.errors import ConfigError
+from sparsead.report.card import write_card
 from sparsead.runs.query import find_run
+from sparsead.runs.record import read_records
 
 FORMATS = {"adapters": export_adapterhub, "peft": export_peft, "transformers": export_merged}
 """By the library that loads the folder: the function that writes it."""
@@ -27,6 +30,11 @@ def main() -> None:
         "transformers (the whole model, with LoRA merged into its weights)",
     )
     parser.add_argument("--merged", action="store_true", help="the same as --format transformers")
+    parser.add_argument(
+        "--card", action="store_true", help="also write README.md, a model card from the record"
+    )
+    pushed = "also publish the folder, with a card, as this repository on the hub (HF_TOKEN)"
+    parser.add_argument("--push", metavar="REPO", help=pushed)
     backbone = "folder of the run's backbone, if it has moved"
     parser.add_argument("--backbone", type=user_path, metavar="FOLDER", help=backbone)
     add_trust(parser)
@@ -38,4 +46,10 @@ def main() -> None:
     chosen = "transformers" if arguments.merged else arguments.format or "peft"
     record = find_run(arguments.run, arguments.outputs)
     FORMATS[chosen](record, arguments.folder, arguments.trust, arguments.backbone)
+    if arguments.card or arguments.push:
+        place = arguments.push or str(arguments.folder)
+        card = write_card(record, chosen, place, read_records(record.folder.parent.parent))
+        (arguments.folder / "README.md").write_text(card, "utf-8")
+    if arguments.push:
+        publish(arguments.folder, arguments.push, record.result["config"]["backbone"]["hub"])
     sys.stdout.write(f"{arguments.folder}\n")

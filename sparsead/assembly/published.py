@@ -1,0 +1,54 @@
+"""Publishing an exported folder as a repository on the hub."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from sparsead.errors import SourceError
+
+_LOCAL = "base"
+"""A folder with links to the backbone's files, which mean nothing elsewhere."""
+
+
+def publish(folder: Path, repository: str, base: str | None) -> None:
+    """Upload an exported folder to a repository on the hub, which is created where necessary.
+
+    The folder keeps its configuration; the uploaded one names the backbone by its name on the hub.
+
+    Args:
+        folder: the exported folder.
+        repository: its name on the hub, such as "me/my-adapter".
+        base: the backbone's name on the hub; None if it has none.
+
+    Raises:
+        SourceError: the hub cannot be reached or refuses the upload; the folder stays.
+    """
+    from huggingface_hub import CommitOperationAdd, HfApi
+
+    files = (file for file in sorted(folder.rglob("*")) if file.is_file())
+    operations = [
+        CommitOperationAdd(str(file.relative_to(folder)), _content(file, base))
+        for file in files
+        if file.relative_to(folder).parts[0] != _LOCAL
+    ]
+    try:
+        api = HfApi()
+        api.create_repo(repository, exist_ok=True)
+        api.create_commit(repository, operations, commit_message="Upload from sparsead")
+    except (OSError, ValueError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise SourceError(
+            f"--push {repository}: was not published ({reason}); HF_TOKEN has to hold a token that "
+            f"may write there. {folder} is complete"
+        ) from error
+
+
+def _content(file: Path, base: str | None) -> bytes:
+    content = file.read_bytes()
+    if file.name != "adapter_config.json":
+        return content
+    config = json.loads(content)
+    if "base_model_name_or_path" in config:
+        config["base_model_name_or_path"] = base
+    return json.dumps(config, indent=2).encode()

@@ -1,0 +1,97 @@
+"""A model card for an exported run, made from its record."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from sparsead.pruning.storage import load_weights
+from sparsead.report.outcome import score_interval
+from sparsead.runs.files import file_digest
+from sparsead.runs.record import RunRecord
+
+_LOADING = {
+    "adapters": 'model = {head}.from_pretrained("{base}"{classes})\n'
+    'adapters.init(model)\nmodel.{load}("{place}", set_active=True)',
+    "peft": 'model = {head}.from_pretrained("{base}"{classes})\n'
+    'model = PeftModel.from_pretrained(model, "{place}")',
+    "transformers": 'model = {head}.from_pretrained("{place}")',
+}
+_HEADS = {
+    **dict.fromkeys(("squad", "demo_questions"), "AutoModelForQuestionAnswering"),
+    **dict.fromkeys(("text_to_text", "demo_summaries"), "AutoModelForSeq2SeqLM"),
+}
+"""transformers' class by the method of the task; classifiers for all others."""
+
+
+def write_card(record: RunRecord, library: str, place: str, others: Iterable[RunRecord]) -> str:
+    """Return the model card, in Markdown, of a run that was exported.
+
+    Args:
+        record: the run.
+        library: the library that loads the folder.
+        place: the folder or the repository on the hub, as its reader names it.
+        others: runs among which those of the same setting, with other seeds, are looked for.
+    """
+    config = record.result["config"]
+    names = {group: config[group]["name"] for group in ("adapter", "pruner", "backbone", "task")}
+    base = config["backbone"]["hub"]
+    head = ["---", f"library_name: {library}", "tags: [sparsead]"]
+    head += [f"base_model: {base}"] if base else []
+    sparsity = record.result["sparsity"]
+    lines = [
+        *(*head, "---", "", f"# {names['adapter']} on {names['backbone']} for {names['task']}", ""),
+        f"An adapter of the method {names['adapter']} in {names['backbone']}, trained on "
+        f"{names['task']}. {sparsity['removed']} of its {sparsity['total']} prunable weights "
+        f"({100 * sparsity['realised']:.2f} %) were removed by {names['pruner']} before training; "
+        "they are zeros.",
+        *("", "## Scores", "", "| score | value |", "| --- | ---: |"),
+        *(f"| {name} | {_format(score)} |" for name, score in record.result["scores"].items()),
+        *("", *_describe_spread(record, others)),
+        *("", "## How to load it", "", "```python", _loading(record, library, place), "```"),
+        *("", "## Where it comes from", "", f"- run: {record.result['identity']}"),
+        f"- seed: {config['seed']}",
+        *(f"- {file.name}: SHA-256 {file_digest(file)}" for file in _weights(record.folder)),
+        f"- epochs {config['protocol']['epochs']}, learning rate "
+        f"{config['protocol']['learning_rate']:g}, batch size {config['protocol']['batch_size']}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _describe_spread(record: RunRecord, others: Iterable[RunRecord]) -> list[str]:
+    """Return lines with the interval over the examples, and the scores of other seeds."""
+    lines = []
+    if (interval := score_interval(record)) is not None:
+        lines.append(
+            f"The main score lies between {interval.low / 100:.4f} and {interval.high / 100:.4f} "
+            f"with 95 % confidence, over the {interval.examples} evaluated examples (bootstrap)."
+        )
+    same = [other for other in others if other.result["setting"] == record.result["setting"]]
+    seeds = {other.result["config"]["seed"]: other.main_score for other in same}
+    seeds[record.result["config"]["seed"]] = record.main_score
+    each = ", ".join(f"{seed}: {_format(score)}" for seed, score in sorted(seeds.items()))
+    return [*lines, f"By seed of the same setting: {each}."]
+
+
+def _loading(record: RunRecord, library: str, place: str) -> str:
+    config = record.result["config"]
+    backbone: Mapping[str, str | None] = config["backbone"]
+    tensors = load_weights(record).tensors
+    head = [t for name, t in tensors.items() if ".adapter." not in name and name.endswith("weight")]
+    classes = len(head[-1]) if head else 2  # 2 is what transformers assumes
+    fused = config["adapter"]["method"] == "fusion"
+    return _LOADING[library].format(
+        head=_HEADS.get(config["task"]["method"], "AutoModelForSequenceClassification"),
+        load="load_adapter_setup" if fused else "load_adapter",
+        base=backbone["hub"] or backbone["path"] or backbone["name"],
+        classes=f", num_labels={classes}" if classes != 2 else "",
+        place=place,
+    )
+
+
+def _format(score: float | None) -> str:
+    return "not defined" if score is None else f"{score:.4f}"
+
+
+def _weights(folder: Path) -> list[Path]:
+    return sorted(folder.glob("*.safetensors"))

@@ -1,0 +1,64 @@
+"""The model card of an exported run, and its publication on the hub."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import huggingface_hub
+import pytest
+
+from exported_runs import write_run
+from sparsead.assembly.published import publish
+from sparsead.commands.export import main
+from sparsead.errors import SourceError
+from sparsead.report.card import write_card
+
+
+def test_a_card_has_scores_sparsity_seed_hash_and_how_to_load_it(tmp_path: Path) -> None:
+    run = write_run(tmp_path, "tiny-bert", "adapter=lora", "adapter.bottleneck=3")
+    card = write_card(run.record, "peft", "me/mine", [run.record])
+    sparsity = run.record.result["sparsity"]
+    assert "library_name: peft" in card
+    assert "| accuracy | 0.5000 |" in card
+    assert f"{sparsity['removed']} of its {sparsity['total']} prunable weights" in card
+    assert "By seed of the same setting: 1: 0.5000." in card
+    assert 'PeftModel.from_pretrained(model, "me/mine")' in card
+    assert f"- run: {run.record.result['identity']}\n" in card
+    assert "adapter.safetensors: SHA-256 " in card
+
+
+def test_export_publishes_a_folder_without_what_is_local(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = write_run(tmp_path, "tiny-bert", "adapter=lora", "adapter.bottleneck=3")
+    commits: list[tuple[str, dict[str, Any]]] = []
+
+    def commit(_: object, repository: str, operations: list[Any], **__: object) -> None:
+        commits.append((repository, {each.path_in_repo: each for each in operations}))
+
+    monkeypatch.setattr(huggingface_hub.HfApi, "create_repo", lambda *_, **__: None)
+    monkeypatch.setattr(huggingface_hub.HfApi, "create_commit", commit)
+    words = [str(run.record.folder), str(tmp_path / "peft"), "--push", "me/mine"]
+    monkeypatch.setattr("sys.argv", ["sparsead export", *words])
+    main()
+    assert capsys.readouterr().out == f"{tmp_path / 'peft'}\n"
+    ((repository, files),) = commits
+    assert repository == "me/mine"
+    assert {"README.md", "adapter_config.json", "adapter_model.safetensors"} <= set(files)
+    published = json.loads(files["adapter_config.json"].path_or_fileobj)
+    assert published["base_model_name_or_path"] is None
+    kept = json.loads((tmp_path / "peft" / "adapter_config.json").read_text())
+    assert kept["base_model_name_or_path"] == str(run.base)
+
+
+def test_a_hub_that_refuses_is_said_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError("401 Client Error.\nmore")
+
+    monkeypatch.setattr(huggingface_hub.HfApi, "create_repo", refuse)
+    with pytest.raises(SourceError, match=r"me/mine: was not published \(401 Client Error\.\)"):
+        publish(tmp_path, "me/mine", None)
