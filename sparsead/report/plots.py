@@ -22,7 +22,12 @@ _PANEL = (5.2, 3.9)
 _LEGEND = 1.9
 _ACROSS = 2
 _BAND = 0.12
-_APART = 1.09
+_ALIKE = 1.09
+"""Shares whose ratio is smaller than this would be drawn over each other."""
+_ROOM = 1.7
+"""Factor by which the axis of the shares is longer than they are apart, at either end."""
+_MARK = 9.0
+"""Distance in typographic points between the marks of equal shares."""
 
 
 def draw(results: Results, kind: str) -> Figure | None:
@@ -70,16 +75,23 @@ def _scatter(axes: Axes, results: Results, backbone: str, column: str) -> None:
     The x axis is logarithmic because full fine-tuning lies at 100 %, adapters at a few percent.
     """
     from matplotlib.ticker import LogLocator, NullFormatter
+    from matplotlib.transforms import ScaledTranslation
 
+    figure = axes.get_figure(root=True)
+    assert figure is not None
     taken: list[float] = []
+    ends: list[float] = []
     for row, look in zip(results.table.rows, cycle_looks(), strict=False):
         estimate = results.at(backbone, row.name, column).estimate
         share = _parameters(results, backbone, row)
         if estimate is None or share is None:
             continue
-        taken.append(_beside(taken, share))
+        alike = sum(other / _ALIKE < share < other * _ALIKE for other in taken)
+        taken.append(share)
+        ends += [estimate.mean + sign * (estimate.sd or 0.0) for sign in (-1, 1)]
+        aside = ScaledTranslation(_points_aside(alike) / 72, 0, figure.dpi_scale_trans)
         axes.errorbar(
-            taken[-1],
+            share,
             estimate.mean,
             yerr=estimate.sd or 0.0,
             color=look.color,
@@ -87,21 +99,27 @@ def _scatter(axes: Axes, results: Results, backbone: str, column: str) -> None:
             linestyle="none",
             capsize=3,
             label=row.label,
+            transform=axes.transData + aside,
         )
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter(lambda share, _: f"{share:g} %")
     axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.margins(0.1)
+    if taken:  # matplotlib takes no limits from marks that are shifted on the paper
+        axes.set_xlim(min(taken) / _ROOM, max(taken) * _ROOM)
+        room = 0.1 * (max(ends) - min(ends)) or 1.0
+        axes.set_ylim(min(ends) - room, max(ends) + room)
     axes.set_xlabel("trained parameters, share of the backbone\n(equal ones side by side)")
     axes.set_ylabel(_score_label(results, column))
 
 
-def _beside(taken: Sequence[float], share: float) -> float:
-    """Return the share, increased a little if needed, so that no point hides another one."""
-    while any(share / _APART < other < share * _APART for other in taken):
-        share *= _APART
-    return share
+def _points_aside(alike: int) -> float:
+    """Return how far to shift a mark on the paper, so that it hides none of `alike` others.
+
+    In typographic points, alternately to the right and to the left; the axis does not change.
+    """
+    step = (alike + 1) // 2 * _MARK
+    return step if alike % 2 else -step
 
 
 def _sparsities(axes: Axes, results: Results, backbone: str, column: str) -> None:

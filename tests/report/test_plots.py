@@ -94,14 +94,19 @@ def test_a_course_is_by_the_share_of_training(results: Results) -> None:
 def test_points_of_the_same_size_do_not_hide_each_other(results: Results) -> None:
     figure = draw(results, "score_by_parameters")
     assert figure is not None
-    shares = sorted(
-        float(np.ravel(container.lines[0].get_xdata())[0])
+    figure.draw_without_rendering()
+    lines = [
+        container.lines[0]
         for container in figure.axes[0].containers
         if isinstance(container, ErrorbarContainer)
-    )
-    assert len(shares) == len(TABLE.rows)
-    assert shares[0] == pytest.approx(1.23)
-    assert min(np.diff(np.log(shares))) > 0.05
+    ]
+    assert len(lines) == len(TABLE.rows)
+    shares = [float(np.ravel(line.get_xdata())[0]) for line in lines]
+    assert shares == pytest.approx([1.23] * len(lines))  # the axis says the true share
+    drawn = sorted(float(line.get_transform().transform(line.get_xydata())[0, 0]) for line in lines)
+    low, high = figure.axes[0].get_ylim()
+    assert all(low < float(np.ravel(line.get_ydata())[0]) < high for line in lines)
+    assert min(np.diff(drawn)) * 72 / figure.dpi == pytest.approx(9)  # typographic points
 
 
 def test_series_differ_without_their_colour() -> None:
