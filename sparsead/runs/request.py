@@ -23,6 +23,7 @@ from sparsead.runs.identity import compute_identity, compute_setting
 from sparsead.runs.options import check_options
 from sparsead.runs.prerequisites import check_prerequisites, find_prerequisites, resolve_sources
 from sparsead.runs.result import name_run
+from sparsead.runs.sources import pin_revisions
 
 log = logging.getLogger(__name__)
 
@@ -54,8 +55,9 @@ class RunRequest:
 
         Raises:
             ConfigError: a value has the wrong type, is out of range or is not a known choice.
+            SourceError: the commit of a revision that it names cannot be told.
         """
-        spec = RunSpec.from_config(config)
+        spec = pin_revisions(RunSpec.from_config(config))
         check_options(spec)
         check_prerequisites(spec)
         own = {key: config[key] for key in ("outputs", "rerun", "threads")}

@@ -38,6 +38,7 @@ _IDENTITY = re.compile(r"(?:^|_)[0-9a-f]{16}$")
 _ROUNDING = 1e-6
 
 Hash = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{16}$")]
+Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Share = Annotated[float, Field(ge=0, le=1)]
 SplitName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 Scores = Annotated[dict[str, FiniteFloat | None], Field(min_length=1)]
@@ -121,11 +122,20 @@ class PredictionsFile(TypedDict):
     """The file of a split's predictions: the number of examples in it, and its SHA-256."""
 
     examples: NonNegativeInt
-    sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+    sha256: Sha256
 
 
 Predictions = Annotated[dict[SplitName, PredictionsFile], Field(min_length=1)]
 """The files of a run's predictions by split; the split of the run's scores is the first."""
+
+
+class SourceOfRun(TypedDict):
+    """Where weights or rows came from; without `hub` they were the user's own, or generated."""
+
+    hub: NotRequired[str]
+    config: NotRequired[str]
+    commit: NotRequired[Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{40}$")]]
+    files: NotRequired[dict[str, Sha256]]
 
 
 class Summary(TypedDict):
@@ -142,6 +152,7 @@ class Summary(TypedDict):
     sparsity: Sparsity
     seconds: dict[str, NonNegativeFloat]
     resumed_from_epoch: NotRequired[NonNegativeFloat]
+    sources: NotRequired[dict[Literal["backbone", "task"], SourceOfRun]]
 
 
 class Result(Summary):

@@ -11,7 +11,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -40,7 +40,7 @@ _FORMAT = 2
 WHOLE_LENGTH = "whole_length"
 
 # Options that say where the rows come from; the key contains the rows themselves instead.
-_PLACES = ("path", "files", "train", "validation", "limit")
+_PLACES = ("path", "files", "train", "validation", "limit", "revision")
 
 
 def encode_once(
@@ -62,14 +62,16 @@ def encode_once(
 
     Returns:
         The splits, and a description of each: the number of examples, their lengths in tokens, the
-        counts of the boolean columns and of truncated examples, and the number of examples of each
-        class, or mean and standard deviation of the numbers to predict.
+        counts of the boolean columns and of truncated examples, the number of examples of each
+        class, or mean and standard deviation of the numbers to predict, and the SHA-256 of the rows
+        before they were tokenised.
 
     Raises:
         SourceError: the cache cannot be written or read.
     """
     rows = hold_out(task.load(), selection)
-    folder = cache_folder() / "encoded" / _key(task, rows, tokenizer)
+    digests = {split: _digest_rows(table) for split, table in rows.items()}
+    folder = cache_folder() / "encoded" / _key(task, digests, tokenizer)
     start = time.perf_counter()
     lock = FileLock(f"{folder}.lock")
     with _writing(folder):
@@ -89,7 +91,9 @@ def encode_once(
     log.debug("%s in %.1f s", done, time.perf_counter() - start)
     for split, values in described.items():
         log.debug("%s: %s", split, _format_description(values))
-    return splits, described
+    return splits, {
+        split: values | {"sha256": digests[split]} for split, values in described.items()
+    }
 
 
 @contextmanager
@@ -109,7 +113,7 @@ def _is_whole(folder: Path) -> bool:
     if not folder.exists():
         return False
     try:
-        altered = json.loads((folder / CHECKSUMS_FILE).read_text("utf-8")) != _checksums(folder)
+        altered = json.loads((folder / CHECKSUMS_FILE).read_text("utf-8")) != list_checksums(folder)
     except (OSError, ValueError, RecursionError):
         altered = True
     if altered:
@@ -119,8 +123,8 @@ def _is_whole(folder: Path) -> bool:
     return not altered
 
 
-def _checksums(folder: Path) -> dict[str, str]:
-    """Return the SHA-256 of each file below the folder, except the file of the checksums."""
+def list_checksums(folder: Path) -> dict[str, str]:
+    """Return the SHA-256 of each file below the folder, except CHECKSUMS_FILE."""
     files = (path for path in sorted(folder.rglob("*")) if path.is_file())
     return {
         str(path.relative_to(folder)): _digest_of(path)
@@ -190,7 +194,7 @@ def _write(folder: Path, splits: DatasetDict) -> None:
         kept = {split: _drop_described(rows) for split, rows in splits.items()}
         DatasetDict(kept).save_to_disk(str(beside))
         (beside / DESCRIPTION_FILE).write_text(json.dumps(described), "utf-8")
-        (beside / CHECKSUMS_FILE).write_text(json.dumps(_checksums(beside)), "utf-8")
+        (beside / CHECKSUMS_FILE).write_text(json.dumps(list_checksums(beside)), "utf-8")
         os.replace(beside, folder)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
@@ -248,13 +252,13 @@ def _format_description(values: dict[str, Any]) -> str:
     return "; ".join(parts)
 
 
-def _key(task: Task, rows: DatasetDict, tokenizer: PreTrainedTokenizerBase) -> str:
+def _key(task: Task, digests: Mapping[str, str], tokenizer: PreTrainedTokenizerBase) -> str:
     digest = hashlib.sha256()
     options = {name: value for name, value in vars(task).items() if name not in _PLACES}
     public = {name: value for name, value in options.items() if not name.startswith("_")}
     versions = (_FORMAT, transformers.__version__, tokenizers.__version__)
-    digest.update(json.dumps([versions, public], sort_keys=True, default=str).encode())
-    for part in (*_code(task), *_tokenizer_files(tokenizer), *_content(rows)):
+    digest.update(json.dumps([versions, public, digests], sort_keys=True, default=str).encode())
+    for part in (*_code(task), *_tokenizer_files(tokenizer)):
         digest.update(hashlib.sha256(part).digest())
     return digest.hexdigest()[:32]
 
@@ -290,11 +294,12 @@ def _tokenizer_files(tokenizer: PreTrainedTokenizerBase) -> Iterator[bytes]:
                 yield file.read_bytes()
 
 
-def _content(rows: DatasetDict) -> Iterator[bytes]:
-    for split, table in rows.items():
-        yield f"{split} {table.features}".encode()
-        for batch in table.with_format("arrow").iter(batch_size=10_000):
-            sink = pyarrow.BufferOutputStream()
-            with pyarrow.ipc.new_stream(sink, batch.schema) as stream:
-                stream.write_table(batch.combine_chunks())
-            yield sink.getvalue().to_pybytes()
+def _digest_rows(table: Dataset) -> str:
+    """Return the SHA-256 of the names, types and values of a split's columns."""
+    digest = hashlib.sha256(str(table.features).encode())
+    for batch in table.with_format("arrow").iter(batch_size=10_000):
+        sink = pyarrow.BufferOutputStream()
+        with pyarrow.ipc.new_stream(sink, batch.schema) as stream:
+            stream.write_table(batch.combine_chunks())
+        digest.update(sink.getvalue())
+    return digest.hexdigest()

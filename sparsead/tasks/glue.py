@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from datasets import Dataset, DatasetDict, load_dataset
+from datasets import Dataset, DatasetDict
 
 from sparsead.errors import DataError
-from sparsead.hub import fetch, name_embedded_task
+from sparsead.hub.rows import load_rows
+from sparsead.hub.sources import data_source
 from sparsead.tasks.contract import TASKS
 from sparsead.tasks.sentences import SentenceTask
 from sparsead.tasks.tsv import read_tsv
@@ -34,6 +35,7 @@ class GlueTask(SentenceTask):
         tsv_skip_short: leave out lines with too few fields, and log their number (for QQP).
         hub: name of the data set on the hub.
         hub_config: name of the configuration of that data set.
+        revision: its branch, tag or commit; None for its main branch.
         hub_splits: the task's split → the hub's split.
         tests: name of the submission's file → {"hub": the hub's split, "file": the file below the
             folder of the test sets}. "hub_config" names another configuration, and "optional"
@@ -49,6 +51,7 @@ class GlueTask(SentenceTask):
     hub_config: str = ""
     hub_splits: Mapping[str, str] = field(default_factory=dict)
     tests: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    revision: str | None = None
 
     def load_tests(self, folder: Path | None) -> DatasetDict:
         """Return the unlabelled test sets, keyed by the name of the submission's file.
@@ -103,13 +106,7 @@ class GlueTask(SentenceTask):
         return self._typed(read_tsv(file, columns), ())
 
     def _download(self, config: str) -> DatasetDict:
-        splits: DatasetDict = fetch(
-            f"{self.hub}/{config}",
-            lambda: load_dataset(self.hub, config),
-            "task.path",
-            name_embedded_task(self.name, "demo_mrpc"),
-        )
-        return splits
+        return load_rows(data_source(self.name, "glue", self.hub, config, self.revision))
 
     def _read(self, path: Path) -> Dataset:
         rows = read_tsv(path, self.tsv_columns, self.tsv_header, self.tsv_skip_short)

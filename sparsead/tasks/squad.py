@@ -9,7 +9,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from datasets import Dataset, DatasetDict, load_dataset
+from datasets import Dataset, DatasetDict
 from transformers import (
     AutoModelForQuestionAnswering,
     BatchEncoding,
@@ -18,7 +18,8 @@ from transformers import (
 )
 
 from sparsead.errors import ConfigError
-from sparsead.hub import fetch, name_embedded_task
+from sparsead.hub.rows import load_rows
+from sparsead.hub.sources import data_source
 from sparsead.tasks.answer_features import (
     answer_columns,
     context_places,
@@ -54,6 +55,7 @@ class SquadTask:
         path: folder of the files; None loads `hub` from the hub.
         files: split → file below `path`.
         hub: name of the data set on the hub.
+        revision: its branch, tag or commit; None for its main branch.
         train: the user's own file, instead of path and hub.
         validation: as `train`.
     """
@@ -71,6 +73,7 @@ class SquadTask:
     hub: str = ""
     train: str | None = None
     validation: str | None = None
+    revision: str | None = None
 
     inputs = ("question", "context")
     head = AutoModelForQuestionAnswering
@@ -254,13 +257,7 @@ class SquadTask:
     def _download(self) -> DatasetDict:
         if not self.hub:
             raise ConfigError("task.train, task.validation: name a SQuAD JSON file for each")
-        splits: DatasetDict = fetch(
-            self.hub,
-            lambda: load_dataset(self.hub),
-            "task.path",
-            name_embedded_task(self.name, "demo_squad"),
-        )
-        return splits
+        return load_rows(data_source(self.name, "squad", self.hub, None, self.revision))
 
     def _read(self, files: Mapping[str, Path]) -> DatasetDict:
         missing = [split for split in SPLITS if split not in files]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from datasets import Dataset, DatasetDict, load_dataset
+from datasets import Dataset, DatasetDict
 from tokenizers import Encoding
 from transformers import (
     AutoModelForSeq2SeqLM,
@@ -17,7 +17,8 @@ from transformers import (
 
 from sparsead.config.groups import SPLITS
 from sparsead.errors import ConfigError, DataError, unknown, unknown_key
-from sparsead.hub import fetch, name_embedded_task
+from sparsead.hub.rows import load_rows
+from sparsead.hub.sources import data_source
 from sparsead.tasks.contract import TASKS
 from sparsead.tasks.control_tokens import refuse_control_tokens
 from sparsead.tasks.files import read_file
@@ -54,7 +55,8 @@ class TextToText:
         limit: use the first examples of each split only.
         path: folder of the files; None loads `hub` from the hub.
         files: split → file below `path`.
-        hub: name of the data set, with `hub_config` and `hub_revision`.
+        hub: name of the data set, with `hub_config`.
+        hub_revision: its branch that is read unless `revision` names a branch, tag or commit.
         train: the user's own .jsonl, .csv, .tsv or .parquet file, instead of path and hub.
         validation: as `train`.
         test: as `train`.
@@ -78,6 +80,7 @@ class TextToText:
     train: str | None = None
     validation: str | None = None
     test: str | None = None
+    revision: str | None = None
 
     head = AutoModelForSeq2SeqLM
     head_options: Mapping[str, Any] = field(default_factory=dict, init=False)
@@ -206,12 +209,8 @@ class TextToText:
                 "task.train, task.validation: name a .jsonl, .csv, .tsv or .parquet file for each"
             )
         hub = self.hub
-        splits = fetch(
-            hub,
-            lambda: load_dataset(hub, self.hub_config, revision=self.hub_revision),
-            "task.path",
-            name_embedded_task(self.name, "demo_xsum"),
-        )
+        revision = self.revision or self.hub_revision
+        splits = load_rows(data_source(self.name, "text_to_text", hub, self.hub_config, revision))
         missing = [split for split in self._splits() if split not in splits]
         if missing:
             raise DataError(f"{hub}: has no split {missing[0]} (splits: {', '.join(splits)})")

@@ -11,7 +11,16 @@ from sparsead.commands import doctor
 def test_it_says_what_is_here_and_fetches_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "hub" / "models--FacebookAI--roberta-base").mkdir(parents=True)
+    for name in ("FacebookAI--roberta-base", "google-bert--bert-base-uncased"):
+        repository = tmp_path / "hub" / f"models--{name}"
+        snapshot = repository / "snapshots" / ("0" * 40)
+        snapshot.mkdir(parents=True)
+        (repository / "refs").mkdir()
+        (repository / "refs" / "main").write_text("0" * 40)
+    for file in ("config.json", "model.safetensors"):  # of the first; the other is not whole
+        (
+            tmp_path / "hub" / "models--FacebookAI--roberta-base" / "snapshots" / ("0" * 40) / file
+        ).touch()
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setattr("socket.socket.connect", None)
     monkeypatch.setattr("sys.argv", ["doctor", "--outputs", str(tmp_path / "new" / "outputs")])
@@ -19,7 +28,7 @@ def test_it_says_what_is_here_and_fetches_nothing(
         doctor.main()
     said = capsys.readouterr().out
     assert end.value.code == 0
-    assert f"{tmp_path / 'hub'}: roberta-base" in said
+    assert f"{tmp_path / 'hub'}: roberta-base " in said
     assert all(word in said for word in ("torch 2", "writable", "precision=auto", "launchers"))
     assert not (tmp_path / "new").exists()
 

@@ -16,7 +16,7 @@ from sparsead.runs.identity import compute_identity
 from sparsead.tasks.contract import TASKS
 
 REGISTRIES: dict[str, Registry[Any]] = {"adapter": ADAPTERS, "pruner": PRUNERS, "task": TASKS}
-COMMON = {"limit", "path", "files", "train", "validation", "test"}
+COMMON = {"limit", "path", "files", "train", "validation", "test", "revision"}
 """Parameters of tasks that are fields of `TaskSpec`, and therefore no options."""
 
 

