@@ -8,6 +8,8 @@ from typing import Any
 
 from sparsead.tables.cells import AVERAGE, Column, Published, Row, TableSpec
 
+_ALONE = " alone, also in the paper's numbers."
+
 
 def with_columns(
     table: TableSpec, columns: Sequence[Column], average: Sequence[str] | None = None
@@ -50,9 +52,14 @@ def _with_average_of(table: TableSpec, averaged: Sequence[str]) -> TableSpec:
     if not averaged:
         return table
     labels = [column.label for column in table.columns if column.name in averaged]
-    note = f"{table.average_label}: of {', '.join(labels)} alone, also in the paper's numbers."
+    note = f"{table.average_label}: of {', '.join(labels)}{_ALONE}"
+    notes = [each for each in table.notes if not each.endswith(_ALONE)]  # of a former change
     rows = [_with_published_average(row, averaged) for row in table.rows]
-    return replace(table, rows=rows, notes=[*table.notes, note])
+    return replace(table, rows=rows, notes=[*notes, note] if _has_published(table) else notes)
+
+
+def _has_published(table: TableSpec) -> bool:
+    return any(AVERAGE in printed.scores for row in table.rows for printed in row.published)
 
 
 def _with_published_average(row: Row, averaged: Sequence[str]) -> Row:

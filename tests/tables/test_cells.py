@@ -303,6 +303,9 @@ def test_the_papers_average_is_of_the_columns_that_are_averaged() -> None:
     assert published_average(whole, "snip", "roberta-base") == 78.6
     assert published_average(part, "snip", "roberta-base") == pytest.approx((87.6 + 90.3) / 2)
     assert part.notes == [*whole.notes, "avg: of MRPC, STS-B alone, also in the paper's numbers."]
+    single = load_table("table1", ["only=column=mrpc,stsb", "only=column=mrpc"])
+    assert single.notes == [*whole.notes, "avg: of MRPC alone, also in the paper's numbers."]
+    assert load_table("controls", ["only=column=mrpc"]).notes == []  # the paper has no such table
     unprinted = load_table("table2", ["only=column=mrpc,squad"])  # the paper prints GLUE's alone
     assert published_average(unprinted, "s40", "roberta-base") is None
     assert load_table("table2", ["only=column=cola,mrpc,stsb,rte"]).notes == []
