@@ -84,7 +84,7 @@ def describe_hidden(
         ),
         *([f"Not shown here: {', '.join(varying)} ({how} shows all)."] * bool(varying)),
     ]
-    return "".join(f"{line}\n" for line in said)
+    return "".join(f"{line}\n" for text in said for line in wrap(text))
 
 
 def _least_width(texts: Sequence[str], least: int) -> int:
