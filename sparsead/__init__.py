@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sparsead.assembly.trained import load
     from sparsead.pruning.prune import prune
+    from sparsead.report.frames import runs, table
     from sparsead.runs.query import predictions
+    from sparsead.train import train_overrides as train
 
-__all__ = ["__version__", "load", "predictions", "prune"]
+__all__ = ["__version__", "load", "predictions", "prune", "runs", "table", "train"]
 __version__ = "0.1.0"
 
 
@@ -32,4 +35,10 @@ def __getattr__(name: str) -> Any:
         from sparsead.runs.query import predictions
 
         return predictions
+    if name == "table":
+        from sparsead.report.frames import table
+
+        return table
+    if name in ("runs", "train"):  # the package and the module of these names can be called
+        return import_module(f"sparsead.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

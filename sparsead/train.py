@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from omegaconf import OmegaConf
@@ -28,6 +29,8 @@ from sparsead.assembly.build import (
 from sparsead.assembly.inputs import Inputs, read_inputs
 from sparsead.assembly.start import load_start
 from sparsead.cli import run as run_verb
+from sparsead.config.compose import compose_as
+from sparsead.config.quoting import format_override
 from sparsead.config.run import RunSpec
 from sparsead.errors import RecordError
 from sparsead.progress import stage
@@ -35,8 +38,8 @@ from sparsead.pruning.contract import PRUNERS
 from sparsead.pruning.masks import Masks
 from sparsead.pruning.storage import WEIGHTS_FILE
 from sparsead.runs.interrupt import Watch, defer_interrupt
-from sparsead.runs.record import RunRecord, write_result
-from sparsead.runs.request import RunRequest
+from sparsead.runs.record import RunRecord, find_record, write_result
+from sparsead.runs.request import RunRequest, do_prerequisites
 from sparsead.runs.sources import describe_sources
 from sparsead.runs.staging import check_owned
 from sparsead.runs.unfinished import STARTED_FILE, note_started
@@ -101,6 +104,41 @@ def train(request: RunRequest, watch: Watch | None = None) -> RunRecord:
             remove_unfinished_predictions(staging)
             (staging / STARTED_FILE).unlink(missing_ok=True)
     return RunRecord.read(folder)
+
+
+def train_overrides(overrides: Sequence[str], *, outputs: str | Path = "outputs") -> RunRecord:
+    """Train the run that `sparsead train OVERRIDES` would, unless it is recorded already.
+
+    In Python it is called `sparsead.train`. Runs that it starts from are trained first.
+
+    >>> import sparsead
+    >>> tiny = ["backbone=tiny-bert", "task.limit=16", "protocol.epochs=1", "device=cpu"]
+    >>> record = sparsead.train([*tiny, "pruner=snip", "sparsity=0.4"])
+    >>> list(record.result["scores"])
+    ['accuracy', 'f1']
+    >>> len(sparsead.predictions(record.folder))
+    16
+
+    Args:
+        overrides: as `sparsead train` takes them, without flags; not a sweep.
+        outputs: folder of the records; an override `outputs=` takes precedence.
+
+    Returns:
+        The record; `sparsead.load(record.folder)` returns the trained model.
+
+    Raises:
+        ConfigError: an override is wrong.
+        SparseadError: another error that the user can fix.
+    """
+    place = format_override("outputs", outputs)
+    words = [place, *overrides]
+    request = compose_as(RunRequest.from_config, words)
+    return _find_or_train(do_prerequisites(request, words, _find_or_train))
+
+
+def _find_or_train(request: RunRequest) -> RunRecord:
+    record = None if request.rerun else find_record(request.folder)
+    return train(request) if record is None else record
 
 
 def _is_finished(request: RunRequest, staging: Path) -> bool:
@@ -252,6 +290,17 @@ def _tell_start(
         device,
         precision,
     )
+
+
+class _Train(ModuleType):
+    """A module that can be called as the function of its name is."""
+
+    def __call__(self, overrides: Sequence[str], **options: Any) -> RunRecord:
+        """Return `train_overrides` of the arguments."""
+        return train_overrides(overrides, **options)
+
+
+sys.modules[__name__].__class__ = _Train
 
 
 if __name__ == "__main__":

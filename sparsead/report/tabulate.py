@@ -61,7 +61,12 @@ def _latex(shown: View) -> str:
 
 def _csv(shown: View) -> str:
     """Return one line for each cell, with its scores, comparison and published number."""
-    return write_csv([_cell_line(row, cell) for row in shown.rows for cell in row.cells])
+    return write_csv(cell_lines(shown))
+
+
+def cell_lines(shown: View) -> list[dict[str, Any]]:
+    """Return one line for each cell of a table, all with the same keys; scores are in percent."""
+    return [_cell_line(row, cell) for row in shown.rows for cell in row.cells]
 
 
 def _json(shown: View) -> str:
@@ -70,7 +75,7 @@ def _json(shown: View) -> str:
         "name": table.name,
         "title": table.title,
         "seeds": table.seeds,
-        "cells": [_cell_line(row, cell) for row in shown.rows for cell in row.cells],
+        "cells": cell_lines(shown),
         "comparisons": [_comparison_line(each) for each in shown.compared],
         "claims": [_claim_line(verdict) for verdict in shown.verdicts],
         "notes": shown.notes,

@@ -15,8 +15,8 @@ from torch import Tensor
 from transformers import AutoModel, PreTrainedModel
 
 import sparsead
+import sparsead.train as train
 from composing import ask_for, compose
-from sparsead import train
 from sparsead.assembly.build import build_task
 from sparsead.backbones.loading import load_backbone
 from sparsead.commands import predict

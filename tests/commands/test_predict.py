@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 import sparsead
+import sparsead.train as train
 from composing import ask_for
-from sparsead import train
 from sparsead.commands import predict
 from sparsead.errors import ConfigError, DataError
 from sparsead.runs.record import RunRecord

@@ -10,7 +10,7 @@ from typing import Any, cast
 import pytest
 import torch
 
-from sparsead import train as training
+import sparsead.train as training
 from sparsead.runs.states import Done, Failed, read_state
 from sparsead.tables.cells import list_cells
 from sparsead.tables.files import load_table

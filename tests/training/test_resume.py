@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 import torch
 
+import sparsead.train as training
 from composing import ask_for
-from sparsead import train as training
 from sparsead.errors import RecordError, TrainingStopped
 from sparsead.runs.record import RunRecord
 from sparsead.runs.request import RunRequest

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
+import sparsead.train as training
 from composing import ask_for
-from sparsead import train as training
 from sparsead.runs.interrupt import defer_interrupt, stop_on_interrupt
 from sparsead.runs.listing import list_runs
 from sparsead.runs.request import RunRequest

@@ -1,0 +1,64 @@
+"""`sparsead.runs` and `sparsead.table`: finished runs, and a table, as pandas frames."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sparsead.report.export import export_rows
+from sparsead.report.opened import open_results
+from sparsead.report.tabulate import cell_lines
+from sparsead.report.view import build_view
+from sparsead.runs.listing import COLUMNS, Filter, choose_runs, list_runs
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+
+def runs(*filters: str, outputs: str | Path = "outputs") -> DataFrame:
+    """Return all runs as a frame, one row a run, with scores and sparsity in percent.
+
+    Its columns are those of `sparsead runs`, the configuration keys in which the runs differ, every
+    score, and `history.NAME` with one value for each evaluation.
+
+    >>> import sparsead
+    >>> frame = sparsead.runs("task=demo_mrpc", "protocol.epochs=1")
+    >>> frame[["backbone", "pruner", "sparsity", "state"]].to_dict("records")
+    [{'backbone': 'tiny-bert', 'pruner': 'snip', 'sparsity': 40.0, 'state': 'done'}]
+
+    Args:
+        filters: as of `sparsead runs`, such as `task=mrpc,rte` or `state=failed`; all must match.
+        outputs: folder of the runs.
+
+    Raises:
+        ConfigError: a filter is malformed, or names what no run has.
+    """
+    from pandas import DataFrame
+
+    chosen = choose_runs(list_runs(Path(outputs)), [Filter.read(given) for given in filters])
+    return DataFrame(export_rows(chosen), columns=None if chosen else list(COLUMNS))
+
+
+def table(name: str, *overrides: str, outputs: str | Path = "outputs") -> DataFrame:
+    """Return a table as a frame, one row for each of its cells; it trains nothing.
+
+    Scores are in percent. `state` says which cells have no result yet.
+
+    >>> import sparsead
+    >>> frame = sparsead.table("table3", "backbone=minilm", "seeds=1")
+    >>> frame.query("row == 'adapter'")[["column", "n"]].values.tolist()
+    [['cola', 0], ['mrpc', 0], ['stsb', 0], ['rte', 0], ['avg', 0]]
+
+    Args:
+        name: table1, …, or the path of a file that ends in .yaml.
+        overrides: as `sparsead reproduce` takes them.
+        outputs: folder of the runs.
+
+    Raises:
+        ConfigError: the table or an override is wrong.
+        RecordError: a record cannot be read.
+    """
+    from pandas import DataFrame
+
+    with open_results(name, overrides, Path(outputs), None) as results:
+        return DataFrame(cell_lines(build_view(results)))

@@ -1,0 +1,66 @@
+"""The Python functions `sparsead.train`, `runs`, `table` and `predictions`, by their examples."""
+
+from __future__ import annotations
+
+import doctest
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import sparsead
+from sparsead.errors import ConfigError
+from sparsead.report import frames
+from sparsead.runs.record import RunRecord
+from sparsead.train import train_overrides
+
+TUTORIAL = Path(__file__).resolve().parents[1] / "docs" / "tutorial.ipynb"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("api")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("function", [train_overrides, frames.runs, frames.table])
+def test_the_examples_are_what_they_say(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, function: Any
+) -> None:
+    monkeypatch.chdir(folder)
+    (example,) = doctest.DocTestFinder(recurse=False).find(function, function.__name__)
+    assert doctest.DocTestRunner().run(example).failed == 0
+
+
+@pytest.mark.slow
+def test_the_tutorial_runs(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+    names: dict[str, Any] = {}
+    notebook = json.loads(TUTORIAL.read_text("utf-8"))
+    cells = ["".join(c["source"]) for c in notebook["cells"] if c["cell_type"] == "code"]
+    for number, cell in enumerate(cells, 1):
+        exec(compile(cell, f"{TUTORIAL.name}, cell {number}", "exec"), names)
+    assert {"record", "frame"} <= names.keys()
+
+
+def test_an_empty_folder_has_no_runs(tmp_path: Path) -> None:
+    frame = sparsead.runs(outputs=tmp_path)
+    assert len(frame) == 0
+    assert "score" in frame.columns
+
+
+def test_a_search_or_a_wrong_override_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="did you mean snip"):
+        sparsead.train(["pruner=snop"], outputs=tmp_path)
+    with pytest.raises(ConfigError, match="search=asha: works only with `sparsead train`"):
+        sparsead.train(["search=asha"], outputs=tmp_path)
+
+
+def test_the_package_and_the_module_of_these_names_are_still_such() -> None:
+    from sparsead import runs, train
+    from sparsead.runs import record
+
+    assert record.RunRecord is RunRecord
+    assert callable(runs)
+    assert callable(train)
