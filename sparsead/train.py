@@ -38,6 +38,7 @@ from sparsead.pruning.contract import PRUNERS
 from sparsead.pruning.masks import Masks
 from sparsead.pruning.storage import WEIGHTS_FILE
 from sparsead.runs.interrupt import Watch, defer_interrupt
+from sparsead.runs.provenance import describe_provenance
 from sparsead.runs.record import RunRecord, find_record, write_result
 from sparsead.runs.request import RunRequest, do_prerequisites
 from sparsead.runs.sources import describe_sources
@@ -166,6 +167,7 @@ def run(
     spec = request.spec
     # Both hash local files. They are computed before the training, in case the files change later.
     named = {"identity": request.identity, "setting": request.setting}
+    provenance = describe_provenance()
     if is_main():
         note_started(folder, request.identity, spec.to_dict())
     device = resolve_device(spec.device)
@@ -258,6 +260,7 @@ def run(
         "seconds": clock.seconds(trainer.state),
         "resumed_from_epoch": resumed_from,
         "environment": describe_environment(device, precision),
+        "provenance": provenance,
     }
 
 

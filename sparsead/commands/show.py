@@ -1,4 +1,4 @@
-"""`sparsead show`: show a run's masks, and their overlap with another run's, or its errors."""
+"""`sparsead show`: show a run's masks or errors, or what differs between two runs."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from argparse import Namespace
 
 from sparsead.config.arguments import Parser, add_run_arguments
 from sparsead.errors import ConfigError
+from sparsead.report.differences import describe_differences
 from sparsead.report.errors import compare_errors, summarize_errors
-from sparsead.report.masks import compare_masks, summarize_masks
+from sparsead.report.masks import compare_masks, load_masks, summarize_masks
 from sparsead.runs.query import find_run
 from sparsead.runs.record import RunRecord
 
@@ -20,7 +21,8 @@ def main() -> None:
     parser = Parser("sparsead show", __doc__)
     add_run_arguments(parser)
     another = (
-        "another run whose masks, or with --errors whose errors, are compared with those of RUN"
+        "another run: what differs, environment included, and the overlap of the masks; with "
+        "--errors, where it is better"
     )
     parser.add_argument("--against", metavar="RUN2", help=another)
     errors = "list the examples that RUN predicted wrongly, the worst first"
@@ -37,10 +39,12 @@ def main() -> None:
     if arguments.errors:
         sys.stdout.write(_show_errors(record, other, arguments.split, arguments.count or _COUNT))
         return
-    text = summarize_masks(record)
-    if other is not None:
-        text += compare_masks(record, other)
-    sys.stdout.write(text)
+    if other is None:
+        sys.stdout.write(summarize_masks(record))
+        return
+    sys.stdout.write(describe_differences(record, other))
+    if load_masks(record) and load_masks(other):
+        sys.stdout.write(f"\n{summarize_masks(record)}{compare_masks(record, other)}")
 
 
 def _show_errors(record: RunRecord, other: RunRecord | None, split: str | None, count: int) -> str:

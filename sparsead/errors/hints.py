@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from difflib import SequenceMatcher, get_close_matches
 
-_KEYS = {
+OTHER_NAMES_OF_KEYS = {
     "learning_rate": "lr",
     "epochs": "num_train_epochs num_epochs max_epochs n_epochs",
     "batch_size": "per_device_train_batch_size train_batch_size bs",
@@ -53,7 +53,7 @@ _KEYS = {
 }
 """Each key, or its last part, with the names that other programs have for it."""
 
-_CHOICES = {
+OTHER_NAMES_OF_CHOICES = {
     "cuda": "gpu",
     "bf16": "fp16 half float16 bfloat16 mixed",
     "fp32": "float32 full",
@@ -84,8 +84,8 @@ def _by_other_name(names: dict[str, str]) -> dict[str, str]:
     return {other: name for name, others in names.items() for other in others.split()}
 
 
-_MEANT_KEYS = _by_other_name(_KEYS)
-_MEANT_CHOICES = _by_other_name(_CHOICES)
+_MEANT_KEYS = _by_other_name(OTHER_NAMES_OF_KEYS)
+_MEANT_CHOICES = _by_other_name(OTHER_NAMES_OF_CHOICES)
 
 
 def nearest_choice(name: str, choices: Sequence[str]) -> str | None:

@@ -20,7 +20,7 @@ from sparsead.runs.checked import find_checksummed, write_checksummed
 from sparsead.runs.record import RESULT_FILE, RunRecord, read_listed, restore_all_replaced
 
 INDEX_FILE = Path("cache") / "index.json"
-_BULKY = ("history", "environment", "data", "from_data", "predictions")
+_BULKY = ("history", "environment", "provenance", "data", "from_data", "predictions")
 
 
 class Entry(TypedDict):

@@ -161,6 +161,7 @@ class Result(Summary):
     history: NotRequired[list[Epoch]]
     best_epoch: NotRequired[NonNegativeFloat]
     environment: NotRequired[Environment]
+    provenance: NotRequired[dict[str, Any]]
     predictions: NotRequired[Predictions]
     data: NotRequired[dict[str, Any]]
     from_data: NotRequired[dict[str, Any]]

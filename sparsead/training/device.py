@@ -116,5 +116,6 @@ def describe_environment(device: str, precision: str) -> dict[str, Any]:
         "precision": precision,
         "peak_memory_bytes": peak_memory(device),
         "python": platform.python_version(),
+        "cuda": torch.version.cuda if device == "cuda" else None,
         "packages": {package: version(package) for package in _PACKAGES},
     }

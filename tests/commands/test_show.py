@@ -52,6 +52,20 @@ def test_a_run_is_compared_with_another(
     assert cells == ["16", "11", "6", "3", "4", "0.857", "0.214", "0.259"]
 
 
+def test_what_differs_between_two_runs_is_shown_first(
+    outputs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = shown(outputs, monkeypatch, capsys, "snip", "--against", "random")
+    lines = [line.split() for line in text.splitlines()]
+    assert lines[0] == ["key", "run", "against"]
+    assert ["pruner.name", "snip", "random"] in lines
+    assert not any(line[:1] == ["backbone.name"] for line in lines)
+    write_run(outputs, "full", {})
+    text = shown(outputs, monkeypatch, capsys, "full", "--against", "random")
+    assert "pruner.name" in text
+    assert "weights kept" not in text
+
+
 def test_a_run_without_masks_is_shown(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -5,7 +5,12 @@ import pytest
 from sparsead.config.choices import list_choices, list_groups
 from sparsead.config.compose import compose, default_keys
 from sparsead.errors import ConfigError, unknown_key
-from sparsead.errors.hints import _CHOICES, _KEYS, nearest_choice, nearest_keys
+from sparsead.errors.hints import (
+    OTHER_NAMES_OF_CHOICES,
+    OTHER_NAMES_OF_KEYS,
+    nearest_choice,
+    nearest_keys,
+)
 
 
 @pytest.mark.parametrize(
@@ -34,7 +39,7 @@ from sparsead.errors.hints import _CHOICES, _KEYS, nearest_choice, nearest_keys
     ],
 )
 def test_a_key_is_found_in_every_group_and_by_its_other_names(typed: str, meant: list[str]) -> None:
-    assert nearest_keys(typed, default_keys()) == meant
+    assert sorted(nearest_keys(typed, default_keys())) == sorted(meant)
 
 
 @pytest.mark.parametrize(
@@ -58,9 +63,15 @@ def test_a_choice_is_found_by_its_other_names(
 def test_what_other_names_lead_to_exists() -> None:
     keys = [*default_keys(), "adapter.alpha", "task.train", "task.validation", "task.test"]
     names = {key.rpartition(".")[2] for key in keys} | set(keys)
-    assert {key for key in _KEYS if key not in names} == set()
+    assert {key for key in OTHER_NAMES_OF_KEYS if key not in names} == set()
     choices = {choice for group in list_groups() for choice in list_choices(group)}
-    assert set(_CHOICES) <= choices | {"cuda", "bf16", "fp32", "cosine", "reduce_lr_on_plateau"}
+    assert set(OTHER_NAMES_OF_CHOICES) <= choices | {
+        "cuda",
+        "bf16",
+        "fp32",
+        "cosine",
+        "reduce_lr_on_plateau",
+    }
 
 
 def test_a_key_beside_the_typed_one_is_preferred() -> None:

@@ -1,0 +1,89 @@
+"""Where a run's result comes from: the program's and the caller's commit, packages, machine."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+from importlib.metadata import distributions
+from pathlib import Path
+from typing import Any
+
+from sparsead.runs.secrets import hide_secrets
+
+_SECONDS = 5
+_CPU = Path("/proc/cpuinfo")
+_DRIVER = Path("/proc/driver/nvidia/version")
+
+
+def describe_provenance() -> dict[str, Any]:
+    """Return what a run's record says of its origin; what cannot be found out is None.
+
+    Secrets in the command are hidden. It takes a moment, and never fails.
+
+    Returns:
+        `program` and `caller`: commit of the Git repository that contains the program, and of the
+        one that contains the current folder, and whether it has changes that are not committed.
+        `packages`: versions of all installed packages by name. `processor`, `system` and `driver`,
+        which is NVIDIA's. `command`: the words of the command line.
+    """
+    return {
+        "command": hide_secrets([str(word) for word in sys.argv]),
+        "program": describe_commit(Path(__file__).parent),
+        "caller": describe_commit(Path()),
+        "packages": _packages(),
+        "processor": _first_line(_CPU, "model name") or platform.processor() or None,
+        "system": platform.platform(),
+        "driver": _first_line(_DRIVER, "NVRM version"),
+    }
+
+
+def describe_commit(folder: Path) -> dict[str, Any] | None:
+    """Return the commit of the Git repository that contains a folder; None if there is none.
+
+    `changed` tells whether a tracked file differs from the commit.
+    """
+    commit = _git(folder, "rev-parse", "--verify", "HEAD")
+    if not commit:
+        return None
+    changes = _git(folder, "status", "--porcelain", "--untracked-files=no")
+    return {"commit": commit, "changed": None if changes is None else bool(changes)}
+
+
+def _git(folder: Path, *words: str) -> str | None:
+    """Return what Git prints; None if it fails. It runs no program that the repository names."""
+    command = ["git", "-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null", *words]
+    try:
+        done = subprocess.run(
+            command,
+            cwd=folder,
+            env=os.environ | {"GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C"},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=_SECONDS,
+            check=True,
+        )
+    except (OSError, ValueError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
+
+
+def _packages() -> dict[str, str]:
+    found: dict[str, str] = {}
+    for package in distributions():
+        name = package.metadata["Name"] if package.metadata else None
+        if name:
+            found.setdefault(str(name), str(package.version))
+    return dict(sorted(found.items(), key=lambda item: item[0].lower()))
+
+
+def _first_line(file: Path, beginning: str) -> str | None:
+    """Return the text behind the colon in the first line of a file that begins so."""
+    try:
+        lines = file.read_text("utf-8").splitlines()
+    except (OSError, ValueError):
+        return None
+    found = (line.partition(":")[2].strip() for line in lines if line.startswith(beginning))
+    return next(found, None)
