@@ -1,4 +1,4 @@
-"""Measure everything that a GPU is asked for, in 25 minutes: run this at once where one is lent.
+"""Measure precision, CUDA graphs and several jobs on one GPU within a time limit.
 
     python scripts/bench_gpu.py [--task-path FOLDER] [--minutes 25] --json FILE
     python scripts/bench_gpu.py --tiny --device cpu        # a dry run in seconds

@@ -19,8 +19,8 @@ _SPINNING = {"GOMP_SPINCOUNT": "10000", "KMP_BLOCKTIME": "1"}
 """How long an idle thread spins, for each OpenMP runtime.
 
 GNU's (PyTorch's wheels on Linux) counts turns, of about 20 ns each, and Intel's and LLVM's (conda's
-packages, macOS) milliseconds. Their defaults are 300,000 turns and 200 ms. The number was chosen by
-scripts/bench_busy.py: without other processes a step takes as long as with the default.
+packages, macOS) milliseconds. Their defaults are 300,000 turns and 200 ms. Beside other
+processes a step then takes a tenth to a quarter of the time; scripts/bench_busy.py measures it.
 """
 _WAITING = (*_SPINNING, "OMP_WAIT_POLICY", "KMP_LIBRARY")
 """Variables by which users set the same themselves."""
