@@ -72,8 +72,12 @@ _COMMON = {
 """What is the same in the files of all groups."""
 
 _OF_GROUPS = {
-    "adapter": {"protocol": "what replaces the values of protocol=default and protocol=paper"},
+    "adapter": {
+        "protocol": "what replaces the values of protocol=default and protocol=paper",
+        "start": "a run, or a folder of adapters or peft, whose weights it starts with",
+    },
     "task": {
+        "family": "the kind of one's own data; null: the task is of the project",
         "hub": "name of the data set on the Hugging Face hub",
         "hub_config": "name of its configuration there",
         "hub_revision": "its branch, tag or commit there",
