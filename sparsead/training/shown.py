@@ -69,8 +69,8 @@ class ShowTraining(TrainerCallback):
     ) -> None:
         """Show an evaluation's batches."""
         if self._evaluated is None:
-            total = len(eval_dataloader) if hasattr(type(eval_dataloader), "__len__") else None
-            self._evaluated = self._evaluation.enter_context(stage("evaluating", total))
+            batches = stage("evaluating", len(eval_dataloader))
+            self._evaluated = self._evaluation.enter_context(batches)
         self._evaluated.advance()
 
     def on_evaluate(

@@ -36,8 +36,11 @@ def test_asking_for_a_base_is_an_unknown_choice(group: str, folder: str) -> None
         with pytest.raises(ConfigError) as error:
             compose([f"{group}={folder}{base}"])
         said = str(error.value)
-        assert said.startswith(f"{group}={folder}{base}: no such choice")
         assert "\n" not in said
+        if group == "backbone" and folder:  # a path is that of a model of the user's own
+            assert said.startswith(f"backbone.path={folder}{base}: is not a folder")
+            continue
+        assert said.startswith(f"{group}={folder}{base}: no such choice")
         hint_and_choices = said.partition("no such choice")[2]
         assert not any(each in hint_and_choices for each in BASES)
 

@@ -26,7 +26,7 @@ from sparsead.tables.sweep import run_cells
 
 KILLS = int(os.environ.get("SPARSEAD_KILLS", "12"))
 TAKEOVERS = int(os.environ.get("SPARSEAD_TAKEOVERS", "6"))
-TABLE = ("table3", "backbone=tiny-bert", "only=column=mrpc", "only=row=adapter,snip")
+TABLE = ("table3", "backbone=tiny-bert", "only=column=mrpc", "only=row=adapter")
 SECONDS = 120
 
 Worker = subprocess.Popen[str]
