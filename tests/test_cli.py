@@ -56,8 +56,11 @@ def test_a_wrong_override_is_refused_in_one_line(
     [
         (["adapter.init=zero_up"], ["zero at initialisation", "adapter.init=bert", "probe=true"]),
         (["device=cuda"], ["device=cuda", "no CUDA device"]),
-        (["task.path=null"], ["nyu-mll/glue", "cannot be reached", "task.path=FOLDER"]),
-        (["backbone=roberta-base"], ["roberta-base", "cannot be reached", "backbone.path=FOLDER"]),
+        (["task.path=null"], ["nyu-mll/glue", "HF_HUB_OFFLINE is set", "task.path=FOLDER"]),
+        (
+            ["backbone=roberta-base"],
+            ["roberta-base", "HF_HUB_OFFLINE is set", "backbone.path=FOLDER"],
+        ),
         (["+adapter.bottlneck=3"], ["adapter.bottlneck", "did you mean adapter.bottleneck?"]),
     ],
 )

@@ -181,7 +181,8 @@ def test_the_table_says_which_interval_it_prints(results: Results) -> None:
     assert "corrected by Holm's method over 2; p counts the seeds alone" in text
     assert "(seeds)" not in text
     found = comparison(results, "avg")
-    cell = "{difference:+.2f} \\[{low_crossed:+.2f}, {high_crossed:+.2f}\\]".format(**found)
+    interval = "<br>\\[{low_crossed:+.2f}, {high_crossed:+.2f}\\]"
+    cell = ("{difference:+.2f}, p {p_holm:.3g}" + interval).format(**found)
     assert cell in text
 
 

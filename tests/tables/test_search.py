@@ -141,7 +141,7 @@ def test_the_point_is_chosen_for_each_cell_on_the_held_out_part_over_all_seeds(
             assert config["protocol"]["learning_rate"] == 5e-4
             assert (config["protocol"]["epochs"], config["seed"]) == (3, cell.seed)
     text = render(build_view(results), "md")
-    assert text.count(r" \[0.0005, 3, 16\] |") == 6
+    assert text.count(r" \[0.0005, 3, 16\]") == 6
     assert "of the point chosen among 4 for each row and task" in text
     assert "the dev set had no part in the choice" in text
     assert "Ours were not searched" not in text
