@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import signal
 import subprocess
@@ -21,6 +22,7 @@ from sparsead.tables.sweep import run_cells
 
 Worker = subprocess.Popen[str]
 CHANGES = ("backbone=tiny-bert", "only=column=mrpc", "seeds=24")
+_KILLS = 20 if os.environ.get("SPARSEAD_EXHAUSTIVE") else 8
 
 
 def start(*command: object) -> Worker:
@@ -65,7 +67,7 @@ def table_of(outputs: Path) -> str:
     return FORMATS["md"](shown, rows)
 
 
-def test_a_table_survives_twenty_kills(tmp_path: Path) -> None:
+def test_a_table_survives_kill_after_kill(tmp_path: Path) -> None:
     undisturbed, disturbed = tmp_path / "undisturbed", tmp_path / "disturbed"
     alone = list_cells(load_table("table3", [*CHANGES, f"outputs={undisturbed}"]))
     run_cells(alone, sweep_worker.execute, tell=lambda *_: None)
@@ -74,7 +76,7 @@ def test_a_table_survives_twenty_kills(tmp_path: Path) -> None:
     dice = random.Random(3)
     kill_at_random(
         lambda: start(sweep_worker.__file__, "table3", *changes),
-        [dice.uniform(0, 0.4) for _ in range(20)],
+        [dice.uniform(0, 0.4) for _ in range(_KILLS)],
         first_word=True,
     )
     assert_whole(disturbed, list_cells(load_table("table3", changes)))

@@ -111,10 +111,7 @@ WORLDS = {
 }
 
 
-BRIEF = (
-    *("accuracy, five seeds", "accuracy, methods differ on the same examples"),
-    *("Matthews correlation, five seeds", "Pearson, five seeds"),
-)
+BRIEF = ("accuracy, methods differ on the same examples", "Pearson, five seeds")
 """Those that are always simulated; SPARSEAD_EXHAUSTIVE simulates all."""
 
 
