@@ -45,6 +45,7 @@ class Clock:
         return contestant
 
 
+@pytest.mark.slow
 def test_the_synthetic_records_are_read_and_tabulated(load: Any, tmp_path: Path) -> None:
     bench, turns = load("bench_cli"), load("turns")
     bench.write_records(tmp_path, 10, turns.Budget())

@@ -34,6 +34,7 @@ def assert_same(one: Backbone, other: Backbone) -> None:
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
+@pytest.mark.slow
 def test_pickled_weights_of_the_hub_are_converted_once(
     hub: StandInHub, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -50,6 +51,7 @@ def test_pickled_weights_of_the_hub_are_converted_once(
     assert_same(converted, load(f"backbone.revision={safe}"))
 
 
+@pytest.mark.slow
 def test_weights_in_parts_are_put_together(hub: StandInHub) -> None:
     safe = hub.commit("models", BERT, model_files(), "safe")
     whole = torch.load(io.BytesIO(pickled_files()["pytorch_model.bin"]), weights_only=True)

@@ -21,6 +21,7 @@ def test_a_line_about_each_choice(sparsead: Cli, kind: str, group: str) -> None:
     assert [name for name, _ in listed] == list_choices(group)
 
 
+@pytest.mark.slow
 def test_metrics_say_which_direction_is_better(sparsead: Cli) -> None:
     lines = sparsead(["list", "metrics"]).stdout.splitlines()
     assert "mae                   of numbers; lower is better" in lines

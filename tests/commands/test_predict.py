@@ -79,6 +79,7 @@ def test_a_row_that_is_cut_is_said(run: RunRecord, caplog: pytest.LogCaptureFixt
     assert "1 of 2 rows are truncated to 512 tokens" in caplog.text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "words"),
     [

@@ -74,6 +74,7 @@ def test_a_hub_that_fails_once_is_asked_again(hub: StandInHub) -> None:
         assert find_commit(model_source(NAME, None)) == commit
 
 
+@pytest.mark.slow
 def test_a_slow_hub_is_waited_for(hub: StandInHub, monkeypatch: pytest.MonkeyPatch) -> None:
     assert constants.HF_HUB_ETAG_TIMEOUT >= 10  # seconds; the default of the hub's own client
     commit = hub.commit("models", NAME, FILES)

@@ -62,6 +62,7 @@ def test_a_plain_sweep_asks_for_the_same_runs() -> None:
     }
 
 
+@pytest.mark.slow
 def test_large_sparse_has_the_budget_of_the_dense_row() -> None:
     wanted = list_cells(load_table("table3", [*SMALL, "seeds=1", "only=row=ls*,adapter"]))
     for spec in (cell.spec for cell in wanted):
@@ -332,6 +333,7 @@ def test_a_table_based_on_another_may_have_other_columns(tmp_path: Path) -> None
 RESULTS = TABLES.parents[1] / "results"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file", sorted(RESULTS.glob("*.yaml")), ids=lambda file: file.stem)
 def test_every_table_of_results_is_whole(file: Path) -> None:
     table = load_table(str(file), ["seeds=1", "only=column=mrpc"])

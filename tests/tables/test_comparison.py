@@ -14,6 +14,7 @@ from sparsead.tables.cells import list_cells
 from sparsead.tables.comparison import compare_table
 
 
+@pytest.mark.slow
 def test_swept_keys_become_rows_tasks_columns_and_backbones_groups() -> None:
     table = compare_table(
         [

@@ -18,6 +18,7 @@ def rows_of(table: str, column: str = "mrpc") -> dict[str, RunSpec]:
     return {cell.row: cell.spec for cell in list_cells(loaded)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("table", "pruner"),
     [("controls", "snip"), ("controls_grasp", "grasp"), ("controls_magnitude", "magnitude")],
@@ -38,6 +39,7 @@ def test_a_control_differs_from_the_pruned_row_in_nothing_else(
     assert rows["adapter"].sparsity == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("table", "column", "dense", "pruned"),
     [
@@ -80,6 +82,7 @@ def test_a_dense_row_has_as_many_flops_as_a_large_sparse_one(scale: int) -> None
     assert large.sparsity == pytest.approx(1 - 1 / scale)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("table", ["table1", "table2", "table3", "table4", "controls"])
 def test_every_table_has_the_head_alone_and_the_dense_adapter_from_the_identity(
     table: str,

@@ -89,6 +89,7 @@ def test_a_full_disk_stops_the_sweep_and_leaves_nothing_half(
     assert {path.name for path in tmp_path.iterdir()} <= {"cache"}
 
 
+@pytest.mark.slow
 def test_an_error_of_the_run_is_not_taken_for_one_of_the_disk(wanted: list[Cell]) -> None:
     def execute(_request: RunRequest) -> None:
         with staged(_request.folder):
