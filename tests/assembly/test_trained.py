@@ -140,6 +140,7 @@ def test_a_loaded_run_keeps_its_removed_weights_at_zero_when_trained_on(run: Run
         assert weight[mask].any()
 
 
+@pytest.mark.slow
 def test_predicting_in_bf16_leaves_the_model_in_fp32(run: RunRecord) -> None:
     loaded = replace(sparsead.load(run.folder), precision="bf16")
     batch = loaded.tokenizer(["one text"], ["another"], return_tensors="pt")
@@ -150,6 +151,7 @@ def test_predicting_in_bf16_leaves_the_model_in_fp32(run: RunRecord) -> None:
             assert torch.equal(loaded.model(**batch).logits, before)
 
 
+@pytest.mark.slow
 def test_a_row_that_is_none_of_texts_is_refused_by_its_number(run: RunRecord) -> None:
     loaded = sparsead.load(run.folder)
     whole = {"sentence1": "a", "sentence2": "b"}
@@ -249,6 +251,7 @@ def test_a_run_on_files_that_are_gone_predicts_what_it_predicted(
     assert names == ([q["id"] for q in QUESTIONS] if kind == "qa" else [*range(1, 9)])
 
 
+@pytest.mark.slow
 def test_a_record_cannot_name_any_function_at_all(run: RunRecord, tmp_path: Path) -> None:
     result = run.result
     result["config"]["adapter"] |= {

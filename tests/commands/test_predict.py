@@ -35,6 +35,7 @@ def verb(monkeypatch: pytest.MonkeyPatch, *arguments: str | Path) -> None:
     predict.main()
 
 
+@pytest.mark.slow
 def test_the_verb_reads_three_formats_and_writes_json_lines(
     run: RunRecord,
     tmp_path: Path,
@@ -73,6 +74,7 @@ def test_the_verb_reads_three_formats_and_writes_json_lines(
         verb(monkeypatch, *on_cpu, "--input", tmp_path / "in.csv", "--output", target)
 
 
+@pytest.mark.slow
 def test_a_row_that_is_cut_is_said(run: RunRecord, caplog: pytest.LogCaptureFixture) -> None:
     long = {"sentence1": "word " * 400, "sentence2": "b"}
     sparsead.load(run.folder).predict([TEXTS, long])

@@ -82,6 +82,7 @@ def test_half_a_snapshot_is_not_used(status: int, hub: StandInHub) -> None:
     assert is_cached(SOURCE)
 
 
+@pytest.mark.slow
 def test_a_download_that_is_cut_goes_on_where_it_was(hub: StandInHub) -> None:
     hub.commit("models", NAME, FILES)
     cut = Failure(path="resolve.*safetensors", cut=300_000, times=2)  # HEAD, and the first GET

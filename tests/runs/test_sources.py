@@ -23,6 +23,7 @@ def test_what_a_run_reads_from_the_hub(glue_fixture: object) -> None:
     assert (xsum.name, xsum.revision) == ("EdinburghNLP/xsum", "refs/convert/parquet")
 
 
+@pytest.mark.slow
 def test_a_branch_becomes_its_commit_and_counts_in_the_identity(hub: StandInHub) -> None:
     commit = hub.commit("models", BERT, FILES)
     branch = pin_revisions(compose(*RUN, "backbone.revision=main"))
