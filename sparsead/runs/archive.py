@@ -97,8 +97,10 @@ def add_missing(file: Path, outputs: Path) -> int:
     added = 0
     with TemporaryDirectory() as place:
         unpack(file, Path(place))
-        for folder in sorted(path for path in (Path(place) / "runs").iterdir() if path.is_dir()):
-            RunRecord.read(folder)
+        folders = sorted(path for path in (Path(place) / "runs").glob("*") if path.is_dir())
+        for folder in folders:
+            RunRecord.read(folder)  # before anything is added
+        for folder in folders:
             with suppress(AlreadyRecordedError), staged(outputs / "runs" / folder.name) as staging:
                 shutil.copytree(folder, staging, dirs_exist_ok=True)
                 added += 1

@@ -62,8 +62,10 @@ def parse_unaltered(path: Path) -> object:
     """
     text = _read(path)
     values = _parse(text)
-    has_checksum = isinstance(values, dict) and _DIGEST_KEY in values
-    return _parse(_verified(text)) if has_checksum else values
+    if isinstance(values, dict) and _DIGEST_KEY in values:
+        _verified(text)
+        del values[_DIGEST_KEY]
+    return values
 
 
 def check_type(values: object, schema: type[T]) -> T:
