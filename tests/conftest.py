@@ -12,9 +12,13 @@ import absl.logging
 import pytest
 from hypothesis import settings
 
+from exhaustive import EXHAUSTIVE
+from forked import start_command
 from stand_in_hub import StandInHub
 
-settings.register_profile("parallel", deadline=None, derandomize=True, max_examples=50)
+settings.register_profile(
+    "parallel", deadline=None, derandomize=True, max_examples=50 if EXHAUSTIVE else 25
+)
 settings.load_profile("parallel")
 
 os.environ["OMP_NUM_THREADS"] = "1"
@@ -23,6 +27,7 @@ HUB = StandInHub()
 os.environ["HF_ENDPOINT"] = HUB.url  # read when huggingface_hub is imported
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 os.environ.pop("HYDRA_FULL_ERROR", None)  # a user's own: refusals would be tracebacks
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # each command would compile the package again
 
 # Where Hydra configures logging, absl's handler closes its stream unless that is one of sys's own.
 # It would be pytest's, because commands replace sys.stderr by a stream that survives a closed pipe.
@@ -100,5 +105,15 @@ def sparsead(tmp_path: Path) -> Cli:
             text=True,
             timeout=300,
         )
+
+    return run
+
+
+@pytest.fixture
+def forked(tmp_path: Path) -> Cli:
+    """Run `sparsead` as the fixture above does, in a process that need not import torch again."""
+
+    def run(arguments: Sequence[str], **environment: str) -> subprocess.CompletedProcess[str]:
+        return start_command(arguments, tmp_path, **environment).wait()
 
     return run

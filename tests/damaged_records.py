@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import hydra
 import pytest
 from hydra.core.hydra_config import HydraConfig
 
+from exhaustive import EXHAUSTIVE
 from sparsead import cli
 from sparsead.commands.train import job, train_run
 from sparsead.runs.record import RESULT_FILE
@@ -59,7 +59,7 @@ def choose_pairs(firsts: Iterable[str], seconds: Iterable[str], one_in: int) -> 
 
     Each of the firsts and each of the seconds is in some pair.
     """
-    step = 1 if os.environ.get("SPARSEAD_EXHAUSTIVE") else one_in
+    step = 1 if EXHAUSTIVE else one_in
     return [
         pytest.param(first, second, id=f"{first}-{second}")
         for i, first in enumerate(firsts)

@@ -2,10 +2,6 @@
 
 Its runs take part of a second. Each is a chain of hashes, of which every link is a checkpoint, so
 that its result shows whether each step was done once, in order, and from the right checkpoint.
-
-Arguments: how this worker tells whether the owner of a claim is alive, and the table and its
-changes. "here": by its process. "elsewhere": by its heartbeat alone, as on another machine.
-"mistaken": it takes each of them for dead, as it would after its clock was set.
 """
 
 from __future__ import annotations
@@ -17,7 +13,9 @@ import random
 import shutil
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from sparsead.errors import TakenOverError
 from sparsead.runs import claim, processes
@@ -36,10 +34,11 @@ SECONDS = float(os.environ.get("SPARSEAD_STEP_SECONDS", "0.12"))
 BEAT_SECONDS = 0.1
 
 
-def execute(request: RunRequest) -> None:
+def execute(request: RunRequest, seconds: float = SECONDS) -> None:
+    """Do a run whose steps take as many seconds at most."""
     try:
         with staged(request.folder, steps=lambda staging: _newest(staging)[0]) as staging:
-            link = _train(request, staging)
+            link = _train(request, staging, seconds)
             check_owned(staging)
             write_result(staging, synthetic_result(request) | {"data": {"link": link}}, "")
             for checkpoint in staging.glob("checkpoint-*"):
@@ -50,11 +49,11 @@ def execute(request: RunRequest) -> None:
         raise
 
 
-def _train(request: RunRequest, staging: Path) -> str:
+def _train(request: RunRequest, staging: Path, seconds: float) -> str:
     done, link = _newest(staging)
     for step in range(done + 1, STEPS + 1):
         link = hashlib.sha256(f"{link} {step} {request.identity}".encode()).hexdigest()
-        time.sleep(random.uniform(0, SECONDS))
+        time.sleep(random.uniform(0, seconds))
         check_owned(staging)
         write_atomically(staging / f"checkpoint-{step}" / "link.json", json.dumps([step, link]))
         shutil.rmtree(staging / f"checkpoint-{step - 2}", ignore_errors=True)
@@ -66,14 +65,23 @@ def _newest(staging: Path) -> tuple[int, str]:
     return tuple(max(links, default=(0, "")))
 
 
-if __name__ == "__main__":
+def work(pipe: Any, view: str, table: str, changes: Sequence[str]) -> None:
+    """Say "ready", wait for a word, and do the runs of a table.
+
+    Args:
+        pipe: the connection to who started this process.
+        view: how this worker tells whether the owner of a claim is alive. "here": by its process.
+            "elsewhere": by its heartbeat alone, as on another machine. "mistaken": it takes each of
+            them for dead, as it would after its clock was set.
+        table: the name of the table.
+        changes: the overrides of the table.
+    """
     claim.BEAT_SECONDS = BEAT_SECONDS
-    if sys.argv[1] != "here":
+    if view != "here":
         processes.find_machine = lambda: None  # type: ignore[assignment]
-    if sys.argv[1] == "mistaken":
+    if view == "mistaken":
         claim.STALE_BEATS = claim.WATCHED_BEATS = 0
-    wanted = list_cells(load_table(sys.argv[2], sys.argv[3:]))
-    sys.stdout.write("ready\n")
-    sys.stdout.flush()
-    sys.stdin.readline()  # it begins when it is told to, so that two begin at a known time
+    wanted = list_cells(load_table(table, changes))
+    pipe.send("ready")
+    pipe.recv()  # it begins when it is told to, so that two begin at a known time
     run_cells(wanted, execute, tell=lambda *_: None)

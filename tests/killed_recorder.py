@@ -1,18 +1,14 @@
-"""Record a run and end, as if killed, before the n-th system call that changes a file.
-
-Arguments: the folder of the run's record, its score, and n. The exit status is 9 if it was killed.
-"""
+"""Record a run and end, as if killed, before the n-th system call that changes a file."""
 
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from sparsead.runs.record import write_result
 from sparsead.runs.staging import staged
-from synthetic import plain_result
 
 CALLS = ("rename", "replace", "unlink", "rmdir", "mkdir", "fsync")
 
@@ -32,7 +28,8 @@ def kill_before(number: int) -> None:
         setattr(os, name, counted(getattr(os, name)))
 
 
-if __name__ == "__main__":
-    kill_before(int(sys.argv[3]))
-    with staged(Path(sys.argv[1]), replace=True) as staging:
-        write_result(staging, plain_result(scores={"accuracy": float(sys.argv[2])}), "")
+def record(_pipe: object, folder: Path, result: dict[str, Any], number: int) -> None:
+    """Record a run with this result; the exit status is 9 if it was killed before that call."""
+    kill_before(number)
+    with staged(folder, replace=True) as staging:
+        write_result(staging, result, "")

@@ -9,7 +9,10 @@ from typing import Any
 import pytest
 
 from sparsead.report import results
+from sparsead.report.formats import FORMATS
 from sparsead.report.results import Results
+from sparsead.report.settings import group_by_setting, list_columns
+from sparsead.runs.index import read_summaries
 from sparsead.runs.record import RunRecord
 from sparsead.runs.request import RunRequest
 from sparsead.runs.states import Done, Failed, Missing, State
@@ -71,6 +74,13 @@ def cells(table: TableSpec) -> Sequence[Cell]:
         for row in table.rows
         for seed in range(1, table.seeds + 1)
     ]
+
+
+def table_of(outputs: Path) -> str:
+    """Return the table of all records without the column that differs each time, the seconds."""
+    rows = group_by_setting(read_summaries(outputs))
+    shown = [column for column in list_columns(rows) if column != "seconds"]
+    return FORMATS["md"](shown, rows)
 
 
 def _token() -> RunRequest:

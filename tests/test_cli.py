@@ -45,9 +45,9 @@ def assert_refused(done: subprocess.CompletedProcess[str], folder: Path, *words:
     ],
 )
 def test_a_wrong_override_is_refused_in_one_line(
-    sparsead: Cli, tmp_path: Path, arguments: list[str], words: list[str]
+    forked: Cli, tmp_path: Path, arguments: list[str], words: list[str]
 ) -> None:
-    assert_refused(sparsead(["train", *arguments]), tmp_path, *words)
+    assert_refused(forked(["train", *arguments]), tmp_path, *words)
 
 
 @pytest.mark.slow
@@ -56,25 +56,39 @@ def test_a_wrong_override_is_refused_in_one_line(
     [
         (["adapter.init=zero_up"], ["zero at initialisation", "adapter.init=bert", "probe=true"]),
         (["device=cuda"], ["device=cuda", "no CUDA device"]),
+        (["+adapter.bottlneck=3"], ["adapter.bottlneck", "did you mean adapter.bottleneck?"]),
+    ],
+)
+def test_what_only_training_finds_out_is_refused_in_one_line(
+    forked: Cli, tmp_path: Path, glue_fixture: Path, arguments: list[str], words: list[str]
+) -> None:
+    without_gpu = {"CUDA_VISIBLE_DEVICES": ""}
+    done = forked(["train", *TINY, f"task.path={glue_fixture}", *arguments], **without_gpu)
+    assert_refused(done, tmp_path, *words)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
         (["task.path=null"], ["nyu-mll/glue", "HF_HUB_OFFLINE is set", "task.path=FOLDER"]),
         (
             ["backbone=roberta-base"],
             ["roberta-base", "HF_HUB_OFFLINE is set", "backbone.path=FOLDER"],
         ),
-        (["+adapter.bottlneck=3"], ["adapter.bottlneck", "did you mean adapter.bottleneck?"]),
     ],
 )
-def test_what_only_training_finds_out_is_refused_in_one_line(
+def test_what_the_hub_does_not_give_is_refused_in_one_line(
     sparsead: Cli, tmp_path: Path, glue_fixture: Path, arguments: list[str], words: list[str]
 ) -> None:
-    caches = {"HF_HOME": str(tmp_path.parent / "hf"), "CUDA_VISIBLE_DEVICES": ""}
+    caches = {"HF_HOME": str(tmp_path.parent / "hf")}
     done = sparsead(["train", *TINY, f"task.path={glue_fixture}", *arguments], **caches)
     assert_refused(done, tmp_path, *words)
 
 
 @pytest.mark.slow
 def test_a_malformed_row_names_file_and_line(
-    sparsead: Cli, tmp_path: Path, glue_fixture: Path, tmp_path_factory: pytest.TempPathFactory
+    forked: Cli, tmp_path: Path, glue_fixture: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     folder = tmp_path_factory.mktemp("glue") / "MRPC"
     folder.mkdir()
@@ -82,7 +96,7 @@ def test_a_malformed_row_names_file_and_line(
     lines[6] = lines[6].replace("\t", " ", 1)
     (folder / "train.tsv").write_text("\n".join(lines), "utf-8")
     (folder / "dev.tsv").write_text("\n".join(lines[:4]), "utf-8")
-    done = sparsead(["train", *TINY, f"task.path={folder.parent}"])
+    done = forked(["train", *TINY, f"task.path={folder.parent}"])
     assert_refused(done, tmp_path, f"{folder}/train.tsv:7: has 4 tab-separated fields")
 
 
@@ -201,7 +215,7 @@ def test_another_folder_for_each_job_is_refused(
 
 @pytest.mark.slow
 def test_a_sweep_trains_every_cell_and_a_second_request_trains_none(
-    sparsead: Cli, tmp_path: Path, glue_fixture: Path
+    sparsead: Cli, forked: Cli, tmp_path: Path, glue_fixture: Path
 ) -> None:
     command = [
         "train",
@@ -217,10 +231,10 @@ def test_a_sweep_trains_every_cell_and_a_second_request_trains_none(
     records = sorted((tmp_path / "outputs" / "runs").iterdir())
     assert len(records) == 2
     written = [(record / "result.json").stat().st_mtime_ns for record in records]
-    again = sparsead(command)
+    again = forked(command)
     assert again.stdout.count("recorded already") == 2
     assert [(record / "result.json").stat().st_mtime_ns for record in records] == written
-    table = sparsead(["table", "--format", "csv"]).stdout.splitlines()
+    table = forked(["table", "--format", "csv"]).stdout.splitlines()
     assert len(table) == 3
     assert ",20.0," in table[1]
     assert ",40.0," in table[2]

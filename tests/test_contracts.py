@@ -228,11 +228,11 @@ def test_what_a_users_task_lacks_is_named(
 
 @pytest.mark.slow
 def test_what_is_no_task_is_refused_in_one_line_and_nothing_written(
-    tmp_path: Path, conf: Path, sparsead: Cli
+    tmp_path: Path, conf: Path, forked: Cli
 ) -> None:
     (tmp_path / "users_tasks.py").write_text("class Own: pass\n")
     path = f"{Path(package.__file__).parents[1]}:{tmp_path}"
-    done = sparsead(("train", "--config-dir", str(conf), *QUICK), PYTHONPATH=path)
+    done = forked(("train", "--config-dir", str(conf), *QUICK), PYTHONPATH=path)
     assert done.returncode == 2
     assert done.stderr == "sparsead: task._target_=users_tasks.Own: has no method 'load'\n"
     assert not list(tmp_path.glob("outputs/runs/*"))

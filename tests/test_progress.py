@@ -141,12 +141,12 @@ def test_the_screen_of_a_run_and_of_the_same_run_again(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_quiet_prints_the_folder_and_json_one_object(sparsead: Cli, tmp_path: Path) -> None:
-    quiet = sparsead([*TRAIN, "--quiet"])
+def test_quiet_prints_the_folder_and_json_one_object(forked: Cli, tmp_path: Path) -> None:
+    quiet = forked([*TRAIN, "--quiet"])
     assert (quiet.returncode, quiet.stderr) == (0, "")
     (folder,) = (tmp_path / "outputs" / "runs").iterdir()
     assert quiet.stdout == f"outputs/runs/{folder.name}\n"
-    said = json.loads(sparsead([*TRAIN, "--json"]).stdout)
+    said = json.loads(forked([*TRAIN, "--json"]).stdout)
     result = json.loads((folder / "result.json").read_text())
     assert said["run"] == folder.name
     assert said["scores"]["accuracy"] == 100 * result["scores"]["accuracy"]
@@ -164,7 +164,7 @@ def mine(scoring, fail=False):
 
 @pytest.mark.slow
 def test_a_failing_pruner_of_ones_own_is_one_line_and_a_sweep_is_summed_up(
-    sparsead: Cli, tmp_path: Path
+    forked: Cli, tmp_path: Path
 ) -> None:
     (tmp_path / "own.py").write_text(OWN)
     (tmp_path / "conf" / "pruner").mkdir(parents=True)
@@ -172,7 +172,7 @@ def test_a_failing_pruner_of_ones_own_is_one_line_and_a_sweep_is_summed_up(
         content = f"name: {name}\n_target_: own.mine\nfail: {fails}\n"
         (tmp_path / "conf" / "pruner" / f"{name}.yaml").write_text(content)
     path = {"PYTHONPATH": f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}"}
-    alone = sparsead([*TRAIN, "--config-dir", "conf", "pruner=bad"], **path)
+    alone = forked([*TRAIN, "--config-dir", "conf", "pruner=bad"], **path)
     assert alone.returncode == 2
     assert alone.stderr.startswith(
         "sparsead: own.py:4: in mine: AttributeError: 'Scoring' object has no attribute "
@@ -180,7 +180,7 @@ def test_a_failing_pruner_of_ones_own_is_one_line_and_a_sweep_is_summed_up(
     )
     assert alone.stderr.count("\n") == 1
     sweep = ["--config-dir", "conf", "-m", "pruner=random,bad,mine"]
-    done = sparsead([*TRAIN, *sweep], **path)
+    done = forked([*TRAIN, *sweep], **path)
     assert (done.returncode, done.stderr) == (1, "")
     lines = done.stdout.splitlines()
     assert [line[:7] for line in lines if " of 3" in line] == ["1 of 3:", "2 of 3:", "3 of 3:"]

@@ -11,6 +11,7 @@ import pytest
 from transformers import AutoModel
 
 from composing import ask_for, compose
+from exhaustive import choose
 from sparsead.assembly import inputs
 from sparsead.assembly.inputs import Inputs
 from sparsead.backbones.loading import load_backbone
@@ -36,7 +37,7 @@ def test_a_cell_of_a_sweep_gives_the_bits_of_the_cell_alone(
     tiny.tokenizer.save_pretrained(backbone)
     before = digests(backbone)
     others = (("adapter=full",), ("adapter=bitfit",), ("adapter=lora", "seed=2"))
-    for other in others:
+    for other in choose(others, [("adapter=full",)]):  # it changes the most of the backbone
         train(run(tmp_path / "sweep", backbone, glue_fixture, *other))
     swept = train(run(tmp_path / "sweep", backbone, glue_fixture))
     os.utime(backbone / "config.json")  # it is then read anew

@@ -14,16 +14,16 @@ from sparsead.config.choices import list_choices
     ("kind", "group"),
     [("adapters", "adapter"), ("pruner", "pruner"), ("tasks", "task"), ("tables", "table")],
 )
-def test_a_line_about_each_choice(sparsead: Cli, kind: str, group: str) -> None:
-    done = sparsead(["list", kind])
+def test_a_line_about_each_choice(forked: Cli, kind: str, group: str) -> None:
+    done = forked(["list", kind])
     assert done.returncode == 0, done.stderr
     listed = [line.split(maxsplit=1) for line in done.stdout.splitlines()]
     assert [name for name, _ in listed] == list_choices(group)
 
 
 @pytest.mark.slow
-def test_metrics_say_which_direction_is_better(sparsead: Cli) -> None:
-    lines = sparsead(["list", "metrics"]).stdout.splitlines()
+def test_metrics_say_which_direction_is_better(forked: Cli) -> None:
+    lines = forked(["list", "metrics"]).stdout.splitlines()
     assert "mae                   of numbers; lower is better" in lines
     assert any(line.startswith("rougeL ") for line in lines)
 

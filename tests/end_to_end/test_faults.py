@@ -10,7 +10,6 @@ import os
 import random
 import shutil
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -20,46 +19,42 @@ from pathlib import Path
 import pytest
 
 import fault_worker
-from sparsead.tables.cells import Cell, list_cells
+from exhaustive import EXHAUSTIVE
+from forked import Worker
+from sparsead.tables.cells import list_cells
 from sparsead.tables.files import load_table
 from sparsead.tables.sweep import run_cells
+from table_states import table_of
 
-KILLS = int(os.environ.get("SPARSEAD_KILLS", "12"))
+KILLS = int(os.environ.get("SPARSEAD_KILLS", "40" if EXHAUSTIVE else "12"))
 TAKEOVERS = int(os.environ.get("SPARSEAD_TAKEOVERS", "6"))
-TABLE = ("table3", "backbone=tiny-bert", "only=column=mrpc", "only=row=adapter")
+TABLE = "table3"
+CHANGES = ("backbone=tiny-bert", "only=column=mrpc", "only=row=adapter")
 SECONDS = 120
 
-Worker = subprocess.Popen[str]
+
+def changes(outputs: Path, seeds: int) -> list[str]:
+    return [*CHANGES, f"seeds={seeds}", f"outputs={outputs}"]
 
 
 def start(view: str, outputs: Path, seeds: int) -> Worker:
     """Start a worker, and return once it waits for `begin`."""
-    arguments = [view, *TABLE, f"seeds={seeds}", f"outputs={outputs}"]
-    command = [sys.executable, fault_worker.__file__, *arguments]
-    pipe = subprocess.PIPE
-    worker = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
-    assert worker.stdout is not None
-    assert worker.stdout.readline() == "ready\n"
+    worker = Worker(fault_worker.work, view, TABLE, changes(outputs, seeds))
+    assert worker.pipe.recv() == "ready"
     return worker
 
 
 def begin(worker: Worker) -> Worker:
-    assert worker.stdin is not None
-    worker.stdin.write("begin\n")
-    worker.stdin.flush()
+    worker.pipe.send("begin")
     return worker
 
 
 def finish(worker: Worker) -> str:
     """Wait for a worker, and return what it said; it ends well even if it has lost runs."""
-    out, error = worker.communicate(timeout=SECONDS)
-    assert worker.returncode == 0, error
-    assert "Traceback" not in error
-    return out
-
-
-def cells(outputs: Path, seeds: int) -> list[Cell]:
-    return list_cells(load_table(TABLE[0], [*TABLE[1:], f"seeds={seeds}", f"outputs={outputs}"]))
+    done = worker.wait(SECONDS)
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    return done.stdout
 
 
 def content(outputs: Path) -> dict[str, str]:
@@ -69,7 +64,9 @@ def content(outputs: Path) -> dict[str, str]:
 
 
 def undisturbed(outputs: Path, seeds: int) -> dict[str, str]:
-    run_cells(cells(outputs, seeds), fault_worker.execute, tell=lambda *_: None)
+    cells = list_cells(load_table(TABLE, changes(outputs, seeds)))
+    at_once = partial(fault_worker.execute, seconds=0)
+    run_cells(cells, at_once, tell=lambda *_: None)
     return content(outputs)
 
 
@@ -93,14 +90,14 @@ def test_a_sweep_of_two_workers_survives_every_kill(tmp_path: Path) -> None:
     for _ in range(KILLS):
         chosen = dice.randrange(2)
         time.sleep(dice.uniform(0, 0.3))
-        killed += workers[chosen].poll() is None
-        workers[chosen].send_signal(signal.SIGKILL)
-        workers[chosen].communicate()
+        killed += not workers[chosen].has_ended()
+        workers[chosen].kill()
         workers[chosen] = begin(start("here", outputs, seeds))
     for worker in workers:
         finish(worker)
     sys.stdout.write(f"{killed} of {KILLS} kills met a worker at work\n")
     assert content(outputs) == undisturbed(tmp_path / "undisturbed", seeds)
+    assert table_of(outputs) == table_of(tmp_path / "undisturbed")
     assert killed > KILLS / 2
 
 
@@ -127,7 +124,7 @@ def take_over_after_claims_were_deleted(
     """Delete the claims of a worker until another process has claimed its run."""
     begin(other)
     claims = outputs / "runs" / ".claims"
-    while victim.poll() is None and other.poll() is None and not is_claimed_by(claims, other.pid):
+    while not (victim.has_ended() or other.has_ended() or is_claimed_by(claims, other.pid)):
         shutil.rmtree(claims, ignore_errors=True)
         time.sleep(0.002)
 

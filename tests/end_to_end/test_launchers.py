@@ -5,13 +5,15 @@ from __future__ import annotations
 import importlib.util
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
 from composing import ask_for
 from conftest import Cli
-from sparsead.runs.record import find_record, read_records
+from exhaustive import choose
+from sparsead.runs.record import RunRecord, find_record, read_records
 from sparsead.train import train
 
 SMALL = (
@@ -33,9 +35,16 @@ def is_installed(module: str) -> bool:
         return False
 
 
-@pytest.mark.parametrize("launcher", LAUNCHERS)
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> Mapping[int, RunRecord]:
+    """The same runs without a launcher."""
+    outputs = tmp_path_factory.mktemp("alone")
+    return {seed: train(ask_for(*SMALL, f"seed={seed}", f"outputs={outputs}")) for seed in SEEDS}
+
+
+@pytest.mark.parametrize("launcher", choose(LAUNCHERS, ["joblib", "submitit"]))
 def test_a_launcher_leaves_the_records_of_a_run_alone(
-    launcher: str, sparsead: Cli, tmp_path: Path
+    launcher: str, sparsead: Cli, tmp_path: Path, alone: Mapping[int, RunRecord]
 ) -> None:
     module = f"hydra_plugins.hydra_{launcher}_launcher"
     if not is_installed(module):
@@ -54,6 +63,5 @@ def test_a_launcher_leaves_the_records_of_a_run_alone(
         request = ask_for(*SMALL, f"seed={seed}", f"outputs={tmp_path / 'outputs'}")
         launched = find_record(request.folder)
         assert launched is not None
-        alone = train(ask_for(*SMALL, f"seed={seed}", f"outputs={tmp_path / 'alone'}"))
         for key in ("identity", "scores", "history", "sparsity"):
-            assert json.dumps(launched.result[key]) == json.dumps(alone.result[key]), key
+            assert json.dumps(launched.result[key]) == json.dumps(alone[seed].result[key]), key

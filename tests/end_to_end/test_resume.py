@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
+
+from forked import Worker, start_command
 
 COMMAND = (
     "train",
@@ -18,27 +17,20 @@ COMMAND = (
     "task=mrpc",
     "device=cpu",
     "precision=fp32",  # auto is what each process times
-    "protocol.epochs=30",
+    "protocol.epochs=12",
     "protocol.batch_size=8",
     "adapter.dropout=0.1",
 )
 
 
-def start(folder: Path, glue: Path) -> subprocess.Popen[bytes]:
-    script = Path(sys.executable).with_name("sparsead")
-    return subprocess.Popen(
-        [script, *COMMAND, f"task.path={glue}"],
-        cwd=folder,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        env=os.environ,
-    )
+def start(folder: Path, glue: Path) -> Worker:
+    return start_command([*COMMAND, f"task.path={glue}"], folder)
 
 
 def kill_after_checkpoint(folder: Path, glue: Path, number: int, stop: signal.Signals) -> None:
     process = start(folder, glue)
     pattern = "outputs/runs/.partial-*/checkpoint-*/trainer_state.json"
-    while process.poll() is None:
+    while not process.has_ended():
         steps = [int(path.parent.name.rpartition("-")[2]) for path in folder.glob(pattern)]
         if steps and max(steps) >= 12 * number:
             process.send_signal(stop)
@@ -59,11 +51,11 @@ def test_a_killed_run_resumes_to_the_same_mask_zeros_and_scores(
     undisturbed, disturbed = tmp_path / "undisturbed", tmp_path / "disturbed"
     undisturbed.mkdir()
     disturbed.mkdir()
-    assert start(undisturbed, glue_fixture).wait() == 0
+    assert start(undisturbed, glue_fixture).wait().returncode == 0
     kill_after_checkpoint(disturbed, glue_fixture, 2, signal.SIGKILL)
     kill_after_checkpoint(disturbed, glue_fixture, 4, signal.SIGINT)
     assert list(disturbed.glob("outputs/runs/[!.]*")) == []
-    assert start(disturbed, glue_fixture).wait() == 0
+    assert start(disturbed, glue_fixture).wait().returncode == 0
     before, after = result(undisturbed), result(disturbed)
     for key in ("identity", "scores", "sparsity", "history", "parameters"):
         assert before[key] == after[key], key

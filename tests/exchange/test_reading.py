@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import pickle
-import subprocess
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ from transformers import PreTrainedModel
 
 import sparsead
 from composing import ask_for
+from conftest import Cli
 from exported_runs import Written, write_run
 from sparsead.assembly.build import build_adapter, build_task, insert_adapter
 from sparsead.assembly.exported_adapterhub import export_adapterhub
@@ -107,12 +106,10 @@ def test_a_run_starts_from_a_folder_and_keeps_its_mask(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_weights_that_train_again_are_said(
-    tmp_path: Path, sparsead: Callable[..., subprocess.CompletedProcess[str]]
-) -> None:
+def test_weights_that_train_again_are_said(tmp_path: Path, forked: Cli) -> None:
     run = exported(tmp_path, "adapters", *HOULSBY, "task=demo_mrpc")
     words = ["train", *DEMO, f"backbone.path={run.base}", *HOULSBY, "adapter.start=theirs"]
-    done = sparsead([*words, "pruner=none", "sparsity=0"])
+    done = forked([*words, "pruner=none", "sparsity=0"])
     assert "the adapter starts from theirs\n" in done.stdout, done.stderr
     removed = sum(int((~mask).sum()) for mask in run.masks.values())
     assert f"{removed} weights that were removed in the start train again" in done.stdout

@@ -64,7 +64,9 @@ def test_what_cannot_be_compared_is_refused(overrides: list[str], message: str) 
 
 
 @pytest.mark.slow
-def test_a_pruner_of_ones_own_is_compared_with_snip(sparsead: Cli, tmp_path: Path) -> None:
+def test_a_pruner_of_ones_own_is_compared_with_snip(
+    sparsead: Cli, forked: Cli, tmp_path: Path
+) -> None:
     (tmp_path / "mine.py").write_text(
         "def largest(scoring, power=1):\n"
         "    return {n: w.detach().abs() ** power for n, w in scoring.tensors.items()}\n"
@@ -78,7 +80,7 @@ def test_a_pruner_of_ones_own_is_compared_with_snip(sparsead: Cli, tmp_path: Pat
         *("backbone=tiny-bert", "task.limit=16", "protocol.epochs=1", "device=cpu"),
     ]
     path = {"PYTHONPATH": f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}"}
-    done = sparsead(words, **path)
+    done = forked(words, **path)
     assert (done.returncode, done.stderr) == (0, "")
     lines = done.stdout.splitlines()
     told = [line for line in lines if re.match(r"\d of 4: ", line)]

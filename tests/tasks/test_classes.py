@@ -12,13 +12,14 @@ from typing import Any
 import numpy as np
 import pyarrow
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
 from sklearn.metrics import f1_score
 from transformers import EvalPrediction
 
 from composing import compose
+from exhaustive import EXHAUSTIVE
 from sparsead.errors import ConfigError, DataError
 from sparsead.tasks.contract import TASKS
 from sparsead.tasks.text import TextTask
@@ -60,6 +61,7 @@ def test_f1_is_that_of_the_higher_number_and_names_it(
 
 
 @pytest.mark.slow
+@settings(max_examples=50 if EXHAUSTIVE else 10)
 @given(st.lists(st.integers(-300, 300), min_size=2, max_size=9, unique=True))
 def test_whole_numbers_are_in_the_order_of_their_values(
     tmp_path_factory: pytest.TempPathFactory, labels: list[int]

@@ -47,14 +47,14 @@ def test_a_given_number_is_used_and_auto_returns_to_torchs() -> None:
 
 @pytest.mark.slow
 def test_a_run_computes_with_the_threads_that_are_given(
-    sparsead: Cli, tmp_path: Path, glue_fixture: Path
+    forked: Cli, tmp_path: Path, glue_fixture: Path
 ) -> None:
     words = ["backbone=tiny-bert", "task=mrpc", f"task.path={glue_fixture}", "protocol.epochs=1"]
-    done = sparsead(["train", *words, "task.limit=8", "device=cpu", "threads=3"])
+    done = forked(["train", *words, "task.limit=8", "device=cpu", "threads=3"])
     assert done.returncode == 0, done.stderr
     (result,) = (tmp_path / "outputs" / "runs").glob("*/result.json")
     assert '"threads": 3' in result.read_text("utf-8")
-    done = sparsead(["train", *words, "threads=none"])
+    done = forked(["train", *words, "threads=none"])
     assert done.returncode == 2
     assert "threads=none: must be auto or a whole number, 1 or more" in done.stderr
 
