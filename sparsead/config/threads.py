@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, MutableMapping
 from dataclasses import dataclass
 from pathlib import Path
 
-_SPINNING = {"GOMP_SPINCOUNT": "10000", "KMP_BLOCKTIME": "1"}
+_SPINNING = {"GOMP_SPINCOUNT": "1000", "KMP_BLOCKTIME": "1"}
 """How long an idle thread spins, for each OpenMP runtime.
 
 GNU's (PyTorch's wheels on Linux) counts turns, of about 20 ns each, and Intel's and LLVM's (conda's
