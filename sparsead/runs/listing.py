@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -33,12 +34,18 @@ _SEED = re.compile(r"\d+(-\d+)*")
 
 @dataclass(frozen=True)
 class Listed:
-    """One run: what a list shows of it, and its configuration by keys as on the command line."""
+    """One run: what a list shows of it, and its configuration."""
 
     row: Row
-    config: Mapping[str, Any]
+    nested: Mapping[str, Any]
+    """The configuration as a record has it."""
     record: RunRecord | None
     """The run's record without bulky parts; None if it is not done."""
+
+    @cached_property
+    def config(self) -> Mapping[str, Any]:
+        """The configuration by keys as on the command line; of many runs it is never asked for."""
+        return flatten_config(self.nested)
 
 
 @dataclass(frozen=True)
@@ -144,13 +151,13 @@ def _done(record: RunRecord) -> Listed:
         "seconds": round(sum(result["seconds"].values()), 1),
     }
     config = result["config"]
-    return Listed(_NOTHING | _choices(config) | measured, flatten_config(config), record)
+    return Listed(_NOTHING | _choices(config) | measured, config, record)
 
 
 def _asked(folder: Path, config: Mapping[str, Any], state: str) -> Listed:
     sparsity = round(100 * config["sparsity"], 2)
     asked = {"run": folder.name, "state": state, "sparsity": sparsity}
-    return Listed(_NOTHING | _choices(config) | asked, flatten_config(config), None)
+    return Listed(_NOTHING | _choices(config) | asked, config, None)
 
 
 def _choices(config: Mapping[str, Any]) -> Row:

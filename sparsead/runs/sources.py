@@ -8,7 +8,6 @@ from typing import Any
 
 from sparsead.config.run import RunSpec
 from sparsead.errors import ConfigError
-from sparsead.hub.commits import find_commit, resolve
 from sparsead.hub.sources import Source, data_source, is_commit, model_source
 
 
@@ -36,6 +35,8 @@ def pin_revisions(spec: RunSpec) -> RunSpec:
     for source in list_sources(spec):
         section: Any = getattr(spec, source.group)
         if section.revision is not None and not is_commit(section.revision):
+            from sparsead.hub.commits import find_commit
+
             pinned = replace(section, revision=find_commit(source))
             spec = replace(spec, **{source.group: pinned})
     return spec
@@ -50,6 +51,8 @@ def describe_sources(spec: RunSpec, weights: Mapping[str, str]) -> dict[str, dic
     """
     described: dict[str, dict[str, Any]] = {"backbone": {"files": dict(weights)}, "task": {}}
     for source in list_sources(spec):
+        from sparsead.hub.commits import find_commit
+
         named = {"hub": source.name, "config": source.config, "commit": find_commit(source)}
         described[source.group] |= {key: value for key, value in named.items() if value is not None}
     return described
@@ -70,8 +73,12 @@ def check_unchanged(spec: RunSpec, result: Mapping[str, Any]) -> None:
     """
     for source in list_sources(spec):
         recorded = result.get("sources", {}).get(source.group, {}).get("commit")
-        now = recorded and resolve(source).commit
-        if recorded and now and recorded != now:
+        if not recorded:
+            continue
+        from sparsead.hub.commits import resolve
+
+        now = resolve(source).commit
+        if now and recorded != now:
             key = f"{source.group}.revision"
             raise ConfigError(
                 f"{source}: has changed on the hub since this run was recorded: {key}={recorded} "
