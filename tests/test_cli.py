@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from conftest import Cli
+from conftest import Cli, run_unread
 from sparsead import cli
 
 TINY = ("backbone=tiny-bert", "task=mrpc", "protocol.epochs=1", "device=cpu")
@@ -176,25 +175,14 @@ def test_completion_offers_the_choices_of_a_group() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("verb", ["--help", "train --help", "train", "runs", "params"])
 def test_a_closed_pipe_ends_a_command_without_a_word(
-    sparsead: Cli, tmp_path: Path, glue_fixture: Path, verb: str
+    tmp_path: Path, glue_fixture: Path, verb: str
 ) -> None:
     words = verb.split()
     if verb in ("train", "params"):
         words += [*TINY, f"task.path={glue_fixture}", "task.limit=8"]
     if verb == "runs":
         (tmp_path / "outputs").mkdir()
-    script = str(Path(sys.executable).with_name("sparsead"))
-    reading, writing = os.pipe()
-    os.close(reading)
-    done = subprocess.run(
-        [script, *words],
-        cwd=tmp_path,
-        stdout=writing,
-        stderr=subprocess.PIPE,
-        text=True,
-        timeout=300,
-    )
-    os.close(writing)
+    done = run_unread(tmp_path, words)
     assert (done.stderr, done.returncode) == ("", 0)
     if verb == "train":
         assert len(list((tmp_path / "outputs" / "runs").glob("tiny*/result.json"))) == 1

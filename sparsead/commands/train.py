@@ -175,6 +175,7 @@ def job(config: DictConfig) -> float:
 
     A recorded run is not trained again, and torch is then not imported.
     """
+    survive_closed_pipes()  # a launcher may start this in a process of its own
     sweeping = HydraConfig.get().mode is RunMode.MULTIRUN
     if os.environ.get("RANK", "0") != "0":
         logging.disable(logging.INFO)  # only the first of torchrun's processes prints messages
