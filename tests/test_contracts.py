@@ -28,7 +28,9 @@ from sparsead.errors import ConfigError
 from sparsead.pruning.contract import PRUNERS, Pruner
 from sparsead.pruning.er import er
 from sparsead.pruning.erk import erk
+from sparsead.pruning.fisher import fisher
 from sparsead.pruning.force import force
+from sparsead.pruning.gradient import gradient
 from sparsead.pruning.grasp import grasp
 from sparsead.pruning.magnitude import magnitude
 from sparsead.pruning.nm import nm
@@ -36,6 +38,8 @@ from sparsead.pruning.none import none
 from sparsead.pruning.random import random
 from sparsead.pruning.snip import snip
 from sparsead.pruning.synflow import synflow
+from sparsead.pruning.taso import taso
+from sparsead.pruning.taylor import taylor
 from sparsead.pruning.units import units
 from sparsead.report.choice import choose_best_points
 from sparsead.runs.record import RunRecord
@@ -64,7 +68,8 @@ EVERY_ADAPTER: list[Callable[..., Adapter]] = [
     *(MAMAdapter, ParallelAdapter, PfeifferAdapter, PrefixAdapter),
 ]
 EVERY_PRUNER: list[Pruner] = [
-    *(er, erk, force, grasp, magnitude, nm, none, random, snip, synflow, units),
+    *(er, erk, fisher, force, gradient, grasp, magnitude, nm, none, random, snip, synflow),
+    *(taso, taylor, units),
 ]
 MERGEABLE: type[Mergeable] = LoRA
 

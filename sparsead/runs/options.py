@@ -19,7 +19,9 @@ _PLACED = ("bottleneck", "sites")
 _SENTENCES = ("inputs", "labels", "metrics")
 _TEXTS = ("columns", "metrics", "target_length", "generation", "generated_splits")
 _QUESTIONS = ("metrics", "stride", "question_length", "answer_length", "n_best")
-_WITHOUT_OPTIONS = {"er", "erk", "magnitude", "none", "random"}
+_WITHOUT_OPTIONS = {
+    *("er", "erk", "fisher", "gradient", "magnitude", "none", "random", "taso", "taylor"),
+}
 
 REQUIRED: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "adapter": {

@@ -92,6 +92,10 @@ class Packing:
             self._rows[heads] = _rows(self.buckets, heads, self.true_tokens * heads)
         return self._rows[heads]
 
+    def example(self, index: int) -> Packing:
+        """Return the packing of one sequence alone, whose padded batch has the same length."""
+        return build_packing(self.true[index : index + 1].cpu()).to(self.true.device)
+
     def to(self, device: str | torch.device, non_blocking: bool = False) -> Packing:
         """Return the packing with its tensors on `device`; see `Tensor.to`."""
         return self._each(lambda tensor: tensor.to(device, non_blocking=non_blocking))

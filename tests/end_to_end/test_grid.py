@@ -51,7 +51,9 @@ OPTIONS = {
     },
     "fusion": ["adapter.fusion.prune=qk"],
 }
-PRUNER_NAMES = sorted({file.stem for file in (CONF / "pruner").glob("*.yaml")} - {"none"})
+PRUNER_NAMES = sorted(
+    {file.stem for file in (CONF / "pruner").glob("*.yaml")} - {"none", "taso"}  # LoRA's alone
+)
 STEP = 1e-3
 """Along the gradient, for differences: the norms of Llama and T5 compute in fp32 whatever else."""
 NOTHING_TO_PRUNE = {"full", "bitfit", "head"}

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 
 from composing import compose
 from sparsead.config.choices import list_choices
 from sparsead.pruning.contract import PRUNERS
+
+
+def test_the_page_on_pruners_lists_every_choice() -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "pruners.md").read_text("utf-8")
+    listed = set(re.findall(r"^\| `(\w+)` \|", page, re.M)) - {"pruner"}
+    assert listed == {*list_choices("pruner")} - {"none"}
 
 
 @pytest.mark.slow
