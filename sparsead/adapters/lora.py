@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
 
 from torch import Tensor, nn
@@ -79,14 +79,34 @@ class LoRAAdapter:
         Raises:
             ConfigError: a site is unknown, or its modules are not linear layers.
         """
+        names = self.attach(model, seed, LoRA, _add_change)
+        return freeze_backbone(model, names, prunable=names)
+
+    def attach(
+        self, model: PreTrainedModel, seed: int, kind: type[LoRA], hook: Callable[..., Tensor]
+    ) -> list[str]:
+        """Attach a module of this kind to each linear layer, and draw A and B.
+
+        Args:
+            model: the backbone with its head.
+            seed: of A and B.
+            kind: the module's class.
+            hook: the forward hook by which the module changes the layer's output.
+
+        Returns:
+            The names of all A and B.
+
+        Raises:
+            ConfigError: a site is unknown, or its modules are not linear layers.
+        """
         linears = {name: module for site in self.sites for name, module in _linears(model, site)}
         for linear in linears.values():
-            lora = LoRA(linear, self.bottleneck, self.alpha, self.dropout)
-            lora.hook = linear.register_forward_hook(_add_change)
+            lora = kind(linear, self.bottleneck, self.alpha, self.dropout)
+            lora.hook = linear.register_forward_hook(hook)
             linear.add_module("adapter", lora)
         names = [f"{layer}.adapter.{name}" for layer in linears for name in _PARAMETERS]
         initialise(model, names, init=self.init, up=".lora_B.weight", seed=seed)
-        return freeze_backbone(model, names, prunable=names)
+        return names
 
 
 def _linears(model: PreTrainedModel, site: str) -> Iterator[tuple[str, nn.Linear]]:

@@ -33,6 +33,7 @@ _SENTENCES: dict[str, Any] = {"regression": False}
 OPTIONS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
     "adapter": {
         "bottleneck": _BOTTLENECK | {"backbone_norms": "frozen", "head": "trained"},
+        "dora": {"alpha": 16.0, "dropout": 0.0, "init": "bert"},
         "lora": {"alpha": 16.0, "dropout": 0.0, "init": "bert"},
         "mam": _PARALLEL | _PREFIX | {"length": None},
         "parallel": _PARALLEL,

@@ -30,6 +30,7 @@ REQUIRED: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         "full": (),
         "fusion": ("fusion",),
         "head": (),
+        "dora": _PLACED,
         "lora": _PLACED,
         "mam": _SIZED,
         "parallel": _SIZED,

@@ -38,8 +38,11 @@ REFUSED = {
     ("mam", "tiny-deberta"): NO_INTERFACE.format("deberta-v2"),
     ("prefix", "tiny-mpnet"): NO_INTERFACE.format("mpnet"),
     ("mam", "tiny-mpnet"): NO_INTERFACE.format("mpnet"),
-    ("lora", "tiny-gpt2"): "gpt2 has no query projection of its own",
-    ("lora", "tiny-modernbert"): "modernbert has no query projection of its own: one layer",
+    **{
+        (name, f"tiny-{kind}"): f"{kind} has no query projection of its own{why}"
+        for name in ("lora", "dora")
+        for kind, why in (("gpt2", ""), ("modernbert", ": one layer"))
+    },
     ("bitfit", "tiny-t5"): "t5 has no biases",
     ("bitfit", "tiny-modernbert"): "modernbert has no biases",
     ("bitfit", "tiny-llama"): "llama has no biases",
@@ -47,7 +50,18 @@ REFUSED = {
 OPTIONS = {
     **{
         name: ["adapter.bottleneck=4"]
-        for name in ("houlsby", "houlsby_authors", "pfeiffer", "parallel", "lora", "prefix", "mam")
+        for name in (
+            *(
+                "houlsby",
+                "houlsby_authors",
+                "pfeiffer",
+                "parallel",
+                "lora",
+                "dora",
+                "prefix",
+                "mam",
+            ),
+        )
     },
     "fusion": ["adapter.fusion.prune=qk"],
 }
