@@ -1,4 +1,12 @@
-"""`sparsead figure`: draw the masks of a run, or the figure of a table, from finished runs."""
+"""`sparsead figure`: draw a run's masks, a table's figure, or any finished runs.
+
+`sparsead figure curves task=mrpc` draws learning curves, `sparsity` the score against the share of
+weights removed, and `params` against the trained parameters, of the runs that match the filters.
+
+    sparsead figure curves task=mrpc
+    sparsead figure figure2 backbone=minilm
+    sparsead figure masks RUN --out masks.svg
+"""
 
 from __future__ import annotations
 
@@ -17,15 +25,26 @@ from sparsead.errors import RecordError
 from sparsead.report.masks_figure import draw_masks
 from sparsead.report.opened import open_results
 from sparsead.report.publish import save_figure
+from sparsead.report.query_results import tabulate_settings
+from sparsead.runs.listing import find_finished, open_place
 from sparsead.runs.query import find_run
 
 MASKS = "masks"
+QUERIES = {
+    "curves": "score_by_training",
+    "sparsity": "score_by_sparsity",
+    "params": "score_by_parameters",
+}
+"""What is drawn of the runs that filters choose, and the kind of figure."""
 
 
 def main() -> None:
     """Entry point of `sparsead figure`."""
-    if sys.argv[1:2] == [MASKS]:
+    first = sys.argv[1] if len(sys.argv) > 1 else ""
+    if first == MASKS:
         _masks(sys.argv[2:])
+    elif first in QUERIES:
+        _query(first, sys.argv[2:])
     else:
         _table(sys.argv[1:])
 
@@ -44,16 +63,44 @@ def _masks(given: list[str]) -> None:
     sys.stdout.write(f"{path}\n")
 
 
+def _query(shown: str, given: list[str]) -> None:
+    """Draw the runs that match filters, one line or point for each setting."""
+    parser = Parser(f"sparsead figure {shown}", __doc__)
+    add_overrides(parser, "filters KEY=PATTERN, as `sparsead runs` takes them; all must match")
+    add_outputs(parser)
+    add_records(parser)
+    _add_folder(parser)
+    arguments = parser.parse(given)
+    with open_place(arguments.outputs, arguments.records) as place:
+        records = find_finished(arguments.overrides, place)
+        if not records:
+            where, which = arguments.records or arguments.outputs, " ".join(arguments.overrides)
+            raise RecordError(f"{where}: has no finished runs{which and f' with {which}'} to draw")
+        results = tabulate_settings(records, shown, " ".join(arguments.overrides) or "all runs")
+        results.table.options["kind"] = QUERIES[shown]
+        paths = save_figure(results, arguments.out or arguments.outputs / "figures")
+    if not paths:
+        raise RecordError(f"figure {shown}: these runs have no scores to draw")
+    sys.stdout.write("".join(f"{path}\n" for path in paths))
+
+
+def _add_folder(parser: Parser) -> None:
+    where = "folder of the PNG and the SVG (default: OUTPUTS/figures)"
+    parser.add_argument("--out", metavar="FOLDER", type=user_path, help=where)
+
+
 def _table(given: list[str]) -> None:
-    usage = "sparsead figure masks RUN | sparsead figure TABLE [KEY=VALUE …]"
+    usage = (
+        "sparsead figure masks RUN | sparsead figure curves|sparsity|params [FILTER …] | "
+        "sparsead figure TABLE [KEY=VALUE …]"
+    )
     parser = Parser("sparsead figure", __doc__, usage=usage)
     named = "figure1, figure2, figure4, a table, or a path that ends in .yaml"
     parser.add_argument("table", metavar="TABLE", help=named)
     add_overrides(parser, "as `sparsead reproduce` takes them")
     add_outputs(parser)
     add_records(parser)
-    where = "folder of the PNG and the SVG (default: OUTPUTS/figures)"
-    parser.add_argument("--out", metavar="FOLDER", type=user_path, help=where)
+    _add_folder(parser)
     arguments = parser.parse(given)
     place = (arguments.outputs, arguments.records)
     with open_results(arguments.table, arguments.overrides, *place) as results:

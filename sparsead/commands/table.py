@@ -2,16 +2,21 @@
 
 `sparsead table table3 backbone=minilm` accepts the same overrides as `sparsead reproduce`, and
 `sparsead table task=mrpc`, without the name of a table, the same filters as `sparsead runs`.
+
+    sparsead table task=mrpc
+    sparsead table table3 backbone=minilm
+    sparsead table --format html --out report.html
 """
 
 from __future__ import annotations
 
 import sys
 from argparse import Namespace
-from pathlib import Path
+from collections.abc import Sequence
 
 from sparsead.config.arguments import (
     Parser,
+    add_json,
     add_outputs,
     add_overrides,
     add_records,
@@ -19,12 +24,15 @@ from sparsead.config.arguments import (
     user_path,
 )
 from sparsead.config.search import GRID
-from sparsead.errors import ConfigError, unknown, warn
+from sparsead.errors import warn
 from sparsead.report.choice import choose_best_points, count_points
 from sparsead.report.formats import FORMATS, to_rich
 from sparsead.report.settings import group_by_setting, list_columns, rank_columns
 from sparsead.report.tabulate import TABLE_FORMATS, render
-from sparsead.runs.listing import Filter, choose_runs, list_runs
+from sparsead.runs.listing import find_finished, open_place
+from sparsead.runs.record import RunRecord
+
+_REPORT = "html"
 
 
 def main() -> None:
@@ -39,14 +47,14 @@ def main() -> None:
     of_grids = "show only the best learning rate, epochs and batch size; of TABLE with search=grid"
     parser.add_argument("--best", action="store_true", help=of_grids)
     add_wide(parser)
+    add_json(parser)
     where = "write to this file (default: the terminal)"
     parser.add_argument("--out", type=user_path, metavar="FILE", help=where)
     arguments = parser.parse()
+    arguments.format = "json" if arguments.json else arguments.format
     if arguments.table is not None and _is_filter(arguments.table):
         arguments.overrides.insert(0, arguments.table)
         arguments.table = None
-    if arguments.records is not None and arguments.table is None:
-        raise ConfigError("--records: works only with the name of a table")
     text = _text(arguments)
     if arguments.out is None:
         sys.stdout.write(text)
@@ -88,20 +96,30 @@ def is_wide(arguments: Namespace) -> bool:
 
 
 def _settings(arguments: Namespace) -> str:
-    outputs: Path = arguments.outputs
+    """Return all finished runs, or those that match filters, one row per setting."""
     form, best = arguments.format, arguments.best
-    if form not in FORMATS:
-        raise ConfigError(f"{unknown('--format', form, FORMATS)} without the name of a table")
-    filters = [Filter.read(given) for given in arguments.overrides]
-    records = [run.record for run in choose_runs(list_runs(outputs), filters) if run.record]
+    with open_place(arguments.outputs, arguments.records) as place:
+        records = find_finished(arguments.overrides, place)
+        if not records:
+            where = arguments.records or arguments.outputs
+            which = f" with {' '.join(arguments.overrides)}" if arguments.overrides else ""
+            sys.stderr.write(f"sparsead: {where}: has no finished runs{which} yet\n")
+            return ""
+        shown = choose_best_points(records) if best else records
+        if form == _REPORT:
+            return _report(shown, arguments.overrides)
     always = [f"protocol.{key}" for key in GRID] if best else []
-    shown = choose_best_points(records) if best else records
     rows = group_by_setting(shown, always, count_points(records) if best else None)
-    if not rows:
-        which = f" with {' '.join(arguments.overrides)}" if filters else ""
-        sys.stderr.write(f"sparsead: {outputs}: has no finished runs{which} yet\n")
-        return ""
     columns = list_columns(rows)
     if form == "rich":
         return to_rich(columns, rows, rank_columns(rows), wide=is_wide(arguments))
     return FORMATS[form](columns, rows)
+
+
+def _report(records: Sequence[RunRecord], filters: Sequence[str]) -> str:
+    """Return the HTML report of some runs."""
+    from sparsead.report.query_results import tabulate_settings
+    from sparsead.report.view import build_view
+
+    title = f"Runs with {' '.join(filters)}" if filters else "All runs"
+    return render(build_view(tabulate_settings(records, "runs", title)), _REPORT)

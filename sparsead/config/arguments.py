@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from textwrap import fill
 from typing import Any, NoReturn
 
 from sparsead.config.choices import use_own_folder
@@ -31,10 +33,18 @@ class Parser(argparse.ArgumentParser):
 
         Args:
             prog: such as `sparsead table`.
-            description: for `--help`.
+            description: for `--help`; lines that are indented are shown as its examples.
             options: further keyword arguments of `argparse.ArgumentParser`.
         """
-        super().__init__(prog=prog, description=description, allow_abbrev=False, **options)
+        text, examples = _split_examples(description or "")
+        options["epilog"] = "\n\n".join(filter(None, [options.get("epilog"), examples])) or None
+        super().__init__(
+            prog=prog,
+            description=text,
+            allow_abbrev=False,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            **options,
+        )
         if _CONFIG_DIR not in self._option_string_actions:  # Hydra's own parser has it already
             own = "folder with choices of your own, such as pruner/mine.yaml"
             self.add_argument(_CONFIG_DIR, metavar="FOLDER", help=own)
@@ -104,6 +114,17 @@ class Parser(argparse.ArgumentParser):
 
 
 _CONFIG_DIR = "--config-dir"
+_WIDEST = 100
+"""Number of characters of a line of help on a wide terminal."""
+
+
+def _split_examples(text: str) -> tuple[str, str]:
+    """Return a docstring's paragraphs, broken to the terminal's width, and its indented lines."""
+    width = min(shutil.get_terminal_size().columns, _WIDEST) - 2
+    lines = [line for line in text.splitlines() if not line.startswith(" ")]
+    paragraphs = [fill(part, width) for part in "\n".join(lines).strip().split("\n\n")]
+    examples = [f"  {line.strip()}" for line in text.splitlines() if line.startswith(" ")]
+    return "\n\n".join(paragraphs), "\n".join(["examples:", *examples] if examples else [])
 
 
 def name_outputs(words: Sequence[str]) -> list[str]:
@@ -158,6 +179,19 @@ def add_wide(parser: Parser) -> None:
     """Add the option `--wide`, which shows the columns that do not fit the terminal too."""
     everything = "show all columns, also those that do not fit the terminal"
     parser.add_argument("--wide", action="store_true", help=everything)
+
+
+def add_json(parser: Parser) -> None:
+    """Add the option `--json`, which prints the same as JSON."""
+    parser.add_argument("--json", action="store_true", help="print the same as JSON")
+
+
+def add_output_options(parser: Parser) -> None:
+    """Add the options `--quiet` and `--json` of a verb that trains."""
+    parser.add_argument(
+        "--quiet", action="store_true", help="print only the files that are written"
+    )
+    parser.add_argument("--json", action="store_true", help="print only the result, as JSON")
 
 
 def add_run_arguments(parser: Parser) -> None:

@@ -83,6 +83,8 @@ def _without_controls(value: Any) -> Any:
 def _figures(results: Results) -> Iterator[_Figure]:
     asked = results.table.options.get("kind")
     kinds = [asked] if asked else ["score_by_parameters", "score_by_training"]
+    if not asked and any(row.series for row in results.table.rows):
+        kinds.append("score_by_sparsity")
     for kind in kinds:
         figure = draw(results, kind)
         if figure is not None:

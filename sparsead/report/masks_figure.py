@@ -25,7 +25,11 @@ _NARROWEST = 0.9
 _ROW_HEIGHT = 0.3
 _MARGINS = (2.0, 1.1)
 _LEAST = (5.5, 2.4)
-_LIGHT = 0.5
+_COLOURS = "YlGnBu"
+"""Light where little is kept, dark where much is; the figures of two runs can be compared."""
+_LUMINANCE = (0.2126, 0.7152, 0.0722)
+_MIDDLE = 0.179
+"""The luminance on which black and white are equally easy to read (WCAG 2, contrast 4.6)."""
 
 
 def draw_masks(record: RunRecord, path: Path) -> None:
@@ -53,7 +57,7 @@ def _figure(grid: Grid, title: str) -> Figure:
         FigureCanvasAgg(figure)
         axes = figure.add_subplot(facecolor="#eeeeee")
         axes.patch.set_hatch("///")
-        image = axes.imshow(grid.density, cmap="cividis", vmin=0, vmax=1, aspect="auto")
+        image = axes.imshow(grid.density, cmap=_COLOURS, vmin=0, vmax=1, aspect="auto")
         figure.colorbar(image, ax=axes, label="density (share kept)")
         figure.suptitle(title)
         _label(axes, grid)
@@ -83,8 +87,19 @@ def _label(axes: Axes, grid: Grid) -> None:
 def _write_densities(axes: Axes, grid: Grid) -> None:
     for (row, column), density in np.ndenumerate(grid.density):
         if not np.isnan(density):
-            color = "black" if density > _LIGHT else "white"
+            color = "black" if _luminance(density) > _MIDDLE else "white"
             axes.text(column, row, f"{density:.3f}", color=color, ha="center", va="center")
+
+
+def _luminance(density: float) -> float:
+    """Return the relative luminance of a density's colour, from 0 for black to 1 for white."""
+    from matplotlib import colormaps
+
+    red_green_blue = np.array(colormaps[_COLOURS](float(density))[:3])
+    linear = np.where(
+        red_green_blue <= 0.04045, red_green_blue / 12.92, ((red_green_blue + 0.055) / 1.055) ** 2.4
+    )
+    return float(linear @ _LUMINANCE)
 
 
 def _site(column: str) -> str:

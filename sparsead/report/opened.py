@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from sparsead.config.quoting import format_override
 from sparsead.report.results import Results, measure
-from sparsead.runs.archive import ArchivedRuns, unpack
+from sparsead.runs.archive import ArchivedRuns
+from sparsead.runs.listing import open_place
 from sparsead.runs.states import State
 from sparsead.tables.cells import Cell
 from sparsead.tables.files import load_table
@@ -35,13 +35,12 @@ def open_results(
     if archive is None:
         yield measure(load_table(table, [format_override("outputs", outputs), *overrides]))
         return
-    with TemporaryDirectory() as folder:
-        unpack(archive, Path(folder))
-        runs = ArchivedRuns(Path(folder))
+    with open_place(outputs, archive) as folder:
+        runs = ArchivedRuns(folder)
 
         def find(cell: Cell) -> State:
             return runs.find(cell.spec, [run.spec for run in cell.needs])
 
         # In a folder without runs, each cell lists all runs that it starts from in `needs`.
-        nothing = Path(folder) / "nothing"
+        nothing = folder / "nothing"
         yield measure(load_table(table, [format_override("outputs", nothing), *overrides]), find)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
+from itertools import cycle
 from statistics import fmean
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ from sparsead.errors import ConfigError, unknown
 from sparsead.report.histories import REACHED, Curve, find_reached, read_curves
 from sparsead.report.results import Results, backbone_of
 from sparsead.report.statistics import Estimate
-from sparsead.report.style import Look, cycle_looks, start_figure
+from sparsead.report.style import Line, Look, cycle_looks, start_figure
 from sparsead.tables.cells import AVERAGE, Row
 
 if TYPE_CHECKING:
@@ -20,8 +21,16 @@ if TYPE_CHECKING:
 
 _PANEL = (5.2, 3.9)
 _LEGEND = 1.9
+"""Width in inches of the legend, of which the longest label may need more."""
+_LETTER = 0.072
+"""Width in inches of a letter of the legend."""
+_ENTRY = 0.2
+"""Height in inches of a line of the legend."""
 _ACROSS = 2
-_BAND = 0.12
+_BAND = 0.08
+_EDGE = 0.6
+"""Width of a band's edge, by which bands that lie over each other are told apart."""
+_LEVELS: tuple[Line, ...] = ((0, (8, 3)), (0, (1, 2)), (0, (4, 2, 1, 2)), (0, (2, 1)))
 _ALIKE = 1.09
 """Shares whose ratio is smaller than this would be drawn over each other."""
 _ROOM = 1.7
@@ -43,7 +52,10 @@ def draw(results: Results, kind: str) -> Figure | None:
         return None
     columns = min(len(panels), _ACROSS)
     rows = -(-len(panels) // columns)
-    with start_figure(columns * _PANEL[0] + _LEGEND, rows * _PANEL[1]) as figure:
+    labels = [row.label for row in results.table.rows]
+    legend = max(_LEGEND, _LETTER * max(map(len, labels)) + 0.6)
+    height = max(rows * _PANEL[1], _ENTRY * (len(labels) + 2))
+    with start_figure(columns * _PANEL[0] + legend, height) as figure:
         grid = [figure.add_subplot(rows, columns, i + 1) for i in range(len(panels))]
         for axes, (title, fill) in zip(grid, panels, strict=True):
             axes.set_title(title)
@@ -60,12 +72,17 @@ Panel = tuple[str, Callable[["Axes"], None]]
 
 
 def _by_backbone(fill: Callable[..., None], results: Results) -> list[Panel]:
-    """Return one panel for each backbone with scores in the average, else in the last column."""
-    shown = AVERAGE if results.table.average else results.columns[-1]
+    """Return a panel for each backbone and column with scores; with an average, of that alone."""
+    heads = {column.name: column.label for column in results.table.columns}
+    shown = [AVERAGE] if results.table.average else list(heads)
     return [
-        (backbone, partial(fill, results=results, backbone=backbone, column=shown))
+        (
+            f"{heads[column]}, {backbone}" if len(shown) > 1 else backbone,
+            partial(fill, results=results, backbone=backbone, column=column),
+        )
         for backbone in results.table.backbones
-        if any(results.at(backbone, row.name, shown).scores for row in results.table.rows)
+        for column in shown
+        if any(results.at(backbone, row.name, column).scores for row in results.table.rows)
     ]
 
 
@@ -86,9 +103,13 @@ def _scatter(axes: Axes, results: Results, backbone: str, column: str) -> None:
         share = _parameters(results, backbone, row)
         if estimate is None or share is None:
             continue
+        if share == 0:  # has no place on a logarithmic axis
+            _level(axes, estimate, f"{row.label} (0 %)", _LEVELS[1])
+            ends += _ends(estimate)
+            continue
         alike = sum(other / _ALIKE < share < other * _ALIKE for other in taken)
         taken.append(share)
-        ends += [estimate.mean + sign * (estimate.sd or 0.0) for sign in (-1, 1)]
+        ends += _ends(estimate)
         aside = ScaledTranslation(_points_aside(alike) / 72, 0, figure.dpi_scale_trans)
         axes.errorbar(
             share,
@@ -111,6 +132,11 @@ def _scatter(axes: Axes, results: Results, backbone: str, column: str) -> None:
         axes.set_ylim(min(ends) - room, max(ends) + room)
     axes.set_xlabel("trained parameters, share of the backbone\n(equal ones side by side)")
     axes.set_ylabel(_score_label(results, column))
+
+
+def _ends(estimate: Estimate) -> list[float]:
+    """Return the lower and the upper end of an error bar."""
+    return [estimate.mean + sign * (estimate.sd or 0.0) for sign in (-1, 1)]
 
 
 def _points_aside(alike: int) -> float:
@@ -141,7 +167,7 @@ def _sparsities(axes: Axes, results: Results, backbone: str, column: str) -> Non
             look,
             label,
         )
-    for row, style in zip(levels, ((0, (8, 3)), (0, (1, 2)), (0, (4, 2, 1, 2))), strict=False):
+    for row, style in zip(levels, cycle(_LEVELS), strict=False):
         _level(axes, results.at(backbone, row.name, column).estimate, row.label, style)
     axes.set_xlabel("sparsity, % of prunable weights removed")
     axes.set_ylabel(_score_label(results, column))
@@ -172,6 +198,7 @@ def _courses(axes: Axes, results: Results, backbone: str, column: str) -> None:
             axes.axvline(100 * at, color=look.color, linestyle=look.line, linewidth=0.9)
             axes.plot(100 * at, mean[at], marker="*", markersize=13, color=look.color, zorder=5)
     rise = f"{REACHED:.0%} of its rise from its first to its final score"
+    axes.set_xlim(left=0)
     axes.set_xlabel(f"training done, %\n★: {rise}")
     axes.set_ylabel(_score_label(results, column))
 
@@ -195,12 +222,18 @@ def _band(
     high = [estimate.mean + (estimate.sd or 0.0) for _, estimate in kept]
     mean = [estimate.mean for _, estimate in kept]
     axes.plot(shares, mean, color=look.color, marker=look.marker, linestyle=look.line, label=label)
-    axes.fill_between(shares, low, high, color=look.color, alpha=_BAND, linewidth=0)
+    axes.fill_between(
+        shares,
+        low,
+        high,
+        facecolor=(look.color, _BAND),
+        edgecolor=(look.color, 0.5),
+        linestyle=look.line,
+        linewidth=_EDGE,
+    )
 
 
-def _level(
-    axes: Axes, estimate: Estimate | None, label: str, style: tuple[int, tuple[int, ...]]
-) -> None:
+def _level(axes: Axes, estimate: Estimate | None, label: str, style: Line) -> None:
     if estimate is None:
         return
     sd = estimate.sd or 0.0

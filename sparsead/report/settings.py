@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean
-from typing import Any
+from typing import Any, NamedTuple
 
 from sparsead.config.seeds import SEED_KEYS, Seeds
 from sparsead.report.statistics import Estimate
@@ -13,6 +13,21 @@ from sparsead.runs.listing import flatten_config
 from sparsead.runs.record import RunRecord
 
 Row = dict[str, Any]
+
+
+class Setting(NamedTuple):
+    """Runs that differ only in their seeds.
+
+    Attributes:
+        place: task, backbone, adapter, r, pruner and sparsity in percent.
+        said: the keys that tell settings of the same place apart; None where a key does not.
+        records: of the runs.
+    """
+
+    place: Row
+    said: Row
+    records: list[RunRecord]
+
 
 _ORDER = ("task", "backbone", "adapter", "r", "pruner", "sparsity")
 _RANKED = ("task", "adapter", "pruner", "sparsity", "r", "backbone")
@@ -48,6 +63,20 @@ def group_by_setting(
         points: if rows are the best points of grids, the number of points of each setting's grid;
             a row then says on what it was chosen.
     """
+    rows = [
+        _row(setting.place, setting.said, setting.records) | _chosen(setting.records[0], points)
+        for setting in find_settings(records, always)
+    ]
+    return sorted(rows, key=lambda row: [(row[c] is not None, row[c]) for c in _ORDER])
+
+
+def find_settings(records: Iterable[RunRecord], always: Sequence[str] = ()) -> list[Setting]:
+    """Return the settings of finished runs, each with its runs.
+
+    Args:
+        records: records of finished runs.
+        always: configuration keys that every setting says, such as `protocol.epochs`.
+    """
     groups: dict[tuple[str, ...], list[RunRecord]] = defaultdict(list)
     for record in records:
         setting = record.result.get("setting", record.folder.name)
@@ -61,12 +90,10 @@ def group_by_setting(
         alike[tuple(place.values())].append(config)
     differing = {key: [*always, *_differing(found, always)] for key, found in alike.items()}
     shown = list(dict.fromkeys(name for names in differing.values() for name in names))
-    rows = [
-        _row(place, _said(config, differing[tuple(place.values())], shown), group)
-        | _chosen(group[0], points)
+    return [
+        Setting(place, _said(config, differing[tuple(place.values())], shown), group)
         for (place, group), config in zip(settings, configs, strict=True)
     ]
-    return sorted(rows, key=lambda row: [(row[c] is not None, row[c]) for c in _ORDER])
 
 
 def list_columns(rows: Sequence[Row]) -> list[str]:

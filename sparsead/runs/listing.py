@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from sparsead.config.choices import list_choices
@@ -122,6 +124,37 @@ def choose_runs(runs: Sequence[Listed], filters: Sequence[Filter]) -> list[Liste
     for wanted in filters:
         _check_known(wanted, runs)
     return [run for run in runs if all(wanted.matches(run) for wanted in filters)]
+
+
+@contextmanager
+def open_place(outputs: Path, archive: Path | None) -> Iterator[Path]:
+    """Yield the folder of the runs: `outputs`, or that of the records of an archive.
+
+    Raises:
+        RecordError: the archive cannot be read.
+    """
+    if archive is None:
+        yield outputs
+        return
+    from sparsead.runs.archive import unpack
+
+    with TemporaryDirectory() as folder:
+        unpack(archive, Path(folder))
+        yield Path(folder)
+
+
+def find_finished(filters: Sequence[str], place: Path) -> list[RunRecord]:
+    """Return the finished runs below `place` that match filters, without bulky parts.
+
+    Args:
+        filters: each of the form KEY=PATTERN; none choose all runs.
+        place: folder of the runs.
+
+    Raises:
+        ConfigError: a filter is malformed.
+    """
+    wanted = [Filter.read(given) for given in filters]
+    return [run.record for run in choose_runs(list_runs(place), wanted) if run.record]
 
 
 def flatten(values: Mapping[str, Any], joint: str = ".", prefix: str = "") -> dict[str, Any]:

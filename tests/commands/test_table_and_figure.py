@@ -123,8 +123,6 @@ def test_what_cannot_be_done_is_one_line(
 ) -> None:
     with pytest.raises(ConfigError, match="table3"):
         call(monkeypatch, capsys, table, "tabel3")
-    with pytest.raises(ConfigError, match="without the name of a table"):
-        call(monkeypatch, capsys, table, "--format", "html")
     with pytest.raises(RecordError, match="no finished runs of own"):
         call(monkeypatch, capsys, figure, own, "task.limit=7")
     with pytest.raises(ConfigError, match="--outputs elsewhere: is not a folder"):

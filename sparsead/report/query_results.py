@@ -1,0 +1,100 @@
+"""The runs that filters choose, as a table of one row a setting, for figures and HTML reports."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+from sparsead.config.seeds import Seeds
+from sparsead.report.results import Measured, Place, Results, main_score
+from sparsead.report.settings import Setting, find_settings
+from sparsead.runs.record import RunRecord
+from sparsead.tables.cells import Column, Row, TableSpec
+
+_ORDER = ("adapter", "r", "pruner", "sparsity")
+_DENSE = "none"
+
+
+class _Line(NamedTuple):
+    """A row of the table: how it is called, and what the rows of one series have in common."""
+
+    label: str
+    series: str | None
+    order: tuple[tuple[bool, Any], ...]
+
+
+def tabulate_settings(records: Sequence[RunRecord], name: str, title: str) -> Results:
+    """Return the runs as a table: a row for each setting, a column for each task.
+
+    A row is called by its adapter, pruner and sparsity, and by the keys in which it differs from
+    settings that would otherwise look alike. Rows that differ only in their sparsity are of one
+    series, except dense ones.
+
+    Args:
+        records: of finished runs, at least one.
+        name: of the table's files.
+        title: of the table.
+    """
+    found: dict[Place, list[RunRecord]] = defaultdict(list)
+    lines: dict[str, _Line] = {}
+    columns: dict[str, Column] = {}
+    for setting in find_settings(RunRecord.read(record.folder) for record in records):
+        line, column = _line(setting), _column(setting)
+        lines[line.label], columns[column.name] = line, column
+        found[Place(setting.place["backbone"], line.label, column.name)] += setting.records
+    most = max(map(len, found.values()))
+    places = {
+        place: replace(_measure(runs, columns[place.column].metric), asked=most)
+        for place, runs in found.items()
+    }
+    table = TableSpec(
+        name=name,
+        title=title,
+        rows=[
+            Row(line.label, line.label, series=line.series)
+            for line in sorted(lines.values(), key=lambda line: (line.order, line.label))
+        ],
+        columns=[columns[column] for column in sorted(columns)],
+        backbones=sorted({place.backbone for place in places}),
+        seeds=most,
+    )
+    return Results(table, places)
+
+
+def _column(setting: Setting) -> Column:
+    """Return the column of a setting: its task and its main metric."""
+    task = setting.place["task"]
+    metric = next(iter(setting.records[0].result["scores"]))
+    return Column(task, metric, name=f"{task} {metric}", label=task)
+
+
+def _line(setting: Setting) -> _Line:
+    place = setting.place
+    size = [] if place["r"] is None else [f"r={place['r']}"]
+    last = Counter(key.rpartition(".")[2] for key in setting.said)
+    said = [
+        f"{short if last[short := key.rpartition('.')[2]] == 1 else key}={value}"
+        for key, value in setting.said.items()
+        if value is not None
+    ]
+    series = " ".join([place["adapter"], *size, place["pruner"], *said])
+    order = tuple((place[key] is not None, place[key]) for key in _ORDER)
+    if place["pruner"] == _DENSE:
+        return _Line(series.replace(f" {_DENSE}", ""), None, order)
+    share = f"{place['sparsity']:g} %"
+    return _Line(" ".join([place["adapter"], *size, place["pruner"], share, *said]), series, order)
+
+
+def _measure(records: Sequence[RunRecord], metric: str) -> Measured:
+    """Return the results of one cell; runs without one seed of all parts are only numbered."""
+    by_seed: dict[int, RunRecord] = {}
+    for number, record in enumerate(records):
+        seed = Seeds.read(record.result["config"]).shared
+        by_seed[-1 - number if seed is None or seed in by_seed else seed] = record
+    scores = {seed: main_score(record, metric) for seed, record in by_seed.items()}
+    finite = {seed: score for seed, score in scores.items() if score is not None}
+    collapsed = {seed for seed in finite if by_seed[seed].result.get("collapsed")}
+    lost = frozenset(scores.keys() - finite)
+    return Measured(finite, by_seed, len(by_seed), lost, frozenset(collapsed))

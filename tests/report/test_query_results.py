@@ -1,0 +1,92 @@
+"""Any runs as a table of one row a setting, from which figures and the HTML report are made."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from sparsead import cli
+from sparsead.report.query_results import tabulate_settings
+from sparsead.report.results import Results
+from sparsead.runs.archive import pack
+from sparsead.runs.listing import find_finished
+from synthetic import plain_result, write_record
+
+
+def record(outputs: Path, pruner: str, sparsity: float, seed: int, score: float) -> None:
+    setting, scores = f"{pruner}-{sparsity}", {"accuracy": score, "f1": 0.1}
+    result = plain_result(
+        seed=seed, setting=setting, pruner=pruner, sparsity=sparsity, scores=scores
+    )
+    result["history"] = [
+        {"epoch": float(epoch), "scores": {"accuracy": score * epoch / 2}} for epoch in (1, 2)
+    ]
+    write_record(outputs, result)
+
+
+@pytest.fixture
+def outputs(tmp_path: Path) -> Path:
+    for seed in (1, 2):
+        for sparsity in (0.2, 0.4):
+            record(tmp_path, "snip", sparsity, seed, 0.8 + seed / 100 + sparsity / 10)
+    record(tmp_path, "none", 0.0, 1, 0.7)
+    return tmp_path
+
+
+def tabulated(outputs: Path, *filters: str) -> Results:
+    return tabulate_settings(find_finished(filters, outputs), "runs", "All runs")
+
+
+def test_rows_are_settings_and_those_of_one_pruner_are_a_series(outputs: Path) -> None:
+    results = tabulated(outputs)
+    rows = {row.label: row.series for row in results.table.rows}
+    assert [label.split(" ", 1)[1] for label in rows] == [
+        "r=64",
+        "r=64 snip 20 %",
+        "r=64 snip 40 %",
+    ]
+    assert len({series for series in rows.values() if series}) == 1
+    assert next(iter(rows.values())) is None
+    (column,) = results.table.columns
+    assert column.metric == "accuracy"
+    measured = results.at(results.table.backbones[0], [*rows][2], column.name)
+    assert measured.scores == pytest.approx({1: 85, 2: 86})
+    dense = results.at(results.table.backbones[0], next(iter(rows)), column.name)
+    assert str(dense) == "70.00 (n=1)"
+    assert len(tabulated(outputs, "sparsity=0.4").table.rows) == 1
+
+
+def test_runs_of_one_seed_in_one_cell_are_all_counted(outputs: Path) -> None:
+    result = plain_result(seed=1, setting="snip-0.4", scores={"accuracy": 0.5})
+    result["config"]["seed_init"] = 7
+    write_record(outputs, result)
+    (place,) = tabulated(outputs, "sparsity=0.4").places.values()
+    assert len(place.scores) == 3
+
+
+@pytest.mark.parametrize("shown", ["curves", "sparsity", "params"])
+def test_any_runs_are_drawn_also_from_an_archive(
+    shown: str, outputs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    archive = outputs / "records.parquet"
+    pack(outputs, [run.folder.name for run in find_finished([], outputs)], archive)
+    monkeypatch.chdir(outputs)
+    words = ["figure", shown, "pruner=snip", "--records", str(archive), "--out", "drawn"]
+    monkeypatch.setattr("sys.argv", ["sparsead", *words])
+    cli.main()
+    assert capsys.readouterr().out.splitlines() == [f"drawn/{shown}.png", f"drawn/{shown}.svg"]
+    assert "snip" in Path(f"drawn/{shown}.svg").read_text("utf-8")
+
+
+@pytest.mark.slow
+def test_any_runs_have_an_html_report(
+    outputs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["table", "pruner=snip,none", "--format", "html", "--outputs", str(outputs)]
+    monkeypatch.setattr("sys.argv", ["sparsead", *words])
+    cli.main()
+    text = capsys.readouterr().out
+    assert "<h1>Runs with pruner=snip,none</h1>" in text
+    assert text.count("<figure>") == 3
+    assert "86.00" in text or "85.50" in text
