@@ -6,9 +6,13 @@ import ast
 import importlib
 import os
 import pkgutil
+import shutil
 import sys
+import textwrap
+from collections.abc import Iterator
 from pathlib import Path
 
+from sparsead.config.choices import list_choices
 from sparsead.config.threads import bound_spinning
 from sparsead.errors import SparseadError, fail, unknown
 from sparsead.errors.display import survive_closed_pipes
@@ -17,6 +21,7 @@ from sparsead.errors.own_code import describe_own_error
 _COMMANDS = "sparsead.commands"
 _FIRST = ("train", "reproduce", "plan", "table")
 """The verbs that the help lists first; the others follow by name."""
+_SHOWN_GROUPS = ("adapter", "pruner", "task", "backbone")
 
 
 def main() -> None:
@@ -36,9 +41,8 @@ def main() -> None:
 
 def run(verb: str, arguments: list[str]) -> None:
     """Run one verb with the given arguments, which replace those of the command line."""
-    verbs = _verbs()
-    if verb not in verbs:
-        fail(unknown("verb", verb, [*verbs, "--help", "--version"]))
+    if verb not in verbs():
+        fail(unknown("verb", verb, [*verbs(), "--help", "--version"]))
     sys.argv = [f"sparsead {verb}", *arguments]
     bound_spinning()
     try:
@@ -56,7 +60,7 @@ def run(verb: str, arguments: list[str]) -> None:
         fail(own)
 
 
-def _verbs() -> dict[str, Path]:
+def verbs() -> dict[str, Path]:
     """Return each verb's file, in the order in which the help lists the verbs."""
     folders = importlib.import_module(_COMMANDS).__path__
     names = [module.name for module in pkgutil.iter_modules(folders)]
@@ -64,20 +68,34 @@ def _verbs() -> dict[str, Path]:
     return {name: Path(folders[0], f"{name}.py") for name in names}
 
 
-def _purpose(file: Path) -> str:
-    """Return what a verb does: the first line of its docstring, read without importing the file."""
-    line = (ast.get_docstring(ast.parse(file.read_text("utf-8"))) or "").splitlines()[0]
-    return line.partition(": ")[2].rstrip(".")
+def _describe(file: Path) -> tuple[str, str]:
+    """Return what a verb does and its first example, from its docstring, without importing it."""
+    first, *others = (ast.get_docstring(ast.parse(file.read_text("utf-8"))) or "").splitlines()
+    examples = [line.strip() for line in others if line.startswith(" ")]
+    return first.partition(": ")[2].rstrip("."), (examples or [""])[0]
 
 
 def _help() -> str:
-    verbs = "\n".join(f"  {verb:<9} {_purpose(file)}" for verb, file in _verbs().items())
+    described = {verb: _describe(file) for verb, file in verbs().items()}
+    lines = "".join(
+        f"  {verb:<11}{purpose}\n{'':13}{example}\n"
+        for verb, (purpose, example) in described.items()
+    )
     return (
         "usage: sparsead VERB [ARGUMENTS…]\n\n"
         "Adapters pruned at initialisation: train them, compare them, trust the answer.\n\n"
-        f"{verbs}\n\n"
-        "  sparsead train adapter=houlsby pruner=snip sparsity=0.4\n"
-        "  sparsead train --help    choices and configuration\n"
+        f"{lines}\n{''.join(_choices())}\n"
+        "  sparsead list pruners    what each choice is\n"
+        "  sparsead train --help    each key of a run, with its value and meaning\n"
         "  sparsead help VERB       what a verb takes\n"
         "  sparsead --version\n"
     )
+
+
+def _choices() -> Iterator[str]:
+    """Yield the choices of the groups that most runs choose from, without those for tests."""
+    width = min(shutil.get_terminal_size().columns, 100) - 2
+    for group in _SHOWN_GROUPS:
+        names = [name for name in list_choices(group) if not name.startswith("tiny-")]
+        text = f"  {group + '=':<11}{', '.join(names)}"
+        yield textwrap.fill(text, width, subsequent_indent=" " * 13) + "\n"

@@ -127,6 +127,19 @@ def choose_output(words: list[str]) -> list[str]:
     return [word for word in words if word not in (f"--{QUIET}", f"--{JSON}")]
 
 
+@contextmanager
+def output_as(*, quiet: bool, json: bool) -> Iterator[None]:
+    """Print for the duration of the block only what `--quiet` or `--json` of a verb ask for."""
+    before = os.environ.get(OUTPUT_VARIABLE)
+    if quiet or json:
+        os.environ[OUTPUT_VARIABLE] = QUIET if quiet else JSON
+    try:
+        yield
+    finally:
+        os.environ.pop(OUTPUT_VARIABLE, None)
+        os.environ.update({} if before is None else {OUTPUT_VARIABLE: before})
+
+
 def format_seconds(seconds: float) -> str:
     """Return a duration in words, such as "40 s", "4 min" or "2.5 h"."""
     if seconds < 90:

@@ -3,12 +3,15 @@
 `sparsead compare pruner=snip,random task=demo_mrpc,demo_stsb seed=1,2,3` makes a row of each pruner
 and a column of each task, and compares every row with the first one. Runs that are recorded are not
 trained again. A pruner of your own needs `--config-dir FOLDER`.
+
+    sparsead compare pruner=snip,random seed=1,2,3
 """
 
 from __future__ import annotations
 
 from sparsead.commands.reproduce import reproduce
-from sparsead.config.arguments import Parser, add_overrides
+from sparsead.config.arguments import Parser, add_output_options, add_overrides
+from sparsead.progress import output_as
 from sparsead.tables.comparison import compare_table
 
 
@@ -17,5 +20,7 @@ def main() -> None:
     parser = Parser("sparsead compare", __doc__)
     add_overrides(parser, "as `sparsead train -m` takes them; seeds=N instead of seed=1,…,N")
     parser.add_argument("--retry-failed", action="store_true", help="also train failed runs again")
+    add_output_options(parser)
     arguments = parser.parse()
-    reproduce(compare_table(arguments.overrides), retry=arguments.retry_failed)
+    with output_as(quiet=arguments.quiet, json=arguments.json):
+        reproduce(compare_table(arguments.overrides), retry=arguments.retry_failed)

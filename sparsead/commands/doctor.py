@@ -1,7 +1,11 @@
-"""`sparsead doctor`: show what is installed, found and writable here; download nothing."""
+"""`sparsead doctor`: show what is installed, found and writable here; download nothing.
+
+sparsead doctor
+"""
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import shutil
@@ -13,7 +17,7 @@ from pathlib import Path
 import hydra
 from omegaconf import DictConfig
 
-from sparsead.config.arguments import Parser, user_path
+from sparsead.config.arguments import Parser, add_json, user_path
 from sparsead.config.choices import list_choices
 from sparsead.config.threads import describe_waiting, number_set, usable_cores
 from sparsead.hub.reach import is_cached
@@ -32,10 +36,16 @@ def main() -> None:
     parser = Parser("sparsead doctor", __doc__)
     default = Path("outputs")
     parser.add_argument("--outputs", type=user_path, default=default, help="folder of the runs")
-    outputs: Path = parser.parse().outputs
+    add_json(parser)
+    arguments = parser.parse()
+    outputs: Path = arguments.outputs
     writable = _is_writable(outputs)
-    _print([*_installed(), *_places(outputs, writable)])
-    _print(_computes())  # printed last, because it imports torch, which takes seconds
+    found = [*_installed(), *_places(outputs, writable)]
+    if arguments.json:
+        sys.stdout.write(json.dumps({**dict(found), **dict(_computes())}, indent=2) + "\n")
+    else:
+        _print(found)
+        _print(_computes())  # printed last, because it imports torch, which takes seconds
     raise SystemExit(0 if writable else 1)
 
 

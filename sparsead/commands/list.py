@@ -1,11 +1,16 @@
-"""`sparsead list`: list what can be chosen, with a line about each."""
+"""`sparsead list`: list what can be chosen, with a line about each.
+
+sparsead list pruners
+sparsead list tables
+"""
 
 from __future__ import annotations
 
+import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
-from sparsead.config.arguments import Parser
+from sparsead.config.arguments import Parser, add_json
 from sparsead.config.choices import list_choices
 from sparsead.config.comments import describe_choice
 from sparsead.errors import ConfigError, unknown
@@ -23,19 +28,30 @@ _GROUPS = {
 }
 """What is listed, and the config group of its choices."""
 
-_KINDS = (*_GROUPS, "metrics")
+KINDS = (*_GROUPS, "metrics")
 
 
 def main() -> None:
     """Entry point of `sparsead list`."""
     parser = Parser("sparsead list", __doc__)
-    kinds = ", ".join(_KINDS)
+    kinds = ", ".join(KINDS)
     parser.add_argument("kind", nargs="?", metavar="KIND", help=f"{kinds}; without it, all names")
-    kind = parser.parse().kind
-    if kind is None:
+    add_json(parser)
+    arguments = parser.parse()
+    kind = arguments.kind
+    if arguments.json:
+        sys.stdout.write(f"{json.dumps(_as_json(kind), indent=2)}\n")
+    elif kind is None:
         sys.stdout.write("".join(_names()))
-        return
-    sys.stdout.write(to_columns(_lines(_checked(kind))))
+    else:
+        sys.stdout.write(to_columns(_lines(_checked(kind))))
+
+
+def _as_json(kind: str | None) -> Mapping[str, str | list[str]]:
+    """Return the line of each choice, or without a kind all names."""
+    if kind is None:
+        return {each: list_choices(group) for each, group in _GROUPS.items()}
+    return dict(_lines(_checked(kind)))
 
 
 def _checked(kind: str) -> str:
@@ -46,8 +62,8 @@ def _checked(kind: str) -> str:
     """
     plural = {group: name for name, group in _GROUPS.items()} | {"metric": "metrics"}
     kind = plural.get(kind, kind)
-    if kind not in _KINDS:
-        raise ConfigError(unknown("list", kind, _KINDS))
+    if kind not in KINDS:
+        raise ConfigError(unknown("list", kind, KINDS))
     return kind
 
 

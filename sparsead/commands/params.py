@@ -1,4 +1,8 @@
-"""`sparsead params`: count a run's parameters, bytes and FLOPs without loading weights."""
+"""`sparsead params`: count a run's parameters, bytes and FLOPs without loading weights.
+
+sparsead params backbone=roberta-base adapter=houlsby sparsity=0.4
+sparsead params --paper
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from sparsead.config.arguments import Parser, add_overrides, add_wide
+from sparsead.config.arguments import Parser, add_json, add_overrides, add_wide
 from sparsead.config.compose import compose_as
 from sparsead.config.overrides import expand
 from sparsead.config.run import RunSpec
@@ -45,7 +49,9 @@ def main() -> None:
     )
     parser.add_argument("--format", choices=_OUTPUTS, default="rich")
     add_wide(parser)
+    add_json(parser)
     arguments = parser.parse()
+    arguments.format = "json" if arguments.json else arguments.format
     if arguments.paper and arguments.overrides:
         raise ConfigError("params: --paper takes no overrides; it counts the runs of Tables 1 to 3")
     rows = count_paper_rows() if arguments.paper else [count_run(_asked_for(arguments.overrides))]

@@ -1,10 +1,14 @@
 """`sparsead plan`: show a table's missing runs, their time and disk space, and what they can show.
 
 `sparsead plan table1 --power 0.8 --effect 0.5` prints the seeds needed to show half a point.
+
+    sparsead plan table3 backbone=minilm
+    sparsead plan table3 --power 0.8 --effect 0.5
 """
 
 from __future__ import annotations
 
+import json
 import math
 import sys
 import tempfile
@@ -16,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sparsead.commands.train import train_run
-from sparsead.config.arguments import Parser, add_table
+from sparsead.config.arguments import Parser, add_json, add_table
 from sparsead.errors import ConfigError, SparseadError
 from sparsead.errors.display import one_line
 from sparsead.report.power import (
@@ -32,10 +36,12 @@ from sparsead.tables.cells import TableSpec, list_cells
 from sparsead.tables.estimate import (
     Throughput,
     describe_plan,
+    estimate_cost,
     find_unmeasured,
     write_throughput,
 )
 from sparsead.tables.files import load_table
+from sparsead.tables.sweep import count_states
 from sparsead.tasks.contract import TASKS
 
 if TYPE_CHECKING:
@@ -56,6 +62,7 @@ def main() -> None:
     parser.add_argument("--effect", type=float, metavar="POINTS", help=needed)
     guess = "standard deviation of paired differences where none is measured (default: 1 point)"
     parser.add_argument("--sd", type=float, default=GUESSED_SD, metavar="POINTS", help=guess)
+    add_json(parser)
     arguments = parser.parse()
     _check_numbers(arguments)
     table = load_table(arguments.table, arguments.overrides)
@@ -66,6 +73,10 @@ def main() -> None:
     kinds = find_unmeasured(wanted)
     if kinds:
         calibrate(kinds, lambda line: sys.stderr.write(f"{one_line(line)}\n"))
+    if arguments.json:
+        planned = {"runs": dict(count_states(wanted)), **estimate_cost(wanted)._asdict()}
+        sys.stdout.write(f"{json.dumps(planned, indent=2)}\n")
+        return
     sys.stdout.write(describe_plan(wanted, table.search))
     sys.stdout.write(describe_power(measure(table), arguments.power, arguments.sd))
 

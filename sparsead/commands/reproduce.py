@@ -1,4 +1,8 @@
-"""`sparsead reproduce`: train the missing runs of a table, then print the table."""
+"""`sparsead reproduce`: train the missing runs of a table, then print the table.
+
+sparsead reproduce table3 backbone=minilm seeds=3
+sparsead reproduce table3 'only=row=ls*' task.path=FOLDER
+"""
 
 from __future__ import annotations
 
@@ -9,10 +13,18 @@ from pathlib import Path
 from typing import NoReturn
 
 from sparsead.commands.train import train_run
-from sparsead.config.arguments import Parser, add_table
+from sparsead.config.arguments import Parser, add_output_options, add_table
 from sparsead.errors import StorageError
 from sparsead.errors.display import one_line
-from sparsead.progress import format_seconds, name_sweep, print_line, printed_log
+from sparsead.progress import (
+    JSON,
+    format_seconds,
+    name_sweep,
+    output_as,
+    output_mode,
+    print_line,
+    printed_log,
+)
 from sparsead.report import tabulate
 from sparsead.report.outcome import describe_scores
 from sparsead.report.publish import publish
@@ -32,15 +44,19 @@ def main() -> None:
     parser = Parser("sparsead reproduce", __doc__)
     add_table(parser)
     parser.add_argument("--retry-failed", action="store_true", help="also train failed runs again")
+    add_output_options(parser)
     arguments = parser.parse()
-    reproduce(load_table(arguments.table, arguments.overrides), retry=arguments.retry_failed)
+    table = load_table(arguments.table, arguments.overrides)
+    with output_as(quiet=arguments.quiet, json=arguments.json):
+        reproduce(table, retry=arguments.retry_failed)
 
 
 def reproduce(table: TableSpec, *, retry: bool) -> NoReturn:
     """Train a table's missing runs, print the table, and exit with status 1 if a run failed."""
     wanted = list_cells(table)
-    sys.stdout.write(describe_plan(wanted, table.search))
-    sys.stdout.flush()
+    if output_mode() is None:
+        sys.stdout.write(describe_plan(wanted, table.search))
+        sys.stdout.flush()
     with printed_log(), stop_on_interrupt("run the same command again to resume"):
         try:
             wanted = _do(table, wanted, retry_failed=retry)
@@ -54,8 +70,13 @@ def reproduce(table: TableSpec, *, retry: bool) -> NoReturn:
 def render(table: TableSpec, outputs: Path) -> None:
     """Print the table, and write its HTML report and figure."""
     shown = build_view(measure(table))
-    sys.stdout.write(tabulate.render(shown, "rich"))
-    sys.stdout.write("".join(f"{path}\n" for path in publish(shown, outputs)))
+    written = "".join(f"{path}\n" for path in publish(shown, outputs))
+    if output_mode() == JSON:
+        sys.stdout.write(tabulate.render(shown, "json"))
+        return
+    if output_mode() is None:
+        sys.stdout.write(tabulate.render(shown, "rich"))
+    sys.stdout.write(written)
 
 
 def print_failures(wanted: Sequence[Cell]) -> int:

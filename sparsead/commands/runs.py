@@ -1,13 +1,18 @@
-"""`sparsead runs`: list, filter, delete, restore, export, pack or unpack runs."""
+"""`sparsead runs`: list, filter, delete, restore, export, pack or unpack runs.
+
+sparsead runs task=mrpc sparsity=0.4
+sparsead runs delete state=failed
+sparsead runs export runs.csv
+"""
 
 from __future__ import annotations
 
 import sys
-from argparse import Namespace, RawDescriptionHelpFormatter
+from argparse import Namespace
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from sparsead.config.arguments import Parser, add_outputs, add_wide, user_path
+from sparsead.config.arguments import Parser, add_json, add_outputs, add_wide, user_path
 from sparsead.errors import ConfigError, StorageError, unknown
 from sparsead.report.export import EXPORTS
 from sparsead.report.formats import FORMATS, pluralize, to_plain
@@ -20,6 +25,7 @@ from sparsead.runs.deletion import (
 )
 from sparsead.runs.listing import COLUMNS, Filter, Listed, choose_runs, list_runs
 
+_EXAMPLES = "\n\n" + "".join(f"  {line.strip()}\n" for line in __doc__.splitlines()[2:])
 _SHOWN = 20
 """Number of runs that are listed before they are deleted."""
 _SHORT_NAME = 8
@@ -34,12 +40,12 @@ _RANKED = (
 def main() -> None:
     """Entry point of `sparsead runs`."""
     words = sys.argv[1:]
-    action = words.pop(0) if words and words[0] in _ACTIONS else "list"
+    action = words.pop(0) if words and words[0] in ACTIONS else "list"
     arguments = _parser(action).parse(words)
     wanted = [_filter(given) for given in arguments.filters]
     outputs: Path = arguments.outputs
     every = list_runs(trash_folder(outputs) if action == "restore" else outputs)
-    _ACTIONS[action](choose_runs(every, wanted), arguments)
+    ACTIONS[action](choose_runs(every, wanted), arguments)
 
 
 def _parser(action: str) -> Parser:
@@ -47,9 +53,8 @@ def _parser(action: str) -> Parser:
     actions = "\n".join(f"  {name:<7} {purpose}" for name, purpose in _PURPOSES.items())
     parser = Parser(
         f"sparsead runs{given}",
-        _PURPOSES[action],
+        _PURPOSES[action] + _EXAMPLES,
         epilog=f"sparsead runs [ACTION], with ACTION one of\n{actions}",
-        formatter_class=RawDescriptionHelpFormatter,
     )
     if action == "unpack":
         parser.add_argument("file", type=user_path, help="an archive that `runs pack` wrote")
@@ -68,6 +73,7 @@ def _parser(action: str) -> Parser:
     if action == "list":
         parser.add_argument("--format", choices=sorted(FORMATS), help="default: plain columns")
         add_wide(parser)
+        add_json(parser)
     if action == "delete":
         parser.add_argument("--all", action="store_true", help="delete every run")
         parser.add_argument("--yes", action="store_true", help="delete without asking")
@@ -78,11 +84,12 @@ def _parser(action: str) -> Parser:
 
 def _filter(given: str) -> Filter:
     if "=" not in given:
-        raise ConfigError(unknown("runs", given, _ACTIONS) + ", or a filter KEY=PATTERN")
+        raise ConfigError(unknown("runs", given, ACTIONS) + ", or a filter KEY=PATTERN")
     return Filter.read(given)
 
 
 def _list(runs: list[Listed], arguments: Namespace) -> None:
+    arguments.format = "json" if arguments.json else arguments.format
     if arguments.format:
         sys.stdout.write(FORMATS[arguments.format](COLUMNS, [run.row for run in runs]))
     else:
@@ -186,7 +193,7 @@ def _unpack(_: list[Listed], arguments: Namespace) -> None:
     sys.stdout.write(f"{arguments.outputs}: {pluralize(added, 'run')} added\n")
 
 
-_ACTIONS: dict[str, Callable[[list[Listed], Namespace], None]] = {
+ACTIONS: dict[str, Callable[[list[Listed], Namespace], None]] = {
     "list": _list,
     "delete": _delete,
     "restore": _restore,

@@ -1,15 +1,21 @@
-"""`sparsead show`: show a run's masks or errors, or what differs between two runs."""
+"""`sparsead show`: show a run's masks or errors, or what differs between two runs.
+
+sparsead show RUN
+sparsead show RUN --errors
+sparsead show RUN --against RUN2
+"""
 
 from __future__ import annotations
 
+import json
 import sys
 from argparse import Namespace
 
-from sparsead.config.arguments import Parser, add_run_arguments
+from sparsead.config.arguments import Parser, add_json, add_run_arguments
 from sparsead.errors import ConfigError
 from sparsead.report.differences import describe_differences
 from sparsead.report.errors import compare_errors, summarize_errors
-from sparsead.report.masks import compare_masks, load_masks, summarize_masks
+from sparsead.report.masks import compare_masks, load_masks, mask_values, summarize_masks
 from sparsead.runs.query import find_run
 from sparsead.runs.record import RunRecord
 
@@ -31,9 +37,13 @@ def main() -> None:
     parser.add_argument("--split", help=split)
     count = f"number of errors to list (default: {_COUNT})"
     parser.add_argument("--count", type=int, metavar="N", help=count)
+    add_json(parser)
     arguments = parser.parse()
     _check(arguments)
     record = find_run(arguments.run, arguments.outputs)
+    if arguments.json:
+        sys.stdout.write(f"{json.dumps(mask_values(record), indent=2)}\n")
+        return
     against = arguments.against
     other = None if against is None else find_run(against, arguments.outputs)
     if arguments.errors:
@@ -57,5 +67,9 @@ def _check(arguments: Namespace) -> None:
     for option in ("split", "count"):
         if not arguments.errors and getattr(arguments, option) is not None:
             raise ConfigError(f"show: --{option} works only with --errors")
+    if arguments.json and (arguments.errors or arguments.against):
+        raise ConfigError(
+            "show: --json has a run's masks alone; `sparsead.predictions(RUN)` gives its errors"
+        )
     if arguments.count is not None and arguments.count < 1:
         raise ConfigError(f"show: --count {arguments.count}: must be at least 1")

@@ -1,4 +1,8 @@
-"""`sparsead train`: train one run, or with -m a sweep of runs."""
+"""`sparsead train`: train one run, or with -m a sweep of runs.
+
+sparsead train adapter=houlsby pruner=snip sparsity=0.4
+sparsead train -m pruner=random,snip seed=1,2,3
+"""
 
 from __future__ import annotations
 
@@ -22,7 +26,13 @@ from omegaconf.errors import OmegaConfBaseException
 from sparsead.config.arguments import Parser, name_outputs
 from sparsead.config.compose import describe_error
 from sparsead.config.help import describe_train
-from sparsead.config.launchers import check_gpu, expand_jobs, set_ray_token, share_cores
+from sparsead.config.launchers import (
+    check_gpu,
+    check_slurm,
+    expand_jobs,
+    set_ray_token,
+    share_cores,
+)
 from sparsead.config.overrides import expand
 from sparsead.config.quoting import quote
 from sparsead.config.search import SearchSpec
@@ -118,6 +128,7 @@ def _launch() -> None:
     overrides = expand_jobs(expand(arguments.overrides), arguments.multirun)
     overrides = group_tracked(overrides) if arguments.multirun else overrides
     sys.argv[1:] = [*flags, *overrides]  # Hydra's parser needs the overrides to be consecutive
+    check_slurm(overrides)
     set_ray_token(overrides)
     if arguments.multirun and arguments.cfg:
         fail("--cfg prints the configuration of one run: leave out -m")

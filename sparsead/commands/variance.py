@@ -3,21 +3,25 @@
 It trains seeds² runs of one configuration, in which each seed of the data meets each seed of the
 initial weights once, and each seed of the mask meets both of them once (a Latin square).
 `sparsead variance task=rte sparsity=0.8 --seeds 5` takes the overrides of `sparsead train`.
+
+    sparsead variance sparsity=0.8 --seeds 5
 """
 
 from __future__ import annotations
 
+import json
 import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from sparsead.commands.reproduce import Teller, count_runs, print_failures
 from sparsead.commands.train import train_run
-from sparsead.config.arguments import Parser, add_overrides
+from sparsead.config.arguments import Parser, add_output_options, add_overrides
 from sparsead.config.overrides import expand
 from sparsead.config.run import RunSpec
 from sparsead.config.seeds import SEED_KEYS, Seeds
 from sparsead.errors import ConfigError
-from sparsead.progress import printed_log
+from sparsead.progress import output_as, printed_log
 from sparsead.report.formats import pluralize, to_rich
 from sparsead.report.variance import REST, Component, decompose, latin_square
 from sparsead.runs.interrupt import stop_on_interrupt
@@ -43,18 +47,22 @@ def main() -> None:
     add_overrides(parser, "any override of `sparsead train` but those of seeds")
     number = "seeds of each part; seeds² runs are trained (default: 5)"
     parser.add_argument("--seeds", type=int, default=5, metavar="N", help=number)
+    add_output_options(parser)
     arguments = parser.parse()
     if arguments.seeds < _LEAST:
         raise ConfigError(f"--seeds {arguments.seeds}: must be at least {_LEAST}")
     request = _compose(arguments.overrides)
     wanted = _cells(request, tuple(arguments.overrides), arguments.seeds)
-    with printed_log(), stop_on_interrupt("run the same command again to resume"):
+    output = output_as(quiet=arguments.quiet, json=arguments.json)
+    resumable = stop_on_interrupt("run the same command again to resume")
+    with output, printed_log(), resumable:
         cells = [cell for _, cell in wanted]
         tell = Teller(count_runs(cells, retry=False), lambda cell: f"{cell.row} (data-init-mask)")
         run_cells(cells, train_run, tell=tell)
     if print_failures([cell for _, cell in wanted]):
         raise SystemExit(1)
-    sys.stdout.write(_report(wanted, masked=request.spec.sparsity > 0))
+    report = _report(wanted, masked=request.spec.sparsity > 0)
+    sys.stdout.write(_as_json(*report) if arguments.json else _as_text(*report))
 
 
 def _compose(overrides: list[str]) -> RunRequest:
@@ -93,7 +101,10 @@ def _with_seeds(request: RunRequest, seeds: Seeds) -> RunSpec:
     return replace(request.spec, seed_data=seeds.data, seed_init=seeds.init, seed_mask=seeds.mask)
 
 
-def _report(wanted: list[tuple[Seeds, Cell]], *, masked: bool) -> str:
+def _report(
+    wanted: list[tuple[Seeds, Cell]], *, masked: bool
+) -> tuple[str, Mapping[Seeds, float], Sequence[Component]]:
+    """Return the metric, the score of each run in percent, and the parts of its variance."""
     scores: dict[Seeds, float] = {}
     metric = ""
     for seeds, cell in wanted:
@@ -104,7 +115,19 @@ def _report(wanted: list[tuple[Seeds, Cell]], *, masked: bool) -> str:
             raise ConfigError(f"{cell.request.folder.name}: its {metric} is not defined")
         scores[seeds] = 100 * score
     parts = ("data", "init", "mask") if masked else ("data", "init")
-    components = decompose(scores, parts)
+    return metric, scores, decompose(scores, parts)
+
+
+def _as_json(metric: str, scores: Mapping[Seeds, float], components: Sequence[Component]) -> str:
+    content = {
+        "metric": metric,
+        "scores": {str(seeds): score for seeds, score in scores.items()},
+        "causes": {_NAMES[c.name]: {"variance": c.variance, "p": c.p} for c in components},
+    }
+    return json.dumps(content, indent=2) + "\n"
+
+
+def _as_text(metric: str, scores: Mapping[Seeds, float], components: Sequence[Component]) -> str:
     total = sum(max(0.0, each.variance) for each in components)
     mean = sum(scores.values()) / len(scores)
     head = f"{metric}: {mean:.2f}, mean of {pluralize(len(scores), 'run')}\n"

@@ -30,7 +30,7 @@ _FOOT = """
 Flags: -m sweep, --config-dir FOLDER choices of your own, --cfg job print the configuration,
 --info how it was composed, --hydra-help Hydra's own flags. The keys shown are those of the choices:
 `sparsead train adapter=lora --help` shows those of LoRA. `sparsead list adapters` says what each
-choice is. Completion: eval "$(sparsead-train -sc install=bash)"
+choice is. `sparsead completion bash` prints what completes words in a shell.
 """
 
 _OTHER_GROUPS = ("hydra", "table")

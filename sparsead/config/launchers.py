@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Sequence
+import shutil
+from collections.abc import Mapping, Sequence
 from multiprocessing import current_process
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ _JOBS = "jobs_per_gpu="
 _LAUNCHER = "hydra/launcher="
 _NUMBER = "hydra.launcher.n_jobs="
 _JOBLIB = f"{_LAUNCHER}joblib"
+_SLURM = "submitit_slurm"
 
 
 def expand_jobs(arguments: Sequence[str], multirun: bool) -> list[str]:
@@ -94,6 +96,39 @@ def set_ray_token(overrides: Sequence[str]) -> None:
     elsewhere = any("ray.init.address" in override for override in overrides)
     if chosen and not (own or elsewhere or (Path.home() / ".ray" / "auth_token").exists()):
         os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+
+
+def check_slurm(overrides: Sequence[str]) -> None:
+    """Refuse the launcher of SLURM where its commands are missing, as they are off a cluster.
+
+    Raises:
+        ConfigError: the launcher is chosen, and there is no `srun`.
+    """
+    if f"{_LAUNCHER}{_SLURM}" in overrides and shutil.which("srun") is None:
+        raise ConfigError(
+            f"{_LAUNCHER}{_SLURM}: there is no SLURM here (srun is not found); start it on a "
+            "cluster's login node, or take jobs_per_gpu=N or hydra/launcher=submitit_local"
+        )
+
+
+def describe_slurm(launcher: Mapping[str, Any], runs: int | None) -> str | None:
+    """Return a line on what SLURM is asked for; None for another launcher.
+
+    Args:
+        launcher: the configuration of Hydra's launcher.
+        runs: number of runs, each of which is a job; None if it is not known.
+    """
+    if not str(launcher.get("_target_")).endswith(".SlurmLauncher"):
+        return None
+    jobs = "jobs" if runs is None else f"{runs} job{'' if runs == 1 else 's'}"
+    partition = launcher.get("partition")
+    where = "the cluster's default partition" if partition is None else f"partition {partition}"
+    asked = [launcher.get("gpus_per_node"), launcher.get("gpus_per_task"), launcher.get("gres")]
+    gpus = next((f"GPUs: {each}" for each in asked if each is not None), "no GPU")
+    return (
+        f"SLURM: {jobs} on {where}, {gpus}, at most {launcher.get('timeout_min')} min each; "
+        "hydra.launcher.partition=, gpus_per_node= and timeout_min= change that"
+    )
 
 
 def share_cores(overrides: Sequence[str], jobs: int) -> None:

@@ -80,6 +80,32 @@ def summarize_masks(record: RunRecord) -> str:
     return f"{summarize_run(record)}{counts}\n\n{density}\n{_units_text(count_dead_units(masks))}"
 
 
+def mask_values(record: RunRecord) -> dict[str, Any]:
+    """Return what `summarize_masks` says as JSON values; shares lie between 0 and 1.
+
+    Raises:
+        RecordError: the run's result or weights cannot be read.
+    """
+    masks = load_masks(record)
+    values: dict[str, Any] = {"run": str(record.folder), "scores": record.result["scores"]}
+    if not masks:
+        return values | {"kept": None, "weights": None, "density": {}, "dead_units": {}}
+    grid = build_density_grid(masks).with_totals()
+    return values | {
+        "kept": int(grid.kept[-1, -1]),
+        "weights": int(grid.total[-1, -1]),
+        "density": {
+            layer: {
+                column: float(density)
+                for column, density in zip(grid.columns, densities, strict=True)
+                if not np.isnan(density)
+            }
+            for layer, densities in zip(grid.rows, grid.density, strict=True)
+        },
+        "dead_units": {name: units.dead for name, units in count_dead_units(masks).items()},
+    }
+
+
 def compare_masks(record: RunRecord, other: RunRecord) -> str:
     """Return a text on the overlap of two runs' masks, for each tensor and overall.
 

@@ -52,7 +52,7 @@ def describe_outcome(record: RunRecord, *, hint: bool = True) -> list[str]:
     lines = [
         f"{describe_scores(record)}{_doubt(record)}",
         *_remarks(record),
-        f"removed {sparsity['removed']} of {sparsity['total']} prunable weights "
+        f"removed {sparsity['removed']:,} of {sparsity['total']:,} prunable weights "
         f"({100 * sparsity['realised']:.2f} %)",
         str(record.folder),
     ]

@@ -19,7 +19,8 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 from typing_extensions import TypedDict
 
-from sparsead.progress import format_seconds
+from sparsead.config.launchers import describe_slurm
+from sparsead.progress import format_seconds, print_line
 from sparsead.runs.checked import check_type
 
 _FILE = "runs.jsonl"
@@ -82,6 +83,9 @@ class NoteSweep(Callback):
         STARTED.folder = Path(str(config.hydra.sweep.dir))
         STARTED.runs = _count_runs(config)
         STARTED.began = time.monotonic()
+        asked = describe_slurm(config.hydra.launcher, STARTED.runs)
+        if asked is not None:
+            print_line(asked)
 
 
 def note_run(sweep_folder: Path, run_folder: Path, error: BaseException | None) -> None:

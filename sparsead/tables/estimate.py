@@ -6,7 +6,7 @@ import socket
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt
 from typing_extensions import TypedDict
@@ -80,18 +80,35 @@ def describe_plan(wanted: Sequence[Cell], search: SearchSpec | None = None) -> s
     line = ", ".join(f"{counts[state]} {state}" for state in ("done", "failed", "running"))
     waiting = f", {counts['waiting']} waiting for prerequisites" if counts["waiting"] else ""
     text = f"{grid}{sum(counts.values())} runs: {line}, {counts['missing']} to run{waiting}\n"
+    cost = estimate_cost(wanted)
+    if not counts["missing"]:
+        return text
+    if cost.unknown:
+        return text + f"no estimate for {cost.unknown} of them; sparsead plan measures them\n"
+    duration, size = format_amount(cost.seconds, TIMES), format_amount(cost.stored, SIZES)
+    return text + f"about {duration} on this machine, one at a time, and {size}\n"
+
+
+class Cost(NamedTuple):
+    """What the missing runs of a table need: seconds, one at a time, and bytes of disk.
+
+    `unknown` is the number of missing runs that were not measured on this machine; the others are
+    summed.
+    """
+
+    seconds: float
+    stored: int
+    unknown: int
+
+
+def estimate_cost(wanted: Sequence[Cell]) -> Cost:
+    """Return what the missing runs of a table need on this machine."""
     missing = _missing(wanted)
     rates = _rates(_measured_as(missing, wanted))
     specs = [cell.spec for cell in missing]
     known = [(spec, rate) for spec, rate in zip(specs, rates, strict=True) if rate is not None]
-    if not missing:
-        return text
-    if len(known) < len(missing):
-        unknown = len(missing) - len(known)
-        return text + f"no estimate for {unknown} of them; sparsead plan measures them\n"
-    duration = format_amount(sum(rate.seconds(spec) for spec, rate in known), TIMES)
-    size = format_amount(sum(rate.stored for _, rate in known), SIZES)
-    return text + f"about {duration} on this machine, one at a time, and {size}\n"
+    seconds = sum(rate.seconds(spec) for spec, rate in known)
+    return Cost(seconds, sum(rate.stored for _, rate in known), len(missing) - len(known))
 
 
 def _undecided(wanted: Sequence[Cell], search: SearchSpec) -> list[Cell]:
