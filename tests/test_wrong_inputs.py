@@ -1,0 +1,154 @@
+"""Wrong inputs of a command: one clear line, status 2, nothing written, and at once."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from sparsead import cli
+
+FILES = {
+    "good.csv": "text,label\na,x\nb,y\n",
+    "no_label.csv": "text,other\na,x\nb,y\n",
+    "ragged.csv": "text,label\na,x\nb,y,z\n",
+    "empty.csv": "",
+    "list.yaml": "- a\n- b\n",
+    "no_rows.yaml": "columns: [{task: mrpc, metric: accuracy}]\n",
+    "bad_base.yaml": "base: tabel1\n",
+}
+
+WRONG: dict[str, Sequence[str]] = {
+    # verbs and options
+    "trian: no such": ["trian"],
+    "did you mean --wide": ["table", "--wid"],
+    "a setting is typed as protocol.epochs=3": ["train", "--epochs", "3"],
+    "needs a folder": ["train", "--outputs"],
+    "is not a folder": ["runs", "--outputs", "nowhere"],
+    "--config-dir nowhere: is not a folder": ["train", "--config-dir", "nowhere"],
+    "--cfg prints the configuration of one run": ["train", "-m", "--cfg", "job", "seed=1,2"],
+    # keys
+    "did you mean adapter.bottleneck": ["train", "adapter.r=8"],
+    "did you mean protocol.learning_rate": ["train", "lr=1e-3"],
+    "did you mean protocol.patience": ["train", "early_stopping=3"],
+    "did you mean task.max_length": ["train", "max_seq_length=128"],
+    "protcol.epochs: no such key; did you mean protocol.epochs": ["train", "protcol.epochs=3"],
+    "cannot be read as KEY=VALUE": ["train", "snip"],
+    "must be a whole number": ["train", "protocol.epochs=many"],
+    "protocol.epochs=0: must be at least 1": ["train", "protocol.epochs=0"],
+    "protocol.learning_rate=5: must be above 0 and below 1": ["train", "protocol.learning_rate=5"],
+    "protocol.batch_size=0: must be at least 1": ["train", "protocol.batch_size=0"],
+    "watches the score on a held-out part": ["train", "protocol.patience=2"],
+    "device=gpu: no such choice; did you mean cuda": ["train", "device=gpu"],
+    "precision=fp16: no such choice; did you mean bf16": ["train", "precision=fp16"],
+    "threads=none": ["train", "threads=none"],
+    "there is no CUDA device here": ["train", "device=cuda"],
+    # choices
+    "did you mean houlsby": ["train", "adapter=hulsby"],
+    "did you mean snip?": ["train", "pruner=snap"],
+    "did you mean mrpc": ["train", "task=mprc"],
+    "did you mean roberta-base": ["train", "backbone=roberta"],
+    "did you mean tensorboard": ["train", "tracking=tensorbord"],
+    "to sweep, use -m": ["train", "pruner=[snip,random]"],
+    "the share removed must be at least 0 and below 1": ["train", "sparsity=40"],
+    "pruner=none removes nothing": ["train", "pruner=none", "sparsity=0.4"],
+    "nothing to control": ["train", "pruner.control=shuffle", "sparsity=0"],
+    "has no bottleneck": ["train", "adapter=full", "sparsity=large_sparse"],
+    "adapter.bottleneck=0: must be at least 1": ["train", "adapter.bottleneck=0"],
+    "adapter.activation=rulu": ["train", "adapter.activation=rulu"],
+    "pruner.scope=layer": ["train", "pruner.scope=layer"],
+    "choose sparsity=0.5": ["train", "pruner=nm", "sparsity=0.4"],
+    # files and folders
+    "nowhere: is not a folder": ["train", "task=mrpc", "task.path=nowhere"],
+    "is not a model's folder": ["train", "backbone=./folder"],
+    "task.train=nowhere.csv: is not a file": ["train", "task=text", "task.train=nowhere.csv"],
+    "name a file, or hold out": [
+        *("train", "task=text", "task.train=good.csv", "task.validation=good.csv"),
+        *("task.validation_share=0.5", "task.inputs=[text]"),
+    ],
+    "name one or two columns of text": ["train", "task=text", "task.train=good.csv"],
+    "names the column label twice": [
+        "train",
+        "task=text",
+        "task.train=good.csv",
+        "task.inputs=[label]",
+    ],
+    # sweeps and searches
+    "add -m": ["train", "jobs_per_gpu=2"],
+    "jobs_per_gpu=x: must be a whole number": ["train", "-m", "jobs_per_gpu=x"],
+    "seed=one: must be a whole number": ["train", "-m", "seed=1,one"],
+    "search.epochs: needs search=asha": ["train", "search.epochs=[1]"],
+    "there is no SLURM here": ["train", "-m", "seed=1,2", "hydra/launcher=submitit_slurm"],
+    # tables
+    "tabel1: no such": ["table", "tabel1"],
+    "seeds=0: must be a whole number, at least 1": ["plan", "table1", "seeds=0"],
+    "a table uses the seeds 1 to N": ["reproduce", "table1", "seed=3"],
+    "only=rows": ["reproduce", "table1", "only=rows=snip"],
+    "only=row=snipp": ["reproduce", "table1", "only=row=snipp"],
+    "list: ['a', 'b'] is no mapping": ["table", "list.yaml"],
+    "no_rows: rows must be a list of at least one": ["plan", "no_rows.yaml"],
+    "bad_base: table=tabel1: no such choice; did you mean table1": ["reproduce", "bad_base.yaml"],
+    "nowhere.yaml": ["table", "nowhere.yaml"],
+    "--power 2: must be above 0 and below 1": ["plan", "table1", "--power", "2"],
+    "give a key with several values": ["compare", "pruner=snip"],
+    # runs
+    "is neither the folder of a run nor part of the name": ["show", "nothing"],
+    "nothing: is neither the folder of a run": ["predict", "nothing", "--input", "good.csv"],
+    "the name of one in outputs": ["export", "nothing", "folder"],
+    "taks: no such": ["runs", "taks=mrpc"],
+    "state=doen": ["runs", "state=doen"],
+    "score=high: must be a number": ["runs", "score=high"],
+    "without brackets": ["runs", "seed=[1,2]"],
+    "runs delete: would delete all": ["runs", "delete", "--yes"],
+    "is no archive of records": ["table", "table1", "--records", "good.csv"],
+    "has no finished runs": ["figure", "curves"],
+    "list=adaptors: no such choice; did you mean adapters": ["list", "adaptors"],
+    "--paper takes no overrides": ["params", "--paper", "seed=1"],
+    "shell=bosh": ["completion", "bosh"],
+}
+"""What each message says → the words that are wrong."""
+
+LIMIT = 2.0
+"""Seconds of CPU time; what has to be imported once for all of these tests is not counted."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _imported(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Import what the command line always imports."""
+    from sparsead.commands import train
+
+    assert train
+
+
+@pytest.mark.parametrize("said", WRONG)
+def test_a_wrong_input_is_one_line_and_nothing_is_written(
+    said: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+    for name, text in FILES.items():
+        (tmp_path / name).write_text(text)
+    before = sorted(tmp_path.rglob("*"))
+    monkeypatch.setattr(sys, "argv", ["sparsead", *WRONG[said]])
+    began = time.process_time()
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    took = time.process_time() - began
+    out, err = capsys.readouterr()
+    assert ended.value.code == 2, err
+    (line,) = err.splitlines()
+    assert line.startswith("sparsead: ")
+    assert said in line
+    assert "Traceback" not in out
+    assert sorted(tmp_path.rglob("*")) == before
+    assert took < LIMIT
+
+
+def test_sixty_are_tried() -> None:
+    assert len(WRONG) >= 60
