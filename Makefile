@@ -11,11 +11,12 @@ ARGS ?=
 MEASURED := $(addprefix results/,$(addsuffix .yaml,table1 table3 controls))
 DATA ?= data/glue
 MINUTES ?= 20
+DEMO := task=demo_stsb task.limit=400 protocol.epochs=2 protocol.learning_rate=2e-3
 # $(call share,N): N of every 20 minutes
 share = $$(awk 'BEGIN { print $(MINUTES) * $(1) / 20 }')
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo $(TABLES) results results-runs bench lint test test-fast test-lowest coverage check format clean
+.PHONY: help install demo docs pictures $(TABLES) results results-runs bench lint test test-fast test-lowest coverage check format clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-10s %s\n", $$1, $$2}'
@@ -29,9 +30,16 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[$(EXTRAS)]'
 	touch $@
 
-demo: $(INSTALLED) ## from nothing to a pruned, trained, evaluated and tabulated run
-	$(BIN)/sparsead train
+demo: $(INSTALLED) ## from nothing to a pruned, trained, evaluated and tabulated run, in a minute
+	$(BIN)/sparsead train $(DEMO)
 	$(BIN)/sparsead table
+
+docs: $(INSTALLED) ## build the site of the documentation into build/site
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[docs]'
+	$(BIN)/mkdocs build --strict
+
+pictures: $(INSTALLED) ## draw the pictures of README and docs anew
+	$(BIN)/python scripts/make_pictures.py
 
 $(TABLES): reproduce-%: $(INSTALLED)
 	$(BIN)/sparsead reproduce $* $(ARGS)

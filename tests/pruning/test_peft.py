@@ -1,4 +1,4 @@
-"""The README's example of `sparsead.prune`, run as printed there, on a model wrapped by peft."""
+"""docs/runs.md: the example of `sparsead.prune` for peft, run as printed there."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from sparsead.errors import PruningError
 from sparsead.seeding import make_generator
 from tiny_models import tiny_classifier
 
-README = Path(__file__).resolve().parents[2] / "README.md"
+DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "runs.md"
 
 
 def example() -> str:
-    blocks: list[str] = re.findall(r"```python\n(.*?)```", README.read_text("utf-8"), re.DOTALL)
-    return next(block for block in blocks if "sparsead.prune(" in block)
+    blocks: list[str] = re.findall(r"```python\n(.*?)```", DOCUMENT.read_text("utf-8"), re.DOTALL)
+    return next(block for block in blocks if "lora_" in block)
 
 
 def wrapped() -> peft.PeftModel:

@@ -1,0 +1,153 @@
+"""README.md and docs/: each command is understood, each block runs, each link leads somewhere."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from document_blocks import (
+    PAGES,
+    ROOT,
+    blocks_of,
+    commands_of,
+    furnish,
+    quicken,
+    sparsead_words,
+)
+from exhaustive import EXHAUSTIVE
+from sparsead.cli import verbs
+from sparsead.commands.completion import complete
+
+_LINK = re.compile(r"\]\(([^)\s]+)\)")
+_TROUBLE = ROOT / "docs" / "troubleshooting.md"
+exhaustive = pytest.mark.skipif(not EXHAUSTIVE, reason="trains for minutes: SPARSEAD_EXHAUSTIVE=1")
+
+
+def _name(page: Path) -> str:
+    return page.name
+
+
+def test_every_command_of_the_documents_has_known_verbs_and_choices() -> None:
+    for page in PAGES:
+        for verb, *words in sparsead_words(page):
+            where = f"{page.name}: sparsead {verb} {' '.join(words)}"
+            assert verb in [*verbs(), "--help", "--version", "help"], where
+            for word in words:
+                group, _, choices = word.partition("=")
+                own = "my_conf" in words or "./" in word or "*" in word
+                if group in ("adapter", "pruner", "task", "backbone", "protocol") and not own:
+                    for choice in choices.split(","):
+                        assert f"{group}={choice}" in complete(f"sparsead train {group}="), where
+
+
+@pytest.mark.parametrize("page", PAGES, ids=_name)
+def test_every_link_leads_to_a_file_and_a_heading(page: Path) -> None:
+    for link in _LINK.findall(page.read_text("utf-8")):
+        target, _, anchor = link.partition("#")
+        if target.startswith(("http:", "https:")):
+            continue
+        file = page if not target else page.parent / target
+        assert file.exists(), link
+        if anchor:
+            assert anchor in {_slug(line) for line in file.read_text("utf-8").splitlines()}, link
+
+
+def _slug(line: str) -> str | None:
+    if not line.startswith("#"):
+        return None
+    return re.sub(r"[^\w\- ]", "", line.lstrip("# ").lower()).replace(" ", "-")
+
+
+def test_the_worked_example_of_the_statistics_prints_what_it_says() -> None:
+    names: dict[str, Any] = {}
+    printed: str | None = None
+    checked = 0
+    for block in blocks_of(ROOT / "docs" / "protocol.md"):
+        if block.kind == "python":
+            with contextlib.redirect_stdout(io.StringIO()) as out:
+                exec(block.text, names)
+            printed = out.getvalue()
+        elif block.kind == "text":
+            assert block.text == printed
+            checked += 1
+    assert checked == 2
+
+
+def test_each_message_of_the_troubleshooting_page_is_one_that_is_printed() -> None:
+    source = "".join(path.read_text("utf-8") for path in (ROOT / "sparsead").rglob("*.py"))
+    source = re.sub(r'"\s*\n\s*f?"', "", source)  # literals that are joined
+    quoted = [
+        message
+        for line in _TROUBLE.read_text("utf-8").splitlines()
+        if line.startswith("| ")
+        for message in re.findall(r"`([^`]+)`", line.split(" | ")[0])
+    ]
+    assert len(quoted) > 40
+    for message in quoted:
+        for part in re.split(r"…|\b[A-Z]{3,}\b|[=():;]", message):
+            assert part.strip(" ?,") in source, message
+
+
+@exhaustive
+@pytest.mark.parametrize("page", PAGES, ids=_name)
+def test_every_block_of_a_page_runs(page: Path, tmp_path: Path) -> None:
+    """Each command runs as it stands, but with a tiny backbone, and each file is written first."""
+    blocks = [block for block in blocks_of(page) if block.runs]
+    if not blocks:
+        pytest.skip("has no code")
+    furnish(tmp_path)
+    for block in blocks:
+        if block.title and not block.title.startswith("sparsead/"):
+            file = tmp_path / block.title
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(block.text, "utf-8")
+    runs = _train_named(tmp_path) if "RUN" in page.read_text("utf-8") else {}
+    script = "\n".join(b.text for b in blocks if b.kind == "python" and not b.title)
+    for block in blocks:
+        for command in commands_of(block):
+            if "sparsead" in command:
+                _run(tmp_path, quicken(command[command.index("sparsead") + 1 :], runs))
+    if script:
+        _python(tmp_path, script)
+
+
+def _train_named(folder: Path) -> dict[str, str]:
+    """Train the runs that the documents call RUN, RUN2 and LORA; return their folders."""
+    asked = {
+        "RUN": ["task=mrpc", "task.path=data/glue"],
+        "RUN2": ["task=mrpc", "task.path=data/glue", "pruner=random"],
+        "LORA": ["adapter=lora", "pruner.probe=true"],
+    }
+    return {
+        name: _run(folder, quicken(["train", "--quiet", *words], {})).strip()
+        for name, words in asked.items()
+    }
+
+
+def _run(folder: Path, words: list[str]) -> str:
+    return _call(folder, [str(Path(sys.executable).with_name("sparsead")), *words])
+
+
+def _python(folder: Path, script: str) -> None:
+    _call(folder, [sys.executable, "-c", script])
+
+
+def _call(folder: Path, words: list[str]) -> str:
+    done = subprocess.run(
+        words,
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(folder), str(ROOT)])},
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert done.returncode == 0, f"{' '.join(words)}\n{done.stderr}{done.stdout}"
+    return done.stdout
