@@ -71,7 +71,7 @@ def verbs() -> dict[str, Path]:
 def _describe(file: Path) -> tuple[str, str]:
     """Return what a verb does and its first example, from its docstring, without importing it."""
     first, *others = (ast.get_docstring(ast.parse(file.read_text("utf-8"))) or "").splitlines()
-    examples = [line.strip() for line in others if line.startswith(" ")]
+    examples = [line.strip()[2:] for line in others if line.strip().startswith("$ ")]
     return first.partition(": ")[2].rstrip("."), (examples or [""])[0]
 
 

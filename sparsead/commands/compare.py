@@ -4,7 +4,7 @@
 and a column of each task, and compares every row with the first one. Runs that are recorded are not
 trained again. A pruner of your own needs `--config-dir FOLDER`.
 
-    sparsead compare pruner=snip,random seed=1,2,3
+$ sparsead compare pruner=snip,random seed=1,2,3
 """
 
 from __future__ import annotations

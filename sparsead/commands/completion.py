@@ -1,8 +1,8 @@
 """`sparsead completion`: print what makes a shell complete verbs, choices, keys and runs.
 
-eval "$(sparsead completion bash)"     in ~/.bashrc
-eval "$(sparsead completion zsh)"      in ~/.zshrc, after compinit
-sparsead completion fish > ~/.config/fish/completions/sparsead.fish
+$ eval "$(sparsead completion bash)"     in ~/.bashrc
+$ eval "$(sparsead completion zsh)"      in ~/.zshrc, after compinit
+$ sparsead completion fish > ~/.config/fish/completions/sparsead.fish
 """
 
 from __future__ import annotations

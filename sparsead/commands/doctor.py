@@ -1,6 +1,6 @@
 """`sparsead doctor`: show what is installed, found and writable here; download nothing.
 
-sparsead doctor
+$ sparsead doctor
 """
 
 from __future__ import annotations

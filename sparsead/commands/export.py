@@ -1,8 +1,8 @@
 """`sparsead export`: write a finished run as a folder for adapters, peft or transformers.
 
-sparsead export RUN exported
-sparsead export RUN exported --format adapters
-sparsead export RUN exported --card
+$ sparsead export RUN exported
+$ sparsead export RUN exported --format adapters
+$ sparsead export RUN exported --card
 """
 
 from __future__ import annotations

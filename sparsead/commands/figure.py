@@ -3,9 +3,9 @@
 `sparsead figure curves task=mrpc` draws learning curves, `sparsity` the score against the share of
 weights removed, and `params` against the trained parameters, of the runs that match the filters.
 
-    sparsead figure curves task=mrpc
-    sparsead figure figure2 backbone=minilm
-    sparsead figure masks RUN --out masks.svg
+$ sparsead figure curves task=mrpc
+$ sparsead figure figure2 backbone=minilm
+$ sparsead figure masks RUN --out masks.svg
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """`sparsead list`: list what can be chosen, with a line about each.
 
-sparsead list pruners
-sparsead list tables
+$ sparsead list pruners
+$ sparsead list tables
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """`sparsead params`: count a run's parameters, bytes and FLOPs without loading weights.
 
-sparsead params backbone=roberta-base adapter=houlsby sparsity=0.4
-sparsead params --paper
+$ sparsead params backbone=roberta-base adapter=houlsby sparsity=0.4
+$ sparsead params --paper
 """
 
 from __future__ import annotations

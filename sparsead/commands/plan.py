@@ -2,8 +2,8 @@
 
 `sparsead plan table1 --power 0.8 --effect 0.5` prints the seeds needed to show half a point.
 
-    sparsead plan table3 backbone=minilm
-    sparsead plan table3 --power 0.8 --effect 0.5
+$ sparsead plan table3 backbone=minilm
+$ sparsead plan table3 --power 0.8 --effect 0.5
 """
 
 from __future__ import annotations

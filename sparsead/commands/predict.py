@@ -1,7 +1,7 @@
 """`sparsead predict`: predict the rows of a file, or GLUE's test sets, with a finished run.
 
-sparsead predict RUN --input rows.jsonl
-sparsead predict RUN --submission submission
+$ sparsead predict RUN --input rows.jsonl
+$ sparsead predict RUN --submission submission
 """
 
 from __future__ import annotations

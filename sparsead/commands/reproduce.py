@@ -1,7 +1,7 @@
 """`sparsead reproduce`: train the missing runs of a table, then print the table.
 
-sparsead reproduce table3 backbone=minilm seeds=3
-sparsead reproduce table3 'only=row=ls*' task.path=FOLDER
+$ sparsead reproduce table3 backbone=minilm seeds=3
+$ sparsead reproduce table3 'only=row=ls*' task.path=FOLDER
 """
 
 from __future__ import annotations

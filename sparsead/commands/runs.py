@@ -1,8 +1,8 @@
 """`sparsead runs`: list, filter, delete, restore, export, pack or unpack runs.
 
-sparsead runs task=mrpc sparsity=0.4
-sparsead runs delete state=failed
-sparsead runs export runs.csv
+$ sparsead runs task=mrpc sparsity=0.4
+$ sparsead runs delete state=failed
+$ sparsead runs export runs.csv
 """
 
 from __future__ import annotations

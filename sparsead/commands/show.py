@@ -1,8 +1,8 @@
 """`sparsead show`: show a run's masks or errors, or what differs between two runs.
 
-sparsead show RUN
-sparsead show RUN --errors
-sparsead show RUN --against RUN2
+$ sparsead show RUN
+$ sparsead show RUN --errors
+$ sparsead show RUN --against RUN2
 """
 
 from __future__ import annotations

@@ -3,9 +3,9 @@
 `sparsead table table3 backbone=minilm` accepts the same overrides as `sparsead reproduce`, and
 `sparsead table task=mrpc`, without the name of a table, the same filters as `sparsead runs`.
 
-    sparsead table task=mrpc
-    sparsead table table3 backbone=minilm
-    sparsead table --format html --out report.html
+$ sparsead table task=mrpc
+$ sparsead table table3 backbone=minilm
+$ sparsead table --format html --out report.html
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """`sparsead train`: train one run, or with -m a sweep of runs.
 
-sparsead train adapter=houlsby pruner=snip sparsity=0.4
-sparsead train -m pruner=random,snip seed=1,2,3
+$ sparsead train adapter=houlsby pruner=snip sparsity=0.4
+$ sparsead train -m pruner=random,snip seed=1,2,3
 """
 
 from __future__ import annotations

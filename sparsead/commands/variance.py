@@ -4,7 +4,7 @@ It trains seeds² runs of one configuration, in which each seed of the data meet
 initial weights once, and each seed of the mask meets both of them once (a Latin square).
 `sparsead variance task=rte sparsity=0.8 --seeds 5` takes the overrides of `sparsead train`.
 
-    sparsead variance sparsity=0.8 --seeds 5
+$ sparsead variance sparsity=0.8 --seeds 5
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ class Parser(argparse.ArgumentParser):
 
         Args:
             prog: such as `sparsead table`.
-            description: for `--help`; lines that are indented are shown as its examples.
+            description: for `--help`; lines that begin with `$` are shown as its examples.
             options: further keyword arguments of `argparse.ArgumentParser`.
         """
         text, examples = _split_examples(description or "")
@@ -114,16 +114,18 @@ class Parser(argparse.ArgumentParser):
 
 
 _CONFIG_DIR = "--config-dir"
+_EXAMPLE = "$ "
 _WIDEST = 100
 """Number of characters of a line of help on a wide terminal."""
 
 
 def _split_examples(text: str) -> tuple[str, str]:
-    """Return a docstring's paragraphs, broken to the terminal's width, and its indented lines."""
+    """Return a docstring's paragraphs, broken to the terminal's width, and its examples."""
     width = min(shutil.get_terminal_size().columns, _WIDEST) - 2
-    lines = [line for line in text.splitlines() if not line.startswith(" ")]
+    lines = [line for line in text.splitlines() if not line.strip().startswith(_EXAMPLE)]
     paragraphs = [fill(part, width) for part in "\n".join(lines).strip().split("\n\n")]
-    examples = [f"  {line.strip()}" for line in text.splitlines() if line.startswith(" ")]
+    typed = [line.strip() for line in text.splitlines()]
+    examples = [f"  {line[len(_EXAMPLE) :]}" for line in typed if line.startswith(_EXAMPLE)]
     return "\n\n".join(paragraphs), "\n".join(["examples:", *examples] if examples else [])
 
 
