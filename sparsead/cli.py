@@ -21,6 +21,9 @@ from sparsead.errors.own_code import describe_own_error
 _COMMANDS = "sparsead.commands"
 _FIRST = ("train", "reproduce", "plan", "table")
 """The verbs that the help lists first; the others follow by name."""
+_MARGIN = 14
+"""Number of characters before what the help says of a verb."""
+_WIDEST = 100
 _SHOWN_GROUPS = ("adapter", "pruner", "task", "backbone")
 
 
@@ -78,8 +81,7 @@ def _describe(file: Path) -> tuple[str, str]:
 def _help() -> str:
     described = {verb: _describe(file) for verb, file in verbs().items()}
     lines = "".join(
-        f"  {verb:<11}{purpose}\n{'':13}{example}\n"
-        for verb, (purpose, example) in described.items()
+        _row(verb, purpose) + _row("", example) for verb, (purpose, example) in described.items()
     )
     return (
         "usage: sparsead VERB [ARGUMENTS…]\n\n"
@@ -94,8 +96,13 @@ def _help() -> str:
 
 def _choices() -> Iterator[str]:
     """Yield the choices of the groups that most runs choose from, without those for tests."""
-    width = min(shutil.get_terminal_size().columns, 100) - 2
     for group in _SHOWN_GROUPS:
         names = [name for name in list_choices(group) if not name.startswith("tiny-")]
-        text = f"  {group + '=':<11}{', '.join(names)}"
-        yield textwrap.fill(text, width, subsequent_indent=" " * 13) + "\n"
+        yield _row(f"{group}=", ", ".join(names).replace("folder", "./FOLDER"))
+
+
+def _row(name: str, text: str) -> str:
+    """Return a line of the help, broken to the width of the terminal."""
+    width = min(shutil.get_terminal_size().columns, _WIDEST)
+    margin = " " * _MARGIN
+    return textwrap.fill(f"  {name}".ljust(_MARGIN) + text, width, subsequent_indent=margin) + "\n"
