@@ -1,4 +1,7 @@
-"""Rewrite what Hydra itself refuses: `sparsity=0.4`, `experiment=glob(…)`, `backbone=./FOLDER`."""
+"""Rewrite what Hydra itself refuses.
+
+Such as `sparsity=0.4`, `experiment=glob(…)`, `backbone=./FOLDER` and `adapter.config.r=4`.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,9 @@ from sparsead.config.choices import list_choices, list_groups
 from sparsead.config.quoting import quote_override
 from sparsead.errors import ConfigError, unknown
 
+_OPEN = ("adapter.config.", "adapter.config=")
+"""Keys of a library's own, which our configuration cannot list: Hydra has to add them."""
+
 
 def expand(arguments: Sequence[str]) -> list[str]:
     """Rewrite numbers given to `sparsity`, globs, backbones' folders and values without quotes.
@@ -25,6 +31,7 @@ def expand(arguments: Sequence[str]) -> list[str]:
     """
     readable = [quote_override(argument) for argument in expand_folders(arguments)]
     expanded = [_expand_experiments(argument) for argument in expand_numeric_sparsity(readable)]
+    expanded = [f"++{each}" if each.startswith(_OPEN) else each for each in expanded]
     for argument in expanded:
         _check_choice(argument)
     return expanded

@@ -37,6 +37,7 @@ OPTIONS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
         "lora": {"alpha": 16.0, "dropout": 0.0, "init": "bert"},
         "mam": _PARALLEL | _PREFIX | {"length": None},
         "parallel": _PARALLEL,
+        "peft": {"config": {}},
         "pfeiffer": _BOTTLENECK,
         "prefix": _PREFIX,
     },

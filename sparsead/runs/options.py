@@ -34,6 +34,7 @@ REQUIRED: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         "lora": _PLACED,
         "mam": _SIZED,
         "parallel": _SIZED,
+        "peft": ("type",),
         "pfeiffer": _SIZED,
         "prefix": _SIZED,
     },

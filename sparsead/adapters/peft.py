@@ -1,0 +1,100 @@
+"""The tuners of the library peft, inserted by peft itself and pruned like every other adapter."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import torch
+from transformers import PreTrainedModel
+
+from sparsead.adapters.adapted import AdaptedModel, freeze_backbone
+from sparsead.adapters.contract import ADAPTERS
+from sparsead.errors import ConfigError, unknown
+from sparsead.errors.display import one_line
+
+if TYPE_CHECKING:
+    from peft import PeftConfig
+
+log = logging.getLogger(__name__)
+
+TUNERS = (
+    *("boft", "c3a", "delora", "fourierft", "gralora", "hira", "hra", "ia3", "ln_tuning", "loha"),
+    *("lokr", "miss", "oft", "randlora", "road", "shira"),
+)
+"""The tuners of which no key of the configuration makes peft import a module or load a file.
+
+That has to be so, because a record's configuration may come from someone else. peft's LoRA does
+both; `adapter=lora` and `adapter=dora` are the same methods.
+"""
+
+_NORMALISATION = "ln_tuning_"
+"""Part of the names of the weights of normalisations, which peft's LN tuning trains."""
+
+
+@ADAPTERS.register("peft")
+@dataclass(frozen=True)
+class PeftTuner:
+    """One of peft's tuners that change modules, such as LoHa, LoKr, (IA)³, OFT or MiSS.
+
+    Its matrices are prunable, or its vectors if it has no matrices; biases and the weights of
+    normalisations are not. What peft draws depends on the seed alone. peft renames the modules that
+    it wraps, so that such a run cannot be merged or exported.
+
+    Args:
+        type: one of `TUNERS`, peft's names in lower case.
+        config: keys of peft's configuration of that tuner, such as `r` and `target_modules`.
+    """
+
+    type: str
+    config: Mapping[str, Any] = field(default_factory=dict)
+
+    def insert(self, model: PreTrainedModel, seed: int) -> AdaptedModel:
+        """Let peft insert the tuner, and freeze the rest of the backbone.
+
+        Raises:
+            ConfigError: peft is not installed, it has no such tuner, or it refuses the
+                configuration.
+        """
+        before = {id(parameter) for parameter in model.parameters()}
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self._inject(model)
+        trained = {
+            name: parameter
+            for name, parameter in model.named_parameters()
+            if parameter.requires_grad and id(parameter) not in before
+        }
+        weights = [
+            name for name in trained if not name.endswith(".bias") and _NORMALISATION not in name
+        ]
+        matrices = [name for name in weights if trained[name].ndim > 1]
+        return freeze_backbone(model, trained, prunable=matrices or weights)
+
+    def _inject(self, model: PreTrainedModel) -> None:
+        try:
+            import peft
+            from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
+        except ImportError as error:
+            raise ConfigError("adapter=peft: needs peft; pip install 'sparsead[peft]'") from error
+        known: dict[str, type[PeftConfig]] = {
+            kind.value.lower(): config for kind, config in PEFT_TYPE_TO_CONFIG_MAPPING.items()
+        }
+        kinds = {name: known[name] for name in TUNERS if name in known}
+        if self.type not in kinds:
+            raise ConfigError(unknown("adapter.type", self.type, kinds))
+        try:
+            with warnings.catch_warnings(record=True) as warned:
+                warnings.simplefilter("always", UserWarning)
+                peft.inject_adapter_in_model(kinds[self.type](**self.config), model)
+            for each in warned:  # such as a size that peft has changed
+                log.warning("peft: %s", one_line(str(each.message)))
+        except Exception as error:  # each tuner checks its configuration in its own way
+            reason = one_line(f"{type(error).__name__}: {error}")
+            raise ConfigError(
+                f"adapter.type={self.type} adapter.config={dict(self.config)}: peft refuses it: "
+                f"{reason}"
+            ) from error
