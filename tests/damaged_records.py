@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,6 @@ import hydra
 import pytest
 from hydra.core.hydra_config import HydraConfig
 
-from exhaustive import EXHAUSTIVE
 from sparsead import cli
 from sparsead.commands.train import job, train_run
 from sparsead.runs.record import RESULT_FILE
@@ -52,20 +51,6 @@ VERBS: dict[str, list[str]] = {
 }
 Damage = Callable[[Path], object]
 """A function that damages the first of the runs below an outputs folder."""
-
-
-def choose_pairs(firsts: Iterable[str], seconds: Iterable[str], one_in: int) -> list[Any]:
-    """Return pairs to try: one in so many, or all of them if SPARSEAD_EXHAUSTIVE is set.
-
-    Each of the firsts and each of the seconds is in some pair.
-    """
-    step = 1 if EXHAUSTIVE else one_in
-    return [
-        pytest.param(first, second, id=f"{first}-{second}")
-        for i, first in enumerate(firsts)
-        for j, second in enumerate(seconds)
-        if (i + j) % step == 0
-    ]
 
 
 def record_runs(place: Path) -> Path:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterable
-from typing import TypeVar
+from itertools import product
+from typing import Any, TypeVar
+
+import pytest
 
 EXHAUSTIVE = bool(os.environ.get("SPARSEAD_EXHAUSTIVE"))
 
@@ -16,6 +19,14 @@ def choose(cases: Iterable[T], always: Collection[T]) -> list[T]:
     return [case for case in cases if EXHAUSTIVE or case in always]
 
 
-def one_in(step: int, cases: Iterable[T]) -> list[T]:
-    """Return one case in `step`, beginning with the first, or all of them."""
-    return [*cases][:: 1 if EXHAUSTIVE else step]
+def spread(step: int, *axes: Iterable[Any]) -> list[Any]:
+    """Return one combination in `step` of the values of some axes, or all combinations.
+
+    Each value is in some combination with each value of any axis of `step` values or more.
+    """
+    return [
+        pytest.param(*values, id="-".join(map(str, values)))
+        for places in product(*map(enumerate, axes))
+        for numbers, values in [zip(*places, strict=True)]
+        if EXHAUSTIVE or sum(numbers) % step == 0
+    ]

@@ -47,14 +47,14 @@ class Worker:
         environment: dict[str, str] | None = None,
     ) -> None:
         self._files = tempfile.TemporaryDirectory()
-        self._printed = [Path(self._files.name, name) for name in ("out", "err")]
-        for file in self._printed:
+        self._output_files = [Path(self._files.name, name) for name in ("out", "err")]
+        for file in self._output_files:
             file.touch()
         self.pipe, theirs = _CONTEXT.Pipe()
         place = str(folder or Path.cwd())
         variables = {**os.environ, **(environment or {})}
         self.process = _CONTEXT.Process(
-            target=_enter, args=(self._printed, place, variables, function, theirs, arguments)
+            target=_enter, args=(self._output_files, place, variables, function, theirs, arguments)
         )
         self.process.start()
         theirs.close()
@@ -87,7 +87,7 @@ class Worker:
         if self.process.exitcode is None:
             self.kill()
             raise TimeoutError(f"took longer than {seconds} s")
-        out, err = (file.read_text("utf-8") for file in self._printed)
+        out, err = (file.read_text("utf-8") for file in self._output_files)
         self._files.cleanup()
         return CompletedProcess((), self.process.exitcode, out, err)
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from exhaustive import EXHAUSTIVE
 from sparsead.runs.record import read_records
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
@@ -114,6 +115,7 @@ def test_the_dry_run_for_a_gpu_has_the_same_losses_in_rounded_shapes(tmp_path: P
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(not EXHAUSTIVE, reason="SPARSEAD_EXHAUSTIVE is not set")
 def test_training_steps_are_timed_within_seconds(tmp_path: Path) -> None:
     figures = tmp_path / "figures.json"
     script = str(SCRIPTS / "bench_train.py")

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from forked import Worker, call
 from sparsead.config.choices import list_choices, list_groups
 from sparsead.config.compose import compose
 from sparsead.errors import ConfigError
@@ -47,17 +45,13 @@ def test_asking_for_a_base_is_an_unknown_choice(group: str, folder: str) -> None
 
 @pytest.mark.slow
 def test_neither_help_nor_completion_names_a_base() -> None:
-    script = str(Path(sys.executable).with_name("sparsead-train"))
+    words = ["sparsead-train", "-sc", "query=bash"]
     for typed in ("", "base", "pruner=", "task="):
         line = f"sparsead-train {typed}"
         asked = {"COMP_LINE": line, "COMP_POINT": str(len(line))}
-        words = [script, "-sc", "query=bash"]
-        done = subprocess.run(
-            words, env=os.environ | asked, capture_output=True, text=True, check=True, timeout=60
-        )
+        done = Worker(call, "sparsead.commands.train", words, environment=asked).wait()
+        assert done.returncode == 0, done.stderr
         assert not any(base in done.stdout for base in BASES)
-    helped = subprocess.run(
-        [script, "--help"], capture_output=True, text=True, check=True, timeout=60
-    )
+    helped = Worker(call, "sparsead.cli", ["sparsead", "train", "--help"]).wait()
     assert "pruner: er, " in helped.stdout
     assert not any(base in helped.stdout for base in BASES)

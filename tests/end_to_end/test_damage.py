@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from damaged_records import VERBS, Damage, call, choose_pairs, edit, other, record_runs, victim
+from damaged_records import VERBS, Damage, call, edit, other, record_runs, victim
+from exhaustive import spread
 from sparsead.pruning.storage import WEIGHTS_FILE
 from sparsead.runs.checked import write_checksummed
 from sparsead.runs.failure import failure_file
@@ -215,7 +216,7 @@ def test_weights_compute_nothing_with_another_configuration_than_their_own(
     assert f"config.adapter.options.{key}=0.75: the weights beside it were trained with" in lines[0]
 
 
-@pytest.mark.parametrize(("damage", "verb"), choose_pairs(DAMAGES, VERBS, one_in=4))
+@pytest.mark.parametrize(("damage", "verb"), spread(5, DAMAGES, VERBS))
 def test_a_damaged_record_gives_the_right_answer_or_one_line(
     damage: str,
     verb: str,

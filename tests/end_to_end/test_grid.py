@@ -13,6 +13,7 @@ from torch import Tensor
 from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
 from composing import compose
+from exhaustive import spread
 from pruning_cases import flatten, scoring, transformers_loss
 from sparsead.adapters.adapted import AdaptedModel
 from sparsead.adapters.contract import ADAPTERS
@@ -146,10 +147,13 @@ def remove_weights(adapted: AdaptedModel, pruner: str, data: dict[str, Tensor]) 
     return prune(adapted.model, sparsity=0.4, loss=transformers_loss, **arguments)
 
 
-@pytest.mark.parametrize("pruner", ["snip", "er"])
 @pytest.mark.parametrize(
-    ("method", "backbone"),
-    [(m, b) for m in METHODS for b in BACKBONES if (m, b) not in REFUSED],
+    ("method", "backbone", "pruner"),
+    [
+        case
+        for case in spread(2, METHODS, BACKBONES, ["snip", "er"])
+        if case.values[:2] not in REFUSED
+    ],
 )
 def test_a_cell_trains_prunes_saves_loads_and_predicts_the_same(
     tmp_path: Path, method: str, backbone: str, pruner: str
@@ -186,8 +190,7 @@ def test_where_a_method_cannot_go_the_error_says_which_and_why(
         fresh(method, loaded(backbone), tmp_path)
 
 
-@pytest.mark.parametrize("pruner", PRUNER_NAMES)
-@pytest.mark.parametrize("backbone", BACKBONES)
+@pytest.mark.parametrize(("backbone", "pruner"), spread(2, BACKBONES, PRUNER_NAMES))
 def test_every_pruner_prunes_every_architecture(backbone: str, pruner: str) -> None:
     spec = compose(
         f"pruner={pruner}", "sparsity.ratio=0.5", "adapter=houlsby", "adapter.bottleneck=4"

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 import sparsead
-from damaged_records import Damage, call, choose_pairs, edit, record_runs, victim
+from damaged_records import Damage, call, edit, record_runs, victim
+from exhaustive import spread
 from sparsead.errors import SparseadError
 
 READING = (
@@ -76,7 +77,7 @@ def is_safe(text: str) -> bool:
     return all(c in "\n\t" or unicodedata.category(c) not in ("Cc", "Cs") for c in text)
 
 
-@pytest.mark.parametrize(("hostile", "verb"), choose_pairs(HOSTILE, READING, one_in=2))
+@pytest.mark.parametrize(("hostile", "verb"), spread(3, HOSTILE, READING))
 def test_a_strangers_record_runs_no_code_and_writes_nothing_elsewhere(
     hostile: str, verb: str, place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

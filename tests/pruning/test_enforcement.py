@@ -17,6 +17,7 @@ from torch.func import functional_call, grad, stack_module_state, vmap
 from torch.nn.utils.parametrizations import weight_norm
 
 from composing import compose
+from exhaustive import spread
 from pruning_cases import WEIGHTS, classifier, cross_entropy, draw_examples
 from sparsead.assembly.build import build_adapter
 from sparsead.errors import PruningError
@@ -250,8 +251,10 @@ def test_ensembles_of_vmap_are_masked() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("backend", ["aot_eager", "inductor"])
-@pytest.mark.parametrize("event", ["nothing", "copy.deepcopy", "torch.save and torch.load"])
+@pytest.mark.parametrize(
+    ("event", "backend"),
+    spread(2, ["nothing", "copy.deepcopy", "torch.save and torch.load"], ["aot_eager", "inductor"]),
+)
 def test_compiled_models_are_masked(event: str, backend: str) -> None:
     torch._dynamo.reset()
     model, masks = pruned()

@@ -13,6 +13,7 @@ import pytest
 from scipy.stats import t
 from sklearn.metrics import matthews_corrcoef
 
+from exhaustive import EXHAUSTIVE
 from sparsead.report.results import Results
 from sparsead.report.tabulate import render
 from sparsead.report.view import build_view
@@ -141,7 +142,7 @@ def test_the_interval_of_an_average_resamples_each_task_by_itself(results: Resul
     rng = np.random.default_rng(11)
     runs = {(c, row): outcomes(c, row) for c in EXAMPLES for row in ("snip-40", "dense")}
     drawn: list[np.ndarray] = []
-    for _ in range(400):
+    for _ in range(400 if EXHAUSTIVE else 150):
         per_task = []
         for column, m in EXAMPLES.items():
             chosen, true = rng.integers(m, size=m), true_classes(column)

@@ -53,20 +53,26 @@ def write(cell: Cell) -> None:
         (staging / "adapter.safetensors").write_bytes(cell.request.identity.encode())
 
 
-@pytest.fixture
-def made(tmp_path: Path, glue_fixture: Path) -> tuple[Path, list[str]]:
-    """A table whose runs are recorded, and its overrides."""
-    data = shutil.copytree(glue_fixture, tmp_path / "glue")
-    file = tmp_path / "mine.yaml"
-    file.write_text(TABLE)
-    (tmp_path / "outputs").mkdir()
-    overrides = [f"task.path={data}"]
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory, glue_fixture: Path) -> Path:
+    """A folder with a table, its data, and the records of its runs."""
+    folder = tmp_path_factory.mktemp("recorded")
+    shutil.copytree(glue_fixture, folder / "glue")
+    (folder / "mine.yaml").write_text(TABLE)
+    (folder / "outputs").mkdir()
+    overrides = [f"outputs={folder / 'outputs'}", f"task.path={folder / 'glue'}"]
     for _ in ("the first stage", "the second stage"):
-        loaded = load_table(str(file), [f"outputs={tmp_path / 'outputs'}", *overrides])
-        for cell in list_cells(loaded):
+        for cell in list_cells(load_table(str(folder / "mine.yaml"), overrides)):
             if not cell.waits and not cell.request.folder.exists():
                 write(cell)
-    return file, overrides
+    return folder
+
+
+@pytest.fixture
+def made(recorded: Path, tmp_path: Path) -> tuple[Path, list[str]]:
+    """A table whose runs are recorded, and its overrides."""
+    shutil.copytree(recorded, tmp_path, dirs_exist_ok=True)
+    return tmp_path / "mine.yaml", [f"task.path={tmp_path / 'glue'}"]
 
 
 def call(monkeypatch: pytest.MonkeyPatch, verb: object, *arguments: str) -> None:

@@ -18,6 +18,7 @@ from safetensors.torch import save_file
 
 import killed_recorder
 from composing import ask_for
+from exhaustive import EXHAUSTIVE
 from forked import Worker
 from sparsead.errors import (
     AlreadyRecordedError,
@@ -413,7 +414,7 @@ def test_a_folder_of_another_user_is_one_line(tmp_path: Path) -> None:
     for path in (tmp_path / "o", *(tmp_path / "o").rglob("*")):
         os.chown(path, 65534, 65534)
     train = ("train", "backbone=tiny-bert", f"outputs={tmp_path / 'o'}")
-    verbs = [
+    verbs: list[tuple[tuple[str, ...], int, str]] = [
         (("runs", "--outputs", str(tmp_path / "o")), 0, ""),
         (train, 0, ""),
         ((*train, "seed=2"), 2, "cannot be written"),
@@ -425,7 +426,7 @@ def test_a_folder_of_another_user_is_one_line(tmp_path: Path) -> None:
     ]
     for mode in (0o755, 0o700):
         (tmp_path / "o" / "runs").chmod(mode)
-        for words, status, why in verbs:
+        for words, status, why in verbs if EXHAUSTIVE or mode == 0o755 else verbs[:2]:
             done = subprocess.run(
                 [*RESTRICTED, script, *words], capture_output=True, text=True, cwd=tmp_path
             )

@@ -20,6 +20,7 @@ from transformers import (
 )
 
 from composing import compose
+from exhaustive import spread
 from sequences import LENGTHS
 from sparsead.adapters.adapted import AdaptedModel
 from sparsead.adapters.contract import ADAPTERS
@@ -103,9 +104,10 @@ def assert_equal_to_padded(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])  # bf16: the rounded shapes, in fp32
-@pytest.mark.parametrize("adapter", ADAPTER_NAMES)
-@pytest.mark.parametrize("backbone", ["tiny-bert", "tiny-roberta", "tiny-electra"])
+@pytest.mark.parametrize(
+    ("backbone", "adapter", "precision"),  # bf16: the rounded shapes, in fp32
+    spread(3, ["tiny-bert", "tiny-roberta", "tiny-electra"], ADAPTER_NAMES, ["fp32", "bf16"]),
+)
 def test_loss_logits_and_every_gradient_are_those_of_the_padded_batch(
     backbone: str, adapter: str, precision: str
 ) -> None:
@@ -116,8 +118,10 @@ def test_loss_logits_and_every_gradient_are_those_of_the_padded_batch(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("adapter", ADAPTER_NAMES)
-@pytest.mark.parametrize("backbone", ["tiny-distilbert", "tiny-gpt2", "tiny-llama"])
+@pytest.mark.parametrize(
+    ("backbone", "adapter"),
+    spread(2, ["tiny-distilbert", "tiny-gpt2", "tiny-llama"], ADAPTER_NAMES),
+)
 def test_they_are_also_where_the_head_reads_another_token(backbone: str, adapter: str) -> None:
     try:
         adapted, collator = build(backbone, adapter, "backbone.dropout=0")
@@ -159,8 +163,12 @@ def test_they_are_also_where_a_cache_holds_the_attention_of_few(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("adapter", ["houlsby", "prefix", "mam"])
-@pytest.mark.parametrize("backbone", ["tiny-bert", "tiny-distilbert", "tiny-gpt2", "tiny-llama"])
+@pytest.mark.parametrize(
+    ("backbone", "adapter"),
+    spread(
+        2, ["tiny-bert", "tiny-distilbert", "tiny-gpt2", "tiny-llama"], ["houlsby", "prefix", "mam"]
+    ),
+)
 def test_they_are_also_where_attention_is_written_out(backbone: str, adapter: str) -> None:
     adapted, collator = build(backbone, adapter, "backbone.dropout=0")
     adapted.model.double()  # in fp32 without dropout it is not
@@ -181,8 +189,9 @@ def test_a_text_of_one_token_sees_the_whole_prefix(backbone: str, dtype: torch.d
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("adapter", ADAPTER_NAMES)
-@pytest.mark.parametrize("backbone", ["tiny-bert", "tiny-roberta", "tiny-electra"])
+@pytest.mark.parametrize(
+    ("backbone", "adapter"), spread(3, ["tiny-bert", "tiny-roberta", "tiny-electra"], ADAPTER_NAMES)
+)
 def test_answers_have_the_loss_and_gradients_of_each_text_alone(
     backbone: str, adapter: str
 ) -> None:
