@@ -51,7 +51,7 @@ def _parse_once(source: ImportlibResourcesConfigSource, config_path: str) -> Con
     return deepcopy(_PARSED[key])
 
 
-ImportlibResourcesConfigSource.load_config = _parse_once  # type: ignore[method-assign]
+ImportlibResourcesConfigSource.load_config = _parse_once  # type: ignore[assignment, method-assign]
 
 Cli = Callable[..., subprocess.CompletedProcess[str]]
 

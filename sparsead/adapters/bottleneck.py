@@ -18,17 +18,12 @@ from transformers.pytorch_utils import Conv1D
 
 from sparsead.adapters.adapted import AdaptedModel, freeze_backbone
 from sparsead.adapters.contract import ADAPTERS
-from sparsead.adapters.initialisation import check_init, initialise
+from sparsead.adapters.initialisation import initialise
 from sparsead.backbones.dropout import Dropout
 from sparsead.backbones.sites import site_modules
+from sparsead.config.values import BOTTLENECK, check_all, check_sites, check_trained_parts
 from sparsead.errors import ConfigError, unknown
 
-LAYER_NORMS = ("before", "after")
-TRAINING = ("frozen", "trained")
-_SITES = (
-    *("attention_output", "ffn_output", "ffn_norm", "query", "key", "value"),
-    *("attention_projection", "ffn_input", "ffn_projection"),
-)
 # Number of hidden units that fast matrix products process at once.
 _BLOCK = 16
 
@@ -115,12 +110,7 @@ class BottleneckOptions:
     def __post_init__(self) -> None:
         if self.activation not in ACT2FN:
             raise ConfigError(unknown("adapter.activation", self.activation, ACT2FN))
-        if not 0 <= self.dropout < 1:
-            raise ConfigError(f"adapter.dropout={self.dropout:g}: must be at least 0 and below 1")
-        if self.layer_norm is not None and self.layer_norm not in LAYER_NORMS:
-            choices = ("null", *LAYER_NORMS)
-            raise ConfigError(unknown("adapter.layer_norm", self.layer_norm, choices))
-        check_init(self.init)
+        check_all(BOTTLENECK, vars(self))
 
     def attach(self, model: PreTrainedModel, module: nn.Module) -> Bottleneck:
         """Make a bottleneck the submodule `adapter` of `module`.
@@ -180,9 +170,7 @@ class BottleneckAdapter(BottleneckOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for key in ("backbone_norms", "head"):
-            if getattr(self, key) not in TRAINING:
-                raise ConfigError(unknown(f"adapter.{key}", getattr(self, key), TRAINING))
+        check_trained_parts(vars(self))
 
     def insert(self, model: PreTrainedModel, seed: int) -> AdaptedModel:
         """Attach the adapters to the model's sites and freeze the backbone.
@@ -215,8 +203,7 @@ def _norms(model: PreTrainedModel) -> list[str]:
 def _with_output_of_width(model: PreTrainedModel, site: str) -> dict[str, nn.Module]:
     """Return the modules of a site; refuse outputs of another width than the hidden states."""
     width = model.config.hidden_size
-    if site not in _SITES:
-        raise ConfigError(unknown("adapter.sites", site, _SITES))
+    check_sites({"sites": [site]})
     modules = site_modules(model, site)
     for name, module in modules.items():
         given = _outputs(module)

@@ -18,7 +18,8 @@ from sparsead.adapters.initialisation import initialise
 from sparsead.adapters.pfeiffer import PfeifferAdapter, hook_sums
 from sparsead.config.registry import bind_options
 from sparsead.config.schema import check_keys
-from sparsead.errors import ConfigError, RecordError, unknown
+from sparsead.config.values import check_fused, check_sources
+from sparsead.errors import ConfigError, RecordError
 from sparsead.exchange.reading import read_adapter
 
 PRUNABLE: dict[str | None, tuple[str, ...]] = {None: (), "qk": ("query.weight", "key.weight")}
@@ -80,13 +81,8 @@ class FusionAdapter:
 
     def __post_init__(self) -> None:
         check_keys("adapter.fusion", self.fusion, _OPTIONS)
-        if self._prune not in PRUNABLE:
-            raise ConfigError(unknown("adapter.fusion.prune", self._prune, ("null", "qk")))
-        if not self.fusion.get("adapters"):
-            raise ConfigError(
-                "adapter.fusion.sources=[]: name finished runs of adapter=pfeiffer, "
-                "or with adapter.fusion.tasks the tasks to train it on first"
-            )
+        check_fused({"fusion": self.fusion})
+        check_sources({"fusion": self.fusion})
 
     @property
     def _prune(self) -> str | None:

@@ -7,21 +7,9 @@ from collections.abc import Iterable
 import torch
 from torch import nn
 
-from sparsead.errors import ConfigError, unknown
 from sparsead.seeding import make_generator
 
 INIT_STD = 0.02
-INITS = ("bert", "zero_up")
-
-
-def check_init(init: str) -> None:
-    """Refuse a value that `adapter.init` does not allow.
-
-    Raises:
-        ConfigError: `init` is not one of INITS.
-    """
-    if init not in INITS:
-        raise ConfigError(unknown("adapter.init", init, INITS))
 
 
 @torch.no_grad()

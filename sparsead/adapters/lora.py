@@ -11,10 +11,11 @@ from transformers import PreTrainedModel
 
 from sparsead.adapters.adapted import AdaptedModel, freeze_backbone
 from sparsead.adapters.contract import ADAPTERS
-from sparsead.adapters.initialisation import check_init, initialise
+from sparsead.adapters.initialisation import initialise
 from sparsead.backbones.contract import Sites
 from sparsead.backbones.dropout import Dropout
 from sparsead.backbones.sites import has_site, site_modules
+from sparsead.config.values import LOW_RANK, check_all
 from sparsead.errors import ConfigError
 
 _PARAMETERS = ("lora_A.weight", "lora_B.weight")
@@ -64,11 +65,7 @@ class LoRAAdapter:
     init: str = "bert"
 
     def __post_init__(self) -> None:
-        if not 0 <= self.dropout < 1:
-            raise ConfigError(
-                f"adapter.dropout={self.dropout:g}: must be at least 0 and less than 1"
-            )
-        check_init(self.init)
+        check_all(LOW_RANK, vars(self))
 
     def insert(self, model: PreTrainedModel, seed: int) -> AdaptedModel:
         """Attach A and B to the model's linear layers and freeze the backbone.

@@ -13,7 +13,7 @@ from sparsead.adapters.contract import ADAPTERS
 from sparsead.adapters.parallel import ParallelAdapter
 from sparsead.adapters.prefix import PrefixAdapter
 from sparsead.backbones.sites import site_modules
-from sparsead.errors import ConfigError
+from sparsead.config.values import check_length
 
 
 @ADAPTERS.register("mam")
@@ -38,8 +38,7 @@ class MAMAdapter(ParallelAdapter):
     def __post_init__(self) -> None:
         super().__post_init__()
         self._prefixes(self.bottleneck)
-        if self.length is not None and self.length < 1:
-            raise ConfigError(f"adapter.length={self.length}: must be at least 1")
+        check_length({"length": self.length})
 
     def insert(self, model: PreTrainedModel, seed: int) -> AdaptedModel:
         """Attach both and freeze the backbone.

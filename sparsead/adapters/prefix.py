@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -18,6 +17,7 @@ from sparsead.backbones.attention import attend_to_prefixes
 from sparsead.backbones.contract import architectures
 from sparsead.backbones.sites import site_modules
 from sparsead.config.registry import bind_options
+from sparsead.config.values import check_prefix
 from sparsead.errors import ConfigError
 
 _PARAMETERS = ("key", "value")
@@ -61,8 +61,7 @@ class PrefixOptions:
     scale: float = 1.0
 
     def __post_init__(self) -> None:
-        if not 0 < self.scale < math.inf:
-            raise ConfigError(f"adapter.prefix.scale={self.scale:g}: must be a number above 0")
+        check_prefix({"prefix": {"scale": self.scale}})
 
 
 @ADAPTERS.register("prefix")

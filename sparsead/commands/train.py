@@ -69,6 +69,7 @@ from sparsead.report.outcome import (
 )
 from sparsead.runs.failure import failure_file
 from sparsead.runs.interrupt import Watch, stop_on_interrupt
+from sparsead.runs.options import check_given
 from sparsead.runs.prerequisites import find_prerequisites, resolve_sources
 from sparsead.runs.record import RunRecord, find_record
 from sparsead.runs.request import RunRequest, do_prerequisites
@@ -314,6 +315,7 @@ def train_run(request: RunRequest, watch: Watch | None = None) -> RunRecord:
     Torch is imported here, only when a run really has to be trained, because it takes seconds; what
     the hub does not give is refused before.
     """
+    check_given(request.spec)
     check_gpu(request.spec.device)
     check_reachable(list_sources(request.spec))
     with stage("loading torch and transformers"):

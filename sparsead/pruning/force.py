@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from sparsead.errors import ConfigError
+from sparsead.config.values import check_rounds
 from sparsead.pruning.budget import masks_from_scores
 from sparsead.pruning.contract import PRUNERS, Scores, Scoring
 
@@ -61,8 +61,7 @@ def score_in_rounds(scoring: Scoring, rounds: int, score: Callable[[Masked], Sco
     Raises:
         ConfigError: fewer than one round.
     """
-    if rounds < 1:
-        raise ConfigError(f"pruner.rounds={rounds}: must be at least 1")
+    check_rounds({"rounds": rounds})
     density = 1 - scoring.sparsity
     dense = {name: torch.ones_like(t, dtype=torch.bool) for name, t in scoring.tensors.items()}
     scores = score(dense)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
@@ -11,7 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from sparsead.errors import ConfigError, PruningError
+from sparsead.config.values import check_temperature
+from sparsead.errors import PruningError
 from sparsead.pruning.contract import PRUNERS, Scores, Scoring
 from sparsead.pruning.temperature import divided_logits
 
@@ -39,8 +39,7 @@ def grasp(scoring: Scoring, *, temperature: float = 1.0) -> Scores:
         PruningError: there are no batches, an operation of the model has no second derivative, or
             there is a temperature and the loss is no cross-entropy.
     """
-    if not 0 < temperature < math.inf:
-        raise ConfigError(f"pruner.temperature={temperature:g}: must be a number above 0")
+    check_temperature({"temperature": temperature})
     with divided_logits(temperature):
         return _scores(scoring)
 

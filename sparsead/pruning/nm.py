@@ -7,7 +7,8 @@ import math
 import torch
 from torch import Tensor
 
-from sparsead.errors import ConfigError, PruningError
+from sparsead.config.values import check_groups
+from sparsead.errors import PruningError
 from sparsead.pruning.contract import PRUNERS, Scores, Scoring
 from sparsead.pruning.units import criterion_scores
 from sparsead.seeding import make_generator
@@ -35,8 +36,7 @@ def nm(scoring: Scoring, *, n: int = 2, m: int = 4, criterion: str = "magnitude"
         PruningError: the sparsity is not 1 - n/m, rows are not divisible by m, or the criterion's
             scores are not finite or are all 0.
     """
-    if not 1 <= n < m:
-        raise ConfigError(f"pruner.n={n}: must be at least 1 and below pruner.m={m}")
+    check_groups({"n": n, "m": m})
     if not math.isclose(scoring.sparsity, 1 - n / m, abs_tol=1e-9):
         raise PruningError(
             f"sparsity.ratio={scoring.sparsity:g}: {n} of every {m} weights stay, so that it has "

@@ -7,16 +7,13 @@ import logging
 import torch
 from torch import Tensor, nn
 
-from sparsead.errors import ConfigError, unknown
+from sparsead.config.values import check_snip
 from sparsead.pruning.contract import PRUNERS, Scores, Scoring
 from sparsead.seeding import derive_seed
 
 logger = logging.getLogger(__name__)
 
 _ROUNDING = 1e-5
-
-MODES = ("eval", "train")
-FAITHFUL = ("paper",)
 
 
 @PRUNERS.register("snip")
@@ -46,26 +43,12 @@ def snip(
         ConfigError: `mode` or `faithful` is unknown, or `draws` does not fit the mode.
         PruningError: there are no batches.
     """
-    _check_options(mode, draws, faithful)
+    check_snip({"mode": mode, "draws": draws, "faithful": faithful})
     gradients = scoring.mean_gradients() if mode == "eval" else _dropout_gradients(scoring, draws)
     signed = {name: tensor.detach() * gradients[name] for name, tensor in scoring.tensors.items()}
     if faithful == "paper":
         return signed
     return {name: score.abs() for name, score in signed.items()}
-
-
-def _check_options(mode: str, draws: int, faithful: str | None) -> None:
-    if mode not in MODES:
-        raise ConfigError(unknown("pruner.mode", mode, MODES))
-    if faithful is not None and faithful not in FAITHFUL:
-        raise ConfigError(unknown("pruner.faithful", faithful, ("null", *FAITHFUL)))
-    if draws < 1:
-        raise ConfigError(f"pruner.draws={draws}: must be at least 1")
-    if mode == "eval" and draws != 1:
-        raise ConfigError(
-            f"pruner.draws={draws}: without dropout all passes are equal; set pruner.mode=train "
-            "or pruner.draws=1"
-        )
 
 
 def _dropout_gradients(scoring: Scoring, draws: int) -> Scores:

@@ -1,4 +1,4 @@
-"""Options of methods, checked by name and type before torch is imported.
+"""Options of methods, checked by name, type and value before torch is imported.
 
 The registries check them again where a method is built, and know each type exactly; importing them
 takes seconds. Here only what is certainly wrong is refused.
@@ -10,7 +10,9 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
+from sparsead.config.groups import SPLITS
 from sparsead.config.run import RunSpec
+from sparsead.config.values import NO_FILE, ONE_OF_TWO, check_sources, check_values
 from sparsead.errors import ConfigError, unknown_key, wrong_type
 from sparsead.runs.defaults import OPTIONS
 
@@ -52,7 +54,7 @@ _TYPES = {bool: "bool", int: "int", float: "float", str: "str"}
 
 
 def check_options(spec: RunSpec) -> None:
-    """Refuse an option that its method does not have, or whose type is certainly another.
+    """Refuse an option that its method does not have, and a type or value that it cannot have.
 
     Methods of the user's own are left to the registries.
 
@@ -64,6 +66,29 @@ def check_options(spec: RunSpec) -> None:
         if values["method"] in methods:
             defaults = OPTIONS[group].get(values["method"], {})
             _check(group, values["options"], defaults, methods[values["method"]])
+            check_values(group, values["method"], {**defaults, **values["options"]})
+
+
+def check_given(spec: RunSpec) -> None:
+    """Refuse a run that names no data, or no adapters to combine, before torch is imported for it.
+
+    A configuration without them is valid as long as nothing is to be trained.
+
+    Raises:
+        ConfigError: the message says what to name.
+    """
+    if spec.adapter.method == "fusion":
+        check_sources(spec.adapter.options)
+    task = spec.task
+    elsewhere = task.path or task.options.get("hub")
+    named = [split for split in SPLITS if getattr(task, split) is not None]
+    if task.method in NO_FILE and not elsewhere and not named:
+        raise ConfigError(NO_FILE[task.method])
+    if task.method == "text" and task.train is None:
+        raise ConfigError(NO_FILE["text"])
+    held_out = task.options.get("validation_share") is not None
+    if task.method == "text" and task.validation is None and not held_out:
+        raise ConfigError(f"task.validation: {ONE_OF_TWO}")
 
 
 def _check(

@@ -22,7 +22,8 @@ from sklearn.metrics import (
     mean_squared_error,
 )
 
-from sparsead.errors import ConfigError, unknown
+from sparsead.config.values import check_metrics, score_name
+from sparsead.errors import ConfigError
 
 log = logging.getLogger(__name__)
 
@@ -66,21 +67,9 @@ NUMBER_METRICS = {
 }
 
 
-def score_name(metric: str) -> str:
-    """Return the name of a metric's score: of a dotted path, its last part."""
-    return metric.rpartition(".")[2]
-
-
 def _find(name: str, choices: Mapping[str, Metric]) -> Metric:
     if "." not in name:
-        if name not in choices:
-            raise ConfigError(unknown("task.metrics", name, choices))
         return choices[name]
-    if score_name(name) in choices:
-        raise ConfigError(
-            f"task.metrics={name}: {score_name(name)} is a metric of the project; give yours "
-            "another name"
-        )
     try:
         found = pkgutil.resolve_name(name)
     except (ImportError, AttributeError, ValueError) as error:
@@ -107,11 +96,8 @@ class NamedScores(evaluate.Metric):  # type: ignore[misc]
         Raises:
             ConfigError: a name is unknown or cannot be imported, or there is none.
         """
-        if not names:
-            raise ConfigError(f"task.metrics=[]: name one of {', '.join(sorted(choices))}")
+        check_metrics(names, choices)
         self.chosen = {score_name(name): _find(name, choices) for name in names}
-        if len(self.chosen) < len(names):
-            raise ConfigError(f"task.metrics={list(names)}: two of them have the same name")
         super().__init__(keep_in_memory=True)
 
     @property

@@ -17,6 +17,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from sparsead.config.values import NO_FILE, check_questions
 from sparsead.errors import ConfigError
 from sparsead.hub.rows import load_rows
 from sparsead.hub.sources import data_source
@@ -81,11 +82,7 @@ class SquadTask:
     read_json = staticmethod(read_questions)
 
     def __post_init__(self) -> None:
-        for key in ("question_length", "answer_length", "n_best"):
-            if getattr(self, key) < 1:
-                raise ConfigError(f"task.{key}={getattr(self, key)}: must be at least 1")
-        if self.stride < 0:
-            raise ConfigError(f"task.stride={self.stride}: must be at least 0")
+        check_questions(vars(self))
         AnswerScores(self.metrics)
 
     def load(self) -> DatasetDict:
@@ -256,7 +253,7 @@ class SquadTask:
 
     def _download(self) -> DatasetDict:
         if not self.hub:
-            raise ConfigError("task.train, task.validation: name a SQuAD JSON file for each")
+            raise ConfigError(NO_FILE["squad"])
         return load_rows(data_source(self.name, "squad", self.hub, None, self.revision))
 
     def _read(self, files: Mapping[str, Path]) -> DatasetDict:

@@ -10,17 +10,13 @@ from typing import Any
 
 from datasets import DatasetDict
 
+from sparsead.config.values import NO_FILE, ONE_OF_TWO, TEXT, check_all
 from sparsead.errors import ConfigError, DataError
 from sparsead.tasks.contract import TASKS
 from sparsead.tasks.files import read_file
 from sparsead.tasks.rows import Rows, class_name, class_order, exact_number
 from sparsead.tasks.sentences import SentenceTask
 from sparsead.tasks.splits import split_rows
-
-_ONE_OF_TWO = (
-    "name a file, or hold out a share of the training file with task.validation_share=0.1; "
-    "one of the two"
-)
 
 
 @TASKS.register("text")
@@ -48,29 +44,13 @@ class TextTask(SentenceTask):
     id: str | None = None
 
     def __post_init__(self) -> None:
-        if len(self.inputs) not in (1, 2):
-            raise ConfigError("task.inputs: name one or two columns of text, as task.inputs=[a,b]")
-        twice = [column for column in self.inputs if [*self.inputs, self.label].count(column) > 1]
-        if twice:
-            raise ConfigError(
-                f"task.inputs=[{','.join(self.inputs)}], task.label={self.label}: names the column "
-                f"{twice[0]} twice"
-            )
+        check_all(TEXT, vars(self))
         if self.validation is not None and self.validation_share is not None:
-            raise ConfigError(f"task.validation={self.validation}: {_ONE_OF_TWO}")
-        if self.validation_share is not None and not 0 < self.validation_share < 1:
-            raise ConfigError(
-                f"task.validation_share={self.validation_share:g}: must be above 0 and below 1"
-            )
-        for label in self.labels:
-            if not isinstance(label, str | int | float):
-                raise ConfigError(f"task.labels: {label!r} is not the name of a class")
+            raise ConfigError(f"task.validation={self.validation}: {ONE_OF_TWO}")
         if self.labels and len({class_name(label) for label in self.labels}) < 2:
             raise ConfigError(
                 f"task.labels={list(self.labels)}: name at least two different classes"
             )
-        if self.regression and self.labels:
-            raise ConfigError("task.labels: task.regression=true predicts numbers, not labels")
 
     @property
     def columns(self) -> Sequence[str]:
@@ -112,9 +92,9 @@ class TextTask(SentenceTask):
     @cached_property
     def _rows(self) -> dict[str, Rows]:
         if self.train is None:
-            raise ConfigError("task.train: name a CSV, TSV, JSONL or Parquet file")
+            raise ConfigError(NO_FILE["text"])
         if self.validation is None and self.validation_share is None:
-            raise ConfigError(f"task.validation: {_ONE_OF_TWO}")
+            raise ConfigError(f"task.validation: {ONE_OF_TWO}")
         files = {"train": self.train, "validation": self.validation}
         return {split: self._read(Path(file)) for split, file in files.items() if file is not None}
 

@@ -10,8 +10,9 @@ import datasets
 import evaluate
 import numpy as np
 
+from sparsead.config.values import check_tokenizers
 from sparsead.tasks.metrics import Metric, NamedScores
-from sparsead.tasks.words import ENGLISH, check_tokenizers, rouge_tokenizer
+from sparsead.tasks.words import ENGLISH, rouge_tokenizer
 
 if TYPE_CHECKING:
     from rouge_score.scoring import Score
@@ -54,7 +55,7 @@ class TextScores(NamedScores):
         Raises:
             ConfigError: a name or a tokenizer is unknown, or there is no name.
         """
-        check_tokenizers("task.scoring_tokenizers", tokenizers)
+        check_tokenizers({"scoring_tokenizers": tokenizers})
         self.tokenizers = {**ENGLISH, **tokenizers}
         super().__init__(names, ROUGE_METRICS | CORPUS_METRICS)
 

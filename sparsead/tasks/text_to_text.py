@@ -16,7 +16,8 @@ from transformers import (
 )
 
 from sparsead.config.groups import SPLITS
-from sparsead.errors import ConfigError, DataError, unknown, unknown_key
+from sparsead.config.values import NO_FILE, TEXTS, check_all
+from sparsead.errors import ConfigError, DataError, unknown_key
 from sparsead.hub.rows import load_rows
 from sparsead.hub.sources import data_source
 from sparsead.tasks.contract import TASKS
@@ -26,11 +27,6 @@ from sparsead.tasks.rows import Rows
 from sparsead.tasks.splits import first_examples, split_files
 from sparsead.tasks.text_scores import TextScores
 from sparsead.tasks.words import ENGLISH, warn_of_other_languages
-
-_SCORED = ("validation", "test")
-_LEAST = {"num_beams": 1, "max_new_tokens": 1, "min_new_tokens": 0, "no_repeat_ngram_size": 0}
-_KINDS: dict[str, tuple[type, ...]] = {"length_penalty": (int, float), "early_stopping": (bool,)}
-_GENERATION = (*_LEAST, *_KINDS)
 
 
 @TASKS.register("text_to_text")
@@ -87,16 +83,7 @@ class TextToText:
 
     def __post_init__(self) -> None:
         TextScores(self.metrics, self.scoring_tokenizers)
-        _check_generation(self.generation)
-        if not self.generated_splits:
-            raise ConfigError("task.generated_splits=[]: the run would have no scores")
-        columns = [column for column in self.columns.values() if column]
-        if len(set(columns)) < len(columns):
-            twice = next(column for column in columns if columns.count(column) > 1)
-            raise ConfigError(f"task.columns={dict(self.columns)}: names the column {twice} twice")
-        for split in self.generated_splits:
-            if split not in _SCORED:
-                raise ConfigError(unknown("task.generated_splits", split, _SCORED))
+        check_all(TEXTS, vars(self))
 
     @property
     def inputs(self) -> Sequence[str]:
@@ -205,9 +192,7 @@ class TextToText:
 
     def _download(self) -> DatasetDict:
         if self.hub is None:
-            raise ConfigError(
-                "task.train, task.validation: name a .jsonl, .csv, .tsv or .parquet file for each"
-            )
+            raise ConfigError(NO_FILE["text_to_text"])
         hub = self.hub
         revision = self.revision or self.hub_revision
         splits = load_rows(data_source(self.name, "text_to_text", hub, self.hub_config, revision))
@@ -257,20 +242,3 @@ class TextToText:
 
 def _whole_length(encoding: Encoding, special: int) -> int:
     return len(encoding) + sum(len(rest) - special for rest in encoding.overflowing)
-
-
-def _check_generation(settings: Mapping[str, Any]) -> None:
-    for key, value in settings.items():
-        if key not in _GENERATION:
-            raise ConfigError(unknown_key(f"task.generation.{key}", _GENERATION))
-        kinds = _KINDS.get(key, (int,))
-        if type(value) not in kinds:
-            raise ConfigError(f"task.generation.{key}={value}: must be {kinds[-1].__name__}")
-        if key in _LEAST and value < _LEAST[key]:
-            raise ConfigError(f"task.generation.{key}={value}: must be at least {_LEAST[key]}")
-    least, most = (settings.get(f"{end}_new_tokens", 0) for end in ("min", "max"))
-    if most and least > most:
-        raise ConfigError(
-            f"task.generation.min_new_tokens={least}: is more than "
-            f"task.generation.max_new_tokens={most}"
-        )

@@ -9,36 +9,16 @@ from typing import Protocol
 
 import regex
 
-from sparsead.errors import ConfigError, unknown, unknown_key
-
 log = logging.getLogger(__name__)
 
 ENGLISH: Mapping[str, str] = {"rouge": "english", "bleu": "13a"}
 """The tokenizers of rouge_score and of sacreBLEU by default, with which papers report English."""
 
-_CHOICES = {"rouge": ("english", "unicode"), "bleu": ("13a", "intl", "zh", "char")}
 _UNSPACED = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}"
 _WORD = regex.compile(rf"[{_UNSPACED}]\p{{M}}*|(?:(?![{_UNSPACED}])[\p{{L}}\p{{M}}\p{{N}}])+")
 _UNSEEN = regex.compile(r"\p{Cf}")
 _SHARE = 0.01
 """Texts with fewer letters of other scripts than this share are taken as English with names."""
-
-
-def check_tokenizers(key: str, chosen: Mapping[str, str]) -> None:
-    """Refuse a metric that has no tokenizers, and a tokenizer that it does not have.
-
-    Args:
-        key: configuration key of the choice, for the message.
-        chosen: metric, `rouge` or `bleu` → tokenizer.
-
-    Raises:
-        ConfigError: the message names the allowed ones.
-    """
-    for metric, tokenizer in chosen.items():
-        if metric not in _CHOICES:
-            raise ConfigError(unknown_key(f"{key}.{metric}", _CHOICES))
-        if tokenizer not in _CHOICES[metric]:
-            raise ConfigError(unknown(f"{key}.{metric}", tokenizer, _CHOICES[metric]))
 
 
 class Tokenizer(Protocol):

@@ -12,12 +12,17 @@ import pytest
 
 from composing import ask_for
 from sparsead.adapters.contract import ADAPTERS
+from sparsead.commands.train import train_run
 from sparsead.config import launchers
 from sparsead.config.registry import Registry
+from sparsead.config.values import METRICS
 from sparsead.errors import ConfigError, DeviceError
 from sparsead.pruning.contract import PRUNERS
 from sparsead.runs.options import REQUIRED
+from sparsead.tasks.answer_scores import ANSWER_METRICS
 from sparsead.tasks.contract import TASKS
+from sparsead.tasks.metrics import CLASS_METRICS, NUMBER_METRICS
+from sparsead.tasks.text_scores import CORPUS_METRICS, ROUGE_METRICS
 
 REGISTRIES: dict[str, Registry[Any]] = {"adapter": ADAPTERS, "pruner": PRUNERS, "task": TASKS}
 GIVEN = {"limit", "path", "files", "name", "max_length", "train", "validation", "test", "scoring"}
@@ -55,6 +60,82 @@ def test_a_wrong_option_is_refused_as_the_registry_refuses_it(overrides: str, me
     with pytest.raises(ConfigError) as refused:
         ask_for(*overrides.split())
     assert str(refused.value).startswith(message)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ("adapter.dropout=1", "adapter.dropout=1: must be at least 0 and below 1"),
+        ("adapter=lora adapter.dropout=-1", "adapter.dropout=-1: must be at least 0 and below 1"),
+        ("adapter.init=zero", "adapter.init=zero: no such choice; did you mean zero_up?"),
+        ("adapter.layer_norm=behind", "adapter.layer_norm=behind: no such choice"),
+        ("adapter.head=froze", "adapter.head=froze: no such choice; did you mean frozen?"),
+        ("adapter.sites=[ffn_out]", "adapter.sites=ffn_out: no such choice; did you mean ffn_outp"),
+        ("adapter=mam adapter.length=0", "adapter.length=0: must be at least 1"),
+        ("adapter=prefix adapter.prefix.scale=0", "adapter.prefix.scale=0: must be a number above"),
+        ("adapter=fusion adapter.fusion.prune=kq", "adapter.fusion.prune=kq: no such choice"),
+        ("pruner.mode=trian", "pruner.mode=trian: no such choice; did you mean train?"),
+        ("pruner.faithful=papr", "pruner.faithful=papr: no such choice; did you mean paper?"),
+        ("pruner.draws=3", "pruner.draws=3: without dropout all passes are equal; set pruner.mode"),
+        ("pruner.mode=train pruner.draws=0", "pruner.draws=0: must be at least 1"),
+        ("pruner=grasp pruner.temperature=0", "pruner.temperature=0: must be a number above 0"),
+        ("pruner=force pruner.rounds=0", "pruner.rounds=0: must be at least 1"),
+        ("pruner=synflow pruner.rounds=-1", "pruner.rounds=-1: must be at least 1"),
+        ("task=mrpc task.metrics=[accurcy]", "task.metrics=accurcy: no such choice; did you mean "),
+        ("task=stsb task.metrics=[]", "task.metrics=[]: name one of mae, mse, pearson, spearmanr"),
+        ("task=mrpc task.metrics=[f1,a.f1]", "task.metrics=a.f1: f1 is a metric of the project"),
+        ("task=mrpc task.metrics=[a.b,c.b]", "task.metrics=['a.b', 'c.b']: two of them have the "),
+        ("task=squad task.n_best=0", "task.n_best=0: must be at least 1"),
+        ("task=squad task.stride=-1", "task.stride=-1: must be at least 0"),
+        ("task=text task.inputs=[]", "task.inputs: name one or two columns of text"),
+        ("task=text task.inputs=[a,a]", "task.inputs=[a,a], task.label=label: names the column a "),
+        ("task=text task.inputs=[a] task.validation_share=1", "task.validation_share=1: must be a"),
+        (
+            "task=text task.inputs=[a] task.labels=[a,b] task.regression=true",
+            "task.labels: task.re",
+        ),
+        ("task=xsum task.generation.num_beams=0", "task.generation.num_beams=0: must be at least"),
+        ("task=xsum task.generation.max_new_tokens=x", "task.generation.max_new_tokens=x: must be"),
+        ("task=xsum task.generated_splits=[tset]", "task.generated_splits=tset: no such choice"),
+        ("task=xsum task.scoring_tokenizers.rouge=englsh", "task.scoring_tokenizers.rouge=englsh:"),
+    ],
+)
+def test_a_value_out_of_range_is_refused_where_torch_is_not_needed(
+    overrides: str, message: str
+) -> None:
+    """`sparsead.runs` does not import torch: see the contracts in pyproject.toml."""
+    with pytest.raises(ConfigError) as refused:
+        ask_for(*overrides.split())
+    assert str(refused.value).startswith(message)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ("task=text task.inputs=[a]", "task.train: name a CSV, TSV, JSONL or Parquet file"),
+        ("task=text task.inputs=[a] task.train=README.md", "task.validation: name a file, or hold"),
+        ("adapter=fusion", "adapter.fusion.sources=[]: name finished runs of adapter=pfeiffer"),
+    ],
+)
+def test_a_run_without_data_or_sources_is_refused_before_torch_is_imported(
+    overrides: str, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(Path(__file__).parents[2])
+    monkeypatch.setitem(sys.modules, "sparsead.train", None)  # what imports torch
+    with pytest.raises(ConfigError) as refused:
+        train_run(ask_for(*overrides.split()))
+    assert str(refused.value).startswith(message)
+
+
+def test_the_listed_metrics_are_those_that_are_computed() -> None:
+    assert {kind: set(names) for kind, names in METRICS.items()} == {
+        "classes": set(CLASS_METRICS),
+        "numbers": set(NUMBER_METRICS),
+        "answers": set(ANSWER_METRICS),
+        "texts": {*ROUGE_METRICS, *CORPUS_METRICS},
+    }
 
 
 def test_whole_numbers_are_numbers_and_own_methods_are_left_to_the_registries() -> None:
