@@ -9,6 +9,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING
 
 from sparsead.errors import ConfigError, unknown
+from sparsead.report.front import find_points
 from sparsead.report.histories import REACHED, Curve, find_reached, read_curves
 from sparsead.report.results import Results, backbone_of
 from sparsead.report.statistics import Estimate
@@ -203,10 +204,42 @@ def _courses(axes: Axes, results: Results, backbone: str, column: str) -> None:
     axes.set_ylabel(_score_label(results, column))
 
 
+def _by_weights(results: Results) -> list[Panel]:
+    """Return one panel for each backbone and column, with the Pareto front."""
+    return [
+        (
+            f"{column.label}, {backbone_of(column, backbone)}",
+            partial(_front, results=results, backbone=backbone, column=column.name),
+        )
+        for backbone in results.table.backbones
+        for column in results.table.columns
+        if find_points(results, backbone, column.name)
+    ]
+
+
+def _front(axes: Axes, results: Results, backbone: str, column: str) -> None:
+    """Draw the points of `_scatter`, and a line of the best score for at most as many weights."""
+    points = [each for each in find_points(results, backbone, column) if each.front and each.share]
+    axes.step(
+        [100 * point.share for point in points],
+        [point.estimate.mean for point in points],
+        where="post",
+        color="0.5",
+        linewidth=1.2,
+        marker="o",  # where the points are that _scatter may draw aside
+        markersize=14,
+        fillstyle="none",
+        zorder=0,
+        label="best of as few weights",
+    )
+    _scatter(axes, results, backbone, column)
+
+
 KINDS: dict[str, Callable[[Results], list[Panel]]] = {
     "score_by_parameters": partial(_by_backbone, _scatter),
     "score_by_sparsity": partial(_by_backbone, _sparsities),
     "score_by_training": _by_training,
+    "score_by_weights": _by_weights,
 }
 
 

@@ -1,0 +1,48 @@
+"""`sparsead map`: list and draw the score of any runs against their number of trained weights.
+
+Each setting (adapter, size, pruner, sparsity, …) is a line for each backbone and task. It is on the
+front if no setting with as few trained weights has a better mean score; the 95 % interval over the
+seeds says how sure its mean is.
+
+$ sparsead map task=mrpc
+$ sparsead map adapter=houlsby,lora --format csv
+"""
+
+from __future__ import annotations
+
+import sys
+
+from sparsead.config.arguments import Parser, add_outputs, add_overrides, add_records, user_path
+from sparsead.errors import ConfigError, RecordError, unknown
+from sparsead.report.formats import FORMATS
+from sparsead.report.front import COLUMNS, list_rows
+from sparsead.report.publish import save_figure
+from sparsead.report.query_results import tabulate_settings
+from sparsead.runs.listing import find_finished, open_place
+
+_KIND = "score_by_weights"
+
+
+def main() -> None:
+    """Entry point of `sparsead map`."""
+    parser = Parser("sparsead map", __doc__)
+    add_overrides(parser, "filters KEY=PATTERN, as `sparsead runs` takes them; all must match")
+    parser.add_argument("--format", default="rich", help=f"one of {', '.join(FORMATS)}")
+    add_outputs(parser)
+    add_records(parser)
+    where = "folder of the PNG and the SVG (default: OUTPUTS/figures)"
+    parser.add_argument("--out", metavar="FOLDER", type=user_path, help=where)
+    arguments = parser.parse()
+    if arguments.format not in FORMATS:
+        raise ConfigError(unknown("--format", arguments.format, FORMATS))
+    with open_place(arguments.outputs, arguments.records) as place:
+        records = find_finished(arguments.overrides, place)
+        if not records:
+            where, which = arguments.records or arguments.outputs, " ".join(arguments.overrides)
+            raise RecordError(f"{where}: has no finished runs{which and f' with {which}'} to map")
+        results = tabulate_settings(records, "map", " ".join(arguments.overrides) or "all runs")
+        results.table.options["kind"] = _KIND
+        sys.stdout.write(FORMATS[arguments.format](COLUMNS, list_rows(results)))
+        paths = save_figure(results, arguments.out or arguments.outputs / "figures")
+    for path in paths:
+        sys.stderr.write(f"{path}\n")

@@ -1,0 +1,89 @@
+"""Which settings give the most for their trained weights: the Pareto front of score and size."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+from sparsead.report.results import Results
+from sparsead.report.statistics import Estimate, t_interval
+
+COLUMNS = ("backbone", "task", "method", "weights", "share %", "n", "score", "interval", "front")
+
+
+class Point(NamedTuple):
+    """A setting in one backbone and one task.
+
+    `weights` are the trained ones that were not removed, without the head, and `share` is their
+    share of the backbone's. `front` tells whether no setting with as few weights has a better mean
+    score.
+    """
+
+    backbone: str
+    column: str
+    label: str
+    weights: int
+    share: float
+    scores: tuple[float, ...]
+    front: bool = False
+
+    @property
+    def estimate(self) -> Estimate:
+        """Mean and standard deviation over seeds, in percent."""
+        return Estimate.of(self.scores)
+
+
+def find_points(results: Results, backbone: str, column: str) -> list[Point]:
+    """Return the settings that have scores, those with the fewest weights first."""
+    found = []
+    for row in results.table.rows:
+        measured = results.at(backbone, row.name, column)
+        if not measured.scores:
+            continue
+        counts = next(iter(measured.records.values())).result["parameters"]
+        weights = round(counts["nominal"] * counts["backbone"])
+        scores = tuple(measured.scores.values())
+        found.append(Point(backbone, column, row.label, weights, counts["nominal"], scores))
+    found.sort(key=lambda point: point.weights)
+    return _with_front(found, results.direction(column))
+
+
+def list_rows(results: Results) -> list[dict[str, Any]]:
+    """Return a line for each setting of each backbone and task, those on the front marked.
+
+    `interval` is the 95 % t interval of the mean score over the seeds.
+    """
+    labels = {column.name: column.label for column in results.table.columns}
+    return [
+        {
+            "backbone": point.backbone,
+            "task": labels[point.column],
+            "method": point.label,
+            "weights": point.weights,
+            "share %": round(100 * point.share, 3),
+            "n": len(point.scores),
+            "score": point.estimate,
+            "interval": _interval(point.scores),
+            "front": "yes" if point.front else None,
+        }
+        for backbone in results.table.backbones
+        for column in labels
+        for point in find_points(results, backbone, column)
+    ]
+
+
+def _with_front(points: Sequence[Point], direction: int) -> list[Point]:
+    """Mark the points that no other one beats with as few weights."""
+    means = [direction * point.estimate.mean for point in points]
+
+    def beaten(one: int) -> Iterator[bool]:
+        for other, point in enumerate(points):
+            fewer, better = point.weights - points[one].weights, means[other] - means[one]
+            yield fewer <= 0 and better >= 0 and (fewer < 0 or better > 0)
+
+    return [point._replace(front=not any(beaten(n))) for n, point in enumerate(points)]
+
+
+def _interval(scores: Sequence[float]) -> str | None:
+    ends = t_interval(scores)
+    return None if ends is None else f"{ends[0]:.2f} to {ends[1]:.2f}"

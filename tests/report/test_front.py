@@ -1,0 +1,78 @@
+"""The Pareto front of score and trained weights, and `sparsead map`, which shows it."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sparsead import cli
+from sparsead.report.front import Point, _with_front
+from synthetic import plain_result, write_record
+
+
+def point(weights: int, *scores: float) -> Point:
+    return Point("minilm", "mrpc", f"{weights} {scores}", weights, weights / 1000, scores)
+
+
+def on_front(points: list[Point], direction: int = 1) -> list[tuple[int, float]]:
+    marked = _with_front(points, direction)
+    return [(each.weights, each.estimate.mean) for each in marked if each.front]
+
+
+def test_a_point_is_on_the_front_if_none_with_as_few_weights_is_better() -> None:
+    points = [point(0, 70.0), point(10, 80.0, 82.0), point(10, 79.0), point(20, 81.0)]
+    points += [point(30, 83.0), point(40, 83.0)]
+    assert on_front(points) == [(0, 70.0), (10, 81.0), (30, 83.0)]
+    assert on_front(points, -1) == [(0, 70.0)]
+    assert on_front([point(5, 1.0), point(5, 1.0)]) == [(5, 1.0), (5, 1.0)]
+
+
+@given(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), min_size=1))
+def test_the_front_is_that_of_a_running_best(found: list[tuple[int, int]]) -> None:
+    best = {w: max(s for v, s in found if v <= w) for w, _ in found}
+    fewest = {s: min(v for v, t in found if t >= s) for _, s in found}
+    expected = sorted((w, s) for w, s in found if best[w] == s and fewest[s] == w)
+    points = [point(weights, float(score)) for weights, score in found]
+    assert sorted(on_front(points)) == [(w, float(s)) for w, s in expected]
+
+
+def record(outputs: Path, pruner: str, sparsity: float, seed: int, score: float) -> None:
+    setting, scores = f"{pruner}-{sparsity}", {"accuracy": score, "f1": 0.1}
+    result = plain_result(
+        seed=seed, setting=setting, pruner=pruner, sparsity=sparsity, scores=scores
+    )
+    result["parameters"] |= {"backbone": 1000, "nominal": 0.02 * (1 - sparsity)}
+    write_record(outputs, result)
+
+
+def test_runs_are_listed_by_weights_with_their_interval_and_drawn(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for seed, score in ((1, 0.80), (2, 0.84)):
+        record(tmp_path, "snip", 0.5, seed, score)
+    record(tmp_path, "none", 0.0, 1, 0.81)
+    cli.run("map", ["--outputs", str(tmp_path), "--format", "csv"])
+    printed = capsys.readouterr()
+    snip, dense = csv.DictReader(io.StringIO(printed.out))
+    assert [(row["weights"], row["share %"], row["front"]) for row in (snip, dense)] == [
+        ("10", "1.0", "yes"),
+        ("20", "2.0", ""),
+    ]
+    assert snip["interval"] == "56.59 to 107.41"  # 82 ± 12.706 · 2
+    assert dense["interval"] == ""
+    assert [Path(line).suffix for line in printed.err.splitlines()] == [".png", ".svg"]
+    assert all(Path(line).is_file() for line in printed.err.splitlines())
+
+
+def test_filters_without_runs_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as end:
+        cli.run("map", ["--outputs", str(tmp_path)])
+    assert end.value.code == 2
+    assert "has no finished runs to map" in capsys.readouterr().err
