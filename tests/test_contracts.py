@@ -15,12 +15,14 @@ from conftest import Cli
 from sparsead.adapters.bitfit import BitFit
 from sparsead.adapters.bottleneck import BottleneckAdapter
 from sparsead.adapters.contract import ADAPTERS, Adapter, Mergeable
+from sparsead.adapters.dora import DoRA, DoRAAdapter
 from sparsead.adapters.full import FullFineTuning
 from sparsead.adapters.fusion import FusionAdapter
 from sparsead.adapters.head import HeadOnly
 from sparsead.adapters.lora import LoRA, LoRAAdapter
 from sparsead.adapters.mam import MAMAdapter
 from sparsead.adapters.parallel import ParallelAdapter
+from sparsead.adapters.peft import PeftTuner
 from sparsead.adapters.pfeiffer import PfeifferAdapter
 from sparsead.adapters.prefix import PrefixAdapter
 from sparsead.assembly.build import build_task
@@ -64,14 +66,14 @@ EVERY_TASK: list[Callable[..., Task]] = [
     *(DemoCola, DemoPairs, DemoQuestions, DemoRte, DemoStsb, DemoSummaries),
 ]
 EVERY_ADAPTER: list[Callable[..., Adapter]] = [
-    *(BitFit, BottleneckAdapter, FullFineTuning, FusionAdapter, HeadOnly, LoRAAdapter),
-    *(MAMAdapter, ParallelAdapter, PfeifferAdapter, PrefixAdapter),
+    *(BitFit, BottleneckAdapter, DoRAAdapter, FullFineTuning, FusionAdapter, HeadOnly),
+    *(LoRAAdapter, MAMAdapter, ParallelAdapter, PeftTuner, PfeifferAdapter, PrefixAdapter),
 ]
 EVERY_PRUNER: list[Pruner] = [
     *(er, erk, fisher, force, gradient, grasp, magnitude, nm, none, random, snip, synflow),
     *(taso, taylor, units),
 ]
-MERGEABLE: type[Mergeable] = LoRA
+MERGEABLE: list[type[Mergeable]] = [LoRA, DoRA]
 
 WAYS_TO_BE_SCORED = (ScoresOutputs, PredictsRecords, GeneratesText)
 CHOICES = Path(package.__file__).parents[1] / "conf" / "task"

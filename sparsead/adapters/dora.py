@@ -26,7 +26,7 @@ class DoRA(LoRA):
     def __init__(self, linear: nn.Linear, rank: int, alpha: float, dropout: float) -> None:
         super().__init__(linear, rank, alpha, dropout)
         self.magnitude = nn.Parameter(torch.empty(linear.out_features))
-        self._linear = (linear,)  # in a tuple, so that the layer is no submodule of its own part
+        self.layer = (linear,)  # in a tuple, so that the layer is no submodule of its own part
 
     @torch.no_grad()
     def lengths(self) -> Tensor:
@@ -34,7 +34,7 @@ class DoRA(LoRA):
 
         Liu et al., section 4.3, treat the length as a constant, which saves memory.
         """
-        (linear,) = self._linear
+        (linear,) = self.layer
         direction = linear.weight.float() + super().weight_change()
         lengths: Tensor = torch.linalg.vector_norm(direction, dim=1)
         return lengths
@@ -46,7 +46,7 @@ class DoRA(LoRA):
 
     def weight_change(self) -> Tensor:
         """Return m (W + (alpha / r) · B A) / ‖W + (alpha / r) · B A‖ − W, of shape (out, in)."""
-        (linear,) = self._linear
+        (linear,) = self.layer
         return self.factor()[:, None] * (linear.weight + super().weight_change()) - linear.weight
 
 

@@ -45,7 +45,7 @@ def find_points(results: Results, backbone: str, column: str) -> list[Point]:
         scores = tuple(measured.scores.values())
         found.append(Point(backbone, column, row.label, weights, counts["nominal"], scores))
     found.sort(key=lambda point: point.weights)
-    return _with_front(found, results.direction(column))
+    return mark_front(found, results.direction(column))
 
 
 def list_rows(results: Results) -> list[dict[str, Any]]:
@@ -72,7 +72,7 @@ def list_rows(results: Results) -> list[dict[str, Any]]:
     ]
 
 
-def _with_front(points: Sequence[Point], direction: int) -> list[Point]:
+def mark_front(points: Sequence[Point], direction: int) -> list[Point]:
     """Mark the points that no other one beats with as few weights."""
     means = [direction * point.estimate.mean for point in points]
 

@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from sparsead.config.groups import SPLITS
 from sparsead.config.run import RunSpec
 from sparsead.config.values import NO_FILE, ONE_OF_TWO, check_sources, check_values
 from sparsead.errors import ConfigError, unknown_key, wrong_type
@@ -81,7 +80,7 @@ def check_given(spec: RunSpec) -> None:
         check_sources(spec.adapter.options)
     task = spec.task
     elsewhere = task.path or task.options.get("hub")
-    named = [split for split in SPLITS if getattr(task, split) is not None]
+    named = (task.train, task.validation, task.test) != (None, None, None)
     if task.method in NO_FILE and not elsewhere and not named:
         raise ConfigError(NO_FILE[task.method])
     if task.method == "text" and task.train is None:

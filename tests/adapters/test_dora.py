@@ -97,7 +97,7 @@ def test_the_factor_of_each_row_is_exact_also_under_autocast(autocast: bool) -> 
     layers = [module for module in model.modules() if isinstance(module, DoRA)]
     assert len(layers) == 4
     for dora in layers:
-        (linear,) = dora._linear
+        (linear,) = dora.layer
         change = 6 / 4 * dora.lora_B.weight @ dora.lora_A.weight
         length = torch.linalg.vector_norm((linear.weight + change).double(), dim=1)
         with torch.autocast("cpu", torch.bfloat16, enabled=autocast):

@@ -56,4 +56,4 @@ def test_help_shows_values_and_their_meaning() -> None:
     assert "protocol.epochs=7 " in text
     assert "adapter.bottleneck=8 " in text
     assert "# the rank r" in text
-    assert "adapter: bitfit, full, " in text
+    assert "adapter: bitfit, dora, full, " in text

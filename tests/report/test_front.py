@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sparsead import cli
-from sparsead.report.front import Point, _with_front
+from sparsead.report.front import Point, mark_front
 from synthetic import plain_result, write_record
 
 
@@ -20,7 +20,7 @@ def point(weights: int, *scores: float) -> Point:
 
 
 def on_front(points: list[Point], direction: int = 1) -> list[tuple[int, float]]:
-    marked = _with_front(points, direction)
+    marked = mark_front(points, direction)
     return [(each.weights, each.estimate.mean) for each in marked if each.front]
 
 
