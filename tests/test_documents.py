@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from document_blocks import (
     PAGES,
@@ -94,6 +95,31 @@ def test_each_message_of_the_troubleshooting_page_is_one_that_is_printed() -> No
     for message in quoted:
         for part in re.split(r"…|\b[A-Z]{3,}\b|[=():;]", message):
             assert part.strip(" ?,") in source, message
+
+
+@pytest.mark.slow
+def test_the_architecture_of_the_page_takes_adapters(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from transformers import AutoModelForSequenceClassification, ErnieConfig
+
+    from sparsead.adapters.contract import ADAPTERS
+    from sparsead.backbones import architectures as package
+    from sparsead.backbones.contract import architectures
+
+    (block,) = [b for b in blocks_of(ROOT / "docs" / "extending.md") if "ernie" in (b.title or "")]
+    (tmp_path / "ernie.py").write_text(block.text, "utf-8")
+    monkeypatch.setattr(package, "__path__", [*package.__path__, str(tmp_path)])
+    architectures.cache_clear()
+    small = {"hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 32}
+    config = ErnieConfig(vocab_size=60, num_hidden_layers=2, **small)
+    for method, sites in (("bottleneck", ["attention_output", "ffn_output"]), ("lora", ["query"])):
+        model = AutoModelForSequenceClassification.from_config(config)
+        options = {"bottleneck": 4, "sites": sites}
+        adapted = ADAPTERS.bind(method, options)().insert(model, 1)
+        assert len(adapted.prunable) == 2 * len(sites) * 2
+        assert model(input_ids=torch.tensor([[1, 2, 3]])).logits.shape == (1, 2)
+    architectures.cache_clear()
 
 
 @exhaustive

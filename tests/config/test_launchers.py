@@ -60,3 +60,37 @@ def test_jobs_per_gpu_is_joblib_with_so_many_processes_for_each_gpu(
 def test_wrong_jobs_are_refused(arguments: list[str], multirun: bool, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         launchers.expand_jobs(arguments, multirun)
+
+
+SLURM = {"_target_": "hydra_plugins.x.SlurmLauncher", "timeout_min": 60, "partition": None}
+
+
+@pytest.mark.parametrize(
+    ("launcher", "runs", "said"),
+    [
+        (SLURM, 1, "SLURM: 1 job on the cluster's default partition, no GPU, at most 60 min each"),
+        (
+            SLURM | {"partition": "a100", "gpus_per_node": 2},
+            6,
+            "SLURM: 6 jobs on partition a100, GPUs: 2, at most 60 min each",
+        ),
+        (SLURM | {"gres": "gpu:1"}, None, "SLURM: jobs on the cluster's default partition, GPUs: "),
+    ],
+)
+def test_slurm_s_partition_gpus_and_time_are_said(
+    launcher: dict[str, object], runs: int | None, said: str
+) -> None:
+    line = launchers.describe_slurm(launcher, runs)
+    assert line is not None
+    assert line.startswith(said)
+    assert "hydra.launcher.partition=" in line
+    assert launchers.describe_slurm({"_target_": "hydra_plugins.x.JoblibLauncher"}, 2) is None
+
+
+def test_slurm_is_refused_where_it_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(launchers.shutil, "which", lambda _: None)
+    launchers.check_slurm(["hydra/launcher=joblib"])
+    with pytest.raises(ConfigError, match="there is no SLURM here"):
+        launchers.check_slurm(["hydra/launcher=submitit_slurm"])
+    monkeypatch.setattr(launchers.shutil, "which", lambda name: f"/usr/bin/{name}")
+    launchers.check_slurm(["hydra/launcher=submitit_slurm"])

@@ -13,6 +13,7 @@ import pytest
 from sparsead.commands import figure
 from sparsead.errors import RecordError
 from sparsead.pruning.storage import WEIGHTS_FILE, save_sparse
+from sparsead.report import masks_figure
 from sparsead.report.mask_structure import build_density_grid
 from sparsead.report.masks import load_masks
 from sparsead.report.masks_figure import draw_masks
@@ -65,6 +66,15 @@ def test_the_vector_form_says_the_numbers_and_is_the_same_each_time(tmp_path: Pa
     densities = build_density_grid(load_masks(record)).density
     written = Counter(re.findall(r"<!-- (\d\.\d{3}) -->", text))
     assert written == Counter(f"{share:.3f}" for share in densities.flat if not np.isnan(share))
+
+
+def test_each_number_is_easy_to_read_on_its_colour() -> None:
+    """Contrast of at least 4.5, as WCAG 2 asks for text of this size."""
+    for density in np.linspace(0, 1, 101):
+        luminance = masks_figure._luminance(density)
+        other = 0.0 if luminance > masks_figure._MIDDLE else 1.0
+        low, high = sorted((luminance, other))
+        assert (high + 0.05) / (low + 0.05) >= 4.5
 
 
 @pytest.mark.parametrize(
