@@ -284,11 +284,12 @@ def _tell_start(
     counts = described["counts"].items()
     lost = [f"{count:,} {name.replace('_', ' ')}" for name, count in counts if count]
     log.info(
-        "%s examples, %s at %d tokens; %d epochs of %d steps on %s in %s",
+        "%s examples, %s at %d tokens; %d epoch%s of %d steps on %s in %s",
         f"{examples:,}",
         ", ".join(lost) or "none cut",
         spec.task.max_length,
         epochs,
+        "" if epochs == 1 else "s",
         spec.protocol.steps_per_epoch(examples),
         device,
         precision,

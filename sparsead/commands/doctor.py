@@ -22,6 +22,7 @@ from sparsead.config.choices import list_choices
 from sparsead.config.threads import describe_waiting, number_set, usable_cores
 from sparsead.hub.reach import is_cached
 from sparsead.hub.sources import Source, data_source, model_source
+from sparsead.progress import stage
 from sparsead.report.formats import to_rich
 
 _PACKAGES = ("sparsead", "torch", "transformers", "datasets", "hydra-core")
@@ -40,19 +41,18 @@ def main() -> None:
     arguments = parser.parse()
     outputs: Path = arguments.outputs
     writable = _is_writable(outputs)
-    found = [*_installed(), *_places(outputs, writable)]
+    with stage("loading torch"):  # which takes seconds
+        found = [*_installed(), *_places(outputs, writable), *_computes()]
     if arguments.json:
-        sys.stdout.write(json.dumps({**dict(found), **dict(_computes())}, indent=2) + "\n")
+        sys.stdout.write(json.dumps(dict(found), indent=2) + "\n")
     else:
         _print(found)
-        _print(_computes())  # printed last, because it imports torch, which takes seconds
     raise SystemExit(0 if writable else 1)
 
 
 def _print(found: Found) -> None:
     rows = [{"what": what, "here": here} for what, here in found]
     sys.stdout.write(to_rich(["what", "here"], rows))
-    sys.stdout.flush()
 
 
 def _installed() -> Iterator[tuple[str, str]]:

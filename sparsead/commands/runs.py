@@ -132,11 +132,15 @@ def _delete(runs: list[Listed], arguments: Namespace) -> None:
 
 def _show(runs: Sequence[Listed], *, wide: bool = False) -> None:
     """Print the runs; on a terminal by the beginning of their identity, which names them too."""
-    rows = [run.row for run in runs]
+    rows = [run.row | {"score": _two_places(run.row["score"])} for run in runs]
     if screen_width() is not None and not wide:
         rows = [row | {"run": row["run"].rpartition("_")[2][:_SHORT_NAME]} for row in rows]
     sys.stdout.write(to_plain(COLUMNS, rows, _RANKED, wide=wide))
     sys.stdout.flush()
+
+
+def _two_places(score: float | None) -> str | None:
+    return None if score is None else f"{score:.2f}"
 
 
 def _is_confirmed(count: int) -> bool:
