@@ -16,10 +16,10 @@ IDENTITY  done   minilm    mrpc  houlsby  snip    40.0      2     84.00
 In every row: r 64, metric accuracy, seconds 11.0."""
 
 TABLE = """\
- task   backbone   adapter    r   pruner   sparsity       accuracy
- ─────────────────────────────────────────────────────────────────
- mrpc   minilm     houlsby   64   snip         40.0   83.00 ± 1.41
-Not shown here: #param, n, seconds (--wide shows all)."""
+ task   backbone   adapter    r   pruner   sparsity   #param   n       accuracy
+ ──────────────────────────────────────────────────────────────────────────────
+ mrpc   minilm     houlsby   64   snip         40.0     1.23   2   83.00 ± 1.41
+Not shown here: seconds (--wide shows all)."""
 
 
 @pytest.fixture
