@@ -111,7 +111,7 @@ def test_the_architecture_of_the_page_takes_adapters(
     (tmp_path / "ernie.py").write_text(block.text, "utf-8")
     monkeypatch.setattr(package, "__path__", [*package.__path__, str(tmp_path)])
     architectures.cache_clear()
-    small = {"hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 32}
+    small: dict[str, Any] = {"hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 32}
     config = ErnieConfig(vocab_size=60, num_hidden_layers=2, **small)
     for method, sites in (("bottleneck", ["attention_output", "ffn_output"]), ("lora", ["query"])):
         model = AutoModelForSequenceClassification.from_config(config)

@@ -88,9 +88,9 @@ def test_slurm_s_partition_gpus_and_time_are_said(
 
 
 def test_slurm_is_refused_where_it_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(launchers.shutil, "which", lambda _: None)
+    monkeypatch.setattr("shutil.which", lambda _: None)
     launchers.check_slurm(["hydra/launcher=joblib"])
     with pytest.raises(ConfigError, match="there is no SLURM here"):
         launchers.check_slurm(["hydra/launcher=submitit_slurm"])
-    monkeypatch.setattr(launchers.shutil, "which", lambda name: f"/usr/bin/{name}")
+    monkeypatch.setattr("shutil.which", lambda name: f"/usr/bin/{name}")
     launchers.check_slurm(["hydra/launcher=submitit_slurm"])
