@@ -110,6 +110,7 @@ class TaskSpec:
             if getattr(self, key) is not None:
                 setattr(self, key, expand_user(getattr(self, key)))
         check_folder("task.path", self.path)
+        self._check_one_place()
         if self.revision is not None and self.hub is None:
             raise ConfigError(_not_of_hub("task.revision", self.revision))
         for split, own in self._own_files().items():
@@ -149,7 +150,9 @@ class TaskSpec:
         """Return the names of a run's scores, or none if the configuration does not list them."""
         # Of a user's own metric, a dotted path, the last part names the score.
         metrics = [str(metric).rpartition(".")[2] for metric in self.options.get("metrics", ())]
-        splits = dict.fromkeys((*SPLITS, *self.files))
+        splits = dict.fromkeys(
+            (*SPLITS, *self.files, *dict(_items(self.options.get("hub_splits"))))
+        )
         return [*metrics, *(f"{split}_{metric}" for split in splits for metric in metrics)]
 
     @property
@@ -164,6 +167,23 @@ class TaskSpec:
             return "numbers"
         kinds = {"labels": "classes", "generation": "texts", "question_length": "answers"}
         return next((kind for key, kind in kinds.items() if key in self.options), None)
+
+    def _check_one_place(self) -> None:
+        """Refuse two places for the same data, of which one would not be read.
+
+        The hub's name of a task of the project is no choice of the user's: files replace it.
+        """
+        given = [(f"task.{split}", file) for split, file in self._own_files().items()]
+        if self.family is not None and self.options.get("hub"):
+            given.append(("task.hub", self.options["hub"]))
+        if self.path is not None:
+            given.append(("task.path", self.path))
+        places = {key if key in ("task.hub", "task.path") else "files": key for key, _ in given}
+        if len(places) > 1:
+            first, *_, last = given
+            raise ConfigError(
+                f"{last[0]}={last[1]}, {first[0]}={first[1]}: give the data in one of the two ways"
+            )
 
     def _folder_above(self) -> str:
         """Return a hint at the folder above `path` if that one contains the task's files."""

@@ -1,4 +1,4 @@
-"""Names of what is the user's own: a backbone after its folder, a data set after its file."""
+"""Names of what is the user's own: a backbone after its folder, a data set after its source."""
 
 from __future__ import annotations
 
@@ -23,15 +23,19 @@ def name_from_path(path: Path, otherwise: str) -> str:
         otherwise: the name where none of the path's characters can be in one.
     """
     last = os.path.basename(os.path.abspath(path))
-    name = last if path.is_dir() else Path(last).stem
-    return re.sub(r"[^\w.-]+", "-", name).strip("-.")[:_LONGEST_NAME] or otherwise
+    return _as_name(last if path.is_dir() else Path(last).stem, otherwise)
+
+
+def _as_name(text: str, otherwise: str) -> str:
+    return re.sub(r"[^\w.-]+", "-", text).strip("-.")[:_LONGEST_NAME] or otherwise
 
 
 def name_task(config: DictConfig) -> DictConfig:
     """Return a run's configuration with a name for the user's own data set, if it has none.
 
-    It is that of the training file or, if the file is called `train` or the like, of its folder.
-    Without a training file, as of a data set of the hub, it is that of the choice in conf/task.
+    It is that of the training file or, if the file is called `train` or the like, of its folder; of
+    a data set of the hub, its name without the owner, with its configuration. Without either, it is
+    that of the choice in conf/task.
     """
     task = config.get("task")
     if not isinstance(task, DictConfig) or OmegaConf.is_missing(task, "name"):
@@ -44,6 +48,9 @@ def name_task(config: DictConfig) -> DictConfig:
         file = Path(expand_user(train))
         place = file.absolute().parent if file.stem.lower() in _SAYS_NOTHING else file
         name = name_from_path(place, name)
+    elif isinstance(task.get("hub"), str):
+        parts = [str(task.hub).rpartition("/")[2], task.get("hub_config")]
+        name = _as_name("-".join(str(part) for part in parts if part), name)
     named = OmegaConf.merge(config, {"task": {"name": name}})
     assert isinstance(named, DictConfig)
     return named

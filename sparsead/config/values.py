@@ -23,7 +23,9 @@ BOTTLENECK_SITES = (
 """The kinds of site, fields of `sparsead.backbones.contract.Sites`, that bottlenecks go to."""
 FUSED = (None, "qk")
 SCORED_SPLITS = ("validation", "test")
-"""The splits for which texts can be generated."""
+"""The splits for which texts can be generated, besides further ones of the hub or a folder."""
+QUESTION_COLUMNS = ("id", "question", "context", "answers")
+"""What a data set of questions has in columns."""
 TOKENIZERS: Mapping[str, tuple[str, ...]] = {
     "rouge": ("english", "unicode"),
     "bleu": ("13a", "intl", "zh", "char"),
@@ -42,10 +44,17 @@ ONE_OF_TWO = (
 )
 
 NO_FILE: Mapping[str, str] = {
-    "squad": "task.train, task.validation: name a SQuAD JSON file for each",
-    "text": "task.train: name a CSV, TSV, JSONL or Parquet file",
+    "squad": (
+        "task.train, task.validation: name a SQuAD JSON file for each, or a data set of the hub "
+        "with task.hub=NAME"
+    ),
+    "text": (
+        "task.train: name a CSV, TSV, JSONL or Parquet file, or a data set of the hub with "
+        "task.hub=NAME"
+    ),
     "text_to_text": (
-        "task.train, task.validation: name a .jsonl, .csv, .tsv or .parquet file for each"
+        "task.train, task.validation: name a .jsonl, .csv, .tsv or .parquet file for each, or a "
+        "data set of the hub with task.hub=NAME"
     ),
 }
 """By the method of a task, what to say where it has neither files nor a data set on the hub."""
@@ -57,7 +66,7 @@ _KINDS: dict[str, tuple[type, ...]] = {"length_penalty": (int, float), "early_st
 _GENERATION = (*_LEAST, *_KINDS)
 _KIND_OF: Mapping[str, type] = {
     **dict.fromkeys(("sites", "inputs", "labels", "metrics", "generated_splits"), list),
-    **dict.fromkeys(("fusion", "columns", "generation", "scoring_tokenizers"), dict),
+    **dict.fromkeys(("fusion", "columns", "generation", "scoring_tokenizers", "hub_splits"), dict),
     **dict.fromkeys(("question_length", "answer_length", "n_best", "stride"), int),
 }
 """The types of options that no default tells."""
@@ -297,9 +306,33 @@ def check_generated_splits(options: Options) -> None:
     """Check for which splits texts are generated."""
     if not options["generated_splits"]:
         raise ConfigError("task.generated_splits=[]: the run would have no scores")
+    scored = dict.fromkeys((*SCORED_SPLITS, *options.get("files", ()), *options["hub_splits"]))
+    scored.pop("train", None)
     for split in options["generated_splits"]:
-        if split not in SCORED_SPLITS:
-            raise ConfigError(unknown("task.generated_splits", split, SCORED_SPLITS))
+        if split not in scored:
+            raise ConfigError(unknown("task.generated_splits", split, scored))
+
+
+def check_hub_splits(options: Options) -> None:
+    """Check the hub's splits of a task; text can do without validation where it holds a share out.
+
+    Raises:
+        ConfigError: a needed split is missing, or a value is no text.
+    """
+    splits = options["hub_splits"]
+    for split in ("train",) if "validation_share" in options else ("train", "validation"):
+        if split not in splits:
+            raise ConfigError(f"task.hub_splits: name the hub's split for {split}")
+    for split, name in splits.items():
+        if not isinstance(name, str) or not name:
+            raise ConfigError(f"task.hub_splits.{split}={name}: must be the name of a split")
+
+
+def check_question_columns(options: Options) -> None:
+    """Check the names of what a data set of questions has in columns."""
+    for column in options["columns"]:
+        if column not in QUESTION_COLUMNS:
+            raise ConfigError(unknown_key(f"task.columns.{column}", QUESTION_COLUMNS))
 
 
 def check_generation(options: Options) -> None:
@@ -337,9 +370,9 @@ def check_tokenizers(options: Options) -> None:
 
 BOTTLENECK = (check_dropout, check_layer_norm, check_init)
 LOW_RANK = (check_dropout, check_init)
-QUESTIONS = (check_questions, check_answer_metrics)
-TEXT = (check_text_columns, check_share, check_text_labels)
-TEXTS = (check_generation, check_columns, check_generated_splits)
+QUESTIONS = (check_questions, check_answer_metrics, check_hub_splits, check_question_columns)
+TEXT = (check_text_columns, check_share, check_text_labels, check_hub_splits)
+TEXTS = (check_generation, check_columns, check_hub_splits, check_generated_splits)
 
 _SENTENCES = ("demo_cola", "demo_pairs", "demo_rte", "demo_stsb", "glue")
 
@@ -364,6 +397,8 @@ _CHECKS: Mapping[str, Mapping[str, Sequence[Callable[[Options], None]]]] = {
     "task": {
         **dict.fromkeys(("demo_questions", "squad"), QUESTIONS),
         **dict.fromkeys(_SENTENCES, (check_sentence_metrics,)),
+        **dict.fromkeys(("superglue", "wic", "wsc"), (check_sentence_metrics, check_hub_splits)),
+        **dict.fromkeys(("copa", "multirc", "record"), (check_hub_splits,)),
         "text": (*TEXT, check_own_metrics),
         **dict.fromkeys(
             ("demo_summaries", "text_to_text"), (check_tokenizers, check_text_metrics, *TEXTS)

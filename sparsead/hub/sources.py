@@ -9,7 +9,11 @@ from typing import Literal
 
 MAIN = "main"
 _COMMIT = re.compile(r"[0-9a-f]{40}")
-_LIKE = {"glue": "demo_mrpc", "squad": "demo_squad", "text": "demo_mrpc"}
+_LIKE = {
+    **dict.fromkeys(("glue", "text"), "demo_mrpc"),
+    **dict.fromkeys(("superglue", "wic", "wsc", "copa", "multirc", "record"), "demo_rte"),
+    "squad": "demo_squad",
+}
 _LIKE_OTHERS = "demo_xsum"
 
 

@@ -23,11 +23,22 @@ _BOTTLENECK: dict[str, Any] = {
 }
 _PARALLEL = _BOTTLENECK | {"scale": 4.0}
 _PREFIX: dict[str, Any] = {"prefix": {"prune": True, "scale": 1.0}}
-_HUB: dict[str, Any] = {"hub": None, "hub_config": None, "hub_revision": None}
+_HUB_SPLITS = {"train": "train", "validation": "validation"}
 _TEXTS: dict[str, Any] = {
     "prefix": "",
     "scoring_tokenizers": {"rouge": "english", "bleu": "13a"},
-} | _HUB
+    "hub": None,
+    "hub_config": None,
+    "hub_revision": None,
+    "hub_splits": _HUB_SPLITS | {"test": "test"},
+}
+_QUESTIONS: dict[str, Any] = {
+    "hub": "",
+    "hub_config": None,
+    "hub_splits": _HUB_SPLITS,
+    "columns": {name: name for name in ("id", "question", "context", "answers")},
+}
+_OF_SUPERGLUE: dict[str, Any] = {"hub": "", "hub_config": "", "hub_splits": _HUB_SPLITS}
 _SENTENCES: dict[str, Any] = {"regression": False}
 
 OPTIONS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
@@ -52,7 +63,7 @@ OPTIONS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
     "task": {
         "demo_cola": _SENTENCES,
         "demo_pairs": _SENTENCES,
-        "demo_questions": {"hub": ""},
+        "demo_questions": _QUESTIONS,
         "demo_rte": _SENTENCES,
         "demo_stsb": _SENTENCES,
         "demo_summaries": _TEXTS,
@@ -68,8 +79,18 @@ OPTIONS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
             "hub_splits": {},
             "tests": {},
         },
-        "squad": {"hub": ""},
-        "text": _SENTENCES | {"validation_share": None, "label": "label", "id": None},
+        **dict.fromkeys(("superglue", "wic", "wsc"), _SENTENCES | _OF_SUPERGLUE),
+        **dict.fromkeys(("copa", "multirc", "record"), _OF_SUPERGLUE),
+        "squad": _QUESTIONS,
+        "text": _SENTENCES
+        | {
+            "validation_share": None,
+            "label": "label",
+            "id": None,
+            "hub": None,
+            "hub_config": None,
+            "hub_splits": _HUB_SPLITS,
+        },
         "text_to_text": _TEXTS,
     },
 }

@@ -42,7 +42,8 @@ REQUIRED: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "pruner": dict.fromkeys(OPTIONS["pruner"].keys() | _WITHOUT_OPTIONS, ()),
     "task": {
         **dict.fromkeys(("demo_cola", "demo_pairs", "demo_rte", "demo_stsb"), _SENTENCES),
-        **dict.fromkeys(("glue", "text"), _SENTENCES),
+        **dict.fromkeys(("glue", "text", "superglue", "wic", "wsc"), _SENTENCES),
+        **dict.fromkeys(("copa", "multirc", "record"), ("metrics",)),
         **dict.fromkeys(("demo_questions", "squad"), _QUESTIONS),
         **dict.fromkeys(("demo_summaries", "text_to_text"), _TEXTS),
     },
@@ -65,7 +66,8 @@ def check_options(spec: RunSpec) -> None:
         if values["method"] in methods:
             defaults = OPTIONS[group].get(values["method"], {})
             _check(group, values["options"], defaults, methods[values["method"]])
-            check_values(group, values["method"], {**defaults, **values["options"]})
+            files = {"files": values["files"]} if group == "task" else {}
+            check_values(group, values["method"], {**defaults, **values["options"], **files})
 
 
 def check_given(spec: RunSpec) -> None:
@@ -83,10 +85,12 @@ def check_given(spec: RunSpec) -> None:
     named = (task.train, task.validation, task.test) != (None, None, None)
     if task.method in NO_FILE and not elsewhere and not named:
         raise ConfigError(NO_FILE[task.method])
-    if task.method == "text" and task.train is None:
+    if task.method != "text" or elsewhere:
+        return
+    if task.train is None:
         raise ConfigError(NO_FILE["text"])
     held_out = task.options.get("validation_share") is not None
-    if task.method == "text" and task.validation is None and not held_out:
+    if task.validation is None and not held_out:
         raise ConfigError(f"task.validation: {ONE_OF_TWO}")
 
 

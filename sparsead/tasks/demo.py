@@ -11,6 +11,7 @@ from sparsead.tasks.contract import TASKS
 from sparsead.tasks.demo_pairs import paraphrase_pairs
 from sparsead.tasks.demo_sentences import acceptability, entailment, similarity
 from sparsead.tasks.demo_stories import questions, summaries
+from sparsead.tasks.rows import Rows
 from sparsead.tasks.sentences import SentenceTask
 from sparsead.tasks.squad import SPLITS, SquadTask
 from sparsead.tasks.text_to_text import TextToText
@@ -77,7 +78,8 @@ class DemoQuestions(SquadTask):
 class DemoSummaries(TextToText):
     """Summaries of generated stories in the schema of XSum."""
 
+    def _named(self, rows: list[dict[str, Any]]) -> Dataset:
+        return self._texts(Rows(self.name, rows, range(1, len(rows) + 1)))
+
     def _download(self) -> DatasetDict:
-        return DatasetDict(
-            {s: self._named(self.name, Dataset.from_list(summaries(s))) for s in self._splits()}
-        )
+        return DatasetDict({split: self._named(summaries(split)) for split in self._splits()})

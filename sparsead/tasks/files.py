@@ -42,9 +42,17 @@ def read_file(path: Path, columns: Sequence[str]) -> Rows:
     """
     if path.suffix not in _READERS:
         raise DataError(unknown(f"{path}: suffix", path.suffix, _READERS))
-    rows = _READERS[path.suffix](path, columns)
+    return check_rows(_READERS[path.suffix](path, columns), columns)
+
+
+def check_rows(rows: Rows, columns: Sequence[str]) -> Rows:
+    """Return the rows of a file or of a data set, which have these columns.
+
+    Raises:
+        DataError: there are none, or one repeats the names of the columns.
+    """
     if not rows.values:
-        raise DataError(f"{path}: has no examples")
+        raise DataError(f"{rows.path}: has no examples")
     for row, values in enumerate(rows.values):
         if len(columns) > 1 and all(values[column] == column for column in columns):
             raise rows.error(row, columns[0], REPEATED_HEADER)
@@ -62,7 +70,7 @@ def _read_csv(path: Path, columns: Sequence[str]) -> Rows:
     if not header:
         raise DataError(f"{path}: has no examples")
     check_header(f"{path}:1", header)
-    _check_columns(f"{path}:1", columns, header)
+    check_columns(f"{path}:1", columns, header)
     values, numbers = [], []
     for number, fields in lines:
         if len(fields) != len(header):
@@ -98,7 +106,7 @@ def _read_jsonl(path: Path, columns: Sequence[str]) -> Rows:
             continue
         place = f"{path}:{number}"
         row = _flattened(place, _json_object(place, line))
-        _check_columns(place, columns, row)
+        check_columns(place, columns, row)
         values.append({column: row[column] for column in columns})
         numbers.append(number)
     return Rows(path, values, numbers)
@@ -125,7 +133,7 @@ def _read_parquet(path: Path, columns: Sequence[str]) -> Rows:
         objects = [each.name for each in empty.schema if pyarrow.types.is_struct(each.type)]
         names = [*objects, *empty.flatten().column_names]
         check_header(str(path), names)
-        _check_columns(str(path), columns, names)
+        check_columns(str(path), columns, names)
         read = (_flattened(str(path), row) for row in file.read(columns=list(columns)).to_pylist())
         values = [{column: row.get(column) for column in columns} for row in read]
     except (OSError, pyarrow.ArrowException) as error:
@@ -145,7 +153,12 @@ def _flattened(place: str, row: Mapping[str, Any]) -> dict[str, Any]:
     return {**inner, **row}
 
 
-def _check_columns(place: str, columns: Sequence[str], there: Any) -> None:
+def check_columns(place: str, columns: Sequence[str], there: Any) -> None:
+    """Refuse a column that is not among those that are there.
+
+    Raises:
+        DataError: the message begins with `place`.
+    """
     for column in columns:
         if column not in there:
             raise DataError(unknown(f"{place}: column", column, (str(name) for name in there)))

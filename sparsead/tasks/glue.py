@@ -12,9 +12,9 @@ import numpy as np
 from datasets import Dataset, DatasetDict
 
 from sparsead.errors import DataError
-from sparsead.hub.rows import load_rows
-from sparsead.hub.sources import data_source
+from sparsead.hub.sources import Source, data_source
 from sparsead.tasks.contract import TASKS
+from sparsead.tasks.hub_rows import load_splits
 from sparsead.tasks.sentences import SentenceTask
 from sparsead.tasks.tsv import read_tsv
 
@@ -87,15 +87,16 @@ class GlueTask(SentenceTask):
 
     def _splits(self) -> DatasetDict:
         if self.path is None:
-            hub = self._download(self.hub_config)
-            return DatasetDict({ours: hub[theirs] for ours, theirs in self.hub_splits.items()})
+            return load_splits(self._source(self.hub_config), self.hub_splits)
         folder = Path(self.path)
         return DatasetDict({split: self._read(folder / file) for split, file in self.files.items()})
 
     def _load_test(self, test: Mapping[str, Any], folder: Path | None) -> Dataset | None:
         if folder is None:
-            hub = self._download(test.get("hub_config", self.hub_config))
-            return hub[test["hub"]].select_columns(list(self.inputs))
+            source = self._source(test.get("hub_config", self.hub_config))
+            return load_splits(source, {"test": test["hub"]})["test"].select_columns(
+                list(self.inputs)
+            )
         file = folder / test["file"]
         if test.get("optional", False) and not file.exists():
             log.warning("%s: is not there, and left out", file)
@@ -105,8 +106,8 @@ class GlueTask(SentenceTask):
         columns = {column: self.tsv_columns[column] for column in self.inputs}
         return self._typed(read_tsv(file, columns), ())
 
-    def _download(self, config: str) -> DatasetDict:
-        return load_rows(data_source(self.name, "glue", self.hub, config, self.revision))
+    def _source(self, config: str) -> Source:
+        return data_source(self.name, "glue", self.hub, config, self.revision)
 
     def _read(self, path: Path) -> Dataset:
         rows = read_tsv(path, self.tsv_columns, self.tsv_header, self.tsv_skip_short)

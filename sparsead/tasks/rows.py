@@ -18,21 +18,23 @@ _EXACT = 2**53  # below it, a float writes every whole number exactly
 
 @dataclass(frozen=True)
 class Rows:
-    """The rows of one file.
+    """The rows of one file, or of one split of a data set on the hub.
 
     Args:
-        path: the file.
+        path: the file, or the data set and its split.
         values: for each row a mapping from column to value.
-        lines: the line at which each row begins, counted from 1.
+        lines: the line at which each row begins, or the row's number; counted from 1.
         skipped: malformed lines that were left out, as is usual for this data set.
         names: the task's column → its name in the file, if the two differ.
+        declared: column → the names of its classes in their order, if the data set declares them.
     """
 
-    path: Path
+    path: Path | str
     values: Sequence[dict[str, Any]]
     lines: Sequence[int]
     skipped: Sequence[int] = ()
     names: Mapping[str, str] = field(default_factory=dict)
+    declared: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     def column(self, name: str) -> list[Any]:
         """Return the values of a column."""
@@ -62,10 +64,18 @@ class Rows:
         Raises:
             DataError: a value is not a text.
         """
-        for row, value in enumerate(self.column(column)):
-            if not is_text(value):
-                raise self.error(row, column, f"{quote_value(value)} is not a text")
-        return self.column(column)
+        return [self.text(row, column) for row in range(len(self.values))]
+
+    def text(self, row: int, column: str) -> str:
+        """Return the text of a row.
+
+        Raises:
+            DataError: the value is not a text.
+        """
+        value = self.values[row][column]
+        if not is_text(value):
+            raise self.error(row, column, f"{quote_value(value)} is not a text")
+        return str(value)
 
     def class_names(self, column: str) -> list[str]:
         """Return the names of the classes in a column.
@@ -99,9 +109,11 @@ class Rows:
         """Return the numbers of the classes that a column names.
 
         Raises:
-            DataError: a value is not one of `numbers`.
+            DataError: a value is missing or not one of `numbers`.
         """
         for row, value in enumerate(self.column(column)):
+            if value is None:
+                raise self.error(row, column, "has no label")
             if class_name(value) not in numbers:
                 reason = f"{quote_value(value)} is not one of {', '.join(numbers)}"
                 raise self.error(row, column, f"{reason}{_hint(class_name(value), numbers)}")

@@ -17,9 +17,14 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from sparsead.config.values import NO_FILE, check_questions
+from sparsead.config.values import (
+    NO_FILE,
+    QUESTION_COLUMNS,
+    check_hub_splits,
+    check_question_columns,
+    check_questions,
+)
 from sparsead.errors import ConfigError
-from sparsead.hub.rows import load_rows
 from sparsead.hub.sources import data_source
 from sparsead.tasks.answer_features import (
     answer_columns,
@@ -30,9 +35,16 @@ from sparsead.tasks.answer_features import (
 from sparsead.tasks.answer_scores import AnswerScores
 from sparsead.tasks.contract import TASKS
 from sparsead.tasks.control_tokens import refuse_control_tokens
+from sparsead.tasks.files import check_columns
+from sparsead.tasks.hub_rows import load_splits
 from sparsead.tasks.spans import Span, feature_spans, join_spans, probabilities
 from sparsead.tasks.splits import first_examples, split_files
-from sparsead.tasks.squad_json import check_answer, read_questions, read_squad
+from sparsead.tasks.squad_json import (
+    check_answer,
+    check_question_rows,
+    read_questions,
+    read_squad,
+)
 
 SPLITS = ("train", "validation")
 
@@ -56,7 +68,11 @@ class SquadTask:
         path: folder of the files; None loads `hub` from the hub.
         files: split → file below `path`.
         hub: name of the data set on the hub.
-        revision: its branch, tag or commit; None for its main branch.
+        hub_config: name of its configuration; None for its only one.
+        hub_splits: the task's split → the hub's split. Those besides train and validation are
+            scored once, after training.
+        columns: id, question, context and answers → the column's name on the hub.
+        revision: the hub's branch, tag or commit; None for its main branch.
         train: the user's own file, instead of path and hub.
         validation: as `train`.
     """
@@ -75,6 +91,9 @@ class SquadTask:
     train: str | None = None
     validation: str | None = None
     revision: str | None = None
+    hub_config: str | None = None
+    hub_splits: Mapping[str, str] = field(default_factory=lambda: {s: s for s in SPLITS})
+    columns: Mapping[str, str] = field(default_factory=lambda: {c: c for c in QUESTION_COLUMNS})
 
     inputs = ("question", "context")
     head = AutoModelForQuestionAnswering
@@ -83,19 +102,20 @@ class SquadTask:
 
     def __post_init__(self) -> None:
         check_questions(vars(self))
+        check_hub_splits(vars(self))
+        check_question_columns(vars(self))
         AnswerScores(self.metrics)
 
     def load(self) -> DatasetDict:
-        """Return the splits train and validation in the columns of the hub's SQuAD.
+        """Return train, validation and further splits in the columns of the hub's SQuAD.
 
         Raises:
-            DataError: a local file is malformed.
+            DataError: a local file or the data set is malformed.
             SourceError: the data set cannot be loaded from the hub.
         """
         own = {split: getattr(self, split) for split in SPLITS}
         files = split_files(self.path, self.files, own)
-        splits = self._read(files) if files else self._download()
-        return first_examples(DatasetDict({split: splits[split] for split in SPLITS}), self.limit)
+        return first_examples(self._read(files) if files else self._download(), self.limit)
 
     def encode(self, splits: DatasetDict, tokenizer: PreTrainedTokenizerBase) -> DatasetDict:
         """Tokenise every split into features.
@@ -254,10 +274,23 @@ class SquadTask:
     def _download(self) -> DatasetDict:
         if not self.hub:
             raise ConfigError(NO_FILE["squad"])
-        return load_rows(data_source(self.name, "squad", self.hub, None, self.revision))
+        source = data_source(self.name, "squad", self.hub, self.hub_config, self.revision)
+        loaded = load_splits(source, self.hub_splits)
+        return DatasetDict(
+            {split: self._checked(f"{source}: {split}", rows) for split, rows in loaded.items()}
+        )
+
+    def _checked(self, place: str, rows: Dataset) -> Dataset:
+        """Return the questions of a data set on the hub under the names that SQuAD has for them."""
+        check_columns(place, list(self.columns.values()), rows.column_names)
+        given = {theirs: ours for ours, theirs in self.columns.items() if theirs != ours}
+        if given:
+            rows = rows.select_columns(list(self.columns.values())).rename_columns(given)
+        check_question_rows(place, rows.select_columns(list(QUESTION_COLUMNS)))
+        return rows
 
     def _read(self, files: Mapping[str, Path]) -> DatasetDict:
         missing = [split for split in SPLITS if split not in files]
         if missing:
             raise ConfigError(f"task.{missing[0]}: name a SQuAD JSON file")
-        return DatasetDict({s: Dataset.from_list(read_squad(files[s])) for s in SPLITS})
+        return DatasetDict({s: Dataset.from_list(read_squad(files[s])) for s in files})

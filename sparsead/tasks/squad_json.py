@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -37,6 +37,36 @@ def read_squad(path: Path) -> list[dict[str, Any]]:
 def read_questions(path: Path) -> list[dict[str, Any]]:
     """Read the questions of such a file without their answers, which may be missing."""
     return [row for _, row in _questions(path)]
+
+
+def check_question_rows(place: str, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Check questions of a data set on the hub as those of a file are checked.
+
+    Args:
+        place: the data set and its split, for messages.
+        rows: the questions, with `QUESTION_COLUMNS`; `answers` has lists `text` and `answer_start`.
+
+    Raises:
+        DataError: something is missing, blank or of the wrong type, two questions share an id, or
+            an answer is not at its place.
+    """
+    numbers: dict[str, int] = {}
+    for number, row in enumerate(rows, start=1):
+        node = _Node(f"{place}:{number}", row)
+        name, context = node.get("id", str), node.get("context", str)
+        node.get("question", str)
+        if name in numbers:
+            raise DataError(f"{place}: two questions have the id {name!r}")
+        numbers[name] = number
+        answers = _Node(f"{node.place}: answers", row["answers"])
+        texts, starts = answers.get("text", list), answers.get("answer_start", list)
+        if not texts or len(texts) != len(starts):
+            raise DataError(f"{node.place}: has no answer; SQuAD v1.1 has one at least")
+        pairs = ({"text": t, "answer_start": s} for t, s in zip(texts, starts, strict=True))
+        for pair in pairs:
+            _answer(_Node(answers.place, pair), node, context)
+    if not numbers:
+        raise DataError(f"{place}: has no questions")
 
 
 @dataclass(frozen=True)

@@ -1,40 +1,49 @@
-"""Classification or regression on the user's own sentences or pairs, without writing code."""
+"""Classification or regression on any sentences or pairs: one's own files, or a set of the hub."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from datasets import DatasetDict
 
 from sparsead.config.values import NO_FILE, ONE_OF_TWO, TEXT, check_all
 from sparsead.errors import ConfigError, DataError
+from sparsead.hub.sources import data_source
 from sparsead.tasks.contract import TASKS
 from sparsead.tasks.files import read_file
+from sparsead.tasks.hub_rows import read_hub
 from sparsead.tasks.rows import Rows, class_name, class_order, exact_number
 from sparsead.tasks.sentences import SentenceTask
-from sparsead.tasks.splits import split_rows
+from sparsead.tasks.splits import split_files, split_rows
+
+_HUB_SPLITS = {"train": "train", "validation": "validation"}
 
 
 @TASKS.register("text")
 @dataclass(frozen=True)
 class TextTask(SentenceTask):
-    """Classification or regression on a CSV, TSV, JSONL or Parquet file.
+    """Classification or regression on CSV, TSV, JSONL or Parquet files, or a data set of the hub.
 
-    If `labels` is empty, the classes are those of the training file: numbers in the order of their
-    values, then texts in alphabetical order. If `metrics` is empty, they are accuracy, or pearson
-    and spearmanr for regression.
+    If `labels` is empty, the classes are those that the data set declares, in its order, or else
+    those of the training rows: numbers in the order of their values, then texts in alphabetical
+    order. If `metrics` is empty, they are accuracy, or pearson and spearmanr for regression.
 
     Args:
         train: file to train on.
         validation: file to evaluate on.
-        validation_share: instead of a validation file, the share of `train` to hold out. It is
+        validation_share: instead of a validation split, the share of `train` to hold out. It is
             stratified by class, and the same for every seed and method.
-        label: column of the classes or numbers.
+        label: column of the classes or numbers; `a.b` is the key `b` of a column `a` of objects.
         id: column in which no value may occur twice; None for none.
+        hub: name of the data set on the hub that is read in place of files.
+        hub_config: name of its configuration; None for its only one.
+        hub_splits: the task's split → the hub's split. Those besides train and validation are
+            scored once, after training.
+        revision: its branch, tag or commit; None for its main branch.
     """
 
     train: str | None = None
@@ -42,6 +51,10 @@ class TextTask(SentenceTask):
     validation_share: float | None = None
     label: str = "label"
     id: str | None = None
+    hub: str | None = None
+    hub_config: str | None = None
+    hub_splits: Mapping[str, str] = field(default_factory=lambda: dict(_HUB_SPLITS))
+    revision: str | None = None
 
     def __post_init__(self) -> None:
         check_all(TEXT, vars(self))
@@ -59,13 +72,15 @@ class TextTask(SentenceTask):
 
     @cached_property
     def classes(self) -> list[str]:
-        """Names of the classes: those given, or those of the training file."""
+        """Names of the classes: those given, those declared, or those of the training rows."""
         if self.labels or self.regression:
             return [class_name(label) for label in self.labels]
         rows = self._rows["train"]
         names = sorted(set(rows.class_names("label")), key=class_order)
         if len(names) < 2:
             raise DataError(f"{rows.path}: {self.label}: is {names[0]} in every row")
+        if self.label in rows.declared:
+            return list(rows.declared[self.label])
         _refuse_no_classes(rows, self.label, names)
         return names
 
@@ -83,34 +98,64 @@ class TextTask(SentenceTask):
         if len(splits["train"]) < 2:
             raise ConfigError("task.validation_share: one example cannot be split")
         train, validation = split_rows(splits["train"], self.validation_share)
-        return DatasetDict({"train": train, "validation": validation})
+        return DatasetDict({**splits, "train": train, "validation": validation})
 
     def _place(self, split: str) -> str:
-        file = self.train if split == "train" or self.validation is None else self.validation
-        return f"{file}: {split}" if file and split in ("train", "validation") else split
+        if self.hub is not None:
+            return f"{self.hub}: {self.hub_splits[split]}" if split in self.hub_splits else split
+        files = self._files
+        file = files.get("train" if split == "validation" and split not in files else split)
+        return split if file is None else f"{file}: {split}"
 
     @cached_property
     def _rows(self) -> dict[str, Rows]:
-        if self.train is None:
-            raise ConfigError(NO_FILE["text"])
-        if self.validation is None and self.validation_share is None:
-            raise ConfigError(f"task.validation: {ONE_OF_TWO}")
-        files = {"train": self.train, "validation": self.validation}
-        return {split: self._read(Path(file)) for split, file in files.items() if file is not None}
+        read = self._read_hub() if self.hub is not None else self._read_files()
+        return {split: self._named(rows) for split, rows in read.items()}
 
-    def _read(self, path: Path) -> Rows:
+    def _read_hub(self) -> dict[str, Rows]:
+        source = data_source(self.name, "text", str(self.hub), self.hub_config, self.revision)
+        wanted = self._without_held_out(self.hub_splits)
+        if "validation" not in wanted and self.validation_share is None:
+            raise ConfigError("task.hub_splits: name the hub's split for validation")
+        return read_hub(source, wanted, self._read_columns)
+
+    def _read_files(self) -> dict[str, Rows]:
+        files = self._without_held_out(self._files)
+        if "train" not in files:
+            raise ConfigError(NO_FILE["text"])
+        if "validation" not in files and self.validation_share is None:
+            raise ConfigError(f"task.validation: {ONE_OF_TWO}")
+        return {split: read_file(file, self._read_columns) for split, file in files.items()}
+
+    @property
+    def _files(self) -> dict[str, Path]:
+        own = {"train": self.train, "validation": self.validation}
+        return split_files(self.path, self.files, own)
+
+    def _without_held_out(self, splits: Mapping[str, Split]) -> dict[str, Split]:
+        """Return the splits to read: not validation, where a share of train is held out for it."""
+        held_out = self.validation_share is not None
+        return {name: of for name, of in splits.items() if not (held_out and name == "validation")}
+
+    @property
+    def _read_columns(self) -> list[str]:
         ids = [] if self.id is None else [self.id]
-        rows = read_file(path, list(dict.fromkeys([*self.inputs, self.label, *ids])))
+        return list(dict.fromkeys([*self.inputs, self.label, *ids]))
+
+    def _named(self, rows: Rows) -> Rows:
+        """Return rows with the task's names of the columns, after a look at their ids."""
         if self.id is not None:
             rows.check_unique(self.id)
         names = {**dict(zip(self.columns, self.inputs, strict=True)), "label": self.label}
         values = [{ours: row[given] for ours, given in names.items()} for row in rows.values]
-        return Rows(path, values, rows.lines, names=names)
+        return replace(rows, values=values, names=names)
 
     @property
     def _metric_names(self) -> Sequence[str]:
         return self.metrics or (("pearson", "spearmanr") if self.regression else ("accuracy",))
 
+
+Split = TypeVar("Split")
 
 _MOST_SINGLE = 10
 """A file with more classes than this has at least two rows of most of them."""

@@ -17,16 +17,18 @@ from transformers import (
 
 from sparsead.config.groups import SPLITS
 from sparsead.config.values import NO_FILE, TEXTS, check_all
-from sparsead.errors import ConfigError, DataError, unknown_key
-from sparsead.hub.rows import load_rows
+from sparsead.errors import ConfigError
 from sparsead.hub.sources import data_source
 from sparsead.tasks.contract import TASKS
 from sparsead.tasks.control_tokens import refuse_control_tokens
 from sparsead.tasks.files import read_file
+from sparsead.tasks.hub_rows import read_hub
 from sparsead.tasks.rows import Rows
 from sparsead.tasks.splits import first_examples, split_files
 from sparsead.tasks.text_scores import TextScores
 from sparsead.tasks.words import ENGLISH, warn_of_other_languages
+
+_NEEDED = ("train", "validation")
 
 
 @TASKS.register("text_to_text")
@@ -52,6 +54,8 @@ class TextToText:
         path: folder of the files; None loads `hub` from the hub.
         files: split → file below `path`.
         hub: name of the data set, with `hub_config`.
+        hub_splits: the task's split → the hub's split; besides train and validation only those of
+            `generated_splits` are read.
         hub_revision: its branch that is read unless `revision` names a branch, tag or commit.
         train: the user's own .jsonl, .csv, .tsv or .parquet file, instead of path and hub.
         validation: as `train`.
@@ -77,6 +81,7 @@ class TextToText:
     validation: str | None = None
     test: str | None = None
     revision: str | None = None
+    hub_splits: Mapping[str, str] = field(default_factory=lambda: {s: s for s in SPLITS})
 
     head = AutoModelForSeq2SeqLM
     head_options: Mapping[str, Any] = field(default_factory=dict, init=False)
@@ -188,48 +193,33 @@ class TextToText:
         return columns | {"id": batch["id"], "reference": batch["target"]}
 
     def _splits(self) -> list[str]:
-        return [s for s in SPLITS if s != "test" or s in self.generated_splits]
+        return list(dict.fromkeys((*_NEEDED, *self.generated_splits)))
 
     def _download(self) -> DatasetDict:
         if self.hub is None:
             raise ConfigError(NO_FILE["text_to_text"])
-        hub = self.hub
         revision = self.revision or self.hub_revision
-        splits = load_rows(data_source(self.name, "text_to_text", hub, self.hub_config, revision))
-        missing = [split for split in self._splits() if split not in splits]
+        source = data_source(self.name, "text_to_text", self.hub, self.hub_config, revision)
+        missing = [split for split in self._splits() if split not in self.hub_splits]
         if missing:
-            raise DataError(f"{hub}: has no split {missing[0]} (splits: {', '.join(splits)})")
-        return DatasetDict({s: self._named(hub, splits[s]) for s in self._splits()})
-
-    def _named(self, hub: str, rows: Dataset) -> Dataset:
-        rows = rows.flatten()
-        columns = {name: column for name, column in self.columns.items() if column}
-        for column in columns.values():
-            if column not in rows.column_names:
-                raise DataError(f"{hub}: {unknown_key(column, rows.column_names)}")
-        named = rows.select_columns(list(columns.values())).rename_columns(
-            {column: name for name, column in columns.items()}
-        )
-        for name in ("source", "target"):
-            missing = named.data.column(name).is_null().index(True).as_py()
-            if missing >= 0:
-                raise DataError(f"{hub}: row {missing + 1}: {columns[name]}: None is not a text")
-        if "id" in columns:
-            if len(named.unique("id")) < len(named):
-                raise DataError(f"{hub}: {columns['id']}: two rows have the same id")
-            return named
-        return named.add_column("id", [str(number) for number in range(len(rows))])
+            raise ConfigError(f"task.hub_splits: name the hub's split for {missing[0]}")
+        wanted = {split: self.hub_splits[split] for split in self._splits()}
+        read = read_hub(source, wanted, self._read_columns)
+        return DatasetDict({split: self._texts(rows) for split, rows in read.items()})
 
     def _read(self, files: Mapping[str, Path]) -> DatasetDict:
         missing = [split for split in self._splits() if split not in files]
         if missing:
             raise ConfigError(f"task.{missing[0]}: name a .jsonl, .csv, .tsv or .parquet file")
-        return DatasetDict({split: self._read_file(files[split]) for split in self._splits()})
+        read = {split: read_file(files[split], self._read_columns) for split in self._splits()}
+        return DatasetDict({split: self._texts(rows) for split, rows in read.items()})
 
-    def _read_file(self, path: Path) -> Dataset:
-        columns = {name: column for name, column in self.columns.items() if column}
-        rows = read_file(path, list(columns.values()))
-        texts = {name: rows.texts(columns[name]) for name in ("source", "target")}
+    @property
+    def _read_columns(self) -> list[str]:
+        return [column for column in self.columns.values() if column]
+
+    def _texts(self, rows: Rows) -> Dataset:
+        texts = {name: rows.texts(str(self.columns[name])) for name in ("source", "target")}
         return Dataset.from_dict({"id": self._ids(rows), **texts})
 
     def _ids(self, rows: Rows) -> list[str]:

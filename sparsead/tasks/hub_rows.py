@@ -1,0 +1,74 @@
+"""Rows of a data set on the hub, read by column name and checked like those of a file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from datasets import ClassLabel, Dataset, DatasetDict
+
+from sparsead.errors import DataError
+from sparsead.hub.rows import load_rows
+from sparsead.hub.sources import Source
+from sparsead.tasks.files import check_columns, check_rows
+from sparsead.tasks.rows import Rows, check_header
+
+
+def read_hub(source: Source, splits: Mapping[str, str], columns: Sequence[str]) -> dict[str, Rows]:
+    """Read the named columns of splits of a data set on the hub.
+
+    Args:
+        source: the data set.
+        splits: the task's split → the hub's split.
+        columns: names of the columns; `translation.en` is the key `en` of a column of objects.
+
+    Returns:
+        The rows of each of the task's splits. A class is its name, or None where the data set
+        keeps it secret (-1).
+
+    Raises:
+        DataError: the data set has no such split or column, or a split is empty.
+        SourceError: the data set cannot be had.
+    """
+    loaded = load_splits(source, splits)
+    return {ours: _read(f"{source}: {splits[ours]}", loaded[ours], columns) for ours in loaded}
+
+
+def load_splits(source: Source, splits: Mapping[str, str]) -> DatasetDict:
+    """Return splits of a data set on the hub by the task's names.
+
+    Raises:
+        DataError: the data set has no such split; the message lists those that it has.
+        SourceError: the data set cannot be had.
+    """
+    loaded = load_rows(source)
+    for ours, theirs in splits.items():
+        if theirs not in loaded:
+            raise DataError(
+                f"{source}: has no split {theirs} (splits: {', '.join(loaded)}); choose "
+                f"task.hub_splits.{ours}=SPLIT"
+            )
+    return DatasetDict({ours: loaded[theirs] for ours, theirs in splits.items()})
+
+
+def _read(place: str, rows: Dataset, columns: Sequence[str]) -> Rows:
+    flat = rows.flatten()
+    check_header(place, flat.column_names)
+    check_columns(place, columns, flat.column_names)
+    wanted = list(dict.fromkeys(columns))
+    selected = flat.select_columns(wanted)
+    declared = {
+        name: kind.names for name, kind in selected.features.items() if isinstance(kind, ClassLabel)
+    }
+    values = [
+        {name: _named(value, declared.get(name)) for name, value in row.items()}
+        for row in selected.to_list()
+    ]
+    return check_rows(Rows(place, values, range(1, len(values) + 1), declared=declared), wanted)
+
+
+def _named(value: Any, classes: Sequence[str] | None) -> Any:
+    """Return the name of a class instead of its number; None if it is not told."""
+    if classes is None or value is None:
+        return value
+    return classes[value] if value >= 0 else None

@@ -1,0 +1,227 @@
+"""The questions of COPA, MultiRC and ReCoRD with their candidates, from the hub's rows or files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import compress, groupby
+from typing import Any, TypedDict
+
+from sparsead.errors import DataError
+from sparsead.tasks.rows import Rows, class_name, is_text, quote_value
+
+_ASKED = {"cause": "What was the cause?", "effect": "What happened as a result?"}
+_FIRST, _SECOND = ("0", "choice1"), ("1", "choice2")
+_RIGHT, _WRONG = ("1", "True", "true"), ("0", "False", "false")
+GAP = "@placeholder"
+
+
+class Question(TypedDict):
+    """A question and its candidates.
+
+    Attributes:
+        id: differs for every question of a split.
+        text: what every candidate is judged by.
+        candidates: the candidates, at least one.
+        statements: for each of them the text that is judged: itself, or a sentence with it.
+        right: for each of them whether it is right.
+        answers: the right answers, which need not be among the candidates.
+    """
+
+    id: str
+    text: str
+    candidates: list[str]
+    statements: list[str]
+    right: list[bool]
+    answers: list[str]
+
+
+def copa_questions(rows: Rows) -> list[Question]:
+    """Return the questions of COPA: the premise with what is asked about it, and two choices.
+
+    Raises:
+        DataError: a text or the label is missing, or two questions have one `idx`.
+    """
+    rows.check_unique("idx")
+    found: list[Question] = []
+    for number, row in enumerate(rows.values):
+        asked = rows.text(number, "question")
+        if asked not in _ASKED:
+            reason = f"{quote_value(asked)} is not one of {', '.join(_ASKED)}"
+            raise rows.error(number, "question", reason)
+        second = _is_one_of(rows, number, row["label"], _SECOND, _FIRST)
+        choices = [rows.text(number, "choice1"), rows.text(number, "choice2")]
+        found.append(
+            Question(
+                id=str(row["idx"]),
+                text=f"{rows.text(number, 'premise')} {_ASKED[asked]}",
+                candidates=choices,
+                statements=choices,
+                right=[not second, second],
+                answers=[choices[second]],
+            )
+        )
+    return found
+
+
+def multirc_questions(rows: Rows, *, nested: bool) -> list[Question]:
+    """Return the questions of MultiRC: the paragraph with the question, and the answers.
+
+    Args:
+        rows: of the hub, one for each answer; or of a file, one for each paragraph.
+        nested: whether they are those of a file.
+
+    Raises:
+        DataError: a text or a label is missing or of the wrong type, or two questions have one id.
+    """
+    answers = _nested_answers(rows) if nested else _flat_answers(rows)
+    found = [_multirc(rows, list(each)) for _, each in groupby(answers, lambda a: a["id"])]
+    return _unique(rows, found)
+
+
+def _multirc(rows: Rows, answers: Sequence[Mapping[str, Any]]) -> Question:
+    first = answers[0]
+    candidates = [answer["answer"] for answer in answers]
+    right = [_is_one_of(rows, a["row"], a["label"], _RIGHT, _WRONG) for a in answers]
+    return Question(
+        id=first["id"],
+        text=f"{first['paragraph']} {first['question']}",
+        candidates=candidates,
+        statements=candidates,
+        right=right,
+        answers=list(compress(candidates, right)),
+    )
+
+
+def _flat_answers(rows: Rows) -> Iterator[dict[str, Any]]:
+    for number, row in enumerate(rows.values):
+        texts = {name: rows.text(number, name) for name in ("paragraph", "question", "answer")}
+        name = f"{row['idx.paragraph']}-{row['idx.question']}"
+        yield {**texts, "id": name, "row": number, "label": row["label"]}
+
+
+def _nested_answers(rows: Rows) -> Iterator[dict[str, Any]]:
+    for number, row in enumerate(rows.values):
+        paragraph = rows.text(number, "passage.text")
+        for asked in _objects(rows, number, "passage.questions", row["passage.questions"]):
+            question = _text(rows, number, "question", asked.get("question"))
+            for answer in _objects(rows, number, "answers", asked.get("answers")):
+                yield {
+                    "paragraph": paragraph,
+                    "question": question,
+                    "answer": _text(rows, number, "text", answer.get("text")),
+                    "id": f"{row['idx']}-{asked.get('idx')}",
+                    "row": number,
+                    "label": answer.get("label"),
+                }
+
+
+def record_questions(rows: Rows, *, nested: bool) -> list[Question]:
+    """Return the questions of ReCoRD: the article, and the statement with each entity in its gap.
+
+    An entity that occurs several times is one candidate.
+
+    Args:
+        rows: of the hub, one for each question; or of a file, one for each article.
+        nested: whether they are those of a file.
+
+    Raises:
+        DataError: a text, an entity or an answer is missing or of the wrong type, the statement has
+            no gap, or two questions have one id.
+    """
+    found = []
+    for asked in _nested_statements(rows) if nested else _flat_statements(rows):
+        number = asked["row"]
+        if GAP not in asked["query"]:
+            raise rows.error(number, "query", f"{quote_value(asked['query'])} has no {GAP}")
+        for name in ("entities", "answers"):
+            if not asked[name]:
+                raise rows.error(number, name, "there are none")
+        entities = list(dict.fromkeys(asked["entities"]))
+        question = Question(
+            id=asked["id"],
+            text=asked["passage"],
+            candidates=entities,
+            statements=[asked["query"].replace(GAP, entity) for entity in entities],
+            right=[entity in asked["answers"] for entity in entities],
+            answers=list(dict.fromkeys(asked["answers"])),
+        )
+        found.append(question)
+    return _unique(rows, found)
+
+
+def _flat_statements(rows: Rows) -> Iterator[dict[str, Any]]:
+    for number, row in enumerate(rows.values):
+        yield {
+            "passage": rows.text(number, "passage"),
+            "query": rows.text(number, "query"),
+            "entities": _texts(rows, number, "entities", row["entities"]),
+            "answers": _texts(rows, number, "answers", row["answers"]),
+            "id": f"{row['idx.passage']}-{row['idx.query']}",
+            "row": number,
+        }
+
+
+def _nested_statements(rows: Rows) -> Iterator[dict[str, Any]]:
+    for number, row in enumerate(rows.values):
+        passage = rows.text(number, "passage.text")
+        places = _objects(rows, number, "passage.entities", row["passage.entities"])
+        entities = [_part(rows, number, passage, place) for place in places]
+        for asked in _objects(rows, number, "qas", row["qas"]):
+            answers = _objects(rows, number, "answers", asked.get("answers"))
+            yield {
+                "passage": passage,
+                "query": _text(rows, number, "query", asked.get("query")),
+                "entities": entities,
+                "answers": [_text(rows, number, "text", answer.get("text")) for answer in answers],
+                "id": f"{row['idx']}-{asked.get('idx')}",
+                "row": number,
+            }
+
+
+def _part(rows: Rows, number: int, passage: str, place: Mapping[str, Any]) -> str:
+    """Return an entity of the passage; in the files `end` is its last character."""
+    start, end = place.get("start"), place.get("end")
+    if not (type(start) is int and type(end) is int and 0 <= start <= end < len(passage)):
+        reason = f"{quote_value(start)} to {quote_value(end)} are no characters of the passage"
+        raise rows.error(number, "passage.entities", reason)
+    return passage[start : end + 1]
+
+
+def _is_one_of(rows: Rows, number: int, value: Any, yes: Sequence[str], no: Sequence[str]) -> bool:
+    if value is None:
+        raise rows.error(number, "label", "has no label")
+    name = class_name(value)
+    if name not in (*yes, *no):
+        raise rows.error(number, "label", f"{quote_value(value)} is not one of {no[0]}, {yes[0]}")
+    return name in yes
+
+
+def _objects(rows: Rows, number: int, column: str, value: Any) -> list[Mapping[str, Any]]:
+    return _listed(rows, number, column, value, lambda each: isinstance(each, dict), "objects")
+
+
+def _texts(rows: Rows, number: int, column: str, value: Any) -> list[str]:
+    return _listed(rows, number, column, value, is_text, "texts")
+
+
+def _listed(
+    rows: Rows, number: int, column: str, value: Any, fits: Callable[[Any], bool], kind: str
+) -> list[Any]:
+    if not isinstance(value, list) or not all(fits(each) for each in value):
+        raise rows.error(number, column, f"{quote_value(value)} is not a list of {kind}")
+    return value
+
+
+def _text(rows: Rows, number: int, column: str, value: Any) -> str:
+    if not is_text(value):
+        raise rows.error(number, column, f"{quote_value(value)} is not a text")
+    return str(value)
+
+
+def _unique(rows: Rows, questions: list[Question]) -> list[Question]:
+    seen: set[str] = set()
+    for question in questions:
+        if question["id"] in seen:
+            raise DataError(f"{rows.path}: two questions have the id {question['id']!r}")
+        seen.add(question["id"])
+    return questions

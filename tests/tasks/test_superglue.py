@@ -1,0 +1,201 @@
+"""SuperGLUE's tasks: the same questions from the hub's rows and from the files of the benchmark."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from transformers import EvalPrediction
+
+from composing import compose
+from hub_files import data_files
+from sparsead.backbones.loading import load_backbone
+from sparsead.errors import DataError
+from sparsead.tasks.contract import TASKS
+from sparsead.tasks.superglue import find_words
+from stand_in_hub import StandInHub
+
+PLACE = {"sentence1": "Come to my place later?", "sentence2": "No place for them."}
+WIC = {**PLACE, "word": "place", "start1": 11, "end1": 16, "start2": 3, "end2": 8, "label": 1}
+PASSAGE = "Ann Lee met Bo in Rome. Bo left."
+HUB: dict[str, list[dict[str, Any]]] = {
+    "boolq": [{"question": "is it", "passage": "It is.", "label": n, "idx": n} for n in (0, 1)],
+    "cb": [
+        {"premise": "p", "hypothesis": "h", "label": label, "idx": n}
+        for n, label in enumerate(("neutral", "entailment"))
+    ],
+    "wic": [WIC | {"label": n} for n in (0, 1)],
+    "wsc.fixed": [
+        {
+            "text": "Bo saw Al, and he ran. Then he, Bo, fell.",
+            "span1_text": "Bo",
+            "span2_text": "he",
+            "span2_index": 6,
+            "label": n,
+        }
+        for n in (0, 1)
+    ],
+    "copa": [
+        {
+            "premise": "It rained.",
+            "question": "effect",
+            "choice1": "The sun shone.",
+            "choice2": "It got wet.",
+            "label": 1,
+            "idx": n,
+        }
+        for n in (0, 1)
+    ],
+    "multirc": [
+        {
+            "paragraph": PASSAGE,
+            "question": "Who left?",
+            "answer": answer,
+            "idx": {"paragraph": 0, "question": question, "answer": n},
+            "label": label,
+        }
+        for question in (0, 1)
+        for n, (answer, label) in enumerate((("Bo", 1), ("Ann", 0)))
+    ],
+    "record": [
+        {
+            "passage": PASSAGE,
+            "query": "@placeholder left Rome.",
+            "entities": ["Ann Lee", "Bo", "Rome", "Bo"],
+            "answers": ["Bo"],
+            "idx": {"passage": 0, "query": n},
+        }
+        for n in (0, 1)
+    ],
+}
+FOLDERS = {"boolq": "BoolQ", "cb": "CB", "wic": "WiC", "wsc": "WSC"}
+FOLDERS |= {"copa": "COPA", "multirc": "MultiRC", "record": "ReCoRD"}
+
+
+def local_rows(name: str) -> list[dict[str, Any]]:
+    """The same rows as `HUB` in the layout of SuperGLUE's own files."""
+    rows = HUB.get(name, HUB["wsc.fixed"])
+    if name in ("boolq", "wic"):
+        return [row | {"label": bool(row["label"])} for row in rows]
+    if name == "wsc":
+        spans = ("span1_text", "span2_text", "span2_index")
+        return [
+            {"text": row["text"], "target": {s: row[s] for s in spans}, "label": bool(row["label"])}
+            for row in rows
+        ]
+    if name == "multirc":
+        answers = [{"text": "Bo", "label": 1, "idx": 0}, {"text": "Ann", "label": 0, "idx": 1}]
+        asked = [{"question": "Who left?", "answers": answers, "idx": n} for n in (0, 1)]
+        return [{"idx": 0, "passage": {"text": PASSAGE, "questions": asked}}]
+    if name == "record":
+        places = [{"start": s, "end": e} for s, e in ((0, 6), (12, 13), (18, 21), (24, 25))]
+        qas = [
+            {"query": row["query"], "idx": n, "answers": [{"start": 12, "end": 13, "text": "Bo"}]}
+            for n, row in enumerate(rows)
+        ]
+        return [{"idx": 0, "passage": {"text": PASSAGE, "entities": places}, "qas": qas}]
+    return rows
+
+
+def write_files(folder: Path, name: str, rows: list[dict[str, Any]]) -> str:
+    place = folder / FOLDERS[name]
+    place.mkdir(exist_ok=True)
+    text = "".join(json.dumps(row) + "\n" for row in rows)
+    for file in ("train.jsonl", "val.jsonl"):
+        (place / file).write_text(text, "utf-8")
+    return f"task.path={folder}"
+
+
+def task(*overrides: str) -> Any:
+    spec = compose(*overrides).task
+    return TASKS.bind(spec.method, spec.arguments())()
+
+
+@pytest.mark.parametrize("name", FOLDERS)
+def test_the_hub_and_the_folder_have_the_same_rows(
+    name: str, tmp_path: Path, hub: StandInHub
+) -> None:
+    config = "wsc.fixed" if name == "wsc" else name
+    files = data_files({config: {"train": HUB[config], "validation": HUB[config]}})
+    hub.commit("datasets", "aps/super_glue", files)
+    there = task(f"task={name}").load()
+    here = task(f"task={name}", write_files(tmp_path, name, local_rows(name))).load()
+    assert list(there) == list(here) == ["train", "validation"]
+    assert there["validation"].to_list() == here["validation"].to_list()
+
+
+def test_words_are_marked(tmp_path: Path) -> None:
+    read = {
+        name: task(f"task={name}", write_files(tmp_path, name, local_rows(name))).load()["train"][0]
+        for name in ("wic", "wsc")
+    }
+    assert read["wic"]["sentence1"] == "Come to my *place* later?"
+    assert read["wic"]["sentence2"] == "No *place* for them."
+    assert read["wsc"]["text"] == "Bo saw Al, and he ran. Then *he,* Bo, fell."
+    assert read["wsc"]["noun"] == "Bo"
+    assert find_words("a b a b", "A", 1) == (0, 1)
+    assert find_words("a b a b", "b a", 3) == (2, 5)
+    assert find_words("a b", "c", 0) is None
+
+
+def scored(name: str, right: list[float], folder: Path) -> tuple[Any, list[Mapping[str, Any]]]:
+    """Return the scores of a task's rows where these are the probabilities of its candidates."""
+    read = task(f"task={name}", write_files(folder, name, local_rows(name)))
+    tokenizer = load_backbone(compose("backbone=tiny-bert").backbone).tokenizer
+    encoded = read.encode(read.load(), tokenizer)["validation"]
+    logits = np.log(np.array([[1 - share, share] for share in right]))
+    records = read.predictions(EvalPrediction(logits, np.array(encoded["labels"][:])), encoded)
+    return read.record_scores(records), records
+
+
+def test_candidates_are_compared_within_their_question(tmp_path: Path) -> None:
+    scores, records = scored("copa", [0.2, 0.3, 0.9, 0.8], tmp_path)
+    assert [record["prediction"] for record in records] == ["It got wet.", "The sun shone."]
+    assert scores == {"accuracy": 0.5}
+    scores, records = scored("multirc", [0.9, 0.4, 0.9, 0.6], tmp_path)
+    assert [(r["prediction"], r["label"]) for r in records] == [("10", "10"), ("11", "10")]
+    assert scores == {"f1_answers": pytest.approx(4 / 5), "exact_match": 0.5}
+    scores, records = scored("record", [0.1, 0.3, 0.2, 0.9, 0.3, 0.2], tmp_path)
+    assert [record["prediction"] for record in records] == ["Bo", "Ann Lee"]
+    assert records[0]["references"] == ["Bo"]
+    assert scores == {"f1": 0.5, "exact_match": 0.5}
+
+
+def test_a_candidate_fills_the_gap(tmp_path: Path) -> None:
+    read = task("task=record", write_files(tmp_path, "record", local_rows("record"))).load()
+    assert read["train"][0]["statements"] == [
+        "Ann Lee left Rome.",
+        "Bo left Rome.",
+        "Rome left Rome.",
+    ]
+    limited = task("task=record", f"task.path={tmp_path}", "task.limit=1").load()
+    assert len(limited["train"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "changed", "reason"),
+    [
+        ("boolq", {"label": "maybe"}, r"val.jsonl:1: label: 'maybe' is not one of false, true"),
+        ("boolq", {"passage": 3}, r":1: passage: 3 is not a text"),
+        ("wic", {"end1": 99}, r":1: start1: 11 to 99 are no characters of sentence1"),
+        ("wsc", {"text": "Nobody."}, r":1: target.span2_text: 'he' is not a part of the text"),
+        ("copa", {"question": "why"}, r":1: question: 'why' is not one of cause, effect"),
+        ("copa", {"label": 2}, r":1: label: 2 is not one of 0, 1"),
+        ("multirc", {"passage": {"text": "a", "questions": 3}}, r":1: .* is not a list of objects"),
+        ("record", {"qas": [{"query": "a", "answers": []}]}, r":1: query: 'a' has no @placeholder"),
+    ],
+)
+def test_what_is_wrong_is_refused_with_its_place(
+    name: str, changed: dict[str, Any], reason: str, tmp_path: Path
+) -> None:
+    first, *others = local_rows(name)
+    folder = write_files(tmp_path, name, [first | changed, *others])
+    (tmp_path / FOLDERS[name] / "train.jsonl").write_text(
+        "".join(json.dumps(row) + "\n" for row in local_rows(name)), "utf-8"
+    )
+    with pytest.raises(DataError, match=reason):
+        task(f"task={name}", folder).load()
