@@ -14,11 +14,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import hydra._internal.callbacks
 import hydra._internal.core_plugins.basic_sweeper
 import hydra._internal.utils
 import pytest
 import sacrebleu
 import torch
+from hydra.core.utils import JobReturn
 from omegaconf import OmegaConf
 from packaging.requirements import Requirement
 from packaging.version import Version
@@ -54,6 +56,8 @@ PRIVATE: list[tuple[Any, str]] = [
     (torch.ops.aten, "_efficient_attention_forward"),
     (torch._compile, "_disable_dynamo"),
     (_python_dispatch, "TorchDispatchMode"),
+    (hydra._internal.callbacks, "Callbacks"),
+    (JobReturn, "_return_value"),
     (hydra._internal.utils, "get_args_parser"),
     (hydra._internal.core_plugins.basic_sweeper, "BasicSweeper"),
     (OmegaConf.create({}), "_get_root"),

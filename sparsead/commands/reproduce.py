@@ -1,23 +1,33 @@
 """`sparsead reproduce`: train the missing runs of a table, then print the table.
 
+With hydra/launcher=joblib, ray or submitit_slurm the launcher trains several runs at a time.
+
 $ sparsead reproduce table3 backbone=minilm seeds=3
 $ sparsead reproduce table3 'only=row=ls*' task.path=FOLDER
 """
 
 from __future__ import annotations
 
+import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from multiprocessing import current_process
 from pathlib import Path
+from threading import Event, Thread
 from typing import NoReturn
 
-from sparsead.commands.train import train_run
+from omegaconf import DictConfig
+
+from sparsead.commands.train import job, train_run
 from sparsead.config.arguments import Parser, add_output_options, add_table
-from sparsead.errors import StorageError
+from sparsead.config.launch import launch_jobs, take_launcher
+from sparsead.errors import ConfigError, StorageError
 from sparsead.errors.display import one_line
 from sparsead.progress import (
     JSON,
+    OUTPUT_VARIABLE,
     format_seconds,
     name_sweep,
     output_as,
@@ -30,6 +40,7 @@ from sparsead.report.outcome import describe_scores
 from sparsead.report.publish import publish
 from sparsead.report.results import measure
 from sparsead.report.view import build_view
+from sparsead.runs.failure import failure_file
 from sparsead.runs.interrupt import stop_on_interrupt
 from sparsead.runs.states import Done, Failed, read_state
 from sparsead.search import search_cells
@@ -37,6 +48,8 @@ from sparsead.tables.cells import Cell, TableSpec, by_place, list_cells
 from sparsead.tables.estimate import describe_plan
 from sparsead.tables.files import load_table
 from sparsead.tables.sweep import count_states, drop_duplicates, run_cells
+
+_LOOK_SECONDS = 2.0
 
 
 def main() -> None:
@@ -46,25 +59,44 @@ def main() -> None:
     parser.add_argument("--retry-failed", action="store_true", help="also train failed runs again")
     add_output_options(parser)
     arguments = parser.parse()
+    launcher, _ = take_launcher(arguments.overrides)
     table = load_table(arguments.table, arguments.overrides)
     with output_as(quiet=arguments.quiet, json=arguments.json):
-        reproduce(table, retry=arguments.retry_failed)
+        reproduce(table, retry=arguments.retry_failed, launcher=launcher)
 
 
-def reproduce(table: TableSpec, *, retry: bool) -> NoReturn:
-    """Train a table's missing runs, print the table, and exit with status 1 if a run failed."""
+def reproduce(table: TableSpec, *, retry: bool, launcher: Sequence[str] = ()) -> NoReturn:
+    """Train a table's missing runs, print the table, and exit with status 1 if a run failed.
+
+    Args:
+        table: the table.
+        retry: also train failed runs again.
+        launcher: the overrides that choose one of Hydra's launchers; none trains one run after the
+            other in this process.
+    """
+    if launcher and table.search is not None and table.search.name == "asha":
+        raise ConfigError(
+            f"{launcher[0]}: search=asha compares runs while they train; leave the launcher out, "
+            "and start the command several times: the processes share the table"
+        )
     wanted = list_cells(table)
     if output_mode() is None:
         sys.stdout.write(describe_plan(wanted, table.search))
         sys.stdout.flush()
     with printed_log(), stop_on_interrupt("run the same command again to resume"):
         try:
-            wanted = _do(table, wanted, retry_failed=retry)
+            if launcher:
+                wanted = launch_cells(table, wanted, launcher, retry=retry)
+            else:
+                wanted = _do(table, wanted, retry_failed=retry)
         except OSError as error:
             raise StorageError(f"outputs: cannot be written ({error})") from error
     render(table, wanted[0].request.outputs)
     failed = print_failures(wanted)
-    raise SystemExit(1 if failed else 0)
+    left = count_runs(wanted, retry=False) if launcher else 0
+    if left:
+        sys.stderr.write(f"sparsead: {left} runs are not finished; give the command again\n")
+    raise SystemExit(1 if failed or left else 0)
 
 
 def render(table: TableSpec, outputs: Path) -> None:
@@ -114,6 +146,88 @@ def _do(table: TableSpec, wanted: list[Cell], *, retry_failed: bool) -> list[Cel
     if sum(cell.waits for cell in now) == sum(cell.waits for cell in wanted):
         return now
     return _do(table, now, retry_failed=False)
+
+
+def launch_cells(
+    table: TableSpec, wanted: list[Cell], launcher: Sequence[str], *, retry: bool
+) -> list[Cell]:
+    """Train the missing cells through a launcher; return the cells as they are then.
+
+    Cells whose sources are runs of the table follow when those are finished.
+
+    Raises:
+        ConfigError: there is no such launcher.
+    """
+    of_rows = {row.name for row in table.rows if row.sources is not None}
+    tell = Teller(count_runs(wanted, retry=retry))
+    tried: set[str] = set()
+    while ready := [
+        cell
+        for cell in drop_duplicates(wanted)
+        if cell.request.identity not in tried
+        and not (cell.waits and cell.row in of_rows)
+        and _is_to_train(cell, retry=retry)
+    ]:
+        tried |= {cell.request.identity for cell in ready}
+        with _told(ready, tell):
+            jobs = [cell.overrides for cell in ready]
+            errors = launch_jobs(jobs, train_cell, launcher, wanted[0].request.outputs)
+        for error in errors:
+            print_line(f"failed: {one_line(error)}")
+        wanted = list_cells(table)
+    return wanted
+
+
+def train_cell(config: DictConfig) -> float:
+    """Train one run in a launcher's worker, whose lines would repeat those of this command."""
+    if current_process().name != "MainProcess":
+        os.environ.setdefault(OUTPUT_VARIABLE, JSON)
+    return job(config)
+
+
+def _is_to_train(cell: Cell, *, retry: bool) -> bool:
+    state = read_state(cell.request.folder)
+    return (
+        cell.waits or not isinstance(state, Done | Failed) or (retry and isinstance(state, Failed))
+    )
+
+
+@contextmanager
+def _told(cells: Sequence[Cell], tell: Teller) -> Iterator[None]:
+    """Tell of each run that a worker finishes within the block; the records are looked at."""
+    began = time.time()
+    waiting = list(cells)
+    ended = Event()
+
+    def look() -> None:
+        for cell in list(waiting):
+            event = _ending(cell, began)
+            if event is not None:
+                waiting.remove(cell)
+                tell("run", cell)
+                tell(event, cell)
+
+    def watch() -> None:
+        while not ended.wait(_LOOK_SECONDS):
+            look()
+
+    thread = Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+        look()
+
+
+def _ending(cell: Cell, began: float) -> str | None:
+    """Return how a run has ended since then; None if it has not."""
+    folder = cell.request.folder
+    if folder.exists():
+        return "done"
+    failure = failure_file(folder)
+    return "failed" if failure.exists() and failure.stat().st_mtime >= began else None
 
 
 class Teller:

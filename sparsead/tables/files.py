@@ -14,6 +14,7 @@ import yaml
 
 from sparsead.config.choices import config_folders, find_choice, list_choices, list_groups
 from sparsead.config.schema import Spec, to_dataclass
+from sparsead.config.launch import take_launcher
 from sparsead.config.search import take_search
 from sparsead.errors import ConfigError, unknown, unknown_key
 from sparsead.tables.cells import AVERAGE, Column, Published, Row, TableSpec
@@ -34,14 +35,15 @@ def load_table(name_or_path: str, overrides: Sequence[str] = ()) -> TableSpec:
     Args:
         name_or_path: the name of one of the project's tables, or a path that ends in .yaml.
         overrides: `backbone=`, `seeds=`, `protocol=`, `tested=`, `only=` and `search=` with its
-            keys change the table itself; everything else is an override of `sparsead train` for
-            every cell.
+            keys change the table itself; those of a launcher say how its runs are trained, and
+            are left out; everything else is an override of `sparsead train` for every cell.
 
     Raises:
         ConfigError: there is no such table, or it or an override is malformed.
     """
     name, values = _read(name_or_path)
     table = _at(name, partial(_parse, name), values)
+    _, overrides = take_launcher(overrides)
     _check_keys(overrides)
     search, overrides = take_search(overrides)
     if search is not None:

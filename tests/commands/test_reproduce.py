@@ -9,8 +9,14 @@ from types import ModuleType
 
 import pytest
 
+from conftest import Cli
+from exhaustive import choose
 from sparsead.commands import plan, reproduce
+from sparsead.config.launch import take_launcher
+from sparsead.errors import ConfigError
 from sparsead.runs.failure import read_failures
+from sparsead.runs.record import read_records
+from sparsead.tables.files import load_table
 
 TABLE = """\
 title: two rows, one of which cannot be pruned
@@ -21,6 +27,7 @@ rows:
   - {name: identity, overrides: [adapter.init=zero_up]}
 columns: [{task: mrpc, metric: accuracy, label: MRPC}]
 """
+SKIPPED = pytest.mark.skip(reason="SPARSEAD_EXHAUSTIVE trains through each launcher")
 
 
 @pytest.fixture
@@ -81,3 +88,51 @@ def test_ctrl_c_leaves_a_line_and_status_130(
     monkeypatch.setattr(reproduce, "train_run", interrupt)
     assert called(reproduce, monkeypatch, *words) == 130
     assert capsys.readouterr().err.count("\n") == 1
+
+
+LAUNCHERS = {
+    "joblib": ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2"),
+    "submitit": ("hydra/launcher=submitit_local", "hydra.launcher.timeout_min=5"),
+    "ray": ("hydra/launcher=ray", "hydra.launcher.ray.init.num_cpus=2"),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("launcher", choose(LAUNCHERS, []) or [pytest.param("", marks=SKIPPED)])
+def test_a_launcher_trains_a_tables_missing_runs(
+    launcher: str, words: list[str], sparsead: Cli, tmp_path: Path
+) -> None:
+    once = [*words, *LAUNCHERS[launcher]]
+    done = sparsead(["reproduce", *once], HOME=str(tmp_path))
+    assert done.returncode == 1
+    assert "2 of 2: " in done.stdout
+    assert "1 failed; --retry-failed" in done.stderr
+    assert "zero at initialisation" in done.stderr
+    assert len(list(read_records(tmp_path / "outputs"))) == 1
+    again = sparsead(["reproduce", *once, "only=row=snip"], HOME=str(tmp_path))
+    assert again.returncode == 0, again.stderr
+    assert "1 of 1" not in again.stdout
+
+
+def test_a_tables_launcher_is_no_override_of_its_runs() -> None:
+    chosen = ["hydra/launcher=ray", "+hydra.launcher.ray.remote.num_gpus=0.5"]
+    assert take_launcher(["task.limit=8", *chosen]) == (chosen, ["task.limit=8"])
+    assert take_launcher(["jobs_per_gpu=2", "device=cpu"])[0] == [
+        "hydra/launcher=joblib",
+        "hydra.launcher.n_jobs=2",
+    ]
+    assert load_table("table1", ["task.limit=8", *chosen]).overrides == ["task.limit=8"]
+    with pytest.raises(ConfigError, match=r"hydra.launcher.n_jobs=2: needs a launcher"):
+        take_launcher(["hydra.launcher.n_jobs=2"])
+
+
+def test_what_a_launcher_cannot_do_is_one_line(
+    words: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for wrong, reason in (
+        ("hydra/launcher=jobli", "did you mean joblib"),
+        ("search=asha", "leave the launcher out"),
+    ):
+        launcher = [wrong] if "launcher" in wrong else ["hydra/launcher=joblib"]
+        with pytest.raises(ConfigError, match=reason):
+            called(reproduce, monkeypatch, *dict.fromkeys([*words, wrong, *launcher]))
