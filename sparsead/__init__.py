@@ -23,6 +23,10 @@ def __dir__() -> list[str]:
 
 def __getattr__(name: str) -> Any:
     """Import these on first use: they need torch or pandas, which the light commands avoid."""
+    if name in __all__:
+        from sparsead.errors import refuse_windows
+
+        refuse_windows()
     if name == "prune":
         from sparsead.pruning.prune import prune
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from sparsead.config.choices import list_choices
 from sparsead.config.threads import bound_spinning
-from sparsead.errors import SparseadError, fail, unknown
+from sparsead.errors import SparseadError, fail, refuse_windows, unknown
 from sparsead.errors.display import survive_closed_pipes
 from sparsead.errors.own_code import describe_own_error
 
@@ -29,6 +29,10 @@ _SHOWN_GROUPS = ("adapter", "pruner", "task", "backbone")
 
 def main() -> None:
     """Run `sparsead VERB ARGUMENTS…`; a user's mistake prints one line and exits with status 2."""
+    try:
+        refuse_windows()
+    except SparseadError as error:
+        fail(str(error))
     survive_closed_pipes()
     verb, *arguments = sys.argv[1:] or ["--help"]
     if verb == "help" and arguments:

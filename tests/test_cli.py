@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
+import sparsead as sparsead_package
 from conftest import Cli, run_unread
 from exhaustive import choose
 from sparsead import cli
+from sparsead.errors import ConfigError
 
 TINY = ("backbone=tiny-bert", "task=mrpc", "protocol.epochs=1", "device=cpu")
 
@@ -234,3 +236,17 @@ def test_a_sweep_trains_every_cell_and_a_second_request_trains_none(
     assert len(table) == 3
     assert ",20.0," in table[1]
     assert ",40.0," in table[2]
+
+
+def test_windows_is_refused_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("platform.system", lambda: "Windows")
+    monkeypatch.setattr(sys, "argv", ["sparsead", "doctor"])
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    said = capsys.readouterr().err
+    assert (end.value.code, said.count("\n")) == (2, 1)
+    assert "Linux and macOS" in said
+    with pytest.raises(ConfigError, match="wsl --install"):
+        _ = sparsead_package.train

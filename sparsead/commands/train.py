@@ -47,6 +47,7 @@ from sparsead.errors import (
     SparseadError,
     StorageError,
     fail,
+    refuse_windows,
 )
 from sparsead.errors.display import one_line, survive_closed_pipes
 from sparsead.errors.own_code import describe_own_error
@@ -92,6 +93,7 @@ def main() -> None:
     survive_closed_pipes()
     bound_spinning()
     try:
+        refuse_windows()
         with _let_hydra_raise():
             _launch()
     except (SparseadError, HydraException, OmegaConfBaseException) as error:

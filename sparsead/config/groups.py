@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,9 @@ class BackboneSpec:
     `dropout` replaces every dropout rate of the pretrained configuration, `attention_dropout` only
     the rate on the attention probabilities; None keeps the pretrained rates. `revision` is the
     branch, tag or commit on the hub, and `safetensors_revision` the one at which the hub has the
-    same weights as safetensors; None looks for it.
+    same weights as safetensors; None looks for it. `package_hub` is the model on the hub that has
+    the weights of `package`, of the checksum `sha256`; they are read from there where the package
+    is not installed, so that it does not matter for the run which of the two it was.
     """
 
     name: str
@@ -54,6 +57,7 @@ class BackboneSpec:
     attention_dropout: float | None = None
     revision: str | None = None
     safetensors_revision: str | None = None
+    package_hub: str | None = None
 
     def __post_init__(self) -> None:
         check_name("backbone.name", self.name)
@@ -68,6 +72,20 @@ class BackboneSpec:
             value = getattr(self, key)
             if value is not None and not 0 <= value < 1:
                 raise ConfigError(f"backbone.{key}={value:g}: must be at least 0 and below 1")
+        if self.package_hub is not None and self.sha256 is None:
+            raise ConfigError(
+                f"backbone.package_hub={self.package_hub}: needs backbone.sha256, so that these "
+                "are the weights of the package"
+            )
+
+    @property
+    def read_from(self) -> str | None:
+        """Name of the model on the hub that is read; None if the weights come from elsewhere."""
+        if self.path is not None:
+            return None
+        if self.package is None:
+            return self.hub
+        return None if find_spec(self.package) is not None else self.package_hub
 
 
 @dataclass

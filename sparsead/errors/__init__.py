@@ -6,6 +6,7 @@ finds the names that were probably meant.
 
 from __future__ import annotations
 
+import platform
 import sys
 from collections.abc import Iterable
 from functools import cache
@@ -71,6 +72,19 @@ def fail(message: str) -> NoReturn:
     """Print one line for the user and exit with status 2."""
     sys.stderr.write(f"sparsead: {one_line(message)}\n")
     raise SystemExit(2)
+
+
+def refuse_windows() -> None:
+    """Refuse to run on Windows, where claims, signals and the file system behave otherwise.
+
+    Raises:
+        ConfigError: this is Windows, but not its subsystem for Linux.
+    """
+    if platform.system() == "Windows":
+        raise ConfigError(
+            "sparsead runs on Linux and macOS; on Windows, run it in the subsystem for Linux "
+            "(wsl --install)"
+        )
 
 
 @cache

@@ -56,9 +56,12 @@ def refuse(source: Source, failure: Failure, cached: str = "is not in the cache"
     """
     if failure.advice:
         return SourceError(f"{source}: {failure.reason}; {failure.advice}")
+    otherwise = f"take the embedded {source.embedded}, which needs no network"
+    if source.install is not None:
+        otherwise = f"install its files with {source.install}"
     return SourceError(
         f"{source}: {cached}, and {failure.reason}; give a folder with {source.group}.path=FOLDER, "
-        f"or take the embedded {source.embedded}, which needs no network"
+        f"or {otherwise}"
     )
 
 

