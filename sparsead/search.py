@@ -1,17 +1,18 @@
 """`search=asha`: find the best point of a grid by asynchronous successive halving (ASHA).
 
 Points are compared on the selection split, a held-out part of the training data. Optuna decides
-which point is stopped, and when. Every score reported to Optuna is also stored in one file, so
-that a killed search replays them, reaches the same decisions, and resumes. A table searches a point
-for each row and column over all its seeds.
+which point is stopped, and when. Its study is in a journal (`runs/journal.py`), so that a killed
+search goes on, and several processes that are given the same command share one. A table searches a
+point for each row and column over all its seeds.
 """
 
 from __future__ import annotations
 
 import logging
 import math
+import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Protocol
@@ -27,6 +28,7 @@ from sparsead.errors import (
     TrainingStopped,
 )
 from sparsead.runs.interrupt import Watch
+from sparsead.runs.journal import Journal, journal_file
 from sparsead.runs.record import RunRecord, find_record
 from sparsead.runs.request import RunRequest
 from sparsead.runs.staging import discard
@@ -79,6 +81,7 @@ def search_over_seeds(
 
     Raises:
         ConfigError: no selection split is held out, or every point failed.
+        RecordError: the search's journal is damaged.
         SparseadError: an error that the user can fix and that would fail every point.
     """
     if not requests[0].spec.protocol.selection:
@@ -91,62 +94,94 @@ def search_over_seeds(
             f"protocol.patience={requests[0].spec.protocol.patience}: search=asha itself stops the "
             "points that do worse; leave it out"
         )
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise ConfigError(
+            "search=asha: is not for torchrun; start the command several times without it, and "
+            "the processes share the search"
+        )
     points = list_points(requests, space)
     file = trials_file(space, points)
-    known = {trial.identity: trial for trial in read_trials(file)[0]}
-    study = _study(space)
-    tried: list[Trial] = []
-    for number, runs in enumerate(points, 1):
-        trial = known.get(runs[0].identity) or Trial.of(runs[0])
-        is_over = _Decision(study.ask(), trial)
-        if trial.identity not in known:
-            _try(runs, is_over, space, train)
-            log.info("%d of %d: %s", number, len(points), trial)
-        else:
-            is_over(trial.scores)  # replayed, so that Optuna compares later points with this one
-        tried.append(trial)
-        write_trials(file, space, tried)
-        _keep_best(points, tried)
+    read_trials(file)  # says so if it was altered; the journal has what is written anew below
+    journal = Journal(journal_file(file), space, points)
+    tried = _try_all(journal, points, space, train, file)
     best = _best(tried)
     if best is None:
         raise NoPointError(f"search=asha: no point finished; the first one: {tried[0]}")
-    chosen = points[tried.index(best)]
-    records = [find_record(run.folder) or train(run) for run in chosen]
+    records = [_find_or_train(run, train) for run in points[tried.index(best)]]
     write_trials(file, space, tried, records[0].folder.name)
     log.info("%s", file)
     return records
 
 
+def _try_all(
+    journal: Journal,
+    points: Sequence[Sequence[RunRequest]],
+    space: SearchSpec,
+    train: Train,
+    file: Path,
+) -> list[Trial]:
+    """Try every point that no other process tries, and return how all have ended."""
+    busy: set[int] = set()
+    while (taken := journal.take(busy)) is not None or journal.list_running():
+        if taken is None:  # other processes are at the last points
+            busy.clear()
+            time.sleep(_POLL_SECONDS)
+            continue
+        trial = Trial.of(points[taken.number][0])
+        try:
+            _try(points[taken.number], _Decision(taken, trial), space, train)
+        except ClaimedError:  # another process was faster
+            journal.leave(taken)
+            busy.add(taken.number)
+            continue
+        journal.tell(taken, trial)
+        log.info("%d of %d: %s", taken.number + 1, len(points), trial)
+        ended = journal.list_ended()
+        write_trials(file, space, list(ended.values()))
+        _keep_best(points, ended)
+    return list(journal.list_ended().values())
+
+
+def _find_or_train(run: RunRequest, train: Train) -> RunRecord:
+    """Return the record of the chosen run; a process that shares the search may be training it."""
+    while True:
+        record = find_record(run.folder)
+        try:
+            return train(run) if record is None else record
+        except AlreadyRecordedError:
+            return RunRecord.read(run.folder)
+        except ClaimedError:
+            time.sleep(_POLL_SECONDS)
+
+
 class _Decision:
-    """The `Watch` of one trial: it reports scores to Optuna, and tells whether to stop training."""
+    """The `Watch` of one trial: it reports scores to Optuna, and tells whether to stop training.
+
+    A trial of a process that has died has scores already; the last of them is judged again.
+    """
 
     def __init__(self, optuna_trial: optuna.Trial, trial: Trial) -> None:
         self._optuna_trial = optuna_trial
         self.trial = trial
-        self._told = 0
+        reported = len(
+            optuna_trial.study.get_trials(deepcopy=False)[optuna_trial.number].intermediate_values
+        )
+        self._reported = reported
+        self._told = max(0, reported - 1)
 
     def __call__(self, scores: Sequence[float]) -> bool:
         """Tell whether to stop after the last epoch in `scores`; called by `training.stopping`."""
         trial = self.trial
         for epoch in range(self._told + 1, len(scores) + 1):
             self._told = epoch
-            self._optuna_trial.report(scores[epoch - 1], epoch)
+            if epoch > self._reported:
+                self._optuna_trial.report(scores[epoch - 1], epoch)
             trial.scores = list(scores[:epoch])
             if self._optuna_trial.should_prune():
                 return True
         finished = len(trial.scores) == trial.epochs
         trial.state = "finished" if finished else trial.state
         return finished
-
-
-def _study(space: SearchSpec) -> optuna.Study:
-    try:
-        import optuna
-    except ImportError as error:
-        raise ConfigError("search=asha: needs Optuna: pip install 'sparsead[optuna]'") from error
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    pruner = optuna.pruners.SuccessiveHalvingPruner(space.first_rung, space.reduction)
-    return optuna.create_study(direction="maximize", pruner=pruner)
 
 
 def _try(runs: Sequence[RunRequest], is_over: _Decision, space: SearchSpec, train: Train) -> None:
@@ -238,12 +273,12 @@ def _best(tried: Sequence[Trial]) -> Trial | None:
     return max(finished, key=lambda t: (t.scores[-1] == t.scores[-1], t.scores[-1]), default=None)
 
 
-def _keep_best(points: Sequence[Sequence[RunRequest]], tried: Sequence[Trial]) -> None:
-    """Remove the checkpoints of all points but the best, to save disk space."""
-    best = _best(tried)
-    for runs, trial in zip(points, tried, strict=False):
+def _keep_best(points: Sequence[Sequence[RunRequest]], ended: Mapping[int, Trial]) -> None:
+    """Remove the checkpoints of all points that have ended but the best, to save disk space."""
+    best = _best(list(ended.values()))
+    for number, trial in ended.items():
         if trial is not best:
-            for run in runs:
+            for run in points[number]:
                 discard(run.folder)
 
 

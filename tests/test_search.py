@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,8 @@ from omegaconf import DictConfig
 from sparsead.commands.train import train_run
 from sparsead.config.compose import compose
 from sparsead.config.search import SearchSpec
-from sparsead.errors import ConfigError, TrainingStopped
+from sparsead.errors import ConfigError, RecordError, TrainingStopped
+from sparsead.runs.claim import claimed
 from sparsead.runs.interrupt import Watch
 from sparsead.runs.record import RunRecord, write_result
 from sparsead.runs.request import RunRequest
@@ -188,3 +191,54 @@ def test_an_edited_file_of_a_search_is_not_believed(
     assert "was altered (its checksum does not match); it is made anew" in capsys.readouterr().err
     assert again.folder == first.folder
     assert file_of(tmp_path) == content
+
+
+class ClaimingTraining(FakeTraining):
+    """Claims each run, as the real training does, and takes some time."""
+
+    def __call__(self, request: RunRequest, watch: Watch | None = None) -> RunRecord:
+        if watch is None:
+            return record_point(request)
+        request.folder.parent.mkdir(parents=True, exist_ok=True)
+        with claimed(request.folder):
+            time.sleep(0.05)
+            return super().__call__(request, watch)
+
+
+def test_two_workers_share_a_search_and_optunas_own_reader_opens_it(tmp_path: Path) -> None:
+    import optuna
+    from optuna.storages import JournalStorage
+    from optuna.storages.journal import JournalFileBackend
+
+    config = composed(tmp_path, *GRID, "search.reduction=2")
+    workers = [ClaimingTraining(), ClaimingTraining()]
+    with ThreadPoolExecutor(2) as pool:
+        one, two = pool.map(lambda worker: searched(config, worker), workers)
+    assert one.folder == two.folder
+    tried = [run.identity for worker in workers for run in worker.begun]
+    assert len(tried) == len(set(tried)) == 8
+    assert all(len(worker.begun) > 1 for worker in workers)
+    (log,) = (tmp_path / "optuna").glob("*.log")
+    storage = JournalStorage(JournalFileBackend(str(log)))
+    study = optuna.load_study(study_name=log.stem, storage=storage)
+    assert {trial.state.name for trial in study.trials} <= {"COMPLETE", "PRUNED"}
+    assert study.best_trial.user_attrs["identity"] == one.folder.name.rpartition("_")[2]
+    assert study.best_params["learning_rate"] == 1e-2
+
+
+def test_a_damaged_journal_is_one_line(tmp_path: Path) -> None:
+    config = composed(tmp_path, *GRID)
+    searched(config, FakeTraining())
+    (log,) = (tmp_path / "optuna").glob("*.log")
+    whole = log.read_bytes()
+    for damaged in (b"no journal\n" + whole, b"[]\n" + whole, whole[:40] + b"\n" + whole):
+        log.write_bytes(damaged)
+        with pytest.raises(RecordError, match=r"is not a journal of Optuna .*; delete it"):
+            searched(config, FakeTraining())
+
+
+def test_torchrun_shares_no_search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = composed(tmp_path, *GRID)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ConfigError, match="is not for torchrun"):
+        searched(config, FakeTraining())

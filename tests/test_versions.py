@@ -17,6 +17,7 @@ from typing import Any
 import hydra._internal.callbacks
 import hydra._internal.core_plugins.basic_sweeper
 import hydra._internal.utils
+import optuna
 import pytest
 import sacrebleu
 import torch
@@ -60,6 +61,7 @@ PRIVATE: list[tuple[Any, str]] = [
     (JobReturn, "_return_value"),
     (hydra._internal.utils, "get_args_parser"),
     (hydra._internal.core_plugins.basic_sweeper, "BasicSweeper"),
+    (optuna.trial.FrozenTrial, "_trial_id"),
     (OmegaConf.create({}), "_get_root"),
     (argparse.ArgumentParser(), "_actions _option_string_actions"),
     (sacrebleu.BLEU, "_compute_score_from_stats _extract_corpus_statistics"),

@@ -1,0 +1,179 @@
+"""The study of a search by successive halving: a journal of Optuna that several processes share.
+
+`optuna-dashboard FILE` opens it. Every point of the grid is a trial of the study; a process takes
+the next one that is waiting, or goes on with one whose process has died, and reports its scores.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from filelock import BaseFileLock, FileLock, Timeout
+
+from sparsead.config.search import GRID, SearchSpec
+from sparsead.errors import ConfigError, RecordError
+from sparsead.runs.request import RunRequest
+from sparsead.runs.trials import Trial
+
+if TYPE_CHECKING:
+    import optuna
+
+_IDENTITY, _STATE, _ERROR = "identity", "state", "error"
+
+
+def journal_file(trials_file: Path) -> Path:
+    """Return the journal of a search, beside the folder of the searches' own files."""
+    return trials_file.parent.with_name("optuna") / f"{trials_file.stem}.log"
+
+
+class Journal:
+    """The trials of a search: one for each point, numbered as `points` are.
+
+    Args:
+        file: the journal; it is made where it is missing.
+        space: the grid, and when points are judged.
+        points: for each point its runs, one for each seed.
+
+    Raises:
+        ConfigError: Optuna is not installed.
+        RecordError: the file is no journal of this search.
+    """
+
+    def __init__(
+        self, file: Path, space: SearchSpec, points: Sequence[Sequence[RunRequest]]
+    ) -> None:
+        self._file = file
+        self._space = space
+        self._points = points
+        self._held: dict[int, BaseFileLock] = {}
+        with self._locked(), self._readable():
+            self._study = _open_study(file, space)
+            for runs in points[len(self._study.get_trials(deepcopy=False)) :]:
+                protocol = runs[0].spec.protocol
+                values = {key: getattr(protocol, key) for key in GRID}
+                self._study.enqueue_trial(values, user_attrs={_IDENTITY: runs[0].identity})
+        for number, trial in enumerate(self._frozen()):
+            if number >= len(points) or trial.user_attrs[_IDENTITY] != points[number][0].identity:
+                raise RecordError(f"{file}: is the journal of another search; delete it")
+
+    def take(self, busy: Collection[int]) -> optuna.Trial | None:
+        """Return a trial to work on: one whose process has died, else the next that waits.
+
+        No other process takes it until `tell` or `leave` is called, or this process dies.
+
+        Args:
+            busy: numbers of trials that another process was found to work on.
+        """
+        with self._locked():
+            for number in self.list_running():
+                if number not in busy and self._hold(number):
+                    return self._opened(self._frozen()[number])
+            if not any(trial.state.name == "WAITING" for trial in self._frozen()):
+                return None
+            asked = self._study.ask()
+            self._hold(asked.number)
+            return self._opened(asked)
+
+    def leave(self, taken: optuna.Trial) -> None:
+        """Leave a trial to other processes."""
+        self._held.pop(taken.number).release()
+
+    def tell(self, taken: optuna.Trial, trial: Trial) -> None:
+        """Write how a trial has ended."""
+        with self._locked():
+            self._tell(taken, trial)
+        self.leave(taken)
+        self._lock_of(taken.number).unlink(missing_ok=True)
+
+    def _tell(self, taken: optuna.Trial, trial: Trial) -> None:
+        from optuna.trial import TrialState
+
+        taken.set_user_attr(_STATE, trial.state)
+        if trial.error is not None:
+            taken.set_user_attr(_ERROR, trial.error)
+        is_whole = trial.state == "finished" and trial.scores[-1] == trial.scores[-1]
+        states = {"stopped": TrialState.PRUNED}
+        state = TrialState.COMPLETE if is_whole else states.get(trial.state, TrialState.FAIL)
+        value = trial.scores[-1] if is_whole else None
+        self._study.tell(taken, value, state=state)
+
+    def list_running(self) -> list[int]:
+        """Return the numbers of the trials that a process has taken and not ended."""
+        return [n for n, trial in enumerate(self._frozen()) if trial.state.name == "RUNNING"]
+
+    def list_ended(self) -> dict[int, Trial]:
+        """Return the trials that have ended by their numbers, in order."""
+        return {
+            number: self._described(number, trial)
+            for number, trial in enumerate(self._frozen())
+            if trial.state.is_finished()
+        }
+
+    def _described(self, number: int, trial: optuna.trial.FrozenTrial) -> Trial:
+        described = Trial.of(self._points[number][0])
+        reported = sorted(trial.intermediate_values.items())
+        described.scores = [score for _, score in reported]
+        described.state = str(trial.user_attrs.get(_STATE, "stopped"))
+        described.error = trial.user_attrs.get(_ERROR)
+        return described
+
+    def _lock_of(self, number: int) -> Path:
+        return self._file.with_name(f".{self._file.stem}.{number}.lock")
+
+    def _hold(self, number: int) -> bool:
+        """Hold a trial's lock, which the operating system releases if this process dies."""
+        lock = FileLock(self._lock_of(number), timeout=0)
+        try:
+            lock.acquire()
+        except Timeout:
+            return False
+        self._held[number] = lock
+        return True
+
+    def _opened(self, trial: optuna.Trial | optuna.trial.FrozenTrial) -> optuna.Trial:
+        import optuna
+
+        opened = optuna.Trial(self._study, trial._trial_id)
+        for key in GRID:  # the value is the one that was written for this trial
+            opened.suggest_categorical(key, getattr(self._space, key))
+        return opened
+
+    def _frozen(self) -> list[optuna.trial.FrozenTrial]:
+        with self._readable():
+            return self._study.get_trials(deepcopy=False)
+
+    def _locked(self) -> FileLock:
+        self._file.parent.mkdir(parents=True, exist_ok=True)
+        return FileLock(self._file.with_name(f".{self._file.stem}.lock"))
+
+    @contextmanager
+    def _readable(self) -> Iterator[None]:
+        try:
+            yield
+        except (ValueError, KeyError, TypeError, AssertionError) as error:
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise RecordError(
+                f"{self._file}: is not a journal of Optuna ({reason}); delete it, and the search "
+                "begins anew"
+            ) from error
+
+
+def _open_study(file: Path, space: SearchSpec) -> optuna.Study:
+    try:
+        import optuna
+        from optuna.storages import JournalStorage
+        from optuna.storages.journal import JournalFileBackend
+    except ImportError as error:
+        raise ConfigError("search=asha: needs Optuna: pip install 'sparsead[optuna]'") from error
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    return optuna.create_study(
+        study_name=file.stem,
+        storage=JournalStorage(JournalFileBackend(str(file))),
+        load_if_exists=True,
+        direction="maximize",
+        sampler=optuna.samplers.RandomSampler(seed=0),  # every trial's values are given
+        pruner=optuna.pruners.SuccessiveHalvingPruner(space.first_rung, space.reduction),
+    )
