@@ -27,7 +27,9 @@ install: $(INSTALLED) ## create the virtual environment and install into it
 
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[$(EXTRAS)]'
+	$(BIN)/pip install --quiet --no-compile --constraint constraints.txt --editable '.[$(EXTRAS)]'
+	@# on all cores, which pip does not; packages hold files that are not for this version of Python
+	$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true
 	touch $@
 
 demo: $(INSTALLED) ## from nothing to a pruned, trained, evaluated and tabulated run, in a minute
