@@ -33,6 +33,7 @@ EXTRAS = {
     "slurm": "hydra-submitit-launcher",
     "ray": "hydra-ray-launcher",
     "optuna": "optuna",
+    "peft": "peft",
 }
 """Each extra of pyproject.toml for users, and the package of it that decides whether it is here."""
 _LAUNCHERS = ("joblib", "slurm", "ray")
@@ -50,7 +51,7 @@ def main() -> None:
     outputs: Path = arguments.outputs
     writable = _is_writable(outputs)
     with stage("loading torch"):  # which takes seconds
-        found = [*_installed(), *_places(outputs, writable), *_computes()]
+        found = [*list_installed(), *_places(outputs, writable), *_computes()]
     if arguments.json:
         sys.stdout.write(json.dumps(dict(found), indent=2) + "\n")
     else:
@@ -63,11 +64,13 @@ def _print(found: Found) -> None:
     sys.stdout.write(to_rich(["what", "here"], rows))
 
 
-def _installed() -> Iterator[tuple[str, str]]:
+def list_installed() -> Iterator[tuple[str, str]]:
+    """Yield what is installed, and for what is not the command that adds it."""
     versions = ", ".join(f"{name} {_version(name) or 'missing'}" for name in _PACKAGES)
     yield "versions", f"Python {platform.python_version()}, {versions}"
     yield "launchers", ", ".join(_extra(name) for name in _LAUNCHERS)
     yield "search=asha", _extra("optuna")
+    yield "adapter=peft", _extra("peft")
     trackers = (name for name in TRACKERS if name != "none")
     yield "tracking", ", ".join(_found(name, name, f"pip install {name}") for name in trackers)
     yield "backbone=minilm", _weights()
