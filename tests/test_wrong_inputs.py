@@ -58,7 +58,7 @@ WRONG: dict[str, Sequence[str]] = {
     "nothing to control": ["train", "pruner.control=shuffle", "sparsity=0"],
     "has no bottleneck": ["train", "adapter=full", "sparsity=large_sparse"],
     "adapter.bottleneck=0: must be at least 1": ["train", "adapter.bottleneck=0"],
-    "adapter.activation=rulu": ["train", "adapter.activation=rulu"],
+    "task.limit=0: must be at least 1": ["train", "task.limit=0"],
     "pruner.scope=layer": ["train", "pruner.scope=layer"],
     "choose sparsity=0.5": ["train", "pruner=nm", "sparsity=0.4"],
     # files and folders
