@@ -39,7 +39,7 @@ def state_of(cell: Cell, metric: str, score: Score, seconds: float = 1.0) -> Sta
         "scores": scores,
         "collapsed": collapsed,
         "history": [{"epoch": float(e), "scores": {metric: value}} for e, value in steps],
-        "parameters": {"nominal": 0.0123},
+        "parameters": {"nominal": 0.0123, "backbone": 1_000_000},
         "sparsity": {"realised": sparsity_of(cell.row)},
         "seconds": {"train": seconds},
         "environment": {"device": {"kind": "cpu"}, "precision": "fp32"},

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from pseudo_terminal import run_at_terminal
+from sparsead.cli import verbs
 from synthetic import plain_result, write_record
 
 RUNS = """\
@@ -55,5 +56,6 @@ def test_explanations_fit_the_terminal(words: list[str], columns: int, tmp_path:
     shown = screen(words, tmp_path, columns)
     assert len(shown) > 10
     if words == ["--help"]:
+        assert "" not in shown[4 : 4 + 2 * len(verbs())]  # each has an example
         assert "  train       train one run, or with -m a sweep of runs" in shown
         assert "              sparsead train adapter=houlsby pruner=snip sparsity=0.4" in shown

@@ -48,7 +48,9 @@ _WORDS = "words"
 _OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]+")
 _TAKES_RUN = ("show", "predict", "export")
 _TAKES_TABLE = ("table", "reproduce", "plan", "figure")
-_TAKES_KEYS = ("train", "compare", "params", "variance", "reproduce", "plan", "table", "figure")
+_TAKES_KEYS = (
+    *("train", "compare", "params", "variance", "reproduce", "plan", "table", "figure", "map"),
+)
 _FIGURES = ("masks", "curves", "sparsity", "params")
 _STATES = ("done", "failed", "running", "interrupted")
 
