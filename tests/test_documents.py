@@ -173,7 +173,7 @@ def _call(folder: Path, words: list[str]) -> str:
         env=os.environ | {"PYTHONPATH": os.pathsep.join([str(folder), str(ROOT)])},
         capture_output=True,
         text=True,
-        timeout=600,
+        timeout=3600,
     )
     assert done.returncode == 0, f"{' '.join(words)}\n{done.stderr}{done.stdout}"
     return done.stdout
