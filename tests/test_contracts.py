@@ -45,6 +45,7 @@ from sparsead.pruning.taylor import taylor
 from sparsead.pruning.units import units
 from sparsead.report.choice import choose_best_points
 from sparsead.runs.record import RunRecord
+from sparsead.tasks.candidates import CopaTask, MultiRcTask, RecordTask
 from sparsead.tasks.contract import (
     TASKS,
     GeneratesText,
@@ -56,6 +57,7 @@ from sparsead.tasks.contract import (
 from sparsead.tasks.demo import DemoCola, DemoPairs, DemoQuestions, DemoRte, DemoStsb, DemoSummaries
 from sparsead.tasks.glue import GlueTask
 from sparsead.tasks.squad import SquadTask
+from sparsead.tasks.superglue import SuperGlueTask, WicTask, WscTask
 from sparsead.tasks.text import TextTask
 from sparsead.tasks.text_to_text import TextToText
 from sparsead.train import train
@@ -64,6 +66,7 @@ from sparsead.train import train
 EVERY_TASK: list[Callable[..., Task]] = [
     *(GlueTask, TextTask, SquadTask, TextToText),
     *(DemoCola, DemoPairs, DemoQuestions, DemoRte, DemoStsb, DemoSummaries),
+    *(SuperGlueTask, WicTask, WscTask, CopaTask, MultiRcTask, RecordTask),
 ]
 EVERY_ADAPTER: list[Callable[..., Adapter]] = [
     *(BitFit, BottleneckAdapter, DoRAAdapter, FullFineTuning, FusionAdapter, HeadOnly),

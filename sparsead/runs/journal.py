@@ -45,7 +45,7 @@ class Journal:
     def __init__(
         self, file: Path, space: SearchSpec, points: Sequence[Sequence[RunRequest]]
     ) -> None:
-        self._file = file
+        self._journal = file
         self._space = space
         self._points = points
         self._held: dict[int, BaseFileLock] = {}
@@ -121,7 +121,7 @@ class Journal:
         return described
 
     def _lock_of(self, number: int) -> Path:
-        return self._file.with_name(f".{self._file.stem}.{number}.lock")
+        return self._journal.with_name(f".{self._journal.stem}.{number}.lock")
 
     def _hold(self, number: int) -> bool:
         """Hold a trial's lock, which the operating system releases if this process dies."""
@@ -146,8 +146,8 @@ class Journal:
             return self._study.get_trials(deepcopy=False)
 
     def _locked(self) -> FileLock:
-        self._file.parent.mkdir(parents=True, exist_ok=True)
-        return FileLock(self._file.with_name(f".{self._file.stem}.lock"))
+        self._journal.parent.mkdir(parents=True, exist_ok=True)
+        return FileLock(self._journal.with_name(f".{self._journal.stem}.lock"))
 
     @contextmanager
     def _readable(self) -> Iterator[None]:
@@ -156,8 +156,8 @@ class Journal:
         except (ValueError, KeyError, TypeError, AssertionError) as error:
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise RecordError(
-                f"{self._file}: is not a journal of Optuna ({reason}); delete it, and the search "
-                "begins anew"
+                f"{self._journal}: is not a journal of Optuna ({reason}); delete it, and the "
+                "search begins anew"
             ) from error
 
 

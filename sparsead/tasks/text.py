@@ -103,7 +103,7 @@ class TextTask(SentenceTask):
     def _place(self, split: str) -> str:
         if self.hub is not None:
             return f"{self.hub}: {self.hub_splits[split]}" if split in self.hub_splits else split
-        files = self._files
+        files = self._file_of
         file = files.get("train" if split == "validation" and split not in files else split)
         return split if file is None else f"{file}: {split}"
 
@@ -120,7 +120,7 @@ class TextTask(SentenceTask):
         return read_hub(source, wanted, self._read_columns)
 
     def _read_files(self) -> dict[str, Rows]:
-        files = self._without_held_out(self._files)
+        files = self._without_held_out(self._file_of)
         if "train" not in files:
             raise ConfigError(NO_FILE["text"])
         if "validation" not in files and self.validation_share is None:
@@ -128,7 +128,7 @@ class TextTask(SentenceTask):
         return {split: read_file(file, self._read_columns) for split, file in files.items()}
 
     @property
-    def _files(self) -> dict[str, Path]:
+    def _file_of(self) -> dict[str, Path]:
         own = {"train": self.train, "validation": self.validation}
         return split_files(self.path, self.files, own)
 
