@@ -19,7 +19,7 @@ from hypothesis import settings
 
 from exhaustive import EXHAUSTIVE
 from forked import start_command
-from stand_in_hub import StandInHub
+from stand_in_hub import HUB, StandInHub
 
 settings.register_profile(
     "parallel", deadline=None, derandomize=True, max_examples=50 if EXHAUSTIVE else 25
@@ -28,7 +28,6 @@ settings.load_profile("parallel")
 
 os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["HF_HUB_OFFLINE"] = "1"
-HUB = StandInHub()
 os.environ["HF_ENDPOINT"] = HUB.url  # read when huggingface_hub is imported
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 os.environ.pop("HYDRA_FULL_ERROR", None)  # a user's own: refusals would be tracebacks

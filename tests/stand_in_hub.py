@@ -312,3 +312,7 @@ def _discussions(pulls: list[dict[str, Any]], name: str) -> dict[str, Any]:
         "start": 0,
         "numClosedDiscussions": 0,
     }
+
+
+HUB = StandInHub()
+"""The hub of the fixture: one for each process, although conftest.py is imported twice in some."""
