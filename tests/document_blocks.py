@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -88,7 +89,11 @@ def quicken(words: list[str], runs: dict[str, str]) -> list[str]:
 def furnish(folder: Path) -> None:
     """Write into an empty folder the files that the documents' commands read."""
     (folder / "data").mkdir()
-    (folder / "data" / "glue").symlink_to(ROOT / "tests" / "data" / "glue")
+    glue = folder / "data" / "glue"
+    shutil.copytree(ROOT / "tests" / "data" / "glue", glue)
+    head = ("index", "#1 ID", "#2 ID", "#1 String", "#2 String")
+    row = ("0", "1", "2", "The cat sat.", "A cat was sitting.")
+    (glue / "MRPC" / "test.tsv").write_text("".join("\t".join(line) + "\n" for line in (head, row)))
     (folder / "results").symlink_to(ROOT / "results")
     (folder / "b.csv").write_text("question,answer,grade\nWhere?,Here.,good\nWhy?,Blue.,bad\n")
     pairs = [{"sentence1": "The cat sat.", "sentence2": "A cat was sitting."}]
