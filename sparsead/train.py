@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from sparsead.adapters.accounting import count_adapter_costs
 from sparsead.adapters.adapted import AdaptedModel
+from sparsead.adapters.chosen import train_chosen
 from sparsead.assembly.build import (
     build_adapter,
     insert_adapter,
@@ -198,7 +199,7 @@ def run(
         return redraw_adapter(spec, adapter, other, adapted.prunable)
 
     with clock.timed("prune"), stage(f"scoring the weights by {spec.pruner.name}"):
-        scored_on = scoring_sample(data["train"], spec.seeds.mask) if spec.sparsity else []
+        scored_on = scoring_sample(data["train"], spec.seeds.mask) if spec.masked else []
         if checkpoint is None:
             batches = scoring_batches(data["train"].select(scored_on), collator, device)
             masks = prune_adapter(spec, pruner, adapted, batches, redraw)
@@ -206,12 +207,13 @@ def run(
             check_owned(folder)
             save_starting_state(folder, masks, precision)
         else:
-            masks = restore_masks(folder, model)
-    store_frozen(adapted, precision)
+            masks = restore_masks(folder, adapted)
+        trained = adapted if adapted.budget is None else train_chosen(adapted, masks)
+    store_frozen(trained, precision)
 
     with clock.timed("train"), defer_interrupt() as interrupted, stage("starting") as shown:
         trainer = build_trainer(
-            spec, model, data, tokenizer, task, collator, folder, precision, adapted.head
+            spec, model, data, tokenizer, task, collator, folder, precision, trained.head
         )
         trainer.add_callback(clock)  # before Stopping, which may raise at a checkpoint
         trainer.add_callback(Stopping(trainer, interrupted, watch))
@@ -238,7 +240,7 @@ def run(
     if is_main():
         metadata = weights_metadata(spec, request.identity, fingerprint)
         check_owned(folder)
-        save_weights(weights, adapted, masks, metadata)
+        save_weights(weights, trained, masks, metadata)
     trainer.accelerator.wait_for_everyone()
     return {
         **named,
@@ -273,12 +275,19 @@ def _tell_start(
     precision: str,
 ) -> None:
     """Say how many weights train, on how many examples, for how many steps, and where."""
-    train = sum(p.numel() for p in adapted.model.parameters() if p.requires_grad) - masks.removed
-    log.info(
-        "%s weights train; %s of %s prunable ones are removed (%.2f %%)",
-        *(f"{number:,}" for number in (train, masks.removed, masks.total)),
-        100 * masks.sparsity,
-    )
+    train = sum(p.numel() for p in adapted.model.parameters() if p.requires_grad)
+    if adapted.budget is None:
+        log.info(
+            "%s weights train; %s of %s prunable ones are removed (%.2f %%)",
+            *(f"{number:,}" for number in (train - masks.removed, masks.removed, masks.total)),
+            100 * masks.sparsity,
+        )
+    else:
+        log.info(
+            "%s weights train; %s of them are among %s of the backbone (%.3g %%)",
+            *(f"{number:,}" for number in (train, masks.total - masks.removed, masks.total)),
+            100 * (1 - masks.sparsity),
+        )
     described = inputs.described["train"]
     examples, epochs = described["examples"], spec.protocol.epochs
     counts = described["counts"].items()

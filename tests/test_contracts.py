@@ -14,6 +14,7 @@ from composing import ask_for, compose
 from conftest import Cli
 from sparsead.adapters.bitfit import BitFit
 from sparsead.adapters.bottleneck import BottleneckAdapter
+from sparsead.adapters.chosen import ChosenWeights
 from sparsead.adapters.contract import ADAPTERS, Adapter, Mergeable
 from sparsead.adapters.dora import DoRA, DoRAAdapter
 from sparsead.adapters.full import FullFineTuning
@@ -25,6 +26,7 @@ from sparsead.adapters.parallel import ParallelAdapter
 from sparsead.adapters.peft import PeftTuner
 from sparsead.adapters.pfeiffer import PfeifferAdapter
 from sparsead.adapters.prefix import PrefixAdapter
+from sparsead.adapters.sparse import SparseAdapter
 from sparsead.assembly.build import build_task
 from sparsead.errors import ConfigError
 from sparsead.pruning.contract import PRUNERS, Pruner
@@ -71,12 +73,13 @@ EVERY_TASK: list[Callable[..., Task]] = [
 EVERY_ADAPTER: list[Callable[..., Adapter]] = [
     *(BitFit, BottleneckAdapter, DoRAAdapter, FullFineTuning, FusionAdapter, HeadOnly),
     *(LoRAAdapter, MAMAdapter, ParallelAdapter, PeftTuner, PfeifferAdapter, PrefixAdapter),
+    SparseAdapter,
 ]
 EVERY_PRUNER: list[Pruner] = [
     *(er, erk, fisher, force, gradient, grasp, magnitude, nm, none, random, snip, synflow),
     *(taso, taylor, units),
 ]
-MERGEABLE: list[type[Mergeable]] = [LoRA, DoRA]
+MERGEABLE: list[type[Mergeable]] = [ChosenWeights, DoRA, LoRA]
 
 WAYS_TO_BE_SCORED = (ScoresOutputs, PredictsRecords, GeneratesText)
 CHOICES = Path(package.__file__).parents[1] / "conf" / "task"

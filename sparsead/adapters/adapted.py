@@ -20,6 +20,11 @@ class AdaptedModel:
     parameters that earlier runs trained: they are stored with the adapter, but do not train. Only
     where an option of the adapter freezes the head does it not train either; it is stored all the
     same, because it was drawn for this run.
+
+    With a `budget`, `prunable` are weights of the backbone itself, and a pruner chooses which of
+    them train instead of which are removed: of an unpruned adapter `budget` weights, and the others
+    stay as they are. `sparsead.adapters.chosen` then makes the model that trains. `buffers` names
+    its tensors that say which weights were chosen; they are stored too.
     """
 
     model: PreTrainedModel
@@ -27,11 +32,13 @@ class AdaptedModel:
     head: tuple[str, ...]
     prunable: tuple[str, ...]
     frozen: tuple[str, ...] = ()
+    budget: int | None = None
+    buffers: tuple[str, ...] = ()
 
     @property
     def stored(self) -> tuple[str, ...]:
         """Names of the parameters to store: those in which this model differs from the backbone."""
-        return (*self.frozen, *self.adapter, *self.head)
+        return (*self.frozen, *self.adapter, *self.buffers, *self.head)
 
     @property
     def head_trains(self) -> bool:
@@ -41,10 +48,16 @@ class AdaptedModel:
     def trained_state(self) -> dict[str, Tensor]:
         """Return the tensors of the adapter, frozen parts included, and of the head, by name.
 
-        All are in fp32 on the CPU, also those that the model keeps in bf16.
+        All are on the CPU, and numbers with a fraction in fp32, also those that the model keeps in
+        bf16.
         """
         state = self.model.state_dict()
-        return {name: state[name].detach().cpu().float() for name in self.stored}
+        return {name: _plain(state[name]) for name in self.stored}
+
+
+def _plain(tensor: Tensor) -> Tensor:
+    plain = tensor.detach().cpu()
+    return plain.float() if plain.is_floating_point() else plain
 
 
 def freeze_backbone(

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 from sparsead.config.registry import Registry
 
 if TYPE_CHECKING:
-    from torch import Tensor
-    from torch.utils.hooks import RemovableHandle
+    from torch.nn import Linear
     from transformers import PreTrainedModel
 
     from sparsead.adapters.adapted import AdaptedModel
@@ -38,6 +37,8 @@ class Adapter(Protocol):
         Returns:
             The model, the names of the parameters that the method trains, and the names of those
             that may be pruned: matrices, never biases or LayerNorms. `freeze_backbone` builds it.
+            A method whose `prunable` are weights of the backbone, of which the pruner chooses those
+            that train, also says how many train without pruning, the `budget`.
 
         Raises:
             SiteError: the architecture has no place for the method.
@@ -52,11 +53,8 @@ class Mergeable(Protocol):
     Such a layer can be exported merged, as a layer of the backbone without an adapter.
     """
 
-    hook: RemovableHandle
-    """The layer's forward hook, which adds the module's output to the layer's output."""
-
-    def weight_change(self) -> Tensor:
-        """Return the matrix to add to the layer's weight, of shape (out, in)."""
+    def merge_into(self, linear: Linear) -> None:
+        """Change the layer's weight as the module does, and remove its hooks from the layer."""
 
 
 @runtime_checkable

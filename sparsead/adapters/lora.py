@@ -38,6 +38,11 @@ class LoRA(nn.Module):
         change: Tensor = self.lora_B(self.lora_A(self.dropout(x)))
         return self.scale * change
 
+    def merge_into(self, linear: nn.Linear) -> None:
+        """Add the change to the layer's weight, and remove the layer's hook."""
+        linear.weight += self.weight_change()
+        self.hook.remove()
+
     def weight_change(self) -> Tensor:
         """Return (alpha / r) · B A, of the shape of the layer's weight, (out, in)."""
         return self.scale * (self.lora_B.weight @ self.lora_A.weight)

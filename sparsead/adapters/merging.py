@@ -21,8 +21,7 @@ def merge(model: nn.Module) -> list[str]:
     for name, layer in list(model.named_modules()):
         adapter = dict(layer.named_children()).get("adapter")
         if isinstance(layer, nn.Linear) and isinstance(adapter, Mergeable):
-            layer.weight += adapter.weight_change()
-            adapter.hook.remove()
+            adapter.merge_into(layer)
             del layer.adapter
             merged.append(name)
     return merged

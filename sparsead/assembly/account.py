@@ -14,6 +14,7 @@ from sparsead.assembly.build import (
     build_adapter,
     build_task,
     insert_adapter,
+    removed_share,
     weights_metadata,
 )
 from sparsead.backbones.loading import skeleton
@@ -37,7 +38,8 @@ def count_costs(spec: RunSpec) -> dict[str, Any]:
     adapted = insert_adapter(spec, adapter, _shapes(spec, task))
     state = adapted.model.state_dict()
     shapes = {name: tuple(state[name].shape) for name in adapted.stored}
-    removed = round(spec.sparsity * sum(state[name].numel() for name in adapted.prunable))
+    prunable = sum(state[name].numel() for name in adapted.prunable)
+    removed = round(removed_share(spec, adapted) * prunable)
     metadata = weights_metadata(spec, compute_identity(spec), _fingerprint(spec.backbone))
     stored = sparse_size(shapes, adapted.prunable, removed, metadata)
     return count_adapter_costs(adapted, removed, stored)

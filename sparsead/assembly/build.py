@@ -14,10 +14,11 @@ from sparsead.adapters.adapted import AdaptedModel
 from sparsead.adapters.contract import ADAPTERS, Adapter
 from sparsead.backbones.sites import SiteError
 from sparsead.config.run import RunSpec
+from sparsead.errors import ConfigError
 from sparsead.pruning.contract import Pruner
 from sparsead.pruning.controls import Redraw
 from sparsead.pruning.masks import Masks
-from sparsead.pruning.prune import prune
+from sparsead.pruning.prune import choose_weights, prune
 from sparsead.pruning.storage import save_sparse
 from sparsead.seeding import derive_seed
 from sparsead.tasks.contract import TASKS, Task, check_scored
@@ -83,6 +84,8 @@ def prune_adapter(
 ) -> Masks:
     """Prune the adapter as configured, and return the masks, which keep removed weights at zero.
 
+    If the adapter has a budget, the masks only say which weights train: (1 - sparsity) · budget.
+
     Args:
         spec: the run.
         pruner: its pruner.
@@ -94,20 +97,39 @@ def prune_adapter(
         SparseadError: the scores are all zero or not finite, or the pruner cannot reach the
             sparsity.
     """
-    return prune(
-        adapted.model,
-        tensors=adapted.prunable,
-        sparsity=spec.sparsity,
-        pruner=pruner,
-        batches=batches,
-        loss=lambda model, batch: model(**batch).loss,
-        scope=spec.pruner.scope,
-        probe=spec.pruner.probe,
-        minimum_kept=spec.pruner.minimum_kept,
-        seed=spec.seeds.mask,
-        control=spec.pruner.control,
-        redraw=redraw,
-    )
+    arguments: dict[str, Any] = {
+        "tensors": adapted.prunable,
+        "sparsity": removed_share(spec, adapted),
+        "pruner": pruner,
+        "batches": batches,
+        "loss": lambda model, batch: model(**batch).loss,
+        "scope": spec.pruner.scope,
+        "probe": spec.pruner.probe,
+        "minimum_kept": spec.pruner.minimum_kept if adapted.budget is None else 0.0,
+        "seed": spec.seeds.mask,
+        "control": spec.pruner.control,
+    }
+    if adapted.budget is not None:
+        return choose_weights(adapted.model, **arguments)
+    return prune(adapted.model, **arguments, redraw=redraw)
+
+
+def removed_share(spec: RunSpec, adapted: AdaptedModel) -> float:
+    """Return the share of the prunable weights that the masks remove.
+
+    Raises:
+        ConfigError: the sparsity leaves no weight of the budget.
+    """
+    if adapted.budget is None:
+        return spec.sparsity
+    total = sum(adapted.model.get_parameter(name).numel() for name in adapted.prunable)
+    kept = round((1 - spec.sparsity) * adapted.budget)
+    if kept == 0:
+        raise ConfigError(
+            f"sparsity.ratio={spec.sparsity:g}: leaves none of the {adapted.budget} weights of "
+            f"adapter.budget={spec.adapter.options.get('budget')}"
+        )
+    return 1 - kept / total
 
 
 def save_weights(
@@ -124,7 +146,7 @@ def save_weights(
     save_sparse(
         file,
         {name: tensor.numpy() for name, tensor in adapted.trained_state().items()},
-        {name: mask.cpu().numpy() for name, mask in masks.items()},
+        {name: mask.cpu().numpy() for name, mask in masks.items() if name in adapted.stored},
         metadata,
     )
 

@@ -14,6 +14,7 @@ from datasets import Dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from sparsead.adapters.adapted import AdaptedModel
+from sparsead.adapters.chosen import restore_chosen
 from sparsead.assembly.build import build_adapter, build_task, insert_adapter
 from sparsead.backbones.loading import Backbone, load_backbone
 from sparsead.config.groups import SPLITS
@@ -180,12 +181,24 @@ def load(
         _check_fingerprint(record, source, stored.metadata.get("backbone", {}))
         model = source.model(task.head, task.head_options, spec.seeds.init)
         adapted = insert_adapter(spec, adapter, model)
-    _load_weights(record, adapted, {n: torch.from_numpy(t) for n, t in stored.tensors.items()})
+    tensors = {name: torch.from_numpy(tensor) for name, tensor in stored.tensors.items()}
+    if adapted.budget is not None:
+        adapted = _restore_chosen(record, adapted, tensors)
+    _load_weights(record, adapted, tensors)
     masks = Masks({name: torch.from_numpy(mask) for name, mask in stored.masks.items()})
     masks.enforce(model)
     model.eval()
     collator = unpad(model, task.collator(source.tokenizer), precision)
     return TrainedRun(spec, adapted, masks, source.tokenizer, task, precision, collator, record)
+
+
+def _restore_chosen(
+    record: RunRecord, adapted: AdaptedModel, tensors: Mapping[str, torch.Tensor]
+) -> AdaptedModel:
+    try:
+        return restore_chosen(adapted, tensors)
+    except ConfigError as error:
+        raise RecordError(f"{record.folder / WEIGHTS_FILE}: {error}") from error
 
 
 def _check_trusted(record: RunRecord, trust: str | Sequence[str] | None) -> None:

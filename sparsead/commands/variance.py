@@ -61,7 +61,7 @@ def main() -> None:
         run_cells(cells, train_run, tell=tell)
     if print_failures([cell for _, cell in wanted]):
         raise SystemExit(1)
-    report = _report(wanted, masked=request.spec.sparsity > 0)
+    report = _report(wanted, masked=request.spec.masked)
     sys.stdout.write(_as_json(*report) if arguments.json else _as_text(*report))
 
 
@@ -80,7 +80,7 @@ def _compose(overrides: list[str]) -> RunRequest:
 
 def _cells(request: RunRequest, overrides: tuple[str, ...], seeds: int) -> list[tuple[Seeds, Cell]]:
     spec = request.spec
-    square = latin_square(seeds, masked=spec.sparsity > 0)
+    square = latin_square(seeds, masked=spec.masked)
     return [
         (
             each,

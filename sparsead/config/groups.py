@@ -26,6 +26,8 @@ from sparsead.errors import ConfigError
 SCOPES = ("global", "tensor")
 CONTROLS = ("none", "shuffle", "reinit", "invert")
 SPLITS = ("train", "validation", "test")
+MINIMUM_KEPT = 0.01
+"""The default of `pruner.minimum_kept`."""
 
 _OWN_PROTOCOL_KEYS = ("epochs", "learning_rate", "batch_size")
 _NAMED_OPTIONS = ("tests", "hub_splits")
@@ -237,6 +239,11 @@ class AdapterSpec:
             raise ConfigError(f"adapter.bottleneck={bottleneck}: must be a whole number")
         check_minimum("adapter.bottleneck", bottleneck, 1)
 
+    @property
+    def chooses(self) -> bool:
+        """Whether the pruner chooses weights of the backbone to train, instead of removing some."""
+        return "budget" in self.options
+
     def scaled(self, scale: float) -> AdapterSpec:
         """Return the adapter with `scale` times the bottleneck.
 
@@ -276,7 +283,7 @@ class PrunerSpec:
     method: str
     scope: str = "global"
     probe: bool = False
-    minimum_kept: float = 0.01
+    minimum_kept: float = MINIMUM_KEPT
     density: str | None = None
     control: str = "none"
     controls: list[str] = field(default_factory=lambda: list(CONTROLS))

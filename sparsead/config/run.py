@@ -10,6 +10,7 @@ from omegaconf import DictConfig
 
 from sparsead.config.backbone_folder import describe_folder
 from sparsead.config.groups import (
+    MINIMUM_KEPT,
     SPLITS,
     AdapterSpec,
     BackboneSpec,
@@ -65,13 +66,48 @@ class RunSpec:
                 f"sparsity.ratio={self.sparsity:g}: pruner={self.pruner.name} removes nothing; "
                 "choose a pruner or sparsity=0"
             )
-        if self.pruner.control != "none" and self.sparsity == 0:
+        if self.pruner.control != "none" and not self.masked:
             raise ConfigError(
                 f"pruner.control={self.pruner.control}: at sparsity=0 nothing is removed, so there "
                 "is nothing to control; choose a sparsity above 0"
             )
         self.pruner.check_sparsity(self.sparsity)
+        self._check_choice_of_weights()
         self._check_protocol()
+
+    def _check_choice_of_weights(self) -> None:
+        """Refuse what cannot be combined with an adapter whose weights the pruner chooses."""
+        if not self.adapter.chooses:
+            return
+        name, pruner = f"adapter={self.adapter.name}", self.pruner
+        if self.adapter.start is not None:
+            raise ConfigError(
+                f"adapter.start={self.adapter.start}: {name} starts from the backbone's own "
+                "weights; name other ones by backbone.path"
+            )
+        if pruner.method == "none":
+            raise ConfigError(
+                f"pruner=none: {name} needs a pruner that chooses the weights to train, such as "
+                "pruner=random"
+            )
+        if pruner.density is not None:
+            raise ConfigError(
+                f"pruner={pruner.name}: keeps {pruner.density} of the weights, and {name} keeps as "
+                "many as adapter.budget says"
+            )
+        if pruner.control == "reinit":
+            raise ConfigError(
+                f"pruner.control=reinit: draws weights anew, and those of {name} are pretrained"
+            )
+        if pruner.minimum_kept not in (0, MINIMUM_KEPT):
+            raise ConfigError(
+                f"pruner.minimum_kept={pruner.minimum_kept:g}: {name} removes no weight, so that "
+                "there is no minimum; leave it out"
+            )
+        if self.protocol.torch_compile:
+            raise ConfigError(
+                f"protocol.torch_compile=true: cannot be combined with {name}; leave it out"
+            )
 
     def _check_protocol(self) -> None:
         """Refuse options of the protocol that cannot apply to this task, adapter or device.
@@ -101,9 +137,15 @@ class RunSpec:
             )
 
     @property
+    def masked(self) -> bool:
+        """Whether a pruner chooses among the weights."""
+        return self.sparsity > 0 or self.adapter.chooses
+
+    @property
     def seeds(self) -> Seeds:
         """The seed of each part. A dense run has no mask, so that `seed_mask` does not count."""
-        return Seeds.read({key: getattr(self, key) for key in (*SEED_KEYS, "sparsity")})
+        keys = {key: getattr(self, key) for key in (*SEED_KEYS, "sparsity")}
+        return Seeds.read({**keys, "adapter": {"options": self.adapter.options}})
 
     @classmethod
     def from_config(cls, config: DictConfig) -> RunSpec:

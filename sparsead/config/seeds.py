@@ -31,10 +31,12 @@ class Seeds:
     def read(cls, config: Mapping[str, Any]) -> Seeds:
         """Return the seeds of a run's configuration; a part without a seed has that of the run.
 
-        A dense run, with `sparsity` 0, has no mask, so that `seed_mask` does not count.
+        A dense run, with `sparsity` 0, has no mask, so that `seed_mask` does not count, unless its
+        adapter has a `budget`: then a pruner chooses the weights that train.
         """
         own = {part: config.get(f"seed_{part}") for part in PARTS}
-        if config.get("sparsity") == 0:
+        options = config.get("adapter", {}).get("options", {})
+        if config.get("sparsity") == 0 and "budget" not in options:
             own["mask"] = own["init"]
         return cls(**{p: config["seed"] if seed is None else seed for p, seed in own.items()})
 

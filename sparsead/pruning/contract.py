@@ -86,7 +86,11 @@ class Scoring:
         for batch, weight in self.weighted_batches():
             loss = self.loss(self.model, batch) * weight
             gradients = torch.autograd.grad(loss, parameters, materialize_grads=True)
-            totals = [*map(torch.add, totals, gradients)] or [*gradients]
+            if not totals:
+                totals = [*gradients]
+                continue
+            for place, gradient in enumerate(gradients):  # one after the other, to save memory
+                totals[place] = totals[place] + gradient
         return dict(zip(self.tensors, totals, strict=True))
 
     def weighted_batches(self) -> list[tuple[Any, float]]:

@@ -24,6 +24,7 @@ from sparsead.pruning.controls import Redraw, invert_scores, replace_weights, sh
 from sparsead.pruning.masks import Masks
 from sparsead.pruning.parameters import find_parameters
 from sparsead.pruning.scoring import check_scores, probe_zero_tensors, rescaled, undisturbed
+from sparsead.pruning.selection import highest
 
 logger = logging.getLogger(__name__)
 
@@ -73,7 +74,7 @@ def prune(
         ConfigError: the pruner, one of its options, the scope or the control is unknown.
     """
     _check(sparsity, scope, control, minimum_kept, seed)
-    score = _scorer(pruner, options)
+    pruner = _scorer(pruner, options)
     parameters = find_parameters(model, tensors)
     if sparsity and not parameters:
         raise PruningError(f"sparsity.ratio={sparsity:g}: there is nothing to prune")
@@ -84,15 +85,7 @@ def prune(
     scoring = Scoring(
         model, parameters, scored_on, _checked(loss), sparsity, seed, scope, minimum_kept
     )
-    with (
-        undisturbed(model, parameters),
-        rescaled(model),
-        probe_zero_tensors(parameters, seed) if probe else nullcontext(),
-    ):
-        scores: Scores = score(scoring)
-        check_scores(scores, parameters)
-    if control == "invert":
-        scores = invert_scores(scores)
+    scores = _score(scoring, pruner, probe=probe, control=control)
     how: dict[str, Any] = {"scope": scope, "minimum_kept": minimum_kept, "seed": seed}
     kept = masks_from_scores(scores, sparsity, **how)
     not_by_score = find_not_by_score(scores, kept, sparsity, **how)
@@ -104,6 +97,61 @@ def prune(
     masks = Masks(kept, data_read=scored_on.read, not_by_score=not_by_score)
     masks.enforce(model)
     return masks
+
+
+def choose_weights(
+    model: nn.Module,
+    *,
+    tensors: Iterable[str],
+    sparsity: float,
+    pruner: Pruner,
+    batches: Iterable[Any],
+    loss: Loss,
+    scope: str,
+    probe: bool,
+    minimum_kept: float,
+    seed: int,
+    control: str,
+) -> Masks:
+    """Return masks as `prune` does, but leave the model as it is: nothing is removed.
+
+    Over all tensors together, the highest scores are found without a copy of all of them.
+
+    Raises:
+        PruningError: as for `prune`.
+    """
+    _check(sparsity, scope, control, minimum_kept, seed)
+    parameters = find_parameters(model, tensors)
+    scored_on = _batches(batches)
+    scoring = Scoring(
+        model, parameters, scored_on, _checked(loss), sparsity, seed, scope, minimum_kept
+    )
+    scores = _score(scoring, pruner, probe=probe, control=control)
+    if scope == "global":
+        total = sum(parameter.numel() for parameter in parameters.values())
+        kept, ties = highest(scores, total - round(sparsity * total), seed)
+        not_by_score = NotByScore(ties=ties)
+    else:
+        how: dict[str, Any] = {"scope": scope, "minimum_kept": minimum_kept, "seed": seed}
+        kept = masks_from_scores(scores, sparsity, **how)
+        not_by_score = find_not_by_score(scores, kept, sparsity, **how)
+    _tell(not_by_score, len(kept))
+    if control == "shuffle":
+        kept = shuffle_masks(kept, seed)
+    return Masks(kept, data_read=scored_on.read, not_by_score=not_by_score)
+
+
+def _score(scoring: Scoring, pruner: Pruner, *, probe: bool, control: str) -> Scores:
+    """Return the pruner's scores, checked; the model does not change."""
+    parameters = dict(scoring.tensors)
+    with (
+        undisturbed(scoring.model, parameters),
+        rescaled(scoring.model),
+        probe_zero_tensors(parameters, scoring.seed) if probe else nullcontext(),
+    ):
+        scores = pruner(scoring)
+        check_scores(scores, parameters)
+    return invert_scores(scores) if control == "invert" else scores
 
 
 def _tell(found: NotByScore, tensors: int) -> None:

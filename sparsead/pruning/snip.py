@@ -45,10 +45,11 @@ def snip(
     """
     check_snip({"mode": mode, "draws": draws, "faithful": faithful})
     gradients = scoring.mean_gradients() if mode == "eval" else _dropout_gradients(scoring, draws)
-    signed = {name: tensor.detach() * gradients[name] for name, tensor in scoring.tensors.items()}
-    if faithful == "paper":
-        return signed
-    return {name: score.abs() for name, score in signed.items()}
+    scores: Scores = {}
+    for name, tensor in scoring.tensors.items():
+        signed = tensor.detach() * gradients.pop(name)
+        scores[name] = signed if faithful == "paper" else signed.abs()
+    return scores
 
 
 def _dropout_gradients(scoring: Scoring, draws: int) -> Scores:

@@ -35,6 +35,9 @@ def describe_setting(spec: RunSpec) -> str:
     control = "" if spec.pruner.control == "none" else f" ({spec.pruner.control})"
     pruned = f"{100 * spec.sparsity:.4g} % removed by {spec.pruner.name}{control}"
     what = pruned if spec.sparsity else "dense"
+    if spec.adapter.chooses:
+        size = f" with a budget of {spec.adapter.options['budget']}"
+        what = f"{what}, chosen by {spec.pruner.name}{control}" if not spec.sparsity else pruned
     return (
         f"{spec.adapter.name}{size}, {what}, on {spec.backbone.name}; "
         f"task {spec.task.name}, seed {spec.seeds}"
@@ -48,18 +51,26 @@ def describe_outcome(record: RunRecord, *, hint: bool = True) -> list[str]:
         record: the finished run.
         hint: say which commands one may want next.
     """
-    sparsity = record.result["sparsity"]
     lines = [
         f"{describe_scores(record)}{_doubt(record)}",
         *_remarks(record),
-        f"removed {sparsity['removed']:,} of {sparsity['total']:,} prunable weights "
-        f"({100 * sparsity['realised']:.2f} %)",
+        _describe_masks(record),
         str(record.folder),
     ]
     if not hint:
         return lines
     first, *others = _next(record)
     return [*lines, f"next: {first}", *(f"      {command}" for command in others)]
+
+
+def _describe_masks(record: RunRecord) -> str:
+    """Say how many weights were removed or, of an adapter with a budget, which ones trained."""
+    sparsity = record.result["sparsity"]
+    removed, total = sparsity["removed"], sparsity["total"]
+    if "budget" in record.result["config"]["adapter"]["options"]:
+        share = 100 * (1 - sparsity["realised"])
+        return f"trained {total - removed:,} of {total:,} weights of the backbone ({share:.3g} %)"
+    return f"removed {removed:,} of {total:,} prunable weights ({100 * sparsity['realised']:.2f} %)"
 
 
 def describe_scores(record: RunRecord) -> str:
@@ -145,7 +156,8 @@ def _next(record: RunRecord) -> list[str]:
     where = "" if str(outputs) == "outputs" else f" --outputs {outputs}"
     run = record.folder.name.rpartition("_")[2][:SHORT_NAME]
     dense = "sparsead train … pruner=none sparsity=0   (the dense one, to compare)"
-    pruned = bool(record.result["sparsity"]["removed"])
+    chooses = "budget" in record.result["config"]["adapter"]["options"]
+    pruned = bool(record.result["sparsity"]["removed"]) and not chooses
     return [
         f"sparsead show {run}{where}",
         f"sparsead table{where}",

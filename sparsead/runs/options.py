@@ -38,6 +38,7 @@ REQUIRED: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         "peft": ("type",),
         "pfeiffer": _SIZED,
         "prefix": _SIZED,
+        "sparse": ("budget", "sites"),
     },
     "pruner": dict.fromkeys(OPTIONS["pruner"].keys() | _WITHOUT_OPTIONS, ()),
     "task": {

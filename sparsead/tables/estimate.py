@@ -154,7 +154,7 @@ def name_kind(spec: RunSpec) -> str:
         spec.task.path,
         spec.task.max_length,
         spec.adapter.name,
-        spec.pruner.name if spec.sparsity else "dense",
+        spec.pruner.name if spec.masked else "dense",
         spec.protocol.batch_size,
         spec.protocol.selection,
         spec.task.options.get("generated_splits"),

@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import NonNegativeFloat
-from torch import nn
 from transformers import TrainerState
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from typing_extensions import TypedDict
 
+from sparsead.adapters.adapted import AdaptedModel
 from sparsead.errors import RecordError
 from sparsead.pruning.masks import Masks
 from sparsead.runs.checked import check_type, find_checked
@@ -68,10 +68,11 @@ def save_starting_state(folder: Path, masks: Masks, precision: str) -> None:
         (folder / PRECISION_FILE).write_text(precision, "utf-8")
 
 
-def restore_masks(folder: Path, model: nn.Module) -> Masks:
-    """Return the masks that the run started with, and enforce them in `model`."""
+def restore_masks(folder: Path, adapted: AdaptedModel) -> Masks:
+    """Return the masks that the run started with; removed weights of the model are zero again."""
     masks = Masks.load(folder / MASKS_FILE)
-    masks.enforce(model)
+    if adapted.budget is None:
+        masks.enforce(adapted.model)
     return masks
 
 

@@ -16,6 +16,7 @@ from composing import compose
 from exhaustive import spread
 from pruning_cases import flatten, scoring, transformers_loss
 from sparsead.adapters.adapted import AdaptedModel
+from sparsead.adapters.chosen import restore_chosen, train_chosen
 from sparsead.adapters.contract import ADAPTERS
 from sparsead.adapters.pfeiffer import PfeifferAdapter
 from sparsead.assembly.build import prune_adapter
@@ -44,7 +45,7 @@ REFUSED = {
     ("mam", "tiny-mpnet"): NO_INTERFACE.format("mpnet"),
     **{
         (name, f"tiny-{kind}"): f"{kind} has no query projection of its own{why}"
-        for name in ("lora", "dora")
+        for name in ("lora", "dora", "sparse")
         for kind, why in (("gpt2", ""), ("modernbert", ": one layer"))
     },
     ("bitfit", "tiny-t5"): "t5 has no biases",
@@ -68,6 +69,7 @@ OPTIONS = {
         )
     },
     "fusion": ["adapter.fusion.prune=qk"],
+    "sparse": ["adapter.budget=0.05"],
 }
 PRUNER_NAMES = sorted(
     {file.stem for file in (CONF / "pruner").glob("*.yaml")} - {"none", "taso"}  # LoRA's alone
@@ -152,7 +154,7 @@ def remove_weights(adapted: AdaptedModel, pruner: str, data: dict[str, Tensor]) 
     [
         case
         for case in spread(2, METHODS, BACKBONES, ["snip", "er"])
-        if case.values[:2] not in REFUSED
+        if case.values[:2] not in REFUSED and case.values[0] != "sparse"
     ],
 )
 def test_a_cell_trains_prunes_saves_loads_and_predicts_the_same(
@@ -180,6 +182,28 @@ def test_a_cell_trains_prunes_saves_loads_and_predicts_the_same(
     other.model.load_state_dict(stored, strict=False)
     with torch.no_grad():
         assert torch.equal(other.model.eval()(**data).logits, model(**data).logits)
+
+
+@pytest.mark.parametrize("backbone", [b for b in BACKBONES if ("sparse", b) not in REFUSED])
+def test_the_backbone_s_own_weights_train_and_are_stored(tmp_path: Path, backbone: str) -> None:
+    data = batch(loaded(backbone))
+    spec = compose(f"backbone={backbone}", "adapter=sparse", *OPTIONS["sparse"], "pruner=snip")
+    candidates = fresh("sparse", loaded(backbone), tmp_path)
+    masks = prune_adapter(spec, PRUNERS.bind("snip", {}), candidates, [data])
+    adapted = train_chosen(candidates, masks)
+    before = {name: p.detach().clone() for name, p in adapted.model.named_parameters()}
+    train(adapted, data)
+    logits = adapted.model(**data).logits
+    for name, parameter in adapted.model.named_parameters():
+        mask = masks.get(name)
+        if mask is not None:
+            assert torch.equal(parameter.detach()[~mask], before[name][~mask])
+        elif name not in {*adapted.adapter, *adapted.head}:
+            assert torch.equal(parameter.detach(), before[name])
+    stored = store(adapted, Masks({}), tmp_path / "adapter.safetensors")
+    other = restore_chosen(fresh("sparse", loaded(backbone), tmp_path), stored)
+    other.model.load_state_dict(stored, strict=False)
+    assert torch.equal(other.model.eval()(**data).logits, logits)
 
 
 @pytest.mark.parametrize(("method", "backbone"), REFUSED)

@@ -1,0 +1,224 @@
+"""Training a part of the backbone's own weights: their values, their gradients, their storage.
+
+The chosen weights of a linear layer are one vector, `LAYER.adapter.values`. It alone trains, so
+that gradients and the optimiser's state have its size, and not that of the layer's matrix. Before
+the layer computes, the values are written into its matrix, which is frozen; every other weight
+keeps its bits.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from sparsead.adapters.adapted import AdaptedModel, freeze_backbone
+from sparsead.errors import ConfigError
+
+_VALUES, _PLACES = "values", "places"
+_DENSE_SHARE = 0.15
+"""Share of a matrix from which on its whole gradient is computed and then read at the places.
+
+Below it the products of the chosen places alone are faster; see scripts/bench_sparse.py.
+"""
+
+
+class ChosenWeights(nn.Module):
+    """The chosen weights of a linear layer, which are written into its matrix before it computes.
+
+    Attributes:
+        values: (k,), the weights that train; they start as the layer's.
+        places: which weights these are. Either (k,), int32, their indices in the flattened matrix,
+            in rising order; or one bit for each weight of the matrix, uint8.
+    """
+
+    places: Tensor
+    _indices: Tensor
+    _pattern: Tensor | None
+
+    def __init__(self, linear: nn.Linear, indices: Tensor, *, as_bits: bool) -> None:
+        super().__init__()
+        self.shape = linear.weight.shape
+        self.values = nn.Parameter(linear.weight.detach().flatten()[indices].float())
+        self.register_buffer(_PLACES, pack_places(indices, self.shape.numel(), as_bits=as_bits))
+        self.register_buffer("_indices", indices.clone(), persistent=False)
+        few = len(indices) <= _DENSE_SHARE * self.shape.numel()
+        self.register_buffer("_pattern", _pattern(indices, self.shape) if few else None, False)
+        self._written: tuple[Any, ...] = ()
+        # Before other hooks on the output, such as those of packed batches: they change its shape.
+        self._hooks = (
+            linear.register_forward_pre_hook(self._write_before),
+            linear.register_forward_hook(self._attach_gradient, prepend=True),
+        )
+
+    def merge_into(self, linear: nn.Linear) -> None:
+        """Leave the values in the layer's matrix, for good, and remove the hooks."""
+        self.write(linear.weight)
+        for hook in self._hooks:
+            hook.remove()
+
+    @torch.no_grad()
+    def write(self, weight: Tensor) -> None:
+        """Write the values into the layer's matrix, unless they are there already."""
+        values = self.values
+        state = (values.data_ptr(), values._version, weight.data_ptr(), weight._version)
+        if state != self._written:
+            weight.data.view(-1)[self._indices] = values.detach().to(weight.dtype)
+            self._written = state
+
+    def _write_before(self, linear: nn.Module, _inputs: Any) -> None:
+        assert isinstance(linear, nn.Linear)
+        self.write(linear.weight)
+
+    def _attach_gradient(self, _linear: Any, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        if not (torch.is_grad_enabled() and self.values.requires_grad):
+            return output
+        attached: Tensor = _GradientOfValues.apply(  # type: ignore[no-untyped-call]
+            output, inputs[0], self.values, self._indices, self._pattern
+        )
+        return attached
+
+
+class _GradientOfValues(torch.autograd.Function):
+    """Passes a layer's output on; in the backward pass it adds the gradient of the chosen weights.
+
+    With the layer's input x, (tokens, n_in), and the gradient g of its output, (tokens, n_out), the
+    gradient of the weight at row i and column j is Σ_t g_ti x_tj.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        output: Tensor,
+        x: Tensor,
+        values: Tensor,
+        indices: Tensor,
+        pattern: Tensor | None,
+    ) -> Tensor:
+        """Return the output, as it is."""
+        ctx.save_for_backward(x, indices)
+        ctx.pattern = pattern
+        return output.view_as(output)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
+        """Return the gradients of the output and of the values."""
+        x, indices = ctx.saved_tensors
+        own = _products(g.flatten(0, -2), x.flatten(0, -2), indices, ctx.pattern)
+        return g, None, own.float(), None, None
+
+
+def _products(g: Tensor, x: Tensor, indices: Tensor, pattern: Tensor | None) -> Tensor:
+    """Return gᵀx at the indices, of shape (k,)."""
+    if pattern is None:
+        return (g.mT @ x.to(g.dtype)).flatten()[indices]
+    sampled = torch.sparse.sampled_addmm(pattern, g.float().mT, x.float(), beta=0.0)
+    products: Tensor = sampled.values()
+    return products
+
+
+def _pattern(indices: Tensor, shape: torch.Size) -> Tensor:
+    """Return a sparse matrix of this shape with zeros stored at the indices."""
+    starts = torch.arange(shape[0] + 1, device=indices.device) * shape[1]
+    row_ends = torch.searchsorted(indices.contiguous(), starts)
+    zeros = torch.zeros(len(indices), device=indices.device)
+    with warnings.catch_warnings():  # about the state of sparse tensors in PyTorch
+        warnings.simplefilter("ignore")
+        return torch.sparse_csr_tensor(
+            row_ends, indices % shape[1], zeros, tuple(shape), check_invariants=False
+        )
+
+
+def pack_places(indices: Tensor, size: int, *, as_bits: bool) -> Tensor:
+    """Return indices below `size` in rising order as int32, or as bits in bytes, the first highest.
+
+    They are the form in which a file holds them.
+    """
+    if not as_bits:
+        return indices.to(torch.int32)
+    bits = torch.zeros(math.ceil(size / 8) * 8, dtype=torch.uint8)
+    bits[indices.cpu()] = 1
+    powers = 2 ** torch.arange(7, -1, -1, dtype=torch.uint8)
+    return (bits.view(-1, 8) * powers).sum(1, dtype=torch.uint8)
+
+
+def unpack_places(places: Tensor, size: int) -> Tensor:
+    """Return the indices, int64, that `pack_places` packed.
+
+    Raises:
+        ConfigError: they are not indices below `size` in rising order.
+    """
+    if places.dtype == torch.uint8 and len(places) == math.ceil(size / 8):
+        powers = 2 ** torch.arange(7, -1, -1, dtype=torch.uint8)
+        indices = places[:, None].bitwise_and(powers).flatten().nonzero().squeeze(1)
+    else:
+        indices = places.long()
+    rising = bool((indices.diff() > 0).all())
+    if (
+        places.dim() != 1
+        or not rising
+        or (len(indices) and not 0 <= indices[0] <= indices[-1] < size)
+    ):
+        raise ConfigError(f"places of {len(places)} weights are not those of a matrix of {size}")
+    return indices
+
+
+def train_chosen(adapted: AdaptedModel, masks: Mapping[str, Tensor]) -> AdaptedModel:
+    """Let the kept weights alone train; those that the masks remove stay as they are.
+
+    Args:
+        adapted: the model whose adapter are weights of linear layers of its backbone.
+        masks: by their names, True where a weight trains.
+
+    Returns:
+        The model whose adapter are the vectors of the kept weights; nothing in it is prunable.
+    """
+    indices = {name: masks[name].flatten().nonzero().squeeze(1) for name in adapted.prunable}
+    kept, total = sum(map(len, indices.values())), sum(mask.numel() for mask in masks.values())
+    return _attach(adapted, indices, as_bits=32 * kept > total)
+
+
+def restore_chosen(adapted: AdaptedModel, tensors: Mapping[str, Tensor]) -> AdaptedModel:
+    """Do as `train_chosen`, for the weights whose places a file holds.
+
+    Args:
+        adapted: as for `train_chosen`.
+        tensors: the tensors of the file, by name; the places are checked.
+
+    Raises:
+        ConfigError: there are no such places in the file, or they are not those of the matrices.
+    """
+    indices, forms = {}, set()
+    for name in adapted.prunable:
+        layer = name.removesuffix(".weight")
+        places = tensors.get(f"{layer}.adapter.{_PLACES}")
+        if places is None:
+            continue
+        indices[name] = unpack_places(places, adapted.model.get_parameter(name).numel())
+        forms.add(places.dtype)
+    if not indices or len(forms) > 1:
+        raise ConfigError("does not say which weights of the backbone it changes")
+    return _attach(adapted, indices, as_bits=forms == {torch.uint8})
+
+
+def _attach(adapted: AdaptedModel, indices: Mapping[str, Tensor], *, as_bits: bool) -> AdaptedModel:
+    layers = [name.removesuffix(".weight") for name, found in indices.items() if len(found)]
+    for layer in layers:
+        linear = adapted.model.get_submodule(layer)
+        assert isinstance(linear, nn.Linear)
+        own = indices[f"{layer}.weight"].to(linear.weight.device)
+        chosen = ChosenWeights(linear, own, as_bits=as_bits).to(linear.weight.device)
+        linear.add_module("adapter", chosen)
+    values, places = (_names(layers, part) for part in (_VALUES, _PLACES))
+    trained = freeze_backbone(adapted.model, values, prunable=(), train_head=adapted.head_trains)
+    return replace(trained, buffers=tuple(places))
+
+
+def _names(layers: Iterable[str], part: str) -> list[str]:
+    return [f"{layer}.adapter.{part}" for layer in layers]

@@ -1,0 +1,102 @@
+"""Sparse fine-tuning: a share of the backbone's own weights trains, chosen at initialisation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+
+from sparsead.adapters.adapted import AdaptedModel, freeze_backbone
+from sparsead.adapters.contract import ADAPTERS
+from sparsead.backbones.sites import site_modules
+from sparsead.config.compose import compose
+from sparsead.errors import ConfigError
+
+
+@ADAPTERS.register("sparse")
+@dataclass(frozen=True)
+class SparseAdapter:
+    """Train those weights of linear layers that the pruner scores highest; freeze the others.
+
+    With pruner=random this is Random Masking (Xu and Zhang, 2024, arXiv:2405.02596); with a
+    salience it is SPEFT with a static mask (Liu et al., 2025, arXiv:2412.13488), the FISH mask
+    (Sung et al., 2021, arXiv:2111.09839) or, layer by layer, SHiRA (Bhardwaj et al., 2024,
+    arXiv:2406.13175). Nothing is added to the model, so that it is as fast as the backbone.
+
+    Args:
+        budget: how many weights train at sparsity 0: as many as the weights of another adapter,
+            such as "houlsby:64", which is its name and its bottleneck, or a share of the weights of
+            `sites`, such as 0.001. A sparsity leaves that share of the budget out.
+        sites: kinds of linear layer, fields of `sparsead.backbones.contract.Sites`.
+    """
+
+    budget: str | float
+    sites: Sequence[str]
+
+    def __post_init__(self) -> None:
+        if isinstance(self.budget, str):
+            _check_named(self.budget)
+        elif not 0 < self.budget <= 1:
+            raise ConfigError(f"adapter.budget={self.budget:g}: must be above 0 and at most 1")
+
+    def insert(self, model: PreTrainedModel, seed: int) -> AdaptedModel:
+        """Name the weights that a pruner may choose from; nothing is added.
+
+        Raises:
+            SiteError: the architecture has no such site.
+            ConfigError: a site's modules are not linear layers, or there are fewer weights than the
+                budget.
+        """
+        names = [f"{layer}.weight" for site in self.sites for layer in _linears(model, site)]
+        names = list(dict.fromkeys(names))
+        adapted = freeze_backbone(model, names, prunable=names)
+        total = sum(model.get_parameter(name).numel() for name in names)
+        return replace(adapted, budget=self._count(model, total))
+
+    def _count(self, model: PreTrainedModel, total: int) -> int:
+        if isinstance(self.budget, str):
+            count = _size(self.budget, model)
+        else:
+            count = round(self.budget * total)
+        if not 0 < count <= total:
+            raise ConfigError(
+                f"adapter.budget={self.budget}: is {count} weights; the sites have {total}"
+            )
+        return count
+
+
+def _linears(model: PreTrainedModel, site: str) -> list[str]:
+    found = site_modules(model, site)
+    for name, module in found.items():
+        if not isinstance(module, nn.Linear):
+            raise ConfigError(
+                f"adapter.sites={site}: adapter=sparse trains weights of linear layers, and {name} "
+                f"is a {type(module).__name__}"
+            )
+    return list(found)
+
+
+def _check_named(budget: str) -> None:
+    name, _, bottleneck = budget.partition(":")
+    if not name.isidentifier() or not bottleneck.isdecimal() or not int(bottleneck):
+        raise ConfigError(
+            f"adapter.budget={budget}: must be a share such as 0.001, or an adapter and its "
+            "bottleneck such as houlsby:64"
+        )
+
+
+def _size(budget: str, model: PreTrainedModel) -> int:
+    """Return how many parameters an adapter, given as NAME:BOTTLENECK, has in this backbone."""
+    name, _, bottleneck = budget.partition(":")
+    try:
+        spec = compose([f"adapter={name}", f"adapter.bottleneck={bottleneck}", "pruner=none"])
+        with torch.device("meta"):
+            empty = type(model)(model.config)
+        other = ADAPTERS.bind(spec.adapter.method, spec.adapter.options)()
+        counted = other.insert(empty, 0)
+    except ConfigError as error:
+        raise ConfigError(f"adapter.budget={budget}: {error}") from error
+    return sum(empty.get_parameter(name).numel() for name in counted.adapter)
