@@ -28,7 +28,7 @@ _LEAST = (5.5, 2.4)
 _COLOURS = "YlGnBu"
 """Light where little is kept, dark where much is; the figures of two runs can be compared."""
 _LUMINANCE = (0.2126, 0.7152, 0.0722)
-_MIDDLE = 0.179
+MIDDLE = 0.179
 """The luminance on which black and white are equally easy to read (WCAG 2, contrast 4.6)."""
 
 
@@ -87,11 +87,11 @@ def _label(axes: Axes, grid: Grid) -> None:
 def _write_densities(axes: Axes, grid: Grid) -> None:
     for (row, column), density in np.ndenumerate(grid.density):
         if not np.isnan(density):
-            color = "black" if _luminance(density) > _MIDDLE else "white"
+            color = "black" if luminance_of(density) > MIDDLE else "white"
             axes.text(column, row, f"{density:.3f}", color=color, ha="center", va="center")
 
 
-def _luminance(density: float) -> float:
+def luminance_of(density: float) -> float:
     """Return the relative luminance of a density's colour, from 0 for black to 1 for white."""
     from matplotlib import colormaps
 

@@ -13,8 +13,8 @@ from typing import Any, TypeVar
 import yaml
 
 from sparsead.config.choices import config_folders, find_choice, list_choices, list_groups
-from sparsead.config.schema import Spec, to_dataclass
 from sparsead.config.launch import take_launcher
+from sparsead.config.schema import Spec, to_dataclass
 from sparsead.config.search import take_search
 from sparsead.errors import ConfigError, unknown, unknown_key
 from sparsead.tables.cells import AVERAGE, Column, Published, Row, TableSpec

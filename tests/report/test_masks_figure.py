@@ -71,8 +71,8 @@ def test_the_vector_form_says_the_numbers_and_is_the_same_each_time(tmp_path: Pa
 def test_each_number_is_easy_to_read_on_its_colour() -> None:
     """Contrast of at least 4.5, as WCAG 2 asks for text of this size."""
     for density in np.linspace(0, 1, 101):
-        luminance = masks_figure._luminance(density)
-        other = 0.0 if luminance > masks_figure._MIDDLE else 1.0
+        luminance = masks_figure.luminance_of(density)
+        other = 0.0 if luminance > masks_figure.MIDDLE else 1.0
         low, high = sorted((luminance, other))
         assert (high + 0.05) / (low + 0.05) >= 4.5
 

@@ -9,7 +9,7 @@ from pyarrow import parquet
 
 from composing import compose
 from sparsead.commands import figure, runs, table
-from sparsead.errors import ConfigError, RecordError
+from sparsead.errors import RecordError
 from sparsead.runs.archive import ArchivedRuns, add_missing, pack, unpack
 from sparsead.runs.failure import record_failure
 from sparsead.runs.record import write_result
@@ -210,8 +210,10 @@ def test_a_parquet_file_of_other_columns_is_no_archive(
         unpack(tmp_path / "a.parquet", tmp_path / "unpacked")
 
 
-def test_records_are_for_a_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ConfigError, match="only with the name of a table"):
+def test_a_missing_archive_is_refused_without_a_table_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(RecordError, match=r"a\.parquet: is no archive of records"):
         call(monkeypatch, table, "--records", "a.parquet", "--outputs", str(tmp_path))
 
 

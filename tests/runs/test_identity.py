@@ -49,7 +49,8 @@ def test_a_users_own_file_counts_by_its_content(tmp_path: Path) -> None:
     for name, content in (("a", "one"), ("b", "one"), ("c", "two")):
         (tmp_path / f"{name}.csv").write_text(content, "utf-8")
     files = {name: f"task.train={tmp_path / name}.csv" for name in "abc"}
-    here, moved, changed = (compute_identity(compose("task=text", files[name])) for name in "abc")
+    task = ("task=text", "task.inputs=[text]")
+    here, moved, changed = (compute_identity(compose(*task, files[name])) for name in "abc")
     assert here == moved != changed
 
 
