@@ -248,5 +248,6 @@ def test_windows_is_refused_in_one_line(
     said = capsys.readouterr().err
     assert (end.value.code, said.count("\n")) == (2, 1)
     assert "Linux and macOS" in said
+    monkeypatch.delitem(vars(sparsead_package), "train", raising=False)  # used before
     with pytest.raises(ConfigError, match="wsl --install"):
         _ = sparsead_package.train

@@ -32,7 +32,7 @@ CONF = Path(__file__).resolve().parents[2] / "conf"
     ],
 )
 def test_every_choice_is_a_valid_run(choice: str) -> None:
-    compose(choice)
+    compose(choice, *(["task.inputs=[text]"] if choice == "task=text" else []))
 
 
 @pytest.mark.slow

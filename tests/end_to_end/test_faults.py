@@ -158,4 +158,4 @@ def test_a_live_worker_that_loses_its_run_damages_nothing(
         lost += any("lost" in each for each in said)
         assert content(outputs) == expected, "every run once, and nothing beside them"
     sys.stdout.write(f"{lost} of {len(rounds)} runs changed their owner while it lived\n")
-    assert lost
+    assert lost or not EXHAUSTIVE  # in a few rounds a worker may always end first

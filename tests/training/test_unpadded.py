@@ -33,7 +33,10 @@ from sparsead.training.packed_attention import attend_by_kernel, attend_by_produ
 from sparsead.training.unpadded import unpad
 
 CONF = Path(__file__).parents[2] / "conf"
-ADAPTER_NAMES = sorted(path.stem for path in (CONF / "adapter").glob("*.yaml"))
+ADAPTER_NAMES = sorted(
+    {path.stem for path in (CONF / "adapter").glob("*.yaml")}
+    - {"peft"}  # names of modules are BERT's
+)
 
 
 def build(
@@ -42,7 +45,8 @@ def build(
     *overrides: str,
     head: type[Any] = AutoModelForSequenceClassification,
 ) -> tuple[AdaptedModel, DataCollatorWithPadding]:
-    spec = compose(f"backbone={backbone}", f"adapter={adapter}", *overrides)
+    budget = ["adapter.budget=0.05"] if adapter == "sparse" else []
+    spec = compose(f"backbone={backbone}", f"adapter={adapter}", *budget, *overrides)
     loaded = load_backbone(spec.backbone)
     model = loaded.model(head, {} if "Question" in head.__name__ else {"num_labels": 3}, seed=1)
     chosen = spec.adapter
