@@ -25,8 +25,7 @@ from sparsead.errors import RecordError
 from sparsead.report.masks_figure import draw_masks
 from sparsead.report.opened import open_results
 from sparsead.report.publish import save_figure
-from sparsead.report.query_results import tabulate_settings
-from sparsead.runs.listing import find_finished, open_place
+from sparsead.report.query_results import open_matching
 from sparsead.runs.query import find_run
 
 MASKS = "masks"
@@ -71,12 +70,8 @@ def _query(shown: str, given: list[str]) -> None:
     add_records(parser)
     _add_folder(parser)
     arguments = parser.parse(given)
-    with open_place(arguments.outputs, arguments.records) as place:
-        records = find_finished(arguments.overrides, place)
-        if not records:
-            where, which = arguments.records or arguments.outputs, " ".join(arguments.overrides)
-            raise RecordError(f"{where}: has no finished runs{which and f' with {which}'} to draw")
-        results = tabulate_settings(records, shown, " ".join(arguments.overrides) or "all runs")
+    place = (arguments.outputs, arguments.records)
+    with open_matching(arguments.overrides, *place, shown, "draw") as results:
         results.table.options["kind"] = QUERIES[shown]
         paths = save_figure(results, arguments.out or arguments.outputs / "figures")
     if not paths:

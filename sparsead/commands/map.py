@@ -13,12 +13,11 @@ from __future__ import annotations
 import sys
 
 from sparsead.config.arguments import Parser, add_outputs, add_overrides, add_records, user_path
-from sparsead.errors import ConfigError, RecordError, unknown
+from sparsead.errors import ConfigError, unknown
 from sparsead.report.formats import FORMATS
 from sparsead.report.front import COLUMNS, list_rows
 from sparsead.report.publish import save_figure
-from sparsead.report.query_results import tabulate_settings
-from sparsead.runs.listing import find_finished, open_place
+from sparsead.report.query_results import open_matching
 
 _KIND = "score_by_weights"
 
@@ -35,12 +34,8 @@ def main() -> None:
     arguments = parser.parse()
     if arguments.format not in FORMATS:
         raise ConfigError(unknown("--format", arguments.format, FORMATS))
-    with open_place(arguments.outputs, arguments.records) as place:
-        records = find_finished(arguments.overrides, place)
-        if not records:
-            where, which = arguments.records or arguments.outputs, " ".join(arguments.overrides)
-            raise RecordError(f"{where}: has no finished runs{which and f' with {which}'} to map")
-        results = tabulate_settings(records, "map", " ".join(arguments.overrides) or "all runs")
+    place = (arguments.outputs, arguments.records)
+    with open_matching(arguments.overrides, *place, "map", "map") as results:
         results.table.options["kind"] = _KIND
         sys.stdout.write(FORMATS[arguments.format](COLUMNS, list_rows(results)))
         paths = save_figure(results, arguments.out or arguments.outputs / "figures")

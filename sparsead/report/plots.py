@@ -174,16 +174,27 @@ def _sparsities(axes: Axes, results: Results, backbone: str, column: str) -> Non
     axes.set_ylabel(_score_label(results, column))
 
 
-def _by_training(results: Results) -> list[Panel]:
+def _by_column(
+    fill: Callable[..., None], has_any: Callable[[Results, str, str], bool], results: Results
+) -> list[Panel]:
+    """Return one panel for each backbone and column that has anything to draw."""
     return [
         (
             f"{column.label}, {backbone_of(column, backbone)}",
-            partial(_courses, results=results, backbone=backbone, column=column.name),
+            partial(fill, results=results, backbone=backbone, column=column.name),
         )
         for backbone in results.table.backbones
         for column in results.table.columns
-        if any(read_curves(results, backbone, row.name, column.name) for row in results.table.rows)
+        if has_any(results, backbone, column.name)
     ]
+
+
+def _has_curves(results: Results, backbone: str, column: str) -> bool:
+    return any(read_curves(results, backbone, row.name, column) for row in results.table.rows)
+
+
+def _has_points(results: Results, backbone: str, column: str) -> bool:
+    return bool(find_points(results, backbone, column))
 
 
 def _courses(axes: Axes, results: Results, backbone: str, column: str) -> None:
@@ -202,19 +213,6 @@ def _courses(axes: Axes, results: Results, backbone: str, column: str) -> None:
     axes.set_xlim(left=0)
     axes.set_xlabel(f"training done, %\n★: {rise}")
     axes.set_ylabel(_score_label(results, column))
-
-
-def _by_weights(results: Results) -> list[Panel]:
-    """Return one panel for each backbone and column, with the Pareto front."""
-    return [
-        (
-            f"{column.label}, {backbone_of(column, backbone)}",
-            partial(_front, results=results, backbone=backbone, column=column.name),
-        )
-        for backbone in results.table.backbones
-        for column in results.table.columns
-        if find_points(results, backbone, column.name)
-    ]
 
 
 def _front(axes: Axes, results: Results, backbone: str, column: str) -> None:
@@ -238,8 +236,8 @@ def _front(axes: Axes, results: Results, backbone: str, column: str) -> None:
 KINDS: dict[str, Callable[[Results], list[Panel]]] = {
     "score_by_parameters": partial(_by_backbone, _scatter),
     "score_by_sparsity": partial(_by_backbone, _sparsities),
-    "score_by_training": _by_training,
-    "score_by_weights": _by_weights,
+    "score_by_training": partial(_by_column, _courses, _has_curves),
+    "score_by_weights": partial(_by_column, _front, _has_points),
 }
 
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from sparsead.config.seeds import Seeds
+from sparsead.errors import RecordError
 from sparsead.report.results import Measured, Place, Results, main_score
 from sparsead.report.settings import Setting, find_settings
+from sparsead.runs.listing import find_finished, open_place
 from sparsead.runs.record import RunRecord
 from sparsead.tables.cells import Column, Row, TableSpec
 
@@ -23,6 +27,32 @@ class _Line(NamedTuple):
     label: str
     series: str | None
     order: tuple[tuple[bool, Any], ...]
+
+
+@contextmanager
+def open_matching(
+    filters: Sequence[str], outputs: Path, archive: Path | None, name: str, purpose: str
+) -> Iterator[Results]:
+    """Open the finished runs that match filters, as `tabulate_settings` returns them.
+
+    Args:
+        filters: as of `sparsead runs`; all must match.
+        outputs: folder of the runs.
+        archive: a file of `sparsead runs pack` that is read instead; None reads `outputs`.
+        name: of the table's files.
+        purpose: what the runs are wanted for, such as "draw", for the message.
+
+    Raises:
+        ConfigError: a filter is malformed.
+        RecordError: no run matches.
+    """
+    wanted = " ".join(filters)
+    with open_place(outputs, archive) as place:
+        records = find_finished(filters, place)
+        if not records:
+            where, which = archive or outputs, wanted and f" with {wanted}"
+            raise RecordError(f"{where}: has no finished runs{which} to {purpose}")
+        yield tabulate_settings(records, name, wanted or "all runs")
 
 
 def tabulate_settings(records: Sequence[RunRecord], name: str, title: str) -> Results:
