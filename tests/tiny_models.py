@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import torch
+from torch import Tensor
 from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
 from composing import compose
@@ -20,3 +22,10 @@ def weightless_classifier(backbone: str, **options: int) -> PreTrainedModel:
     """Return the backbone on the meta device; `options` change its transformers configuration."""
     spec = compose(f"backbone={backbone}").backbone
     return skeleton(spec, AutoModelForSequenceClassification, options)
+
+
+def labelled_batch() -> dict[str, Tensor]:
+    """Return two labelled sequences for `tiny_classifier`, the second one padded."""
+    tokens = torch.tensor([[0, 7, 8, 9, 2], [0, 11, 12, 2, 1]])
+    mask = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 1, 0]])
+    return {"input_ids": tokens, "attention_mask": mask, "labels": torch.tensor([1, 0])}

@@ -8,7 +8,6 @@ from dataclasses import replace
 import peft
 import pytest
 import torch
-from torch import Tensor
 from transformers import PreTrainedModel
 
 from composing import compose
@@ -17,15 +16,9 @@ from sparsead.adapters.contract import ADAPTERS
 from sparsead.adapters.dora import DoRA, DoRAAdapter
 from sparsead.adapters.lora import LoRAAdapter
 from sparsead.adapters.merging import merge
-from tiny_models import tiny_classifier, weightless_classifier
+from tiny_models import labelled_batch, tiny_classifier, weightless_classifier
 
 DORA = DoRAAdapter(bottleneck=4, sites=["query", "value"], alpha=6)
-
-
-def batch() -> dict[str, Tensor]:
-    tokens = torch.tensor([[0, 7, 8, 9, 2], [0, 11, 12, 2, 1]])
-    mask = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 1, 0]])
-    return {"input_ids": tokens, "attention_mask": mask, "labels": torch.tensor([1, 0])}
 
 
 @torch.no_grad()
@@ -69,10 +62,10 @@ def test_logits_and_gradients_are_those_of_peft() -> None:
     adapted = DORA.insert(tiny_classifier(), seed=1)
     ours = randomised(adapted).eval()
     theirs, names = as_peft(ours)
-    logits = ours(**batch()).logits
-    torch.testing.assert_close(logits, theirs(**batch()).logits, rtol=0, atol=1e-5)
+    logits = ours(**labelled_batch()).logits
+    torch.testing.assert_close(logits, theirs(**labelled_batch()).logits, rtol=0, atol=1e-5)
     for model in (ours, theirs):
-        model(**batch()).loss.backward()
+        model(**labelled_batch()).loss.backward()
     for name in adapted.adapter:
         gradient = ours.get_parameter(name).grad
         assert gradient is not None
@@ -84,9 +77,9 @@ def test_logits_and_gradients_are_those_of_peft() -> None:
 def test_it_starts_as_lora_with_the_same_weights_and_differs_once_the_magnitude_does() -> None:
     lora = LoRAAdapter(**vars(DORA)).insert(tiny_classifier(), seed=1).model.eval()
     adapted = DORA.insert(tiny_classifier(), seed=1)
-    started = adapted.model.eval()(**batch()).logits
-    torch.testing.assert_close(started, lora(**batch()).logits, rtol=0, atol=1e-6)
-    changed = randomised(adapted)(**batch()).logits
+    started = adapted.model.eval()(**labelled_batch()).logits
+    torch.testing.assert_close(started, lora(**labelled_batch()).logits, rtol=0, atol=1e-6)
+    changed = randomised(adapted)(**labelled_batch()).logits
     assert not torch.allclose(changed, started, rtol=0, atol=1e-3)
 
 
@@ -107,12 +100,12 @@ def test_the_factor_of_each_row_is_exact_also_under_autocast(autocast: bool) -> 
 
 def test_merged_is_the_plain_model_with_the_outputs_of_the_adapted_one() -> None:
     model = randomised(replace(DORA, dropout=0.5).insert(tiny_classifier(), seed=1)).eval()
-    unmerged = model(**batch()).logits
+    unmerged = model(**labelled_batch()).logits
     copied = copy.deepcopy(model)
     assert len(merge(copied)) == 4
     assert list(copied.state_dict()) == list(tiny_classifier().state_dict())
-    torch.testing.assert_close(copied(**batch()).logits, unmerged, rtol=0, atol=1e-5)
-    assert torch.equal(model(**batch()).logits, unmerged)
+    torch.testing.assert_close(copied(**labelled_batch()).logits, unmerged, rtol=0, atol=1e-5)
+    assert torch.equal(model(**labelled_batch()).logits, unmerged)
 
 
 def test_the_parameters_are_those_of_lora_and_one_magnitude_for_each_output() -> None:

@@ -20,17 +20,11 @@ from sparsead.adapters.lora import LoRAAdapter
 from sparsead.adapters.merging import merge
 from sparsead.backbones import dropout
 from sparsead.errors import ConfigError
-from tiny_models import tiny_classifier, weightless_classifier
+from tiny_models import labelled_batch, tiny_classifier, weightless_classifier
 
 BACKBONES = ["tiny-bert", "tiny-roberta", "tiny-bart"]
 LAST_LINEARS = ["attention_projection", "ffn_input", "ffn_projection"]
 LORA = LoRAAdapter(bottleneck=4, sites=["query", "value"], alpha=6)
-
-
-def batch() -> dict[str, Tensor]:
-    tokens = torch.tensor([[0, 7, 8, 9, 2], [0, 11, 12, 2, 1]])
-    mask = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 1, 0]])
-    return {"input_ids": tokens, "attention_mask": mask, "labels": torch.tensor([1, 0])}
 
 
 @torch.no_grad()
@@ -74,7 +68,7 @@ def peft_name(name: str, layers: set[str]) -> str:
 
 def gradients(model: torch.nn.Module) -> dict[str, Tensor | None]:
     model.requires_grad_(True)
-    model(**batch()).loss.backward()
+    model(**labelled_batch()).loss.backward()
     return {name: parameter.grad for name, parameter in model.named_parameters()}
 
 
@@ -97,10 +91,10 @@ def test_logits_and_all_gradients_are_those_of_peft(
 ) -> None:
     ours = randomised(replace(LORA, sites=sites).insert(tiny_classifier(backbone), seed=1))
     theirs = as_peft(ours, backbone, targets)
-    plain = tiny_classifier(backbone)(**batch()).logits
-    logits = ours(**batch()).logits
+    plain = tiny_classifier(backbone)(**labelled_batch()).logits
+    logits = ours(**labelled_batch()).logits
     assert not torch.allclose(logits, plain, rtol=0, atol=1e-3)
-    torch.testing.assert_close(logits, theirs(**batch()).logits, rtol=0, atol=1e-5)
+    torch.testing.assert_close(logits, theirs(**labelled_batch()).logits, rtol=0, atol=1e-5)
     layers = {name for name, module in ours.named_modules() if hasattr(module, "adapter")}
     expected = gradients(theirs)
     for name, gradient in gradients(ours).items():
@@ -118,9 +112,9 @@ def test_dropout_is_on_the_input_of_a_as_in_peft(monkeypatch: pytest.MonkeyPatch
     logits = []
     for model in (ours.train(), theirs.train()):
         torch.manual_seed(5)
-        logits.append(model(**batch()).logits)
+        logits.append(model(**labelled_batch()).logits)
     torch.testing.assert_close(*logits, rtol=0, atol=1e-5)
-    assert not torch.allclose(logits[0], ours.eval()(**batch()).logits, rtol=0, atol=1e-3)
+    assert not torch.allclose(logits[0], ours.eval()(**labelled_batch()).logits, rtol=0, atol=1e-3)
 
 
 @pytest.mark.slow
@@ -128,14 +122,14 @@ def test_dropout_is_on_the_input_of_a_as_in_peft(monkeypatch: pytest.MonkeyPatch
 def test_merged_is_the_plain_model_with_the_outputs_of_the_adapted_one(backbone: str) -> None:
     adapted = replace(LORA, dropout=0.5).insert(tiny_classifier(backbone), seed=1)
     model = randomised(adapted).eval()
-    unmerged = model(**batch()).logits
+    unmerged = model(**labelled_batch()).logits
     copied = copy.deepcopy(model)
     layers = merge(copied)
     assert len(layers) == len(adapted.adapter) / 2
     assert list(copied.state_dict()) == list(tiny_classifier(backbone).state_dict())
     assert not any(module._forward_hooks for module in copied.modules())
-    torch.testing.assert_close(copied(**batch()).logits, unmerged, rtol=0, atol=1e-5)
-    assert torch.equal(model(**batch()).logits, unmerged)
+    torch.testing.assert_close(copied(**labelled_batch()).logits, unmerged, rtol=0, atol=1e-5)
+    assert torch.equal(model(**labelled_batch()).logits, unmerged)
     assert merge(copied) == []
 
 
@@ -153,12 +147,12 @@ def test_the_parameters_are_counted(backbone: str, layers: int, parameters: int)
 @pytest.mark.slow
 @pytest.mark.parametrize("backbone", BACKBONES)
 def test_zero_up_is_the_identity_at_the_start_and_bert_is_not(backbone: str) -> None:
-    plain = tiny_classifier(backbone)(**batch()).logits
+    plain = tiny_classifier(backbone)(**labelled_batch()).logits
     zero_up, bert = tiny_classifier(backbone), tiny_classifier(backbone)
     replace(LORA, init="zero_up").insert(zero_up, seed=1)
     LORA.insert(bert, seed=1)
-    assert torch.equal(zero_up(**batch()).logits, plain)
-    assert not torch.equal(bert(**batch()).logits, plain)
+    assert torch.equal(zero_up(**labelled_batch()).logits, plain)
+    assert not torch.equal(bert(**labelled_batch()).logits, plain)
 
 
 def test_a_and_b_are_drawn_from_n_0_002() -> None:
@@ -199,7 +193,7 @@ def test_a_site_named_twice_is_adapted_once() -> None:
     once, twice = tiny_classifier(), tiny_classifier()
     replace(LORA, sites=["query"]).insert(once, seed=1)
     replace(LORA, sites=["query", "query"]).insert(twice, seed=1)
-    assert torch.equal(once(**batch()).logits, twice(**batch()).logits)
+    assert torch.equal(once(**labelled_batch()).logits, twice(**labelled_batch()).logits)
 
 
 @pytest.mark.parametrize(
