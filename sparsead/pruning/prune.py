@@ -86,9 +86,7 @@ def prune(
         model, parameters, scored_on, _checked(loss), sparsity, seed, scope, minimum_kept
     )
     scores = _score(scoring, pruner, probe=probe, control=control)
-    how: dict[str, Any] = {"scope": scope, "minimum_kept": minimum_kept, "seed": seed}
-    kept = masks_from_scores(scores, sparsity, **how)
-    not_by_score = find_not_by_score(scores, kept, sparsity, **how)
+    kept, not_by_score = _masks(scoring, scores)
     _tell(not_by_score, len(kept))
     if control == "shuffle":
         kept = shuffle_masks(kept, seed)
@@ -132,13 +130,22 @@ def choose_weights(
         kept, ties = highest(scores, total - round(sparsity * total), seed)
         not_by_score = NotByScore(ties=ties)
     else:
-        how: dict[str, Any] = {"scope": scope, "minimum_kept": minimum_kept, "seed": seed}
-        kept = masks_from_scores(scores, sparsity, **how)
-        not_by_score = find_not_by_score(scores, kept, sparsity, **how)
+        kept, not_by_score = _masks(scoring, scores)
     _tell(not_by_score, len(kept))
     if control == "shuffle":
         kept = shuffle_masks(kept, seed)
     return Masks(kept, data_read=scored_on.read, not_by_score=not_by_score)
+
+
+def _masks(scoring: Scoring, scores: Scores) -> tuple[dict[str, Tensor], NotByScore]:
+    """Return the masks of these scores, and which weights the scores did not decide on."""
+    how: dict[str, Any] = {
+        "scope": scoring.scope,
+        "minimum_kept": scoring.minimum_kept,
+        "seed": scoring.seed,
+    }
+    kept = masks_from_scores(scores, scoring.sparsity, **how)
+    return kept, find_not_by_score(scores, kept, scoring.sparsity, **how)
 
 
 def _score(scoring: Scoring, pruner: Pruner, *, probe: bool, control: str) -> Scores:
