@@ -29,6 +29,7 @@ from sparsead.report.results import (
     is_random_pruning,
     prefers_higher_by_name,
 )
+from sparsead.report.source_notes import notes_of_sources
 from sparsead.report.statistics import ALPHA
 from sparsead.tables.cells import AVERAGE, Column, Row
 
@@ -100,6 +101,7 @@ class View:
             *table.notes,
             *_notes_of_lost_seeds(self.results),
             *_notes_of_precision(self.results),
+            *notes_of_sources(self.results),
             *_notes_of_random_pruning(self.results),
             *(_notes_of_tests(self) if self.compared else ()),
             *notes_of_intervals(self.compared, self.uncrossed, table.baseline_label),
