@@ -58,12 +58,13 @@ def _shapes(spec: RunSpec, task: Task) -> PreTrainedModel:
 def _fingerprint(backbone: BackboneSpec) -> Mapping[str, str]:
     """Return a placeholder fingerprint, as long as the real one that the weights file stores.
 
-    Weights that have not been downloaded are assumed to be one file.
+    Weights that have not been downloaded, or are pickled, are assumed to be one file.
     """
     return dict.fromkeys(_weight_files(backbone), 64 * "0")
 
 
 def _weight_files(backbone: BackboneSpec) -> Sequence[str]:
     if backbone.path is not None:
-        return sorted(file.name for file in Path(backbone.path).glob("*.safetensors"))
+        safe = Path(backbone.path).glob("*.safetensors")
+        return sorted(file.name for file in safe) or [SAFE_WEIGHTS_NAME]
     return [SAFE_WEIGHTS_NAME] if backbone.hub or backbone.package else []

@@ -122,13 +122,21 @@ def find_backbone(
             f"{record.folder}: backbone.path={named}: is not a folder here; name it with "
             "--backbone FOLDER"
         )
+    if trained_on:
+        _check_trained_on(record, folder, trained_on)
+    return str(folder)
+
+
+def _check_trained_on(record: RunRecord, folder: Path, trained_on: Mapping[str, str]) -> None:
+    from sparsead.backbones.folders import own_folder  # imports torch
+
+    weights = own_folder(folder)
     for file, digest in trained_on.items():
-        if not (folder / file).is_file() or file_digest(folder / file) != digest:
+        if not (weights / file).is_file() or file_digest(weights / file) != digest:
             raise SourceError(
-                f"{record.folder}: was trained on another backbone: {folder / file} is missing or "
+                f"{record.folder}: was trained on another backbone: {weights / file} is missing or "
                 f"has not the SHA-256 {digest}"
             )
-    return str(folder)
 
 
 def check_new(folder: Path) -> None:

@@ -17,6 +17,11 @@ from sparsead.runs.files import file_digest
 
 log = logging.getLogger(__name__)
 
+_NO_WEIGHTS = (
+    "has neither safetensors nor a pytorch_model.bin; give a folder of weights with "
+    "backbone.path=FOLDER"
+)
+
 
 def find_folder(spec: BackboneSpec) -> Path | None:
     """Return the folder of the backbone's files, with safetensors; None for random weights.
@@ -25,7 +30,7 @@ def find_folder(spec: BackboneSpec) -> Path | None:
         SourceError: the files cannot be obtained, or the weights have another checksum.
     """
     if spec.path is not None:
-        return _own_folder(Path(spec.path))
+        return own_folder(Path(spec.path))
     if spec.read_from is not None and spec.package is not None:
         source = model_source(spec.read_from, spec.revision, INSTALL_WEIGHTS)
         return _with_checksum(spec, fetch_model(source))
@@ -36,14 +41,17 @@ def find_folder(spec: BackboneSpec) -> Path | None:
     return None
 
 
-def _own_folder(folder: Path) -> Path:
-    if not list(folder.glob("*.safetensors")):
-        raise SourceError(
-            f"{folder}: has no safetensors weights, and pickled ones (.bin) of a folder are never "
-            "read; give a folder that has them with backbone.path=FOLDER (the hub converts many in "
-            "a pull request: hf download NAME --revision refs/pr/N --local-dir FOLDER)"
-        )
-    return folder
+def own_folder(folder: Path) -> Path:
+    """Return a folder of the user's own, or one with its pickled weights as safetensors.
+
+    Raises:
+        SourceError: it has no weights, or its pickled file holds anything but tensors.
+    """
+    if list(folder.glob("*.safetensors")):
+        return folder
+    if not list(folder.glob(PICKLED_WEIGHTS)):
+        raise SourceError(f"{folder}: {_NO_WEIGHTS}")
+    return convert(folder, str(folder))
 
 
 def _package_folder(spec: BackboneSpec) -> Path:
@@ -83,8 +91,5 @@ def _hub_folder(spec: BackboneSpec, source: Source) -> Path:
             )
     pickled = fetch_model(source, PICKLED_WEIGHTS)
     if not list(pickled.glob(PICKLED_WEIGHTS)):
-        raise SourceError(
-            f"{source}: has neither safetensors nor a pytorch_model.bin; give a folder of weights "
-            "with backbone.path=FOLDER"
-        )
+        raise SourceError(f"{source}: {_NO_WEIGHTS}")
     return convert(pickled, str(source))

@@ -20,6 +20,7 @@ RESULT_FORMAT = 7
 """Version of the results; increase it when the same configuration gives different results."""
 
 _BACKBONE_SUFFIXES = (".json", ".txt", ".model", ".safetensors")
+_PICKLED = "pytorch_model*.bin"
 
 
 def compute_identity(spec: RunSpec) -> str:
@@ -97,4 +98,7 @@ def _hash(decisive: dict[str, Any]) -> str:
 def _backbone_files(folder: str | None) -> list[Path]:
     if folder is None:
         return []
-    return sorted(f for f in Path(folder).iterdir() if f.suffix in _BACKBONE_SUFFIXES)
+    found = [file for file in Path(folder).iterdir() if file.suffix in _BACKBONE_SUFFIXES]
+    if not any(file.suffix == ".safetensors" for file in found):  # else pickled ones are not read
+        found += Path(folder).glob(_PICKLED)
+    return sorted(found)

@@ -81,9 +81,11 @@ def with_own_code(file: Path, classes: Mapping[str, object], **changes: object) 
     file.write_text(json.dumps(content))
 
 
-def test_a_folder_without_safetensors_is_refused(tmp_path: Path) -> None:
+def test_a_folder_without_weights_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match=r"neither safetensors nor.*backbone\.path=FOLDER"):
+        load_backbone(compose("backbone=bert-base", f"backbone.path={tmp_path}").backbone)
     (tmp_path / "pytorch_model.bin").write_bytes(b"never unpickled")
-    with pytest.raises(SourceError, match=r"no safetensors.*backbone\.path=FOLDER"):
+    with pytest.raises(SourceError, match=r"pytorch_model.bin: cannot be read as weights"):
         load_backbone(compose("backbone=bert-base", f"backbone.path={tmp_path}").backbone)
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from hub_files import BERT, model_files, pickled_files
 from sparsead.backbones.loading import Backbone, load_backbone
 from sparsead.errors import SourceError
 from sparsead.hub.commits import forget_commits
+from sparsead.runs.identity import compute_identity
 from stand_in_hub import StandInHub
 
 TITLE = "Adding `safetensors` variant of this model"
@@ -136,3 +138,45 @@ def test_converted_weights_that_were_altered_are_converted_anew(hub: StandInHub)
     content[-1] ^= 1
     file.write_bytes(content)
     assert load().fingerprint() == before
+
+
+def put(folder: Path, files: Mapping[str, bytes]) -> str:
+    folder.mkdir()
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+    return f"backbone.path={folder}"
+
+
+def test_pickled_weights_of_a_folder_are_converted_too(tmp_path: Path) -> None:
+    pickled, safe = (
+        load("backbone=folder", put(tmp_path / name, files))
+        for name, files in (("pickled", pickled_files()), ("safe", model_files()))
+    )
+    assert_same(pickled, safe)
+    assert not list((tmp_path / "pickled").glob("*.safetensors"))
+
+
+def test_pickled_weights_count_in_the_identity_where_they_are_read(tmp_path: Path) -> None:
+    files = dict(pickled_files())
+    overrides = ("backbone=folder", put(tmp_path / "model", files))
+    weights_file = tmp_path / "model" / "pytorch_model.bin"
+
+    def identities() -> set[str]:
+        found = set()
+        for content in (files["pytorch_model.bin"], b"other"):
+            weights_file.write_bytes(content)
+            found.add(compute_identity(compose(*overrides)))
+        return found
+
+    assert len(identities()) == 2
+    (tmp_path / "model" / "model.safetensors").write_bytes(b"read in its place")
+    assert len(identities()) == 1
+
+
+def test_nothing_but_tensors_of_a_folder_is_unpickled(tmp_path: Path) -> None:
+    stream = io.BytesIO()
+    torch.save({"a": Dangerous(tmp_path / "ran")}, stream)
+    given = put(tmp_path / "model", {**pickled_files(), "pytorch_model.bin": stream.getvalue()})
+    with pytest.raises(SourceError, match=r"pytorch_model.bin: .*is not unpickled"):
+        load("backbone=folder", given)
+    assert not (tmp_path / "ran").exists()
