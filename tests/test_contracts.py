@@ -47,7 +47,6 @@ from sparsead.pruning.taylor import taylor
 from sparsead.pruning.units import units
 from sparsead.report.choice import choose_best_points
 from sparsead.runs.record import RunRecord
-from sparsead.tasks.candidates import CopaTask, MultiRcTask, RecordTask
 from sparsead.tasks.contract import (
     TASKS,
     GeneratesText,
@@ -60,6 +59,7 @@ from sparsead.tasks.demo import DemoCola, DemoPairs, DemoQuestions, DemoRte, Dem
 from sparsead.tasks.glue import GlueTask
 from sparsead.tasks.squad import SquadTask
 from sparsead.tasks.superglue import SuperGlueTask, WicTask, WscTask
+from sparsead.tasks.superglue_questions import CopaTask, MultiRcTask, RecordTask
 from sparsead.tasks.text import TextTask
 from sparsead.tasks.text_to_text import TextToText
 from sparsead.train import train

@@ -33,10 +33,13 @@ from sparsead.tasks.contract import (
     DecodesOutputs,
     EncodesNewRows,
     GeneratesText,
+    NewRow,
+    ReadsNewRows,
     Record,
     Task,
 )
-from sparsead.tasks.rows import is_text, quote_value
+from sparsead.tasks.files import read_file, read_layout, read_mappings
+from sparsead.tasks.rows import Rows, is_text, quote_value
 from sparsead.training.generation import TextGenerator, generate_texts
 from sparsead.training.inference import model_outputs
 from sparsead.training.precision import frozen_stored
@@ -102,22 +105,50 @@ class TrainedRun:
         Precision and batch size are those of the run's evaluation.
 
         Args:
-            rows: rows with the columns `inputs`; other columns are ignored.
+            rows: rows with the columns `inputs`; other columns are ignored. Tasks of SuperGLUE also
+                take rows in the form of its files.
 
         Raises:
             ConfigError: the task only reads the rows of its own splits.
             DataError: a row lacks one of these columns, or its value is not a text.
         """
         reader = self._reader()
+        if not rows:
+            return []
+        if isinstance(reader, ReadsNewRows):
+            return self.predict_new(reader.new_rows(read_mappings(rows, reader.layouts)))
         for number, row in enumerate(rows):
             _check_row(number, row, reader.inputs)
         columns = [{column: row[column] for column in reader.inputs} for row in rows]
-        if not columns:
-            return []
-        encoded = reader.encode_inputs(Dataset.from_list(columns), self.tokenizer)
+        return self.predict_new([NewRow(*each) for each in enumerate(columns)])
+
+    def read_rows(self, file: Path) -> tuple[Rows, Sequence[NewRow]]:
+        """Return the rows of a file with what is predicted of them.
+
+        Raises:
+            ConfigError: the task only reads the rows of its own splits.
+            DataError: the file is malformed or lacks a column, or a value is not a text.
+        """
+        reader = self._reader()
+        if isinstance(reader, ReadsNewRows):
+            rows = read_layout(file, reader.layouts)
+            return rows, reader.new_rows(rows)
+        rows = read_file(file, reader.inputs)
+        texts = {column: rows.texts(column) for column in reader.inputs}
+        columns = [dict(zip(texts, row, strict=True)) for row in zip(*texts.values(), strict=True)]
+        return rows, [NewRow(*each) for each in enumerate(columns)]
+
+    def predict_new(self, rows: Sequence[NewRow]) -> list[Record]:
+        """Return the task's prediction for each of at least one new row, in their order.
+
+        Raises:
+            DataError: a text cannot be encoded.
+        """
+        columns = Dataset.from_list([dict(row.columns) for row in rows])
+        encoded = self._reader().encode_inputs(columns, self.tokenizer)
         if cut := count_cut_examples(encoded):
-            longest = self.spec.task.max_length
-            log.warning("%d of %d rows are truncated to %d tokens", cut, len(columns), longest)
+            longest, all_rows = self.spec.task.max_length, max(len(rows), len(encoded))
+            log.warning("%d of %d rows are truncated to %d tokens", cut, all_rows, longest)
         self.model.eval()
         with frozen_stored(self.adapted, self.precision):
             return self._predicted(encoded)

@@ -10,7 +10,7 @@ import json
 import os
 import sys
 from argparse import Namespace
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +23,7 @@ from sparsead.errors import ConfigError, DataError, RecordError
 from sparsead.errors.display import escape_json
 from sparsead.runs.files import write_atomically
 from sparsead.runs.query import find_run
-from sparsead.tasks.contract import ReadsJson, WritesSubmission
-from sparsead.tasks.files import read_file
+from sparsead.tasks.contract import NewRow, ReadsJson, WritesSubmission
 from sparsead.training.device import resolve_device
 from sparsead.training.quiet import quiet_libraries
 from sparsead.training.threads import use_threads
@@ -56,26 +55,29 @@ def main() -> None:
 def predict_file(run: TrainedRun, file: Path) -> Iterator[dict[str, Any]]:
     """Yield, for each row of a file, its key and the task's prediction.
 
-    The key is the line on which the row begins (in a Parquet file, the row's number), or the id of
-    a question in SQuAD's JSON format.
+    The key is the line on which the row begins (in a Parquet file, the row's number), with the id
+    of a question where a row holds several, or the id of a question in SQuAD's JSON format.
 
     Args:
         run: a finished run.
-        file: a file with a column of text for each input of the run's task.
+        file: a file with a column for each input of the run's task; SuperGLUE's own files too.
 
     Raises:
         DataError: the file is malformed or lacks a column, or a value is not a text.
     """
     if file.suffix == ".json" and isinstance(run.task, ReadsJson):
-        values: Sequence[Mapping[str, Any]] = run.task.read_json(file)
+        values = run.task.read_json(file)
         names = [{"id": row["id"]} for row in values]
+        texts = [{column: row[column] for column in run.inputs} for row in values]
+        new: Sequence[NewRow] = [NewRow(*each) for each in enumerate(texts)]
     else:
-        rows = read_file(file, run.inputs)
-        texts = {column: rows.texts(column) for column in run.inputs}
-        values = [dict(zip(texts, row, strict=True)) for row in zip(*texts.values(), strict=True)]
-        names = [{"line": line} for line in rows.lines]
+        rows, new = run.read_rows(file)
+        names = [
+            {"line": rows.lines[each.row]} | ({} if each.id is None else {"id": each.id})
+            for each in new
+        ]
     try:
-        records = run.predict(values)
+        records = run.predict_new(new)
     except DataError as error:
         raise DataError(f"{file}: {error}") from error
     for name, record in zip(names, records, strict=True):

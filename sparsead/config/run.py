@@ -18,6 +18,7 @@ from sparsead.config.groups import (
     SparsitySpec,
     TaskSpec,
 )
+from sparsead.config.own_columns import name_columns
 from sparsead.config.own_names import name_task
 from sparsead.config.protocol import ProtocolSpec
 from sparsead.config.schema import (
@@ -159,7 +160,7 @@ class RunSpec:
         assert sparsity.ratio is not None
         return cls(
             backbone=read_group(describe_folder(config), "backbone", BackboneSpec),
-            task=read_group(name_task(config), "task", TaskSpec),
+            task=read_group(name_columns(name_task(config)), "task", TaskSpec),
             adapter=read_group(config, "adapter", AdapterSpec).scaled(sparsity.scale),
             pruner=read_group(config, "pruner", PrunerSpec),
             sparsity=sparsity.ratio,

@@ -45,8 +45,8 @@ ONE_OF_TWO = (
 
 NO_FILE: Mapping[str, str] = {
     "squad": (
-        "task.train, task.validation: name a SQuAD JSON file for each, or a data set of the hub "
-        "with task.hub=NAME"
+        "task.train, task.validation: name a SQuAD JSON file for each, or a .jsonl or .parquet "
+        "file, or a data set of the hub with task.hub=NAME"
     ),
     "text": (
         "task.train: name a CSV, TSV, JSONL or Parquet file, or a data set of the hub with "
@@ -330,9 +330,14 @@ def check_hub_splits(options: Options) -> None:
 
 def check_question_columns(options: Options) -> None:
     """Check the names of what a data set of questions has in columns."""
-    for column in options["columns"]:
+    columns = options["columns"]
+    for column in columns:
         if column not in QUESTION_COLUMNS:
             raise ConfigError(unknown_key(f"task.columns.{column}", QUESTION_COLUMNS))
+    for column in QUESTION_COLUMNS:
+        if column not in columns or (columns[column] is None and column != "id"):
+            raise ConfigError(f"task.columns.{column}: name the column")
+    check_columns(options)
 
 
 def check_generation(options: Options) -> None:

@@ -1,4 +1,4 @@
-"""The tasks of SuperGLUE that choose among candidates: COPA, MultiRC and ReCoRD.
+"""The base of the tasks of SuperGLUE that choose among candidates.
 
 Each candidate is one input: a text and the candidate, of which the model tells whether it is right.
 A question's candidates are compared by the probabilities of "right" (Wang et al., 2019, do so for
@@ -15,7 +15,6 @@ from typing import Any, ClassVar
 import numpy as np
 from datasets import ClassLabel, Dataset, DatasetDict, Features, List, Value
 from scipy.special import softmax
-from sklearn.metrics import f1_score
 from transformers import (
     AutoModelForSequenceClassification,
     DataCollatorWithPadding,
@@ -25,10 +24,9 @@ from transformers import (
 
 from sparsead.config.values import check_hub_splits
 from sparsead.errors import ConfigError, unknown
-from sparsead.tasks.answer_scores import AnswerScores
-from sparsead.tasks.contract import TASKS, Record
+from sparsead.tasks.contract import NewRow, Record
 from sparsead.tasks.control_tokens import refuse_control_tokens
-from sparsead.tasks.questions import Question, copa_questions, multirc_questions, record_questions
+from sparsead.tasks.questions import Question
 from sparsead.tasks.rows import Rows
 from sparsead.tasks.splits import first_examples
 from sparsead.tasks.superglue import HUB_SPLITS, read_superglue
@@ -106,7 +104,7 @@ class CandidateTask:
         hub = (self.name, self.hub, self.hub_config, self.revision)
         read = read_superglue(self.path, self.files, hub, self.hub_splits, self._columns)
         splits = {
-            split: Dataset.from_list([dict(each) for each in self._questions(rows)], _FEATURES)
+            split: _dataset(self._questions(rows, nested=self.path is not None))
             for split, rows in read.items()
         }
         return first_examples(DatasetDict(splits), self.limit)
@@ -132,6 +130,43 @@ class CandidateTask:
             }
         )
 
+    @property
+    def inputs(self) -> Sequence[str]:
+        """The columns of a new row in the form of the hub."""
+        return self.layouts[0]
+
+    @property
+    def layouts(self) -> Sequence[Sequence[str]]:
+        """The columns of new rows in the form of the hub, and in that of the files."""
+        raise NotImplementedError
+
+    def new_rows(self, rows: Rows) -> list[NewRow]:
+        """Return the questions of new rows, of which the labels and answers are not read.
+
+        Raises:
+            DataError: a value is missing or of the wrong type.
+        """
+        nested = "idx" in rows.values[0]
+        found = self._questions(rows, nested=nested, labelled=False)
+        return [NewRow(each["row"], each, each["id"] if nested else None) for each in found]
+
+    def encode_inputs(self, rows: Dataset, tokenizer: PreTrainedTokenizerBase) -> Dataset:
+        """Tokenise the questions of new rows in the same way as a split that is scored."""
+        return self.encode(DatasetDict(input=rows), tokenizer)["input"]
+
+    def decoded(self, output: EvalPrediction, encoded: Dataset) -> list[Record]:
+        """Return one record per question, without an id and the truth.
+
+        Args:
+            output: logits of shape (candidates, 2).
+            encoded: the candidates from `encode_inputs`.
+        """
+        kept = ("prediction", "candidates", "right")
+        return [
+            {key: record[key] for key in kept}
+            for record in self._records(output, encoded, labelled=False)
+        ]
+
     def collator(self, tokenizer: PreTrainedTokenizerBase) -> DataCollatorWithPadding:
         """Return the collator, which pads a batch to its longest example."""
         return DataCollatorWithPadding(tokenizer)
@@ -143,10 +178,14 @@ class CandidateTask:
             output: logits of shape (candidates, 2).
             rows: the encoded split.
         """
+        return self._records(output, rows, labelled=True)
+
+    def _records(self, output: EvalPrediction, rows: Dataset, *, labelled: bool) -> list[Record]:
         right = softmax(np.asarray(output.predictions, np.float64), axis=-1)[:, 1]
         named = rows.select_columns(["id", "candidate", "labels", "answers"])
         pairs = zip(named, right.tolist(), strict=True)
-        return [self._record(list(each)) for _, each in groupby(pairs, lambda p: p[0]["id"])]
+        grouped = groupby(pairs, lambda pair: pair[0]["id"])
+        return [self._record(list(each), labelled) for _, each in grouped]
 
     def record_scores(self, records: Sequence[Mapping[str, Any]]) -> dict[str, float]:
         """Return the metrics of the records from `predictions`, the main one first."""
@@ -160,21 +199,23 @@ class CandidateTask:
     def _columns(self) -> list[str]:
         raise NotImplementedError
 
-    def _questions(self, rows: Rows) -> Sequence[Question]:
+    def _questions(self, rows: Rows, *, nested: bool, labelled: bool = True) -> Sequence[Question]:
         raise NotImplementedError
 
     def _predicted(self, candidates: Sequence[str], right: Sequence[float]) -> str:
         """Return the candidate that is most probably right, the first of equals."""
         return candidates[int(np.argmax(right))]
 
-    def _record(self, candidates: Sequence[tuple[Mapping[str, Any], float]]) -> Record:
+    def _record(
+        self, candidates: Sequence[tuple[Mapping[str, Any], float]], labelled: bool
+    ) -> Record:
         first = candidates[0][0]
         texts = [row["candidate"] for row, _ in candidates]
         right = [share for _, share in candidates]
         return {
             "id": first["id"],
             "prediction": self._predicted(texts, right),
-            **self._truth([row for row, _ in candidates]),
+            **(self._truth([row for row, _ in candidates]) if labelled else {}),
             "candidates": texts,
             "right": right,
         }
@@ -211,103 +252,7 @@ class CandidateTask:
         }
 
 
-@TASKS.register("copa")
-@dataclass(frozen=True)
-class CopaTask(CandidateTask):
-    """COPA: which of two sentences is the cause, or the result, of a third one?"""
-
-    scored_by = ("accuracy",)
-    _columns = ["premise", "question", "choice1", "choice2", "label", "idx"]  # noqa: RUF012
-
-    def _questions(self, rows: Rows) -> Sequence[Question]:
-        return copa_questions(rows)
-
-    def _truth(self, rows: Sequence[Mapping[str, Any]]) -> Record:
-        return {"label": next(row["candidate"] for row in rows if row["labels"])}
-
-    def record_scores(self, records: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-        """Return the share of the questions whose right choice has the higher probability."""
-        return {"accuracy": float(np.mean(self.example_scores(records)["accuracy"]))}
-
-    def example_scores(self, records: Sequence[Mapping[str, Any]]) -> dict[str, list[float]]:
-        """Return 1 for each question that is answered rightly, else 0."""
-        return {"accuracy": [float(r["prediction"] == r["label"]) for r in records]}
-
-
-@TASKS.register("multirc")
-@dataclass(frozen=True)
-class MultiRcTask(CandidateTask):
-    """MultiRC: which answers to a question about a paragraph are right? There may be several.
-
-    A record's `prediction` and `label` have one digit for each answer, 1 where it is right.
-    """
-
-    scored_by = ("f1_answers", "exact_match")
-
-    @property
-    def _columns(self) -> list[str]:
-        if self.path is not None:
-            return ["idx", "passage.text", "passage.questions"]
-        return ["paragraph", "question", "answer", "idx.paragraph", "idx.question", "label"]
-
-    def _questions(self, rows: Rows) -> Sequence[Question]:
-        return multirc_questions(rows, nested=self.path is not None)
-
-    def _predicted(self, candidates: Sequence[str], right: Sequence[float]) -> str:
-        return "".join("1" if share > 0.5 else "0" for share in right)
-
-    def _truth(self, rows: Sequence[Mapping[str, Any]]) -> Record:
-        return {"label": "".join(str(row["labels"]) for row in rows)}
-
-    def record_scores(self, records: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-        """Return F1 over the answers of all questions, and the share of wholly right questions.
-
-        They are F1a and EM of Khashabi et al. (2018).
-        """
-        true, predicted = (
-            [int(digit) for record in records for digit in record[key]]
-            for key in ("label", "prediction")
-        )
-        found = {
-            "f1_answers": float(f1_score(true, predicted, zero_division=0)),
-            "exact_match": float(np.mean([r["prediction"] == r["label"] for r in records])),
-        }
-        return {metric: found[metric] for metric in self.metrics}
-
-    def example_scores(self, records: Sequence[Mapping[str, Any]]) -> dict[str, list[float]]:
-        """Return 1 for each question whose every answer is judged rightly, else 0."""
-        if "exact_match" not in self.metrics:
-            return {}
-        return {"exact_match": [float(r["prediction"] == r["label"]) for r in records]}
-
-
-@TASKS.register("record")
-@dataclass(frozen=True)
-class RecordTask(CandidateTask):
-    """ReCoRD: which entity of a news article fills the gap in a statement about it?"""
-
-    scored_by = ("f1", "exact_match")
-
-    @property
-    def _columns(self) -> list[str]:
-        if self.path is not None:
-            return ["idx", "passage.text", "passage.entities", "qas"]
-        return ["passage", "query", "entities", "answers", "idx.passage", "idx.query"]
-
-    def _questions(self, rows: Rows) -> Sequence[Question]:
-        return record_questions(rows, nested=self.path is not None)
-
-    def _truth(self, rows: Sequence[Mapping[str, Any]]) -> Record:
-        return {"references": rows[0]["answers"]}
-
-    def record_scores(self, records: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-        """Return F1 and exact match of SQuAD, against the best of each question's answers."""
-        values = self.example_scores(records)
-        return {metric: float(np.mean(each)) for metric, each in values.items()}
-
-    def example_scores(self, records: Sequence[Mapping[str, Any]]) -> dict[str, list[float]]:
-        """Return each metric of each question."""
-        return AnswerScores(self.metrics).each(
-            [record["prediction"] for record in records],
-            [record["references"] for record in records],
-        )
+def _dataset(questions: Sequence[Question]) -> Dataset:
+    values: list[Mapping[str, Any]] = [*questions]
+    columns = [{name: each[name] for name in _FEATURES} for each in values]
+    return Dataset.from_list(columns, _FEATURES)

@@ -8,6 +8,7 @@ abilities. A class need not inherit from any protocol; it only needs to have the
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -17,6 +18,8 @@ from sparsead.errors import ConfigError
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
     from transformers import EvalPrediction, PreTrainedTokenizerBase
+
+    from sparsead.tasks.rows import Rows
 
 Record = dict[str, Any]
 """The prediction for one example: JSON values by name, including `prediction`."""
@@ -156,6 +159,40 @@ class EncodesNewRows(Protocol):
 
     def encode_inputs(self, rows: Dataset, tokenizer: PreTrainedTokenizerBase, /) -> Dataset:
         """Tokenise rows without labels in the same way as `encode`."""
+
+
+@dataclass(frozen=True)
+class NewRow:
+    """What is predicted of a row of new data.
+
+    Attributes:
+        row: the number of that row, from 0.
+        columns: what `encode_inputs` reads.
+        id: what tells it apart where a row holds several; None where it holds one.
+    """
+
+    row: int
+    columns: Mapping[str, Any]
+    id: str | None = None
+
+
+@runtime_checkable
+class ReadsNewRows(Protocol):
+    """A task that makes what is encoded of a new row from other columns than texts alone."""
+
+    @property
+    def layouts(self) -> Sequence[Sequence[str]]:
+        """The columns of a row, for each form in which the task's data is written.
+
+        `a.b` is the key `b` of an object `a`.
+        """
+
+    def new_rows(self, rows: Rows, /) -> Sequence[NewRow]:
+        """Return what is predicted of the rows, which have the columns of one of the layouts.
+
+        Raises:
+            DataError: a value cannot be used; the message names file, line and column.
+        """
 
 
 @runtime_checkable

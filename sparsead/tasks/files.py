@@ -15,6 +15,7 @@ from pyarrow import parquet
 from sparsead.errors import DataError, unknown
 from sparsead.tasks.rows import (
     REPEATED_HEADER,
+    MissingColumnError,
     Rows,
     check_header,
     check_no_header,
@@ -26,6 +27,9 @@ from sparsead.tasks.rows import (
 from sparsead.tasks.tsv import read_tsv
 
 _LONGEST_FIELD = 2**31 - 1
+
+Layouts = Sequence[Sequence[str]]
+"""For each form in which rows can be written, its columns."""
 
 
 def read_file(path: Path, columns: Sequence[str]) -> Rows:
@@ -43,6 +47,47 @@ def read_file(path: Path, columns: Sequence[str]) -> Rows:
     if path.suffix not in _READERS:
         raise DataError(unknown(f"{path}: suffix", path.suffix, _READERS))
     return check_rows(_READERS[path.suffix](path, columns), columns)
+
+
+def read_layout(path: Path, layouts: Layouts) -> Rows:
+    """Read a file whose rows have the columns of one of several layouts, the first that fits.
+
+    Raises:
+        DataError: the file is malformed, or fits none; the message is that of the layout of which
+            it has the most columns.
+    """
+    return _first_fitting(layouts, lambda columns: read_file(path, columns))
+
+
+def read_mappings(values: Sequence[Any], layouts: Layouts) -> Rows:
+    """Return rows that are given as mappings, as `read_layout` returns those of a file.
+
+    Raises:
+        DataError: a value is no mapping, or lacks a column.
+    """
+
+    def read(columns: Sequence[str]) -> Rows:
+        picked = []
+        for number, row in enumerate(values):
+            if not isinstance(row, Mapping):
+                named = ", ".join(columns)
+                raise DataError(f"row {number}: {quote_value(row)} is not a mapping with {named}")
+            flat = _flattened(f"row {number}", row)
+            check_columns(f"row {number}", columns, flat)
+            picked.append({column: flat[column] for column in columns})
+        return Rows("row", picked, range(len(picked)))
+
+    return _first_fitting(layouts, read)
+
+
+def _first_fitting(layouts: Layouts, read: Callable[[Sequence[str]], Rows]) -> Rows:
+    missing: list[MissingColumnError] = []
+    for columns in layouts:
+        try:
+            return read(columns)
+        except MissingColumnError as error:
+            missing.append(error)
+    raise max(missing, key=lambda error: error.found)
 
 
 def check_rows(rows: Rows, columns: Sequence[str]) -> Rows:
@@ -157,11 +202,12 @@ def check_columns(place: str, columns: Sequence[str], there: Any) -> None:
     """Refuse a column that is not among those that are there.
 
     Raises:
-        DataError: the message begins with `place`.
+        MissingColumnError: the message begins with `place`.
     """
     for column in columns:
         if column not in there:
-            raise DataError(unknown(f"{place}: column", column, (str(name) for name in there)))
+            message = unknown(f"{place}: column", column, (str(name) for name in there))
+            raise MissingColumnError(message, columns, there)
 
 
 _READERS: Mapping[str, Callable[[Path, Sequence[str]], Rows]] = {

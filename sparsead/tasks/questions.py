@@ -1,4 +1,7 @@
-"""The questions of COPA, MultiRC and ReCoRD with their candidates, from the hub's rows or files."""
+"""The questions of COPA, MultiRC and ReCoRD with their candidates, from the hub's rows or files.
+
+Without `labelled` they are new rows, of which neither the labels nor the answers are read.
+"""
 
 from __future__ import annotations
 
@@ -19,14 +22,16 @@ class Question(TypedDict):
     """A question and its candidates.
 
     Attributes:
+        row: the number of the row that it is in, from 0.
         id: differs for every question of a split.
         text: what every candidate is judged by.
         candidates: the candidates, at least one.
         statements: for each of them the text that is judged: itself, or a sentence with it.
-        right: for each of them whether it is right.
-        answers: the right answers, which need not be among the candidates.
+        right: for each of them whether it is right; false in new rows.
+        answers: the right answers, which need not be among the candidates; none in new rows.
     """
 
+    row: int
     id: str
     text: str
     candidates: list[str]
@@ -35,54 +40,62 @@ class Question(TypedDict):
     answers: list[str]
 
 
-def copa_questions(rows: Rows) -> list[Question]:
+def copa_questions(rows: Rows, *, labelled: bool = True) -> list[Question]:
     """Return the questions of COPA: the premise with what is asked about it, and two choices.
 
     Raises:
         DataError: a text or the label is missing, or two questions have one `idx`.
     """
-    rows.check_unique("idx")
+    if labelled:
+        rows.check_unique("idx")
     found: list[Question] = []
     for number, row in enumerate(rows.values):
         asked = rows.text(number, "question")
         if asked not in _ASKED:
             reason = f"{quote_value(asked)} is not one of {', '.join(_ASKED)}"
             raise rows.error(number, "question", reason)
-        second = _is_one_of(rows, number, row["label"], _SECOND, _FIRST)
         choices = [rows.text(number, "choice1"), rows.text(number, "choice2")]
+        right = [False, False]
+        if labelled:
+            second = _is_one_of(rows, number, row["label"], _SECOND, _FIRST)
+            right = [not second, second]
         found.append(
             Question(
-                id=str(row["idx"]),
+                row=number,
+                id=str(row["idx"] if labelled else number),
                 text=f"{rows.text(number, 'premise')} {_ASKED[asked]}",
                 candidates=choices,
                 statements=choices,
-                right=[not second, second],
-                answers=[choices[second]],
+                right=right,
+                answers=list(compress(choices, right)),
             )
         )
     return found
 
 
-def multirc_questions(rows: Rows, *, nested: bool) -> list[Question]:
+def multirc_questions(rows: Rows, *, nested: bool, labelled: bool = True) -> list[Question]:
     """Return the questions of MultiRC: the paragraph with the question, and the answers.
 
     Args:
         rows: of the hub, one for each answer; or of a file, one for each paragraph.
         nested: whether they are those of a file.
+        labelled: whether they say which answers are right. New rows of the hub's form, which have
+            no ids, are one question as long as the paragraph and the question stay the same.
 
     Raises:
         DataError: a text or a label is missing or of the wrong type, or two questions have one id.
     """
-    answers = _nested_answers(rows) if nested else _flat_answers(rows)
-    found = [_multirc(rows, list(each)) for _, each in groupby(answers, lambda a: a["id"])]
-    return _unique(rows, found)
+    answers = _nested_answers(rows) if nested else _flat_answers(rows, labelled)
+    grouped = (list(each) for _, each in groupby(answers, lambda answer: answer["id"]))
+    return _unique(rows, [_multirc(rows, each, labelled) for each in grouped])
 
 
-def _multirc(rows: Rows, answers: Sequence[Mapping[str, Any]]) -> Question:
+def _multirc(rows: Rows, answers: Sequence[Mapping[str, Any]], labelled: bool) -> Question:
     first = answers[0]
     candidates = [answer["answer"] for answer in answers]
-    right = [_is_one_of(rows, a["row"], a["label"], _RIGHT, _WRONG) for a in answers]
+    right = [labelled and _is_one_of(rows, a["row"], a["label"], _RIGHT, _WRONG) for a in answers]
     return Question(
+        row=first["row"],
         id=first["id"],
         text=f"{first['paragraph']} {first['question']}",
         candidates=candidates,
@@ -92,11 +105,14 @@ def _multirc(rows: Rows, answers: Sequence[Mapping[str, Any]]) -> Question:
     )
 
 
-def _flat_answers(rows: Rows) -> Iterator[dict[str, Any]]:
+def _flat_answers(rows: Rows, labelled: bool) -> Iterator[dict[str, Any]]:
+    asked, first = ("", ""), 0
     for number, row in enumerate(rows.values):
         texts = {name: rows.text(number, name) for name in ("paragraph", "question", "answer")}
-        name = f"{row['idx.paragraph']}-{row['idx.question']}"
-        yield {**texts, "id": name, "row": number, "label": row["label"]}
+        if (texts["paragraph"], texts["question"]) != asked:
+            asked, first = (texts["paragraph"], texts["question"]), number
+        name = f"{row['idx.paragraph']}-{row['idx.question']}" if labelled else str(first)
+        yield {**texts, "id": name, "row": number, "label": row.get("label")}
 
 
 def _nested_answers(rows: Rows) -> Iterator[dict[str, Any]]:
@@ -115,7 +131,7 @@ def _nested_answers(rows: Rows) -> Iterator[dict[str, Any]]:
                 }
 
 
-def record_questions(rows: Rows, *, nested: bool) -> list[Question]:
+def record_questions(rows: Rows, *, nested: bool, labelled: bool = True) -> list[Question]:
     """Return the questions of ReCoRD: the article, and the statement with each entity in its gap.
 
     An entity that occurs several times is one candidate.
@@ -123,21 +139,24 @@ def record_questions(rows: Rows, *, nested: bool) -> list[Question]:
     Args:
         rows: of the hub, one for each question; or of a file, one for each article.
         nested: whether they are those of a file.
+        labelled: whether they say the answers.
 
     Raises:
         DataError: a text, an entity or an answer is missing or of the wrong type, the statement has
             no gap, or two questions have one id.
     """
     found = []
-    for asked in _nested_statements(rows) if nested else _flat_statements(rows):
+    read = _nested_statements if nested else _flat_statements
+    for asked in read(rows, labelled):
         number = asked["row"]
         if GAP not in asked["query"]:
             raise rows.error(number, "query", f"{quote_value(asked['query'])} has no {GAP}")
-        for name in ("entities", "answers"):
+        for name in ("entities", "answers") if labelled else ("entities",):
             if not asked[name]:
                 raise rows.error(number, name, "there are none")
         entities = list(dict.fromkeys(asked["entities"]))
         question = Question(
+            row=number,
             id=asked["id"],
             text=asked["passage"],
             candidates=entities,
@@ -149,25 +168,25 @@ def record_questions(rows: Rows, *, nested: bool) -> list[Question]:
     return _unique(rows, found)
 
 
-def _flat_statements(rows: Rows) -> Iterator[dict[str, Any]]:
+def _flat_statements(rows: Rows, labelled: bool) -> Iterator[dict[str, Any]]:
     for number, row in enumerate(rows.values):
         yield {
             "passage": rows.text(number, "passage"),
             "query": rows.text(number, "query"),
             "entities": _texts(rows, number, "entities", row["entities"]),
-            "answers": _texts(rows, number, "answers", row["answers"]),
-            "id": f"{row['idx.passage']}-{row['idx.query']}",
+            "answers": _texts(rows, number, "answers", row["answers"]) if labelled else [],
+            "id": f"{row['idx.passage']}-{row['idx.query']}" if labelled else str(number),
             "row": number,
         }
 
 
-def _nested_statements(rows: Rows) -> Iterator[dict[str, Any]]:
+def _nested_statements(rows: Rows, labelled: bool) -> Iterator[dict[str, Any]]:
     for number, row in enumerate(rows.values):
         passage = rows.text(number, "passage.text")
         places = _objects(rows, number, "passage.entities", row["passage.entities"])
         entities = [_part(rows, number, passage, place) for place in places]
         for asked in _objects(rows, number, "qas", row["qas"]):
-            answers = _objects(rows, number, "answers", asked.get("answers"))
+            answers = _objects(rows, number, "answers", asked.get("answers")) if labelled else []
             yield {
                 "passage": passage,
                 "query": _text(rows, number, "query", asked.get("query")),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
@@ -14,6 +14,18 @@ from sparsead.errors import DataError
 
 _LARGEST = 2.0**127 * (2 - 2.0**-23)  # the largest float32, the dtype of labels
 _EXACT = 2**53  # below it, a float writes every whole number exactly
+
+
+class MissingColumnError(DataError):
+    """The data lacks a column.
+
+    Attributes:
+        found: how many of the columns that were looked for there are.
+    """
+
+    def __init__(self, message: str, columns: Iterable[str], there: Container[str]) -> None:
+        super().__init__(message)
+        self.found = sum(column in there for column in columns)
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ from sparsead.tasks.answer_features import (
 from sparsead.tasks.answer_scores import AnswerScores
 from sparsead.tasks.contract import TASKS
 from sparsead.tasks.control_tokens import refuse_control_tokens
-from sparsead.tasks.files import check_columns
+from sparsead.tasks.files import check_columns, read_file
 from sparsead.tasks.hub_rows import load_splits
 from sparsead.tasks.spans import Span, feature_spans, join_spans, probabilities
 from sparsead.tasks.splits import first_examples, split_files
@@ -47,6 +47,9 @@ from sparsead.tasks.squad_json import (
 )
 
 SPLITS = ("train", "validation")
+_TEXTS = ("question", "context")
+_AS_SQUAD = {column: column for column in QUESTION_COLUMNS}
+_WITH_COLUMNS = (".jsonl", ".parquet")
 
 
 @TASKS.register("squad")
@@ -71,7 +74,8 @@ class SquadTask:
         hub_config: name of its configuration; None for its only one.
         hub_splits: the task's split → the hub's split. Those besides train and validation are
             scored once, after training.
-        columns: id, question, context and answers → the column's name on the hub.
+        columns: id, question, context and answers → the column's name in the data, which a JSON
+            file of SQuAD has no other names for; the examples are numbered where id is None.
         revision: the hub's branch, tag or commit; None for its main branch.
         train: the user's own file, instead of path and hub.
         validation: as `train`.
@@ -93,18 +97,29 @@ class SquadTask:
     revision: str | None = None
     hub_config: str | None = None
     hub_splits: Mapping[str, str] = field(default_factory=lambda: {s: s for s in SPLITS})
-    columns: Mapping[str, str] = field(default_factory=lambda: {c: c for c in QUESTION_COLUMNS})
+    columns: Mapping[str, str | None] = field(default_factory=lambda: dict(_AS_SQUAD))
 
-    inputs = ("question", "context")
     head = AutoModelForQuestionAnswering
     head_options: Mapping[str, Any] = field(default_factory=dict, init=False)
-    read_json = staticmethod(read_questions)
 
     def __post_init__(self) -> None:
         check_questions(vars(self))
         check_hub_splits(vars(self))
         check_question_columns(vars(self))
         AnswerScores(self.metrics)
+
+    @property
+    def inputs(self) -> Sequence[str]:
+        """The columns of the question and of its context."""
+        return [str(self.columns[text]) for text in _TEXTS]
+
+    def read_json(self, path: Path) -> list[dict[str, Any]]:
+        """Return the questions of a file in SQuAD's format, in the columns `inputs`."""
+        names = dict(zip(_TEXTS, self.inputs, strict=True))
+        return [
+            {"id": row["id"]} | {theirs: row[ours] for ours, theirs in names.items()}
+            for row in read_questions(path)
+        ]
 
     def load(self) -> DatasetDict:
         """Return train, validation and further splits in the columns of the hub's SQuAD.
@@ -141,7 +156,8 @@ class SquadTask:
         """Tokenise questions and contexts without answers, in the same way as a scored split."""
         self._check_room(tokenizer)
         unknown: dict[str, list[Any]] = {"text": [], "answer_start": []}
-        numbered = rows.map(
+        texts = {ours: rows[given][:] for ours, given in zip(_TEXTS, self.inputs, strict=True)}
+        numbered = Dataset.from_dict(texts).map(
             lambda _row, number: {"id": str(number), "answers": unknown}, with_indices=True
         )
         return self._encode(numbered, tokenizer, scored=True)
@@ -282,15 +298,44 @@ class SquadTask:
 
     def _checked(self, place: str, rows: Dataset) -> Dataset:
         """Return the questions of a data set on the hub under the names that SQuAD has for them."""
-        check_columns(place, list(self.columns.values()), rows.column_names)
-        given = {theirs: ours for ours, theirs in self.columns.items() if theirs != ours}
-        if given:
-            rows = rows.select_columns(list(self.columns.values())).rename_columns(given)
+        named = {theirs: ours for ours, theirs in self.columns.items() if theirs is not None}
+        check_columns(place, list(named), rows.column_names)
+        if any(ours != theirs for theirs, ours in named.items()):
+            rows = rows.select_columns(list(named)).rename_columns(named)
+        if self.columns["id"] is None:
+            numbers = [str(number) for number in range(len(rows))]
+            rows = rows.select_columns(list(named.values())).add_column("id", numbers)
         check_question_rows(place, rows.select_columns(list(QUESTION_COLUMNS)))
         return rows
 
     def _read(self, files: Mapping[str, Path]) -> DatasetDict:
         missing = [split for split in SPLITS if split not in files]
         if missing:
-            raise ConfigError(f"task.{missing[0]}: name a SQuAD JSON file")
-        return DatasetDict({s: Dataset.from_list(read_squad(files[s])) for s in files})
+            raise ConfigError(
+                f"task.{missing[0]}: name a SQuAD JSON file, or a .jsonl or .parquet file"
+            )
+        return DatasetDict(
+            {split: Dataset.from_list(self._read_file(file)) for split, file in files.items()}
+        )
+
+    def _read_file(self, file: Path) -> list[dict[str, Any]]:
+        """Return the questions of a JSON file in SQuAD's format, or of a file with columns."""
+        if file.suffix in _WITH_COLUMNS:
+            named = {ours: theirs for ours, theirs in self.columns.items() if theirs is not None}
+            rows = read_file(file, list(named.values()))
+            found = [
+                {"id": str(number)} | {ours: row[theirs] for ours, theirs in named.items()}
+                for number, row in enumerate(rows.values)
+            ]
+            check_question_rows(str(file), found, rows.lines)
+            return [row | {"answers": _only_answers(row["answers"])} for row in found]
+        if dict(self.columns) != _AS_SQUAD:
+            raise ConfigError(
+                f"task.columns={dict(self.columns)}: {file} is read in SQuAD's format, which has "
+                f"no columns; a file with columns ends in {' or '.join(_WITH_COLUMNS)}"
+            )
+        return read_squad(file)
+
+
+def _only_answers(answers: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: answers[key] for key in ("text", "answer_start")}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -39,19 +40,22 @@ def read_questions(path: Path) -> list[dict[str, Any]]:
     return [row for _, row in _questions(path)]
 
 
-def check_question_rows(place: str, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Check questions of a data set on the hub as those of a file are checked.
+def check_question_rows(
+    place: str, rows: Iterable[Mapping[str, Any]], lines: Iterable[int] | None = None
+) -> None:
+    """Check questions that are rows with columns as those of SQuAD's files are checked.
 
     Args:
-        place: the data set and its split, for messages.
+        place: the file, or the data set and its split, for messages.
         rows: the questions, with `QUESTION_COLUMNS`; `answers` has lists `text` and `answer_start`.
+        lines: the line of each row; None numbers the rows, from 1.
 
     Raises:
         DataError: something is missing, blank or of the wrong type, two questions share an id, or
             an answer is not at its place.
     """
     numbers: dict[str, int] = {}
-    for number, row in enumerate(rows, start=1):
+    for number, row in zip(lines or count(1), rows, strict=False):
         node = _Node(f"{place}:{number}", row)
         name, context = node.get("id", str), node.get("context", str)
         node.get("question", str)

@@ -1,13 +1,13 @@
 """The tasks of SuperGLUE that classify a pair of texts: BoolQ, CB, WiC and WSC.
 
 They are read from the hub, or from a folder in SuperGLUE's JSON layout. The tasks that choose among
-candidates are in `candidates.py`; RTE is that of GLUE.
+candidates are in `superglue_questions.py`; RTE is that of GLUE.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -16,12 +16,15 @@ from datasets import DatasetDict
 
 from sparsead.config.values import check_hub_splits
 from sparsead.hub.sources import data_source
-from sparsead.tasks.contract import TASKS
+from sparsead.tasks.contract import TASKS, NewRow
 from sparsead.tasks.files import read_file
 from sparsead.tasks.hub_rows import read_hub
 from sparsead.tasks.rows import Rows, class_name, quote_value
 from sparsead.tasks.sentences import SentenceTask
 
+_WSC_HUB = ("text", "span1_text", "span2_text", "span2_index")
+_WSC_FILE = ("text", "target.span1_text", "target.span2_text", "target.span2_index")
+_MARKED = re.compile(r"\*[^*]+\*")
 HUB_SPLITS = {"train": "train", "validation": "validation"}
 _SPELLINGS = {"True": "true", "False": "false", "1": "true", "0": "false"}
 """How the hub and the files write the classes true and false."""
@@ -117,6 +120,21 @@ class WicTask(SuperGlueTask):
     def _read_columns(self) -> Sequence[str]:
         return [*self.inputs, "start1", "end1", "start2", "end2"]
 
+    @property
+    def layouts(self) -> Sequence[Sequence[str]]:
+        """The columns of a new row with the places of the word, or with the word marked."""
+        return [self._read_columns, self.inputs]
+
+    def new_rows(self, rows: Rows) -> list[NewRow]:
+        """Return new rows with the word marked in both sentences.
+
+        Raises:
+            DataError: a place is outside its sentence, or a sentence has no marked word.
+        """
+        if "start1" not in rows.values[0]:
+            return _marked_rows(rows, self.inputs, self.inputs)
+        return _paired_rows(rows, self.inputs, self._pair)
+
     def _pair(self, rows: Rows, number: int) -> tuple[str, str]:
         first, second = (
             self._marked(rows, number, column, side)
@@ -145,11 +163,25 @@ class WscTask(SuperGlueTask):
 
     @property
     def _read_columns(self) -> Sequence[str]:
-        inner = "target." if self.path is not None else ""
-        return ["text", *(f"{inner}{name}" for name in ("span1_text", "span2_text", "span2_index"))]
+        return _WSC_HUB if self.path is None else _WSC_FILE
+
+    @property
+    def layouts(self) -> Sequence[Sequence[str]]:
+        """The columns of a new row of the hub, of a file, and with the pronoun marked."""
+        return [_WSC_HUB, _WSC_FILE, self.inputs]
+
+    def new_rows(self, rows: Rows) -> list[NewRow]:
+        """Return new rows with the pronoun marked in the text.
+
+        Raises:
+            DataError: the pronoun is no part of the text, or none is marked.
+        """
+        if self.inputs[1] in rows.values[0]:
+            return _marked_rows(rows, self.inputs, self.inputs[:1])
+        return _paired_rows(rows, self.inputs, self._pair)
 
     def _pair(self, rows: Rows, number: int) -> tuple[str, str]:
-        _, noun, pronoun, index = self._read_columns
+        _, noun, pronoun, index = _WSC_HUB if _WSC_HUB[1] in rows.values[number] else _WSC_FILE
         text, spoken = rows.text(number, "text"), rows.text(number, pronoun)
         place = rows.values[number][index]
         if type(place) is not int:
@@ -158,6 +190,28 @@ class WscTask(SuperGlueTask):
         if found is None:
             raise rows.error(number, pronoun, f"{quote_value(spoken)} is not a part of the text")
         return mark(text, *found), rows.text(number, noun)
+
+
+def _paired_rows(
+    rows: Rows, inputs: Sequence[str], pair: Callable[[Rows, int], tuple[str, str]]
+) -> list[NewRow]:
+    numbers = range(len(rows.values))
+    return [NewRow(n, dict(zip(inputs, pair(rows, n), strict=True))) for n in numbers]
+
+
+def _marked_rows(rows: Rows, inputs: Sequence[str], marked: Sequence[str]) -> list[NewRow]:
+    """Return rows in which the user has marked what is meant.
+
+    Raises:
+        DataError: nothing stands between asterisks in one of the columns `marked`.
+    """
+    for number in range(len(rows.values)):
+        for column in marked:
+            if _MARKED.search(rows.text(number, column)) is None:
+                text = quote_value(rows.text(number, column))
+                raise rows.error(number, column, f"{text} marks no word, as in a *word* of it")
+    texts = [{column: rows.text(n, column) for column in inputs} for n in range(len(rows.values))]
+    return [NewRow(number, columns) for number, columns in enumerate(texts)]
 
 
 def mark(text: str, start: int, end: int) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from sparsead.errors import DataError
 from sparsead.tasks.rows import (
+    MissingColumnError,
     Rows,
     check_header,
     check_no_header,
@@ -45,7 +46,14 @@ def read_tsv(
     if not body:
         raise DataError(f"{path}: has no examples")
     check_header(f"{path}:1", names)
-    places = {name: _place(path, names, column) for name, column in columns.items()}
+    for column in columns.values():
+        if column not in names:
+            raise MissingColumnError(
+                f"{path}:1: has no column {column!r} (columns: {', '.join(names)})",
+                columns.values(),
+                names,
+            )
+    places = {name: names.index(column) for name, column in columns.items()}
     values, numbers, skipped = [], [], []
     for number, line in enumerate(body, start=first):
         fields = line.split("\t")
@@ -61,9 +69,3 @@ def read_tsv(
         values.append({name: fields[place] for name, place in places.items()})
         numbers.append(number)
     return Rows(path, values, numbers, skipped, columns)
-
-
-def _place(path: Path, header: Sequence[str], column: str) -> int:
-    if column not in header:
-        raise DataError(f"{path}:1: has no column {column!r} (columns: {', '.join(header)})")
-    return header.index(column)

@@ -101,6 +101,29 @@ def test_a_malformed_file_is_refused_with_its_line(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
+def test_the_questions_of_superglue_are_answered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [
+        {"premise": f"It rained {n}.", "question": "effect", "choice1": "Wet.", "choice2": "Dry."}
+        for n in range(4)
+    ]
+    labelled = [row | {"label": n % 2, "idx": n} for n, row in enumerate(rows)]
+    (tmp_path / "COPA").mkdir()
+    for name, written in (("COPA/train", labelled), ("COPA/val", labelled), ("new", rows)):
+        text = "".join(json.dumps(row) + "\n" for row in written)
+        (tmp_path / f"{name}.jsonl").write_text(text, "utf-8")
+    request = ask_for("task=copa", f"task.path={tmp_path}", *QUICK, f"outputs={tmp_path}/outputs")
+    record = train.train(request)
+    verb(monkeypatch, record.folder, "--device", "cpu", "--input", tmp_path / "new.jsonl")
+    answered = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [list(each) for each in answered] == [["line", "prediction", "candidates", "right"]] * 4
+    stored = sparsead.predictions(record.folder)
+    assert [each["prediction"] for each in answered] == stored["prediction"].tolist()
+    assert sparsead.load(record.folder).predict(rows)[0]["prediction"] in ("Wet.", "Dry.")
+
+
 FILES = {
     "mnli": ["train", "dev_matched", "dev_mismatched"],
     "stsb": ["train", "dev"],

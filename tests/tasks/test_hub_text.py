@@ -117,12 +117,12 @@ def test_classes_are_those_that_the_set_declares(hub: StandInHub) -> None:
 def test_texts_and_questions_of_the_hub_are_checked_too(hub: StandInHub) -> None:
     put(hub, train=[*ROWS[:7], ROWS[7] | {"said": {"en": "a", "fr": None}}])
     french = ("task=translate", f"task.hub={NAME}", "task.hub_config=small")
-    columns = ("task.columns.source=said.en", "task.columns.target=said.fr")
+    columns = ("task.inputs=[said.en]", "task.label=said.fr")
     with pytest.raises(DataError, match=rf"{NAME}/small: train:8: said.fr: None is not a text"):
         task(*french, *columns).load()
     answers = {"text": ["Rome"], "answer_start": [3]}
     asked = {"id": "a", "q": "Where?", "context": "In Rome.", "answers": answers}
-    question = ("task=qa", f"task.hub={NAME}", "task.columns.question=q")
+    question = ("task=qa", f"task.hub={NAME}", "task.inputs=[q,context]")
     for changed, reason in (
         ({}, None),
         ({"answers": {"text": [], "answer_start": []}}, r"train:2: has no answer"),

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import re
 import string
+from collections.abc import Mapping
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -279,6 +280,37 @@ def test_a_length_without_room_is_refused() -> None:
     small = task("task.max_length=190")
     with pytest.raises(ConfigError, match=r"task\.max_length=190: leaves no room"):
         small.encode(DatasetDict(), TOKENIZERS["tiny-bert"])
+
+
+def test_questions_are_read_by_the_names_of_their_columns(tmp_path: Path) -> None:
+    answers = {"text": ["Rome"], "answer_start": [3], "score": 1}
+    rows = [{"q": f"Where {n}?", "text": "In Rome.", "a": answers} for n in range(2)]
+    file = tmp_path / "rows.jsonl"
+    named = [f"task.{split}={file}" for split in ("train", "validation")]
+    named += ["task=qa", "task.inputs=[q,text]", "task.label=a", "task.columns.id=null"]
+
+    def read(*written: Mapping[str, Any]) -> Any:
+        file.write_text("\n" + "".join(json.dumps(row) + "\n" for row in written), "utf-8")
+        made = task(*named)
+        return made, made.load()["train"].to_list()
+
+    made, found = read(*rows)
+    plain = {"text": ["Rome"], "answer_start": [3]}
+    assert found == [
+        {"id": str(n), "question": f"Where {n}?", "context": "In Rome.", "answers": plain}
+        for n in range(2)
+    ]
+    assert made.inputs == ["q", "text"]
+    for changed, reason in (
+        ({"a": "Rome"}, r"rows.jsonl:3: answers: has no list 'text'"),
+        ({"a": plain | {"answer_start": [0]}}, "does not stand at character 0"),
+        ({"q": 3}, r"rows.jsonl:3: has no text 'question'"),
+    ):
+        with pytest.raises(DataError, match=reason):
+            read(rows[0], rows[1] | changed)
+    write(tmp_path / "squad.json", [question(0, "In Rome.", 3, 7)], "In Rome.")
+    with pytest.raises(ConfigError, match=r"squad.json is read in SQuAD's format, which has no co"):
+        task(*named, f"task.train={tmp_path / 'squad.json'}").load()
 
 
 @pytest.mark.slow

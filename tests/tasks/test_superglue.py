@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from datasets import Dataset
 from transformers import EvalPrediction
 
 from composing import compose
@@ -16,6 +17,7 @@ from hub_files import data_files
 from sparsead.backbones.loading import load_backbone
 from sparsead.errors import DataError
 from sparsead.tasks.contract import TASKS
+from sparsead.tasks.files import read_layout, read_mappings
 from sparsead.tasks.superglue import find_words
 from stand_in_hub import StandInHub
 
@@ -199,3 +201,47 @@ def test_what_is_wrong_is_refused_with_its_place(
     )
     with pytest.raises(DataError, match=reason):
         task(f"task={name}", folder).load()
+
+
+def unlabelled(name: str, value: Any) -> Any:
+    """Return rows without labels and answers, as a test set has them."""
+    if isinstance(value, list):
+        return [unlabelled(name, each) for each in value]
+    if not isinstance(value, dict):
+        return value
+    secret = ("label", "answers") if name == "record" else ("label",)
+    return {key: unlabelled(name, each) for key, each in value.items() if key not in secret}
+
+
+@pytest.mark.parametrize("name", ["copa", "multirc", "record", "wic", "wsc"])
+@pytest.mark.parametrize("form", ["hub", "files"])
+def test_new_rows_are_read_like_those_of_a_split(name: str, form: str, tmp_path: Path) -> None:
+    read = task(f"task={name}", write_files(tmp_path, name, local_rows(name)))
+    tokenizer = load_backbone(compose("backbone=tiny-bert").backbone).tokenizer
+    expected = read.encode(read.load(), tokenizer)["validation"]
+    given = local_rows(name) if form == "files" else HUB["wsc.fixed" if name == "wsc" else name]
+    rows = unlabelled(name, given)
+    file = tmp_path / "new.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    new = read.new_rows(read_layout(file, read.layouts))
+    encoded = read.encode_inputs(Dataset.from_list([dict(each.columns) for each in new]), tokenizer)
+    assert encoded["input_ids"][:] == expected["input_ids"][:]
+    assert read.new_rows(read_mappings(rows, read.layouts)) == new
+
+
+@pytest.mark.parametrize(
+    ("name", "row", "reason"),
+    [
+        ("copa", {"premise": "a", "choice1": "b", "choice2": "c"}, "column=question: no such"),
+        ("record", {"passage": "a", "query": "b @placeholder", "entities": []}, "there are none"),
+        ("record", {"idx": 0, "passage": {"text": "a", "entities": []}}, "column=qas: no such"),
+        ("wic", {"sentence1": "a", "sentence2": "a *b* c"}, "sentence1: 'a' marks no word, as in"),
+        ("wsc", {"text": "he", "span1_text": "a", "span2_text": "it", "span2_index": 0}, "'it' is"),
+    ],
+)
+def test_a_new_row_that_lacks_something_is_refused(
+    name: str, row: dict[str, Any], reason: str
+) -> None:
+    read = task(f"task={name}")
+    with pytest.raises(DataError, match=reason):
+        read.new_rows(read_mappings([row], read.layouts))
