@@ -1,11 +1,12 @@
 """A stand-in for the Hugging Face hub on the loopback address, for the libraries' own clients.
 
-It answers the requests that huggingface_hub and datasets make to read a repository, and can be told
-to fail as the real one does.
+It answers the requests that huggingface_hub and datasets make to read a repository and to publish
+files in one, and can be told to fail as the real one does.
 """
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import re
@@ -36,6 +37,7 @@ class Failure:
         path: the requests that fail: a regular expression for a part of their path.
         delay: seconds before the answer.
         cut: bytes of a file after which the connection is closed; None sends all.
+        rate: bytes of a file that are sent in a second; None sends them at once.
         times: number of requests that fail; the later ones are answered as usual.
     """
 
@@ -45,6 +47,7 @@ class Failure:
     path: str = ""
     delay: float = 0.0
     cut: int | None = None
+    rate: float | None = None
     times: int = 10**9
 
 
@@ -158,12 +161,14 @@ def _handler(hub: StandInHub) -> type[BaseHTTPRequestHandler]:
             time.sleep(failure.delay)
             if failure.status != 200:
                 self._fail(failure.status, failure.code, failure.message)
+            elif path in ("/api/repos/create", "/api/validate-yaml"):
+                self._send_json(_accepted(hub, path, json.loads(body)))
             elif (api := _API.fullmatch(urlsplit(self.path).path)) is not None:
                 kind, name, what, revision, rest = (unquote(part or "") for part in api.groups())
                 self._send_description(kind, name, what, revision, rest, body)
             elif (file := _FILE.fullmatch(urlsplit(self.path).path)) is not None:
                 kind = "datasets" if file[1] else "models"
-                self._file(kind, file[2], unquote(file[3]), unquote(file[4]), failure.cut)
+                self._file(kind, file[2], unquote(file[3]), unquote(file[4]), failure)
             else:
                 self._fail(404, "", "")
 
@@ -185,6 +190,12 @@ def _handler(hub: StandInHub) -> type[BaseHTTPRequestHandler]:
             if commit is None:
                 return None
             files = hub.commits[commit]
+            if what == "preupload":
+                return self._send_json({"files": _uploads(json.loads(body)["files"])})
+            if what == "commit":
+                added = {**files, **_committed(body)}
+                made = hub.commit(kind, name, added, revision)
+                return self._send_json({"commitUrl": f"{hub.url}/{name}", "commitOid": made})
             if what == "tree":
                 whole = "recursive=true" in self.path.lower()
                 return self._send_json(_listed(files, rest.rstrip("/"), whole))
@@ -205,7 +216,7 @@ def _handler(hub: StandInHub) -> type[BaseHTTPRequestHandler]:
                 }
             )
 
-        def _file(self, kind: str, name: str, revision: str, path: str, cut: int | None) -> None:
+        def _file(self, kind: str, name: str, revision: str, path: str, failure: Failure) -> None:
             commit = self._commit(kind, name, revision)
             if commit is None:
                 return
@@ -226,10 +237,18 @@ def _handler(hub: StandInHub) -> type[BaseHTTPRequestHandler]:
             self.end_headers()
             if self.command == "HEAD":
                 return
-            self.wfile.write(rest if cut is None else rest[:cut])
+            cut = failure.cut
+            self._send_slowly(rest if cut is None else rest[:cut], failure.rate)
             if cut is not None and cut < len(rest):
                 self.wfile.flush()
                 self.close_connection = True
+
+        def _send_slowly(self, content: bytes, rate: float | None) -> None:
+            step = len(content) if rate is None else max(int(rate / 10), 1)
+            for start in range(0, len(content), max(step, 1)):
+                self.wfile.write(content[start : start + step])
+                if rate is not None:
+                    time.sleep(0.1)
 
         def _fail(self, status: int, code: str, message: str, commit: str = "") -> None:
             self.send_response(status)
@@ -250,6 +269,29 @@ def _handler(hub: StandInHub) -> type[BaseHTTPRequestHandler]:
                 self.wfile.write(text)
 
     return Handler
+
+
+def _accepted(hub: StandInHub, path: str, asked: Mapping[str, Any]) -> dict[str, Any]:
+    """Create a repository that is asked for, or accept the head of a card."""
+    if path == "/api/validate-yaml":
+        return {"errors": [], "warnings": []}
+    name = f"{asked['organization']}/{asked['name']}"
+    if ("models", name) not in hub.branches:
+        hub.commit("models", name, {})
+    return {"url": f"{hub.url}/{name}"}
+
+
+def _uploads(files: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Say that each file comes with the commit itself."""
+    kept = {"uploadMode": "regular", "shouldIgnore": False}
+    return [{"path": file["path"], **kept} for file in files]
+
+
+def _committed(body: bytes) -> dict[str, bytes]:
+    """Return the files of a commit: a line of JSON for its message, and one for each of them."""
+    lines = [json.loads(line) for line in body.splitlines()]
+    files = [line["value"] for line in lines if line["key"] == "file"]
+    return {file["path"]: base64.b64decode(file["content"]) for file in files}
 
 
 def _etag(path: str, content: bytes) -> str:

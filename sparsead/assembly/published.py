@@ -6,6 +6,9 @@ import json
 from pathlib import Path
 
 from sparsead.errors import SourceError
+from sparsead.hub.failures import describe_known
+from sparsead.hub.quiet import quiet_clients
+from sparsead.hub.sources import model_source
 
 _LOCAL = "base"
 """A folder with links to the backbone's files, which mean nothing elsewhere."""
@@ -33,14 +36,16 @@ def publish(folder: Path, repository: str, base: str | None) -> None:
         if file.relative_to(folder).parts[0] != _LOCAL
     ]
     try:
-        api = HfApi()
-        api.create_repo(repository, exist_ok=True)
-        api.create_commit(repository, operations, commit_message="Upload from sparsead")
-    except (OSError, ValueError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        with quiet_clients():
+            api = HfApi()
+            api.create_repo(repository, exist_ok=True)
+            api.create_commit(repository, operations, commit_message="Upload from sparsead")
+    except Exception as error:  # the clients raise errors of several packages
+        known = describe_known(error, model_source(repository, None))
+        said = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise SourceError(
-            f"--push {repository}: was not published ({reason}); HF_TOKEN has to hold a token that "
-            f"may write there. {folder} is complete"
+            f"--push {repository}: was not published ({said if known is None else known.reason}); "
+            f"HF_TOKEN has to hold a token that may write there. {folder} is complete"
         ) from error
 
 

@@ -69,16 +69,27 @@ def describe(error: BaseException, source: Source) -> Failure:
     """Return why a call of the hub's libraries failed.
 
     Args:
-        error: what the call raised. The libraries' network errors are told by the names of their
-            classes, because huggingface_hub changed the package that they come from.
+        error: what the call raised.
         source: the model or data set that was asked for.
+    """
+    known = describe_known(error, source)
+    if known is not None:
+        return known
+    reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return Failure(f"the hub's files cannot be used ({type(error).__name__}: {reason})")
+
+
+def describe_known(error: BaseException, source: Source) -> Failure | None:
+    """Return why a call of the hub's libraries failed; None if the error is not known.
+
+    The libraries' network errors are told by the names of their classes, because huggingface_hub
+    changed the package that they come from.
     """
     for each in _chain(error):
         found = _describe_answer(each, source) or _describe_machine(each)
         if found is not None:
             return found
-    reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-    return Failure(f"the hub's files cannot be used ({type(error).__name__}: {reason})")
+    return None
 
 
 def _chain(error: BaseException | None) -> list[BaseException]:

@@ -7,13 +7,18 @@ from pathlib import Path
 from typing import Any
 
 import huggingface_hub
+import peft
 import pytest
+import torch
+from transformers import AutoModelForSequenceClassification
 
 from exported_runs import write_run
+from sparsead.assembly.exported_peft import export_peft
 from sparsead.assembly.published import publish
 from sparsead.commands.export import main
 from sparsead.errors import SourceError
 from sparsead.report.card import write_card
+from stand_in_hub import Failure, StandInHub
 
 
 def test_a_card_has_scores_sparsity_seed_hash_and_how_to_load_it(tmp_path: Path) -> None:
@@ -51,6 +56,26 @@ def test_export_publishes_a_folder_without_what_is_local(
     assert published["base_model_name_or_path"] is None
     kept = json.loads((tmp_path / "peft" / "adapter_config.json").read_text())
     assert kept["base_model_name_or_path"] == str(run.base)
+
+
+def test_what_is_published_is_loaded_from_the_hub(hub: StandInHub, tmp_path: Path) -> None:
+    run = write_run(tmp_path, "tiny-bert", "adapter=lora", "adapter.bottleneck=3")
+    export_peft(run.record, tmp_path / "peft")
+    for failure, reason in (
+        (Failure(403, path="create"), r"the hub refuses access \(403\)"),
+        (Failure(500, path="commit"), r"fails \(500\)"),
+    ):
+        with hub.failing(failure), pytest.raises(SourceError, match=reason) as error:
+            publish(tmp_path / "peft", "me/mine", None)
+        assert len(str(error.value).splitlines()) == 1
+    publish(tmp_path / "peft", "me/mine", None)
+    files = hub.commits[hub.branches["models", "me/mine"]["main"]]
+    assert files["adapter_model.safetensors"]
+    assert not any(name.startswith("base/") for name in files)
+    base = AutoModelForSequenceClassification.from_pretrained(run.base)
+    loaded = peft.PeftModel.from_pretrained(base, "me/mine").eval()
+    tokens = {"input_ids": torch.tensor([[0, 7, 8, 9, 2]])}
+    assert torch.allclose(loaded(**tokens).logits, run.model(**tokens).logits, atol=1e-6)
 
 
 def test_a_hub_that_refuses_is_said_in_one_line(
