@@ -51,12 +51,14 @@ class Stage:
         total: number of steps; None if it is not known.
         done: number of steps that are done.
         note: more to show beside the bar, such as "loss 0.52".
+        in_bytes: whether the steps are bytes.
     """
 
     label: str
     total: int | None = None
     done: int = 0
     note: str = ""
+    in_bytes: bool = False
     _began: float = field(init=False)
     _first: int = field(init=False, default=0)
 
@@ -74,6 +76,13 @@ class Stage:
         self.done += steps
         _shown.update()
 
+    def show(self, done: int, total: int | None = None) -> None:
+        """Say how many steps are done by now, and of how many."""
+        if not self.done:
+            self.start_at(done)
+        self.done, self.total = done, total
+        _shown.update()
+
     @property
     def seconds_left(self) -> float | None:
         """Estimated seconds until the stage ends; None as long as nothing is known of its speed."""
@@ -86,15 +95,18 @@ class Stage:
     def remarks(self) -> str:
         """What is shown beside the bar: the steps, the note, and the time that is left."""
         steps = "" if self.total is None else f"{self.done}/{self.total}"
+        if self.in_bytes:
+            ends = [self.done, self.total] if self.total else [self.done] * bool(self.done)
+            steps = " of ".join(map(format_bytes, ends))
         left = self.seconds_left
         about = "" if left is None else f"{format_seconds(left)} left"
         return ", ".join(filter(None, (steps, self.note, about)))
 
 
 @contextmanager
-def stage(label: str, total: int | None = None) -> Iterator[Stage]:
+def stage(label: str, total: int | None = None, *, in_bytes: bool = False) -> Iterator[Stage]:
     """Show a stage for the duration of the block; within another stage it takes its place."""
-    entered = Stage(label, total)
+    entered = Stage(label, total, in_bytes=in_bytes)
     _shown.enter(entered)
     try:
         yield entered
@@ -147,6 +159,15 @@ def format_seconds(seconds: float) -> str:
     if seconds < 90 * 60:
         return f"{seconds / 60:.0f} min"
     return f"{seconds / 3600:.1f} h"
+
+
+def format_bytes(count: int) -> str:
+    """Return a number of bytes in words, such as "40 kB", "512 MB" or "1.6 GB"."""
+    if count < 1e6:
+        return f"{count / 1e3:.0f} kB"
+    if count < 1e9:
+        return f"{count / 1e6:.0f} MB"
+    return f"{count / 1e9:.1f} GB"
 
 
 @contextmanager

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import json
+import string
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -10,6 +12,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import pandas as pd
+import sentencepiece
 import torch
 from transformers import AutoModel
 
@@ -39,6 +42,48 @@ def pickled_files(name: str = "tiny-bert") -> Mapping[str, bytes]:
     torch.save(backbone.model(AutoModel, {}, 1).state_dict(), stream)
     others = {n: data for n, data in model_files(name).items() if n != "model.safetensors"}
     return others | {"pytorch_model.bin": stream.getvalue()}
+
+
+@cache
+def bart_files() -> Mapping[str, bytes]:
+    """Return the files of a small BART in the layout of its repository, with pickled weights."""
+    files = pickled_files("tiny-bart")
+    pieces = json.loads(files["tokenizer.json"])["model"]
+    merges = "".join(f"{' '.join(pair)}\n" for pair in pieces["merges"])
+    written = {"vocab.json": json.dumps(pieces["vocab"]), "merges.txt": f"#version: 0.2\n{merges}"}
+    return {**files, **{name: text.encode() for name, text in written.items()}}
+
+
+@cache
+def deberta_files() -> Mapping[str, bytes]:
+    """Return the files of a small DeBERTa-v3 in the layout of its repository.
+
+    It has a sentencepiece vocabulary and no tokenizer.json, and pickled weights with heads of its
+    pretraining, beside those of another model, which are not wanted.
+    """
+    model_stream, weights = io.BytesIO(), io.BytesIO()
+    special = {"pad": "[PAD]", "bos": "[CLS]", "eos": "[SEP]", "unk": "[UNK]"}
+    numbered: dict[str, Any] = {f"{name}_id": number for number, name in enumerate(special)}
+    numbered |= {f"{name}_piece": piece for name, piece in special.items()}
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(string.ascii_lowercase * 2 for _ in range(9)),
+        model_writer=model_stream,
+        vocab_size=len(special) + len(string.ascii_lowercase) + 1,
+        model_type="char",
+        **numbered,
+    )
+    config = json.loads(model_files("tiny-deberta")["config.json"])
+    backbone = load_backbone(compose("backbone=tiny-deberta").backbone)
+    state = backbone.model(AutoModel, {}, 1).state_dict()
+    heads = {"lm_predictions.lm_head.bias": torch.zeros(config["vocab_size"])}
+    torch.save({f"deberta.{name}": tensor for name, tensor in state.items()} | heads, weights)
+    return {
+        "config.json": json.dumps(config).encode(),
+        "tokenizer_config.json": b'{"do_lower_case": false, "vocab_type": "spm"}',
+        "spm.model": model_stream.getvalue(),
+        "pytorch_model.bin": weights.getvalue(),
+        "pytorch_model.generator.bin": b"the generator of its pretraining",
+    }
 
 
 def parquet(rows: Sequence[Mapping[str, Any]]) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import logging
 from dataclasses import replace
@@ -11,12 +12,13 @@ from sparsead.backbones.pickled import combine, convert
 from sparsead.config.groups import BackboneSpec
 from sparsead.errors import SourceError
 from sparsead.hub.commits import find_commit
-from sparsead.hub.models import PICKLED_WEIGHTS, WEIGHTS, fetch_model, find_conversion
+from sparsead.hub.models import PICKLED_WEIGHTS, fetch_model, find_conversion, find_weights
 from sparsead.hub.sources import INSTALL_WEIGHTS, Source, model_source
 from sparsead.runs.files import file_digest
 
 log = logging.getLogger(__name__)
 
+_TOKENIZER = ("special_tokens_map.json", "tokenizer.json", "tokenizer_config.json", "vocab.txt")
 _NO_WEIGHTS = (
     "has neither safetensors nor a pytorch_model.bin; give a folder of weights with "
     "backbone.path=FOLDER"
@@ -49,7 +51,7 @@ def own_folder(folder: Path) -> Path:
     """
     if list(folder.glob("*.safetensors")):
         return folder
-    if not list(folder.glob(PICKLED_WEIGHTS)):
+    if not find_weights(folder, PICKLED_WEIGHTS):
         raise SourceError(f"{folder}: {_NO_WEIGHTS}")
     return convert(folder, str(folder))
 
@@ -65,23 +67,35 @@ def _package_folder(spec: BackboneSpec) -> Path:
 
 
 def _with_checksum(spec: BackboneSpec, folder: Path) -> Path:
-    """Return the folder if its weights are those of the configuration."""
+    """Return the folder if its weights and its tokenizer are those of the configuration."""
     weights = folder / "model.safetensors"
     if not weights.is_file() or file_digest(weights) != spec.sha256:
         raise SourceError(f"{weights}: is missing or has not the SHA-256 {spec.sha256}")
+    if spec.tokenizer_sha256 not in (None, digest_tokenizer(folder)):
+        raise SourceError(
+            f"{folder}: its tokenizer is another one than that of backbone={spec.name}, which has "
+            f"the SHA-256 {spec.tokenizer_sha256}"
+        )
     return folder
+
+
+def digest_tokenizer(folder: Path) -> str:
+    """Return the SHA-256 of what `sha256sum` prints of the tokenizer's files, in this order."""
+    there = (name for name in _TOKENIZER if (folder / name).is_file())
+    lines = "".join(f"{file_digest(folder / name)}  {name}\n" for name in there)
+    return hashlib.sha256(lines.encode()).hexdigest()
 
 
 def _hub_folder(spec: BackboneSpec, source: Source) -> Path:
     """Return a model's files with safetensors: its own, else converted by the hub, else by us."""
     folder = fetch_model(source)
-    if list(folder.glob(WEIGHTS)):
+    if find_weights(folder):
         return folder
     branch = spec.safetensors_revision or find_conversion(source)
     if branch is not None:
         conversion = replace(source, revision=branch)
         converted = fetch_model(conversion)
-        weights = sorted(converted.glob(WEIGHTS))
+        weights = find_weights(converted)
         if weights:
             log.info("%s: safetensors of %s, commit %s", source, branch, find_commit(conversion))
             return combine(folder, weights)
@@ -90,6 +104,6 @@ def _hub_folder(spec: BackboneSpec, source: Source) -> Path:
                 f"{source}: backbone.safetensors_revision={branch} has no safetensors either"
             )
     pickled = fetch_model(source, PICKLED_WEIGHTS)
-    if not list(pickled.glob(PICKLED_WEIGHTS)):
+    if not find_weights(pickled, PICKLED_WEIGHTS):
         raise SourceError(f"{source}: {_NO_WEIGHTS}")
     return convert(pickled, str(source))

@@ -45,7 +45,8 @@ class BackboneSpec:
     branch, tag or commit on the hub, and `safetensors_revision` the one at which the hub has the
     same weights as safetensors; None looks for it. `package_hub` is the model on the hub that has
     the weights of `package`, of the checksum `sha256`; they are read from there where the package
-    is not installed, so that it does not matter for the run which of the two it was.
+    is not installed, so that it does not matter for the run which of the two it was: the tokenizer
+    has the checksum `tokenizer_sha256` (see `digest_tokenizer`).
     """
 
     name: str
@@ -60,6 +61,7 @@ class BackboneSpec:
     revision: str | None = None
     safetensors_revision: str | None = None
     package_hub: str | None = None
+    tokenizer_sha256: str | None = None
 
     def __post_init__(self) -> None:
         check_name("backbone.name", self.name)

@@ -12,16 +12,16 @@ from pathlib import Path
 from huggingface_hub import HfApi, get_repo_discussions, snapshot_download
 from huggingface_hub.errors import LocalEntryNotFoundError
 
+from sparsead.hub.arriving import show_arriving
 from sparsead.hub.commits import Resolved, find_commit, resolve
 from sparsead.hub.failures import Failure, describe, refuse
 from sparsead.hub.quiet import quiet_clients
 from sparsead.hub.sources import Source
-from sparsead.progress import stage
 
 log = logging.getLogger(__name__)
 
-WEIGHTS = "model*.safetensors*"
-PICKLED_WEIGHTS = "pytorch_model*.bin*"
+WEIGHTS = ("model*.safetensors*",)
+PICKLED_WEIGHTS = ("pytorch_model.bin", "pytorch_model-*.bin", "pytorch_model.bin.index.json")
 _HASH = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _SHA256 = 64
 _OTHERS = ("*.json", "*.txt", "*.model")
@@ -29,19 +29,19 @@ _CONVERSION_AUTHOR = "SFconvertbot"
 _CONVERSION_TITLE = "Adding `safetensors` variant of this model"
 
 
-def fetch_model(source: Source, weights: str = WEIGHTS) -> Path:
+def fetch_model(source: Source, weights: Sequence[str] = WEIGHTS) -> Path:
     """Return the folder of a model's files, from the hub's cache or else from the hub.
 
     Args:
         source: the model.
-        weights: a pattern of the names of the weights' files; there may be none.
+        weights: patterns of the names of the weights' files; there may be none.
 
     Raises:
         SourceError: the files cannot be had, or those in the cache are damaged.
     """
     commit = find_commit(source)
     resolved = resolve(source)
-    patterns = [*_OTHERS, weights]
+    patterns = [*_OTHERS, *weights]
     folder = _cached(source, commit, patterns)
     if folder is None:
         folder = _download(source, commit, patterns, resolved.failure)
@@ -58,10 +58,13 @@ def fetch_model(source: Source, weights: str = WEIGHTS) -> Path:
 
 def is_cached(source: Source, commit: str) -> bool:
     """Tell whether the hub's cache holds the model at a commit, with weights."""
-    folder = _cached(source, commit, [*_OTHERS, WEIGHTS])
-    return folder is not None and any(
-        any(folder.glob(pattern)) for pattern in (WEIGHTS, PICKLED_WEIGHTS)
-    )
+    folder = _cached(source, commit, [*_OTHERS, *WEIGHTS])
+    return folder is not None and bool(find_weights(folder, (*WEIGHTS, *PICKLED_WEIGHTS)))
+
+
+def find_weights(folder: Path, patterns: Sequence[str] = WEIGHTS) -> list[Path]:
+    """Return the files of weights in a folder, by the patterns of their names."""
+    return sorted({file for pattern in patterns for file in folder.glob(pattern)})
 
 
 def find_conversion(source: Source) -> str | None:
@@ -109,7 +112,7 @@ def _download(
     if failure is not None:
         raise refuse(source, failure, "is not, or not as a whole, in the cache")
     try:
-        with quiet_clients(), stage(f"loading {source}"):
+        with show_arriving(source, commit, patterns):
             return Path(snapshot_download(source.name, revision=commit, allow_patterns=[*patterns]))
     except Exception as error:  # the clients raise errors of several packages
         raise refuse(source, describe(error, source)) from error

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
+import os
 from pathlib import Path
 
 import datasets
@@ -11,13 +14,16 @@ from datasets.naming import camelcase_to_snakecase
 from datasets.packaged_modules.cache.cache import Cache
 
 from sparsead.errors import SourceError
+from sparsead.hub.arriving import show_arriving
 from sparsead.hub.commits import find_commit, resolve
 from sparsead.hub.failures import describe, refuse
 from sparsead.hub.quiet import quiet_clients
 from sparsead.hub.sources import Source
-from sparsead.progress import stage
 
 log = logging.getLogger(__name__)
+
+_CHECKSUMS_FILE = "sparsead.json"
+"""In a folder of datasets' cache: the SHA-256 of its files, of which datasets itself keeps none."""
 
 
 def load_rows(source: Source) -> DatasetDict:
@@ -48,14 +54,16 @@ def is_cached(source: Source, commit: str) -> bool:
 
 def _download(source: Source, commit: str) -> DatasetDict:
     try:
-        with quiet_clients(), stage(f"loading {source}"):
+        with show_arriving(source, commit, None):
             splits = load_dataset(source.name, source.config, revision=commit)
     except Exception as error:  # the libraries raise errors of several packages
         raise _refuse_config(source, error) or refuse(source, describe(error, source)) from error
-    if _cached(source, commit) is None:  # another commit's rows, for want of these
+    folder = _cached(source, commit)
+    if folder is None:  # another commit's rows, for want of these
         raise SourceError(
             f"{source}: commit {commit} could not be read from the hub; run the command again"
         )
+    _remember_checksums(folder)
     return DatasetDict(splits)
 
 
@@ -83,7 +91,45 @@ def _cached(source: Source, commit: str) -> Path | None:
     return found[0] if len(found) == 1 else None
 
 
+def _remember_checksums(folder: Path) -> None:
+    """Write the checksums of the rows' files; not those of what `Dataset.map` keeps beside them."""
+    files = [file for file in folder.iterdir() if file.suffix in (".arrow", ".json")]
+    own = {f.name: _digest(f) for f in files if not f.name.startswith(("cache-", _CHECKSUMS_FILE))}
+    beside = folder / f".{_CHECKSUMS_FILE}.{os.getpid()}"
+    try:
+        beside.write_text(json.dumps(own), "utf-8")
+        beside.replace(folder / _CHECKSUMS_FILE)
+    except OSError:
+        log.debug("%s: cannot be written", beside, exc_info=True)
+
+
+def _find_damaged(folder: Path) -> str | None:
+    """Return a file that is not what it was when the rows came, and why; None if all are.
+
+    Rows that came without their checksums get them now.
+    """
+    file = folder / _CHECKSUMS_FILE
+    if not file.exists():
+        _remember_checksums(folder)
+        return None
+    try:
+        known: dict[str, str] = json.loads(file.read_text("utf-8"))
+        changed = (name for name, digest in known.items() if _digest(folder / name) != digest)
+        damaged = next(changed, None)
+    except (OSError, ValueError, AttributeError, TypeError, RecursionError) as error:
+        return str(error)
+    return damaged and f"{damaged} has changed since it came"
+
+
+def _digest(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
 def _read(source: Source, folder: Path) -> DatasetDict:
+    damaged = _find_damaged(folder)
+    if damaged is not None:
+        raise _refuse_damaged(source, folder, damaged)
     config, version, commit = folder.parts[-3:]
     try:
         with quiet_clients():
@@ -97,6 +143,8 @@ def _read(source: Source, folder: Path) -> DatasetDict:
             return DatasetDict(cached.as_dataset())
     except Exception as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise SourceError(
-            f"{source}: the rows in the cache are damaged ({reason}); delete {folder}"
-        ) from error
+        raise _refuse_damaged(source, folder, reason) from error
+
+
+def _refuse_damaged(source: Source, folder: Path, reason: str) -> SourceError:
+    return SourceError(f"{source}: the rows in the cache are damaged ({reason}); delete {folder}")

@@ -32,11 +32,14 @@ class Setting(NamedTuple):
 _ORDER = ("task", "backbone", "adapter", "r", "pruner", "sparsity")
 _RANKED = ("task", "adapter", "pruner", "sparsity", "r", "backbone")
 NOT_DECISIVE = (*SEED_KEYS, "outputs", "rerun", "threads")
-_REDUNDANT = ("task.protocol.", "adapter.protocol.", "pruner.density", "pruner.controls")
+_REDUNDANT = (
+    *("task.protocol.", "adapter.protocol.", "pruner.density", "pruner.controls"),
+    "backbone.tokenizer_sha256",
+)
 """Keys whose effect other keys already show.
 
 The defaults of a task or an adapter are applied in `protocol`, and the two keys of the pruner only
-check the sparsity and `pruner.control`.
+check the sparsity and `pruner.control`, and the last one checks files.
 """
 _SHOWN = (
     "task.name",

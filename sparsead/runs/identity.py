@@ -20,7 +20,7 @@ RESULT_FORMAT = 7
 """Version of the results; increase it when the same configuration gives different results."""
 
 _BACKBONE_SUFFIXES = (".json", ".txt", ".model", ".safetensors")
-_PICKLED = "pytorch_model*.bin"
+_PICKLED = ("pytorch_model.bin", "pytorch_model-*.bin")
 
 
 def compute_identity(spec: RunSpec) -> str:
@@ -85,7 +85,8 @@ def _decisive(spec: RunSpec) -> dict[str, Any]:
     for key in ("density", "controls"):  # only check the sparsity and the control, which count
         del decisive["pruner"][key]
     backbone = _backbone_files(spec.backbone.path)
-    del decisive["backbone"]["package_hub"]  # the same weights, of the same checksum
+    for key in ("package_hub", "tokenizer_sha256"):  # the same weights, of the same checksum
+        del decisive["backbone"][key]
     decisive["backbone"]["path"] = {file.name: file_digest(file) for file in backbone}
     return decisive
 
@@ -100,5 +101,5 @@ def _backbone_files(folder: str | None) -> list[Path]:
         return []
     found = [file for file in Path(folder).iterdir() if file.suffix in _BACKBONE_SUFFIXES]
     if not any(file.suffix == ".safetensors" for file in found):  # else pickled ones are not read
-        found += Path(folder).glob(_PICKLED)
+        found += [file for name in _PICKLED for file in Path(folder).glob(name)]
     return sorted(found)

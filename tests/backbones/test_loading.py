@@ -119,7 +119,8 @@ def test_weights_that_are_not_what_they_should_be_are_refused(
 def test_weights_of_a_package_that_is_not_installed_come_from_the_hub(hub: StandInHub) -> None:
     files = model_files()
     digest = hashlib.sha256(files["model.safetensors"]).hexdigest()
-    absent = ("backbone.package=absent_weights", f"backbone.sha256={digest}")
+    unchecked = ("backbone.package=absent_weights", "backbone.tokenizer_sha256=null")
+    absent = (*unchecked, f"backbone.sha256={digest}")
     spec = compose(*absent, "backbone.package_hub=owner/minilm")
     hub.commit("models", "owner/minilm", files)
     fingerprint = load_backbone(spec.backbone).fingerprint()
@@ -130,6 +131,10 @@ def test_weights_of_a_package_that_is_not_installed_come_from_the_hub(hub: Stand
         "files": fingerprint,
     }
     (source,) = list_sources(spec)
+    other = compose(*absent, "backbone.package_hub=owner/minilm", "backbone.tokenizer_sha256=0")
+    assert compute_identity(spec) == compute_identity(other)
+    with pytest.raises(SourceError, match=r"its tokenizer is another one than that of backbone="):
+        load_backbone(other.backbone)
     hub.commit("models", "owner/minilm", {**files, "model.safetensors": b"other weights"})
     forget_commits()
     with pytest.raises(SourceError, match="SHA-256"):

@@ -10,12 +10,13 @@ import pytest
 import torch
 from transformers import AutoModelForSequenceClassification
 
-from composing import compose
-from hub_files import BERT, model_files, pickled_files
+from composing import ask_for, compose
+from hub_files import BERT, bart_files, deberta_files, model_files, pickled_files
 from sparsead.backbones.loading import Backbone, load_backbone
 from sparsead.errors import SourceError
 from sparsead.hub.commits import forget_commits
 from sparsead.runs.identity import compute_identity
+from sparsead.train import train
 from stand_in_hub import StandInHub
 
 TITLE = "Adding `safetensors` variant of this model"
@@ -138,6 +139,26 @@ def test_converted_weights_that_were_altered_are_converted_anew(hub: StandInHub)
     content[-1] ^= 1
     file.write_bytes(content)
     assert load().fingerprint() == before
+
+
+LAYOUTS = {
+    "bart-large": ("facebook/bart-large", bart_files, "demo_xsum"),
+    "deberta-v3-base": ("microsoft/deberta-v3-base", deberta_files, "demo_mrpc"),
+}
+SHORT = ("task.generation.num_beams=1", "task.generation.max_new_tokens=4")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_a_repository_in_its_real_layout_trains(name: str, hub: StandInHub, tmp_path: Path) -> None:
+    repository, files, task = LAYOUTS[name]
+    commit = hub.commit("models", repository, files())
+    words = ("task.limit=4", "task.max_length=64", "protocol.epochs=1", "device=cpu")
+    given = (f"backbone={name}", f"task={task}", f"outputs={tmp_path}", *words)
+    record = train(ask_for(*given, *(SHORT if name == "bart-large" else ())))
+    assert record.result["sources"]["backbone"]["commit"] == commit
+    assert list(record.result["sources"]["backbone"]["files"]) == ["model.safetensors"]
+    assert not any("generator" in request for request in hub.requests)
 
 
 def put(folder: Path, files: Mapping[str, bytes]) -> str:

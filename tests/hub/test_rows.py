@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 import logging
 from pathlib import Path
@@ -113,6 +114,42 @@ def test_what_is_no_data_is_one_line(hub: StandInHub) -> None:
         with pytest.raises(SourceError, match=rf"owner/{name}: ") as error:
             load_rows(data_source("x", "text", f"owner/{name}", None, None))
         assert len(str(error.value).splitlines()) == 1
+
+
+def test_a_byte_of_the_rows_that_has_changed_is_noticed(hub: StandInHub, tmp_path: Path) -> None:
+    hub.commit("datasets", RTE, glue_files())
+    load_rows(SOURCE)
+    (arrow,) = (tmp_path / "hf" / "datasets").rglob("glue-train.arrow")
+    content = arrow.read_bytes()
+    assert b"A cat." in content
+    arrow.write_bytes(content.replace(b"A cat.", b"A rat.", 1))
+    with pytest.raises(
+        SourceError, match=r"damaged \(glue-train.arrow has changed since it came\)"
+    ):
+        load_rows(SOURCE)
+    arrow.with_name("sparsead.json").unlink()  # as where datasets itself has fetched them
+    assert len(load_rows(SOURCE)["train"]) == len(rte_rows())
+    arrow.write_bytes(content)
+    with pytest.raises(SourceError, match=r"glue-train.arrow has changed"):
+        load_rows(SOURCE)
+
+
+def test_a_full_disk_is_one_line(hub: StandInHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    hub.commit("datasets", RTE, glue_files())
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    full_disk = r"the disk of the hub's cache is full .*HF_HOME=FOLDER"
+    for place in (
+        "huggingface_hub.file_download.http_get",
+        "datasets.arrow_writer.ArrowWriter.write_table",
+    ):
+        with monkeypatch.context() as patched:
+            patched.setattr(place, full)
+            with pytest.raises(SourceError, match=full_disk):
+                load_rows(SOURCE)
+    assert load_rows(SOURCE)["train"].to_list() == rte_rows()
 
 
 def test_damaged_rows_are_one_line(hub: StandInHub, tmp_path: Path) -> None:
