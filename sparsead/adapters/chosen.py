@@ -20,7 +20,8 @@ from torch import Tensor, nn
 from sparsead.adapters.adapted import AdaptedModel, freeze_backbone
 from sparsead.errors import ConfigError
 
-_VALUES, _PLACES = "values", "places"
+VALUES, PLACES = "values", "places"
+"""Names of what a layer's chosen weights are stored as."""
 _DENSE_SHARE = 0.15
 """Share of a matrix from which on its whole gradient is computed and then read at the places.
 
@@ -45,7 +46,7 @@ class ChosenWeights(nn.Module):
         super().__init__()
         self.shape = linear.weight.shape
         self.values = nn.Parameter(linear.weight.detach().flatten()[indices].float())
-        self.register_buffer(_PLACES, pack_places(indices, self.shape.numel(), as_bits=as_bits))
+        self.register_buffer(PLACES, pack_places(indices, self.shape.numel(), as_bits=as_bits))
         self.register_buffer("_indices", indices.clone(), persistent=False)
         few = len(indices) <= _DENSE_SHARE * self.shape.numel()
         self.register_buffer("_pattern", _pattern(indices, self.shape) if few else None, False)
@@ -197,7 +198,7 @@ def restore_chosen(adapted: AdaptedModel, tensors: Mapping[str, Tensor]) -> Adap
     indices, forms = {}, set()
     for name in adapted.prunable:
         layer = name.removesuffix(".weight")
-        places = tensors.get(f"{layer}.adapter.{_PLACES}")
+        places = tensors.get(f"{layer}.adapter.{PLACES}")
         if places is None:
             continue
         indices[name] = unpack_places(places, adapted.model.get_parameter(name).numel())
@@ -215,7 +216,7 @@ def _attach(adapted: AdaptedModel, indices: Mapping[str, Tensor], *, as_bits: bo
         own = indices[f"{layer}.weight"].to(linear.weight.device)
         chosen = ChosenWeights(linear, own, as_bits=as_bits).to(linear.weight.device)
         linear.add_module("adapter", chosen)
-    values, places = (_names(layers, part) for part in (_VALUES, _PLACES))
+    values, places = (_names(layers, part) for part in (VALUES, PLACES))
     trained = freeze_backbone(adapted.model, values, prunable=(), train_head=adapted.head_trains)
     return replace(trained, buffers=tuple(places))
 

@@ -1,4 +1,4 @@
-"""A finished run as a folder that peft loads: LoRA or prefixes, with the head and the tokenizer."""
+"""A finished run as a folder that peft loads: LoRA, prefixes or SHiRA, with head and tokenizer."""
 
 from __future__ import annotations
 
@@ -15,10 +15,14 @@ from sparsead.exchange.adapterhub import Tensors
 from sparsead.exchange.peft import (
     build_peft_config,
     build_prefix_config,
+    find_task_type,
     join_prefixes,
+    list_heads,
+    name_targets,
     shift_positions,
     to_peft_key,
 )
+from sparsead.exchange.shira import build_shira_config, choose_rank, to_shira
 from sparsead.runs.defaults import OPTIONS
 from sparsead.runs.record import RunRecord
 
@@ -29,7 +33,7 @@ _TOKENIZERS = ("tokenizer.json", "vocab.txt", "vocab.json", "spm.model", "spiece
 def export_peft(
     record: RunRecord, folder: Path, trust: Sequence[str] = (), backbone: Path | None = None
 ) -> None:
-    """Write a run's LoRA or prefixes, head and tokenizer to a new folder, as peft does.
+    """Write a run's LoRA, prefixes or chosen weights, head and tokenizer to a folder, as peft does.
 
     The folder contains `adapter_config.json` and `adapter_model.safetensors`. The tensors are
     dense, with zeros for the removed weights. A backbone in a folder is named by its absolute path,
@@ -45,24 +49,28 @@ def export_peft(
         backbone: folder of the backbone; None takes the one that the run was trained on.
 
     Raises:
-        ConfigError: the run's adapter is neither LoRA nor a prefix, peft cannot compute the same
-            prefixes, `folder` exists already, or the backbone's folder does not exist.
+        ConfigError: the run's adapter is neither LoRA nor a prefix nor weights of the backbone,
+            peft cannot compute the same, `folder` exists already, or the backbone's folder does not
+            exist.
         RecordError: the run's weights cannot be read, or `folder` cannot be written.
         SourceError: the backbone is not the one that the run was trained on, or the package that
             provided it is no longer installed.
     """
     config = record.result["config"]
     method = config["adapter"]["method"]
-    if method not in ("lora", "prefix"):
+    if method not in ("lora", "prefix", "sparse"):
         raise ConfigError(
-            f"{record.folder}: has adapter={config['adapter']['name']}; only adapter=lora and "
-            "adapter=prefix can be exported for peft; try --format adapters"
+            f"{record.folder}: has adapter={config['adapter']['name']}; only adapter=lora, "
+            "adapter=prefix and adapter=sparse can be exported for peft; try --format adapters"
         )
     stored, source = read_run(record, folder, trust, backbone)
     weights = stored.tensors
     base = base_model(config["backbone"] | {"path": source})
     if method == "prefix":
         described, tensors = _describe_prefixes(record, backbone, weights)
+        described["base_model_name_or_path"] = base
+    elif method == "sparse":
+        described, tensors = _describe_chosen(record, backbone, weights)
         described["base_model_name_or_path"] = base
     else:
         described = build_peft_config(config, list(weights), base)
@@ -72,6 +80,46 @@ def export_peft(
             described["base_model_name_or_path"] = str(folder.absolute() / _BASE)
         write_json(staging / "adapter_config.json", described)
         (staging / "adapter_model.safetensors").write_bytes(save(tensors, {"format": "pt"}))
+
+
+def _describe_chosen(
+    record: RunRecord, backbone: Path | None, weights: Tensors
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return peft's configuration and tensors, those of SHiRA, of a run with adapter=sparse.
+
+    Raises:
+        ConfigError: more weights of a layer train than SHiRA can have.
+    """
+    from torch import from_numpy
+
+    from sparsead.adapters.chosen import PLACES, VALUES, unpack_places
+    from sparsead.assembly.build import build_task
+    from sparsead.assembly.trained import recorded_spec
+    from sparsead.backbones.loading import load_backbone
+
+    spec = recorded_spec(record, backbone)
+    task = build_task(spec)
+    model = load_backbone(spec.backbone).model(task.head, task.head_options, spec.seeds.init)
+    suffix = f".adapter.{VALUES}"
+    layers = [name.removesuffix(suffix) for name in weights if name.endswith(suffix)]
+    base = {layer: model.get_parameter(f"{layer}.weight").detach().numpy() for layer in layers}
+    places = {
+        layer: unpack_places(from_numpy(weights[f"{layer}.adapter.{PLACES}"]), base[layer].size)
+        for layer in layers
+    }
+    counts = {layer: len(found) for layer, found in places.items()}
+    r = choose_rank(counts, {layer: matrix.shape for layer, matrix in base.items()})
+    heads = list_heads(list(weights))
+    described = build_shira_config(r, name_targets(layers), heads, find_task_type(layers, heads))
+    tensors = {
+        f"base_model.model.{layer}.{name}": tensor
+        for layer in layers
+        for name, tensor in to_shira(
+            weights[f"{layer}{suffix}"], places[layer].numpy(), base[layer], r
+        ).items()
+    }
+    head = {to_peft_key(n): tensor for n, tensor in weights.items() if ".adapter." not in n}
+    return described, tensors | head
 
 
 def _describe_prefixes(

@@ -31,8 +31,8 @@ def main() -> None:
     parser.add_argument(
         "--format",
         choices=FORMATS,
-        help="library that is to load it: adapters (AdapterHub's), peft (LoRA; the default), or "
-        "transformers (the whole model, with LoRA merged into its weights)",
+        help="library that is to load it: adapters (AdapterHub's), peft (LoRA, prefixes and SHiRA; "
+        "the default), or transformers (the whole model, with LoRA merged into its weights)",
     )
     parser.add_argument("--merged", action="store_true", help="the same as --format transformers")
     parser.add_argument(

@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from multiprocessing import current_process
 from pathlib import Path
 from threading import Event, Thread
@@ -20,7 +21,7 @@ from typing import NoReturn
 
 from omegaconf import DictConfig
 
-from sparsead.commands.train import job, train_run
+from sparsead.commands.train import group_tracked, job, train_run
 from sparsead.config.arguments import Parser, add_output_options, add_table
 from sparsead.config.launch import launch_jobs, take_launcher
 from sparsead.errors import ConfigError, StorageError
@@ -68,6 +69,8 @@ def main() -> None:
 def reproduce(table: TableSpec, *, retry: bool, launcher: Sequence[str] = ()) -> NoReturn:
     """Train a table's missing runs, print the table, and exit with status 1 if a run failed.
 
+    A tracker groups the runs by the table's name.
+
     Args:
         table: the table.
         retry: also train failed runs again.
@@ -79,7 +82,10 @@ def reproduce(table: TableSpec, *, retry: bool, launcher: Sequence[str] = ()) ->
             f"{launcher[0]}: search=asha compares runs while they train; leave the launcher out, "
             "and start the command several times: the processes share the table"
         )
+    table = replace(table, overrides=group_tracked(table.overrides, table.name))
     wanted = list_cells(table)
+    for cell in wanted:
+        cell.request.tracking.check_installed()
     if output_mode() is None:
         sys.stdout.write(describe_plan(wanted, table.search))
         sys.stdout.flush()

@@ -150,16 +150,20 @@ def _launch() -> None:
         _sum_up(STARTED.entries())
 
 
-def group_tracked(overrides: list[str]) -> list[str]:
-    """Return a sweep's overrides with a group for its tracked runs: the words of the sweep.
+def group_tracked(overrides: list[str], name: str | None = None) -> list[str]:
+    """Return the overrides of a sweep or a table with a group for its tracked runs.
 
     Without a tracker, and where the user named a group, they are returned unchanged.
+
+    Args:
+        overrides: those of the sweep or the table.
+        name: of the group; None takes the words of the sweep.
     """
     keys = {override.partition("=")[0].lstrip("+") for override in overrides}
     if "tracking" not in keys or "tracking.group" in keys:
         return overrides
     words = " ".join(word for word in overrides if not word.startswith(("tracking", "hydra")))
-    return [*overrides, f"tracking.group={quote(words)}"]
+    return [*overrides, f"tracking.group={quote(name or words)}"]
 
 
 def _check_jobs(overrides: list[str]) -> int:

@@ -38,19 +38,19 @@ def build_peft_config(
     Raises:
         RecordError: an option of LoRA is missing or of another type.
     """
-    heads = _heads(names)
+    heads, modules = list_heads(names), _lora_modules(names)
     try:
         options = check_type(config["adapter"]["options"], _LoraOptions)
     except ValueError as error:
         raise RecordError(f"adapter.options: {error}") from error
     return {
         "peft_type": "LORA",
-        "task_type": _task_type(names, heads),
+        "task_type": find_task_type(modules, heads),
         "base_model_name_or_path": base,
         "r": options["bottleneck"],
         "lora_alpha": options["alpha"],
         "lora_dropout": options["dropout"],
-        "target_modules": _target_modules(names),
+        "target_modules": name_targets(modules),
         "modules_to_save": heads or None,
         "bias": "none",
         "inference_mode": True,
@@ -79,7 +79,7 @@ def build_prefix_config(
         heads: number of heads of keys.
         width: summed width of these heads.
     """
-    modules = [positions, *_heads(names)]
+    modules = [positions, *list_heads(names)]
     return {
         "peft_type": "PREFIX_TUNING",
         "task_type": "SEQ_CLS",
@@ -158,33 +158,34 @@ def from_peft(
     return dict(zip(wanted, parts, strict=True))
 
 
-def _target_modules(names: Iterable[str]) -> list[str]:
-    """Return the names of the modules with LoRA, starting at the layer's index.
+def _lora_modules(names: Iterable[str]) -> list[str]:
+    return [name.removesuffix(_LORA_A) for name in names if name.endswith(_LORA_A)]
+
+
+def name_targets(modules: Iterable[str]) -> list[str]:
+    """Return the names of the modules with an adapter, starting at the layer's index.
 
     peft matches names by suffix. Shorter names would match other modules too: the heads of RoBERTa
     and BART contain an `out_proj`, and `attention.output.dense` ends in `output.dense`.
     """
-    modules = (name.removesuffix(_LORA_A) for name in names if name.endswith(_LORA_A))
     return sorted({re.sub(r"^.*\.(?=\d+\.)", "", module) for module in modules})
 
 
-def _heads(names: Sequence[str]) -> list[str]:
+def list_heads(names: Sequence[str]) -> list[str]:
     """Return the modules that are trained in full: the head, and a pooler within the backbone."""
     backbone = {name.split(".")[0] for name in names if ".adapter." in name}
     paths = [name.split(".") for name in names if ".adapter." not in name]
     return sorted({".".join(path[: 1 + (path[0] in backbone)]) for path in paths})
 
 
-def _task_type(names: Sequence[str], heads: Sequence[str]) -> str | None:
+def find_task_type(modules: Sequence[str], heads: Sequence[str]) -> str | None:
     """Return peft's task type, or None if it cannot be inferred from the names of the heads.
 
-    The architecture is inferred from the modules with LoRA, because the one in conf/ need not be
-    that of a backbone loaded from a folder.
+    The architecture is inferred from the modules with an adapter, because the one in conf/ need not
+    be that of a backbone loaded from a folder.
     """
     fitting = [
-        entry
-        for entry in architectures().values()
-        if all(entry.has(n.removesuffix(_LORA_A)) for n in names if n.endswith(_LORA_A))
+        entry for entry in architectures().values() if all(entry.has(name) for name in modules)
     ]
     said = {entry.task_types.get(head) for entry in fitting for head in heads} - {None}
     return said.pop() if len(said) == 1 else None

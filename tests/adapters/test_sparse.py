@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import peft
 import pytest
 import torch
 from hypothesis import given, settings
@@ -29,7 +31,10 @@ from sparsead.adapters.sparse import SparseAdapter
 from sparsead.assembly.account import count_costs
 from sparsead.assembly.build import prune_adapter
 from sparsead.assembly.exported import export_merged
+from sparsead.assembly.exported_peft import export_peft
+from sparsead.backbones.loading import load_backbone
 from sparsead.errors import ConfigError, TrainingStopped
+from sparsead.exchange.shira import choose_rank, to_shira
 from sparsead.pruning.budget import masks_from_scores
 from sparsead.pruning.contract import PRUNERS
 from sparsead.pruning.masks import Masks
@@ -274,3 +279,19 @@ def test_a_run_is_recorded_resumed_loaded_and_exported(tmp_path: Path) -> None:
     export_merged(record, tmp_path / "merged")
     plain = type(run.model).from_pretrained(tmp_path / "merged").eval()
     assert torch.equal(plain(**batch()).logits, run.model(**batch()).logits)
+    export_peft(record, tmp_path / "peft")
+    base = load_backbone(run.spec.backbone).model(run.task.head, run.task.head_options, 1)
+    shira = peft.PeftModel.from_pretrained(base, tmp_path / "peft").eval()
+    with torch.no_grad():
+        expected, found = run.model(**batch()).logits, shira(**batch()).logits
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+
+
+def test_a_layer_with_more_weights_than_shira_can_have_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"of one rank, here 3, and b has only 16: fewer weights"):
+        choose_rank({"a": 40, "b": 1}, {"a": (8, 8), "b": (4, 4)})
+    values, indices = np.array([5.0, 7.0], np.float32), np.array([1, 4])
+    base = np.arange(6, dtype=np.float32).reshape(2, 3)
+    made = to_shira(values, indices, base, 1)
+    assert made["shira_indices"].tolist() == [[0, 0, 0, 1, 1], [0, 1, 2, 0, 1]]
+    assert made["shira_weight"].tolist() == [0, 4, 0, 0, 3]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -12,10 +13,12 @@ import pytest
 from conftest import Cli
 from exhaustive import choose
 from sparsead.commands import plan, reproduce
+from sparsead.commands.train import group_tracked
 from sparsead.config.launch import take_launcher
 from sparsead.errors import ConfigError
 from sparsead.runs.failure import read_failures
 from sparsead.runs.record import read_records
+from sparsead.tables.cells import list_cells
 from sparsead.tables.files import load_table
 
 TABLE = """\
@@ -112,6 +115,22 @@ def test_a_launcher_trains_a_tables_missing_runs(
     again = sparsead(["reproduce", *once, "only=row=snip"], HOME=str(tmp_path))
     assert again.returncode == 0, again.stderr
     assert "1 of 1" not in again.stdout
+
+
+def test_a_tables_tracked_runs_have_its_name_as_their_group(words: list[str]) -> None:
+    table = load_table(words[0], [*words[1:], "tracking=tensorboard"])
+    grouped = replace(table, overrides=group_tracked(table.overrides, table.name))
+    assert {cell.request.tracking.group for cell in list_cells(grouped)} == {"mine"}
+    assert {cell.request.tracking.group for cell in list_cells(table)} == {None}
+
+
+def test_a_tracker_that_is_not_installed_fails_no_runs(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "mlflow", None)
+    with pytest.raises(ConfigError, match=r"tracking=mlflow: .*; pip install mlflow"):
+        called(reproduce, monkeypatch, *words, "tracking=mlflow")
+    assert not (tmp_path / "outputs").exists()
 
 
 def test_a_tables_launcher_is_no_override_of_its_runs() -> None:

@@ -1,0 +1,87 @@
+"""peft's format of SHiRA: the differences of some of a layer's own weights, and their places.
+
+For each linear layer it has r · (rows + columns) differences, with one r for all layers. A layer of
+which fewer weights train gets further places, at which the difference is zero.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import ceil
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from sparsead.errors import ConfigError
+
+Array = npt.NDArray[Any]
+
+
+def choose_rank(counts: Mapping[str, int], shapes: Mapping[str, tuple[int, ...]]) -> int:
+    """Return the smallest r with which every layer has room for its weights.
+
+    Args:
+        counts: for each layer, how many of its weights train.
+        shapes: the shape of each layer's matrix.
+
+    Raises:
+        ConfigError: with this r, a layer would have more places than its matrix has weights.
+    """
+    r = max(ceil(count / sum(shapes[layer])) for layer, count in counts.items())
+    for layer in counts:
+        rows, columns = shapes[layer]
+        if r * (rows + columns) > rows * columns:
+            raise ConfigError(
+                "peft's SHiRA has as many weights of each layer as LoRA of one rank, "
+                f"here {r}, and {layer} has only {rows * columns}: fewer weights have to train in "
+                "one layer"
+            )
+    return r
+
+
+def to_shira(values: Array, indices: Array, base: Array, r: int) -> dict[str, Array]:
+    """Return SHiRA's tensors of a layer.
+
+    Args:
+        values: the trained weights, (k,).
+        indices: where they are in the flattened matrix, (k,).
+        base: the backbone's matrix, (rows, columns).
+        r: from `choose_rank`.
+
+    Returns:
+        `shira_weight`, the differences from the backbone, (r · (rows + columns),), and
+        `shira_indices`, their rows and columns, (2, r · (rows + columns)).
+    """
+    rows, columns = base.shape
+    unchanged = np.setdiff1d(np.arange(base.size), indices)[: r * (rows + columns) - len(indices)]
+    places = np.concatenate([indices, unchanged])
+    differences = np.zeros(len(places), np.float32)
+    differences[: len(indices)] = values - base.reshape(-1)[indices]
+    order = np.argsort(places)
+    places = places[order]
+    return {
+        "shira_weight": differences[order],
+        "shira_indices": np.stack([places // columns, places % columns]).astype(np.int32),
+    }
+
+
+def build_shira_config(
+    r: int, modules: list[str], heads: list[str], task_type: str | None
+) -> dict[str, Any]:
+    """Return the values of peft's ShiraConfig for a run; all others keep peft's defaults.
+
+    Args:
+        r: from `choose_rank`.
+        modules: names of the layers.
+        heads: names of the modules that are trained in full.
+        task_type: peft's, or None.
+    """
+    return {
+        "peft_type": "SHIRA",
+        "task_type": task_type,
+        "r": r,
+        "target_modules": modules,
+        "modules_to_save": heads or None,
+        "inference_mode": True,
+    }
