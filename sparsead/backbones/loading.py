@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file
 from transformers import (
     AutoConfig,
     AutoModel,
@@ -65,13 +66,18 @@ class Backbone:
     def _pretrained_model(
         self, folder: Path, head: type[Any], head_options: Mapping[str, Any]
     ) -> PreTrainedModel:
+        config = folder_config(folder, head_options)
+        if config.pad_token_id is None:  # a decoder's head needs it to find the last token
+            config.pad_token_id = self.tokenizer.pad_token_id
+        config = self._with_dropout(config)
         try:
-            config = AutoConfig.from_pretrained(folder, **_NO_CODE, **head_options)
-            if config.pad_token_id is None:  # a decoder's head needs it to find the last token
-                config.pad_token_id = self.tokenizer.pad_token_id
-            model: PreTrainedModel = head.from_pretrained(
-                folder,
-                config=self._with_dropout(config),
+            with torch.device("meta"):
+                empty = head.from_config(config)
+            stored = _without_head(folder, empty)
+            model: PreTrainedModel = type(empty).from_pretrained(
+                folder if stored is None else None,
+                config=config,
+                state_dict=stored,
                 dtype=torch.float32,
                 use_safetensors=True,
                 **_NO_CODE,
@@ -154,6 +160,35 @@ class Backbone:
         return model
 
 
+def _without_head(folder: Path, model: PreTrainedModel) -> dict[str, torch.Tensor] | None:
+    """Return the weights in a folder without those of a head, in whose place a new one is drawn.
+
+    Such a folder is that of a model which was fine-tuned before. The head of a model that generates
+    text is pretrained, and stays.
+
+    Args:
+        folder: the backbone's folder.
+        model: the model with the new head; only its names are read.
+
+    Returns:
+        The weights by name; None where nothing has to be left out.
+    """
+    if model.get_output_embeddings() is not None:
+        return None
+    backbone = {id(parameter) for parameter in model.base_model.parameters()}
+    new = {name for name, each in model.named_parameters() if id(each) not in backbone}
+    files = sorted(folder.glob("*.safetensors"))
+    if not any(new & set(_names(file)) for file in files):
+        return None
+    stored = {name: tensor for file in files for name, tensor in load_file(file).items()}
+    return {name: tensor for name, tensor in stored.items() if name not in new}
+
+
+def _names(file: Path) -> list[str]:
+    with safe_open(file, "pt") as opened:
+        return list(opened.keys())
+
+
 def load_backbone(spec: BackboneSpec) -> Backbone:
     """Find the backbone's files and load its tokenizer, which reads control tokens as text.
 
@@ -210,9 +245,12 @@ def _shapes_config(spec: BackboneSpec, head_options: Mapping[str, Any]) -> Pretr
 def folder_config(folder: Path, options: Mapping[str, Any]) -> PretrainedConfig:
     """Return the configuration in a backbone's folder, with these options set.
 
+    What the folder's model was fine-tuned to predict before does not count.
+
     Raises:
         SourceError: the folder has no configuration that can be read.
     """
+    options = {"problem_type": None, **options}
     try:
         config: PretrainedConfig = AutoConfig.from_pretrained(folder, **_NO_CODE, **options)
     except (OSError, ValueError) as error:

@@ -5,6 +5,7 @@ import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -48,10 +49,37 @@ def test_a_folder_takes_the_place_of_any_source(tmp_path: Path) -> None:
     local = load_backbone(compose("backbone=folder", f"backbone.path={tmp_path}").backbone)
     loaded = local.model(*HEAD, seed=1)
     assert loaded.dtype == torch.float32
-    assert all(
-        torch.equal(p, q) for p, q in zip(model.parameters(), loaded.parameters(), strict=True)
-    )
+    weights = zip(model.base_model.parameters(), loaded.base_model.parameters(), strict=True)
+    assert all(torch.equal(p, q) for p, q in weights)
     assert local.tokenizer("abc")["input_ids"] == tiny.tokenizer("abc")["input_ids"]
+
+
+@pytest.mark.parametrize("before", [{"num_labels": 1, "problem_type": "regression"}, HEAD[1]])
+@pytest.mark.parametrize("name", ["tiny-bert", "tiny-bart", "tiny-distilbert", "tiny-gpt2"])
+def test_a_fine_tuned_folder_gets_a_new_head(
+    tmp_path: Path, name: str, before: dict[str, Any]
+) -> None:
+    tiny = load_backbone(compose(f"backbone={name}").backbone)
+    fine_tuned = tiny.model(HEAD[0], before, seed=1)
+    with torch.no_grad():
+        for parameter in fine_tuned.parameters():
+            parameter.add_(1.0)
+    fine_tuned.save_pretrained(tmp_path)
+    tiny.tokenizer.save_pretrained(tmp_path)
+    local = load_backbone(compose("backbone=folder", f"backbone.path={tmp_path}").backbone)
+    options = {"num_labels": 2, "id2label": {0: "no", 1: "yes"}}
+    loaded, again, other = (local.model(HEAD[0], options, seed=seed) for seed in (1, 1, 2))
+    assert loaded.config.problem_type is None
+    stored = fine_tuned.state_dict()
+    backbone = {id(parameter) for parameter in loaded.base_model.parameters()}
+    for parameter_name, parameter in loaded.named_parameters():
+        if id(parameter) in backbone:
+            assert torch.equal(parameter, stored[parameter_name])
+        else:
+            assert torch.equal(parameter, again.get_parameter(parameter_name))
+            assert not parameter.any() or not torch.equal(
+                parameter, other.get_parameter(parameter_name)
+            )
 
 
 @pytest.mark.parametrize("model_type", ["bert", "of-the-folder"])
