@@ -6,6 +6,7 @@ $ sparsead train -m pruner=random,snip seed=1,2,3
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import math
@@ -196,7 +197,8 @@ def job(config: DictConfig) -> float:
     survive_closed_pipes()  # a launcher may start this in a process of its own
     sweeping = HydraConfig.get().mode is RunMode.MULTIRUN
     if os.environ.get("RANK", "0") != "0":
-        logging.disable(logging.INFO)  # only the first of torchrun's processes prints messages
+        logging.disable(logging.INFO)  # only the first of torchrun's processes prints anything
+        sys.stdout = io.StringIO()
     if sweeping and STARTED.folder is not None:
         name_sweep(STARTED.describe(_number()))
     try:

@@ -66,6 +66,7 @@ def test_a_run_in_two_processes_resumes_after_a_kill(starter: str, tmp_path: Pat
         (record,) = read_records(tmp_path / name)
         results.append(json.loads((record.folder / "result.json").read_text()))
     resumed, whole = results
+    assert (tmp_path / "log").read_text().count("on tiny-bert; task demo_mrpc") == 3
     assert resumed["resumed_from_epoch"] >= 1
     assert resumed["scores"] == pytest.approx(whole["scores"])
     if tracked:
