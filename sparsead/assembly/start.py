@@ -13,7 +13,7 @@ from torch import Tensor
 from sparsead.adapters.adapted import AdaptedModel
 from sparsead.config.run import RunSpec
 from sparsead.errors import ConfigError, RecordError
-from sparsead.exchange.reading import read_adapter
+from sparsead.exchange.reading import read_adapter, read_head
 
 log = logging.getLogger(__name__)
 
@@ -45,10 +45,12 @@ class Start:
 
 @torch.no_grad()
 def load_start(spec: RunSpec, adapted: AdaptedModel) -> Start:
-    """Copy the weights of `adapter.start`, if there is one, into the adapter; not those of a head.
+    """Copy the weights of `adapter.start`, if there is one, into the adapter.
+
+    With `adapter.start_head` those of its head are copied too.
 
     Raises:
-        ConfigError: they are not of this run's adapter, or cannot be read.
+        ConfigError: they are not of this run's adapter or head, or cannot be read.
     """
     if spec.adapter.start is None:
         return Start({})
@@ -63,9 +65,15 @@ def load_start(spec: RunSpec, adapted: AdaptedModel) -> Start:
             adapted.model.config.model_type,
             wanted,
         )
+        if spec.adapter.start_head:
+            head = {name: adapted.model.get_parameter(name) for name in adapted.head}
+            shapes = {name: tuple(parameter.shape) for name, parameter in head.items()}
+            tensors |= read_head(Path(spec.adapter.start), shapes)
+            parameters |= head
     except (ConfigError, RecordError) as error:
         raise ConfigError(f"adapter.start={spec.adapter.start}: {error}") from error
     for name, parameter in parameters.items():
         parameter.copy_(torch.from_numpy(tensors[name]))
-    log.info("the adapter starts from %s", spec.adapter.start)
+    starts = "and the head start" if spec.adapter.start_head else "starts"
+    log.info("the adapter %s from %s", starts, spec.adapter.start)
     return Start({name: parameters[name] == 0 for name in adapted.prunable})

@@ -75,6 +75,7 @@ _OF_GROUPS = {
     "adapter": {
         "protocol": "what replaces the values of protocol=default and protocol=paper",
         "start": "a run, or a folder of adapters or peft, whose weights it starts with",
+        "start_head": "true: the head starts from there too, for the same classes",
     },
     "task": {
         "family": "the kind of one's own data; null: the task is of the project",

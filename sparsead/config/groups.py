@@ -224,7 +224,8 @@ class AdapterSpec:
 
     `protocol` holds the values with which this adapter replaces those of the task, and the general
     ones, under protocol=default. `start` names what the adapter's weights start from instead of
-    random ones: a finished run, or a folder of the package `adapters` or `peft`.
+    random ones: a finished run, or a folder of the package `adapters` or `peft`; with `start_head`
+    those of the head do too.
     """
 
     name: str
@@ -232,9 +233,14 @@ class AdapterSpec:
     options: dict[str, Any] = field(default_factory=dict)
     protocol: dict[str, Any] = field(default_factory=dict)
     start: str | None = None
+    start_head: bool = False
 
     def __post_init__(self) -> None:
         check_name("adapter.name", self.name)
+        if self.start_head and self.start is None:
+            raise ConfigError(
+                "adapter.start_head=true: needs adapter.start=RUN, or the folder of an adapter"
+            )
         check_keys("adapter.protocol", self.protocol, _OWN_PROTOCOL_KEYS)
         bottleneck = self.options.get("bottleneck", 1)
         if type(bottleneck) is not int:

@@ -23,6 +23,9 @@ _FILES = {
     "adapters": ("adapter.safetensors", "pytorch_adapter.bin"),
     "peft": ("adapter_model.safetensors", "adapter_model.bin"),
 }
+_HEAD_FILES = _FILES | {"adapters": ("model_head.safetensors", "pytorch_model_head.bin")}
+_PEFT_PREFIXES = ("base_model.model.", "base_model.")
+"""What peft puts before a name of the model, with LoRA and with prefixes."""
 
 Shapes = Mapping[str, tuple[int, ...]]
 Found = dict[str, npt.NDArray[Any]]
@@ -58,6 +61,34 @@ def read_adapter(
     return {name: found[name] for name in wanted}
 
 
+def read_head(source: Path, wanted: Shapes) -> Found:
+    """Return the tensors of the head that was trained with an adapter.
+
+    Args:
+        source: as for `read_adapter`.
+        wanted: names and shapes of the head's tensors in the model.
+
+    Raises:
+        ConfigError: the source has no head, or one of another form.
+        RecordError: the source is a run, and its weights cannot be read.
+    """
+    if is_foreign(source):
+        found = _read_tensors(read_foreign(source), _HEAD_FILES)
+    else:
+        found = dict(load_weights(RunRecord.read(source)).tensors)
+    head: Found = {}
+    for name, shape in wanted.items():
+        names = (name, *(f"{prefix}{name}" for prefix in _PEFT_PREFIXES))
+        tensor = next((found[each] for each in names if each in found), None)
+        if tensor is None or tensor.shape != shape:
+            raise ConfigError(
+                f"has no head of this task: no {name} of shape {list(shape)}; leave out "
+                "adapter.start_head"
+            )
+        head[name] = tensor
+    return head
+
+
 def _read_run(source: Path, options: Mapping[str, Any]) -> Found:
     record = RunRecord.read(source)
     scale = _prefix_scale(record.result["config"]["adapter"]["options"]) / _prefix_scale(options)
@@ -87,8 +118,8 @@ def _prefix_scale(options: Mapping[str, Any]) -> float:
     return float(options.get("prefix", {}).get("scale", 1.0))
 
 
-def _read_tensors(adapter: ForeignAdapter) -> Found:
-    safe, pickled = (adapter.folder / file for file in _FILES[adapter.library])
+def _read_tensors(adapter: ForeignAdapter, files: Mapping[str, tuple[str, str]] = _FILES) -> Found:
+    safe, pickled = (adapter.folder / file for file in files[adapter.library])
     try:
         if safe.is_file():
             return dict(load_file(safe))

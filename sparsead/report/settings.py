@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from sparsead.config.seeds import SEED_KEYS, Seeds
 from sparsead.report.statistics import Estimate
+from sparsead.runs.defaults import leave_out_defaults
 from sparsead.runs.listing import flatten_config
 from sparsead.runs.record import RunRecord
 
@@ -88,9 +89,10 @@ def find_settings(records: Iterable[RunRecord], always: Sequence[str] = ()) -> l
     configs = [
         _flat(group[0].result["config"]) | commits_of(group[0].result) for _, group in settings
     ]
-    alike: dict[tuple[Any, ...], list[Mapping[str, Any]]] = defaultdict(list)
-    for (place, _), config in zip(settings, configs, strict=True):
-        alike[tuple(place.values())].append(config)
+    alike: dict[tuple[Any, ...], list[_Config]] = defaultdict(list)
+    for (place, group), config in zip(settings, configs, strict=True):
+        told = _flat(leave_out_defaults(group[0].result["config"])) | commits_of(group[0].result)
+        alike[tuple(place.values())].append(_Config(config, told))
     differing = {key: [*always, *_differing(found, always)] for key, found in alike.items()}
     shown = list(dict.fromkeys(name for names in differing.values() for name in names))
     return [
@@ -172,10 +174,20 @@ def _estimate(scores: Sequence[float | None]) -> Estimate | None:
     return Estimate.of(finite) if finite else None
 
 
-def _differing(configs: Sequence[Mapping[str, Any]], known: Sequence[str]) -> list[str]:
-    """Return the keys in which the configurations differ, except those in `known`."""
-    keys = dict.fromkeys(key for config in configs for key in config if key not in known)
-    return [key for key in keys if len({_format_value(config.get(key)) for config in configs}) > 1]
+class _Config(NamedTuple):
+    """The decisive keys of a setting, and those of them that do not have their default."""
+
+    all: Mapping[str, Any]
+    told: Mapping[str, Any]
+
+
+def _differing(configs: Sequence[_Config], known: Sequence[str]) -> list[str]:
+    """Return the keys in which the configurations differ, except those in `known`.
+
+    A key that a record lacks, because there was no such key when it was made, has its default.
+    """
+    keys = dict.fromkeys(key for config in configs for key in config.all if key not in known)
+    return [k for k in keys if len({_format_value(config.told.get(k)) for config in configs}) > 1]
 
 
 def select_decisive(config: Mapping[str, Any]) -> dict[str, Any]:

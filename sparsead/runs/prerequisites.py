@@ -104,7 +104,7 @@ def drop_sources(spec: RunSpec) -> RunSpec:
 
     The run's own weights file contains the sources' weights.
     """
-    spec = replace(spec, adapter=replace(spec.adapter, start=None))
+    spec = replace(spec, adapter=replace(spec.adapter, start=None, start_head=False))
     return _with_options(spec, sources=[]) if list_sources(spec) else spec
 
 

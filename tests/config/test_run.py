@@ -308,3 +308,8 @@ def test_a_test_set_lies_below_its_folder(file: str) -> None:
     values["task"]["options"]["tests"] = {"x": {"hub": "test", "file": file}}
     with pytest.raises(ConfigError, match="must lie below the folder of the test sets"):
         RunSpec.from_dict(values)
+
+
+def test_a_head_starts_from_nothing_without_a_start() -> None:
+    with pytest.raises(ConfigError, match=r"adapter.start_head=true: needs adapter.start=RUN"):
+        compose("adapter.start_head=true")

@@ -23,7 +23,7 @@ from sparsead.assembly.start import load_start
 from sparsead.backbones.loading import load_backbone
 from sparsead.config.run import RunSpec
 from sparsead.errors import ConfigError
-from sparsead.exchange.reading import read_adapter
+from sparsead.exchange.reading import read_adapter, read_head
 from sparsead.pruning.storage import load_weights
 from sparsead.runs.defaults import OPTIONS
 from sparsead.runs.foreign import read_foreign
@@ -80,6 +80,12 @@ def test_what_was_exported_is_read_again_as_it_was(
     for name, tensor in found.items():
         np.testing.assert_allclose(tensor, stored[name], rtol=1e-6)
         assert np.array_equal(tensor == 0, stored[name] == 0)
+    shapes = {n: tuple(run.model.get_parameter(n).shape) for n in run.adapted.head}
+    for source in (tmp_path / "theirs", run.record.folder):
+        for name, tensor in read_head(source, shapes).items():
+            assert np.array_equal(tensor, stored[name])
+        with pytest.raises(ConfigError, match=r"has no head of this task: no .* of shape \[7\]"):
+            read_head(source, dict.fromkeys(shapes, (7,)))
     described = read_foreign(tmp_path / "theirs")
     assert described.method == adapter["method"]
     options = {**OPTIONS["adapter"][adapter["method"]], **adapter["options"]}
