@@ -21,6 +21,7 @@ from omegaconf import DictConfig
 from sparsead.config.choices import search_path
 from sparsead.config.compose import describe_error
 from sparsead.config.launchers import expand_jobs, set_ray_token, share_cores
+from sparsead.config.overrides import expand
 from sparsead.config.quoting import format_override
 from sparsead.errors import ConfigError
 
@@ -52,7 +53,7 @@ def launch_jobs(
     """Run jobs through a launcher, and return when all have ended.
 
     Args:
-        jobs: the overrides of each job.
+        jobs: the overrides of each job, as `sparsead train` takes them.
         task: what a job does with its configuration; a function that a worker can import.
         launcher: the overrides that choose the launcher.
         outputs: folder of the runs; the launcher writes into `multirun` below it.
@@ -79,6 +80,6 @@ def launch_jobs(
             hydra_context=context, task_function=task, config=config
         )
         callbacks.on_multirun_start(config=config, config_name="train")
-        returned = chosen.launch([list(job) for job in jobs], initial_job_idx=0)
+        returned = chosen.launch([expand(job) for job in jobs], initial_job_idx=0)
         callbacks.on_multirun_end(config=config, config_name="train")
     return [describe_error(job._return_value) for job in returned if job.status is JobStatus.FAILED]

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import os
-import signal
+import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from exhaustive import EXHAUSTIVE
@@ -21,24 +21,43 @@ SMALL = (
     *("protocol.epochs=4", "device=cpu", "precision=fp32"),
 )
 STARTERS = {
-    "torchrun": ("torch.distributed.run", "--master-port", "0", "--nproc-per-node", "2"),
+    "torchrun": ("torch.distributed.run", "--nproc-per-node", "2", "--master-port"),
     "accelerate": (
-        *("accelerate.commands.launch", "--cpu", "--main_process_port", "0"),
-        *("--num_processes", "2", "--num_machines", "1"),
+        *("accelerate.commands.launch", "--cpu", "--num_processes", "2", "--num_machines", "1"),
+        "--main_process_port",
     ),
 }
 
 
 def start(starter: str, folder: Path, *words: str) -> subprocess.Popen[bytes]:
-    """Start a run in two processes, all of them in one group."""
+    """Start a run in two processes, which find each other at a free port."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
     with (folder / "log").open("ab") as log:
         return subprocess.Popen(
-            [sys.executable, "-m", *STARTERS[starter], "-m", "sparsead.train", *SMALL, *words],
+            [
+                sys.executable,
+                "-m",
+                *STARTERS[starter],
+                port,
+                "-m",
+                "sparsead.train",
+                *SMALL,
+                *words,
+            ],
             cwd=folder,
             stdout=log,
             stderr=log,
-            start_new_session=True,
         )
+
+
+def kill(running: subprocess.Popen[bytes]) -> None:
+    """Kill what was started, and its processes, of which each has a session of its own."""
+    started = psutil.Process(running.pid)
+    for process in (*started.children(recursive=True), started):
+        process.kill()
+    running.wait()
 
 
 def await_checkpoint(outputs: Path, running: subprocess.Popen[bytes]) -> None:
@@ -47,6 +66,7 @@ def await_checkpoint(outputs: Path, running: subprocess.Popen[bytes]) -> None:
             return
         assert running.poll() is None
         time.sleep(0.05)
+    raise AssertionError("there is no checkpoint")
 
 
 @pytest.mark.skipif(not EXHAUSTIVE, reason="takes minutes: set SPARSEAD_EXHAUSTIVE=1")
@@ -55,8 +75,7 @@ def test_a_run_in_two_processes_resumes_after_a_kill(starter: str, tmp_path: Pat
     tracked = ("tracking=tensorboard",) if importlib.util.find_spec("tensorboard") else ()
     killed = start(starter, tmp_path, f"outputs={tmp_path / 'killed'}", *tracked)
     await_checkpoint(tmp_path / "killed", killed)
-    os.killpg(killed.pid, signal.SIGKILL)
-    killed.wait()
+    kill(killed)
     assert not list(read_records(tmp_path / "killed"))
     results = []
     for name in ("killed", "whole"):

@@ -139,6 +139,21 @@ def damage(file: Path) -> None:
     file.resolve().write_bytes(content)
 
 
+def test_a_proxy_is_asked_in_the_hubs_place(
+    hub: StandInHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub.commit("models", NAME, FILES)
+    monkeypatch.setenv("http_proxy", hub.url)  # which answers for the hub that has no address
+    monkeypatch.setenv("no_proxy", "")
+    monkeypatch.setattr(constants, "ENDPOINT", "http://hub.invalid")
+    close_session()  # the client reads the proxy when it is made
+    try:
+        assert (fetch_model(SOURCE) / "model.safetensors").read_bytes() == WEIGHTS
+    finally:
+        monkeypatch.undo()
+        close_session()
+
+
 def test_a_proxy_that_is_not_there_is_named(
     hub: StandInHub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
