@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import json
 import sys
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 
 from sparsead.config.arguments import Parser, add_json
 from sparsead.config.choices import list_choices
 from sparsead.config.comments import describe_choice
+from sparsead.config.values import METRICS
 from sparsead.errors import ConfigError, unknown
 from sparsead.errors.display import to_columns
+from sparsead.runs.record import higher_is_better
 
 _GROUPS = {
     "adapters": "adapter",
@@ -50,7 +53,7 @@ def main() -> None:
 def _as_json(kind: str | None) -> Mapping[str, str | list[str]]:
     """Return the line of each choice, or without a kind all names."""
     if kind is None:
-        return {each: list_choices(group) for each, group in _GROUPS.items()}
+        return {kind: _list_names(kind) for kind in KINDS}
     return dict(_lines(_checked(kind)))
 
 
@@ -68,9 +71,12 @@ def _checked(kind: str) -> str:
 
 
 def _names() -> Iterator[str]:
-    for kind, group in _GROUPS.items():
-        yield f"{kind}: {', '.join(list_choices(group))}\n"
-    yield "metrics: sparsead list metrics\n"
+    for kind in KINDS:
+        yield f"{kind}: {', '.join(_list_names(kind))}\n"
+
+
+def _list_names(kind: str) -> list[str]:
+    return list_choices(_GROUPS[kind]) if kind in _GROUPS else [name for name, _ in _metrics()]
 
 
 def _lines(kind: str) -> Iterator[tuple[str, str]]:
@@ -82,17 +88,11 @@ def _lines(kind: str) -> Iterator[tuple[str, str]]:
 
 
 def _metrics() -> Iterator[tuple[str, str]]:
-    from sparsead.tasks.answer_scores import ANSWER_METRICS  # imports evaluate, which is slow
-    from sparsead.tasks.metrics import CLASS_METRICS, NUMBER_METRICS
-    from sparsead.tasks.text_scores import CORPUS_METRICS, ROUGE_METRICS
-
-    kinds = {
-        "classes": CLASS_METRICS,
-        "numbers": NUMBER_METRICS,
-        "answers": ANSWER_METRICS,
-        "generated texts": {**ROUGE_METRICS, **CORPUS_METRICS},
-    }
-    for kind, metrics in kinds.items():
-        for name, metric in metrics.items():
-            better = "higher" if metric.higher_is_better else "lower"
-            yield name, f"of {kind}; {better} is better"
+    """Yield each metric once, with all that it is of."""
+    of: dict[str, list[str]] = defaultdict(list)
+    for kind, names in METRICS.items():
+        for name in names:
+            of[name].append("generated texts" if kind == "texts" else kind)
+    for name, kinds in of.items():
+        better = "higher" if higher_is_better(name) else "lower"
+        yield name, f"of {' and '.join(kinds)}; {better} is better"

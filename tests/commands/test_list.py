@@ -26,6 +26,7 @@ def test_metrics_say_which_direction_is_better(forked: Cli) -> None:
     lines = forked(["list", "metrics"]).stdout.splitlines()
     assert "mae                   of numbers; lower is better" in lines
     assert any(line.startswith("rougeL ") for line in lines)
+    assert "f1                    of classes and answers; higher is better" in lines
 
 
 def test_what_cannot_be_listed_is_one_line(sparsead: Cli) -> None:
@@ -35,13 +36,14 @@ def test_what_cannot_be_listed_is_one_line(sparsead: Cli) -> None:
     assert done.stderr.count("\n") == 1
 
 
-def test_a_list_imports_no_torch() -> None:
+@pytest.mark.parametrize(("kind", "known"), [("backbones", "minilm "), ("metrics", "mae ")])
+def test_a_list_imports_no_torch(kind: str, known: str) -> None:
     code = (
         "import sys; from sparsead.cli import main\n"
         "try: main()\n"
         "finally: assert not {'torch', 'transformers', 'datasets'} & set(sys.modules)"
     )
-    words = [sys.executable, "-c", code, "list", "backbones"]
+    words = [sys.executable, "-c", code, "list", kind]
     done = subprocess.run(words, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
-    assert "minilm " in done.stdout
+    assert known in done.stdout
