@@ -38,13 +38,10 @@ def write_card(record: RunRecord, library: str, place: str, others: Iterable[Run
     base = config["backbone"]["hub"]
     head = ["---", f"library_name: {library}", "tags: [sparsead]"]
     head += [f"base_model: {base}"] if base else []
-    sparsity = record.result["sparsity"]
     lines = [
         *(*head, "---", "", f"# {names['adapter']} on {names['backbone']} for {names['task']}", ""),
         f"An adapter of the method {names['adapter']} in {names['backbone']}, trained on "
-        f"{names['task']}. {sparsity['removed']} of its {sparsity['total']} prunable weights "
-        f"({100 * sparsity['realised']:.2f} %) were removed by {names['pruner']} before training; "
-        "they are zeros.",
+        f"{names['task']}. {_describe_weights(record, names['pruner'])}",
         *("", "## Scores", "", "| score | value |", "| --- | ---: |"),
         *(f"| {name} | {_format(score)} |" for name, score in record.result["scores"].items()),
         *("", *_describe_spread(record, others)),
@@ -56,6 +53,22 @@ def write_card(record: RunRecord, library: str, place: str, others: Iterable[Run
         f"{config['protocol']['learning_rate']:g}, batch size {config['protocol']['batch_size']}",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _describe_weights(record: RunRecord, pruner: str) -> str:
+    """Say which weights the pruner removed, or which of the backbone's own it chose to train."""
+    sparsity = record.result["sparsity"]
+    removed, total = sparsity["removed"], sparsity["total"]
+    if "budget" in record.result["config"]["adapter"]["options"]:
+        return (
+            f"{total - removed} of {total} weights of the backbone "
+            f"({100 * (1 - sparsity['realised']):.2f} %), which {pruner} chose, were trained; all "
+            "others are as they were pretrained."
+        )
+    return (
+        f"{removed} of its {total} prunable weights ({100 * sparsity['realised']:.2f} %) were "
+        f"removed by {pruner} before training; they are zeros."
+    )
 
 
 def _describe_spread(record: RunRecord, others: Iterable[RunRecord]) -> list[str]:

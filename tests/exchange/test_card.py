@@ -32,6 +32,10 @@ def test_a_card_has_scores_sparsity_seed_hash_and_how_to_load_it(tmp_path: Path)
     assert 'PeftModel.from_pretrained(model, "me/mine")' in card
     assert f"- run: {run.record.result['identity']}\n" in card
     assert "adapter.safetensors: SHA-256 " in card
+    run.record.result["config"]["adapter"]["options"]["budget"] = 0.1
+    chosen = write_card(run.record, "peft", "me/mine", [run.record])
+    assert f"{sparsity['total'] - sparsity['removed']} of {sparsity['total']} weights of" in chosen
+    assert "zeros" not in chosen
 
 
 def test_export_publishes_a_folder_without_what_is_local(
