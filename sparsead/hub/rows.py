@@ -93,8 +93,8 @@ def _cached(source: Source, commit: str) -> Path | None:
 
 def _remember_checksums(folder: Path) -> None:
     """Write the checksums of the rows' files; not those of what `Dataset.map` keeps beside them."""
-    files = [file for file in folder.iterdir() if file.suffix in (".arrow", ".json")]
-    own = {f.name: _digest(f) for f in files if not f.name.startswith(("cache-", _CHECKSUMS_FILE))}
+    files = (file for file in folder.glob("*.arrow") if not file.name.startswith("cache-"))
+    own = {file.name: _digest(file) for file in files}
     beside = folder / f".{_CHECKSUMS_FILE}.{os.getpid()}"
     try:
         beside.write_text(json.dumps(own), "utf-8")
