@@ -8,7 +8,7 @@ from transformers import PreTrainedModel
 
 from sparsead.adapters.adapted import AdaptedModel, freeze_backbone
 from sparsead.adapters.contract import ADAPTERS
-from sparsead.backbones.sites import SiteError
+from sparsead.backbones.places import SiteError
 
 
 @ADAPTERS.register("bitfit")

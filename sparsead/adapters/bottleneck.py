@@ -21,8 +21,9 @@ from sparsead.adapters.contract import ADAPTERS
 from sparsead.adapters.initialisation import initialise
 from sparsead.backbones.dropout import Dropout
 from sparsead.backbones.sites import site_modules
-from sparsead.config.values import BOTTLENECK, check_all, check_sites, check_trained_parts
-from sparsead.errors import ConfigError, unknown
+from sparsead.config.values.adapters import BOTTLENECK, check_sites, check_trained_parts
+from sparsead.config.values.contract import check_all
+from sparsead.errors import ConfigError
 
 # Number of hidden units that fast matrix products process at once.
 _BLOCK = 16
@@ -108,8 +109,6 @@ class BottleneckOptions:
     init: str = "bert"
 
     def __post_init__(self) -> None:
-        if self.activation not in ACT2FN:
-            raise ConfigError(unknown("adapter.activation", self.activation, ACT2FN))
         check_all(BOTTLENECK, vars(self))
 
     def attach(self, model: PreTrainedModel, module: nn.Module) -> Bottleneck:

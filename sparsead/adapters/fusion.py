@@ -18,7 +18,7 @@ from sparsead.adapters.initialisation import initialise
 from sparsead.adapters.pfeiffer import PfeifferAdapter, hook_sums
 from sparsead.config.registry import bind_options
 from sparsead.config.schema import check_keys
-from sparsead.config.values import check_fused, check_sources
+from sparsead.config.values.adapters import check_fused, check_sources
 from sparsead.errors import ConfigError, RecordError
 from sparsead.exchange.reading import read_adapter
 

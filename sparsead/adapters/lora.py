@@ -15,7 +15,8 @@ from sparsead.adapters.initialisation import initialise
 from sparsead.backbones.contract import Sites
 from sparsead.backbones.dropout import Dropout
 from sparsead.backbones.sites import has_site, site_modules
-from sparsead.config.values import LOW_RANK, check_all
+from sparsead.config.values.adapters import LOW_RANK
+from sparsead.config.values.contract import check_all
 from sparsead.errors import ConfigError
 
 _PARAMETERS = ("lora_A.weight", "lora_B.weight")

@@ -13,7 +13,7 @@ from sparsead.adapters.contract import ADAPTERS
 from sparsead.adapters.parallel import ParallelAdapter
 from sparsead.adapters.prefix import PrefixAdapter
 from sparsead.backbones.sites import site_modules
-from sparsead.config.values import check_length
+from sparsead.config.values.adapters import check_length
 
 
 @ADAPTERS.register("mam")

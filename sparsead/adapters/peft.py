@@ -13,6 +13,7 @@ from transformers import PreTrainedModel
 
 from sparsead.adapters.adapted import AdaptedModel, freeze_backbone
 from sparsead.adapters.contract import ADAPTERS
+from sparsead.config.values.adapters import NO_PEFT, TUNERS
 from sparsead.errors import ConfigError, unknown
 from sparsead.errors.display import one_line
 
@@ -20,16 +21,6 @@ if TYPE_CHECKING:
     from peft import PeftConfig
 
 log = logging.getLogger(__name__)
-
-TUNERS = (
-    *("boft", "c3a", "delora", "fourierft", "gralora", "hira", "hra", "ia3", "ln_tuning", "loha"),
-    *("lokr", "miss", "oft", "randlora", "road", "shira"),
-)
-"""The tuners of which no key of the configuration makes peft import a module or load a file.
-
-That has to be so, because a record's configuration may come from someone else. peft's LoRA does
-both; `adapter=lora` and `adapter=dora` are the same methods.
-"""
 
 _NORMALISATION = "ln_tuning_"
 """Part of the names of the weights of normalisations, which peft's LN tuning trains."""
@@ -79,7 +70,7 @@ class PeftTuner:
             import peft
             from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
         except ImportError as error:
-            raise ConfigError("adapter=peft: needs peft; pip install 'sparsead[peft]'") from error
+            raise ConfigError(NO_PEFT) from error
         known: dict[str, type[PeftConfig]] = {
             kind.value.lower(): config for kind, config in PEFT_TYPE_TO_CONFIG_MAPPING.items()
         }

@@ -17,7 +17,7 @@ from sparsead.backbones.attention import attend_to_prefixes
 from sparsead.backbones.contract import architectures
 from sparsead.backbones.sites import site_modules
 from sparsead.config.registry import bind_options
-from sparsead.config.values import check_prefix
+from sparsead.config.values.adapters import check_prefix
 from sparsead.errors import ConfigError
 
 _PARAMETERS = ("key", "value")

@@ -13,6 +13,7 @@ from sparsead.adapters.adapted import AdaptedModel, freeze_backbone
 from sparsead.adapters.contract import ADAPTERS
 from sparsead.backbones.sites import site_modules
 from sparsead.config.compose import compose
+from sparsead.config.values.adapters import check_budget
 from sparsead.errors import ConfigError
 
 
@@ -37,10 +38,7 @@ class SparseAdapter:
     sites: Sequence[str]
 
     def __post_init__(self) -> None:
-        if isinstance(self.budget, str):
-            _check_named(self.budget)
-        elif not 0 < self.budget <= 1:
-            raise ConfigError(f"adapter.budget={self.budget:g}: must be above 0 and at most 1")
+        check_budget(vars(self))
 
     def insert(self, model: PreTrainedModel, seed: int) -> AdaptedModel:
         """Name the weights that a pruner may choose from; nothing is added.
@@ -77,15 +75,6 @@ def _linears(model: PreTrainedModel, site: str) -> list[str]:
                 f"is a {type(module).__name__}"
             )
     return list(found)
-
-
-def _check_named(budget: str) -> None:
-    name, _, bottleneck = budget.partition(":")
-    if not name.isidentifier() or not bottleneck.isdecimal() or not int(bottleneck):
-        raise ConfigError(
-            f"adapter.budget={budget}: must be a share such as 0.001, or an adapter and its "
-            "bottleneck such as houlsby:64"
-        )
 
 
 def _size(budget: str, model: PreTrainedModel) -> int:

@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 
 from sparsead.adapters.adapted import AdaptedModel
 from sparsead.adapters.contract import ADAPTERS, Adapter
-from sparsead.backbones.sites import SiteError
+from sparsead.backbones.places import SiteError, cannot_be_inserted
 from sparsead.config.run import RunSpec
 from sparsead.errors import ConfigError
 from sparsead.pruning.contract import Pruner
@@ -53,10 +53,7 @@ def insert_adapter(spec: RunSpec, adapter: Adapter, model: PreTrainedModel) -> A
     try:
         return adapter.insert(model, spec.seeds.init)
     except SiteError as error:
-        name, backbone = spec.adapter.name, spec.backbone.name
-        raise SiteError(
-            f"adapter={name} cannot be inserted into backbone={backbone}: {error}"
-        ) from error
+        raise cannot_be_inserted(spec.adapter.name, spec.backbone.name, error) from error
 
 
 def redraw_adapter(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +13,7 @@ from sparsead.config.groups import BackboneSpec
 from sparsead.config.trust import check_trusted
 from sparsead.errors import ConfigError, RecordError, SourceError
 from sparsead.pruning.storage import StoredAdapter, check_config, load_weights
-from sparsead.runs.files import file_digest
+from sparsead.runs.files import check_new, file_digest
 from sparsead.runs.record import RunRecord
 
 if TYPE_CHECKING:
@@ -40,7 +39,7 @@ def export_merged(
         RecordError: the run's weights cannot be read, or `folder` cannot be written.
         SourceError: the backbone cannot be loaded, or is not the one that the run was trained on.
     """
-    check_new(folder)
+    check_new("", folder)
     from sparsead.adapters.merging import merge  # imports torch, which is slow; only needed here
     from sparsead.assembly.trained import load
     from sparsead.backbones.loading import skeleton
@@ -67,7 +66,7 @@ def read_run(
 ) -> tuple[StoredAdapter, str | None]:
     """Return a run's weights, and the folder of its backbone; check all that can be wrong."""
     check_trusted(record.result["config"], trust)
-    check_new(folder)
+    check_new("", folder)
     stored = load_weights(record)
     check_config(record, stored)
     return stored, find_backbone(record, backbone, stored.metadata.get("backbone", {}))
@@ -137,16 +136,6 @@ def _check_trained_on(record: RunRecord, folder: Path, trained_on: Mapping[str, 
                 f"{record.folder}: was trained on another backbone: {weights / file} is missing or "
                 f"has not the SHA-256 {digest}"
             )
-
-
-def check_new(folder: Path) -> None:
-    """Refuse a folder that exists already.
-
-    Raises:
-        ConfigError: there is something at this path.
-    """
-    if os.path.lexists(folder):
-        raise ConfigError(f"{folder}: exists already; give a new folder")
 
 
 @contextmanager

@@ -19,13 +19,12 @@ from sparsead.assembly.build import build_adapter, build_task, insert_adapter
 from sparsead.backbones.loading import Backbone, load_backbone
 from sparsead.config.groups import SPLITS
 from sparsead.config.run import RunSpec
-from sparsead.config.trust import check_trusted
 from sparsead.errors import ConfigError, DataError, RecordError, SourceError, SparseadError
 from sparsead.pruning.masks import Masks
 from sparsead.pruning.storage import WEIGHTS_FILE, check_config, load_weights
 from sparsead.report.outcome import describe_scores, describe_setting
 from sparsead.runs.prerequisites import drop_sources
-from sparsead.runs.query import find_run
+from sparsead.runs.query import find_trusted_run
 from sparsead.runs.record import RunRecord
 from sparsead.tasks.cache import count_cut_examples
 from sparsead.tasks.contract import (
@@ -200,8 +199,7 @@ def load(
         RecordError: there is no such run, or its weights cannot be read or do not fit.
         SourceError: the backbone cannot be loaded, or is not the one that the run was trained on.
     """
-    record = find_run(str(run), Path(outputs))
-    _check_trusted(record, trust)
+    record = find_trusted_run(str(run), Path(outputs), trust)
     stored = load_weights(record)
     spec, precision = recorded_spec(record, backbone), _recorded_precision(record)
     with _rebuilding(record):
@@ -230,13 +228,6 @@ def _restore_chosen(
         return restore_chosen(adapted, tensors)
     except ConfigError as error:
         raise RecordError(f"{record.folder / WEIGHTS_FILE}: {error}") from error
-
-
-def _check_trusted(record: RunRecord, trust: str | Sequence[str] | None) -> None:
-    try:
-        check_trusted(record.result["config"], trust)
-    except ConfigError as error:
-        raise ConfigError(f"{record.folder}: {error}") from error
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedM
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from sparsead.backbones.sites import SiteError
+from sparsead.backbones.places import SiteError
 from sparsead.errors import ConfigError
 
 _PREFIXED = "sparsead_prefixed_"

@@ -22,6 +22,7 @@ from transformers import (
 from sparsead.backbones.contract import architectures
 from sparsead.backbones.dropout import draw_by_the_byte
 from sparsead.backbones.folders import find_folder
+from sparsead.backbones.lengths import check_tokens, count_positions
 from sparsead.backbones.tokenizers import build_tokenizer
 from sparsead.config.groups import BackboneSpec
 from sparsead.errors import ConfigError, SourceError
@@ -115,12 +116,7 @@ class Backbone:
             config = architecture_config(self.spec, {})
         else:
             config = folder_config(self.folder, {})
-        longest = _positions(config)
-        if longest is not None and tokens > longest:
-            raise ConfigError(
-                f"{key}={tokens}: backbone={self.spec.name} has positions for {longest} tokens; "
-                f"use {key}={longest} or less"
-            )
+        check_tokens(key, tokens, self.spec.name, _positions(config))
 
     def _with_dropout(self, config: PretrainedConfig) -> PretrainedConfig:
         """Set the dropout probabilities that the user gave.
@@ -320,22 +316,8 @@ def _has_attention_dropout(config: PretrainedConfig, dropouts: Iterable[str]) ->
 
 
 def _positions(config: PretrainedConfig) -> int | None:
-    """Return the number of positions, including those of special tokens; None if unlimited."""
-    if not getattr(config, "position_biased_input", True):
-        return None  # DeBERTa has relative positions only
-    positions: int | None = getattr(config, "max_position_embeddings", None)
-    if positions is not None and _begins_behind_padding(config.model_type):
-        return positions - int(config.pad_token_id) - 1
-    return positions
-
-
-def _begins_behind_padding(model_type: str) -> bool:
-    """Tell whether the first positions are reserved for padding.
-
-    They are also in RoBERTa variants without an entry, which `adapter=full` can train.
-    """
-    entry = architectures().get(model_type)
-    return "roberta" in model_type if entry is None else entry.positions_behind_padding
+    keys = ("max_position_embeddings", "pad_token_id", "position_biased_input", "model_type")
+    return count_positions({key: getattr(config, key) for key in keys if hasattr(config, key)})
 
 
 def _longest_input(config: PretrainedConfig) -> int:

@@ -16,7 +16,8 @@ from sparsead.assembly.published import publish
 from sparsead.config.arguments import Parser, add_run_arguments, add_trust, user_path
 from sparsead.errors import ConfigError
 from sparsead.report.card import write_card
-from sparsead.runs.query import find_run
+from sparsead.runs.files import check_new
+from sparsead.runs.query import find_trusted_run
 from sparsead.runs.record import read_records
 
 FORMATS = {"adapters": export_adapterhub, "peft": export_peft, "transformers": export_merged}
@@ -49,7 +50,8 @@ def main() -> None:
             f"export: --merged writes the format transformers, not {arguments.format}"
         )
     chosen = "transformers" if arguments.merged else arguments.format or "peft"
-    record = find_run(arguments.run, arguments.outputs)
+    record = find_trusted_run(arguments.run, arguments.outputs, arguments.trust)
+    check_new("", arguments.folder)
     FORMATS[chosen](record, arguments.folder, arguments.trust, arguments.backbone)
     if arguments.card or arguments.push:
         place = arguments.push or str(arguments.folder)

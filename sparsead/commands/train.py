@@ -24,6 +24,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+from sparsead.assembly.checks import check_buildable
 from sparsead.config.arguments import Parser, name_outputs
 from sparsead.config.compose import describe_error
 from sparsead.config.help import describe_train
@@ -71,7 +72,7 @@ from sparsead.report.outcome import (
 )
 from sparsead.runs.failure import failure_file
 from sparsead.runs.interrupt import Watch, stop_on_interrupt
-from sparsead.runs.options import check_given
+from sparsead.runs.options import check_sources
 from sparsead.runs.prerequisites import find_prerequisites, resolve_sources
 from sparsead.runs.record import RunRecord, find_record
 from sparsead.runs.request import RunRequest, do_prerequisites
@@ -173,12 +174,13 @@ def _check_jobs(overrides: list[str]) -> int:
     Returns:
         The number of jobs.
     """
-    jobs = 0
-    for config, chosen in compose_jobs(overrides):
-        request, _ = _asked_for(config)
-        find_prerequisites(resolve_sources(request.spec, request.outputs), chosen)
-        jobs += 1
-    return jobs
+    with stage("checking the runs of the sweep") as shown:
+        for config, chosen in compose_jobs(overrides):
+            request, _ = _asked_for(config)
+            check_buildable(request.spec)
+            find_prerequisites(resolve_sources(request.spec, request.outputs), chosen)
+            shown.advance()
+    return shown.done
 
 
 def _asked_for(config: DictConfig) -> tuple[RunRequest, SearchSpec | None]:
@@ -323,7 +325,8 @@ def train_run(request: RunRequest, watch: Watch | None = None) -> RunRecord:
     Torch is imported here, only when a run really has to be trained, because it takes seconds; what
     the hub does not give is refused before.
     """
-    check_given(request.spec)
+    check_sources(request.spec)
+    check_buildable(request.spec)
     check_gpu(request.spec.device)
     check_reachable(list_sources(request.spec))
     with stage("loading torch and transformers"):

@@ -6,15 +6,9 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
+from sparsead.config.schedules import check_schedule
 from sparsead.config.schema import check_choice, check_minimum
 from sparsead.errors import ConfigError
-
-SCHEDULERS = (
-    *("linear", "cosine", "cosine_with_restarts", "polynomial", "constant"),
-    *("constant_with_warmup", "inverse_sqrt", "reduce_lr_on_plateau", "cosine_with_min_lr"),
-    *("cosine_warmup_with_min_lr", "warmup_stable_decay"),
-)
-"""The Trainer's names of learning-rate schedules."""
 
 _WITHOUT_WARMUP = ("constant", "reduce_lr_on_plateau")
 _CLASS_WEIGHTS = ("balanced",)
@@ -107,7 +101,7 @@ class ProtocolSpec:
             )
 
     def _check_schedule(self) -> None:
-        check_choice("protocol.scheduler", self.scheduler, SCHEDULERS)
+        check_schedule(self.scheduler, self.scheduler_options, self.learning_rate)
         if not (0 <= self.warmup < 1 or self.warmup == math.floor(self.warmup) >= 1):
             raise ConfigError(
                 f"protocol.warmup={self.warmup:g}: must be a share of the steps, which is at least "

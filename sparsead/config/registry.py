@@ -81,10 +81,7 @@ class Registry(Generic[T]):
         A path from a record is checked before, without importing it: see `sparsead.config.trust`.
         """
         given = f"{self.kind}._target_={path}"
-        try:
-            entry = pkgutil.resolve_name(path)
-        except (ImportError, AttributeError, ValueError) as error:
-            raise ConfigError(f"{given}: cannot be imported ({error})") from error
+        entry = import_object(f"{self.kind}._target_", path)
         if not callable(entry):
             raise ConfigError(f"{given}: is not a class or a function")
         members = dir(entry)
@@ -92,6 +89,22 @@ class Registry(Generic[T]):
             if method not in members:
                 raise ConfigError(f"{given}: has no method {method!r}")
         return entry  # type: ignore[no-any-return]
+
+
+def import_object(key: str, path: str) -> Any:
+    """Import an object of the user's own.
+
+    Args:
+        key: the configuration key that names it, for the message.
+        path: its dotted path.
+
+    Raises:
+        ConfigError: there is no such object.
+    """
+    try:
+        return pkgutil.resolve_name(path)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ConfigError(f"{key}={path}: cannot be imported ({error})") from error
 
 
 def _methods(contract: type) -> list[str]:

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from sparsead.hub.commits import cached_commit, find_commit, resolve
-from sparsead.hub.failures import refuse
-from sparsead.hub.models import is_cached as is_model_cached
 from sparsead.hub.sources import Source
 
 
@@ -17,6 +14,10 @@ def check_reachable(sources: Iterable[Source]) -> None:
         SourceError: there is one; the message says why the hub does not give it.
     """
     for source in sources:
+        # imports the hub's client, which takes longer than all else that a run without it needs
+        from sparsead.hub.commits import find_commit, resolve
+        from sparsead.hub.failures import refuse
+
         find_commit(source)
         failure = resolve(source).failure
         if failure is not None and not is_cached(source):
@@ -25,10 +26,14 @@ def check_reachable(sources: Iterable[Source]) -> None:
 
 def is_cached(source: Source) -> bool:
     """Tell whether the cache holds a model or a data set as a whole; the hub is not asked."""
+    from sparsead.hub.commits import cached_commit
+
     commit = cached_commit(source)
     if commit is None:
         return False
     if source.kind == "model":
+        from sparsead.hub.models import is_cached as is_model_cached
+
         return is_model_cached(source, commit)
     from sparsead.hub.rows import is_cached as are_rows_cached  # imports datasets
 

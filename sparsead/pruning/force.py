@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from sparsead.config.values import check_rounds
+from sparsead.config.values.pruners import check_rounds
 from sparsead.pruning.budget import masks_from_scores
 from sparsead.pruning.contract import PRUNERS, Scores, Scoring
 

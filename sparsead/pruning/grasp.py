@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from sparsead.config.values import check_temperature
+from sparsead.config.values.pruners import check_temperature
 from sparsead.errors import PruningError
 from sparsead.pruning.contract import PRUNERS, Scores, Scoring
 from sparsead.pruning.temperature import divided_logits

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from sparsead.config.values import check_groups
+from sparsead.config.values.pruners import check_groups
 from sparsead.errors import PruningError
 from sparsead.pruning.contract import PRUNERS, Scores, Scoring
 from sparsead.pruning.units import criterion_scores

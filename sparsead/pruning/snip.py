@@ -7,7 +7,7 @@ import logging
 import torch
 from torch import Tensor, nn
 
-from sparsead.config.values import check_snip
+from sparsead.config.values.pruners import check_snip
 from sparsead.pruning.contract import PRUNERS, Scores, Scoring
 from sparsead.seeding import derive_seed
 

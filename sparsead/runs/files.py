@@ -8,6 +8,8 @@ import uuid
 from functools import cache
 from pathlib import Path
 
+from sparsead.errors import ConfigError, RecordError
+
 
 def write_atomically(path: Path, content: str | bytes) -> None:
     """Write a temporary file and rename it to `path`, so that no reader sees a partial file.
@@ -26,6 +28,33 @@ def write_atomically(path: Path, content: str | bytes) -> None:
         os.replace(beside, path)
     finally:
         beside.unlink(missing_ok=True)
+
+
+def check_new(flag: str, path: Path) -> None:
+    """Refuse a path that the user gave for something new if something is there already.
+
+    Args:
+        flag: the option that names the path, for the message; empty for an argument without one.
+        path: the path.
+
+    Raises:
+        ConfigError: there is something at this path.
+    """
+    if os.path.lexists(path):
+        given = f"{flag} {path}".strip()
+        raise ConfigError(f"{given}: exists already; give a new path")
+
+
+def write_result_file(path: Path, content: str) -> None:
+    """Write a file that the user asked for, as `write_atomically` does.
+
+    Raises:
+        RecordError: it cannot be written.
+    """
+    try:
+        write_atomically(path, content)
+    except OSError as error:
+        raise RecordError(f"{path}: cannot be written ({error})") from error
 
 
 def file_digest(path: Path) -> str:

@@ -11,7 +11,9 @@ from dataclasses import asdict
 from typing import Any
 
 from sparsead.config.run import RunSpec
-from sparsead.config.values import NO_FILE, ONE_OF_TWO, check_sources, check_values
+from sparsead.config.values import check_values
+from sparsead.config.values.adapters import check_sources as check_fused_sources
+from sparsead.config.values.tasks import NO_FILE, ONE_OF_TWO
 from sparsead.errors import ConfigError, unknown_key, wrong_type
 from sparsead.runs.defaults import OPTIONS
 
@@ -71,16 +73,24 @@ def check_options(spec: RunSpec) -> None:
             check_values(group, values["method"], {**defaults, **values["options"], **files})
 
 
-def check_given(spec: RunSpec) -> None:
-    """Refuse a run that names no data, or no adapters to combine, before torch is imported for it.
-
-    A configuration without them is valid as long as nothing is to be trained.
+def check_sources(spec: RunSpec) -> None:
+    """Refuse a run that combines adapters and names none, before torch is imported for it.
 
     Raises:
         ConfigError: the message says what to name.
     """
     if spec.adapter.method == "fusion":
-        check_sources(spec.adapter.options)
+        check_fused_sources(spec.adapter.options)
+
+
+def check_data(spec: RunSpec) -> None:
+    """Refuse a run that names no data, before torch is imported for it.
+
+    A configuration without data is valid as long as nothing is to be trained.
+
+    Raises:
+        ConfigError: the message says what to name.
+    """
     task = spec.task
     elsewhere = task.path or task.options.get("hub")
     named = (task.train, task.validation, task.test) != (None, None, None)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sparsead.errors import RecordError
+from sparsead.config.trust import check_trusted
+from sparsead.errors import ConfigError, RecordError
 from sparsead.runs.predictions import read_predictions
 from sparsead.runs.record import RESULT_FILE, RunRecord, restore_all_replaced
 
@@ -39,6 +41,26 @@ def find_run(run: str, outputs: Path) -> RunRecord:
     raise RecordError(
         f"{run}: is neither the folder of a run nor part of the name of one in {where}{hint}"
     )
+
+
+def find_trusted_run(run: str, outputs: Path, trust: str | Sequence[str] | None) -> RunRecord:
+    """Return a run as `find_run` does, of which a model may be built.
+
+    Args:
+        run: the run's folder, its identity or a part of its name that no other run has.
+        outputs: folder of the runs.
+        trust: the packages whose code the record may name.
+
+    Raises:
+        ConfigError: the record names code of a package that is not trusted.
+        RecordError: no run matches, or more than one does.
+    """
+    record = find_run(run, outputs)
+    try:
+        check_trusted(record.result["config"], trust)
+    except ConfigError as error:
+        raise ConfigError(f"{record.folder}: {error}") from error
+    return record
 
 
 def predictions(

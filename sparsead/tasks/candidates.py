@@ -22,7 +22,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from sparsead.config.values import check_hub_splits
+from sparsead.config.values.tasks import check_hub_splits
 from sparsead.errors import ConfigError, unknown
 from sparsead.tasks.contract import NewRow, Record
 from sparsead.tasks.control_tokens import refuse_control_tokens

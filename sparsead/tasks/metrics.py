@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import pkgutil
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,7 +21,8 @@ from sklearn.metrics import (
     mean_squared_error,
 )
 
-from sparsead.config.values import check_metrics, score_name
+from sparsead.config.registry import import_object
+from sparsead.config.values.tasks import check_metrics, score_name
 from sparsead.errors import ConfigError
 
 log = logging.getLogger(__name__)
@@ -70,10 +70,7 @@ NUMBER_METRICS = {
 def _find(name: str, choices: Mapping[str, Metric]) -> Metric:
     if "." not in name:
         return choices[name]
-    try:
-        found = pkgutil.resolve_name(name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ConfigError(f"task.metrics={name}: cannot be imported ({error})") from error
+    found = import_object("task.metrics", name)
     if isinstance(found, Metric):
         return found
     if not callable(found):

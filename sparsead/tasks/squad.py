@@ -17,7 +17,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from sparsead.config.values import (
+from sparsead.config.values.tasks import (
     NO_FILE,
     QUESTION_COLUMNS,
     check_hub_splits,

@@ -14,7 +14,7 @@ from typing import Any
 
 from datasets import DatasetDict
 
-from sparsead.config.values import check_hub_splits
+from sparsead.config.values.tasks import check_hub_splits
 from sparsead.hub.sources import data_source
 from sparsead.tasks.contract import TASKS, NewRow
 from sparsead.tasks.files import read_file

@@ -10,7 +10,8 @@ from typing import Any, TypeVar
 
 from datasets import DatasetDict
 
-from sparsead.config.values import NO_FILE, ONE_OF_TWO, TEXT, check_all
+from sparsead.config.values.contract import check_all
+from sparsead.config.values.tasks import NO_FILE, ONE_OF_TWO, TEXT
 from sparsead.errors import ConfigError, DataError
 from sparsead.hub.sources import data_source
 from sparsead.tasks.contract import TASKS

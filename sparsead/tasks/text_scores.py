@@ -10,7 +10,7 @@ import datasets
 import evaluate
 import numpy as np
 
-from sparsead.config.values import check_tokenizers
+from sparsead.config.values.tasks import check_tokenizers
 from sparsead.tasks.metrics import Metric, NamedScores
 from sparsead.tasks.words import ENGLISH, rouge_tokenizer
 

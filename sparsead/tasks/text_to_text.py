@@ -16,7 +16,8 @@ from transformers import (
 )
 
 from sparsead.config.groups import SPLITS
-from sparsead.config.values import NO_FILE, TEXTS, check_all
+from sparsead.config.values.contract import check_all
+from sparsead.config.values.tasks import NO_FILE, TEXTS
 from sparsead.errors import ConfigError
 from sparsead.hub.sources import data_source
 from sparsead.tasks.contract import TASKS

@@ -12,8 +12,9 @@ from torch import Tensor
 
 from composing import ask_for
 from pruning_cases import transformers_loss
-from sparsead.adapters.peft import TUNERS, PeftTuner
+from sparsead.adapters.peft import PeftTuner
 from sparsead.assembly.trained import load
+from sparsead.config.values.adapters import TUNERS
 from sparsead.errors import ConfigError
 from sparsead.pruning.prune import prune
 from sparsead.train import train

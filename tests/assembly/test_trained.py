@@ -18,8 +18,8 @@ import sparsead
 import sparsead.train as train
 from composing import ask_for, compose
 from sparsead.assembly.build import build_task
+from sparsead.assembly.predictions import predict_file
 from sparsead.backbones.loading import load_backbone
-from sparsead.commands import predict
 from sparsead.config.run import RunSpec
 from sparsead.errors import ConfigError, DataError, SourceError
 from sparsead.runs.predictions import read_predictions
@@ -238,7 +238,7 @@ def test_a_run_on_files_that_are_gone_predicts_what_it_predicted(
     given = file.rename(tmp_path / f"new{file.suffix}")
     loaded = sparsead.load(record.folder)
     assert all(torch.equal(model.state_dict()[n], t) for n, t in loaded.model.state_dict().items())
-    predicted = list(predict.predict_file(loaded, given))
+    predicted = list(predict_file(loaded, given))
     if kind == "text":
         assert list(predicted[0]["probabilities"]) == ["9", "10", "11"]
     if kind == "numbers":

@@ -24,7 +24,8 @@ from sparsead.assembly.account import count_costs
 from sparsead.assembly.build import build_task
 from sparsead.backbones.contract import Sites, architectures
 from sparsead.backbones.loading import architecture_config, count_parameters, load_backbone
-from sparsead.backbones.sites import SiteError, site_modules
+from sparsead.backbones.places import SiteError
+from sparsead.backbones.sites import site_modules
 from sparsead.errors import ConfigError, SourceError
 from sparsead.tasks.glue import GlueTask
 

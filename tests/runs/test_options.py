@@ -9,13 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from transformers import AutoConfig
+from transformers.activations import ACT2FN
 
 from composing import ask_for
 from sparsead.adapters.contract import ADAPTERS
+from sparsead.backbones.lengths import count_positions
 from sparsead.commands.train import train_run
 from sparsead.config import launchers
 from sparsead.config.registry import Registry
-from sparsead.config.values import METRICS
+from sparsead.config.values.adapters import ACTIVATIONS
+from sparsead.config.values.tasks import METRICS
 from sparsead.errors import ConfigError, DeviceError
 from sparsead.pruning.contract import PRUNERS
 from sparsead.runs.options import REQUIRED
@@ -70,10 +74,20 @@ def test_a_wrong_option_is_refused_as_the_registry_refuses_it(overrides: str, me
         ("adapter=lora adapter.dropout=-1", "adapter.dropout=-1: must be at least 0 and below 1"),
         ("adapter.init=zero", "adapter.init=zero: no such choice; did you mean zero_up?"),
         ("adapter.layer_norm=behind", "adapter.layer_norm=behind: no such choice"),
+        ("adapter.activation=rleu", "adapter.activation=rleu: no such choice; did you mean relu?"),
         ("adapter.head=froze", "adapter.head=froze: no such choice; did you mean frozen?"),
         ("adapter.sites=[ffn_out]", "adapter.sites=ffn_out: no such choice; did you mean ffn_outp"),
         ("adapter=mam adapter.length=0", "adapter.length=0: must be at least 1"),
         ("adapter=prefix adapter.prefix.scale=0", "adapter.prefix.scale=0: must be a number above"),
+        ("adapter=sparse adapter.budget=2", "adapter.budget=2: must be above 0 and at most 1"),
+        (
+            "adapter=sparse adapter.budget=houlsbi:8",
+            "adapter.budget=houlsbi:8: adapter=houlsbi: no",
+        ),
+        (
+            "adapter=peft adapter.type=lohaa",
+            "adapter.type=lohaa: no such choice; did you mean loha",
+        ),
         ("adapter=fusion adapter.fusion.prune=kq", "adapter.fusion.prune=kq: no such choice"),
         ("pruner.mode=trian", "pruner.mode=trian: no such choice; did you mean train?"),
         ("pruner.faithful=papr", "pruner.faithful=papr: no such choice; did you mean paper?"),
@@ -117,9 +131,23 @@ def test_a_value_out_of_range_is_refused_where_torch_is_not_needed(
         ("task=text task.inputs=[a]", "task.train: name a CSV, TSV, JSONL or Parquet file"),
         ("task=text task.inputs=[a] task.train=README.md", "task.validation: name a file, or hold"),
         ("adapter=fusion", "adapter.fusion.sources=[]: name finished runs of adapter=pfeiffer"),
+        (
+            "task.max_length=513",
+            "task.max_length=513: backbone=minilm has positions for 512 tokens",
+        ),
+        ("task.metrics=[nowhere.cost]", "task.metrics=nowhere.cost: cannot be imported"),
+        ("pruner.method=nowhere.largest", "pruner._target_=nowhere.largest: cannot be imported"),
+        (
+            "backbone=tiny-gpt2 adapter=lora",
+            "adapter=lora cannot be inserted into backbone=tiny-gpt2: gpt2 has no query projection",
+        ),
+        (
+            "backbone=tiny-modernbert adapter.sites=[ffn_norm]",
+            "adapter=houlsby cannot be inserted into backbone=tiny-modernbert: modernbert has no",
+        ),
     ],
 )
-def test_a_run_without_data_or_sources_is_refused_before_torch_is_imported(
+def test_a_run_that_cannot_be_assembled_is_refused_before_torch_is_imported(
     overrides: str, message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(Path(__file__).parents[2])
@@ -136,6 +164,19 @@ def test_the_listed_metrics_are_those_that_are_computed() -> None:
         "answers": set(ANSWER_METRICS),
         "texts": {*ROUGE_METRICS, *CORPUS_METRICS},
     }
+
+
+def test_the_listed_activations_are_those_of_transformers() -> None:
+    assert set(ACTIVATIONS) == set(ACT2FN)
+
+
+@pytest.mark.parametrize("name", ["minilm", "tiny-roberta", "tiny-bart", "tiny-deberta", "tiny-t5"])
+def test_positions_are_counted_alike_without_transformers(name: str) -> None:
+    architecture = ask_for(f"backbone={name}").spec.backbone.architecture
+    arguments = dict(architecture)
+    config = AutoConfig.for_model(arguments.pop("model_type"), **arguments)
+    counted = count_positions({**config.to_dict(), "model_type": architecture["model_type"]})
+    assert count_positions(architecture) == counted
 
 
 def test_whole_numbers_are_numbers_and_own_methods_are_left_to_the_registries() -> None:
@@ -163,7 +204,7 @@ def test_a_refusal_needs_no_torch(tmp_path: Path) -> None:
     code = (
         "import sys; from sparsead.cli import main\n"
         "try: main()\n"
-        "finally: assert not {'torch', 'transformers', 'datasets'} & set(sys.modules)"
+        "finally: assert not {'torch', 'datasets', 'huggingface_hub'} & set(sys.modules)"
     )
     command = [sys.executable, "-c", code, "train", "+adapter.bottlneck=3"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,12 +14,15 @@ import torch
 import torch.nn.functional as F
 from datasets import ClassLabel, Dataset, Features, Value
 from sklearn.utils.class_weight import compute_class_weight
-from transformers import SchedulerType
+from torch.optim.lr_scheduler import ReduceLROnPlateau
+from transformers import SchedulerType, get_scheduler
+from transformers.optimization import TYPE_TO_SCHEDULER_FUNCTION
 
 from composing import compose
 from sparsead.assembly.build import build_adapter, insert_adapter
 from sparsead.assembly.inputs import read_inputs
-from sparsead.config.protocol import SCHEDULERS, ProtocolSpec
+from sparsead.config.protocol import ProtocolSpec
+from sparsead.config.schedules import SCHEDULES
 from sparsead.errors import ConfigError
 from sparsead.runs.staging import staged
 from sparsead.training.history import epoch_ends
@@ -65,9 +69,13 @@ def rates_of(trainer: SparseadTrainer, steps: int) -> list[float]:
     return rates
 
 
-def test_the_schedules_are_those_of_transformers() -> None:
-    names = {schedule.value for schedule in SchedulerType}
-    assert {*SCHEDULERS} <= names
+def test_the_schedules_and_their_options_are_those_of_transformers() -> None:
+    given = {"optimizer", "num_warmup_steps", "num_training_steps", "last_epoch", "kwargs"}
+    for name, options in SCHEDULES.items():
+        function: Any = TYPE_TO_SCHEDULER_FUNCTION[SchedulerType(name)]
+        if name == "reduce_lr_on_plateau":
+            function = ReduceLROnPlateau
+        assert inspect.signature(function).parameters.keys() - given == options.keys(), name
 
 
 @pytest.mark.slow
@@ -77,21 +85,6 @@ def test_a_schedule_and_its_warmup_in_steps(folder: Path) -> None:
     assert rates_of(cosine, 10) == pytest.approx([5e-4 * share for share in expected])
     constant = trainer_of(folder, "protocol.scheduler=constant", "protocol.warmup=0")
     assert rates_of(constant, 3) == [5e-4] * 3
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("overrides", "message"),
-    [
-        (["protocol.scheduler=warmup_stable_decay"], "scheduler=warmup_stable_decay protocol.sch"),
-        (["+protocol.scheduler_options.cycles=2"], r"scheduler_options=\{'cycles': 2\}: "),
-    ],
-)
-def test_a_schedule_that_cannot_be_made_is_named(
-    folder: Path, overrides: list[str], message: str
-) -> None:
-    with pytest.raises(ConfigError, match=message):
-        rates_of(trainer_of(folder, *overrides), 10)
 
 
 def gradients(trainer: SparseadTrainer) -> dict[str, torch.Tensor]:
@@ -147,6 +140,38 @@ def protocol(**changes: Any) -> ProtocolSpec:
         "selection": 0.0,
     }
     return ProtocolSpec(**usual | changes)
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "options", "message"),
+    [
+        ("warmup_stable_decay", {}, "scheduler=warmup_stable_decay: needs the number of steps in"),
+        ("linear", {"cycles": 2}, "scheduler_options.cycles: protocol.scheduler=linear takes no"),
+        ("cosine", {"cycles": 2}, r"scheduler_options.cycles: .* did you mean .*num_cycles\?"),
+        ("cosine", {"num_cycles": "two"}, "scheduler_options.num_cycles=two: must be a number"),
+        ("polynomial", {"lr_end": 0.1}, "lr_end=0.1: must be below protocol.learning_rate=0.001"),
+        ("cosine_with_min_lr", {}, "cosine_with_min_lr: needs the rate at which it ends"),
+        ("reduce_lr_on_plateau", {"mode": "mx"}, "mode=mx: no such choice; did you mean max"),
+    ],
+)
+def test_a_schedule_that_cannot_be_made_is_refused(
+    scheduler: str, options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        protocol(scheduler=scheduler, scheduler_options=options, warmup=0)
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_every_schedule_can_be_made(name: str) -> None:
+    needed: dict[str, Any] = {
+        "warmup_stable_decay": {"num_decay_steps": 3},
+        "cosine_with_min_lr": {"min_lr": 1e-5},
+    }
+    needed["cosine_warmup_with_min_lr"] = {"min_lr_rate": 0.1}
+    options = needed.get(name, {})
+    protocol(scheduler=name, scheduler_options=options, warmup=0)
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1e-3)
+    get_scheduler(name, optimizer, 0, 10, options)
 
 
 def test_balanced_weights_are_those_of_scikit_learn() -> None:

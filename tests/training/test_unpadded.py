@@ -25,7 +25,7 @@ from sequences import LENGTHS
 from sparsead.adapters.adapted import AdaptedModel
 from sparsead.adapters.contract import ADAPTERS
 from sparsead.backbones.loading import load_backbone
-from sparsead.backbones.sites import SiteError
+from sparsead.backbones.places import SiteError
 from sparsead.seeding import make_generator
 from sparsead.tasks.contract import Collator
 from sparsead.training import packed_attention, unpadded

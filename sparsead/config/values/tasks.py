@@ -1,27 +1,12 @@
-"""The values that options of the project's own methods may have, checked without importing torch.
-
-The methods call these functions too, so that a program that uses them without a configuration gets
-the same messages. What depends on the model or on the data is checked where these are loaded.
-"""
+"""The values that options of tasks may have."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from contextlib import suppress
-from typing import Any
+from collections.abc import Callable, Collection, Mapping, Sequence
 
+from sparsead.config.values.contract import Options
 from sparsead.errors import ConfigError, unknown, unknown_key
 
-INITS = ("bert", "zero_up")
-LAYER_NORMS = ("before", "after")
-TRAINING = ("frozen", "trained")
-BOTTLENECK_SITES = (
-    *("attention_output", "ffn_output", "ffn_norm", "query", "key", "value"),
-    *("attention_projection", "ffn_input", "ffn_projection"),
-)
-"""The kinds of site, fields of `sparsead.backbones.contract.Sites`, that bottlenecks go to."""
-FUSED = (None, "qk")
 SCORED_SPLITS = ("validation", "test")
 """The splits for which texts can be generated, besides further ones of the hub or a folder."""
 QUESTION_COLUMNS = ("id", "question", "context", "answers")
@@ -59,152 +44,9 @@ NO_FILE: Mapping[str, str] = {
 }
 """By the method of a task, what to say where it has neither files nor a data set on the hub."""
 
-_MODES = ("eval", "train")
-_FAITHFUL = ("paper",)
 _LEAST = {"num_beams": 1, "max_new_tokens": 1, "min_new_tokens": 0, "no_repeat_ngram_size": 0}
 _KINDS: dict[str, tuple[type, ...]] = {"length_penalty": (int, float), "early_stopping": (bool,)}
 _GENERATION = (*_LEAST, *_KINDS)
-_KIND_OF: Mapping[str, type] = {
-    **dict.fromkeys(("sites", "inputs", "labels", "metrics", "generated_splits"), list),
-    **dict.fromkeys(("fusion", "columns", "generation", "scoring_tokenizers", "hub_splits"), dict),
-    **dict.fromkeys(("question_length", "answer_length", "n_best", "stride"), int),
-}
-"""The types of options that no default tells."""
-
-Options = Mapping[str, Any]
-
-
-def check_values(group: str, method: str, options: Options) -> None:
-    """Refuse a value that an option of one of the project's own methods cannot have.
-
-    Args:
-        group: adapter, pruner or task.
-        method: the method's name in its registry.
-        options: all of its options, those with a default included.
-
-    Raises:
-        ConfigError: the message names the value and what is allowed.
-    """
-    if any(not isinstance(options.get(key, kind()), kind) for key, kind in _KIND_OF.items()):
-        return  # the registry refuses it where the method is built
-    for check in _CHECKS[group].get(method, ()):
-        with suppress(TypeError):  # of a value in a list, likewise
-            check(options)
-
-
-def check_all(checks: Iterable[Callable[[Options], None]], options: Options) -> None:
-    """Call some of the checks below, one after the other."""
-    for check in checks:
-        check(options)
-
-
-# Adapters.
-
-
-def check_init(options: Options) -> None:
-    """Check how an adapter is initialised."""
-    if options["init"] not in INITS:
-        raise ConfigError(unknown("adapter.init", options["init"], INITS))
-
-
-def check_dropout(options: Options) -> None:
-    """Check an adapter's dropout probability."""
-    if not 0 <= options["dropout"] < 1:
-        raise ConfigError(f"adapter.dropout={options['dropout']:g}: must be at least 0 and below 1")
-
-
-def check_layer_norm(options: Options) -> None:
-    """Check the place of a bottleneck's own LayerNorm."""
-    layer_norm = options["layer_norm"]
-    if layer_norm is not None and layer_norm not in LAYER_NORMS:
-        raise ConfigError(unknown("adapter.layer_norm", layer_norm, ("null", *LAYER_NORMS)))
-
-
-def check_trained_parts(options: Options) -> None:
-    """Check whether the head and the backbone's LayerNorms train."""
-    for key in ("backbone_norms", "head"):
-        if options[key] not in TRAINING:
-            raise ConfigError(unknown(f"adapter.{key}", options[key], TRAINING))
-
-
-def check_sites(options: Options) -> None:
-    """Check the names of the kinds of site that bottlenecks go to."""
-    for site in options["sites"]:
-        if site not in BOTTLENECK_SITES:
-            raise ConfigError(unknown("adapter.sites", site, BOTTLENECK_SITES))
-
-
-def check_length(options: Options) -> None:
-    """Check the length of the prefixes of the adapter `mam`."""
-    if options["length"] is not None and options["length"] < 1:
-        raise ConfigError(f"adapter.length={options['length']}: must be at least 1")
-
-
-def check_prefix(options: Options) -> None:
-    """Check the options of prefixes."""
-    prefix = options["prefix"]
-    scale = prefix.get("scale", 1.0) if isinstance(prefix, Mapping) else 1.0
-    if isinstance(scale, int | float) and not 0 < scale < math.inf:
-        raise ConfigError(f"adapter.prefix.scale={scale:g}: must be a number above 0")
-
-
-def check_fused(options: Options) -> None:
-    """Check what of a fusion is pruned."""
-    prune = options["fusion"].get("prune")
-    if prune not in FUSED:
-        raise ConfigError(unknown("adapter.fusion.prune", prune, ("null", "qk")))
-
-
-def check_sources(options: Options) -> None:
-    """Check that there are adapters to combine."""
-    if not options["fusion"].get("adapters"):
-        raise ConfigError(
-            "adapter.fusion.sources=[]: name finished runs of adapter=pfeiffer, "
-            "or with adapter.fusion.tasks the tasks to train it on first"
-        )
-
-
-# Pruners.
-
-
-def check_snip(options: Options) -> None:
-    """Check the mode of SNIP, its passes, and its deviation from its own equation."""
-    mode, draws, faithful = (options[key] for key in ("mode", "draws", "faithful"))
-    if mode not in _MODES:
-        raise ConfigError(unknown("pruner.mode", mode, _MODES))
-    if faithful is not None and faithful not in _FAITHFUL:
-        raise ConfigError(unknown("pruner.faithful", faithful, ("null", *_FAITHFUL)))
-    if draws < 1:
-        raise ConfigError(f"pruner.draws={draws}: must be at least 1")
-    if mode == "eval" and draws != 1:
-        raise ConfigError(
-            f"pruner.draws={draws}: without dropout all passes are equal; set pruner.mode=train "
-            "or pruner.draws=1"
-        )
-
-
-def check_temperature(options: Options) -> None:
-    """Check what the logits are divided by."""
-    if not 0 < options["temperature"] < math.inf:
-        raise ConfigError(
-            f"pruner.temperature={options['temperature']:g}: must be a number above 0"
-        )
-
-
-def check_rounds(options: Options) -> None:
-    """Check the number of rounds of an iterative pruner."""
-    if options["rounds"] < 1:
-        raise ConfigError(f"pruner.rounds={options['rounds']}: must be at least 1")
-
-
-def check_groups(options: Options) -> None:
-    """Check how many weights of how large a group are kept."""
-    n, m = options["n"], options["m"]
-    if not 1 <= n < m:
-        raise ConfigError(f"pruner.n={n}: must be at least 1 and below pruner.m={m}")
-
-
-# Tasks.
 
 
 def check_questions(options: Options) -> None:
@@ -373,41 +215,20 @@ def check_tokenizers(options: Options) -> None:
             raise ConfigError(unknown(key, tokenizer, TOKENIZERS[metric]))
 
 
-BOTTLENECK = (check_dropout, check_layer_norm, check_init)
-LOW_RANK = (check_dropout, check_init)
 QUESTIONS = (check_questions, check_answer_metrics, check_hub_splits, check_question_columns)
 TEXT = (check_text_columns, check_share, check_text_labels, check_hub_splits)
 TEXTS = (check_generation, check_columns, check_hub_splits, check_generated_splits)
 
 _SENTENCES = ("demo_cola", "demo_pairs", "demo_rte", "demo_stsb", "glue")
 
-_CHECKS: Mapping[str, Mapping[str, Sequence[Callable[[Options], None]]]] = {
-    "adapter": {
-        "bottleneck": (*BOTTLENECK, check_trained_parts, check_sites),
-        "dora": LOW_RANK,
-        "fusion": (check_fused,),
-        "lora": LOW_RANK,
-        "mam": (*BOTTLENECK, check_length, check_prefix),
-        "parallel": BOTTLENECK,
-        "pfeiffer": BOTTLENECK,
-        "prefix": (check_prefix,),
-    },
-    "pruner": {
-        "force": (check_rounds,),
-        "grasp": (check_temperature,),
-        "nm": (check_groups,),
-        "snip": (check_snip,),
-        "synflow": (check_rounds,),
-    },
-    "task": {
-        **dict.fromkeys(("demo_questions", "squad"), QUESTIONS),
-        **dict.fromkeys(_SENTENCES, (check_sentence_metrics,)),
-        **dict.fromkeys(("superglue", "wic", "wsc"), (check_sentence_metrics, check_hub_splits)),
-        **dict.fromkeys(("copa", "multirc", "record"), (check_hub_splits,)),
-        "text": (*TEXT, check_own_metrics),
-        **dict.fromkeys(
-            ("demo_summaries", "text_to_text"), (check_tokenizers, check_text_metrics, *TEXTS)
-        ),
-    },
+CHECKS: Mapping[str, Sequence[Callable[[Options], None]]] = {
+    **dict.fromkeys(("demo_questions", "squad"), QUESTIONS),
+    **dict.fromkeys(_SENTENCES, (check_sentence_metrics,)),
+    **dict.fromkeys(("superglue", "wic", "wsc"), (check_sentence_metrics, check_hub_splits)),
+    **dict.fromkeys(("copa", "multirc", "record"), (check_hub_splits,)),
+    "text": (*TEXT, check_own_metrics),
+    **dict.fromkeys(
+        ("demo_summaries", "text_to_text"), (check_tokenizers, check_text_metrics, *TEXTS)
+    ),
 }
-"""By config group and method, in the order in which the method itself checks its options."""
+"""By method, in the order in which the method itself checks its options."""

@@ -1,0 +1,58 @@
+"""How many tokens an architecture has positions for; torch is not needed to tell."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from sparsead.backbones.contract import architectures
+from sparsead.errors import ConfigError
+
+_ROBERTA_PADDING = 1
+"""The id of the padding token in transformers' configurations of RoBERTa that name none."""
+
+
+def count_positions(values: Mapping[str, Any]) -> int | None:
+    """Return the number of positions, including those of special tokens.
+
+    Args:
+        values: keys and values of a transformers configuration.
+
+    Returns:
+        The number; None if it is unlimited, or if the configuration does not say it.
+    """
+    if not values.get("position_biased_input", True):
+        return None  # DeBERTa has relative positions only
+    positions: int | None = values.get("max_position_embeddings")
+    if positions is not None and _begins_behind_padding(str(values.get("model_type"))):
+        padding = values.get("pad_token_id")
+        return positions - int(_ROBERTA_PADDING if padding is None else padding) - 1
+    return positions
+
+
+def check_tokens(key: str, tokens: int, backbone: str, positions: int | None) -> None:
+    """Refuse texts of more tokens than the backbone has positions for.
+
+    Args:
+        key: configuration key of the length, for the message.
+        tokens: number of tokens of the longest text.
+        backbone: the backbone's name, for the message.
+        positions: what `count_positions` returns.
+
+    Raises:
+        ConfigError: the backbone has fewer positions.
+    """
+    if positions is not None and tokens > positions:
+        raise ConfigError(
+            f"{key}={tokens}: backbone={backbone} has positions for {positions} tokens; "
+            f"use {key}={positions} or less"
+        )
+
+
+def _begins_behind_padding(model_type: str) -> bool:
+    """Tell whether the first positions are reserved for padding.
+
+    They are also in RoBERTa variants without an entry, which `adapter=full` can train.
+    """
+    entry = architectures().get(model_type)
+    return "roberta" in model_type if entry is None else entry.positions_behind_padding

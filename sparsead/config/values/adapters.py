@@ -1,0 +1,152 @@
+"""The values that options of adapters may have."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+
+from sparsead.config.choices import list_choices
+from sparsead.config.values.contract import Options
+from sparsead.errors import ConfigError, unknown
+
+INITS = ("bert", "zero_up")
+LAYER_NORMS = ("before", "after")
+TRAINING = ("frozen", "trained")
+BOTTLENECK_SITES = (
+    *("attention_output", "ffn_output", "ffn_norm", "query", "key", "value"),
+    *("attention_projection", "ffn_input", "ffn_projection"),
+)
+"""The kinds of site, fields of `sparsead.backbones.contract.Sites`, that bottlenecks go to."""
+FUSED = (None, "qk")
+ACTIVATIONS = (
+    *("gelu", "gelu_10", "gelu_accurate", "gelu_fast", "gelu_new", "gelu_python"),
+    *("gelu_python_tanh", "gelu_pytorch_tanh", "hardswish", "laplace", "leaky_relu", "linear"),
+    *("mish", "prelu", "quick_gelu", "relu", "relu2", "relu6", "sigmoid", "silu"),
+    *("sqrtsoftplus", "swish", "tanh", "xielu"),
+)
+"""The names of transformers' activations; a test compares them."""
+
+TUNERS = (
+    *("boft", "c3a", "delora", "fourierft", "gralora", "hira", "hra", "ia3", "ln_tuning", "loha"),
+    *("lokr", "miss", "oft", "randlora", "road", "shira"),
+)
+"""The tuners of which no key of the configuration makes peft import a module or load a file.
+
+That has to be so, because a record's configuration may come from someone else. peft's LoRA does
+both; `adapter=lora` and `adapter=dora` are the same methods.
+"""
+NO_PEFT = "adapter=peft: needs peft; pip install 'sparsead[peft]'"
+
+
+def check_init(options: Options) -> None:
+    """Check how an adapter is initialised."""
+    if options["init"] not in INITS:
+        raise ConfigError(unknown("adapter.init", options["init"], INITS))
+
+
+def check_activation(options: Options) -> None:
+    """Check the activation between the two layers of a bottleneck."""
+    if options["activation"] not in ACTIVATIONS:
+        raise ConfigError(unknown("adapter.activation", options["activation"], ACTIVATIONS))
+
+
+def check_dropout(options: Options) -> None:
+    """Check an adapter's dropout probability."""
+    if not 0 <= options["dropout"] < 1:
+        raise ConfigError(f"adapter.dropout={options['dropout']:g}: must be at least 0 and below 1")
+
+
+def check_layer_norm(options: Options) -> None:
+    """Check the place of a bottleneck's own LayerNorm."""
+    layer_norm = options["layer_norm"]
+    if layer_norm is not None and layer_norm not in LAYER_NORMS:
+        raise ConfigError(unknown("adapter.layer_norm", layer_norm, ("null", *LAYER_NORMS)))
+
+
+def check_trained_parts(options: Options) -> None:
+    """Check whether the head and the backbone's LayerNorms train."""
+    for key in ("backbone_norms", "head"):
+        if options[key] not in TRAINING:
+            raise ConfigError(unknown(f"adapter.{key}", options[key], TRAINING))
+
+
+def check_sites(options: Options) -> None:
+    """Check the names of the kinds of site that bottlenecks go to."""
+    for site in options["sites"]:
+        if site not in BOTTLENECK_SITES:
+            raise ConfigError(unknown("adapter.sites", site, BOTTLENECK_SITES))
+
+
+def check_length(options: Options) -> None:
+    """Check the length of the prefixes of the adapter `mam`."""
+    if options["length"] is not None and options["length"] < 1:
+        raise ConfigError(f"adapter.length={options['length']}: must be at least 1")
+
+
+def check_prefix(options: Options) -> None:
+    """Check the options of prefixes."""
+    prefix = options["prefix"]
+    scale = prefix.get("scale", 1.0) if isinstance(prefix, Mapping) else 1.0
+    if isinstance(scale, int | float) and not 0 < scale < math.inf:
+        raise ConfigError(f"adapter.prefix.scale={scale:g}: must be a number above 0")
+
+
+def check_fused(options: Options) -> None:
+    """Check what of a fusion is pruned."""
+    prune = options["fusion"].get("prune")
+    if prune not in FUSED:
+        raise ConfigError(unknown("adapter.fusion.prune", prune, ("null", "qk")))
+
+
+def check_sources(options: Options) -> None:
+    """Check that there are adapters to combine."""
+    if not options["fusion"].get("adapters"):
+        raise ConfigError(
+            "adapter.fusion.sources=[]: name finished runs of adapter=pfeiffer, "
+            "or with adapter.fusion.tasks the tasks to train it on first"
+        )
+
+
+def check_budget(options: Options) -> None:
+    """Check how many of the backbone's own weights train.
+
+    Whether there is an adapter of that name, and how many weights it has, depends on the backbone.
+    """
+    budget = options["budget"]
+    if not isinstance(budget, str):
+        if not 0 < budget <= 1:
+            raise ConfigError(f"adapter.budget={budget:g}: must be above 0 and at most 1")
+        return
+    name, _, bottleneck = budget.partition(":")
+    if not name.isidentifier() or not bottleneck.isdecimal() or not int(bottleneck):
+        raise ConfigError(
+            f"adapter.budget={budget}: must be a share such as 0.001, or an adapter and its "
+            "bottleneck such as houlsby:64"
+        )
+    choices = list_choices("adapter")
+    if name not in choices:
+        raise ConfigError(f"adapter.budget={budget}: {unknown('adapter', name, choices)}")
+
+
+def check_tuner(options: Options) -> None:
+    """Check the name of a tuner of peft; whether the installed version has it is not."""
+    if options["type"] not in TUNERS:
+        raise ConfigError(unknown("adapter.type", options["type"], TUNERS))
+
+
+BOTTLENECK = (check_activation, check_dropout, check_layer_norm, check_init)
+LOW_RANK = (check_dropout, check_init)
+
+CHECKS: Mapping[str, Sequence[Callable[[Options], None]]] = {
+    "bottleneck": (*BOTTLENECK, check_trained_parts, check_sites),
+    "dora": LOW_RANK,
+    "fusion": (check_fused,),
+    "lora": LOW_RANK,
+    "mam": (*BOTTLENECK, check_length, check_prefix),
+    "parallel": BOTTLENECK,
+    "peft": (check_tuner,),
+    "pfeiffer": BOTTLENECK,
+    "prefix": (check_prefix,),
+    "sparse": (check_budget,),
+}
+"""By method, in the order in which the method itself checks its options."""

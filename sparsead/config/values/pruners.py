@@ -1,0 +1,59 @@
+"""The values that options of pruners may have."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+
+from sparsead.config.values.contract import Options
+from sparsead.errors import ConfigError, unknown
+
+_MODES = ("eval", "train")
+_FAITHFUL = ("paper",)
+
+
+def check_snip(options: Options) -> None:
+    """Check the mode of SNIP, its passes, and its deviation from its own equation."""
+    mode, draws, faithful = (options[key] for key in ("mode", "draws", "faithful"))
+    if mode not in _MODES:
+        raise ConfigError(unknown("pruner.mode", mode, _MODES))
+    if faithful is not None and faithful not in _FAITHFUL:
+        raise ConfigError(unknown("pruner.faithful", faithful, ("null", *_FAITHFUL)))
+    if draws < 1:
+        raise ConfigError(f"pruner.draws={draws}: must be at least 1")
+    if mode == "eval" and draws != 1:
+        raise ConfigError(
+            f"pruner.draws={draws}: without dropout all passes are equal; set pruner.mode=train "
+            "or pruner.draws=1"
+        )
+
+
+def check_temperature(options: Options) -> None:
+    """Check what the logits are divided by."""
+    if not 0 < options["temperature"] < math.inf:
+        raise ConfigError(
+            f"pruner.temperature={options['temperature']:g}: must be a number above 0"
+        )
+
+
+def check_rounds(options: Options) -> None:
+    """Check the number of rounds of an iterative pruner."""
+    if options["rounds"] < 1:
+        raise ConfigError(f"pruner.rounds={options['rounds']}: must be at least 1")
+
+
+def check_groups(options: Options) -> None:
+    """Check how many weights of how large a group are kept."""
+    n, m = options["n"], options["m"]
+    if not 1 <= n < m:
+        raise ConfigError(f"pruner.n={n}: must be at least 1 and below pruner.m={m}")
+
+
+CHECKS: Mapping[str, Sequence[Callable[[Options], None]]] = {
+    "force": (check_rounds,),
+    "grasp": (check_temperature,),
+    "nm": (check_groups,),
+    "snip": (check_snip,),
+    "synflow": (check_rounds,),
+}
+"""By method, in the order in which the method itself checks its options."""
