@@ -27,12 +27,11 @@ from sparsead.assembly.build import (
     save_weights,
     weights_metadata,
 )
-from sparsead.assembly.inputs import Inputs, read_inputs
+from sparsead.assembly.inputs import read_inputs
 from sparsead.assembly.start import load_start
 from sparsead.cli import run as run_verb
 from sparsead.config.compose import compose_as
 from sparsead.config.quoting import format_override
-from sparsead.config.run import RunSpec
 from sparsead.errors import RecordError
 from sparsead.progress import stage
 from sparsead.pruning.contract import PRUNERS
@@ -53,6 +52,7 @@ from sparsead.training.device import (
     reset_peak_memory,
     resolve_device,
 )
+from sparsead.training.duration import TellDuration
 from sparsead.training.final_scores import evaluated_splits, final_scores
 from sparsead.training.history import history
 from sparsead.training.patience import Ending, HasEndedError, restore_best
@@ -220,7 +220,8 @@ def run(
         trainer.add_callback(Ending(trainer, spec.protocol.patience))
         trainer.add_callback(ShowTraining(trainer, shown))
         tracker.attach(trainer)
-        _tell_start(spec, inputs, adapted, masks, device, precision)
+        trainer.add_callback(TellDuration(spec, task, inputs.described, f"{device} in {precision}"))
+        _tell_weights(adapted, masks)
         with suppress(HasEndedError), deterministic_algorithms(spec.protocol.deterministic, device):
             trainer.train(resume_from_checkpoint=checkpoint)
     epochs = history(trainer)
@@ -266,15 +267,8 @@ def run(
     }
 
 
-def _tell_start(
-    spec: RunSpec,
-    inputs: Inputs,
-    adapted: AdaptedModel,
-    masks: Masks,
-    device: str,
-    precision: str,
-) -> None:
-    """Say how many weights train, on how many examples, for how many steps, and where."""
+def _tell_weights(adapted: AdaptedModel, masks: Masks) -> None:
+    """Say how many weights train, and how many are removed."""
     train = sum(p.numel() for p in adapted.model.parameters() if p.requires_grad)
     if adapted.budget is None:
         log.info(
@@ -288,21 +282,6 @@ def _tell_start(
             *(f"{number:,}" for number in (train, masks.total - masks.removed, masks.total)),
             100 * (1 - masks.sparsity),
         )
-    described = inputs.described["train"]
-    examples, epochs = described["examples"], spec.protocol.epochs
-    counts = described["counts"].items()
-    lost = [f"{count:,} {name.replace('_', ' ')}" for name, count in counts if count]
-    log.info(
-        "%s examples, %s at %d tokens; %d epoch%s of %d steps on %s in %s",
-        f"{examples:,}",
-        ", ".join(lost) or "none cut",
-        spec.task.max_length,
-        epochs,
-        "" if epochs == 1 else "s",
-        spec.protocol.steps_per_epoch(examples),
-        device,
-        precision,
-    )
 
 
 class _Train(ModuleType):

@@ -18,7 +18,7 @@ from sparsead.progress import LineHandler, Stage, format_seconds, name_sweep, st
 
 TRAIN = (
     *("train", "backbone=tiny-bert", "task=demo_mrpc", "task.limit=32", "protocol.epochs=2"),
-    *("device=cpu", "precision=fp32"),
+    *("protocol.batch_size=4", "device=cpu", "precision=fp32"),
 )
 
 
@@ -111,7 +111,7 @@ SCREEN = """\
 houlsby with r=N, N % removed by snip, on tiny-bert; task demo_mrpc, seed N
 fN is that of the class equivalent; the other is not_equivalent
 N weights train; N of N prunable ones are removed (N %)
-N examples, none cut at N tokens; N epochs of N steps on cpu in fpN
+N examples, none cut at N tokens; N steps on cpu in fpN, about N s
 epoch N: accuracy N, fN N
 epoch N: accuracy N, fN N
 accuracy N, fN N (accuracy N to N over the N examples of validation)

@@ -60,9 +60,8 @@ WRONG: dict[str, Sequence[str]] = {
     "gpt2 has no query projection": ["train", "adapter=lora", "backbone=tiny-gpt2"],
     "adapter.budget=2: must be above 0": ["train", "adapter=sparse", "adapter.budget=2"],
     "takes no options": ["train", "+protocol.scheduler_options.num_cycles=2"],
-    "task.max_length=1000: backbone=minilm has positions for 512": [
-        "train",
-        "task.max_length=1000",
+    "task.max_length=999: backbone=roberta-base has positions for 512": [
+        *("train", "backbone=roberta-base", "task.max_length=999"),
     ],
     "task.metrics=nowhere.cost: cannot be imported": ["train", "task.metrics=[nowhere.cost]"],
     "has no bottleneck": ["train", "adapter=full", "sparsity=large_sparse"],
