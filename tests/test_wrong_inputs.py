@@ -84,6 +84,14 @@ WRONG: dict[str, Sequence[str]] = {
         "task.train=good.csv",
         "task.inputs=[label]",
     ],
+    "good.csv:1: column=grade: no such choice": [
+        *("train", "task=text", "task.train=good.csv", "task.validation=good.csv"),
+        *("task.inputs=[text]", "task.label=grade"),
+    ],
+    "ragged.csv:3: number of fields: 3": [
+        *("train", "task=text", "task.train=ragged.csv", "task.validation_share=0.5"),
+        "task.inputs=[text]",
+    ],
     # sweeps and searches
     "add -m": ["train", "jobs_per_gpu=2"],
     "jobs_per_gpu=x: must be a whole number": ["train", "-m", "jobs_per_gpu=x"],

@@ -6,15 +6,18 @@ What is refused here is refused where the model is assembled too, in the same wo
 from __future__ import annotations
 
 from importlib.util import find_spec
+from pathlib import Path
 
 from sparsead.backbones.contract import architectures
 from sparsead.backbones.lengths import check_tokens, count_positions
 from sparsead.backbones.places import SiteError, cannot_be_inserted, find_patterns
+from sparsead.config.groups import TaskSpec
 from sparsead.config.registry import import_object
 from sparsead.config.run import RunSpec
 from sparsead.config.values.adapters import NO_PEFT
 from sparsead.errors import ConfigError
 from sparsead.runs.options import check_data
+from sparsead.tasks.files import read_file
 
 _SITES = {
     "mam": ("attention", "ffn_input", "ffn_output"),
@@ -23,17 +26,22 @@ _SITES = {
 }
 """By adapter method, the sites that it goes to where none of its options names them."""
 
+_READ_TWICE = 1 << 24
+"""Size in bytes up to which a file of the user's own is read before torch is imported too."""
+
 
 def check_buildable(spec: RunSpec) -> None:
     """Refuse a run without data, of code that is not there, or of parts that do not fit.
 
     Raises:
         ConfigError: the message says what to name or to choose instead.
+        DataError: a file of the user's own is malformed, or has no such column.
     """
     check_data(spec)
     if spec.adapter.method == "peft" and find_spec("peft") is None:
         raise ConfigError(NO_PEFT)
     _check_own_code(spec)
+    _check_files(spec.task)
     _check_lengths(spec)
     _check_sites(spec)
 
@@ -47,6 +55,18 @@ def _check_own_code(spec: RunSpec) -> None:
     for metric in spec.task.options.get("metrics", ()):
         if "." in str(metric):
             import_object("task.metrics", str(metric))
+
+
+def _check_files(task: TaskSpec) -> None:
+    """Read the user's own files once before, to refuse rows and columns that cannot be used."""
+    columns = task.options.get("columns", {}).values()
+    if task.method == "text":
+        columns = [*task.options["inputs"], task.options["label"], task.options.get("id")]
+    elif task.method != "text_to_text":
+        return
+    for file in map(Path, filter(None, (task.train, task.validation, task.test))):
+        if file.stat().st_size <= _READ_TWICE:
+            read_file(file, [column for column in dict.fromkeys(columns) if column])
 
 
 def _check_lengths(spec: RunSpec) -> None:

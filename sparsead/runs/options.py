@@ -103,6 +103,8 @@ def check_data(spec: RunSpec) -> None:
     held_out = task.options.get("validation_share") is not None
     if task.validation is None and not held_out:
         raise ConfigError(f"task.validation: {ONE_OF_TWO}")
+    if task.validation is not None and held_out:
+        raise ConfigError(f"task.validation={task.validation}: {ONE_OF_TWO}")
 
 
 def _check(

@@ -132,8 +132,8 @@ def test_a_value_out_of_range_is_refused_where_torch_is_not_needed(
         ("task=text task.inputs=[a] task.train=README.md", "task.validation: name a file, or hold"),
         ("adapter=fusion", "adapter.fusion.sources=[]: name finished runs of adapter=pfeiffer"),
         (
-            "task.max_length=513",
-            "task.max_length=513: backbone=minilm has positions for 512 tokens",
+            "backbone=roberta-base task.max_length=513",
+            "task.max_length=513: backbone=roberta-base has positions for 512 tokens",
         ),
         ("task.metrics=[nowhere.cost]", "task.metrics=nowhere.cost: cannot be imported"),
         ("pruner.method=nowhere.largest", "pruner._target_=nowhere.largest: cannot be imported"),
