@@ -110,6 +110,9 @@ WRONG: dict[str, Sequence[str]] = {
     "bad_base: table=tabel1: no such choice; did you mean table1": ["reproduce", "bad_base.yaml"],
     "nowhere.yaml": ["table", "nowhere.yaml"],
     "--power 2: must be above 0 and below 1": ["plan", "table1", "--power", "2"],
+    "lora cannot be inserted into backbone=tiny-gpt2": [
+        *("compare", "adapter=houlsby,lora", "backbone=tiny-gpt2"),
+    ],
     "give a key with several values": ["compare", "pruner=snip"],
     # runs
     "is neither the folder of a run nor part of the name": ["show", "nothing"],

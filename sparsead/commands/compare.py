@@ -9,9 +9,11 @@ $ sparsead compare pruner=snip,random seed=1,2,3
 
 from __future__ import annotations
 
+from sparsead.assembly.checks import check_buildable
 from sparsead.commands.reproduce import reproduce
 from sparsead.config.arguments import Parser, add_output_options, add_overrides
 from sparsead.progress import output_as
+from sparsead.tables.cells import list_cells
 from sparsead.tables.comparison import compare_table
 
 
@@ -22,5 +24,8 @@ def main() -> None:
     parser.add_argument("--retry-failed", action="store_true", help="also train failed runs again")
     add_output_options(parser)
     arguments = parser.parse()
+    table = compare_table(arguments.overrides)
+    for cell in list_cells(table):
+        check_buildable(cell.spec)
     with output_as(quiet=arguments.quiet, json=arguments.json):
-        reproduce(compare_table(arguments.overrides), retry=arguments.retry_failed)
+        reproduce(table, retry=arguments.retry_failed, planned=False)

@@ -66,7 +66,9 @@ def main() -> None:
         reproduce(table, retry=arguments.retry_failed, launcher=launcher)
 
 
-def reproduce(table: TableSpec, *, retry: bool, launcher: Sequence[str] = ()) -> NoReturn:
+def reproduce(
+    table: TableSpec, *, retry: bool, launcher: Sequence[str] = (), planned: bool = True
+) -> NoReturn:
     """Train a table's missing runs, print the table, and exit with status 1 if a run failed.
 
     A tracker groups the runs by the table's name.
@@ -76,6 +78,7 @@ def reproduce(table: TableSpec, *, retry: bool, launcher: Sequence[str] = ()) ->
         retry: also train failed runs again.
         launcher: the overrides that choose one of Hydra's launchers; none trains one run after the
             other in this process.
+        planned: whether `sparsead plan` knows the table.
     """
     if launcher and table.search is not None and table.search.name == "asha":
         raise ConfigError(
@@ -87,7 +90,7 @@ def reproduce(table: TableSpec, *, retry: bool, launcher: Sequence[str] = ()) ->
     for cell in wanted:
         cell.request.tracking.check_installed()
     if output_mode() is None:
-        sys.stdout.write(describe_plan(wanted, table.search))
+        sys.stdout.write(describe_plan(wanted, table.search, planned=planned))
         sys.stdout.flush()
     with printed_log(), stop_on_interrupt("run the same command again to resume"):
         try:

@@ -58,7 +58,9 @@ class Throughput:
         return self.fixed + spec.protocol.epochs * epoch + sum(scored) * self.score
 
 
-def describe_plan(wanted: Sequence[Cell], search: SearchSpec | None = None) -> str:
+def describe_plan(
+    wanted: Sequence[Cell], search: SearchSpec | None = None, *, planned: bool = True
+) -> str:
     """Return a text with the number of runs in each state, and the time and space still needed.
 
     There is an estimate only if every kind of missing run was measured on this machine, which
@@ -67,6 +69,7 @@ def describe_plan(wanted: Sequence[Cell], search: SearchSpec | None = None) -> s
     Args:
         wanted: the table's cells.
         search: the table's search, if any. With search=asha the plan is the most that it can take.
+        planned: whether `sparsead plan` can measure the runs; it cannot without a table's file.
     """
     grid = _describe_grid(wanted)
     if search is not None and search.name == "asha":
@@ -84,7 +87,8 @@ def describe_plan(wanted: Sequence[Cell], search: SearchSpec | None = None) -> s
     if not counts["missing"]:
         return text
     if cost.unknown:
-        return text + f"no estimate for {cost.unknown} of them; sparsead plan measures them\n"
+        hint = "sparsead plan measures them" if planned else "the first run tells for all"
+        return text + f"no estimate for {cost.unknown} of them; {hint}\n"
     duration, size = format_amount(cost.seconds, TIMES), format_amount(cost.stored, SIZES)
     return text + f"about {duration} on this machine, one at a time, and {size}\n"
 
