@@ -13,9 +13,7 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
 import sys
-import textwrap
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,7 +21,7 @@ from dataclasses import dataclass, field
 from multiprocessing import current_process
 from typing import TYPE_CHECKING, Any
 
-from sparsead.errors.display import SafeFormatter
+from sparsead.errors.display import SafeFormatter, wrap
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -244,7 +242,7 @@ class _Shown:
             sys.stdout.write(f"{text}\n")
             sys.stdout.flush()
             return
-        text = _wrap(text)
+        text = wrap(text)
         if self._bar is None:
             sys.stdout.write(f"{text}\n")
         else:
@@ -258,14 +256,6 @@ class _Shown:
         prefix = f"{self.sweep}: " if self.sweep else ""
         innermost = self._stages[-1]
         return f"{prefix}{': '.join(filter(None, (innermost.label, innermost.remarks)))}"
-
-
-def _wrap(text: str) -> str:
-    """Break a line of the terminal between words; a path stays whole, so that it can be copied."""
-    width = shutil.get_terminal_size().columns
-    margin = " " * (len(text) - len(text.lstrip()))
-    lines = textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False)
-    return "\n".join([lines[0], *(margin + line for line in lines[1:])]) if lines else ""
 
 
 def _draw_bar(shown: _Shown) -> Live:

@@ -25,7 +25,7 @@ from sparsead.commands.train import group_tracked, job, train_run
 from sparsead.config.arguments import Parser, add_output_options, add_table
 from sparsead.config.launch import launch_jobs, take_launcher
 from sparsead.errors import ConfigError, StorageError
-from sparsead.errors.display import one_line
+from sparsead.errors.display import one_line, tell
 from sparsead.progress import (
     JSON,
     OUTPUT_VARIABLE,
@@ -104,7 +104,7 @@ def reproduce(
     failed = print_failures(wanted)
     left = count_runs(wanted, retry=False) if launcher else 0
     if left:
-        sys.stderr.write(f"sparsead: {left} runs are not finished; give the command again\n")
+        tell(f"{left} runs are not finished; give the command again")
     raise SystemExit(1 if failed or left else 0)
 
 
@@ -128,9 +128,9 @@ def print_failures(wanted: Sequence[Cell]) -> int:
         if isinstance(state, Failed):
             failed += 1
             reason, *_ = str(state.failure["error"]).splitlines() or [""]
-            sys.stderr.write(f"sparsead: failed: {one_line(f'{_name(cell)}: {reason}')}\n")
+            tell(f"failed: {_name(cell)}: {reason}")
     if failed:
-        sys.stderr.write(f"sparsead: {failed} failed; --retry-failed trains them again\n")
+        tell(f"{failed} failed; --retry-failed trains them again")
     return failed
 
 

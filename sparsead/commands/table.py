@@ -25,6 +25,7 @@ from sparsead.config.arguments import (
 )
 from sparsead.config.search import GRID
 from sparsead.errors import warn
+from sparsead.errors.display import tell
 from sparsead.report.choice import choose_best_points, count_points
 from sparsead.report.formats import FORMATS, to_rich
 from sparsead.report.settings import group_by_setting, list_columns, rank_columns
@@ -103,7 +104,7 @@ def _settings(arguments: Namespace) -> str:
         if not records:
             where = arguments.records or arguments.outputs
             which = f" with {' '.join(arguments.overrides)}" if arguments.overrides else ""
-            sys.stderr.write(f"sparsead: {where}: has no finished runs{which} yet\n")
+            tell(f"{where}: has no finished runs{which} yet")
             return ""
         shown = choose_best_points(records) if best else records
         if form == _REPORT:

@@ -7,12 +7,11 @@ finds the names that were probably meant.
 from __future__ import annotations
 
 import platform
-import sys
 from collections.abc import Iterable
 from functools import cache
 from typing import NoReturn
 
-from sparsead.errors.display import one_line
+from sparsead.errors.display import tell
 from sparsead.errors.hints import nearest_choice, nearest_keys
 
 
@@ -70,7 +69,7 @@ class StorageError(RecordError):
 
 def fail(message: str) -> NoReturn:
     """Print one line for the user and exit with status 2."""
-    sys.stderr.write(f"sparsead: {one_line(message)}\n")
+    tell(message)
     raise SystemExit(2)
 
 
@@ -90,7 +89,7 @@ def refuse_windows() -> None:
 @cache
 def warn(message: str) -> None:
     """Print one line for the user and go on; the same line is printed only once."""
-    sys.stderr.write(f"sparsead: {one_line(message)}\n")
+    tell(message)
 
 
 def unknown_key(key: str, allowed: Iterable[str], everywhere: Iterable[str] = ()) -> str:

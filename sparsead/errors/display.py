@@ -46,6 +46,20 @@ def one_line(text: str) -> str:
     return escape_controls(" ".join(text.split()))
 
 
+def wrap(text: str) -> str:
+    """Break a line of the terminal between words; a path stays whole, so that it can be copied."""
+    width = shutil.get_terminal_size().columns
+    margin = " " * (len(text) - len(text.lstrip()))
+    lines = textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False)
+    return "\n".join([lines[0], *(margin + line for line in lines[1:])]) if lines else ""
+
+
+def tell(message: str) -> None:
+    """Print one line for the user on standard error; a terminal breaks it between words."""
+    line = f"sparsead: {one_line(message)}"
+    sys.stderr.write(f"{wrap(line) if sys.stderr.isatty() else line}\n")
+
+
 def to_columns(lines: Iterable[tuple[str, str]]) -> str:
     """Return names with a text about each behind them; at a terminal, long texts are wrapped."""
     listed = list(lines)

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from threading import current_thread, main_thread
 from types import FrameType
+
+from sparsead.errors.display import tell
 
 INTERRUPTED = 130
 
@@ -51,7 +52,7 @@ def stop_on_interrupt(goes_on: str) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        sys.stderr.write(f"sparsead: interrupted; {goes_on}\n")
+        tell(f"interrupted; {goes_on}")
         raise SystemExit(INTERRUPTED) from None
     finally:
         if current_thread() is main_thread():
@@ -79,7 +80,7 @@ def defer_interrupt() -> Iterator[Callable[[], bool]]:
 
 def _stop(_signal: int, _frame: FrameType | None) -> None:
     signal.signal(signal.SIGINT, lambda *_: os._exit(INTERRUPTED))
-    sys.stderr.write("sparsead: stopping; press Ctrl-C again to stop immediately\n")
+    tell("stopping; press Ctrl-C again to stop immediately")
     if not _Interrupt.active:
         raise KeyboardInterrupt
     _Interrupt.requested = True

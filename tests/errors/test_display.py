@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import logging
+import sys
 import unicodedata
 
 import pytest
@@ -19,6 +20,7 @@ from sparsead.errors.display import (
     escape_formula,
     escape_json,
     one_line,
+    tell,
 )
 from sparsead.report.formats import FORMATS, to_plain
 
@@ -101,3 +103,17 @@ def test_messages_and_logs_are_safe(text: str, capsys: pytest.CaptureFixture[str
     assert is_safe(refused + warned)
     record = logging.LogRecord("x", logging.INFO, "x", 1, "class %s", (text,), None)
     assert is_safe(SafeFormatter("%(message)s").format(record))
+
+
+def test_a_terminal_breaks_a_message_between_words_and_a_file_gets_one_line(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    message = "runs delete: would delete all 9 runs; give a filter such as state=failed, or --all"
+    tell(message)
+    assert capsys.readouterr().err == f"sparsead: {message}\n"
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "80")
+    tell(message)
+    first, second = capsys.readouterr().err.splitlines()
+    assert first.endswith("such as")
+    assert second == "state=failed, or --all"

@@ -23,7 +23,6 @@ EXAMPLES = "1,000 examples, 20 cut at 512 tokens"
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     now = [0.0]
-    monkeypatch.setattr(duration, "_now", lambda: now[0])
     monkeypatch.setattr(duration.time, "monotonic", lambda: now[0])
     return now
 
