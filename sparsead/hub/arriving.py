@@ -37,7 +37,7 @@ def show_arriving(source: Source, commit: str, patterns: Sequence[str] | None) -
         patterns: the names of the files that are fetched, so that it is known how many bytes will
             come; None if they are not known.
     """
-    before = {file.name: size for file, size in _files(source)}
+    before = {file.name: size for file, size in _list_files(source)}
     with stage(f"loading {source}", in_bytes=True) as shown, quiet_clients():
         ended = Event()
 
@@ -66,10 +66,10 @@ def _count(source: Source, wanted: Collection[str] | None, before: Mapping[str, 
             download left, are not gone on with.
     """
     if wanted is None:
-        return sum(size for _, size in _files(source)) - sum(before.values())
+        return sum(size for _, size in _list_files(source)) - sum(before.values())
     return sum(
         size
-        for file, size in _files(source)
+        for file, size in _list_files(source)
         if file.name.partition(".")[0] in wanted
         and not (file.name in before and file.name.endswith(_PARTIAL))
     )
@@ -89,7 +89,7 @@ def _list_wanted(source: Source, commit: str, patterns: Sequence[str]) -> dict[s
     return {file.lfs.sha256 if file.lfs else file.blob_id: file.size for file in chosen}
 
 
-def _files(source: Source) -> Iterator[tuple[Path, int]]:
+def _list_files(source: Source) -> Iterator[tuple[Path, int]]:
     """Yield the files of a source in the hub's cache, whole or not, with their sizes."""
     folder = repo_folder_name(repo_id=source.name, repo_type=source.kind)
     blobs = Path(constants.HF_HUB_CACHE) / folder / "blobs"

@@ -96,6 +96,8 @@ class Filter:
     def _matches(self, run: Listed, pattern: str) -> bool:
         if self.key == "sparsity" and _matches_share(run.config["sparsity"], pattern):
             return True
+        if self.key == "task" and _matches(run.config.get("task.family") or "", pattern):
+            return True  # the user's own data, which is named after its file
         value = run.row[self.key] if self.key in COLUMNS else run.config.get(self.key)
         return _matches(value, pattern)
 

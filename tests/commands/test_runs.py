@@ -66,6 +66,19 @@ def test_filters_choose_what_is_listed(
     assert len(called(outputs, monkeypatch, capsys, "pruner=snip").splitlines()) == 3
 
 
+def test_runs_on_a_file_of_ones_own_are_found_by_its_name_and_by_task_text(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "grades.csv"
+    file.write_text("text,label\na,x\nb,y\n")
+    words = ["task=text", f"task.train={file}", "task.validation_share=0.5", "task.inputs=[text]"]
+    request = ask_for(f"outputs={tmp_path}", *words)
+    with staged(request.folder) as staging:
+        write_result(staging, synthetic_result(request), "")
+    for wanted in ("task=text", "task=grades"):
+        assert request.identity[:8] in called(tmp_path, monkeypatch, capsys, wanted)
+
+
 @pytest.mark.parametrize(
     ("word", "message"),
     [
