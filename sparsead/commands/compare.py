@@ -16,6 +16,9 @@ from sparsead.progress import output_as
 from sparsead.tables.cells import list_cells
 from sparsead.tables.comparison import compare_table
 
+_UNMEASURED = "the first run tells for all"
+"""What is said of runs whose time is not known: `sparsead plan` knows the tables of files only."""
+
 
 def main() -> None:
     """Entry point of `sparsead compare`."""
@@ -28,4 +31,4 @@ def main() -> None:
     for cell in list_cells(table):
         check_buildable(cell.spec)
     with output_as(quiet=arguments.quiet, json=arguments.json):
-        reproduce(table, retry=arguments.retry_failed, planned=False)
+        reproduce(table, retry=arguments.retry_failed, unmeasured=_UNMEASURED)

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 from sparsead.commands.train import train_run
 from sparsead.config.arguments import Parser, add_json, add_table
 from sparsead.errors import ConfigError, SparseadError
-from sparsead.errors.display import one_line
+from sparsead.errors.display import tell
 from sparsead.report.power import (
     GUESSED_SD,
     POWER,
@@ -72,12 +72,12 @@ def main() -> None:
     wanted = list_cells(table)
     kinds = find_unmeasured(wanted)
     if kinds:
-        calibrate(kinds, lambda line: sys.stderr.write(f"{one_line(line)}\n"))
+        calibrate(kinds, tell)
     if arguments.json:
         planned = {"runs": dict(count_states(wanted)), **estimate_cost(wanted)._asdict()}
         sys.stdout.write(f"{json.dumps(planned, indent=2)}\n")
         return
-    sys.stdout.write(describe_plan(wanted, table.search))
+    sys.stdout.write(describe_plan(wanted, table.search, "they could not be measured"))
     sys.stdout.write(describe_power(measure(table), arguments.power, arguments.sd))
 
 

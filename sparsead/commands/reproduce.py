@@ -46,7 +46,7 @@ from sparsead.runs.interrupt import stop_on_interrupt
 from sparsead.runs.states import Done, Failed, read_state
 from sparsead.search import search_cells
 from sparsead.tables.cells import Cell, TableSpec, by_place, list_cells
-from sparsead.tables.estimate import describe_plan
+from sparsead.tables.estimate import MEASURES, describe_plan
 from sparsead.tables.files import load_table
 from sparsead.tables.sweep import count_states, drop_duplicates, run_cells
 
@@ -67,7 +67,7 @@ def main() -> None:
 
 
 def reproduce(
-    table: TableSpec, *, retry: bool, launcher: Sequence[str] = (), planned: bool = True
+    table: TableSpec, *, retry: bool, launcher: Sequence[str] = (), unmeasured: str = MEASURES
 ) -> NoReturn:
     """Train a table's missing runs, print the table, and exit with status 1 if a run failed.
 
@@ -78,7 +78,7 @@ def reproduce(
         retry: also train failed runs again.
         launcher: the overrides that choose one of Hydra's launchers; none trains one run after the
             other in this process.
-        planned: whether `sparsead plan` knows the table.
+        unmeasured: what to say of runs that have no estimate.
     """
     if launcher and table.search is not None and table.search.name == "asha":
         raise ConfigError(
@@ -90,7 +90,7 @@ def reproduce(
     for cell in wanted:
         cell.request.tracking.check_installed()
     if output_mode() is None:
-        sys.stdout.write(describe_plan(wanted, table.search, planned=planned))
+        sys.stdout.write(describe_plan(wanted, table.search, unmeasured))
         sys.stdout.flush()
     with printed_log(), stop_on_interrupt("run the same command again to resume"):
         try:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from base64 import b64encode
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import quote
 
 from sparsead.errors.display import escape_controls
 from sparsead.report.formats import pluralize
@@ -47,11 +50,16 @@ class _Run(NamedTuple):
     link: str
 
 
-def render_html(shown: View) -> str:
+def render_html(shown: View, folder: Path | None = None) -> str:
     """Return the HTML report.
 
     Names are escaped, with control characters made visible, and figures are embedded as images, so
     that neither can run a script.
+
+    Args:
+        shown: the table.
+        folder: where the report will be; its links then hold after outputs have been moved. None
+            links to where the runs are now.
     """
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -71,7 +79,7 @@ def render_html(shown: View) -> str:
         tested=set(results.tested) if shown.compared else set(),
         figures=list(_figures(results)),
         configurations=list(_configurations(results)),
-        runs=list(_runs(results)),
+        runs=list(_runs(results, folder)),
         environments=_environments(results),
     )
 
@@ -103,7 +111,7 @@ def _configurations(results: Results) -> Iterator[_Configuration]:
             yield _Configuration(results.label(place.row), where, OmegaConf.to_yaml(config))
 
 
-def _runs(results: Results) -> Iterator[_Run]:
+def _runs(results: Results, folder: Path | None) -> Iterator[_Run]:
     for place, measured in results.places.items():
         for seed, record in measured.records.items():
             score = measured.scores.get(seed)
@@ -114,8 +122,12 @@ def _runs(results: Results) -> Iterator[_Run]:
                 seed,
                 "not finite" if score is None else f"{score:.2f}",
                 record.folder.name,
-                record.folder.resolve().as_uri(),
+                _link(record.folder.resolve(), folder),
             )
+
+
+def _link(run: Path, folder: Path | None) -> str:
+    return run.as_uri() if folder is None else quote(os.path.relpath(run, folder.resolve()))
 
 
 def _environments(results: Results) -> list[dict[str, Any]]:

@@ -22,7 +22,7 @@ def publish(shown: View, outputs: Path) -> list[Path]:
     """
     name = shown.results.table.name
     report = outputs / "reports" / f"{name}.html"
-    write_text(report, render_html(shown))
+    write_text(report, render_html(shown, report.parent))
     is_figure = "kind" in shown.results.table.options
     return [report, *(save_figure(shown.results, outputs / "figures") if is_figure else ())]
 

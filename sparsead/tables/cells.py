@@ -12,6 +12,7 @@ from sparsead.config.run import RunSpec
 from sparsead.config.schema import check_name
 from sparsead.config.search import Point, SearchSpec
 from sparsead.errors import ConfigError, unknown
+from sparsead.progress import stage
 from sparsead.runs.prerequisites import find_prerequisites, format_sources_override, resolve_sources
 from sparsead.runs.request import RunRequest
 from sparsead.runs.states import Done, read_state
@@ -185,7 +186,8 @@ def list_cells(table: TableSpec) -> list[Cell]:
     """
     places = [(b, c, r) for b in table.backbones for c in table.columns for r in table.rows]
     overrides = [_overrides(table, *place) for place in places]
-    requests = compose_all(overrides)
+    with stage(f"composing the runs of {table.name}"):
+        requests = compose_all(overrides)
     for (_, column, _), request in zip(places, requests, strict=True):
         _check_metric(table, column, request.spec)
     return [

@@ -21,6 +21,7 @@ from sparsead.tables.choice import find_choice
 from sparsead.tables.sweep import count_states, drop_duplicates
 
 THROUGHPUT_FILE = Path("cache") / "throughput.json"
+MEASURES = "sparsead plan measures them"
 TIMES = {"h": 3600, "min": 60, "s": 1}
 SIZES = {"GB": 1e9, "MB": 1e6, "kB": 1e3}
 
@@ -59,7 +60,7 @@ class Throughput:
 
 
 def describe_plan(
-    wanted: Sequence[Cell], search: SearchSpec | None = None, *, planned: bool = True
+    wanted: Sequence[Cell], search: SearchSpec | None = None, unmeasured: str = MEASURES
 ) -> str:
     """Return a text with the number of runs in each state, and the time and space still needed.
 
@@ -69,7 +70,7 @@ def describe_plan(
     Args:
         wanted: the table's cells.
         search: the table's search, if any. With search=asha the plan is the most that it can take.
-        planned: whether `sparsead plan` can measure the runs; it cannot without a table's file.
+        unmeasured: what to say of runs that have no estimate.
     """
     grid = _describe_grid(wanted)
     if search is not None and search.name == "asha":
@@ -87,8 +88,7 @@ def describe_plan(
     if not counts["missing"]:
         return text
     if cost.unknown:
-        hint = "sparsead plan measures them" if planned else "the first run tells for all"
-        return text + f"no estimate for {cost.unknown} of them; {hint}\n"
+        return text + f"no estimate for {cost.unknown} of them; {unmeasured}\n"
     duration, size = format_amount(cost.seconds, TIMES), format_amount(cost.stored, SIZES)
     return text + f"about {duration} on this machine, one at a time, and {size}\n"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from typing import Any
 
 import pytest
@@ -10,7 +11,6 @@ from transformers import TrainerControl, TrainerState, TrainingArguments
 
 from composing import compose
 from sparsead.assembly.build import build_task
-from sparsead.training import duration
 from sparsead.training.duration import TellDuration
 
 DATA: dict[str, Any] = {
@@ -23,7 +23,7 @@ EXAMPLES = "1,000 examples, 20 cut at 512 tokens"
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     now = [0.0]
-    monkeypatch.setattr(duration.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
     return now
 
 
