@@ -36,6 +36,10 @@ _ALIKE = 1.09
 """Shares whose ratio is smaller than this would be drawn over each other."""
 _ROOM = 1.7
 """Factor by which the axis of the shares is longer than they are apart, at either end."""
+_SAME = 0.5
+"""Sparsities in percent that differ by less would be drawn over each other."""
+_AROUND = 5.0
+"""Percent of sparsity that the axis shows around marks."""
 _MARK = 9.0
 """Distance in typographic points between the marks of equal shares."""
 
@@ -93,10 +97,7 @@ def _scatter(axes: Axes, results: Results, backbone: str, column: str) -> None:
     The x axis is logarithmic because full fine-tuning lies at 100 %, adapters at a few percent.
     """
     from matplotlib.ticker import LogLocator, NullFormatter
-    from matplotlib.transforms import ScaledTranslation
 
-    figure = axes.get_figure(root=True)
-    assert figure is not None
     taken: list[float] = []
     ends: list[float] = []
     for row, look in zip(results.table.rows, cycle_looks(), strict=False):
@@ -111,18 +112,7 @@ def _scatter(axes: Axes, results: Results, backbone: str, column: str) -> None:
         alike = sum(other / _ALIKE < share < other * _ALIKE for other in taken)
         taken.append(share)
         ends += _ends(estimate)
-        aside = ScaledTranslation(_points_aside(alike) / 72, 0, figure.dpi_scale_trans)
-        axes.errorbar(
-            share,
-            estimate.mean,
-            yerr=estimate.sd or 0.0,
-            color=look.color,
-            marker=look.marker,
-            linestyle="none",
-            capsize=3,
-            label=row.label,
-            transform=axes.transData + aside,
-        )
+        _point(axes, share, estimate, look, row.label, alike)
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter(lambda share, _: f"{share:g} %")
@@ -133,6 +123,26 @@ def _scatter(axes: Axes, results: Results, backbone: str, column: str) -> None:
         axes.set_ylim(min(ends) - room, max(ends) + room)
     axes.set_xlabel("trained parameters, share of the backbone\n(equal ones side by side)")
     axes.set_ylabel(_score_label(results, column))
+
+
+def _point(axes: Axes, x: float, estimate: Estimate, look: Look, label: str, alike: int) -> None:
+    """Draw a mark with an error bar, beside `alike` others at about the same x."""
+    from matplotlib.transforms import ScaledTranslation
+
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    aside = ScaledTranslation(_points_aside(alike) / 72, 0, figure.dpi_scale_trans)
+    axes.errorbar(
+        x,
+        estimate.mean,
+        yerr=estimate.sd or 0.0,
+        color=look.color,
+        marker=look.marker,
+        linestyle="none",
+        capsize=3,
+        label=label,
+        transform=axes.transData + aside,
+    )
 
 
 def _ends(estimate: Estimate) -> list[float]:
@@ -158,9 +168,20 @@ def _sparsities(axes: Axes, results: Results, backbone: str, column: str) -> Non
     for row in results.table.rows:
         series.setdefault(row.series or "", []).append(row)
     levels = series.pop("", [])
+    alone: list[float] = []
+    ends: list[float] = []
     for (label, rows), look in zip(series.items(), cycle_looks(), strict=False):
         points = [(_sparsity(results, backbone, row), row) for row in rows]
         known = sorted((s, row.name) for s, row in points if s is not None)
+        if len(known) == 1:  # a line of one point would hide another one
+            ((share, name),) = known
+            estimate = results.at(backbone, name, column).estimate
+            if estimate is not None:
+                alike = sum(abs(other - share) < _SAME for other in alone)
+                _point(axes, share, estimate, look, label, alike)
+                alone.append(share)
+                ends += _ends(estimate)
+            continue
         _band(
             axes,
             [share for share, _ in known],
@@ -170,8 +191,19 @@ def _sparsities(axes: Axes, results: Results, backbone: str, column: str) -> Non
         )
     for row, style in zip(levels, cycle(_LEVELS), strict=False):
         _level(axes, results.at(backbone, row.name, column).estimate, row.label, style)
+    _make_room(axes, alone, ends)
     axes.set_xlabel("sparsity, % of prunable weights removed")
     axes.set_ylabel(_score_label(results, column))
+
+
+def _make_room(axes: Axes, shares: Sequence[float], ends: Sequence[float]) -> None:
+    """Widen the axes for marks, of which matplotlib takes no limits, and to a few percent."""
+    if shares:
+        low, high = axes.dataLim.intervalx  # infinite where there are only marks
+        axes.set_xlim(min(low, *shares) - _AROUND, max(high, *shares) + _AROUND)
+        low, high = axes.dataLim.intervaly
+        room = 0.1 * (max(high, *ends) - min(low, *ends)) or 1.0
+        axes.set_ylim(min(low, *ends) - room, max(high, *ends) + room)
 
 
 def _by_column(

@@ -69,6 +69,21 @@ def test_the_lines_are_the_means_over_seeds(results: Results) -> None:
     assert np.allclose(lines["Dense"].get_ydata(), 74)
 
 
+def test_one_sparsity_is_drawn_as_marks_side_by_side(results: Results) -> None:
+    rows = [row for row in TABLE.rows if row.name.endswith("-20")]
+    table = replace(TABLE, rows=rows, baseline=rows[0].name)
+    figure = draw(replace(results, table=table), "score_by_sparsity")
+    assert figure is not None
+    (axes,) = figure.axes
+    marks = [c.lines[0] for c in axes.containers if isinstance(c, ErrorbarContainer)]
+    at = [line.get_transform().transform([20.0, 80.0])[0] for line in marks]
+    assert len(at) == 2
+    assert abs(at[0] - at[1]) >= 9
+    low, high = axes.get_xlim()
+    assert low <= 15
+    assert high >= 25
+
+
 def test_it_is_marked_where_each_row_has_gone_most_of_its_own_way(results: Results) -> None:
     for record in results.at("small", "full", "one").records.values():
         for entry, score in zip(record.result["history"], (0.1, 0.7, 0.7, 0.7), strict=True):
