@@ -9,7 +9,6 @@ point for each row and column over all its seeds.
 from __future__ import annotations
 
 import logging
-import math
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -32,7 +31,14 @@ from sparsead.runs.journal import Journal, journal_file
 from sparsead.runs.record import RunRecord, find_record
 from sparsead.runs.request import RunRequest
 from sparsead.runs.staging import discard
-from sparsead.runs.trials import Trial, list_points, read_trials, trials_file, write_trials
+from sparsead.runs.trials import (
+    Trial,
+    list_points,
+    read_trials,
+    scores_by_epoch,
+    trials_file,
+    write_trials,
+)
 from sparsead.tables.cells import Cell, by_place, runs_by_point
 from sparsead.tables.choice import file_of, find_choice
 
@@ -228,14 +234,14 @@ def _train(run: RunRequest, watch: Watch, trial: Trial, train: Train) -> bool:
     """
     record = None if run.rerun else find_record(run.folder)
     if record is not None:
-        watch(_scores_by_epoch(record))
+        watch(scores_by_epoch(record))
         return True
     try:
         train(run, watch)
     except TrainingStopped:
         return True
     except AlreadyRecordedError:  # by another process, meanwhile
-        watch(_scores_by_epoch(RunRecord.read(run.folder)))
+        watch(scores_by_epoch(RunRecord.read(run.folder)))
         return True
     except SparseadError:
         raise
@@ -244,27 +250,6 @@ def _train(run: RunRequest, watch: Watch, trial: Trial, train: Train) -> bool:
         trial.state, trial.error = "failed", f"{type(error).__name__}: {error}"
         return False
     return True
-
-
-def _scores_by_epoch(record: RunRecord) -> list[float]:
-    """Return a record's main score on the selection split after each epoch; larger is better."""
-    ends = [
-        each
-        for each in record.result.get("history", ())
-        if "scores" in each and float(each["epoch"]).is_integer()
-    ]
-    sign = 1 if record.higher_is_better else -1
-    return [
-        sign * _number(next(iter(each["scores"].values())))
-        if each["scores"]
-        else -_number(each.get("validation_loss"))
-        for each in ends
-    ]
-
-
-def _number(recorded: float | None) -> float:
-    """Return a recorded number; one that was not finite is null in a record."""
-    return math.nan if recorded is None else float(recorded)
 
 
 def _best(tried: Sequence[Trial]) -> Trial | None:

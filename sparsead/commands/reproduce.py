@@ -21,9 +21,10 @@ from typing import NoReturn
 
 from omegaconf import DictConfig
 
-from sparsead.commands.train import group_tracked, job, train_run
+from sparsead.commands.train import job, train_run
 from sparsead.config.arguments import Parser, add_output_options, add_table
 from sparsead.config.launch import launch_jobs, take_launcher
+from sparsead.config.tracking import group_tracked
 from sparsead.errors import ConfigError, StorageError
 from sparsead.errors.display import one_line, tell
 from sparsead.progress import (

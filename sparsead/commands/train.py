@@ -36,10 +36,10 @@ from sparsead.config.launchers import (
     share_cores,
 )
 from sparsead.config.overrides import expand
-from sparsead.config.quoting import quote
 from sparsead.config.search import SearchSpec
 from sparsead.config.sweeps import compose_jobs
 from sparsead.config.threads import bound_spinning
+from sparsead.config.tracking import group_tracked
 from sparsead.errors import (
     AlreadyRecordedError,
     ClaimedError,
@@ -150,22 +150,6 @@ def _launch() -> None:
                 raise
     if STARTED.folder is not None:
         _sum_up(STARTED.entries())
-
-
-def group_tracked(overrides: list[str], name: str | None = None) -> list[str]:
-    """Return the overrides of a sweep or a table with a group for its tracked runs.
-
-    Without a tracker, and where the user named a group, they are returned unchanged.
-
-    Args:
-        overrides: those of the sweep or the table.
-        name: of the group; None takes the words of the sweep.
-    """
-    keys = {override.partition("=")[0].lstrip("+") for override in overrides}
-    if "tracking" not in keys or "tracking.group" in keys:
-        return overrides
-    words = " ".join(word for word in overrides if not word.startswith(("tracking", "hydra")))
-    return [*overrides, f"tracking.group={quote(name or words)}"]
 
 
 def _check_jobs(overrides: list[str]) -> int:

@@ -1,19 +1,16 @@
 """One dataclass for each config group: its keys, their types and their valid ranges.
 
-That of the protocol is in `protocol.py`.
+Those of the pruner and the sparsity are in `pruning.py`, that of the protocol in `protocol.py`.
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field, replace
-from fractions import Fraction
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from sparsead.config.schema import (
-    check_choice,
     check_folder,
     check_keys,
     check_minimum,
@@ -23,12 +20,7 @@ from sparsead.config.schema import (
 )
 from sparsead.errors import ConfigError
 
-SCOPES = ("global", "tensor")
-CONTROLS = ("none", "shuffle", "reinit", "invert")
 SPLITS = ("train", "validation", "test")
-MINIMUM_KEPT = 0.01
-"""The default of `pruner.minimum_kept`."""
-
 _OWN_PROTOCOL_KEYS = ("epochs", "learning_rate", "batch_size")
 _NAMED_OPTIONS = ("tests", "hub_splits")
 """Options of tasks whose keys become names of files: of submissions and of predictions."""
@@ -276,86 +268,6 @@ class AdapterSpec:
         if self.options.get("length") is not None:
             sizes["length"] = round(self.options["length"] * scale)
         return replace(self, options={**self.options, **sizes})
-
-
-@dataclass
-class PrunerSpec:
-    """A pruner, the scope within which its scores are ranked, and its own keys.
-
-    `density` is the share of weights kept, such as 2/4, of a pruner that supports only that share;
-    None for a pruner that supports any. `control` is a sanity check of the pruner's choice of
-    weights (see `sparsead.pruning.controls`), and `controls` lists those that it supports.
-    """
-
-    name: str
-    method: str
-    scope: str = "global"
-    probe: bool = False
-    minimum_kept: float = MINIMUM_KEPT
-    density: str | None = None
-    control: str = "none"
-    controls: list[str] = field(default_factory=lambda: list(CONTROLS))
-    options: dict[str, Any] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        check_name("pruner.name", self.name)
-        check_choice("pruner.scope", self.scope, SCOPES)
-        check_choice("pruner.control", self.control, CONTROLS)
-        if self.control not in self.controls:
-            raise ConfigError(
-                f"pruner.control={self.control}: pruner={self.name} supports "
-                f"{', '.join(self.controls)}"
-            )
-        if not 0 <= self.minimum_kept < 1:
-            raise ConfigError(
-                f"pruner.minimum_kept={self.minimum_kept:g}: must be at least 0 and below 1"
-            )
-        self.check_sparsity(0)
-
-    def check_sparsity(self, sparsity: float) -> None:
-        """Refuse a sparsity that the pruner does not support; 0 is always supported.
-
-        Raises:
-            ConfigError: the sparsity is not supported, or `density` is not a share.
-        """
-        if self.density is None:
-            return
-        try:
-            share = Fraction(self.density)
-        except (ValueError, ZeroDivisionError):
-            share = Fraction(0)
-        if not 0 < share < 1:
-            raise ConfigError(
-                f"pruner.density={self.density}: must be a share such as 2/4, above 0 and below 1"
-            )
-        only = float(1 - share)
-        if sparsity > 0 and not math.isclose(sparsity, only, abs_tol=1e-9):
-            raise ConfigError(
-                f"sparsity.ratio={sparsity:g}: pruner={self.name} keeps {self.density} of the "
-                f"weights; choose sparsity={only}"
-            )
-
-
-@dataclass
-class SparsitySpec:
-    """The share of the prunable weights to remove, and a factor on the bottleneck.
-
-    Without a ratio, 1 - 1 / scale is removed, so that as many weights stay as without the factor.
-    """
-
-    ratio: float | None
-    scale: float
-
-    def __post_init__(self) -> None:
-        check_minimum("sparsity.scale", self.scale, 1)
-        if self.ratio is None:
-            self.ratio = 1 - 1 / self.scale
-        if not 0 <= self.ratio < 1:
-            percent = f"; did you mean {self.ratio / 100:g}?" if 1 < self.ratio < 100 else ""
-            raise ConfigError(
-                f"sparsity.ratio={self.ratio:g}: the share removed must be at least 0 and "
-                f"below 1{percent}"
-            )
 
 
 def _not_of_hub(key: str, revision: str) -> str:

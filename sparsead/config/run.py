@@ -9,18 +9,11 @@ from typing import Any
 from omegaconf import DictConfig
 
 from sparsead.config.backbone_folder import describe_folder
-from sparsead.config.groups import (
-    MINIMUM_KEPT,
-    SPLITS,
-    AdapterSpec,
-    BackboneSpec,
-    PrunerSpec,
-    SparsitySpec,
-    TaskSpec,
-)
+from sparsead.config.groups import SPLITS, AdapterSpec, BackboneSpec, TaskSpec
 from sparsead.config.own_columns import name_columns
 from sparsead.config.own_names import name_task
 from sparsead.config.protocol import ProtocolSpec
+from sparsead.config.pruning import MINIMUM_KEPT, PrunerSpec, SparsitySpec
 from sparsead.config.schema import (
     check_choice,
     check_minimum,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from importlib.util import find_spec
 
+from sparsead.config.quoting import quote
 from sparsead.config.schema import check_choice, expand_user
 from sparsead.errors import ConfigError
 
@@ -40,3 +41,19 @@ class TrackingSpec:
                 f"tracking={self.name}: the package {self.name} is not installed; "
                 f"pip install {self.name}"
             )
+
+
+def group_tracked(overrides: list[str], name: str | None = None) -> list[str]:
+    """Return the overrides of a sweep or a table with a group for its tracked runs.
+
+    Without a tracker, and where the user named a group, they are returned unchanged.
+
+    Args:
+        overrides: those of the sweep or the table.
+        name: of the group; None takes the words of the sweep.
+    """
+    keys = {override.partition("=")[0].lstrip("+") for override in overrides}
+    if "tracking" not in keys or "tracking.group" in keys:
+        return overrides
+    words = " ".join(word for word in overrides if not word.startswith(("tracking", "hydra")))
+    return [*overrides, f"tracking.group={quote(name or words)}"]

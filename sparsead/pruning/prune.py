@@ -10,7 +10,7 @@ from typing import Any, SupportsFloat
 import torch
 from torch import Tensor, nn
 
-from sparsead.config.groups import CONTROLS, SCOPES
+from sparsead.config.pruning import CONTROLS, SCOPES
 from sparsead.errors import ConfigError, PruningError, unknown
 from sparsead.pruning.budget import (
     MINIMUM_KEPT,

@@ -12,14 +12,9 @@ from typing import Annotated, Any, Literal, NotRequired, get_type_hints
 from pydantic import Field, FiniteFloat, NonNegativeFloat, NonNegativeInt, StringConstraints
 from typing_extensions import TypedDict
 
-from sparsead.config.groups import (
-    SPLITS,
-    AdapterSpec,
-    BackboneSpec,
-    PrunerSpec,
-    TaskSpec,
-)
+from sparsead.config.groups import SPLITS, AdapterSpec, BackboneSpec, TaskSpec
 from sparsead.config.protocol import ProtocolSpec
+from sparsead.config.pruning import PrunerSpec
 from sparsead.config.schema import check_name
 from sparsead.config.seeds import Seeds
 from sparsead.errors import ConfigError, RecordError

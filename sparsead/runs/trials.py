@@ -19,6 +19,7 @@ from typing_extensions import TypedDict
 
 from sparsead.config.search import SearchSpec
 from sparsead.runs.checked import find_checksummed, write_checksummed
+from sparsead.runs.record import RunRecord
 from sparsead.runs.request import RunRequest
 from sparsead.runs.result import Hash
 
@@ -134,3 +135,24 @@ def _from_plain(stored: Any) -> Trial:
 def _to_plain(trial: Trial) -> dict[str, Any]:
     finite = [score if math.isfinite(score) else None for score in trial.scores]
     return asdict(trial) | {"scores": finite}
+
+
+def scores_by_epoch(record: RunRecord) -> list[float]:
+    """Return a record's main score on the selection split after each epoch; larger is better."""
+    ends = [
+        each
+        for each in record.result.get("history", ())
+        if "scores" in each and float(each["epoch"]).is_integer()
+    ]
+    sign = 1 if record.higher_is_better else -1
+    return [
+        sign * _finite_or_nan(next(iter(each["scores"].values())))
+        if each["scores"]
+        else -_finite_or_nan(each.get("validation_loss"))
+        for each in ends
+    ]
+
+
+def _finite_or_nan(recorded: float | None) -> float:
+    """Return a recorded number; one that was not finite is null in a record."""
+    return math.nan if recorded is None else float(recorded)

@@ -13,8 +13,8 @@ import pytest
 from conftest import Cli
 from exhaustive import choose
 from sparsead.commands import plan, reproduce
-from sparsead.commands.train import group_tracked
 from sparsead.config.launch import take_launcher
+from sparsead.config.tracking import group_tracked
 from sparsead.errors import ConfigError
 from sparsead.runs.failure import read_failures
 from sparsead.runs.record import read_records

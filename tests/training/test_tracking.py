@@ -11,8 +11,7 @@ from typing import Any
 import pytest
 
 from composing import ask_for
-from sparsead.commands.train import group_tracked
-from sparsead.config.tracking import TrackingSpec
+from sparsead.config.tracking import TrackingSpec, group_tracked
 from sparsead.errors import ConfigError, TrainingStopped
 from sparsead.runs.record import RunRecord
 from sparsead.runs.request import RunRequest
