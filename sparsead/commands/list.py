@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from sparsead.config.arguments import Parser, add_json
 from sparsead.config.choices import list_choices
 from sparsead.config.comments import describe_choice
-from sparsead.config.values import METRICS
+from sparsead.config.values.tasks import METRICS
 from sparsead.errors import ConfigError, unknown
 from sparsead.errors.display import to_columns
 from sparsead.runs.record import higher_is_better
