@@ -59,3 +59,11 @@ def test_explanations_fit_the_terminal(words: list[str], columns: int, tmp_path:
         assert "" not in shown[4 : 4 + 2 * len(verbs())]  # each has an example
         assert "  train       train one run, or with -m a sweep of runs" in shown
         assert "              sparsead train adapter=houlsby pruner=snip sparsity=0.4" in shown
+
+
+@pytest.mark.slow
+def test_what_differs_between_two_runs_fits_the_terminal(folder: Path) -> None:
+    names = [path.name for path in sorted((folder / "outputs" / "runs").iterdir())]
+    shown = screen(["show", names[0], "--against", names[1]], folder)
+    assert any("seed" in line and "1" in line and "2" in line for line in shown)
+    assert not any("Not shown here" in line for line in shown)

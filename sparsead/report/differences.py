@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from sparsead.report.formats import to_plain
+from sparsead.report.screen import screen_width
 from sparsead.runs.listing import flatten, flatten_config
 from sparsead.runs.record import RunRecord
 
 _LEFT_OUT = ("peak_memory_bytes",)
 """Measurements that differ between any two runs."""
 _COLUMNS = ("key", "run", "against")
+_CUT = "…"
+_GAP = 2
+"""Spaces between two columns."""
+_LEAST = 8
+"""Characters of a value that are shown on the narrowest terminal."""
 
 
 def describe_differences(record: RunRecord, other: RunRecord) -> str:
@@ -26,7 +33,23 @@ def describe_differences(record: RunRecord, other: RunRecord) -> str:
     ]
     if not rows:
         return "no difference in configuration, environment, origin and scores\n"
-    return to_plain(_COLUMNS, rows)
+    return _fitted(rows)
+
+
+def _fitted(rows: Sequence[dict[str, str]]) -> str:
+    """Return the table; at a terminal, values that are too long for it are cut."""
+    width = screen_width()
+    if width is None:
+        return to_plain(_COLUMNS, rows)
+    keys = max(len(row["key"]) for row in rows)
+    room = max(_LEAST, (width - keys) // 2 - _GAP - 1)
+    cut = [row | {side: _cut(row[side], room) for side in _COLUMNS[1:]} for row in rows]
+    note = f"Values that end in {_CUT} are cut; a file or a pipe gets them whole.\n"
+    return to_plain(_COLUMNS, cut) + (note if cut != list(rows) else "")
+
+
+def _cut(value: str, room: int) -> str:
+    return value if len(value) <= room else value[: room - 1] + _CUT
 
 
 def list_values(record: RunRecord) -> dict[str, Any]:
