@@ -8,6 +8,9 @@ import pytest
 
 from pseudo_terminal import run_at_terminal
 from sparsead.cli import verbs
+from sparsead.report import differences
+from sparsead.report.differences import describe_differences
+from sparsead.runs.record import RunRecord
 from synthetic import plain_result, write_record
 
 RUNS = """\
@@ -61,9 +64,15 @@ def test_explanations_fit_the_terminal(words: list[str], columns: int, tmp_path:
         assert "              sparsead train adapter=houlsby pruner=snip sparsity=0.4" in shown
 
 
-@pytest.mark.slow
-def test_what_differs_between_two_runs_fits_the_terminal(folder: Path) -> None:
-    names = [path.name for path in sorted((folder / "outputs" / "runs").iterdir())]
-    shown = screen(["show", names[0], "--against", names[1]], folder)
-    assert any("seed" in line and "1" in line and "2" in line for line in shown)
-    assert not any("Not shown here" in line for line in shown)
+def test_what_differs_between_two_runs_fits_the_terminal(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two = (RunRecord.read(path) for path in sorted((folder / "outputs" / "runs").iterdir()))
+    values = {one.folder: {"command": "a" * 200}, two.folder: {"command": "b" * 200}}
+    monkeypatch.setattr(differences, "list_values", lambda record: values[record.folder])
+    assert "a" * 200 in describe_differences(one, two)
+    monkeypatch.setattr(differences, "screen_width", lambda: 80)
+    _, line, note = describe_differences(one, two).splitlines()
+    assert len(line) <= 78
+    assert line.split() == ["command", "a" * 32 + "…", "b" * 32 + "…"]
+    assert note.startswith("Values that end in … are cut")
