@@ -1,4 +1,7 @@
-"""One run in two processes of torchrun or accelerate: killed, resumed and shown by a tracker."""
+"""One run that torchrun or accelerate starts: killed, resumed and shown by a tracker.
+
+On a CPU, torchrun starts two processes, and accelerate one, however many it is asked for.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +33,7 @@ STARTERS = {
 
 
 def start(starter: str, folder: Path, *words: str) -> subprocess.Popen[bytes]:
-    """Start a run in two processes, which find each other at a free port."""
+    """Start a run, whose processes find each other at a free port."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
@@ -71,7 +74,7 @@ def await_checkpoint(outputs: Path, running: subprocess.Popen[bytes]) -> None:
 
 @pytest.mark.skipif(not EXHAUSTIVE, reason="takes minutes: set SPARSEAD_EXHAUSTIVE=1")
 @pytest.mark.parametrize("starter", STARTERS)
-def test_a_run_in_two_processes_resumes_after_a_kill(starter: str, tmp_path: Path) -> None:
+def test_a_run_resumes_after_a_kill(starter: str, tmp_path: Path) -> None:
     tracked = ("tracking=tensorboard",) if importlib.util.find_spec("tensorboard") else ()
     killed = start(starter, tmp_path, f"outputs={tmp_path / 'killed'}", *tracked)
     await_checkpoint(tmp_path / "killed", killed)
