@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,26 +29,58 @@ TRAIN = (
     *("backbone=tiny-bert", "task=demo_mrpc", "task.limit=16", "protocol.epochs=1", "adapter=lora"),
     *("adapter.bottleneck=4", "device=cpu", "pruner=snip", "sparsity.ratio=0.4", "seed=1"),
 )
-VERBS: dict[str, list[str]] = {
-    "runs": ["--format", "json", "--outputs", "OUTPUTS"],
-    "runs pack": ["PLACE/a.parquet", "--outputs", "OUTPUTS"],
-    "runs csv": ["--format", "csv", "--outputs", "OUTPUTS"],
-    "table": ["--format", "json", "--outputs", "OUTPUTS"],
-    "table md": ["--format", "md", "--outputs", "OUTPUTS"],
-    "table TABLE": ["PLACE/mine.yaml", "--format", "html", "--outputs", "OUTPUTS"],
-    "figure TABLE": ["PLACE/mine.yaml", "--outputs", "OUTPUTS"],
-    "figure masks": ["RUN", "--outputs", "OUTPUTS"],
-    "show": ["RUN", "--outputs", "OUTPUTS"],
-    "show --errors": ["RUN", "--errors", "--outputs", "OUTPUTS"],
-    "predict": ["RUN", "--input", "PLACE/rows.jsonl", "--outputs", "OUTPUTS"],
-    "predict --submission": ["RUN", "--submission", "PLACE/sent", "--outputs", "OUTPUTS"],
-    "export": ["RUN", "PLACE/peft", "--outputs", "OUTPUTS"],
-    "export --merged": ["RUN", "PLACE/plain", "--merged", "--outputs", "OUTPUTS"],
-    "plan": ["PLACE/mine.yaml", "outputs=OUTPUTS"],
-    "reproduce": ["PLACE/mine.yaml", "outputs=OUTPUTS"],
-    "train": [*TRAIN, "outputs=OUTPUTS"],
-    "doctor": ["--outputs", "OUTPUTS"],
+_WHERE = ("--outputs", "OUTPUTS")
+_ARCHIVE = ("--records", "PLACE/a.parquet", *_WHERE)
+VERBS: dict[str, Sequence[str]] = {
+    "runs": ("--format", "json", *_WHERE),
+    "runs csv": ("--format", "csv", *_WHERE),
+    "runs latex": ("--format", "latex", *_WHERE),
+    "runs export": ("export", "PLACE/runs.csv", *_WHERE),
+    "runs export parquet": ("export", "PLACE/runs.parquet", *_WHERE),
+    "runs pack": ("pack", "PLACE/a.parquet", *_WHERE),
+    "runs unpack": ("unpack", "PLACE/a.parquet", "--outputs", "PLACE/unpacked"),
+    "runs delete": ("delete", "--all", "--yes", *_WHERE),
+    "runs restore": ("restore", *_WHERE),
+    "table": ("--format", "json", *_WHERE),
+    "table md": ("--format", "md", *_WHERE),
+    "table html": ("--format", "html", *_WHERE),
+    "table --best": ("--best", *_WHERE),
+    "table --records": _ARCHIVE,
+    "table TABLE": ("PLACE/mine.yaml", "--format", "html", *_WHERE),
+    "table TABLE --records": ("PLACE/mine.yaml", "--format", "latex", *_ARCHIVE),
+    "figure TABLE": ("PLACE/mine.yaml", *_WHERE),
+    "figure TABLE --records": ("PLACE/mine.yaml", *_ARCHIVE),
+    "figure masks": ("masks", "RUN", *_WHERE),
+    "figure curves": ("curves", *_WHERE),
+    "figure sparsity": ("sparsity", *_ARCHIVE),
+    "figure params": ("params", *_WHERE),
+    "map": ("--format", "csv", *_WHERE),
+    "map --records": ("--format", "md", *_ARCHIVE),
+    "show": ("RUN", *_WHERE),
+    "show --json": ("RUN", "--json", *_WHERE),
+    "show --errors": ("RUN", "--errors", *_WHERE),
+    "show --against": ("RUN", "--against", "OTHER", *_WHERE),
+    "show --errors --against": ("OTHER", "--errors", "--against", "RUN", *_WHERE),
+    "predict": ("RUN", "--input", "PLACE/rows.jsonl", *_WHERE),
+    "predict --submission": ("RUN", "--submission", "PLACE/sent", *_WHERE),
+    "export": ("RUN", "PLACE/peft", "--card", *_WHERE),
+    "export --merged": ("RUN", "PLACE/plain", "--merged", *_WHERE),
+    "export --format": ("RUN", "PLACE/hub", "--format", "adapters", "--card", *_WHERE),
+    "plan": ("PLACE/mine.yaml", "outputs=OUTPUTS"),
+    "reproduce": ("PLACE/mine.yaml", "outputs=OUTPUTS"),
+    "compare": (*TRAIN[:-3], "pruner=snip,er", "sparsity=0.4", "seed=1,2", "outputs=OUTPUTS"),
+    "train": (*TRAIN, "outputs=OUTPUTS"),
+    "train start": (*TRAIN[:-1], "seed=3", "adapter.start=RUN", "outputs=OUTPUTS"),
+    "completion": ("words", "sparsead show "),
+    "doctor": _WHERE,
 }
+"""The words after a verb, which is the first word of the name."""
+BEFORE = {
+    "runs restore": "runs delete",
+    "runs unpack": "runs pack",
+    **{verb: "runs pack" for verb, words in VERBS.items() if "--records" in words},
+}
+"""What is called before a verb, successfully or not, because it works on what that one writes."""
 Damage = Callable[[Path], object]
 """A function that damages the first of the runs below an outputs folder."""
 
@@ -57,7 +89,8 @@ def record_runs(place: Path) -> Path:
     """Train two runs of a table below `place`, with all caches, and write a file of rows."""
     (place / "mine.yaml").write_text(TABLE)
     (place / "rows.jsonl").write_text('{"sentence1": "A.", "sentence2": "B."}\n')
-    (place / "outputs").mkdir()
+    for folder in ("outputs", "unpacked"):
+        (place / folder).mkdir()
     for cell in list_cells(load_table(str(place / "mine.yaml"), [f"outputs={place / 'outputs'}"])):
         train_run(cell.request)
     return place
@@ -99,19 +132,22 @@ def call(
     verb: str, place: Path, run: Path, capsys: pytest.CaptureFixture[str]
 ) -> tuple[int, str, list[str]]:
     """Call a verb in this process; return its exit status, its output and its lines of errors."""
-    words = [
-        word.replace("OUTPUTS", str(place / "outputs")).replace("PLACE", str(place))
-        for word in VERBS[verb]
-    ]
-    words = [str(run) if word == "RUN" else word for word in words]
-    name, *more = verb.split()
-    first = [word for word in more if word in ("pack", "masks")]
+    if verb in BEFORE:
+        call(BEFORE[verb], place, run, capsys)
+    names = {"OUTPUTS": place / "outputs", "PLACE": place, "RUN": run}
+    names["OTHER"] = other(place / "outputs") if "OTHER" in VERBS[verb] else place
+    words = []
+    for word in VERBS[verb]:
+        for name, path in names.items():
+            word = word.replace(name, str(path))
+        words.append(word)
     capsys.readouterr()
+    name = verb.split()[0]
     try:
         if name == "train":
             _train(words)
         else:
-            cli.run(name, [*first, *words])
+            cli.run(name, words)
         status = 0
     except SystemExit as error:
         status = error.code if isinstance(error.code, int) else 0

@@ -235,6 +235,13 @@ def test_a_damaged_journal_is_one_line(tmp_path: Path) -> None:
         log.write_bytes(damaged)
         with pytest.raises(RecordError, match=r"is not a journal of Optuna .*; delete it"):
             searched(config, FakeTraining())
+    log.write_bytes(whole.replace(b'"identity"', b'"identities"'))
+    with pytest.raises(RecordError, match="is the journal of another search"):
+        searched(config, FakeTraining())
+    for edited in (b"[]", b'"won"', b'{"a": 1}'):
+        log.write_bytes(whole.replace(b'"finished"', edited))
+        with pytest.raises(RecordError, match=r"is not a journal of Optuna .*; delete it"):
+            searched(config, FakeTraining())
 
 
 def test_torchrun_shares_no_search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -45,6 +45,7 @@ compdef _sparsead sparsead
     "fish": "complete -c sparsead -a '(sparsead completion words (commandline -cp))'\n",
 }
 _WORDS = "words"
+_NAME = re.compile(r"[\w-][\w.-]*")
 _OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]+")
 _TAKES_RUN = ("show", "predict", "export")
 _TAKES_TABLE = ("table", "reproduce", "plan", "figure")
@@ -138,10 +139,13 @@ def _options(verb: str, arguments: list[str]) -> list[str]:
 
 
 def _runs() -> list[str]:
-    """Return the names of the finished runs in the folder `outputs`, without reading them."""
+    """Return the names of the finished runs in the folder `outputs`, without reading them.
+
+    Folders of other names are left out: a shell might read more into them than a word.
+    """
     folder = Path("outputs") / "runs"
     try:
-        return sorted(e.name for e in os.scandir(folder) if e.is_dir() and e.name[0] != ".")
+        return sorted(e.name for e in os.scandir(folder) if e.is_dir() and _NAME.fullmatch(e.name))
     except OSError:
         return []
 

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 from safetensors import SafetensorError
-from safetensors.numpy import load_file
 
 from sparsead.backbones.contract import architectures
 from sparsead.errors import ConfigError
@@ -119,17 +119,31 @@ def _prefix_scale(options: Mapping[str, Any]) -> float:
 
 
 def _read_tensors(adapter: ForeignAdapter, files: Mapping[str, tuple[str, str]] = _FILES) -> Found:
+    """Return the tensors of a folder as 32-bit floats, as which this program stores all adapters.
+
+    Raises:
+        ConfigError: they cannot be read, or not all of them are finite.
+    """
     safe, pickled = (adapter.folder / file for file in files[adapter.library])
     try:
-        if safe.is_file():
-            return dict(load_file(safe))
-        return _read_pickled(pickled)
+        state = _read_safe(safe) if safe.is_file() else _read_pickled(pickled)
+        found = {name: _to_floats(tensor) for name, tensor in state.items()}
     except (OSError, SafetensorError, ValueError) as error:
         reason = str(error).partition("\n")[0]
         raise ConfigError(f"its tensors cannot be read ({reason})") from error
+    for name, tensor in found.items():
+        if not np.isfinite(tensor).all():
+            raise ConfigError(f"its {name} has values that are not finite")
+    return found
 
 
-def _read_pickled(file: Path) -> Found:
+def _read_safe(file: Path) -> Mapping[str, Any]:
+    from safetensors.torch import load_file  # numpy has no bfloat16
+
+    return load_file(file)
+
+
+def _read_pickled(file: Path) -> Mapping[str, Any]:
     """Read a PyTorch file; nothing in it is executed, because only tensors are unpickled."""
     from pickle import UnpicklingError
 
@@ -137,6 +151,17 @@ def _read_pickled(file: Path) -> Found:
 
     try:
         state = torch.load(file, map_location="cpu", weights_only=True)
-        return {str(name): tensor.float().numpy() for name, tensor in state.items()}
+        size = file.stat().st_size
+        if any(tensor.numel() * tensor.element_size() > size for tensor in state.values()):
+            raise ValueError(f"{file.name} holds a tensor that is larger than the file")
+        return {str(name): tensor for name, tensor in state.items()}
     except (AttributeError, EOFError, RuntimeError, TypeError, UnpicklingError) as error:
         raise ValueError(f"{file.name} does not hold tensors alone") from error
+
+
+def _to_floats(tensor: Any) -> npt.NDArray[np.float32]:
+    try:
+        floats: npt.NDArray[np.float32] = tensor.float().numpy()
+    except (RuntimeError, TypeError) as error:
+        raise ValueError(f"a tensor is of {tensor.dtype}, {tensor.layout}") from error
+    return floats

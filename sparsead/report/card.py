@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 
-from sparsead.pruning.storage import load_weights
+from sparsead.errors.display import escape_json
+from sparsead.pruning.storage import WEIGHTS_FILE, load_weights
+from sparsead.report.formats import escape_markdown
 from sparsead.report.outcome import score_interval
 from sparsead.runs.files import file_digest
 from sparsead.runs.record import RunRecord
 
 _LOADING = {
-    "adapters": 'model = {head}.from_pretrained("{base}"{classes})\n'
-    'adapters.init(model)\nmodel.{load}("{place}", set_active=True)',
-    "peft": 'model = {head}.from_pretrained("{base}"{classes})\n'
-    'model = PeftModel.from_pretrained(model, "{place}")',
-    "transformers": 'model = {head}.from_pretrained("{place}")',
+    "adapters": "model = {head}.from_pretrained({base}{classes})\n"
+    "adapters.init(model)\nmodel.{load}({place}, set_active=True)",
+    "peft": "model = {head}.from_pretrained({base}{classes})\n"
+    "model = PeftModel.from_pretrained(model, {place})",
+    "transformers": "model = {head}.from_pretrained({place})",
 }
 _HEADS = {
     **dict.fromkeys(("squad", "demo_questions"), "AutoModelForQuestionAnswering"),
@@ -27,6 +29,8 @@ _HEADS = {
 def write_card(record: RunRecord, library: str, place: str, others: Iterable[RunRecord]) -> str:
     """Return the model card, in Markdown, of a run that was exported.
 
+    What the record names is written as text, and never as Markdown, YAML or Python of its own.
+
     Args:
         record: the run.
         library: the library that loads the folder.
@@ -37,18 +41,21 @@ def write_card(record: RunRecord, library: str, place: str, others: Iterable[Run
     names = {group: config[group]["name"] for group in ("adapter", "pruner", "backbone", "task")}
     base = config["backbone"]["hub"]
     head = ["---", f"library_name: {library}", "tags: [sparsead]"]
-    head += [f"base_model: {base}"] if base else []
+    head += [f"base_model: {_quote(base)}"] if base else []
     lines = [
         *(*head, "---", "", f"# {names['adapter']} on {names['backbone']} for {names['task']}", ""),
         f"An adapter of the method {names['adapter']} in {names['backbone']}, trained on "
         f"{names['task']}. {_describe_weights(record, names['pruner'])}",
         *("", "## Scores", "", "| score | value |", "| --- | ---: |"),
-        *(f"| {name} | {_format(score)} |" for name, score in record.result["scores"].items()),
+        *(
+            f"| {escape_markdown(name)} | {_format(score)} |"
+            for name, score in record.result["scores"].items()
+        ),
         *("", *_describe_spread(record, others)),
         *("", "## How to load it", "", "```python", _loading(record, library, place), "```"),
         *("", "## Where it comes from", "", f"- run: {record.result['identity']}"),
         f"- seed: {config['seed']}",
-        *(f"- {file.name}: SHA-256 {file_digest(file)}" for file in _weights(record.folder)),
+        f"- {WEIGHTS_FILE}: SHA-256 {file_digest(record.folder / WEIGHTS_FILE)}",
         f"- epochs {config['protocol']['epochs']}, learning rate "
         f"{config['protocol']['learning_rate']:g}, batch size {config['protocol']['batch_size']}",
     ]
@@ -96,15 +103,16 @@ def _loading(record: RunRecord, library: str, place: str) -> str:
     return _LOADING[library].format(
         head=_HEADS.get(config["task"]["method"], "AutoModelForSequenceClassification"),
         load="load_adapter_setup" if fused else "load_adapter",
-        base=backbone["hub"] or backbone["path"] or backbone["name"],
+        base=_quote(backbone["hub"] or backbone["path"] or backbone["name"]),
         classes=f", num_labels={classes}" if classes != 2 else "",
-        place=place,
+        place=_quote(place),
     )
+
+
+def _quote(text: str | None) -> str:
+    """Return a text in quotes and in one line, as both YAML and Python read it."""
+    return escape_json(json.dumps(text, ensure_ascii=False))
 
 
 def _format(score: float | None) -> str:
     return "not defined" if score is None else f"{score:.4f}"
-
-
-def _weights(folder: Path) -> list[Path]:
-    return sorted(folder.glob("*.safetensors"))

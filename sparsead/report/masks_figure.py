@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_FONT_SIZE = 8
+_SETTINGS: Any = {"font.size": 8, "hatch.color": "#aaaaaa", "text.parse_math": False}
 _INCHES_PER_LETTER = 0.075
 _NARROWEST = 0.9
 _ROW_HEIGHT = 0.3
@@ -52,7 +52,7 @@ def _figure(grid: Grid, title: str) -> Figure:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    with rc_context({"font.size": _FONT_SIZE, "hatch.color": "#aaaaaa"}):
+    with rc_context(_SETTINGS):
         figure = Figure(figsize=_size(grid), dpi=150, layout="constrained")
         FigureCanvasAgg(figure)
         axes = figure.add_subplot(facecolor="#eeeeee")

@@ -33,7 +33,8 @@ _COLOURS = (
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*")
 _LINES: tuple[Line, ...] = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
 
-_SETTINGS: Any = {
+SETTINGS: Any = {
+    "text.parse_math": False,  # names from records are shown as they are, dollar signs included
     "font.size": 10,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -70,7 +71,7 @@ def start_figure(width: float, height: float) -> Iterator[Figure]:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    with rc_context(_SETTINGS):
+    with rc_context(SETTINGS):
         figure = Figure(figsize=(width, height), dpi=150, layout="constrained")
         FigureCanvasAgg(figure)
         yield figure
@@ -80,7 +81,7 @@ def encode_figure(figure: Figure, suffix: str) -> bytes:
     """Return a figure as PNG or SVG; it holds no date, so that equal figures have equal bytes."""
     from matplotlib import rc_context
 
-    with rc_context(_SETTINGS):
+    with rc_context(SETTINGS):
         metadata = {"Date": None} if suffix == ".svg" else None
         figure.savefig(content := io.BytesIO(), format=suffix[1:], metadata=metadata)
     return content.getvalue()

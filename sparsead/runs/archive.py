@@ -1,7 +1,8 @@
 """Archives: records packed into one Parquet file, to be published and tabulated elsewhere.
 
 An archive has one row for each file of a record, except weights, and for each recorded failure:
-its path below the folder of the runs, and its content.
+its path below the folder of the runs, and its content. Somebody else may have written it: nothing
+but the files that records have is unpacked, and no more than a multiple of the archive's own size.
 """
 
 from __future__ import annotations
@@ -22,13 +23,17 @@ from sparsead.runs.files import write_atomically
 from sparsead.runs.identity import compute_recipe
 from sparsead.runs.prerequisites import list_sources
 from sparsead.runs.record import RunRecord, read_records
-from sparsead.runs.result import is_run_name
+from sparsead.runs.result import is_named_after, is_run_name, name_of
 from sparsead.runs.staging import staged
 from sparsead.runs.states import Done, Failed, Missing, State
 
-_NOT_PACKED = (".safetensors",)
-_NAME = r"[\w-][\w.-]*"
-_PATH = re.compile(f"{_NAME}(/{_NAME})?")
+_NAME = r"[\w-][\w.-]{0,249}"
+_FILE = r"result\.json|config\.yaml|predictions-\w+\.parquet"
+_PATH = re.compile(rf"{_NAME}/({_FILE})|failed-{_NAME}\.json")
+_ROWS_AT_ONCE = 16
+_LEAST_LIMIT = 1 << 28
+_LARGEST_RATIO = 1000
+"""Content of more bytes than this many times the archive's is no content of records."""
 
 
 def pack(outputs: Path, names: Iterable[str], file: Path) -> None:
@@ -71,17 +76,33 @@ def unpack(file: Path, outputs: Path) -> None:
     from pyarrow import parquet
 
     try:
-        rows = parquet.read_table(file, columns=["path", "content"]).to_pylist()
+        content = parquet.ParquetFile(file)
+        limit = max(_LEAST_LIMIT, _LARGEST_RATIO * file.stat().st_size)
+        for batch in content.iter_batches(_ROWS_AT_ONCE, columns=["path", "content"]):
+            limit -= batch.nbytes
+            if limit < 0:
+                raise RecordError(f"{file}: is no archive of records (it unpacks to too much)")
+            for row in batch.to_pylist():
+                _unpack_file(file, row["path"], row["content"], outputs / "runs")
     except (OSError, ValueError, KeyError, pyarrow.ArrowException) as error:
         raise RecordError(f"{file}: is no archive of records ({error})") from error
-    for row in rows:
-        if not isinstance(row["content"], bytes):
-            raise RecordError(f"{file}: is no archive of records (content must be bytes)")
-        if not _PATH.fullmatch(str(row["path"])):
-            raise RecordError(f"{file}: {row['path']!r} is not the path of a file of a run")
-        path = outputs / "runs" / row["path"]
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(row["content"])
+
+
+def _unpack_file(archive: Path, path: object, content: object, runs: Path) -> None:
+    """Write one file of an archive.
+
+    Raises:
+        RecordError: it is no file of a record, or the archive has it twice.
+    """
+    if not isinstance(content, bytes):
+        raise RecordError(f"{archive}: is no archive of records (content must be bytes)")
+    if not isinstance(path, str) or not _PATH.fullmatch(path):
+        raise RecordError(f"{archive}: {path!r} is not the path of a file of a run")
+    file = runs / path
+    file.parent.mkdir(parents=True, exist_ok=True)
+    if file.exists():
+        raise RecordError(f"{archive}: has {path!r} twice")
+    file.write_bytes(content)
 
 
 def add_missing(file: Path, outputs: Path) -> int:
@@ -98,8 +119,13 @@ def add_missing(file: Path, outputs: Path) -> int:
     with TemporaryDirectory() as place:
         unpack(file, Path(place))
         folders = sorted(path for path in (Path(place) / "runs").glob("*") if path.is_dir())
-        for folder in folders:
-            RunRecord.read(folder)  # before anything is added
+        for folder in folders:  # before anything is added
+            record = RunRecord.read(folder)
+            if not is_named_after(folder, record.result):
+                raise RecordError(
+                    f"{file}: {folder.name} holds the run {name_of(record.result)} under another "
+                    "name"
+                )
         for folder in folders:
             with suppress(AlreadyRecordedError), staged(outputs / "runs" / folder.name) as staging:
                 shutil.copytree(folder, staging, dirs_exist_ok=True)
@@ -175,8 +201,11 @@ def _config(state: State) -> Any:
 
 
 def _list_files(folder: Path) -> list[Path]:
-    """Return the files of a record except weights, or the file of the run's failure."""
+    """Return the files of a record except weights, or the file of the run's failure.
+
+    A link is none of them: in somebody else's record it may lead to any file of this machine.
+    """
     if not folder.is_dir():
         return [failure_file(folder)]
-    files = (path for path in folder.iterdir() if path.is_file())
-    return sorted(path for path in files if path.suffix not in _NOT_PACKED)
+    files = (path for path in folder.iterdir() if path.is_file() and not path.is_symlink())
+    return sorted(path for path in files if re.fullmatch(_FILE, path.name))

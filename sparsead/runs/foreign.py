@@ -119,7 +119,7 @@ def read_foreign(folder: Path) -> ForeignAdapter:
     try:
         values = check_type(parse_file(file), dict[str, Any])
         return _from_peft(folder, values) if "peft_type" in values else _from_hub(folder, values)
-    except ValueError as error:
+    except (ValueError, OverflowError, RecursionError) as error:
         raise ConfigError(f"{file}: is not an adapter of adapters or peft ({error})") from error
     except ConfigError as error:
         raise ConfigError(f"{file}: {error}") from error
@@ -127,7 +127,8 @@ def read_foreign(folder: Path) -> ForeignAdapter:
 
 def digest_foreign(folder: Path) -> list[str]:
     """Return the SHA-256 of each file that decides what such an adapter computes."""
-    return [file_digest(file) for kind in _FILES for file in sorted(folder.glob(kind))]
+    files = [file for kind in _FILES for file in sorted(folder.glob(kind))]
+    return [file_digest(file) for file in files if file.is_file()]
 
 
 def _from_peft(folder: Path, values: Mapping[str, Any]) -> ForeignAdapter:

@@ -9,19 +9,32 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, Literal, NotRequired
 
 from filelock import BaseFileLock, FileLock, Timeout
+from typing_extensions import TypedDict
 
 from sparsead.config.search import GRID, SearchSpec
 from sparsead.errors import ConfigError, RecordError
+from sparsead.runs.checked import check_type
 from sparsead.runs.request import RunRequest
+from sparsead.runs.result import Hash
 from sparsead.runs.trials import Trial
 
 if TYPE_CHECKING:
     import optuna
 
-_IDENTITY, _STATE, _ERROR = "identity", "state", "error"
+_IDENTITY: Final = "identity"
+_STATE: Final = "state"
+_ERROR: Final = "error"
+
+
+class _Said(TypedDict):
+    """What a trial says besides its scores; the file may have been edited."""
+
+    identity: Hash
+    state: NotRequired[Literal["finished", "stopped", "failed"]]
+    error: NotRequired[str]
 
 
 def journal_file(trials_file: Path) -> Path:
@@ -56,7 +69,8 @@ class Journal:
                 values = {key: getattr(protocol, key) for key in GRID}
                 self._study.enqueue_trial(values, user_attrs={_IDENTITY: runs[0].identity})
         for number, trial in enumerate(self._frozen()):
-            if number >= len(points) or trial.user_attrs[_IDENTITY] != points[number][0].identity:
+            identity = trial.user_attrs.get(_IDENTITY)
+            if number >= len(points) or identity != points[number][0].identity:
                 raise RecordError(f"{file}: is the journal of another search; delete it")
 
     def take(self, busy: Collection[int]) -> optuna.Trial | None:
@@ -113,11 +127,15 @@ class Journal:
         }
 
     def _described(self, number: int, trial: optuna.trial.FrozenTrial) -> Trial:
+        with self._readable():
+            said = check_type({**trial.user_attrs}, _Said)
         described = Trial.of(self._points[number][0])
         reported = sorted(trial.intermediate_values.items())
         described.scores = [score for _, score in reported]
-        described.state = str(trial.user_attrs.get(_STATE, "stopped"))
-        described.error = trial.user_attrs.get(_ERROR)
+        described.state = said.get(_STATE, "stopped")
+        described.error = said.get(_ERROR)
+        if described.state == "finished" and not described.scores:
+            raise RecordError(f"{self._journal}: trial {number} is finished without scores")
         return described
 
     def _lock_of(self, number: int) -> Path:

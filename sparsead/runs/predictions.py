@@ -121,7 +121,7 @@ def _read(file: Path, record: RunRecord, described: PredictionsFile) -> Table:
     if hashlib.sha256(content).hexdigest() != described["sha256"]:
         raise RecordError(f"{file}: does not have the SHA-256 that {RESULT_FILE} records")
     try:
-        table = parquet.read_table(pyarrow.BufferReader(content))
+        table = parquet.ParquetFile(pyarrow.BufferReader(content)).read()
     except (pyarrow.ArrowException, OSError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise RecordError(f"{file}: is not a file of predictions ({reason})") from error
@@ -135,11 +135,17 @@ def _check(file: Path, table: Table, record: RunRecord, described: PredictionsFi
         raise RecordError(f"{file}: belongs to the run {identity or 'of no identity'}, not to this")
     if missing := [name for name in _NEEDED if name not in table.column_names]:
         raise RecordError(f"{file}: has no column {missing[0]}")
+    names = table.schema.empty_table().flatten().column_names
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise RecordError(f"{file}: has two columns {twice[0]}")
     if table.num_rows != described["examples"]:
         recorded = described["examples"]
         raise RecordError(f"{file}: has {table.num_rows} examples, {RESULT_FILE} says {recorded}")
     if table["id"].null_count:
         raise RecordError(f"{file}: column id: an example has none")
+    for field in table.schema:
+        if not _is_of_json(field.type):
+            raise RecordError(f"{file}: column {field.name}: has values of the type {field.type}")
     predicted = table.schema.field("prediction").type
     for column, is_wanted in _wanted_types(record, predicted).items():
         if column in table.column_names and not is_wanted(kind := table.schema.field(column).type):
@@ -148,6 +154,8 @@ def _check(file: Path, table: Table, record: RunRecord, described: PredictionsFi
 
 def _wanted_types(record: RunRecord, predicted: DataType) -> dict[str, Callable[[DataType], bool]]:
     """Return for the columns whose meaning is known what their types must be.
+
+    A prediction and its label are compared, so that they are single values.
 
     Args:
         record: the run; its scores are names of columns of numbers.
@@ -161,9 +169,24 @@ def _wanted_types(record: RunRecord, predicted: DataType) -> dict[str, Callable[
     def are_shares(kind: DataType) -> bool:
         return types.is_struct(kind) and all(types.is_floating(part.type) for part in kind.fields)
 
+    def is_single(kind: DataType) -> bool:
+        return not types.is_nested(kind)
+
     wanted = dict.fromkeys(record.result.get("scores", ()), is_number)
-    wanted |= {"id": types.is_string, "probabilities": are_shares}
-    return wanted | ({"label": is_number} if types.is_floating(predicted) else {})
+    wanted |= {"id": types.is_string, "probabilities": are_shares, "prediction": is_single}
+    return wanted | {"label": is_number if types.is_floating(predicted) else is_single}
+
+
+def _is_of_json(kind: DataType) -> bool:
+    """Tell whether a type is one of those that `write_predictions` makes of JSON values."""
+    from pyarrow import types
+
+    if types.is_list(kind):
+        return _is_of_json(kind.value_type)
+    if types.is_struct(kind):
+        return all(_is_of_json(part.type) for part in kind.fields)
+    is_kinds = (types.is_null, types.is_boolean, types.is_integer, types.is_floating)
+    return types.is_string(kind) or any(is_kind(kind) for is_kind in is_kinds)
 
 
 def _compact(kind: DataType) -> DataType:

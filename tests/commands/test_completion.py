@@ -17,7 +17,7 @@ from sparsead.commands.completion import SHELLS, complete
 def _runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["sparsead"])
-    for name in ("one_a1", "two_b2", ".partial-three"):
+    for name in ("one_a1", "two_b2", ".partial-three", "$(touch x)", "\x1b]0;x\x07", "a b"):
         (tmp_path / "outputs" / "runs" / name).mkdir(parents=True)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import huggingface_hub
 import peft
 import pytest
 import torch
+import yaml
 from transformers import AutoModelForSequenceClassification
 
 from exported_runs import write_run
@@ -17,6 +19,7 @@ from sparsead.assembly.exported_peft import export_peft
 from sparsead.assembly.published import publish
 from sparsead.commands.export import main
 from sparsead.errors import SourceError
+from sparsead.errors.display import escape_controls
 from sparsead.report.card import write_card
 from stand_in_hub import Failure, StandInHub
 
@@ -36,6 +39,24 @@ def test_a_card_has_scores_sparsity_seed_hash_and_how_to_load_it(tmp_path: Path)
     chosen = write_card(run.record, "peft", "me/mine", [run.record])
     assert f"{sparsity['total'] - sparsity['removed']} of {sparsity['total']} weights of" in chosen
     assert "zeros" not in chosen
+
+
+def test_what_a_record_names_stays_text_in_a_card(tmp_path: Path) -> None:
+    run = write_run(tmp_path, "tiny-bert", "adapter=lora", "adapter.bottleneck=3")
+    evil = 'me/x"\nlicense: evil\n```\n"); harm() #\u202e\x1b'
+    run.record.result["config"]["backbone"]["hub"] = evil
+    run.record.result["scores"] = {"[a](http://b) | <b>": 0.5}
+    card = write_card(run.record, "peft", evil, [])
+    front, text = card.removeprefix("---\n").split("\n---\n", 1)
+    assert yaml.safe_load(front) == {
+        "library_name": "peft",
+        "tags": ["sparsead"],
+        "base_model": evil,
+    }
+    code = ast.parse(text.split("```python\n")[1].split("\n```")[0])
+    assert [n.value for n in ast.walk(code) if isinstance(n, ast.Constant)].count(evil) == 2
+    assert r"| \[a\](http://b) \| &lt;b&gt; | 0.5000 |" in text
+    assert escape_controls(card) == card
 
 
 def test_export_publishes_a_folder_without_what_is_local(

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import pickle
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import save_file
 from transformers import PreTrainedModel
 
 import sparsead
@@ -26,7 +29,7 @@ from sparsead.errors import ConfigError
 from sparsead.exchange.reading import read_adapter, read_head
 from sparsead.pruning.storage import load_weights
 from sparsead.runs.defaults import OPTIONS
-from sparsead.runs.foreign import read_foreign
+from sparsead.runs.foreign import digest_foreign, read_foreign
 from sparsead.runs.identity import compute_identity, compute_setting
 from sparsead.runs.prerequisites import resolve_sources
 from sparsead.runs.request import RunRequest
@@ -195,6 +198,11 @@ def insert_and_start(request: RunRequest) -> None:
             {"config": {"architecture": "reft"}, **HUB},
             "architecture=reft: this program has no such",
         ),
+        ({"config": {**SMALL, "reduction_factor": 5e-324}, **HUB}, "is not an adapter of adapt"),
+        (
+            {"config": {**SMALL, "reduction_factor": 0.5}, **HUB, "hidden_size": 10**400},
+            "too large",
+        ),
         ({}, "no 'config'"),
         ([], "is not an adapter of adapters or peft"),
     ],
@@ -205,6 +213,37 @@ def test_an_adapter_that_this_program_does_not_have_is_refused(
     (tmp_path / "adapter_config.json").write_text(json.dumps(config))
     with pytest.raises(ConfigError, match=reason):
         read_foreign(tmp_path)
+
+
+def test_tensors_in_bfloat16_are_read_and_what_no_weights_can_be_is_refused(
+    tmp_path: Path,
+) -> None:
+    config = {"peft_type": "LORA", "r": 2, "lora_alpha": 4}
+    (tmp_path / "adapter_config.json").write_text(json.dumps(config))
+    name, key = "a.adapter.lora_A.weight", "base_model.model.a.lora_A.weight"
+    read = partial(read_adapter, tmp_path, {"bottleneck": 2}, "bert", {name: (2, 3)})
+    safe, pickled = (tmp_path / f"adapter_model.{kind}" for kind in ("safetensors", "bin"))
+    save_file({key: torch.ones(2, 3, dtype=torch.bfloat16)}, safe)
+    assert np.array_equal(read()[name], np.ones((2, 3)))
+    save_file({key: torch.full((2, 3), torch.nan)}, safe)
+    with pytest.raises(ConfigError, match="has values that are not finite"):
+        read()
+    safe.unlink()
+    for harmful, why in (
+        (torch.zeros(1).expand(10**12), "a tensor that is larger than the file"),
+        ([1], "does not hold tensors alone"),
+    ):
+        torch.save({key: harmful}, pickled)
+        with pytest.raises(ConfigError, match=why):
+            read()
+
+
+def test_a_digest_reads_files_alone(tmp_path: Path) -> None:
+    (tmp_path / "adapter_config.json").write_text("{}")
+    (tmp_path / "folder.json").mkdir()
+    (tmp_path / "endless.bin").symlink_to("/dev/zero")
+    (tmp_path / "broken.bin").symlink_to(tmp_path / "nothing")
+    assert len(digest_foreign(tmp_path)) == 1
 
 
 @pytest.mark.slow

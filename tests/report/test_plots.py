@@ -49,6 +49,13 @@ def results(monkeypatch: pytest.MonkeyPatch) -> Results:
     return measured(TABLE, score, monkeypatch)
 
 
+def test_names_are_no_formulas_of_mathematics(results: Results, tmp_path: Path) -> None:
+    rows = [replace(row, label=rf"${row.label}\frac{{$") for row in TABLE.rows]
+    asked = replace(results, table=replace(TABLE, rows=rows, options={"kind": "score_by_sparsity"}))
+    _, svg = save_figure(asked, tmp_path)
+    assert rb"$Dense\frac{$" in svg.read_bytes()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", sorted(KINDS))
 def test_a_figure_is_the_same_each_time(kind: str, results: Results, tmp_path: Path) -> None:

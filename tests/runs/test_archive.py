@@ -184,14 +184,60 @@ def test_a_run_is_found_by_its_configuration_alone(
     assert isinstance(archived.find(fused.spec, [n.spec for n in fused.needs]), Done)
 
 
+def write_archive(file: Path, *rows: tuple[str | None, bytes]) -> Path:
+    paths, content = zip(*rows, strict=True)
+    table = pyarrow.table({"path": paths, "content": content})
+    parquet.write_table(table, file, compression="zstd")
+    return file
+
+
 @pytest.mark.parametrize(
-    "path", ["../x/result.json", "/etc/passwd", "run/../../x", "run/.hidden", "", "a/b/c", "a\nb"]
+    "path",
+    [
+        *("../x/result.json", "/etc/passwd", "run/../../x", "run/.hidden", "", "a/b/c", "a\nb"),
+        *("run/payload.py", "run/adapter.safetensors", "run", f"{300 * 'a'}/result.json", None),
+    ],
 )
-def test_a_path_that_leads_elsewhere_is_refused(tmp_path: Path, path: str) -> None:
-    parquet.write_table(pyarrow.table({"path": [path], "content": [b"x"]}), tmp_path / "a.parquet")
+def test_what_is_no_file_of_a_record_is_not_unpacked(tmp_path: Path, path: str | None) -> None:
+    write_archive(tmp_path / "a.parquet", (path, b"x"))
     with pytest.raises(RecordError, match="not the path of a file of a run"):
         unpack(tmp_path / "a.parquet", tmp_path / "unpacked")
     assert not (tmp_path / "unpacked").exists()
+
+
+def test_a_file_that_an_archive_has_twice_is_refused(tmp_path: Path) -> None:
+    file = write_archive(tmp_path / "a.parquet", *2 * [("run/config.yaml", b"x")])
+    with pytest.raises(RecordError, match=r"has 'run/config\.yaml' twice"):
+        unpack(file, tmp_path / "unpacked")
+
+
+def test_an_archive_that_unpacks_to_too_much_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sparsead.runs.archive._LEAST_LIMIT", 1000)
+    file = write_archive(tmp_path / "a.parquet", ("run/config.yaml", bytes(10_000_000)))
+    with pytest.raises(RecordError, match="it unpacks to too much"):
+        unpack(file, tmp_path / "unpacked")
+
+
+def test_a_record_under_another_name_is_not_added(tmp_path: Path) -> None:
+    folder = write_record(tmp_path / "there", plain_result())
+    rows = [(f"mine/{path.name}", path.read_bytes()) for path in folder.iterdir()]
+    with pytest.raises(RecordError, match=f"mine holds the run {folder.name} under another name"):
+        add_missing(write_archive(tmp_path / "a.parquet", *rows), tmp_path / "here")
+    assert not (tmp_path / "here").exists()
+
+
+def test_what_a_record_links_to_is_not_packed(tmp_path: Path) -> None:
+    folder = write_record(tmp_path, plain_result())
+    (tmp_path / "secret").write_text("s3cret")
+    for name in ("config.yaml", "predictions-test.parquet"):
+        (folder / name).unlink(missing_ok=True)
+        (folder / name).symlink_to(tmp_path / "secret")
+    (folder / "notes.txt").write_text("of somebody else")
+    pack(tmp_path, [folder.name], tmp_path / "a.parquet")
+    (packed,) = parquet.read_table(tmp_path / "a.parquet")["path"].to_pylist()
+    assert packed == f"{folder.name}/result.json"
 
 
 @pytest.mark.parametrize("content", [b"", b"not parquet", b"PAR1PAR1"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +99,11 @@ def damaged(file: Path, **changes: Any) -> str:
             {"prediction": [0.1, 0.2], "label": ["a", "b"]},
             "column label: has values of the type str",
         ),
+        ({"label": [["a"], ["b"]]}, "column label: has values of the type list"),
+        ({"prediction": [{"a": 1}] * 2}, "column prediction: has values of the type struct"),
+        ({"x": [date.max] * 2}, "column x: has values of the type date32"),
+        ({"x": [b"\xff"] * 2}, "column x: has values of the type binary"),
+        ({"x": [{"y": 1}] * 2, "x.y": [1, 2]}, r"has two columns x\.y"),
     ],
 )
 def test_a_file_that_is_not_the_run_s_is_refused(
