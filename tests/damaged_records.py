@@ -13,6 +13,7 @@ from hydra.core.hydra_config import HydraConfig
 
 from sparsead import cli
 from sparsead.commands.train import job, train_run
+from sparsead.pruning.storage import WEIGHTS_FILE, load_sparse, save_sparse
 from sparsead.runs.record import RESULT_FILE
 from sparsead.tables.cells import list_cells
 from sparsead.tables.files import load_table
@@ -115,7 +116,7 @@ def edit(*keys: str, to: Any) -> Damage:
     def change(outputs: Path) -> None:
         file = victim(outputs) / RESULT_FILE
         result = json.loads(file.read_text())
-        del result["sha256"]
+        result.pop("sha256", None)
         part = result
         for key in keys[:-1]:
             part = part[key]
@@ -126,6 +127,14 @@ def edit(*keys: str, to: Any) -> Damage:
         file.write_text(json.dumps(result))
 
     return change
+
+
+def forge_weights(outputs: Path) -> None:
+    """Write the victim's configuration into its weights, as somebody would who edits both."""
+    file = victim(outputs) / WEIGHTS_FILE
+    stored = load_sparse(file)
+    config = json.loads((file.parent / RESULT_FILE).read_text())["config"]
+    save_sparse(file, stored.tensors, stored.masks, {**stored.metadata, "config": config})
 
 
 def call(

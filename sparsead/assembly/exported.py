@@ -73,17 +73,23 @@ def read_run(
 
 
 def rebuild_skeleton(record: RunRecord, backbone: Path | None) -> AdaptedModel:
-    """Return the run's model without weights; it has the names, shapes and configuration."""
+    """Return the run's model without weights; it has the names, shapes and configuration.
+
+    Raises:
+        ConfigError: the record's configuration names something that there is not.
+        RecordError: it fits nothing.
+    """
     from sparsead.assembly.build import build_adapter, build_task, insert_adapter
-    from sparsead.assembly.trained import recorded_spec
+    from sparsead.assembly.trained import rebuilding, recorded_spec
     from sparsead.backbones.loading import skeleton
     from sparsead.training.quiet import quiet_libraries
 
     quiet_libraries()
     spec = recorded_spec(record, backbone)
-    task = build_task(spec)
-    model = skeleton(spec.backbone, task.head, task.head_options)
-    return insert_adapter(spec, build_adapter(spec), model)
+    with rebuilding(record):
+        task = build_task(spec)
+        model = skeleton(spec.backbone, task.head, task.head_options)
+        return insert_adapter(spec, build_adapter(spec), model)
 
 
 def write_json(file: Path, values: Mapping[str, Any]) -> None:

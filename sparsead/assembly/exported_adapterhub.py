@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 from typing import Any, cast
@@ -16,6 +17,7 @@ from sparsead.exchange.adapterhub import (
     VERSION,
     HubAdapter,
     Tensors,
+    find_names,
     fusion_to_adapterhub,
     to_adapterhub,
 )
@@ -43,11 +45,17 @@ def export_adapterhub(
         RecordError: the run's weights cannot be read, or `folder` cannot be written.
         SourceError: the backbone is not the one that the run was trained on.
     """
+    from sparsead.assembly.trained import check_shapes  # imports torch
+
     stored, _ = read_run(record, folder, trust, backbone)
     adapted = rebuild_skeleton(record, backbone)
     tensors, model = stored.tensors, adapted.model
     config = record.result["config"]
     method = config["adapter"]["method"]
+    entry = architectures()[model.config.model_type]
+    with _of_run(record):
+        find_names(entry, method)
+    check_shapes(record, adapted, tensors)
     options = {**OPTIONS["adapter"].get(method, {}), **config["adapter"]["options"]}
     described = {
         "model_type": model.config.model_type,
@@ -60,8 +68,7 @@ def export_adapterhub(
     head = {name: tensors[name] for name in adapted.head}
     own = {name: tensors[name] for name in (*adapted.frozen, *adapted.adapter)}
     width = int(model.config.hidden_size)
-    try:
-        entry = architectures()[model.config.model_type]
+    with _of_run(record):
         if method == "fusion":
             sources = [
                 {**OPTIONS["adapter"]["pfeiffer"], **each} for each in options["fusion"]["adapters"]
@@ -71,8 +78,6 @@ def export_adapterhub(
         else:
             name = f"{config['task']['name']}-{config['adapter']['name']}".replace(".", "_")
             single = [to_adapterhub(entry, method, options, own, name=name, width=width)]
-    except ConfigError as error:
-        raise ConfigError(f"{record.folder}: {error}") from error
     with new_folder(folder) as staging:
         if method == "fusion":
             _write_fusion(staging, fused, single, described)
@@ -80,6 +85,15 @@ def export_adapterhub(
         else:
             _write_adapter(staging, single[0], described, "adapter")
             _write_head(staging, head, described, labels)
+
+
+@contextmanager
+def _of_run(record: RunRecord) -> Iterator[None]:
+    """Name the run in an error."""
+    try:
+        yield
+    except ConfigError as error:
+        raise ConfigError(f"{record.folder}: {error}") from error
 
 
 def _write_fusion(

@@ -202,7 +202,7 @@ def load(
     record = find_trusted_run(str(run), Path(outputs), trust)
     stored = load_weights(record)
     spec, precision = recorded_spec(record, backbone), _recorded_precision(record)
-    with _rebuilding(record):
+    with rebuilding(record):
         task, adapter = build_task(spec), build_adapter(spec)
         check_config(record, stored)
         source = load_backbone(spec.backbone)
@@ -231,14 +231,18 @@ def _restore_chosen(
 
 
 @contextmanager
-def _rebuilding(record: RunRecord) -> Iterator[None]:
-    """Say that the record is at fault if its values, although of the right types, fit nothing."""
+def rebuilding(record: RunRecord) -> Iterator[None]:
+    """Say that the record is at fault if its values, although of the right types, fit nothing.
+
+    Raises:
+        RecordError: the values lead to an error of Python's or of a library's.
+    """
     try:
         yield
     except (SparseadError, OSError):
         raise
     except Exception as error:
-        reason = f"{type(error).__name__}: {error}"
+        reason = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
         raise RecordError(
             f"{record.folder}: cannot be rebuilt from its configuration ({reason})"
         ) from error
@@ -306,6 +310,21 @@ def _check_row(number: int, row: Any, columns: Sequence[str]) -> None:
 def _load_weights(
     record: RunRecord, adapted: AdaptedModel, state: Mapping[str, torch.Tensor]
 ) -> None:
+    check_shapes(record, adapted, state)
+    adapted.model.load_state_dict(dict(state), strict=False)
+
+
+def check_shapes(record: RunRecord, adapted: AdaptedModel, state: Mapping[str, Any]) -> None:
+    """Check that a run's weights are those that its model needs.
+
+    Args:
+        record: the run.
+        adapted: its model.
+        state: its weights by name, tensors or arrays.
+
+    Raises:
+        RecordError: one is missing, has another shape, or is not in the model.
+    """
     expected = adapted.trained_state()
     for name in sorted({*expected, *state}):
         shapes = [
@@ -316,4 +335,3 @@ def _load_weights(
                 f"{record.folder / WEIGHTS_FILE}: {name} has the shape {shapes[0]}, "
                 f"but the model needs {shapes[1]}"
             )
-    adapted.model.load_state_dict(dict(state), strict=False)

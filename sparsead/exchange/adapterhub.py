@@ -59,7 +59,7 @@ def to_adapterhub(
     Raises:
         ConfigError: the package `adapters` has no such adapter, or not in this architecture.
     """
-    names = _names(entry, method)
+    names = find_names(entry, method)
     found = _Places(names, [n for n in tensors if not _is_prefix(n)], name, options)
     converted = {found.translate(n): tensors[n] for n in tensors if not _is_prefix(n)}
     if len(converted) < sum(not _is_prefix(n) for n in tensors):
@@ -91,7 +91,7 @@ def fusion_to_adapterhub(
     Raises:
         ConfigError: the package `adapters` does not have the architecture.
     """
-    places = _names(entry, "fusion")
+    places = find_names(entry, "fusion")
     combined, single = ",".join(names), []
     for number, (name, options) in enumerate(zip(names, sources, strict=True)):
         own = {
@@ -139,7 +139,7 @@ def from_adapterhub(
     Raises:
         ConfigError: the folder has no tensor for one of the names, or one that has no place here.
     """
-    names = _names(entry, method)
+    names = find_names(entry, method)
     prefixes = {ours: shape for ours, shape in wanted.items() if _is_prefix(ours)}
     others = [ours for ours in wanted if ours not in prefixes]
     found = _Places(names, others, name, options)
@@ -205,7 +205,12 @@ class _Places:
         )
 
 
-def _names(entry: Architecture, method: str) -> AdapterHubNames:
+def find_names(entry: Architecture, method: str) -> AdapterHubNames:
+    """Return the package's names of places in an architecture.
+
+    Raises:
+        ConfigError: it does not have the architecture, or the adapter's method in it.
+    """
     if entry.adapterhub is None:
         raise ConfigError(f"the package adapters does not support {entry.model_type}")
     if method not in _METHODS or method in entry.adapterhub.others:

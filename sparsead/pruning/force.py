@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from sparsead.config.values.pruners import check_rounds
 from sparsead.pruning.budget import masks_from_scores
 from sparsead.pruning.contract import PRUNERS, Scores, Scoring
+from sparsead.pruning.scoring import check_finite
 
 Masked = Mapping[str, Tensor]
 
@@ -60,12 +61,14 @@ def score_in_rounds(scoring: Scoring, rounds: int, score: Callable[[Masked], Sco
 
     Raises:
         ConfigError: fewer than one round.
+        PruningError: the scores of a round are not finite.
     """
     check_rounds({"rounds": rounds})
     density = 1 - scoring.sparsity
     dense = {name: torch.ones_like(t, dtype=torch.bool) for name, t in scoring.tensors.items()}
     scores = score(dense)
     for done in range(1, rounds):
+        check_finite(scores)
         masks = masks_from_scores(
             scores,
             1 - density ** (done / rounds),

@@ -95,6 +95,17 @@ def probe_zero_tensors(tensors: Mapping[str, nn.Parameter], seed: int) -> Iterat
                 tensor.zero_()
 
 
+def check_finite(scores: Scores) -> None:
+    """Refuse scores that cannot be ordered.
+
+    Raises:
+        PruningError: one of them is nan or infinite.
+    """
+    for name, score in scores.items():
+        if not score.isfinite().all():
+            raise PruningError(f"{name}: its scores are not all finite, so nothing can be removed")
+
+
 def check_scores(scores: Scores, parameters: Mapping[str, nn.Parameter]) -> None:
     """Refuse scores that do not give an order of all weights.
 
@@ -110,9 +121,7 @@ def check_scores(scores: Scores, parameters: Mapping[str, nn.Parameter]) -> None
     shapes = {name: tuple(score.shape) for name, score in scores.items()}
     if shapes != {name: tuple(parameter.shape) for name, parameter in parameters.items()}:
         raise PruningError("the pruner did not score every prunable tensor in its own shape")
-    for name, score in scores.items():
-        if not score.isfinite().all():
-            raise PruningError(f"{name}: its scores are not all finite, so nothing can be removed")
+    check_finite(scores)
     blind = [name for name, score in scores.items() if not (score.any() or parameters[name].any())]
     if blind:
         raise PruningError(

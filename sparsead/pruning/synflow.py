@@ -86,7 +86,11 @@ def _flow(model: nn.Module, state: Mapping[str, Tensor], inputs: Any) -> Tensor:
     if isinstance(inputs, list):
         arguments = (inputs[0],)
     keywords = inputs if isinstance(inputs, Mapping) else {}
-    outputs = _floating(functional_call(model, dict(state), arguments, dict(keywords)))
+    try:
+        outputs = _floating(functional_call(model, dict(state), arguments, dict(keywords)))
+    except TypeError as error:
+        given = f"the keys {', '.join(map(str, keywords))} by name" if keywords else "one input"
+        raise PruningError(f"synflow: gives the model {given} of a batch: {error}") from error
     if not outputs:
         raise PruningError("synflow: the model returns no floating tensor to sum")
     return torch.stack([output.sum() for output in outputs]).sum()

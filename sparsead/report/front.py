@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
+from sparsead.errors import warn
 from sparsead.report.results import Results
 from sparsead.report.statistics import Estimate, t_interval
 
@@ -40,7 +41,11 @@ def find_points(results: Results, backbone: str, column: str) -> list[Point]:
         measured = results.at(backbone, row.name, column)
         if not measured.scores:
             continue
-        counts = next(iter(measured.records.values())).result["parameters"]
+        record = next(iter(measured.records.values()))
+        counts = record.result["parameters"]
+        if "backbone" not in counts:
+            warn(f"{record.folder}: does not count its backbone's parameters; it is left out")
+            continue
         weights = round(counts["nominal"] * counts["backbone"])
         scores = tuple(measured.scores.values())
         found.append(Point(backbone, column, row.label, weights, counts["nominal"], scores))

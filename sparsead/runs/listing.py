@@ -15,6 +15,7 @@ from typing import Any
 
 from sparsead.config.choices import list_choices
 from sparsead.config.seeds import Seeds
+from sparsead.config.values.tasks import COLUMNS_OF_RUNS
 from sparsead.errors import ConfigError, unknown
 from sparsead.runs.failure import read_failures
 from sparsead.runs.index import read_summaries
@@ -24,10 +25,7 @@ from sparsead.runs.unfinished import read_unfinished
 
 Row = dict[str, Any]
 
-COLUMNS = (
-    *("run", "state", "backbone", "task", "adapter", "r", "pruner", "sparsity"),
-    *("seed", "metric", "score", "seconds"),
-)
+COLUMNS = COLUMNS_OF_RUNS
 _NOTHING = dict.fromkeys(COLUMNS)
 _STATES = ("done", "failed", "running", "interrupted")
 _NUMBERS = ("r", "score", "seconds")

@@ -9,7 +9,7 @@ from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal, NotRequired, get_type_hints
 
-from pydantic import Field, FiniteFloat, NonNegativeFloat, NonNegativeInt, StringConstraints
+from pydantic import Field, FiniteFloat, NonNegativeInt, StringConstraints
 from typing_extensions import TypedDict
 
 from sparsead.config.groups import SPLITS, AdapterSpec, BackboneSpec, TaskSpec
@@ -17,6 +17,7 @@ from sparsead.config.protocol import ProtocolSpec
 from sparsead.config.pruning import PrunerSpec
 from sparsead.config.schema import check_name
 from sparsead.config.seeds import Seeds
+from sparsead.config.values.tasks import check_score_name
 from sparsead.errors import ConfigError, RecordError
 from sparsead.runs.checked import check_type, parse_unaltered
 
@@ -35,6 +36,9 @@ _ROUNDING = 1e-6
 Hash = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{16}$")]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Share = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=0, lt=2**63)]
+Amount = Annotated[float, Field(ge=0, le=1e15)]
+"""Seconds, epochs and shares of the backbone: no real one is larger, and sums stay finite."""
 SplitName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 Scores = Annotated[dict[str, FiniteFloat | None], Field(min_length=1)]
 
@@ -67,8 +71,9 @@ class Config(TypedDict):
 class Parameters(TypedDict):
     """Counts of parameters; `nominal` is the paper's #Param, a share of the backbone's."""
 
-    nominal: NonNegativeFloat
-    stored_bytes: NotRequired[NonNegativeInt]
+    nominal: Amount
+    backbone: NotRequired[Count]
+    stored_bytes: NotRequired[Count]
 
 
 class Counts(TypedDict):
@@ -101,15 +106,16 @@ class Sparsity(TypedDict):
 class Epoch(TypedDict):
     """One epoch: the losses, and the scores on the validation or the selection split."""
 
-    epoch: NonNegativeFloat
+    epoch: Amount
     train_loss: NotRequired[FiniteFloat | None]
     validation_loss: NotRequired[FiniteFloat | None]
     scores: NotRequired[dict[str, FiniteFloat | None]]
 
 
 class Environment(TypedDict):
-    """Where a run was computed, and in which precision."""
+    """Where a run was computed, and in which precision; `device` and others are shown as text."""
 
+    peak_memory_bytes: NotRequired[Count | None]
     precision: NotRequired[Literal["fp32", "bf16"]]
 
 
@@ -145,8 +151,8 @@ class Summary(TypedDict):
     collapsed: NotRequired[bool]
     parameters: Parameters
     sparsity: Sparsity
-    seconds: dict[str, NonNegativeFloat]
-    resumed_from_epoch: NotRequired[NonNegativeFloat]
+    seconds: dict[str, Amount]
+    resumed_from_epoch: NotRequired[Amount]
     sources: NotRequired[dict[Literal["backbone", "task"], SourceOfRun]]
 
 
@@ -154,7 +160,7 @@ class Result(Summary):
     """The whole content of `result.json`. A score that is not finite is null."""
 
     history: NotRequired[list[Epoch]]
-    best_epoch: NotRequired[NonNegativeFloat]
+    best_epoch: NotRequired[Amount]
     environment: NotRequired[Environment]
     provenance: NotRequired[dict[str, Any]]
     predictions: NotRequired[Predictions]
@@ -247,8 +253,7 @@ def _list_shares(task: Mapping[str, Any]) -> set[str]:
 
 def _check_scores(key: str, scores: Mapping[str, float | None], shares: Container[str]) -> None:
     for metric, score in scores.items():
-        if not metric.isprintable():
-            raise ConfigError(f"{key}: {metric!r} is not the name of a metric")
+        check_score_name(key, metric)
         if metric in shares and score is not None and abs(score) > 1 + _ROUNDING:
             raise ConfigError(f"{key}.{metric}={score:g}: must be between -1 and 1")
 

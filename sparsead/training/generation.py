@@ -14,6 +14,7 @@ from accelerate.utils import gather_object
 from datasets import Dataset, DatasetDict
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
+from sparsead.config.values.tasks import check_score_name
 from sparsead.progress import stage
 from sparsead.runs.files import write_atomically
 from sparsead.tasks.contract import Collator, GeneratesText
@@ -86,6 +87,8 @@ def generate_splits(
         file = unfinished_predictions(folder, split)
         generate_file(generator, data[split], file)
         scores[split] = generator.task.record_scores(read_complete_records(file))
+        for name in scores[split]:
+            check_score_name("task", name)
         line = ", ".join(f"{name} {100 * value:.2f}" for name, value in scores[split].items())
         log.info("%s: %s", split, line)
     return scores

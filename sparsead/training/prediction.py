@@ -14,6 +14,7 @@ from accelerate import PartialState
 from datasets import Dataset
 from transformers import EvalPrediction
 
+from sparsead.config.values.tasks import check_score_name
 from sparsead.errors import ConfigError
 from sparsead.runs.files import write_atomically
 from sparsead.runs.predictions import write_predictions
@@ -61,6 +62,8 @@ def build_scorer(task: Task, rows: Dataset, file: Path) -> Scorer | None:
         scores = (
             task.scores(output) if isinstance(task, ScoresOutputs) else task.record_scores(records)
         )
+        for name in scores:
+            check_score_name("task", name)
         if _has_nan(output.predictions):  # a class can be chosen among them, but means nothing
             log.warning("%s not defined: outputs of the model are nan", ", ".join(scores))
             scores = dict.fromkeys(scores, math.nan)

@@ -9,7 +9,16 @@ from typing import Any
 
 import pytest
 
-from damaged_records import VERBS, Damage, call, edit, other, record_runs, victim
+from damaged_records import (
+    VERBS,
+    Damage,
+    call,
+    edit,
+    forge_weights,
+    other,
+    record_runs,
+    victim,
+)
 from exhaustive import spread
 from sparsead.pruning.storage import WEIGHTS_FILE
 from sparsead.runs.checked import write_checksummed
@@ -20,6 +29,10 @@ from sparsead.runs.record import RESULT_FILE, RunRecord
 @pytest.fixture(scope="module")
 def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return record_runs(tmp_path_factory.mktemp("recorded"))
+
+
+FORMATS = ("export", "export --merged", "export --format")
+_OPTIONS = ("config", "adapter", "options")
 
 
 def write(name: str, content: bytes | str) -> Damage:
@@ -216,7 +229,38 @@ def test_weights_compute_nothing_with_another_configuration_than_their_own(
     assert f"config.adapter.options.{key}=0.75: the weights beside it were trained with" in lines[0]
 
 
-@pytest.mark.parametrize(("damage", "verb"), spread(5, DAMAGES, VERBS))
+def use_peft(kind: str, **config: Any) -> Damage:
+    options = {"type": kind, "config": {"target_modules": ["query"], **config}}
+    adapter = {"name": "lora", "method": "peft", "options": options}
+    return edit("config", "adapter", to=adapter)
+
+
+FORGED: dict[str, Damage] = {
+    "a bottleneck that no memory holds": edit(*_OPTIONS, "bottleneck", to=10**12),
+    "a bottleneck that no integer holds": edit(*_OPTIONS, "bottleneck", to=10**30),
+    "an enormous scale": edit(*_OPTIONS, "alpha", to=10**400),
+    "another method": edit("config", "adapter", "method", to="dora"),
+    "a tuner of peft": use_peft("loha", r=2),
+    "a tuner of peft that no memory holds": use_peft("loha", r=10**12),
+    "a tuner of peft that imports what it is told": use_peft("lora", megatron_core="payload"),
+}
+"""Configurations that the weights' file has too, although its tensors do not fit them."""
+
+
+@pytest.mark.parametrize(("forged", "verb"), spread(4, FORGED, ["predict", *FORMATS]))
+def test_weights_that_do_not_fit_their_own_configuration_are_one_line(
+    forged: str, verb: str, recorded: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = tmp_path / "place"
+    shutil.copytree(recorded, place)
+    FORGED[forged](place / "outputs")
+    forge_weights(place / "outputs")
+    status, out, lines = call(verb, place, victim(place / "outputs"), capsys)
+    assert (status, out, len(lines)) == (2, "", 1)
+    assert "frame #" not in lines[0]
+
+
+@pytest.mark.parametrize(("damage", "verb"), spread(11, DAMAGES, VERBS))
 def test_a_damaged_record_gives_the_right_answer_or_one_line(
     damage: str,
     verb: str,

@@ -11,20 +11,16 @@ from pathlib import Path
 import pytest
 
 import sparsead
-from damaged_records import Damage, call, edit, record_runs, victim
+from damaged_records import VERBS, Damage, call, edit, record_runs, victim
 from exhaustive import spread
 from sparsead.errors import SparseadError
 
-READING = (
-    *("runs", "runs csv", "table", "table md", "table TABLE", "figure masks", "show"),
-    *("show --errors", "predict", "predict --submission", "export", "export --merged"),
-    *("plan", "reproduce", "train"),
-)
 PAYLOAD = "open('{place}/HARM', 'w').write('x')\n\n\nclass X:\n    def insert(self, *_): pass\n"
 ESCAPE = "\x1b]0;title\x07\x1b[2J\x9b1A\u202e"
 
 
 ADAPTER, TASK, BACKBONE = (("config", group) for group in ("adapter", "task", "backbone"))
+PEFT = {"name": "lora", "method": "peft"}
 HOSTILE: dict[str, Damage] = {
     "adapter of the record's folder": edit(*ADAPTER, "method", to="outputs.runs.payload.X"),
     "adapter of the working folder": edit(*ADAPTER, "method", to="payload.X"),
@@ -51,6 +47,17 @@ HOSTILE: dict[str, Damage] = {
     "option with escapes": edit(*ADAPTER, "options", "activation", to=ESCAPE),
     "hub name that is a path": edit(*BACKBONE, "hub", to="../../etc"),
     "an interpolation": edit(*TASK, "options", "prefix", to="${oc.env:SECRET}"),
+    "a name of the hub that is YAML and Python": edit(
+        *BACKBONE, "hub", to='x"\nlicense: evil\n"); import payload #'
+    ),
+    "a tuner of peft that imports": edit(
+        *ADAPTER, to=PEFT | {"options": {"type": "lora", "config": {"megatron_core": "payload"}}}
+    ),
+    "a budget that names code": edit(*ADAPTER, "options", "budget", to="payload.X:4"),
+    "a metric that is a formula of mathematics": edit("scores", to={r"$\frac{$": 0.5}),
+    "a metric with the name of a column": edit("scores", to={"accuracy": 0.5, "run": 0.5}),
+    "a start elsewhere": edit(*ADAPTER, "start", to="/etc"),
+    "a commit that is a path": edit("sources", to={"task": {"commit": "../../../x"}}),
     "options from the data": edit("from_data", to={"inputs": ["${oc.env:SECRET}"], "tests": 5}),
 }
 
@@ -77,7 +84,7 @@ def is_safe(text: str) -> bool:
     return all(c in "\n\t" or unicodedata.category(c) not in ("Cc", "Cs") for c in text)
 
 
-@pytest.mark.parametrize(("hostile", "verb"), spread(3, HOSTILE, READING))
+@pytest.mark.parametrize(("hostile", "verb"), spread(7, HOSTILE, VERBS))
 def test_a_strangers_record_runs_no_code_and_writes_nothing_elsewhere(
     hostile: str, verb: str, place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from pruning_cases import WEIGHTS, Examples, classifier, cross_entropy, draw_examples, scoring
-from sparsead.errors import ConfigError
+from sparsead.errors import ConfigError, PruningError
 from sparsead.pruning.budget import masks_from_scores
 from sparsead.pruning.contract import Scores, Scoring
 from sparsead.pruning.force import force, score_in_rounds
@@ -140,3 +140,16 @@ def test_synflow_keeps_no_weight_that_an_earlier_round_removed(how: dict[str, An
 def test_no_rounds_are_refused(pruner: Callable[..., Scores]) -> None:
     with pytest.raises(ConfigError, match=r"pruner\.rounds=0"):
         pruner(task(mlp()), rounds=0)
+
+
+def test_scores_of_a_round_that_are_not_finite_are_refused() -> None:
+    model = nn.Linear(3, 2)
+    with pytest.raises(PruningError, match="weight: its scores are not all finite"):
+        prune(
+            model,
+            tensors=["weight"],
+            sparsity=0.5,
+            pruner="force",
+            batches=[torch.full((2, 3), torch.nan)],
+            loss=lambda network, batch: network(batch).sum(),
+        )

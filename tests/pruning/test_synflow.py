@@ -39,6 +39,11 @@ def test_a_linear_chain_has_its_closed_form_and_is_conserved() -> None:
         torch.testing.assert_close(score.sum(), total)
 
 
+def test_a_batch_that_the_model_does_not_take_is_one_line() -> None:
+    with pytest.raises(PruningError, match="gives the model the keys x, labels by name of a batch"):
+        synflow(scoring(chain(), [{"x": torch.randn(1, 5), "labels": torch.zeros(1)}]))
+
+
 def test_neither_the_data_nor_the_batch_size_matters() -> None:
     model = chain()
     one = synflow(scoring(model, [torch.randn(1, 5)]), rounds=3)

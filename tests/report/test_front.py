@@ -69,6 +69,17 @@ def test_runs_are_listed_by_weights_with_their_interval_and_drawn(
     assert all(Path(line).is_file() for line in printed.err.splitlines())
 
 
+def test_a_run_that_does_not_count_its_backbone_is_left_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record(tmp_path, "snip", 0.5, 1, 0.8)
+    folder = write_record(tmp_path, plain_result(pruner="magnitude"))
+    cli.run("map", ["--outputs", str(tmp_path), "--format", "csv"])
+    printed = capsys.readouterr()
+    assert len(list(csv.DictReader(io.StringIO(printed.out)))) == 1
+    assert f"{folder}: does not count its backbone's parameters; it is left out" in printed.err
+
+
 def test_filters_without_runs_are_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -92,6 +92,11 @@ def test_what_is_no_result_is_named(text: str, reason: str, tmp_path: Path) -> N
         (["sparsity", "requested"], 0.7, "sparsity.requested=0.7: the run has 0.4"),
         (["seconds"], {"train": "long"}, "seconds.train='long': must be a valid number"),
         (["parameters", "nominal"], -1, "parameters.nominal=-1"),
+        (["parameters", "nominal"], 1e308, "parameters.nominal=1e+308: must be less than"),
+        (["parameters", "backbone"], "x", "parameters.backbone='x'"),
+        (["seconds"], {"train": 1e308}, "seconds.train=1e+308: must be less than"),
+        (["environment"], {"peak_memory_bytes": "x"}, "environment.peak_memory_bytes='x'"),
+        (["scores"], {"accuracy": 0.5, "run": 0.5}, "'run' is a column of every table"),
     ],
 )
 def test_a_value_that_cannot_be_right_is_named(

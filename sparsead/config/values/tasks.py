@@ -44,6 +44,13 @@ NO_FILE: Mapping[str, str] = {
 }
 """By the method of a task, what to say where it has neither files nor a data set on the hub."""
 
+COLUMNS_OF_RUNS = (
+    *("run", "state", "backbone", "task", "adapter", "r", "pruner", "sparsity"),
+    *("seed", "metric", "score", "seconds"),
+)
+"""The columns of every list of runs."""
+_NO_METRICS = (*COLUMNS_OF_RUNS, "n", "collapsed", "points", "#param", "chosen on", "epoch")
+"""Names of other columns of lists, tables and exported runs: no score may be called so."""
 _LEAST = {"num_beams": 1, "max_new_tokens": 1, "min_new_tokens": 0, "no_repeat_ngram_size": 0}
 _KINDS: dict[str, tuple[type, ...]] = {"length_penalty": (int, float), "early_stopping": (bool,)}
 _GENERATION = (*_LEAST, *_KINDS)
@@ -70,6 +77,7 @@ def check_metrics(names: Sequence[str], choices: Collection[str]) -> None:
     for name in names:
         if "." not in name and name not in choices:
             raise ConfigError(unknown("task.metrics", name, choices))
+        check_score_name("task.metrics", score_name(name))
         if "." in name and score_name(name) in choices:
             raise ConfigError(
                 f"task.metrics={name}: {score_name(name)} is a metric of the project; give yours "
@@ -77,6 +85,18 @@ def check_metrics(names: Sequence[str], choices: Collection[str]) -> None:
             )
     if len({score_name(name) for name in names}) < len(names):
         raise ConfigError(f"task.metrics={list(names)}: two of them have the same name")
+
+
+def check_score_name(key: str, name: str) -> None:
+    """Refuse the name of a score that could not be told from another column, or be printed.
+
+    Raises:
+        ConfigError: the message begins with `key`.
+    """
+    if not name.isprintable():
+        raise ConfigError(f"{key}: {name!r} is not the name of a metric")
+    if name in _NO_METRICS:
+        raise ConfigError(f"{key}: {name!r} is a column of every table; no metric can be called so")
 
 
 def score_name(metric: str) -> str:
