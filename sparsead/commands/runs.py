@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from sparsead.config.arguments import Parser, add_json, add_outputs, add_wide, user_path
+from sparsead.config.quoting import outputs_option
 from sparsead.errors import ConfigError, StorageError, unknown
 from sparsead.report.export import EXPORTS
 from sparsead.report.formats import FORMATS, pluralize, to_plain
@@ -123,7 +124,7 @@ def _delete(runs: list[Listed], arguments: Namespace) -> None:
         sys.stdout.write(f"deleted {pluralize(len(runs), 'run')}\n")
         return
     move_to_trash(outputs, names)
-    where = "" if outputs == Path("outputs") else f" --outputs {outputs}"
+    where = outputs_option(outputs)
     sys.stdout.write(
         f"moved {pluralize(len(runs), 'run')} to {trash_folder(outputs)}; "
         f"`sparsead runs restore{where}` puts them back\n"

@@ -36,6 +36,7 @@ from sparsead.config.launchers import (
     share_cores,
 )
 from sparsead.config.overrides import expand
+from sparsead.config.quoting import outputs_option
 from sparsead.config.search import SearchSpec
 from sparsead.config.sweeps import compose_jobs
 from sparsead.config.threads import bound_spinning
@@ -273,7 +274,7 @@ def _sum_up(entries: Sequence[Entry]) -> None:
         content = {"done": [outcome_values(record) for record in done], "failed": failed}
         sys.stdout.write(json.dumps(content, indent=2) + "\n")
     outputs = Path(entries[0]["folder"]).parent.parent if entries else Path("outputs")
-    where = "" if str(outputs) == "outputs" else f" --outputs {outputs}"
+    where = outputs_option(outputs)
     done_runs = len(entries) - len(failed)
     if failed:
         first = failure_file(Path(failed[0]["folder"]))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import shlex
+from pathlib import Path
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
@@ -16,6 +18,11 @@ _OPENING = ("[", "{", "'", '"')
 _PARTS = re.compile(r"""'(?:\\'|[^'])*'|"(?:\\"|[^"])*"|[\[\]{},]|[^\[\]{},]+""")
 _UNQUOTED = re.compile(r"[A-Za-z0-9_\-/.%+@?|$*:\\ ]*|\$\{.*\}")
 """The characters of a value without quotes in Hydra's grammar."""
+
+
+def outputs_option(outputs: Path) -> str:
+    """Return the option that names the folder of the runs, for a shell; none for the usual one."""
+    return "" if outputs == Path("outputs") else f" --outputs {shlex.quote(str(outputs))}"
 
 
 def quote(value: str) -> str:

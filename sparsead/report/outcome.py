@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from sparsead.config.quoting import outputs_option
 from sparsead.config.run import RunSpec
 from sparsead.errors import RecordError
 from sparsead.runs.listing import flatten_config
@@ -153,7 +154,7 @@ def _remarks(record: RunRecord) -> Sequence[str]:
 def _next(record: RunRecord) -> list[str]:
     """Return commands that one may want next; with the folder of the runs, if it is not usual."""
     outputs = record.folder.parent.parent
-    where = "" if str(outputs) == "outputs" else f" --outputs {outputs}"
+    where = outputs_option(outputs)
     run = record.folder.name.rpartition("_")[2][:SHORT_NAME]
     dense = "sparsead train … pruner=none sparsity=0   (the dense one, to compare)"
     chooses = "budget" in record.result["config"]["adapter"]["options"]

@@ -12,6 +12,13 @@ from typing import Any
 
 from sparsead.runs.secrets import hide_secrets
 
+_STATUS = ("status", "--porcelain", "--untracked-files=no", "--ignore-submodules=all")
+_ENVIRONMENT = {
+    "GIT_OPTIONAL_LOCKS": "0",
+    "GIT_NO_LAZY_FETCH": "1",  # of objects that a repository may leave to a remote one
+    "GIT_ALLOW_PROTOCOL": "none",
+    "LC_ALL": "C",
+}
 _SECONDS = 5
 _CPU = Path("/proc/cpuinfo")
 _DRIVER = Path("/proc/driver/nvidia/version")
@@ -42,13 +49,23 @@ def describe_provenance() -> dict[str, Any]:
 def describe_commit(folder: Path) -> dict[str, Any] | None:
     """Return the commit of the Git repository that contains a folder; None if there is none.
 
-    `changed` tells whether a tracked file differs from the commit.
+    `changed` tells whether a tracked file differs from the commit; None if Git would have to run a
+    filter of the repository's own to tell. Submodules are not looked at.
     """
     commit = _git(folder, "rev-parse", "--verify", "HEAD")
     if not commit:
         return None
-    changes = _git(folder, "status", "--porcelain", "--untracked-files=no")
+    changes = None if _has_own_filters(folder) else _git(folder, *_STATUS)
     return {"commit": commit, "changed": None if changes is None else bool(changes)}
+
+
+def _has_own_filters(folder: Path) -> bool:
+    """Tell whether a repository names programs through which Git would pass its files.
+
+    Those that the user or the system has set up for all repositories, such as Git LFS, are trusted.
+    """
+    found = _git(folder, "config", "--show-scope", "--get-regexp", r"^filter\..*\.(clean|process)$")
+    return any(line.startswith(("local", "worktree")) for line in (found or "").splitlines())
 
 
 def _git(folder: Path, *words: str) -> str | None:
@@ -58,7 +75,7 @@ def _git(folder: Path, *words: str) -> str | None:
         done = subprocess.run(
             command,
             cwd=folder,
-            env=os.environ | {"GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C"},
+            env=os.environ | _ENVIRONMENT,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -46,7 +47,8 @@ def compose_all(overrides: Sequence[Sequence[str]]) -> list[RunRequest]:
     cache = _outputs(overrides[0]) / CACHE_FILE
     known = dict(_read(cache)) if _is_cacheable(overrides) else {}
     state = hash_conf()
-    keys = [_hash([state, list(each)]) for each in overrides]
+    here = [os.getcwd(), os.path.expanduser("~")]  # on which paths and names of files depend
+    keys = [_hash([state, here, list(each)]) for each in overrides]
     fixed = [not any(map(_reads_elsewhere, each)) for each in overrides]
     recalled = [
         _recall(known.get(key)) if same else None for key, same in zip(keys, fixed, strict=True)
@@ -65,13 +67,14 @@ def compose_all(overrides: Sequence[Sequence[str]]) -> list[RunRequest]:
     return composed
 
 
-_RESOLVER = re.compile(r"\$\{.*:")
-"""A resolver's call, such as `${oc.env:HOME}`: its value may change while the override does not."""
+_ELSEWHERE = re.compile(r"\$\{.*:|\.revision=(?![0-9a-f]{40}$)")
+"""A resolver's call, such as `${oc.env:HOME}`, or the name of a branch or tag of the hub: the value
+may change while the override does not."""
 
 
 def _reads_elsewhere(override: str) -> bool:
-    """Tell whether an override's meaning depends on the environment or on a backbone's folder."""
-    return _RESOLVER.search(override) is not None or names_folder(override)
+    """Tell whether an override's meaning depends on the environment, the hub or a folder."""
+    return _ELSEWHERE.search(override) is not None or names_folder(override)
 
 
 class _Request(TypedDict):
@@ -79,6 +82,7 @@ class _Request(TypedDict):
     outputs: str
     rerun: bool
     threads: int | None
+    tracking: dict[str, str | None]
 
 
 class _Cache(TypedDict):

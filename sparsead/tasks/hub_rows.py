@@ -11,7 +11,7 @@ from sparsead.errors import DataError
 from sparsead.hub.rows import load_rows
 from sparsead.hub.sources import Source
 from sparsead.tasks.files import check_columns, check_rows
-from sparsead.tasks.rows import Rows, check_header
+from sparsead.tasks.rows import Rows, check_header, quote_value
 
 
 def read_hub(source: Source, splits: Mapping[str, str], columns: Sequence[str]) -> dict[str, Rows]:
@@ -61,14 +61,23 @@ def _read(place: str, rows: Dataset, columns: Sequence[str]) -> Rows:
         name: kind.names for name, kind in selected.features.items() if isinstance(kind, ClassLabel)
     }
     values = [
-        {name: _named(value, declared.get(name)) for name, value in row.items()}
-        for row in selected.to_list()
+        {
+            name: _named(f"{place}:{number}: {name}", value, declared.get(name))
+            for name, value in row.items()
+        }
+        for number, row in enumerate(selected.to_list(), start=1)
     ]
     return check_rows(Rows(place, values, range(1, len(values) + 1), declared=declared), wanted)
 
 
-def _named(value: Any, classes: Sequence[str] | None) -> Any:
-    """Return the name of a class instead of its number; None if it is not told."""
+def _named(place: str, value: Any, classes: Sequence[str] | None) -> Any:
+    """Return the name of a class instead of its number; None if it is not told.
+
+    Raises:
+        DataError: there is no class of this number; the message begins with `place`.
+    """
     if classes is None or value is None:
         return value
+    if value not in range(-1, len(classes)):
+        raise DataError(f"{place}: {quote_value(value)} is the number of none of its classes")
     return classes[value] if value >= 0 else None

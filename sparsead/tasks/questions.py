@@ -10,7 +10,7 @@ from itertools import compress, groupby
 from typing import Any, TypedDict
 
 from sparsead.errors import DataError
-from sparsead.tasks.rows import Rows, class_name, is_text, quote_value
+from sparsead.tasks.rows import Rows, class_name, is_id, is_text, quote_value
 
 _ASKED = {"cause": "What was the cause?", "effect": "What happened as a result?"}
 _FIRST, _SECOND = ("0", "choice1"), ("1", "choice2")
@@ -92,6 +92,10 @@ def multirc_questions(rows: Rows, *, nested: bool, labelled: bool = True) -> lis
 
 def _multirc(rows: Rows, answers: Sequence[Mapping[str, Any]], labelled: bool) -> Question:
     first = answers[0]
+    for answer in answers:
+        if any(answer[part] != first[part] for part in ("paragraph", "question")):
+            reason = f"two questions have the id {answer['id']!r}"
+            raise rows.error(answer["row"], "question", reason)
     candidates = [answer["answer"] for answer in answers]
     right = [labelled and _is_one_of(rows, a["row"], a["label"], _RIGHT, _WRONG) for a in answers]
     return Question(
@@ -111,7 +115,7 @@ def _flat_answers(rows: Rows, labelled: bool) -> Iterator[dict[str, Any]]:
         texts = {name: rows.text(number, name) for name in ("paragraph", "question", "answer")}
         if (texts["paragraph"], texts["question"]) != asked:
             asked, first = (texts["paragraph"], texts["question"]), number
-        name = f"{row['idx.paragraph']}-{row['idx.question']}" if labelled else str(first)
+        name = _join_ids(rows, number, "idx.paragraph", "idx.question") if labelled else str(first)
         yield {**texts, "id": name, "row": number, "label": row.get("label")}
 
 
@@ -120,12 +124,16 @@ def _nested_answers(rows: Rows) -> Iterator[dict[str, Any]]:
         paragraph = rows.text(number, "passage.text")
         for asked in _objects(rows, number, "passage.questions", row["passage.questions"]):
             question = _text(rows, number, "question", asked.get("question"))
-            for answer in _objects(rows, number, "answers", asked.get("answers")):
+            answers = _objects(rows, number, "answers", asked.get("answers"))
+            if not answers:
+                raise rows.error(number, "answers", "there are none")
+            name = f"{rows.id_of(number, 'idx')}-{_id(rows, number, asked.get('idx'))}"
+            for answer in answers:
                 yield {
                     "paragraph": paragraph,
                     "question": question,
                     "answer": _text(rows, number, "text", answer.get("text")),
-                    "id": f"{row['idx']}-{asked.get('idx')}",
+                    "id": name,
                     "row": number,
                     "label": answer.get("label"),
                 }
@@ -154,6 +162,8 @@ def record_questions(rows: Rows, *, nested: bool, labelled: bool = True) -> list
         for name in ("entities", "answers") if labelled else ("entities",):
             if not asked[name]:
                 raise rows.error(number, name, "there are none")
+            if not all(each.strip() for each in asked[name]):
+                raise rows.error(number, name, "one of them is blank")
         entities = list(dict.fromkeys(asked["entities"]))
         question = Question(
             row=number,
@@ -175,7 +185,7 @@ def _flat_statements(rows: Rows, labelled: bool) -> Iterator[dict[str, Any]]:
             "query": rows.text(number, "query"),
             "entities": _texts(rows, number, "entities", row["entities"]),
             "answers": _texts(rows, number, "answers", row["answers"]) if labelled else [],
-            "id": f"{row['idx.passage']}-{row['idx.query']}" if labelled else str(number),
+            "id": _join_ids(rows, number, "idx.passage", "idx.query") if labelled else str(number),
             "row": number,
         }
 
@@ -192,7 +202,7 @@ def _nested_statements(rows: Rows, labelled: bool) -> Iterator[dict[str, Any]]:
                 "query": _text(rows, number, "query", asked.get("query")),
                 "entities": entities,
                 "answers": [_text(rows, number, "text", answer.get("text")) for answer in answers],
-                "id": f"{row['idx']}-{asked.get('idx')}",
+                "id": f"{rows.id_of(number, 'idx')}-{_id(rows, number, asked.get('idx'))}",
                 "row": number,
             }
 
@@ -234,6 +244,17 @@ def _listed(
 def _text(rows: Rows, number: int, column: str, value: Any) -> str:
     if not is_text(value):
         raise rows.error(number, column, f"{quote_value(value)} is not a text")
+    return str(value)
+
+
+def _join_ids(rows: Rows, number: int, *columns: str) -> str:
+    return "-".join(rows.id_of(number, column) for column in columns)
+
+
+def _id(rows: Rows, number: int, value: Any) -> str:
+    """Return the id of a question within a row."""
+    if not is_id(value):
+        raise rows.error(number, "idx", f"{quote_value(value)} is not an id")
     return str(value)
 
 

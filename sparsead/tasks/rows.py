@@ -58,17 +58,29 @@ class Rows:
         return DataError(f"{self.path}:{self.lines[row]}: {name}: {reason}")
 
     def check_unique(self, column: str) -> None:
-        """Check that no value of a column occurs twice.
+        """Check that no id in a column occurs twice; as text, which ids are in predictions.
 
         Raises:
-            DataError: a value does; the message names both lines.
+            DataError: one does, and the message names both lines; or a value can be no id.
         """
-        first: dict[Any, int] = {}
-        for row, value in enumerate(self.column(column)):
-            if value in first:
-                line = self.lines[first[value]]
-                raise self.error(row, column, f"{quote_value(value)} is also the id of line {line}")
-            first[value] = row
+        first: dict[str, int] = {}
+        for row in range(len(self.values)):
+            name = self.id_of(row, column)
+            if name in first:
+                line, given = self.lines[first[name]], self.values[row][column]
+                raise self.error(row, column, f"{quote_value(given)} is also the id of line {line}")
+            first[name] = row
+
+    def id_of(self, row: int, column: str) -> str:
+        """Return the id of a row as text.
+
+        Raises:
+            DataError: the value is neither a text nor a number.
+        """
+        value = self.values[row][column]
+        if not is_id(value):
+            raise self.error(row, column, f"{quote_value(value)} is not an id")
+        return str(value)
 
     def texts(self, column: str) -> list[str]:
         """Return a column of text.
@@ -158,6 +170,12 @@ def is_text(value: Any) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def is_id(value: Any) -> bool:
+    """Tell whether a value can be an id: a text or a number."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return is_number or is_text(value)
 
 
 def _is_no_number(value: Any) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from sparsead.config.arguments import Parser, add_outputs
 from sparsead.config.compose import compose, compose_as
-from sparsead.config.quoting import format_override, quote_override, read_value
+from sparsead.config.quoting import format_override, outputs_option, quote_override, read_value
 from sparsead.errors import ConfigError
 from sparsead.runs.request import RunRequest
 
@@ -104,3 +105,9 @@ def test_a_bracket_or_a_quote_that_is_not_closed_is_refused(override: str) -> No
         compose([override])
     assert str(error.value).startswith(f"{override}: cannot be read as KEY=VALUE; a comma or ")
     assert "\n" not in str(error.value)
+
+
+def test_a_folder_in_a_command_to_copy_is_one_word_of_a_shell() -> None:
+    assert outputs_option(Path("outputs")) == ""
+    for name in ("my runs", "a;b", "it's", "$(x)"):
+        assert shlex.split(outputs_option(Path(name))) == ["--outputs", name]

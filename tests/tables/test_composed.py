@@ -56,3 +56,28 @@ def test_a_change_that_leaves_size_and_time_of_a_file_is_noticed(
         os.utime(file, ns=(1, 1))
         states.append(composed.hash_conf())
     assert states[0] != states[1]
+
+
+def test_a_name_from_a_relative_path_is_that_of_the_working_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    overrides = ["task=text", "task.train=~/train.csv", "task.validation=train.csv"]
+    overrides += ["task.inputs=[text]", f"outputs={tmp_path}"]
+    for name in ("one", "two", "one"):
+        (tmp_path / name).mkdir(exist_ok=True)
+        (tmp_path / name / "train.csv").write_text("text,label\na,1\nb,0\n")
+        monkeypatch.setenv("HOME", str(tmp_path / name))
+        monkeypatch.chdir(tmp_path / name)
+        (request,) = compose_all([overrides])
+        assert request.spec.task.name == name
+        assert request.spec.task.train == f"{tmp_path}/{name}/train.csv"
+
+
+def test_a_branch_of_the_hub_is_resolved_each_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    overrides = ["backbone=bert-base", "backbone.revision=main", f"outputs={tmp_path}"]
+    for commit in (40 * "a", 40 * "b"):
+        monkeypatch.setattr("sparsead.hub.commits.find_commit", lambda _source, c=commit: c)
+        (request,) = compose_all([overrides])
+        assert request.spec.backbone.revision == commit

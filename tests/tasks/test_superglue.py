@@ -178,6 +178,15 @@ def test_a_candidate_fills_the_gap(tmp_path: Path) -> None:
     assert len(limited["train"]) == 1
 
 
+def asked(*questions: dict[str, Any]) -> dict[str, Any]:
+    """A paragraph of MultiRC with these questions, each another one with one answer."""
+    given = [
+        {"question": f"Who {number}?", "answers": [{"text": "Bo", "label": 1}], **each}
+        for number, each in enumerate(questions)
+    ]
+    return {"text": PASSAGE, "questions": given}
+
+
 @pytest.mark.parametrize(
     ("name", "changed", "reason"),
     [
@@ -188,7 +197,22 @@ def test_a_candidate_fills_the_gap(tmp_path: Path) -> None:
         ("copa", {"question": "why"}, r":1: question: 'why' is not one of cause, effect"),
         ("copa", {"label": 2}, r":1: label: 2 is not one of 0, 1"),
         ("multirc", {"passage": {"text": "a", "questions": 3}}, r":1: .* is not a list of objects"),
-        ("record", {"qas": [{"query": "a", "answers": []}]}, r":1: query: 'a' has no @placeholder"),
+        (
+            "record",
+            {"qas": [{"query": "a", "idx": 0, "answers": []}]},
+            r":1: query: 'a' has no @placeholder",
+        ),
+        ("copa", {"idx": "1"}, r":2: idx: 1 is also the id of line 1"),
+        ("copa", {"idx": [1]}, r":1: idx: \[1\] is not an id"),
+        ("multirc", {"idx": None}, r":1: idx: None is not an id"),
+        ("multirc", {"passage": asked({}, {})}, ":1: idx: None is not an id"),
+        ("multirc", {"passage": asked({"idx": 1}, {"idx": 1})}, ":1: question: two questions have"),
+        ("multirc", {"passage": asked({"idx": 1, "answers": []})}, ":1: answers: there are none"),
+        (
+            "record",
+            {"qas": [{"query": "@placeholder left.", "idx": 1, "answers": [{"text": " "}]}]},
+            ":1: answers: one of them is blank",
+        ),
     ],
 )
 def test_what_is_wrong_is_refused_with_its_place(
