@@ -56,6 +56,8 @@ def export_peft(
         SourceError: the backbone is not the one that the run was trained on, or the package that
             provided it is no longer installed.
     """
+    from sparsead.assembly.trained import rebuilding  # imports torch
+
     config = record.result["config"]
     method = config["adapter"]["method"]
     if method not in ("lora", "prefix", "sparse"):
@@ -66,16 +68,15 @@ def export_peft(
     stored, source = read_run(record, folder, trust, backbone)
     weights = stored.tensors
     base = base_model(config["backbone"] | {"path": source})
-    if method == "prefix":
-        described, tensors = _describe_prefixes(record, backbone, weights)
-        described["base_model_name_or_path"] = base
-    elif method == "sparse":
-        described, tensors = _describe_chosen(record, backbone, weights)
-        described["base_model_name_or_path"] = base
-    else:
-        described = build_peft_config(config, list(weights), base)
-        tensors = {to_peft_key(name): tensor for name, tensor in weights.items()}
-    with new_folder(folder) as staging:
+    with rebuilding(record):
+        if method == "lora":
+            described = build_peft_config(config, list(weights), base)
+            tensors = {to_peft_key(name): tensor for name, tensor in weights.items()}
+        else:
+            describe = _describe_prefixes if method == "prefix" else _describe_chosen
+            described, tensors = describe(record, backbone, weights)
+            described["base_model_name_or_path"] = base
+    with rebuilding(record), new_folder(folder) as staging:
         if _write_labelled_base(record, backbone, weights, staging, described["task_type"]):
             described["base_model_name_or_path"] = str(folder.absolute() / _BASE)
         write_json(staging / "adapter_config.json", described)

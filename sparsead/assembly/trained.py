@@ -325,7 +325,8 @@ def check_shapes(record: RunRecord, adapted: AdaptedModel, state: Mapping[str, A
     Raises:
         RecordError: one is missing, has another shape, or is not in the model.
     """
-    expected = adapted.trained_state()
+    whole = adapted.model.state_dict()  # perhaps on the meta device, without values
+    expected = {name: whole[name] for name in adapted.stored}
     for name in sorted({*expected, *state}):
         shapes = [
             list(tensors[name].shape) if name in tensors else None for tensors in (state, expected)

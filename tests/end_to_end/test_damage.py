@@ -240,6 +240,14 @@ FORGED: dict[str, Damage] = {
     "a bottleneck that no integer holds": edit(*_OPTIONS, "bottleneck", to=10**30),
     "an enormous scale": edit(*_OPTIONS, "alpha", to=10**400),
     "another method": edit("config", "adapter", "method", to="dora"),
+    "chosen weights": edit(
+        *("config", "adapter"),
+        to={"name": "lora", "method": "sparse", "options": {"budget": 0.1, "sites": ["query"]}},
+    ),
+    "a prefix": edit(
+        *("config", "adapter"),
+        to={"name": "lora", "method": "prefix", "options": {"bottleneck": 4, "prefix": {}}},
+    ),
     "a tuner of peft": use_peft("loha", r=2),
     "a tuner of peft that no memory holds": use_peft("loha", r=10**12),
     "a tuner of peft that imports what it is told": use_peft("lora", megatron_core="payload"),
