@@ -8,6 +8,7 @@ the run's identity.
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -141,6 +142,7 @@ class _MLflow:
         import mlflow
 
         self._mlflow = mlflow
+        logging.getLogger("mlflow").setLevel(logging.WARNING)  # it tells of its own database
         mlflow.set_tracking_uri(str(chosen.folder))
         mlflow.set_experiment(chosen.project)
         found = self._find(request.identity) if resumed_step else None
