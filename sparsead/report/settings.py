@@ -108,10 +108,17 @@ def list_columns(rows: Sequence[Row]) -> list[str]:
 
 
 def rank_columns(rows: Sequence[Row]) -> list[str]:
-    """Return the columns, the most important first: what a row is, its scores, then the rest."""
+    """Return the columns, the most important first.
+
+    They are what a row is, its main score, the keys that tell rows apart that are alike otherwise,
+    its further scores, and the rest.
+    """
     columns = list_columns(rows)
-    scores = [c for c in columns if any(isinstance(row.get(c), Estimate) for row in rows)]
-    return list(dict.fromkeys([*_RANKED, *scores, *columns]))
+    scores = [[c for c in row if isinstance(row[c], Estimate)] for row in rows]
+    main = [name for names in scores for name in names[:1]]
+    further = [name for names in scores for name in names[1:]]
+    telling = [column for column in columns if "." in column]
+    return list(dict.fromkeys([*_RANKED, *main, *telling, *further, *columns]))
 
 
 def commits_of(result: Mapping[str, Any]) -> dict[str, str]:

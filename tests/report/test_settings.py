@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from composing import ask_for
-from sparsead.report.settings import group_by_setting
+from sparsead.report.settings import group_by_setting, rank_columns
+from sparsead.report.statistics import Estimate
 from sparsead.runs.record import read_records, write_result
 from sparsead.runs.staging import staged
 from synthetic import synthetic_result
@@ -35,3 +36,10 @@ def test_rows_that_look_alike_differ_in_what_was_asked_for_alone(tmp_path: Path)
     assert sorted(row["pruner.n"] for row in rows) == ["2", "4"]
     assert "pruner.m" in rows[0]
     assert not {"pruner.density", "adapter.start_head"} & {*rows[0]}
+
+
+def test_the_keys_that_tell_rows_apart_come_before_further_scores() -> None:
+    score = Estimate.of([0.5])
+    alike = {"task": "mrpc", "pruner": "snip", "#param": 1.2, "accuracy": score, "f1": score}
+    rows = [alike | {"task.limit": limit} for limit in (16, 40)]
+    assert rank_columns(rows)[-5:] == ["accuracy", "task.limit", "f1", "#param", "seconds"]
