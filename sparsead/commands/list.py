@@ -16,7 +16,7 @@ from sparsead.config.choices import list_choices
 from sparsead.config.comments import describe_choice
 from sparsead.config.values.tasks import METRICS
 from sparsead.errors import ConfigError, unknown
-from sparsead.errors.display import to_columns
+from sparsead.errors.display import to_columns, wrap
 from sparsead.runs.record import higher_is_better
 
 _GROUPS = {
@@ -72,7 +72,8 @@ def _checked(kind: str) -> str:
 
 def _names() -> Iterator[str]:
     for kind in KINDS:
-        yield f"{kind}: {', '.join(_list_names(kind))}\n"
+        line = f"{kind}: {', '.join(_list_names(kind))}"
+        yield f"{wrap(line) if sys.stdout.isatty() else line}\n"
 
 
 def _list_names(kind: str) -> list[str]:

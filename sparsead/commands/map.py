@@ -14,8 +14,8 @@ import sys
 
 from sparsead.config.arguments import Parser, add_outputs, add_overrides, add_records, user_path
 from sparsead.errors import ConfigError, unknown
-from sparsead.report.formats import FORMATS
-from sparsead.report.front import COLUMNS, list_rows
+from sparsead.report.formats import FORMATS, to_rich
+from sparsead.report.front import COLUMNS, RANKED, list_rows
 from sparsead.report.publish import save_figure
 from sparsead.report.query_results import open_matching
 
@@ -37,7 +37,11 @@ def main() -> None:
     place = (arguments.outputs, arguments.records)
     with open_matching(arguments.overrides, *place, "map", "map") as results:
         results.table.options["kind"] = _KIND
-        sys.stdout.write(FORMATS[arguments.format](COLUMNS, list_rows(results)))
+        rows = list_rows(results)
+        if arguments.format == "rich":
+            sys.stdout.write(to_rich(COLUMNS, rows, RANKED))
+        else:
+            sys.stdout.write(FORMATS[arguments.format](COLUMNS, rows))
         paths = save_figure(results, arguments.out or arguments.outputs / "figures")
     for path in paths:
         sys.stderr.write(f"{path}\n")

@@ -10,6 +10,8 @@ from sparsead.report.results import Results
 from sparsead.report.statistics import Estimate, t_interval
 
 COLUMNS = ("backbone", "task", "method", "weights", "share %", "n", "score", "interval", "front")
+RANKED = ("method", "score", "weights", "backbone", "task", "front", "n", "interval", "share %")
+"""The columns, the most important first, of which a terminal shows as many as fit."""
 
 
 class Point(NamedTuple):

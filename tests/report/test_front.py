@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sparsead import cli
-from sparsead.report.front import Point, mark_front
+from sparsead.report.front import COLUMNS, RANKED, Point, mark_front
 from synthetic import plain_result, write_record
 
 
@@ -87,3 +87,7 @@ def test_filters_without_runs_are_refused(
         cli.run("map", ["--outputs", str(tmp_path)])
     assert end.value.code == 2
     assert "has no finished runs to map" in capsys.readouterr().err
+
+
+def test_every_column_has_its_rank() -> None:
+    assert sorted(RANKED) == sorted(COLUMNS)
