@@ -31,7 +31,7 @@ _NAME = r"[\w-][\w.-]{0,249}"
 _FILE = r"result\.json|config\.yaml|predictions-\w+\.parquet"
 _PATH = re.compile(rf"{_NAME}/({_FILE})|failed-{_NAME}\.json")
 _ROWS_AT_ONCE = 16
-_LEAST_LIMIT = 1 << 28
+LEAST_LIMIT = 1 << 28
 _LARGEST_RATIO = 1000
 """Content of more bytes than this many times the archive's is no content of records."""
 
@@ -77,7 +77,7 @@ def unpack(file: Path, outputs: Path) -> None:
 
     try:
         content = parquet.ParquetFile(file)
-        limit = max(_LEAST_LIMIT, _LARGEST_RATIO * file.stat().st_size)
+        limit = max(LEAST_LIMIT, _LARGEST_RATIO * file.stat().st_size)
         for batch in content.iter_batches(_ROWS_AT_ONCE, columns=["path", "content"]):
             limit -= batch.nbytes
             if limit < 0:

@@ -127,7 +127,7 @@ def _nested_answers(rows: Rows) -> Iterator[dict[str, Any]]:
             answers = _objects(rows, number, "answers", asked.get("answers"))
             if not answers:
                 raise rows.error(number, "answers", "there are none")
-            name = f"{rows.id_of(number, 'idx')}-{_id(rows, number, asked.get('idx'))}"
+            name = f"{rows.id_of(number, 'idx')}-{_inner_id(rows, number, asked.get('idx'))}"
             for answer in answers:
                 yield {
                     "paragraph": paragraph,
@@ -202,7 +202,7 @@ def _nested_statements(rows: Rows, labelled: bool) -> Iterator[dict[str, Any]]:
                 "query": _text(rows, number, "query", asked.get("query")),
                 "entities": entities,
                 "answers": [_text(rows, number, "text", answer.get("text")) for answer in answers],
-                "id": f"{rows.id_of(number, 'idx')}-{_id(rows, number, asked.get('idx'))}",
+                "id": f"{rows.id_of(number, 'idx')}-{_inner_id(rows, number, asked.get('idx'))}",
                 "row": number,
             }
 
@@ -251,7 +251,7 @@ def _join_ids(rows: Rows, number: int, *columns: str) -> str:
     return "-".join(rows.id_of(number, column) for column in columns)
 
 
-def _id(rows: Rows, number: int, value: Any) -> str:
+def _inner_id(rows: Rows, number: int, value: Any) -> str:
     """Return the id of a question within a row."""
     if not is_id(value):
         raise rows.error(number, "idx", f"{quote_value(value)} is not an id")

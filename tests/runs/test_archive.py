@@ -214,7 +214,7 @@ def test_a_file_that_an_archive_has_twice_is_refused(tmp_path: Path) -> None:
 def test_an_archive_that_unpacks_to_too_much_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sparsead.runs.archive._LEAST_LIMIT", 1000)
+    monkeypatch.setattr("sparsead.runs.archive.LEAST_LIMIT", 1000)
     file = write_archive(tmp_path / "a.parquet", ("run/config.yaml", bytes(10_000_000)))
     with pytest.raises(RecordError, match="it unpacks to too much"):
         unpack(file, tmp_path / "unpacked")
