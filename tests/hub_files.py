@@ -62,15 +62,16 @@ def deberta_files() -> Mapping[str, bytes]:
     pretraining, beside those of another model, which are not wanted.
     """
     model_stream, weights = io.BytesIO(), io.BytesIO()
-    special = {"pad": "[PAD]", "bos": "[CLS]", "eos": "[SEP]", "unk": "[UNK]"}
-    numbered: dict[str, Any] = {f"{name}_id": number for number, name in enumerate(special)}
-    numbered |= {f"{name}_piece": piece for name, piece in special.items()}
+    special: dict[str, Any] = {
+        **{"pad_id": 0, "bos_id": 1, "eos_id": 2, "unk_id": 3},
+        **{"pad_piece": "[PAD]", "bos_piece": "[CLS]", "eos_piece": "[SEP]", "unk_piece": "[UNK]"},
+    }
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=iter(string.ascii_lowercase * 2 for _ in range(9)),
         model_writer=model_stream,
-        vocab_size=len(special) + len(string.ascii_lowercase) + 1,
+        vocab_size=5 + len(string.ascii_lowercase),  # with the four above and the space
         model_type="char",
-        **numbered,
+        **special,
     )
     config = json.loads(model_files("tiny-deberta")["config.json"])
     backbone = load_backbone(compose("backbone=tiny-deberta").backbone)
