@@ -29,3 +29,14 @@ def labelled_batch() -> dict[str, Tensor]:
     tokens = torch.tensor([[0, 7, 8, 9, 2], [0, 11, 12, 2, 1]])
     mask = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 1, 0]])
     return {"input_ids": tokens, "attention_mask": mask, "labels": torch.tensor([1, 0])}
+
+
+def take_steps(model: PreTrainedModel, steps: int = 2) -> None:
+    """Train a classifier on `labelled_batch`, and leave it in eval mode."""
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW(trained, lr=1e-2, weight_decay=0.1)
+    for _ in range(steps):
+        optimizer.zero_grad()
+        model(**labelled_batch()).loss.backward()
+        optimizer.step()
+    model.eval()

@@ -1,9 +1,9 @@
 """Training a part of the backbone's own weights: their values, their gradients, their storage.
 
-The chosen weights of a linear layer are one vector, `LAYER.adapter.values`. It alone trains, so
-that gradients and the optimiser's state have its size, and not that of the layer's matrix. Before
-the layer computes, the values are written into its matrix, which is frozen; every other weight
-keeps its bits.
+The chosen weights of a layer's matrix, or of its bias, are one vector, `LAYER.adapter.values`. It
+alone trains, so that gradients and the optimiser's state have its size, and not that of the matrix.
+Before the layer computes, the values are written into the matrix or the bias, which is frozen;
+every other weight keeps its bits.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from sparsead.errors import ConfigError
 
 VALUES, PLACES = "values", "places"
 """Names of what a layer's chosen weights are stored as."""
+_MATRIX = "weight"
 _DENSE_SHARE = 0.15
 """Share of a matrix from which on its whole gradient is computed and then read at the places.
 
@@ -30,57 +31,66 @@ Below it the products of the chosen places alone are faster; see scripts/bench_s
 
 
 class ChosenWeights(nn.Module):
-    """The chosen weights of a linear layer, which are written into its matrix before it computes.
+    """The chosen weights of a layer, which are written into its matrix or bias before it computes.
 
     Attributes:
         values: (k,), the weights that train; they start as the layer's.
-        places: which weights these are. Either (k,), int32, their indices in the flattened matrix,
-            in rising order; or one bit for each weight of the matrix, uint8.
+        places: which weights these are. Either (k,), int32, their indices in the flattened matrix
+            or in the bias, in rising order; or one bit for each weight of it, uint8.
     """
 
     places: Tensor
     _indices: Tensor
     _pattern: Tensor | None
 
-    def __init__(self, linear: nn.Linear, indices: Tensor, *, as_bits: bool) -> None:
+    def __init__(self, layer: nn.Module, kind: str, indices: Tensor, *, as_bits: bool) -> None:
+        """Take some of a layer's weights.
+
+        Args:
+            layer: a linear layer, or, for its bias, any module that adds it to its output.
+            kind: `weight` or `bias`.
+            indices: (k,), int64, the chosen ones.
+            as_bits: the form of `places`.
+        """
         super().__init__()
-        self.shape = linear.weight.shape
-        self.values = nn.Parameter(linear.weight.detach().flatten()[indices].float())
+        weights: Tensor = getattr(layer, kind)
+        self.shape, self._kind = weights.shape, kind
+        self.values = nn.Parameter(weights.detach().flatten()[indices].float())
         self.register_buffer(PLACES, pack_places(indices, self.shape.numel(), as_bits=as_bits))
         self.register_buffer("_indices", indices.clone(), persistent=False)
-        few = len(indices) <= _DENSE_SHARE * self.shape.numel()
+        few = kind == _MATRIX and len(indices) <= _DENSE_SHARE * self.shape.numel()
         self.register_buffer("_pattern", _pattern(indices, self.shape) if few else None, False)
         self._written: tuple[Any, ...] = ()
         # Before other hooks on the output, such as those of packed batches: they change its shape.
         self._hooks = (
-            linear.register_forward_pre_hook(self._write_before),
-            linear.register_forward_hook(self._attach_gradient, prepend=True),
+            layer.register_forward_pre_hook(self._write_before),
+            layer.register_forward_hook(self._attach_gradient, prepend=True),
         )
 
-    def merge_into(self, linear: nn.Linear) -> None:
-        """Leave the values in the layer's matrix, for good, and remove the hooks."""
-        self.write(linear.weight)
+    def merge_into(self, layer: nn.Module) -> None:
+        """Leave the values in the layer, for good, and remove the hooks."""
+        self.write(layer)
         for hook in self._hooks:
             hook.remove()
 
     @torch.no_grad()
-    def write(self, weight: Tensor) -> None:
-        """Write the values into the layer's matrix, unless they are there already."""
-        values = self.values
-        state = (values.data_ptr(), values._version, weight.data_ptr(), weight._version)
+    def write(self, layer: nn.Module) -> None:
+        """Write the values into the layer, unless they are there already."""
+        values, weights = self.values, getattr(layer, self._kind)
+        state = (values.data_ptr(), values._version, weights.data_ptr(), weights._version)
         if state != self._written:
-            weight.data.view(-1)[self._indices] = values.detach().to(weight.dtype)
+            weights.data.view(-1)[self._indices] = values.detach().to(weights.dtype)
             self._written = state
 
-    def _write_before(self, linear: nn.Module, _inputs: Any) -> None:
-        assert isinstance(linear, nn.Linear)
-        self.write(linear.weight)
+    def _write_before(self, layer: nn.Module, _inputs: Any) -> None:
+        self.write(layer)
 
-    def _attach_gradient(self, _linear: Any, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
+    def _attach_gradient(self, _layer: Any, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
         if not (torch.is_grad_enabled() and self.values.requires_grad):
             return output
+        x = inputs[0] if self._kind == _MATRIX else None
         attached: Tensor = _GradientOfValues.apply(  # type: ignore[no-untyped-call]
-            output, inputs[0], self.values, self._indices, self._pattern
+            output, x, self.values, self._indices, self._pattern
         )
         return attached
 
@@ -89,19 +99,20 @@ class _GradientOfValues(torch.autograd.Function):
     """Passes a layer's output on; in the backward pass it adds the gradient of the chosen weights.
 
     With the layer's input x, (tokens, n_in), and the gradient g of its output, (tokens, n_out), the
-    gradient of the weight at row i and column j is Σ_t g_ti x_tj.
+    gradient of the weight at row i and column j is Σ_t g_ti x_tj, and that of the bias at i is
+    Σ_t g_ti.
     """
 
     @staticmethod
     def forward(
         ctx: Any,
         output: Tensor,
-        x: Tensor,
+        x: Tensor | None,
         values: Tensor,
         indices: Tensor,
         pattern: Tensor | None,
     ) -> Tensor:
-        """Return the output, as it is."""
+        """Return the output, as it is; x is None for weights of a bias."""
         ctx.save_for_backward(x, indices)
         ctx.pattern = pattern
         return output.view_as(output)
@@ -111,7 +122,11 @@ class _GradientOfValues(torch.autograd.Function):
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
         """Return the gradients of the output and of the values."""
         x, indices = ctx.saved_tensors
-        own = _products(g.flatten(0, -2), x.flatten(0, -2), indices, ctx.pattern)
+        by_token = g.flatten(0, -2)
+        if x is None:
+            own = by_token.sum(0, dtype=torch.float32)[indices]
+        else:
+            own = _products(by_token, x.flatten(0, -2), indices, ctx.pattern)
         return g, None, own.float(), None, None
 
 
@@ -174,7 +189,7 @@ def train_chosen(adapted: AdaptedModel, masks: Mapping[str, Tensor]) -> AdaptedM
     """Let the kept weights alone train; those that the masks remove stay as they are.
 
     Args:
-        adapted: the model whose adapter are weights of linear layers of its backbone.
+        adapted: the model whose adapter are matrices or biases of layers of its backbone.
         masks: by their names, True where a weight trains.
 
     Returns:
@@ -197,8 +212,7 @@ def restore_chosen(adapted: AdaptedModel, tensors: Mapping[str, Tensor]) -> Adap
     """
     indices, forms = {}, set()
     for name in adapted.prunable:
-        layer = name.removesuffix(".weight")
-        places = tensors.get(f"{layer}.adapter.{PLACES}")
+        places = tensors.get(f"{_layer(name)}.adapter.{PLACES}")
         if places is None:
             continue
         indices[name] = unpack_places(places, adapted.model.get_parameter(name).numel())
@@ -209,16 +223,21 @@ def restore_chosen(adapted: AdaptedModel, tensors: Mapping[str, Tensor]) -> Adap
 
 
 def _attach(adapted: AdaptedModel, indices: Mapping[str, Tensor], *, as_bits: bool) -> AdaptedModel:
-    layers = [name.removesuffix(".weight") for name, found in indices.items() if len(found)]
-    for layer in layers:
-        linear = adapted.model.get_submodule(layer)
-        assert isinstance(linear, nn.Linear)
-        own = indices[f"{layer}.weight"].to(linear.weight.device)
-        chosen = ChosenWeights(linear, own, as_bits=as_bits).to(linear.weight.device)
-        linear.add_module("adapter", chosen)
+    chosen = {name: found for name, found in indices.items() if len(found)}
+    for name, found in chosen.items():
+        layer = adapted.model.get_submodule(_layer(name))
+        device = adapted.model.get_parameter(name).device
+        kind = name.rpartition(".")[2]
+        weights = ChosenWeights(layer, kind, found.to(device), as_bits=as_bits)
+        layer.add_module("adapter", weights.to(device))
+    layers = [_layer(name) for name in chosen]
     values, places = (_names(layers, part) for part in (VALUES, PLACES))
     trained = freeze_backbone(adapted.model, values, prunable=(), train_head=adapted.head_trains)
     return replace(trained, buffers=tuple(places))
+
+
+def _layer(name: str) -> str:
+    return name.rpartition(".")[0]
 
 
 def _names(layers: Iterable[str], part: str) -> list[str]:

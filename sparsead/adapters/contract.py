@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from sparsead.config.registry import Registry
 
 if TYPE_CHECKING:
-    from torch.nn import Linear
     from transformers import PreTrainedModel
 
     from sparsead.adapters.adapted import AdaptedModel
@@ -48,12 +47,12 @@ class Adapter(Protocol):
 
 @runtime_checkable
 class Mergeable(Protocol):
-    """A submodule `adapter` that is equivalent to a change of its linear layer's weight.
+    """A submodule `adapter` that is equivalent to a change of its layer's weight or bias.
 
     Such a layer can be exported merged, as a layer of the backbone without an adapter.
     """
 
-    def merge_into(self, linear: Linear) -> None:
+    def merge_into(self, layer: Any) -> None:
         """Change the layer's weight as the module does, and remove its hooks from the layer."""
 
 

@@ -10,7 +10,7 @@ from sparsead.adapters.contract import Mergeable
 
 @torch.no_grad()
 def merge(model: nn.Module) -> list[str]:
-    """Fold every `Mergeable` adapter of `model` into its layer, W ← W + change, in place.
+    """Fold every `Mergeable` adapter of `model` into its layer, in place.
 
     Afterwards these layers have no adapter, and the same outputs as before in eval mode.
 
@@ -20,7 +20,7 @@ def merge(model: nn.Module) -> list[str]:
     merged = []
     for name, layer in list(model.named_modules()):
         adapter = dict(layer.named_children()).get("adapter")
-        if isinstance(layer, nn.Linear) and isinstance(adapter, Mergeable):
+        if isinstance(adapter, Mergeable):
             adapter.merge_into(layer)
             del layer.adapter
             merged.append(name)

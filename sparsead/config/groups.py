@@ -242,7 +242,7 @@ class AdapterSpec:
     @property
     def chooses(self) -> bool:
         """Whether the pruner chooses weights of the backbone to train, instead of removing some."""
-        return "budget" in self.options
+        return self.options.get("budget") is not None
 
     def scaled(self, scale: float) -> AdapterSpec:
         """Return the adapter with `scale` times the bottleneck.

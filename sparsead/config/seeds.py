@@ -36,7 +36,7 @@ class Seeds:
         """
         own = {part: config.get(f"seed_{part}") for part in PARTS}
         options = config.get("adapter", {}).get("options", {})
-        if config.get("sparsity") == 0 and "budget" not in options:
+        if config.get("sparsity") == 0 and options.get("budget") is None:
             own["mask"] = own["init"]
         return cls(**{p: config["seed"] if seed is None else seed for p, seed in own.items()})
 

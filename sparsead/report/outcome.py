@@ -68,10 +68,15 @@ def _describe_masks(record: RunRecord) -> str:
     """Say how many weights were removed or, of an adapter with a budget, which ones trained."""
     sparsity = record.result["sparsity"]
     removed, total = sparsity["removed"], sparsity["total"]
-    if "budget" in record.result["config"]["adapter"]["options"]:
+    if _chooses(record):
         share = 100 * (1 - sparsity["realised"])
         return f"trained {total - removed:,} of {total:,} weights of the backbone ({share:.3g} %)"
     return f"removed {removed:,} of {total:,} prunable weights ({100 * sparsity['realised']:.2f} %)"
+
+
+def _chooses(record: RunRecord) -> bool:
+    """Return whether the pruner chose weights to train, instead of removing some."""
+    return record.result["config"]["adapter"]["options"].get("budget") is not None
 
 
 def describe_scores(record: RunRecord) -> str:
@@ -157,8 +162,7 @@ def _next(record: RunRecord) -> list[str]:
     where = outputs_option(outputs)
     run = record.folder.name.rpartition("_")[2][:SHORT_NAME]
     dense = "sparsead train … pruner=none sparsity=0   (the dense one, to compare)"
-    chooses = "budget" in record.result["config"]["adapter"]["options"]
-    pruned = bool(record.result["sparsity"]["removed"]) and not chooses
+    pruned = bool(record.result["sparsity"]["removed"]) and not _chooses(record)
     return [
         f"sparsead show {run}{where}",
         f"sparsead table{where}",

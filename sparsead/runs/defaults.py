@@ -43,6 +43,7 @@ _SENTENCES: dict[str, Any] = {"regression": False}
 
 OPTIONS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
     "adapter": {
+        "bitfit": {"budget": None},
         "bottleneck": _BOTTLENECK | {"backbone_norms": "frozen", "head": "trained"},
         "dora": {"alpha": 16.0, "dropout": 0.0, "init": "bert"},
         "lora": {"alpha": 16.0, "dropout": 0.0, "init": "bert"},

@@ -11,8 +11,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor
-from transformers import PreTrainedModel
 
 import sparsead
 from composing import ask_for, compose
@@ -41,17 +39,11 @@ from sparsead.pruning.masks import Masks
 from sparsead.pruning.selection import highest
 from sparsead.pruning.storage import load_weights
 from sparsead.train import train
-from tiny_models import tiny_classifier
+from tiny_models import labelled_batch, take_steps, tiny_classifier
 
 SITES = ["query", "key", "value", "attention_projection", "ffn_input", "ffn_projection"]
 TOTAL = 2 * (4 * 32 * 32 + 2 * 32 * 64)
 """Weights of the linear layers of tiny-bert."""
-
-
-def batch() -> dict[str, Tensor]:
-    tokens = torch.tensor([[0, 7, 8, 9, 2], [0, 11, 12, 2, 1]])
-    mask = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 1, 0]])
-    return {"input_ids": tokens, "attention_mask": mask, "labels": torch.tensor([1, 0])}
 
 
 def candidates(budget: str | float = 0.01) -> AdaptedModel:
@@ -63,18 +55,8 @@ def choose(*overrides: str, budget: str | float = 0.01) -> tuple[AdaptedModel, M
     spec = compose("adapter=sparse", "backbone=tiny-bert", f"adapter.budget={budget}", *overrides)
     adapted = candidates(budget)
     pruner = PRUNERS.bind(spec.pruner.method, spec.pruner.options)
-    masks = prune_adapter(spec, pruner, adapted, [batch()])
+    masks = prune_adapter(spec, pruner, adapted, [labelled_batch()])
     return adapted, masks, train_chosen(adapted, masks)
-
-
-def step(model: PreTrainedModel, steps: int = 2) -> None:
-    trained = [p for p in model.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(trained, lr=1e-2, weight_decay=0.1)
-    for _ in range(steps):
-        optimizer.zero_grad()
-        model(**batch()).loss.backward()
-        optimizer.step()
-    model.eval()
 
 
 @pytest.mark.parametrize("pruner", ["random", "magnitude", "snip", "gradient", "fisher", "taylor"])
@@ -106,7 +88,7 @@ def test_gradients_are_those_of_the_whole_matrices_at_the_places(share: float) -
     reference = tiny_classifier()
     reference.load_state_dict(trained.model.state_dict(), strict=False)
     for model in (trained.model, reference):
-        model(**batch()).loss.backward()
+        model(**labelled_batch()).loss.backward()
     for name, mask in masks.items():
         expected = reference.get_parameter(name).grad
         values = f"{name.removesuffix('.weight')}.adapter.values"
@@ -125,8 +107,8 @@ def test_gradients_are_those_of_the_whole_matrices_at_the_places(share: float) -
 def test_no_other_weight_changes_and_merged_outputs_are_the_same_bits() -> None:
     before = copy_parameters(tiny_classifier())
     _, masks, trained = choose("pruner=snip", "sparsity=dense", budget=0.05)
-    step(trained.model)
-    outputs = trained.model(**batch()).logits
+    take_steps(trained.model)
+    outputs = trained.model(**labelled_batch()).logits
     changed = 0
     for name, mask in masks.items():
         now = trained.model.get_parameter(name).detach()
@@ -139,13 +121,13 @@ def test_no_other_weight_changes_and_merged_outputs_are_the_same_bits() -> None:
     assert {f"{layer}.adapter.values" for layer in merged} == {*trained.adapter}
     plain = tiny_classifier()
     plain.load_state_dict(trained.model.state_dict())
-    assert torch.equal(plain(**batch()).logits, outputs)
+    assert torch.equal(plain(**labelled_batch()).logits, outputs)
 
 
 @pytest.mark.parametrize("budget", [0.01, 0.2])
 def test_what_is_stored_gives_the_same_model_and_takes_the_smaller_form(budget: float) -> None:
     _, _, trained = choose("pruner=random", "sparsity=dense", budget=budget)
-    step(trained.model)
+    take_steps(trained.model)
     state = {name: tensor.clone() for name, tensor in trained.trained_state().items()}
     places = [tensor for name, tensor in state.items() if name.endswith(".places")]
     assert {tensor.dtype for tensor in places} == {torch.int32 if budget < 1 / 32 else torch.uint8}
@@ -154,7 +136,9 @@ def test_what_is_stored_gives_the_same_model_and_takes_the_smaller_form(budget: 
     again.model.load_state_dict(state, strict=False)
     again.model.eval()
     assert again.stored == trained.stored
-    assert torch.equal(again.model(**batch()).logits, trained.model(**batch()).logits)
+    assert torch.equal(
+        again.model(**labelled_batch()).logits, trained.model(**labelled_batch()).logits
+    )
 
 
 @settings(deadline=None, max_examples=30)
@@ -278,12 +262,12 @@ def test_a_run_is_recorded_resumed_loaded_and_exported(tmp_path: Path) -> None:
     assert run.predict([dict.fromkeys(run.inputs, "a text")])
     export_merged(record, tmp_path / "merged")
     plain = type(run.model).from_pretrained(tmp_path / "merged").eval()
-    assert torch.equal(plain(**batch()).logits, run.model(**batch()).logits)
+    assert torch.equal(plain(**labelled_batch()).logits, run.model(**labelled_batch()).logits)
     export_peft(record, tmp_path / "peft")
     base = load_backbone(run.spec.backbone).model(run.task.head, run.task.head_options, 1)
     shira = peft.PeftModel.from_pretrained(base, tmp_path / "peft").eval()
     with torch.no_grad():
-        expected, found = run.model(**batch()).logits, shira(**batch()).logits
+        expected, found = run.model(**labelled_batch()).logits, shira(**labelled_batch()).logits
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
 
 
