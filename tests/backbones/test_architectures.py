@@ -59,6 +59,8 @@ COUNTS = {
     "tiny-t5": SEQ2SEQ | PRE_NORM,
     "tiny-gpt2": DECODER | {"query": 0, "key": 0, "value": 0},
     "tiny-llama": DECODER,
+    "tiny-qwen": DECODER,
+    "tiny-qwen2": DECODER,
 }
 BACKBONES = list(COUNTS)
 TEXTS = (["One short text.", "Another, which is longer"], ["and a pair", "Zürich 1999"])
@@ -215,6 +217,10 @@ def test_a_head_that_is_the_backbones_embedding_cannot_train_alone(backbone: str
         ("gpt2", 124_439_808),
         ("mpnet-base", 109_486_464),
         ("modernbert-base", 149_014_272),
+        ("llama", 1_235_814_400),
+        ("qwen", 596_049_920),
+        ("qwen2", 494_032_768),
+        ("smollm2", 134_515_008),
     ],
 )
 def test_the_architecture_has_as_many_parameters_as_the_published_model(

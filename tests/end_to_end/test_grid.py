@@ -51,6 +51,7 @@ REFUSED = {
     ("bitfit", "tiny-t5"): "t5 has no biases",
     ("bitfit", "tiny-modernbert"): "modernbert has no biases",
     ("bitfit", "tiny-llama"): "llama has no biases",
+    ("bitfit", "tiny-qwen"): "qwen3 has no biases",
 }
 OPTIONS = {
     **{
