@@ -55,6 +55,7 @@ from sparsead.training.device import (
 from sparsead.training.duration import TellDuration
 from sparsead.training.final_scores import evaluated_splits, final_scores
 from sparsead.training.history import history
+from sparsead.training.labelled import skip_unlabelled
 from sparsead.training.patience import Ending, HasEndedError, restore_best
 from sparsead.training.precision import resolve_precision, store_frozen
 from sparsead.training.prediction import remove_unfinished_predictions, store_predictions
@@ -193,6 +194,7 @@ def run(
             log.info("batches are padded: protocol.torch_compile=true")
         else:
             collator = unpad(model, collator, precision)
+        skip_unlabelled(model)
 
     def redraw() -> dict[str, Tensor]:
         other = inputs.backbone.model(task.head, task.head_options, spec.seeds.init)

@@ -27,6 +27,7 @@ _SMALL = {
     "roberta-base": "tiny-roberta",
     "bart-large": "tiny-bart",
     "t5-base": "tiny-t5",
+    "qwen": "tiny-qwen",
 }
 """The backbones with random weights that stand for the ones in the documents."""
 _TRAINS = ("train", "compare", "variance", "reproduce")

@@ -47,6 +47,7 @@ from sparsead.pruning.taylor import taylor
 from sparsead.pruning.units import units
 from sparsead.report.choice import choose_best_points
 from sparsead.runs.record import RunRecord
+from sparsead.tasks.complete import Completion
 from sparsead.tasks.contract import (
     TASKS,
     GeneratesText,
@@ -55,7 +56,15 @@ from sparsead.tasks.contract import (
     StatesDirection,
     Task,
 )
-from sparsead.tasks.demo import DemoCola, DemoPairs, DemoQuestions, DemoRte, DemoStsb, DemoSummaries
+from sparsead.tasks.demo import (
+    DemoCola,
+    DemoPairs,
+    DemoQuestions,
+    DemoRte,
+    DemoStsb,
+    DemoSummaries,
+    DemoSums,
+)
 from sparsead.tasks.glue import GlueTask
 from sparsead.tasks.squad import SquadTask
 from sparsead.tasks.superglue import SuperGlueTask, WicTask, WscTask
@@ -66,8 +75,8 @@ from sparsead.train import train
 
 # What mypy checks, because the registries take any function or class.
 EVERY_TASK: list[Callable[..., Task]] = [
-    *(GlueTask, TextTask, SquadTask, TextToText),
-    *(DemoCola, DemoPairs, DemoQuestions, DemoRte, DemoStsb, DemoSummaries),
+    *(GlueTask, TextTask, SquadTask, TextToText, Completion),
+    *(DemoCola, DemoPairs, DemoQuestions, DemoRte, DemoStsb, DemoSummaries, DemoSums),
     *(SuperGlueTask, WicTask, WscTask, CopaTask, MultiRcTask, RecordTask),
 ]
 EVERY_ADAPTER: list[Callable[..., Adapter]] = [

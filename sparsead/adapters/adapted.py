@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from sparsead.backbones.heads import pretrained_parameters
+
 _POOLER = ".pooler."
 
 
@@ -72,12 +74,12 @@ def freeze_backbone(
 
     With `train_head=False` the head stays as it was drawn.
 
-    The head is everything after the last layer: all parameters outside the bare backbone, and the
-    backbone's pooler. BERT's pooler has the role of the first layer in RoBERTa's head, which is
-    newly initialised.
+    The head is everything after the last layer that is new: all parameters outside the bare
+    backbone, except those that give the next token, and the backbone's pooler. BERT's pooler has
+    the role of the first layer in RoBERTa's head, which is newly initialised.
     """
     adapter = tuple(adapter)
-    backbone = {id(parameter) for parameter in model.base_model.parameters()}
+    backbone = pretrained_parameters(model)
     head = tuple(
         name
         for name, parameter in model.named_parameters()

@@ -8,6 +8,7 @@ from transformers import PreTrainedModel
 
 from sparsead.adapters.adapted import AdaptedModel, freeze_backbone
 from sparsead.adapters.contract import ADAPTERS
+from sparsead.backbones.heads import pretrained_parameters
 
 
 @ADAPTERS.register("full")
@@ -17,6 +18,6 @@ class FullFineTuning:
 
     def insert(self, model: PreTrainedModel, seed: int) -> AdaptedModel:
         """Make all of the backbone trainable."""
-        backbone = {id(parameter) for parameter in model.base_model.parameters()}
+        backbone = pretrained_parameters(model)
         names = (name for name, p in model.named_parameters() if id(p) in backbone)
         return freeze_backbone(model, adapter=names, prunable=())

@@ -62,7 +62,7 @@ def _check_files(task: TaskSpec) -> None:
     columns = task.options.get("columns", {}).values()
     if task.method == "text":
         columns = [*task.options["inputs"], task.options["label"], task.options.get("id")]
-    elif task.method != "text_to_text":
+    elif task.method not in ("complete", "text_to_text"):
         return
     for file in map(Path, filter(None, (task.train, task.validation, task.test))):
         if file.stat().st_size <= _READ_TWICE:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import Any
 from datasets import DatasetDict
 
 from sparsead.assembly.build import build_task
+from sparsead.backbones.heads import gives_next_token
 from sparsead.backbones.loading import Backbone, load_backbone
 from sparsead.config.run import RunSpec
 from sparsead.tasks.cache import encode_once
@@ -63,13 +64,24 @@ def _read(key: _CacheKey) -> Inputs:
     task = build_task(spec)
     backbone = load_backbone(spec.backbone)
     backbone.check_head(task.head)
-    options = spec.task.arguments()
-    for name in ("max_length", "target_length"):
-        backbone.check_length(f"task.{name}", options.get(name, 0))
+    _check_lengths(task, backbone, spec.task.arguments())
+    return Inputs(task, backbone, *encode_once(task, backbone.tokenizer, spec.protocol.selection))
+
+
+def _check_lengths(task: Task, backbone: Backbone, options: Mapping[str, Any]) -> None:
+    """Refuse texts that the backbone has no positions for.
+
+    A decoder without an encoder reads and writes in one sequence.
+    """
+    lengths = {f"task.{name}": options.get(name, 0) for name in ("max_length", "target_length")}
     if isinstance(task, GeneratesText):
         generated = int(task.generation.get("max_new_tokens", 0))
-        backbone.check_length("task.generation.max_new_tokens", generated)
-    return Inputs(task, backbone, *encode_once(task, backbone.tokenizer, spec.protocol.selection))
+        lengths["task.generation.max_new_tokens"] = generated
+    for key, tokens in lengths.items():
+        backbone.check_length(key, tokens)
+    if gives_next_token(task.head):
+        given, *written = lengths.items()
+        backbone.check_length(*given, after=max(tokens for _, tokens in written))
 
 
 def _states(spec: RunSpec) -> Iterator[tuple[str, int, int]]:

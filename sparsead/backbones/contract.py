@@ -118,6 +118,8 @@ class Architecture:
         model_type: its name in transformers.
         sites: the modules that adapters are attached to.
         tokenizer: the tokenizer of its backbones with random weights.
+        causal: whether a token attends to itself and those before it alone, so that the model can
+            continue a text.
         absent: for fields that `sites` leaves empty, the reason to give in error messages.
         cross_attention: prefixes of the names of the cross-attention modules.
         positions_behind_padding: whether positions start at the id of the padding token plus 1, as
@@ -141,6 +143,7 @@ class Architecture:
     model_type: str
     sites: Sites
     tokenizer: SmallTokenizer
+    causal: bool = False
     absent: Mapping[str, str] = field(default_factory=dict)
     cross_attention: tuple[str, ...] = ()
     positions_behind_padding: bool = False

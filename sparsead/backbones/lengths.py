@@ -30,7 +30,9 @@ def count_positions(values: Mapping[str, Any]) -> int | None:
     return positions
 
 
-def check_tokens(key: str, tokens: int, backbone: str, positions: int | None) -> None:
+def check_tokens(
+    key: str, tokens: int, backbone: str, positions: int | None, after: int = 0
+) -> None:
     """Refuse texts of more tokens than the backbone has positions for.
 
     Args:
@@ -38,14 +40,16 @@ def check_tokens(key: str, tokens: int, backbone: str, positions: int | None) ->
         tokens: number of tokens of the longest text.
         backbone: the backbone's name, for the message.
         positions: what `count_positions` returns.
+        after: greatest number of tokens that follow the text in the same sequence.
 
     Raises:
         ConfigError: the backbone has fewer positions.
     """
-    if positions is not None and tokens > positions:
+    if positions is not None and tokens + after > positions:
+        others = f", and {after} may follow" if after else ""
         raise ConfigError(
-            f"{key}={tokens}: backbone={backbone} has positions for {positions} tokens; "
-            f"use {key}={positions} or less"
+            f"{key}={tokens}: backbone={backbone} has positions for {positions} tokens{others}; "
+            f"use {key}={positions - after} or less"
         )
 
 

@@ -22,6 +22,7 @@ from transformers import (
 from sparsead.backbones.contract import architectures
 from sparsead.backbones.dropout import draw_by_the_byte
 from sparsead.backbones.folders import find_folder
+from sparsead.backbones.heads import gives_next_token
 from sparsead.backbones.lengths import check_tokens, count_positions
 from sparsead.backbones.tokenizers import build_tokenizer
 from sparsead.config.groups import BackboneSpec
@@ -31,6 +32,8 @@ from sparsead.seeding import derive_seed
 
 _NO_CODE: dict[str, Any] = {"trust_remote_code": False}
 """Without it, transformers asks on the terminal whether to run a Python file of the folder."""
+_TOKENIZING: dict[str, Any] = {"split_special_tokens": True, "padding_side": "right"}
+"""Without the second, some decoders' tokenizers pad on the left, which shifts the positions."""
 _RANDOM_WEIGHTS_SEED = 0
 _RELATIVE_POSITIONS = 512
 """Longest input of a model with relative positions: the length that T5 was pretrained with."""
@@ -102,12 +105,13 @@ class Backbone:
         else:
             _check_head(self.spec, folder_config(self.folder, {}), head)
 
-    def check_length(self, key: str, tokens: int) -> None:
+    def check_length(self, key: str, tokens: int, after: int = 0) -> None:
         """Refuse texts of more tokens than the backbone has positions for.
 
         Args:
             key: configuration key of the length, for the message.
             tokens: number of tokens of the longest text.
+            after: greatest number of tokens that follow it in the same sequence.
 
         Raises:
             ConfigError: the backbone has fewer positions.
@@ -116,7 +120,7 @@ class Backbone:
             config = architecture_config(self.spec, {})
         else:
             config = folder_config(self.folder, {})
-        check_tokens(key, tokens, self.spec.name, _positions(config))
+        check_tokens(key, tokens, self.spec.name, _positions(config), after)
 
     def _with_dropout(self, config: PretrainedConfig) -> PretrainedConfig:
         """Set the dropout probabilities that the user gave.
@@ -153,6 +157,8 @@ class Backbone:
         torch.manual_seed(_RANDOM_WEIGHTS_SEED)
         pretrained = AutoModel.from_config(config, dtype=torch.float32)
         model.base_model.load_state_dict(pretrained.state_dict(), strict=False)
+        if gives_next_token(type(model)) and not config.tie_word_embeddings:
+            model.get_output_embeddings().weight.data.normal_(0, config.initializer_range)
         return model
 
 
@@ -198,7 +204,7 @@ def load_backbone(spec: BackboneSpec) -> Backbone:
     if folder is None:
         return Backbone(spec, None, _random_tokenizer(spec))
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, split_special_tokens=True, **_NO_CODE)
+        tokenizer = AutoTokenizer.from_pretrained(folder, **_TOKENIZING, **_NO_CODE)
     except (OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise SourceError(f"{folder}: has no usable tokenizer ({reason})") from error
@@ -221,13 +227,28 @@ def skeleton(
 
 
 def _check_head(spec: BackboneSpec, config: PretrainedConfig, head: type[Any]) -> None:
-    if type(config) in head._model_mapping:
+    continues = gives_next_token(head)
+    if type(config) in head._model_mapping and (not continues or _is_causal(config.model_type)):
         return
-    kind = "decoder to generate text" if "Seq2Seq" in head.__name__ else "head for this task"
+    lack, others = "has no head for this task", "tiny-bart or bart-large"
+    if "Seq2Seq" in head.__name__:
+        lack = "has no decoder to generate text"
+    if continues:
+        lack, others = "is not known to continue texts", "tiny-llama or qwen"
     raise ConfigError(
-        f"backbone={spec.name}: a {config.model_type} has no {kind} ({head.__name__}); "
-        "take another, such as backbone=tiny-bart or bart-large"
+        f"backbone={spec.name}: a {config.model_type} {lack} ({head.__name__}); "
+        f"take another, such as backbone={others}"
     )
+
+
+def _is_causal(model_type: str) -> bool:
+    """Tell whether the architecture reads a text from left to right alone.
+
+    transformers also has classes that continue texts for encoders such as BERT. Trained as they
+    are, these would see the tokens that they are to predict.
+    """
+    entry = architectures().get(model_type)
+    return entry is not None and entry.causal
 
 
 def _shapes_config(spec: BackboneSpec, head_options: Mapping[str, Any]) -> PretrainedConfig:

@@ -16,6 +16,7 @@ _LIKE = {
     **dict.fromkeys(("glue", "text"), "demo_mrpc"),
     **dict.fromkeys(("superglue", "wic", "wsc", "copa", "multirc", "record"), "demo_rte"),
     "squad": "demo_squad",
+    "complete": "demo_sums",
 }
 _LIKE_OTHERS = "demo_xsum"
 

@@ -21,6 +21,7 @@ _LOADING = {
 }
 _HEADS = {
     **dict.fromkeys(("squad", "demo_questions"), "AutoModelForQuestionAnswering"),
+    **dict.fromkeys(("complete", "demo_sums"), "AutoModelForCausalLM"),
     **dict.fromkeys(("text_to_text", "demo_summaries"), "AutoModelForSeq2SeqLM"),
 }
 """transformers' class by the method of the task; classifiers for all others."""

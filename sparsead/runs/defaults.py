@@ -32,6 +32,7 @@ _TEXTS: dict[str, Any] = {
     "hub_revision": None,
     "hub_splits": _HUB_SPLITS | {"test": "test"},
 }
+_COMPLETIONS: dict[str, Any] = _TEXTS | {"suffix": "", "answer_after": None}
 _QUESTIONS: dict[str, Any] = {
     "hub": "",
     "hub_config": None,
@@ -62,12 +63,14 @@ OPTIONS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
         "units": {"criterion": "snip"},
     },
     "task": {
+        "complete": _COMPLETIONS,
         "demo_cola": _SENTENCES,
         "demo_pairs": _SENTENCES,
         "demo_questions": _QUESTIONS,
         "demo_rte": _SENTENCES,
         "demo_stsb": _SENTENCES,
         "demo_summaries": _TEXTS,
+        "demo_sums": _COMPLETIONS,
         "glue": _SENTENCES
         | {
             "tsv_columns": {},

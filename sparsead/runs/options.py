@@ -48,7 +48,7 @@ REQUIRED: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         **dict.fromkeys(("glue", "text", "superglue", "wic", "wsc"), _SENTENCES),
         **dict.fromkeys(("copa", "multirc", "record"), ("metrics",)),
         **dict.fromkeys(("demo_questions", "squad"), _QUESTIONS),
-        **dict.fromkeys(("demo_summaries", "text_to_text"), _TEXTS),
+        **dict.fromkeys(("complete", "demo_summaries", "demo_sums", "text_to_text"), _TEXTS),
     },
 }
 """By config group and method: the options that have no default. A test compares them."""

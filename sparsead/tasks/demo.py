@@ -7,10 +7,12 @@ from typing import Any
 
 from datasets import Dataset, DatasetDict
 
+from sparsead.tasks.complete import Completion
 from sparsead.tasks.contract import TASKS
 from sparsead.tasks.demo_pairs import paraphrase_pairs
 from sparsead.tasks.demo_sentences import acceptability, entailment, similarity
 from sparsead.tasks.demo_stories import questions, summaries
+from sparsead.tasks.demo_sums import sums
 from sparsead.tasks.rows import Rows
 from sparsead.tasks.sentences import SentenceTask
 from sparsead.tasks.squad import SPLITS, SquadTask
@@ -78,8 +80,20 @@ class DemoQuestions(SquadTask):
 class DemoSummaries(TextToText):
     """Summaries of generated stories in the schema of XSum."""
 
-    def _named(self, rows: list[dict[str, Any]]) -> Dataset:
-        return self._texts(Rows(self.name, rows, range(1, len(rows) + 1)))
+    def _download(self) -> DatasetDict:
+        rows = {split: _numbered(self.name, summaries(split)) for split in self._splits()}
+        return DatasetDict({split: self._texts(each) for split, each in rows.items()})
+
+
+@TASKS.register("demo_sums")
+class DemoSums(Completion):
+    """Sums of two numbers of two digits, to be completed."""
 
     def _download(self) -> DatasetDict:
-        return DatasetDict({split: self._named(summaries(split)) for split in self._splits()})
+        rows = {split: _numbered(self.name, sums(split)) for split in self._splits()}
+        return DatasetDict({split: self._texts(each) for split, each in rows.items()})
+
+
+def _numbered(name: str, rows: list[dict[str, str]]) -> Rows:
+    """Return generated rows in the form in which those of a file are read."""
+    return Rows(name, rows, range(1, len(rows) + 1))

@@ -1,4 +1,4 @@
-"""ROUGE, BLEU and chrF of generated texts as an `evaluate` module that needs no download."""
+"""Scores of generated texts as an `evaluate` module that needs no download."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import numpy as np
 
 from sparsead.config.values.tasks import check_tokenizers
 from sparsead.tasks.metrics import Metric, NamedScores
+from sparsead.tasks.text_matches import exact_match, find_answer, find_number, number_match
 from sparsead.tasks.words import ENGLISH, rouge_tokenizer
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ def _corpus_score(name: str, *texts: Any, **options: Any) -> Any:
     return getattr(sacrebleu, f"corpus_{name}")(*texts, **options)
 
 
+MATCH_METRICS = {"exact_match": Metric(exact_match), "number_match": Metric(number_match)}
 CORPUS_METRICS = {name: Metric(partial(_corpus_score, name)) for name in ("bleu", "chrf")}
 
 
@@ -41,23 +43,32 @@ class TextScores(NamedScores):
     """Scores of generated texts against one reference each, as shares between 0 and 1.
 
     `rouge1`, `rouge2` and `rougeL` are mean F-measures, computed by rouge_score with stemming.
+    `exact_match` and `number_match` are the shares of texts with the right answer.
     `bleu` and `chrf` are computed over the whole corpus by sacreBLEU; it prints them in percent.
     By default the words are those of English; chrF compares characters, of any language.
     """
 
-    def __init__(self, names: Sequence[str], tokenizers: Mapping[str, str] = ENGLISH) -> None:
+    def __init__(
+        self,
+        names: Sequence[str],
+        tokenizers: Mapping[str, str] = ENGLISH,
+        answer_after: str | None = None,
+    ) -> None:
         """Choose the metrics.
 
         Args:
             names: names of the metrics, the task's main one first.
             tokenizers: what splits texts into words for `rouge` and `bleu`.
+            answer_after: `exact_match` and `number_match` compare what follows this in a text; None
+                compares whole texts, or the last number of each.
 
         Raises:
             ConfigError: a name or a tokenizer is unknown, or there is no name.
         """
         check_tokenizers({"scoring_tokenizers": tokenizers})
         self.tokenizers = {**ENGLISH, **tokenizers}
-        super().__init__(names, ROUGE_METRICS | CORPUS_METRICS)
+        self.answer_after = answer_after
+        super().__init__(names, ROUGE_METRICS | MATCH_METRICS | CORPUS_METRICS)
 
     def _info(self) -> evaluate.MetricInfo:
         text = datasets.Value("string")
@@ -69,15 +80,31 @@ class TextScores(NamedScores):
         )
 
     def each(self, predictions: Sequence[str], references: Sequence[str]) -> dict[str, list[float]]:
-        """Return those metrics that are means over the texts, ROUGE, for every text."""
+        """Return those metrics that are means over the texts, for every text."""
         names = [name for name in self.chosen if name in ROUGE_METRICS]
-        return self._rouge(names, predictions, references) if names else {}
+        rouge = self._rouge(names, predictions, references) if names else {}
+        pairs = list(zip(predictions, references, strict=True))
+        matches = {
+            name: [metric.compute(*pair, self.answer_after) for pair in pairs]
+            for name, metric in MATCH_METRICS.items()
+            if name in self.chosen
+        }
+        return {**rouge, **matches}
+
+    def missing_answer(self, reference: str) -> str | None:
+        """Return what a true text lacks, without which a metric would count it as always wrong."""
+        after = "" if self.answer_after is None else f" after task.answer_after={self.answer_after}"
+        if "number_match" in self.chosen and find_number(reference, self.answer_after) is None:
+            return f"has no number{after}, which task.metrics=[number_match] compares"
+        if "exact_match" in self.chosen and find_answer(reference, self.answer_after) is None:
+            return f"has nothing{after}, which task.metrics=[exact_match] compares"
+        return None
 
     def _compute(self, predictions: Any, references: Any) -> dict[str, float]:
-        rouge = self.each(predictions, references)
+        means = self.each(predictions, references)
         return {
-            name: float(np.mean(rouge[name]))
-            if name in rouge
+            name: float(np.mean(means[name]))
+            if name in means
             else self._corpus(name, metric, predictions, references)
             for name, metric in self.chosen.items()
         }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from datasets import Dataset, DatasetDict
 from tokenizers import Encoding
@@ -24,7 +24,7 @@ from sparsead.tasks.contract import TASKS
 from sparsead.tasks.control_tokens import refuse_control_tokens
 from sparsead.tasks.files import read_file
 from sparsead.tasks.hub_rows import read_hub
-from sparsead.tasks.rows import Rows
+from sparsead.tasks.rows import Rows, quote_value
 from sparsead.tasks.splits import first_examples, split_files
 from sparsead.tasks.text_scores import TextScores
 from sparsead.tasks.words import ENGLISH, warn_of_other_languages
@@ -84,7 +84,7 @@ class TextToText:
     revision: str | None = None
     hub_splits: Mapping[str, str] = field(default_factory=lambda: {s: s for s in SPLITS})
 
-    head = AutoModelForSeq2SeqLM
+    head: ClassVar[type[Any]] = AutoModelForSeq2SeqLM
     head_options: Mapping[str, Any] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
@@ -149,7 +149,7 @@ class TextToText:
         return values
 
     def example_scores(self, records: Sequence[Mapping[str, Any]]) -> dict[str, list[float]]:
-        """Return ROUGE of each record; BLEU and chrF are no means over the examples."""
+        """Return the scores of each record that are means; BLEU and chrF are none."""
         return self._metric.each(
             [record["prediction"] for record in records],
             [record["reference"] for record in records],
@@ -221,6 +221,12 @@ class TextToText:
 
     def _texts(self, rows: Rows) -> Dataset:
         texts = {name: rows.texts(str(self.columns[name])) for name in ("source", "target")}
+        missing_answer = self._metric.missing_answer
+        for number, text in enumerate(texts["target"]):
+            if reason := missing_answer(text):
+                raise rows.error(
+                    number, str(self.columns["target"]), f"{quote_value(text)} {reason}"
+                )
         return Dataset.from_dict({"id": self._ids(rows), **texts})
 
     def _ids(self, rows: Rows) -> list[str]:

@@ -5,21 +5,31 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import accumulate
 from pathlib import Path
 from typing import Any, cast
 
+import torch
 from accelerate import PartialState
 from accelerate.utils import gather_object
 from datasets import Dataset, DatasetDict
-from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+from torch.nn.utils.rnn import pad_sequence
+from transformers import (
+    BatchEncoding,
+    GenerationConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
+from sparsead.backbones.heads import gives_next_token
 from sparsead.config.values.tasks import check_score_name
 from sparsead.progress import stage
 from sparsead.runs.files import write_atomically
 from sparsead.tasks.contract import Collator, GeneratesText
 from sparsead.training.evaluation import count_tokens, token_batches
 from sparsead.training.inference import autocast
+from sparsead.training.loss import IGNORED
 from sparsead.training.prediction import (
     format_json_lines,
     read_complete_records,
@@ -60,7 +70,8 @@ class TextGenerator:
             Indices of the rows of each batch.
         """
         generated = int(self.task.generation.get("max_new_tokens", 0))
-        lengths = [length + generated for length in count_tokens(rows)]
+        given = list(map(len, list_prompts(rows))) if self._continues else count_tokens(rows)
+        lengths = [length + generated for length in given]
         return token_batches(lengths, self.batch_size * processes)
 
     def texts(self, rows: Dataset) -> list[str]:
@@ -68,14 +79,47 @@ class TextGenerator:
         if not len(rows):
             return []
         generator = cast(Any, self.model)  # only classes with a generating head have `generate`
-        columns = [name for name in self.tokenizer.model_input_names if name in rows.column_names]
-        inputs = self.collator(list(rows.select_columns(columns)))
+        inputs = self._inputs(rows)
         config = generation_config(self.model, self.task.generation)
+        if self._continues:
+            config.eos_token_id = self.tokenizer.eos_token_id
+            config.pad_token_id = self.tokenizer.pad_token_id
         self.model.eval()
         with autocast(self.model, self.precision):
             ids = generator.generate(**inputs.to(self.model.device), generation_config=config)
-        texts = self.tokenizer.batch_decode(ids, skip_special_tokens=True)
+        given = inputs["input_ids"].shape[1] if self._continues else 0
+        texts = self.tokenizer.batch_decode(ids[:, given:], skip_special_tokens=True)
         return [text.strip() for text in texts]
+
+    @property
+    def _continues(self) -> bool:
+        """Whether the model is a decoder alone, whose text is what follows the prompt."""
+        return gives_next_token(type(self.model))
+
+    def _inputs(self, rows: Dataset) -> BatchEncoding:
+        """Return a batch; prompts are padded on the left, so that each text follows its own."""
+        if not self._continues:
+            names = self.tokenizer.model_input_names
+            columns = [name for name in names if name in rows.column_names]
+            batch: BatchEncoding = self.collator(list(rows.select_columns(columns)))
+            return batch
+        prompts = [torch.tensor(prompt) for prompt in list_prompts(rows)]
+        padded = partial(pad_sequence, batch_first=True, padding_side="left")
+        return BatchEncoding(
+            {
+                "input_ids": padded(prompts, padding_value=self.tokenizer.pad_token_id),
+                "attention_mask": padded([torch.ones_like(prompt) for prompt in prompts]),
+            }
+        )
+
+
+def list_prompts(rows: Dataset) -> list[list[int]]:
+    """Return the tokens of each encoded row before the first one that the loss counts."""
+    pairs = zip(rows["input_ids"], rows["labels"], strict=True)
+    return [
+        [token for token, label in zip(tokens, labels, strict=True) if label == IGNORED]
+        for tokens, labels in pairs
+    ]
 
 
 def generate_splits(

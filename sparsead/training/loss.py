@@ -20,7 +20,9 @@ Criterion = Callable[[Tensor, Tensor], Tensor]
 """A function from logits and labels to the mean loss of a batch."""
 
 
-def build_criterion(protocol: ProtocolSpec, rows: Dataset, classes: int) -> Criterion | None:
+def build_criterion(
+    protocol: ProtocolSpec, rows: Dataset, classes: int, *, of_next_token: bool = False
+) -> Criterion | None:
     """Return the loss of a protocol with label smoothing or class weights; None without them.
 
     With smoothing s, s of each label is spread evenly over all classes or tokens (Szegedy et al.,
@@ -31,6 +33,7 @@ def build_criterion(protocol: ProtocolSpec, rows: Dataset, classes: int) -> Crit
         protocol: the run's protocol.
         rows: the encoded training split.
         classes: number of the model's classes.
+        of_next_token: whether a token's logits are those of the next one.
 
     Raises:
         ConfigError: the labels are not of a kind for which the option is defined.
@@ -45,6 +48,8 @@ def build_criterion(protocol: ProtocolSpec, rows: Dataset, classes: int) -> Crit
     weights = None if weighting is None else balanced_weights(rows["labels"][:], classes)
 
     def criterion(logits: Tensor, labels: Tensor) -> Tensor:
+        if of_next_token:
+            logits, labels = align_next_tokens(logits, labels)
         flat = logits.float().flatten(0, -2)
         of_classes = None if weights is None else weights.to(flat.device)
         total = F.cross_entropy(
@@ -58,6 +63,22 @@ def build_criterion(protocol: ProtocolSpec, rows: Dataset, classes: int) -> Crit
         return total / (labels != IGNORED).sum()
 
     return criterion
+
+
+def align_next_tokens(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the logits of each token that the loss counts, and the token, in the same order.
+
+    Args:
+        logits: of the next token after each, (sequences, length, tokens); or those alone that the
+            loss counts, (1, number, tokens), see `sparsead.training.labelled`.
+        labels: (sequences, length).
+
+    Returns:
+        Of shape (number, tokens) and (number,).
+    """
+    counted = labels[:, 1:] != IGNORED
+    chosen = logits[:, :-1][counted] if logits.shape[:2] == labels.shape else logits[0]
+    return chosen, labels[:, 1:][counted]
 
 
 def balanced_weights(labels: list[int], classes: int) -> Tensor:

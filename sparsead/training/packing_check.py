@@ -42,9 +42,10 @@ def compute_logits(model: PreTrainedModel, batch: BatchEncoding) -> Tensor:
     trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
     with undisturbed(model, trained), torch.no_grad():
         output: Any = model(**send_to_device(dict(batch), model.device))
-    if "logits" in output:
-        return torch.as_tensor(output.logits).float()
     true = batch["attention_mask"].bool().to(model.device)
+    if "logits" in output:
+        logits = torch.as_tensor(output.logits).float()
+        return logits[true] if logits.ndim > 2 else logits  # of each token, or of each sequence
     return torch.stack([output.start_logits[true], output.end_logits[true]]).float()
 
 

@@ -26,6 +26,7 @@ from transformers.trainer_pt_utils import find_batch_size
 from transformers.trainer_utils import EvalLoopOutput
 from transformers.utils import SAFE_WEIGHTS_NAME
 
+from sparsead.backbones.heads import gives_next_token
 from sparsead.config.run import RunSpec
 from sparsead.runs.staging import check_owned
 from sparsead.tasks.contract import Collator, Task
@@ -307,7 +308,12 @@ def build_trainer(
         task, rows, unfinished_predictions(folder, split)
     )
     trainer.higher_is_better = partial(higher_is_better, task)
-    trainer.criterion = build_criterion(protocol, data["train"], int(model.config.num_labels or 0))
+    trainer.criterion = build_criterion(
+        protocol,
+        data["train"],
+        int(model.config.num_labels or 0),
+        of_next_token=gives_next_token(type(model)),
+    )
     if trainer.criterion is not None or protocol.gradient_accumulation > 1:
         trainer.model_accepts_loss_kwargs = False  # else the Trainer divides by terms of its own
     if protocol.head_learning_rate is not None or protocol.layer_decay != 1:

@@ -24,6 +24,7 @@ from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from sparsead.backbones.contract import architectures
+from sparsead.backbones.heads import gives_next_token
 from sparsead.backbones.sites import has_site, site_modules
 from sparsead.errors import SparseadError
 from sparsead.errors.display import one_line
@@ -47,6 +48,7 @@ With the fused kernel, many small buckets take as long as few large ones.
 """
 _SEQUENCE_HEAD = "ForSequenceClassification"
 _TOKENS_HEAD = "ForQuestionAnswering"
+_SLIDING = "sliding_attention"
 
 
 def unpad(model: PreTrainedModel, collator: Collator, precision: str) -> Collator:
@@ -125,8 +127,10 @@ def _obstacle(model: PreTrainedModel) -> str | None:
     name = type(model).__name__
     if not has_site(model, "positions"):
         return _without_positions(model.config.model_type)
-    if not name.endswith((_SEQUENCE_HEAD, _TOKENS_HEAD)):
+    if not (name.endswith((_SEQUENCE_HEAD, _TOKENS_HEAD)) or gives_next_token(type(model))):
         return f"the head of {name} may read padding"
+    if _SLIDING in (getattr(model.config, "layer_types", None) or ()):
+        return f"{model.config.model_type} has layers that attend to a sliding window"
     if not model.config._attn_implementation.endswith(FUSED):
         return f"attention is {model.config._attn_implementation}, not {FUSED}"
     return None

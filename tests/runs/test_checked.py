@@ -145,6 +145,7 @@ def test_every_metric_of_the_project_has_a_range() -> None:
         *metrics.CLASS_METRICS,
         *metrics.NUMBER_METRICS,
         *text_scores.ROUGE_METRICS,
+        *text_scores.MATCH_METRICS,
         *text_scores.CORPUS_METRICS,
         *answer_scores.ANSWER_METRICS,
     }

@@ -26,7 +26,7 @@ from sparsead.runs.options import REQUIRED
 from sparsead.tasks.answer_scores import ANSWER_METRICS
 from sparsead.tasks.contract import TASKS
 from sparsead.tasks.metrics import CLASS_METRICS, NUMBER_METRICS
-from sparsead.tasks.text_scores import CORPUS_METRICS, ROUGE_METRICS
+from sparsead.tasks.text_scores import CORPUS_METRICS, MATCH_METRICS, ROUGE_METRICS
 
 REGISTRIES: dict[str, Registry[Any]] = {"adapter": ADAPTERS, "pruner": PRUNERS, "task": TASKS}
 GIVEN = {"limit", "path", "files", "name", "max_length", "train", "validation", "test", "scoring"}
@@ -162,7 +162,7 @@ def test_the_listed_metrics_are_those_that_are_computed() -> None:
         "classes": set(CLASS_METRICS),
         "numbers": set(NUMBER_METRICS),
         "answers": set(ANSWER_METRICS),
-        "texts": {*ROUGE_METRICS, *CORPUS_METRICS},
+        "texts": {*ROUGE_METRICS, *MATCH_METRICS, *CORPUS_METRICS},
     }
 
 

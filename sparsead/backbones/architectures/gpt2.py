@@ -6,6 +6,7 @@ _LAYER = "h.{i}"
 
 ARCHITECTURE = Architecture(
     model_type="gpt2",
+    causal=True,
     sites=Sites(
         attention_output=(f"{_LAYER}.attn.resid_dropout",),
         ffn_output=(f"{_LAYER}.mlp.dropout",),

@@ -7,6 +7,7 @@ _LAYER = "layers.{i}"
 
 ARCHITECTURE = Architecture(
     model_type="llama",
+    causal=True,
     sites=Sites(
         attention_output=(f"{_LAYER}.self_attn.o_proj",),
         ffn_output=(f"{_LAYER}.mlp.down_proj",),

@@ -20,7 +20,7 @@ METRICS: Mapping[str, tuple[str, ...]] = {
     "classes": ("accuracy", "f1", "f1_macro", "matthews_correlation"),
     "numbers": ("pearson", "spearmanr", "mae", "mse"),
     "answers": ("f1", "exact_match"),
-    "texts": ("rouge1", "rouge2", "rougeL", "bleu", "chrf"),
+    "texts": ("exact_match", "number_match", "rouge1", "rouge2", "rougeL", "bleu", "chrf"),
 }
 """By what a task predicts, the names of the project's metrics; a test compares them."""
 ONE_OF_TWO = (
@@ -37,9 +37,10 @@ NO_FILE: Mapping[str, str] = {
         "task.train: name a CSV, TSV, JSONL or Parquet file, or a data set of the hub with "
         "task.hub=NAME"
     ),
-    "text_to_text": (
+    **dict.fromkeys(
+        ("complete", "text_to_text"),
         "task.train, task.validation: name a .jsonl, .csv, .tsv or .parquet file for each, or a "
-        "data set of the hub with task.hub=NAME"
+        "data set of the hub with task.hub=NAME",
     ),
 }
 """By the method of a task, what to say where it has neither files nor a data set on the hub."""
@@ -248,7 +249,8 @@ CHECKS: Mapping[str, Sequence[Callable[[Options], None]]] = {
     **dict.fromkeys(("copa", "multirc", "record"), (check_hub_splits,)),
     "text": (*TEXT, check_own_metrics),
     **dict.fromkeys(
-        ("demo_summaries", "text_to_text"), (check_tokenizers, check_text_metrics, *TEXTS)
+        ("complete", "demo_summaries", "demo_sums", "text_to_text"),
+        (check_tokenizers, check_text_metrics, *TEXTS),
     ),
 }
 """By method, in the order in which the method itself checks its options."""
