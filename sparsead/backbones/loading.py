@@ -77,6 +77,7 @@ class Backbone:
         try:
             with torch.device("meta"):
                 empty = head.from_config(config)
+            _check_output(folder, empty)
             stored = _without_head(folder, empty)
             model: PreTrainedModel = type(empty).from_pretrained(
                 folder if stored is None else None,
@@ -184,6 +185,23 @@ def _without_head(folder: Path, model: PreTrainedModel) -> dict[str, torch.Tenso
         return None
     stored = {name: tensor for file in files for name, tensor in load_file(file).items()}
     return {name: tensor for name, tensor in stored.items() if name not in new}
+
+
+def _check_output(folder: Path, model: PreTrainedModel) -> None:
+    """Refuse a decoder without the weights that give the next token: new ones would not train.
+
+    Raises:
+        SourceError: they are not the embedding, and the folder does not have them.
+    """
+    if not gives_next_token(type(model)) or model.config.tie_word_embeddings:
+        return
+    output = model.get_output_embeddings().weight
+    (name,) = [name for name, parameter in model.named_parameters() if parameter is output]
+    if not any(name in _names(file) for file in folder.glob("*.safetensors")):
+        raise SourceError(
+            f"{folder}: has no {name}, the weights that give the next token; save the whole model, "
+            "such as an AutoModelForCausalLM"
+        )
 
 
 def _names(file: Path) -> list[str]:

@@ -24,7 +24,7 @@ from sparsead.assembly.build import build_task, prune_adapter
 from sparsead.assembly.inputs import read_inputs
 from sparsead.backbones.loading import Backbone, load_backbone
 from sparsead.config.choices import list_choices
-from sparsead.errors import ConfigError, DataError
+from sparsead.errors import ConfigError, DataError, SourceError
 from sparsead.pruning.contract import PRUNERS
 from sparsead.runs.predictions import read_predictions
 from sparsead.tasks.cache import encode_once
@@ -197,6 +197,17 @@ def test_the_weights_that_give_the_next_token_are_the_backbone_s() -> None:
         full = FullFineTuning().insert(second, 1)
         assert full.head == ()
         assert all(parameter.requires_grad for parameter in second.parameters())
+
+
+def test_a_folder_without_what_gives_the_next_token_is_refused(tmp_path: Path) -> None:
+    source = loaded("tiny-llama")
+    decoder("tiny-llama").base_model.save_pretrained(tmp_path)
+    source.tokenizer.save_pretrained(tmp_path)
+    spec = compose("backbone=folder", f"backbone.path={tmp_path}").backbone
+    with pytest.raises(
+        SourceError, match=r"has no lm_head\.weight, the weights that give the next"
+    ):
+        load_backbone(spec).model(AutoModelForCausalLM, {}, 1)
 
 
 def lone_losses(
