@@ -356,7 +356,8 @@ def _has_attention_dropout(config: PretrainedConfig, dropouts: Iterable[str]) ->
 
 def _positions(config: PretrainedConfig) -> int | None:
     keys = ("max_position_embeddings", "pad_token_id", "position_biased_input", "model_type")
-    return count_positions({key: getattr(config, key) for key in keys if hasattr(config, key)})
+    found = {key: getattr(config, key, None) for key in keys}
+    return count_positions({key: value for key, value in found.items() if value is not None})
 
 
 def _longest_input(config: PretrainedConfig) -> int:
