@@ -12,7 +12,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers import AutoModel, AutoModelForCausalLM, PreTrainedModel
 
 import sparsead
 from composing import ask_for, compose
@@ -201,7 +201,7 @@ def test_the_weights_that_give_the_next_token_are_the_backbone_s() -> None:
 
 def test_a_folder_without_what_gives_the_next_token_is_refused(tmp_path: Path) -> None:
     source = loaded("tiny-llama")
-    decoder("tiny-llama").base_model.save_pretrained(tmp_path)
+    source.model(AutoModel, {}, 1).save_pretrained(tmp_path)
     source.tokenizer.save_pretrained(tmp_path)
     spec = compose("backbone=folder", f"backbone.path={tmp_path}").backbone
     with pytest.raises(
