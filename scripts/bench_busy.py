@@ -37,11 +37,10 @@ ENDLESS = "while True: pass"
 
 
 def ways() -> dict[str, dict[str, str]]:
-    """Return the environment of each way of waiting; sparsead's depends on what runs now."""
+    """Return the environment of each way of waiting."""
     ours: dict[str, str] = {}
     bound_spinning(ours)
-    turns = (500, 1000, 2000, 3000, 10000)
-    counts = {f"GOMP_SPINCOUNT={n}": {"GOMP_SPINCOUNT": str(n)} for n in turns}
+    counts = {f"GOMP_SPINCOUNT={n}": {"GOMP_SPINCOUNT": str(n)} for n in (500, 1000, 3000, 10000)}
     return {
         DEFAULT: {},
         OURS: ours,
@@ -82,11 +81,11 @@ class Bench:
         self.arguments = arguments
         self.budget = Budget(arguments.minutes)
         wanted = [word for word in arguments.ways.split(",") if word]
-        self.ways = [
-            name
-            for name in ways()
+        self.ways = {
+            name: environment
+            for name, environment in ways().items()
             if not wanted or name == DEFAULT or any(word in name for word in wanted)
-        ]
+        }
 
     def steps(self) -> dict[str, dict[str, float]]:
         """Return the median seconds of a step, by what runs beside it and by way of waiting."""
@@ -96,18 +95,14 @@ class Bench:
         with ExitStack() as stack:
 
             @cache
-            def worker(name: str, _number: int, _case: str) -> Worker:
-                return stack.enter_context(Worker(self.arguments, ways()[name]))
+            def worker(name: str, _number: int) -> Worker:
+                return stack.enter_context(Worker(self.arguments, self.ways[name]))
 
-            threads = worker(DEFAULT, 0, "").threads
+            threads = worker(DEFAULT, 0).threads
             for case, number in {**cases, TWIN: 0}.items():
                 numbers = (0, 1) if case == TWIN else (0,)
                 timed = {
-                    name: partial(
-                        self._timed,
-                        # sparsead's way is chosen when a process starts, so beside what runs then
-                        [partial(worker, name, n, case if name == OURS else "") for n in numbers],
-                    )
+                    name: partial(self._timed, [partial(worker, name, each) for each in numbers])
                     for name in self.ways
                 }
                 say(f"{case}:")

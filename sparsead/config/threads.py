@@ -15,16 +15,16 @@ from collections.abc import Iterator, Mapping, MutableMapping
 from dataclasses import dataclass
 from pathlib import Path
 
-_ALONE = {"GOMP_SPINCOUNT": "2000", "KMP_BLOCKTIME": "1"}
-_BESIDE_OTHERS = {"GOMP_SPINCOUNT": "500", "KMP_BLOCKTIME": "1"}
-"""How long an idle thread spins, for each OpenMP runtime, by whether other processes are running.
+_SPINNING = {"GOMP_SPINCOUNT": "2000", "KMP_BLOCKTIME": "1"}
+"""How long an idle thread spins, for each OpenMP runtime.
 
 GNU's (PyTorch's wheels on Linux) counts turns, of about 20 ns each, and Intel's and LLVM's (conda's
-packages, macOS) milliseconds. Their defaults are 300,000 turns and 200 ms. Where nothing else runs,
-2,000 turns cost 1 % of a step, and 1,000 turns 4 %; beside other processes fewer turns are faster.
-scripts/bench_busy.py measures it.
+packages, macOS) milliseconds. Their defaults are 300,000 turns and 200 ms. Measured on two cores by
+scripts/bench_busy.py: where nothing else runs, 2,000 turns cost 1 % of a step, and 1,000 turns 4 %;
+beside a busy loop a step takes 1.4 times the fair share of the cores with both, and 2.2 times with
+the default.
 """
-_WAITING = (*_ALONE, "OMP_WAIT_POLICY", "KMP_LIBRARY")
+_WAITING = (*_SPINNING, "OMP_WAIT_POLICY", "KMP_LIBRARY")
 """Variables by which users set the same themselves."""
 _NUMBERS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 """Variables by which users, torchrun, joblib and Ray set the number of threads."""
@@ -40,30 +40,14 @@ class Cores:
     limits: Mapping[str, float]
 
 
-def bound_spinning(
-    environment: MutableMapping[str, str] | None = None, root: Path = Path("/")
-) -> None:
+def bound_spinning(environment: MutableMapping[str, str] | None = None) -> None:
     """Let idle threads sleep soon, unless the user has set how they wait; before torch is imported.
 
-    OpenMP reads the variables when it is loaded, with torch. Threads sleep sooner where another
-    process is running at this moment.
-
-    Args:
-        environment: the variables to set; by default those of this process.
-        root: the folder that holds `proc`.
+    OpenMP reads the variables when it is loaded, with torch.
     """
     environment = os.environ if environment is None else environment
     if not user_set(environment, _WAITING):
-        environment.update(_BESIDE_OTHERS if _others_run(root) else _ALONE)
-
-
-def _others_run(root: Path) -> bool:
-    """Tell whether Linux counts more running threads than the one that asks."""
-    try:
-        running = (root / "proc/loadavg").read_text("utf-8").split()[3].partition("/")[0]
-        return int(running) > 1
-    except (OSError, ValueError, IndexError):
-        return False
+        environment.update(_SPINNING)
 
 
 def user_set(environment: Mapping[str, str], names: tuple[str, ...]) -> list[str]:
@@ -81,8 +65,8 @@ def describe_waiting(environment: Mapping[str, str] | None = None) -> str:
     found = user_set(os.environ if environment is None else environment, _WAITING)
     if not found:
         return "spin for as long as OpenMP lets them"
-    ours = (user_set(each, tuple(each)) for each in (_ALONE, _BESIDE_OTHERS))
-    return ", ".join(found) + (": they spin shortly" if found in ours else ": set by you")
+    ours = [f"{name}={value}" for name, value in _SPINNING.items()]
+    return ", ".join(found) + (": they spin shortly" if found == ours else ": set by you")
 
 
 def usable_cores(environment: Mapping[str, str] | None = None, root: Path = Path("/")) -> Cores:

@@ -122,16 +122,6 @@ def test_idle_threads_spin_shortly_unless_the_user_says_otherwise() -> None:
         assert describe_waiting(kept).endswith("set by you")
 
 
-def test_threads_sleep_sooner_beside_other_processes(tmp_path: Path) -> None:
-    turns = {}
-    for running in ("1/812", "2/812", ""):
-        root = write(tmp_path / running[:1], {"proc/loadavg": f"0.10 0.20 0.30 {running}"})
-        environment: dict[str, str] = {}
-        bound_spinning(environment, root)
-        turns[running] = int(environment["GOMP_SPINCOUNT"])
-    assert turns["2/812"] < turns["1/812"] == turns[""]
-
-
 @pytest.mark.parametrize(("given", "threads"), [("auto", None), ("3", 3), ("1", 1)])
 def test_the_number_of_threads_is_no_part_of_a_runs_identity(
     given: str, threads: int | None

@@ -80,4 +80,4 @@ def test_openmp_has_read_how_its_threads_wait_before_torch_was_imported(tmp_path
     )
     assert done.returncode == 0, done.stderr
     if "GOMP_SPINCOUNT" in done.stderr:  # GNU's runtime prints what it has read
-        assert f"GOMP_SPINCOUNT = '{done.stdout.split()[-1]}'" in done.stderr
+        assert "GOMP_SPINCOUNT = '2000'" in done.stderr
