@@ -80,14 +80,8 @@ class Completion(TextToText):
         columns = {
             **self._examples(prompts, [tokens[: self.target_length] for tokens in completions]),
             "completion_cut": [len(tokens) > self.target_length for tokens in completions],
-            "empty_text": [
-                not (source.strip() and target.strip())
-                for source, target in zip(batch["source"], batch["target"], strict=True)
-            ],
         }
-        if not scored:
-            return columns
-        return columns | {"id": batch["id"], "reference": batch["target"]}
+        return columns | self._describe_texts(batch, scored)
 
     def _prompts(
         self, texts: Sequence[str], tokenizer: PreTrainedTokenizerBase, places: Sequence[str]

@@ -184,14 +184,18 @@ class TextToText:
             "labels": target["input_ids"],
             "whole_length": [_whole_length(e, special) for e in source.encodings or []],
             "target_cut": [bool(encoding.overflowing) for encoding in target.encodings or []],
-            "empty_text": [
-                not (source.strip() and target.strip())
-                for source, target in zip(batch["source"], batch["target"], strict=True)
-            ],
         }
+        return columns | self._describe_texts(batch, scored)
+
+    def _describe_texts(self, batch: Mapping[str, list[str]], scored: bool) -> dict[str, Any]:
+        """Return which examples have an empty text and, if they are scored, their references."""
+        empty = [
+            not (source.strip() and target.strip())
+            for source, target in zip(batch["source"], batch["target"], strict=True)
+        ]
         if not scored:
-            return columns
-        return columns | {"id": batch["id"], "reference": batch["target"]}
+            return {"empty_text": empty}
+        return {"empty_text": empty, "id": batch["id"], "reference": batch["target"]}
 
     def _splits(self) -> list[str]:
         return list(dict.fromkeys((*_NEEDED, *self.generated_splits)))
