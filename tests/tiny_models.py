@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 from transformers import AutoModelForSequenceClassification, PreTrainedModel
@@ -40,3 +42,24 @@ def take_steps(model: PreTrainedModel, steps: int = 2) -> None:
         model(**labelled_batch()).loss.backward()
         optimizer.step()
     model.eval()
+
+
+def check_gradients_at_places(
+    chosen: PreTrainedModel, whole: PreTrainedModel, masks: Mapping[str, Tensor]
+) -> None:
+    """Compare the gradients of chosen weights with those of the whole parameters at their places.
+
+    Args:
+        chosen: a model of which only the weights that the masks keep train.
+        whole: the same model, all of whose weights train.
+        masks: by the parameters' names, True where a weight is chosen.
+    """
+    for model in (chosen, whole):
+        model(**labelled_batch()).loss.backward()
+    for name, mask in masks.items():
+        expected = whole.get_parameter(name).grad
+        assert expected is not None
+        if mask.any():
+            values = chosen.get_parameter(f"{name.rpartition('.')[0]}.adapter.values")
+            torch.testing.assert_close(values.grad, expected[mask], rtol=1e-4, atol=1e-7)
+        assert chosen.get_parameter(name).grad is None

@@ -16,7 +16,7 @@ from sparsead.assembly.build import prune_adapter
 from sparsead.errors import ConfigError, PruningError
 from sparsead.pruning.contract import PRUNERS
 from sparsead.pruning.masks import Masks
-from tiny_models import labelled_batch, take_steps, tiny_classifier
+from tiny_models import check_gradients_at_places, labelled_batch, take_steps, tiny_classifier
 
 TOTAL = 2 * (4 * 32 + 64 + 32 + 2 * 32) + 32
 """Biases of the linear layers and the LayerNorms of tiny-bert, without the pooler."""
@@ -55,17 +55,7 @@ def test_exactly_the_budget_trains(pruner: str, sparsity: float, expected: int) 
 def test_gradients_are_those_of_the_whole_biases_at_the_places() -> None:
     masks, trained = choose("random", "sparsity=dense")
     reference = biased_classifier()
-    for model in (trained.model, reference):
-        model(**labelled_batch()).loss.backward()
-    for name, mask in masks.items():
-        expected = reference.get_parameter(name).grad
-        values = f"{name.removesuffix('.bias')}.adapter.values"
-        assert expected is not None
-        if mask.any():
-            torch.testing.assert_close(
-                trained.model.get_parameter(values).grad, expected[mask], rtol=1e-4, atol=1e-7
-            )
-        assert trained.model.get_parameter(name).grad is None
+    check_gradients_at_places(trained.model, reference, masks)
 
 
 def test_no_other_weight_changes_and_what_is_stored_and_merged_computes_the_same() -> None:

@@ -39,7 +39,7 @@ from sparsead.pruning.masks import Masks
 from sparsead.pruning.selection import highest
 from sparsead.pruning.storage import load_weights
 from sparsead.train import train
-from tiny_models import labelled_batch, take_steps, tiny_classifier
+from tiny_models import check_gradients_at_places, labelled_batch, take_steps, tiny_classifier
 
 SITES = ["query", "key", "value", "attention_projection", "ffn_input", "ffn_projection"]
 TOTAL = 2 * (4 * 32 * 32 + 2 * 32 * 64)
@@ -87,17 +87,7 @@ def test_gradients_are_those_of_the_whole_matrices_at_the_places(share: float) -
     _, masks, trained = choose("pruner=random", "sparsity=dense", budget=share)
     reference = tiny_classifier()
     reference.load_state_dict(trained.model.state_dict(), strict=False)
-    for model in (trained.model, reference):
-        model(**labelled_batch()).loss.backward()
-    for name, mask in masks.items():
-        expected = reference.get_parameter(name).grad
-        values = f"{name.removesuffix('.weight')}.adapter.values"
-        assert expected is not None
-        if mask.any():
-            torch.testing.assert_close(
-                trained.model.get_parameter(values).grad, expected[mask], rtol=1e-4, atol=1e-7
-            )
-        assert trained.model.get_parameter(name).grad is None
+    check_gradients_at_places(trained.model, reference, masks)
     head = trained.head[-1]
     torch.testing.assert_close(
         trained.model.get_parameter(head).grad, reference.get_parameter(head).grad
