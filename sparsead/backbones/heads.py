@@ -1,10 +1,16 @@
-"""What a model's head gives, told by transformers' names of classes."""
+"""What a model's head gives, and whether its weights are pretrained or drawn for a run."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+from safetensors import safe_open
+from safetensors.torch import load_file
+from torch import Tensor
 from transformers import PreTrainedModel
+
+from sparsead.errors import SourceError
 
 _NEXT_TOKEN = ("ForCausalLM", "LMHeadModel")
 
@@ -28,3 +34,49 @@ def pretrained_parameters(model: PreTrainedModel) -> set[int]:
     if gives_next_token(type(model)):
         parameters += model.get_output_embeddings().parameters()
     return {id(parameter) for parameter in parameters}
+
+
+def read_without_head(folder: Path, model: PreTrainedModel) -> dict[str, Tensor] | None:
+    """Return the weights in a folder without those of a head, in whose place a new one is drawn.
+
+    Such a folder is that of a model which was fine-tuned before. The head of a model that generates
+    text is pretrained, and stays.
+
+    Args:
+        folder: the backbone's folder.
+        model: the model with the new head; only its names are read.
+
+    Returns:
+        The weights by name; None where nothing has to be left out.
+    """
+    if model.get_output_embeddings() is not None:
+        return None
+    backbone = {id(parameter) for parameter in model.base_model.parameters()}
+    new = {name for name, each in model.named_parameters() if id(each) not in backbone}
+    files = sorted(folder.glob("*.safetensors"))
+    if not any(new & set(_names(file)) for file in files):
+        return None
+    stored = {name: tensor for file in files for name, tensor in load_file(file).items()}
+    return {name: tensor for name, tensor in stored.items() if name not in new}
+
+
+def check_output(folder: Path, model: PreTrainedModel) -> None:
+    """Refuse a decoder without the weights that give the next token: new ones would not train.
+
+    Raises:
+        SourceError: they are not the embedding, and the folder does not have them.
+    """
+    if not gives_next_token(type(model)) or model.config.tie_word_embeddings:
+        return
+    output = model.get_output_embeddings().weight
+    (name,) = [name for name, parameter in model.named_parameters() if parameter is output]
+    if not any(name in _names(file) for file in folder.glob("*.safetensors")):
+        raise SourceError(
+            f"{folder}: has no {name}, the weights that give the next token; save the whole model, "
+            "such as an AutoModelForCausalLM"
+        )
+
+
+def _names(file: Path) -> list[str]:
+    with safe_open(file, "pt") as opened:
+        return list(opened.keys())

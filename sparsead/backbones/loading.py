@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file
+from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
     AutoModel,
@@ -22,7 +21,7 @@ from transformers import (
 from sparsead.backbones.contract import architectures
 from sparsead.backbones.dropout import draw_by_the_byte
 from sparsead.backbones.folders import find_folder
-from sparsead.backbones.heads import gives_next_token
+from sparsead.backbones.heads import check_output, gives_next_token, read_without_head
 from sparsead.backbones.lengths import check_tokens, count_positions
 from sparsead.backbones.tokenizers import build_tokenizer
 from sparsead.config.groups import BackboneSpec
@@ -77,8 +76,8 @@ class Backbone:
         try:
             with torch.device("meta"):
                 empty = head.from_config(config)
-            _check_output(folder, empty)
-            stored = _without_head(folder, empty)
+            check_output(folder, empty)
+            stored = read_without_head(folder, empty)
             model: PreTrainedModel = type(empty).from_pretrained(
                 folder if stored is None else None,
                 config=config,
@@ -161,52 +160,6 @@ class Backbone:
         if gives_next_token(type(model)) and not config.tie_word_embeddings:
             model.get_output_embeddings().weight.data.normal_(0, config.initializer_range)
         return model
-
-
-def _without_head(folder: Path, model: PreTrainedModel) -> dict[str, torch.Tensor] | None:
-    """Return the weights in a folder without those of a head, in whose place a new one is drawn.
-
-    Such a folder is that of a model which was fine-tuned before. The head of a model that generates
-    text is pretrained, and stays.
-
-    Args:
-        folder: the backbone's folder.
-        model: the model with the new head; only its names are read.
-
-    Returns:
-        The weights by name; None where nothing has to be left out.
-    """
-    if model.get_output_embeddings() is not None:
-        return None
-    backbone = {id(parameter) for parameter in model.base_model.parameters()}
-    new = {name for name, each in model.named_parameters() if id(each) not in backbone}
-    files = sorted(folder.glob("*.safetensors"))
-    if not any(new & set(_names(file)) for file in files):
-        return None
-    stored = {name: tensor for file in files for name, tensor in load_file(file).items()}
-    return {name: tensor for name, tensor in stored.items() if name not in new}
-
-
-def _check_output(folder: Path, model: PreTrainedModel) -> None:
-    """Refuse a decoder without the weights that give the next token: new ones would not train.
-
-    Raises:
-        SourceError: they are not the embedding, and the folder does not have them.
-    """
-    if not gives_next_token(type(model)) or model.config.tie_word_embeddings:
-        return
-    output = model.get_output_embeddings().weight
-    (name,) = [name for name, parameter in model.named_parameters() if parameter is output]
-    if not any(name in _names(file) for file in folder.glob("*.safetensors")):
-        raise SourceError(
-            f"{folder}: has no {name}, the weights that give the next token; save the whole model, "
-            "such as an AutoModelForCausalLM"
-        )
-
-
-def _names(file: Path) -> list[str]:
-    with safe_open(file, "pt") as opened:
-        return list(opened.keys())
 
 
 def load_backbone(spec: BackboneSpec) -> Backbone:
