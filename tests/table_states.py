@@ -72,6 +72,7 @@ def cells(table: TableSpec) -> Sequence[Cell]:
         for backbone in table.backbones
         for column in table.columns
         for row in table.rows
+        if column.name not in row.not_run
         for seed in range(1, table.seeds + 1)
     ]
 

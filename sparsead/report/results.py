@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -15,6 +15,9 @@ from sparsead.runs.record import RESULT_FILE, RunRecord, higher_is_better
 from sparsead.runs.states import Done, Failed, State, read_state
 from sparsead.tables.cells import AVERAGE, Cell, Column, TableSpec, list_cells
 from sparsead.tables.choice import Choice, choose_point
+
+NOT_RUN = "–"
+"""Stands in the cells of a column in which a row has no runs."""
 
 _ERDOS_RENYI = ("er", "erk")
 
@@ -34,7 +37,7 @@ class Measured:
     Attributes:
         scores: scores in percent by seed; a score that is not finite is left out.
         records: records of the finished runs by seed.
-        asked: number of seeds that the table asks for.
+        asked: number of seeds that the table asks for; 0 where the row has no runs in the column.
         failed: the seeds that failed or whose score is not finite.
         collapsed: the seeds whose predictions are all the same; they do have a score.
         choice: the state of the search for this cell's point; None without a search. The scores are
@@ -61,6 +64,8 @@ class Measured:
         return ", ".join(filter(None, (failed, collapsed)))
 
     def __str__(self) -> str:
+        if not self.asked:
+            return NOT_RUN
         counts = f"n={len(self.scores)}" if len(self.scores) < self.asked else ""
         if self.estimate is None:
             return self._searching or ("failed" if self.failed else "missing")
@@ -91,7 +96,8 @@ class Results:
         """Return the results of a cell; `avg` averages over tasks within each seed."""
         if column == AVERAGE:
             return self._average(backbone, row)
-        return self.places.get(Place(backbone, row, column), _nothing(self.table.seeds))
+        asked = 0 if column in self._not_run(row) else self.table.seeds
+        return self.places.get(Place(backbone, row, column), _nothing(asked))
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -144,7 +150,11 @@ class Results:
         scores = average([part.scores for part in parts])
         failed = frozenset[int]().union(*(part.failed for part in parts))
         collapsed = frozenset[int]().union(*(part.collapsed for part in parts))
-        return Measured(scores, {}, self.table.seeds, failed, collapsed - failed)
+        asked = 0 if any(not part.asked for part in parts) else self.table.seeds
+        return Measured(scores, {}, asked, failed, collapsed - failed)
+
+    def _not_run(self, row: str) -> Mapping[str, str]:
+        return next((each.not_run for each in self.table.rows if each.name == row), {})
 
 
 def read_cell(cell: Cell) -> State:

@@ -98,6 +98,7 @@ class View:
             *notes_of_protocol(self.results),
             *notes_of_parts(self.results),
             *notes_of_masks(self.results),
+            *_notes_of_rows(self),
             *table.notes,
             *_notes_of_lost_seeds(self.results),
             *_notes_of_precision(self.results),
@@ -167,6 +168,15 @@ def _notes_of_backbones(shown: View) -> list[str]:
         f"The paper's numbers beside {ours} are for {other}."
         for ours, other in dict.fromkeys(theirs)
         if other not in (ours, None)
+    ]
+
+
+def _notes_of_rows(shown: View) -> list[str]:
+    """Note which rows have no runs in a column, and why."""
+    return [
+        f"{row.label} has no runs in {shown.label(column)}: {reason}"
+        for row in shown.results.table.rows
+        for column, reason in row.not_run.items()
     ]
 
 

@@ -50,6 +50,8 @@ class Row:
         published: the paper's numbers, one entry per backbone.
         sources: name of an earlier row, whose runs, one per column, are the sources of this row's
             runs; None for no sources.
+        not_run: names of the columns in which the row has no runs, each with the reason, which is
+            printed below the table.
     """
 
     name: str = ""
@@ -59,6 +61,7 @@ class Row:
     series: str | None = None
     published: list[Published] = field(default_factory=list)
     sources: str | None = None
+    not_run: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.name = self.name or (self.experiment or self.label).rpartition("/")[2]
@@ -184,7 +187,13 @@ def list_cells(table: TableSpec) -> list[Cell]:
     Raises:
         ConfigError: the overrides of a cell are wrong, or its task lacks the column's metric.
     """
-    places = [(b, c, r) for b in table.backbones for c in table.columns for r in table.rows]
+    places = [
+        (backbone, column, row)
+        for backbone in table.backbones
+        for column in table.columns
+        for row in table.rows
+        if column.name not in row.not_run
+    ]
     overrides = [_overrides(table, *place) for place in places]
     with stage(f"composing the runs of {table.name}"):
         requests = compose_all(overrides)
@@ -279,7 +288,8 @@ def _source_runs(table: TableSpec, backbone: str, row: Row) -> _Sources:
     if row.sources is None:
         return _Sources([], chosen=True)
     (sources,) = (above for above in table.rows if above.name == row.sources)
-    runs = compose_all([_overrides(table, backbone, column, sources) for column in table.columns])
+    columns = [column for column in table.columns if column.name not in sources.not_run]
+    runs = compose_all([_overrides(table, backbone, column, sources) for column in columns])
     if table.search is None:
         return _Sources(runs, chosen=True)
     points = [_chosen_point(table, table.search, run) for run in runs]

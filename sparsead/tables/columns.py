@@ -30,6 +30,7 @@ def with_columns(
     known = {*names, AVERAGE}
     narrowed = replace(
         table,
+        rows=[_narrowed(row, names) for row in table.rows],
         columns=list(columns),
         average=averaged,
         tested=names_among(table.tested, names),
@@ -46,6 +47,11 @@ def claimed_columns(claim: Mapping[str, Any]) -> list[str]:
 def names_among(names: Sequence[str], allowed: Sequence[str]) -> list[str]:
     """Return those of the names that are allowed, in their order."""
     return [name for name in names if name in allowed]
+
+
+def _narrowed(row: Row, columns: Sequence[str]) -> Row:
+    reasons = {name: reason for name, reason in row.not_run.items() if name in columns}
+    return replace(row, not_run=reasons)
 
 
 def _with_average_of(table: TableSpec, averaged: Sequence[str]) -> TableSpec:

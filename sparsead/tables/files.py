@@ -210,6 +210,7 @@ def _check_names(table: TableSpec) -> None:
         if twice := [name for name in names if names.count(name) > 1]:
             raise ConfigError(f"two {kind} are named {twice[0]}; give each a name of its own")
     for index, row in enumerate(table.rows):
+        _check_known("not_run", list(row.not_run), columns)
         _check_known("sources", [row.sources], rows[:index])
     _check_known("row", [table.baseline, *table.comparisons], rows)
     _check_known("average", table.average, columns)

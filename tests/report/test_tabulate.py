@@ -187,6 +187,23 @@ def test_missing_and_failed_cells_are_called_so(monkeypatch: pytest.MonkeyPatch)
         assert "missing" in render(shown, form) or form in ("csv", "json")
 
 
+def test_a_row_without_runs_in_a_column_says_why_and_is_not_missing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    *others, random = TABLE.rows
+    unlike = replace(random, not_run={"two": "it cannot be trained there."})
+    table = replace(TABLE, rows=[*others, unlike])
+    shown = build_view(measured(table, score, monkeypatch))
+    assert "Random has no runs in Two: it cannot be trained there." in shown.notes
+    text = render(shown, "md")
+    (row,) = [line for line in text.splitlines() if "| Random |" in line]
+    assert row.count("86.40") == 1
+    assert row.count("–") == 2  # in the column, and in the average
+    assert "missing" not in text
+    compared = {each.place.column for each in shown.compared if each.place.row == random.name}
+    assert not compared  # the tested column is the average
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("form", sorted(TABLE_FORMATS))
 def test_times_do_not_change_a_byte(form: str, monkeypatch: pytest.MonkeyPatch) -> None:

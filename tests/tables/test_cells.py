@@ -341,3 +341,21 @@ RESULTS = TABLES.parents[1] / "results"
 def test_every_table_of_results_is_whole(file: Path) -> None:
     table = load_table(str(file), ["seeds=1", "only=column=mrpc"])
     assert [cell.row for cell in list_cells(table)] == [row.name for row in table.rows]
+
+
+def test_a_row_has_no_runs_in_a_column_that_it_leaves_out(tmp_path: Path) -> None:
+    columns = [{"task": task, "metric": "accuracy"} for task in ("mrpc", "rte")]
+    rows = [{**SNIP, "not_run": {"rte": "too small"}}, {"experiment": "table1/adapter"}]
+    values = {"rows": rows, "columns": columns, "backbones": ["tiny-bert"], "seeds": 1}
+    file = tmp_path / "mine.yaml"
+    file.write_text(yaml.safe_dump(values), "utf-8")
+    places = {(cell.row, cell.column) for cell in list_cells(load_table(str(file)))}
+    assert places == {("snip", "mrpc"), ("adapter", "mrpc"), ("adapter", "rte")}
+    assert not list_cells(load_table(str(file), ["only=column=rte", "only=row=snip"]))
+    based = {"base": str(file), "columns": columns[:1]}
+    (tmp_path / "based.yaml").write_text(yaml.safe_dump(based), "utf-8")
+    assert [row.not_run for row in load_table(str(tmp_path / "based.yaml")).rows] == [{}, {}]
+    slip = {**SNIP, "not_run": {"rto": "a slip"}}
+    file.write_text(yaml.safe_dump({**values, "rows": [slip]}), "utf-8")
+    with pytest.raises(ConfigError, match="not_run=rto: no such choice; did you mean rte"):
+        load_table(str(file))
