@@ -30,6 +30,7 @@ from sparsead.runs.interrupt import Watch
 from sparsead.runs.journal import Journal, journal_file
 from sparsead.runs.record import RunRecord, find_record
 from sparsead.runs.request import RunRequest
+from sparsead.runs.secrets import hide_secrets
 from sparsead.runs.staging import discard
 from sparsead.runs.trials import (
     Trial,
@@ -247,7 +248,7 @@ def _train(run: RunRequest, watch: Watch, trial: Trial, train: Train) -> bool:
         raise
     except Exception as error:  # one point can fail alone: its batch may be too large for this GPU
         run.record_failure(error)
-        trial.state, trial.error = "failed", f"{type(error).__name__}: {error}"
+        trial.state, trial.error = "failed", hide_secrets(f"{type(error).__name__}: {error}")
         return False
     return True
 

@@ -77,6 +77,7 @@ from sparsead.runs.options import check_sources
 from sparsead.runs.prerequisites import find_prerequisites, resolve_sources
 from sparsead.runs.record import RunRecord, find_record
 from sparsead.runs.request import RunRequest, do_prerequisites
+from sparsead.runs.secrets import hide_secrets
 from sparsead.runs.sources import check_unchanged, list_sources
 from sparsead.runs.tally import STARTED, Entry, note_run
 from sparsead.search import search
@@ -236,7 +237,7 @@ def _do_in_sweep(request: RunRequest) -> RunRecord:
     except Exception as error:
         request.record_failure(error)
         note_run(folder, request.folder, error)
-        reason = describe_own_error(error) or f"{type(error).__name__}: {error}"
+        reason = hide_secrets(describe_own_error(error) or f"{type(error).__name__}: {error}")
         print_line(f"{_label()}failed: {request.folder.name}: {one_line(reason)}")
         raise RunFailedError(f"{request.folder.name}: {one_line(reason)}") from error
     note_run(folder, request.folder, None)

@@ -8,16 +8,29 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+_PASSWORD = re.compile(r"secret|passw|credential", re.IGNORECASE)
 _NAME = re.compile(
-    r"token(?!i[sz])|secret|passw|credential|(?:api|access|private)[_-]?key", re.IGNORECASE
+    rf"{_PASSWORD.pattern}|token(?!i[sz])|(?:api|access|private)[_-]?key", re.IGNORECASE
 )
 """Names of environment variables, overrides and options whose values are secret."""
+_VARIABLE = re.compile(rf"{_NAME.pattern}|(?:key|pat|auth|authorization)$", re.IGNORECASE)
+"""Names of environment variables whose values are secret, such as OPENAI_KEY."""
 _SHORTEST = 8
 """Shorter values are numbers and switches, such as `max_new_tokens=60`."""
+_SHORTEST_PASSWORD = 4
 _KNOWN = re.compile(
-    r"\b(?:hf_|sk-|gh[pousr]_|xox[abp]-)[A-Za-z0-9_-]{16,}|(?<=://)[^/\s:@]+:[^/\s@]+(?=@)"
+    r"\b(?:hf_|sk-|gh[pousr]_|github_pat_|glpat-|xox[a-z.]+-|AKIA|AIza)[A-Za-z0-9_-]{16,}"
+    r"|\beyJ[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+"
+    r"|(?<=-----BEGIN )[A-Z ]*PRIVATE KEY-----.*?(?=-----END|\Z)"
+    r"|(?<=://)[^/\s:@]+:[^/\s@]+(?=@)|(?<=://)[^/\s:@]{8,}(?=@)",
+    re.DOTALL,
 )
-"""Tokens of well-known services, and the user and password in a URL."""
+"""Tokens of well-known services, signed tokens, private keys, and who logs in in a URL."""
+_GIVEN = re.compile(
+    rf"(?P<name>[\w.-]*(?:{_NAME.pattern}|\bsig)[\w.-]*=)(?P<value>[^\s&;,'\"]{{8,}})",
+    re.IGNORECASE,
+)
+"""A value behind a name, as in the query of a URL."""
 _HIDDEN = "***"
 
 
@@ -40,23 +53,25 @@ def _hide(value: Any, secrets: Sequence[str]) -> Any:
         return value
     for secret in secrets:
         value = value.replace(secret, _HIDDEN)
-    return _KNOWN.sub(_HIDDEN, value)
+    return _KNOWN.sub(_HIDDEN, _GIVEN.sub(rf"\g<name>{_HIDDEN}", value))
 
 
 def _list_secrets(value: Any) -> Iterator[str]:
     words = (word.partition("=")[::2] for word in sys.argv)
-    for name, text in (*os.environ.items(), *words, *_pairs(value)):
-        if _NAME.search(name) and len(text) >= _SHORTEST:
+    named = [(name, text) for name, text in os.environ.items() if _VARIABLE.search(name)]
+    named += [(name, text) for name, text in (*words, *_pairs(value)) if _NAME.search(name)]
+    for name, text in named:
+        if len(text) >= (_SHORTEST_PASSWORD if _PASSWORD.search(name) else _SHORTEST):
             yield text
 
 
-def _pairs(value: Any) -> Iterator[tuple[str, str]]:
-    """Yield each key of a JSON value whose value is a text, with that text."""
+def _pairs(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
+    """Yield each text in a JSON value with the keys that lead to it."""
     if isinstance(value, dict):
         for key, item in value.items():
-            if isinstance(item, str):
-                yield key, item
-            yield from _pairs(item)
+            yield from _pairs(item, f"{name}.{key}")
     elif isinstance(value, list):
         for item in value:
-            yield from _pairs(item)
+            yield from _pairs(item, name)
+    elif isinstance(value, str):
+        yield name, value

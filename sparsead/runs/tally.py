@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -22,8 +23,12 @@ from typing_extensions import TypedDict
 from sparsead.config.launchers import describe_slurm
 from sparsead.progress import format_seconds, print_line
 from sparsead.runs.checked import check_type
+from sparsead.runs.files import write_atomically
+from sparsead.runs.secrets import hide_secrets
 
 _FILE = "runs.jsonl"
+_HYDRAS_FILE = "multirun.yaml"
+"""The whole configuration of the sweep, as Hydra writes it beside that file."""
 
 
 class Entry(TypedDict):
@@ -87,6 +92,12 @@ class NoteSweep(Callback):
         if asked is not None:
             print_line(asked)
 
+    def on_job_start(self, config: DictConfig, **_: Any) -> None:
+        """Hide the secrets in what Hydra has written about the sweep, before its first job."""
+        job = config.hydra.job
+        if not OmegaConf.is_missing(job, "num") and job.num == 0:
+            _hide_in(Path(str(config.hydra.sweep.dir)) / _HYDRAS_FILE)
+
 
 def note_run(sweep_folder: Path, run_folder: Path, error: BaseException | None) -> None:
     """Append a line on a run that has ended; a full disk or a read-only one is no error of it.
@@ -99,13 +110,21 @@ def note_run(sweep_folder: Path, run_folder: Path, error: BaseException | None) 
     reason = "" if error is None else (str(error).splitlines() or [""])[0]
     kind = "" if error is None else f"{type(error).__name__}: "
     state: Literal["done", "failed"] = "done" if error is None else "failed"
-    entry = Entry(folder=str(run_folder), state=state, reason=f"{kind}{reason}")
+    entry = Entry(folder=str(run_folder), state=state, reason=hide_secrets(f"{kind}{reason}"))
     try:
         sweep_folder.mkdir(parents=True, exist_ok=True)
         with (sweep_folder / _FILE).open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(entry) + "\n")
     except OSError:
         return
+
+
+def _hide_in(file: Path) -> None:
+    with suppress(OSError):  # there is no sweep, or its folder is read-only
+        values = OmegaConf.to_container(OmegaConf.load(file))
+        hidden = hide_secrets(values)
+        if hidden != values:
+            write_atomically(file, OmegaConf.to_yaml(OmegaConf.create(hidden)))
 
 
 def _count_runs(config: DictConfig) -> int | None:
