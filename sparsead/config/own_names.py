@@ -11,6 +11,8 @@ from omegaconf import DictConfig, OmegaConf
 from sparsead.config.schema import expand_user
 
 _LONGEST_NAME = 64
+_LONGEST_BYTES = 96
+"""Of a name in other letters than a to z, which becomes part of the name of a folder."""
 _SAYS_NOTHING = ("train", "training", "data", "dataset")
 """Names of files that say only which split is in them."""
 
@@ -27,7 +29,8 @@ def name_from_path(path: Path, otherwise: str) -> str:
 
 
 def _as_name(text: str, otherwise: str) -> str:
-    return re.sub(r"[^\w.-]+", "-", text).strip("-.")[:_LONGEST_NAME] or otherwise
+    name = re.sub(r"[^\w.-]+", "-", text).strip("-.")[:_LONGEST_NAME]
+    return name.encode()[:_LONGEST_BYTES].decode("utf-8", "ignore") or otherwise
 
 
 def name_task(config: DictConfig) -> DictConfig:

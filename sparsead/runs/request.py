@@ -22,12 +22,14 @@ from sparsead.runs.failure import record_failure
 from sparsead.runs.identity import compute_identity, compute_setting
 from sparsead.runs.options import check_options
 from sparsead.runs.prerequisites import check_prerequisites, find_prerequisites, resolve_sources
-from sparsead.runs.result import name_run
+from sparsead.runs.result import NAMED_GROUPS, name_run
 from sparsead.runs.sources import pin_revisions
 
 log = logging.getLogger(__name__)
 
 _AUTO = "auto"
+_LONGEST_NAME = 229
+"""In bytes: file systems allow 255, of which an unfinished run's folder needs 26 more."""
 _POLL_SECONDS = 1.0
 
 
@@ -60,6 +62,7 @@ class RunRequest:
         spec = pin_revisions(RunSpec.from_config(config))
         check_options(spec)
         check_prerequisites(spec)
+        _check_length(spec)
         own = {key: config[key] for key in ("outputs", "rerun", "threads")}
         place = to_dataclass("", _Location, own)
         threads = None if place.threads == _AUTO else int(place.threads)
@@ -80,8 +83,8 @@ class RunRequest:
     def folder(self) -> Path:
         """The folder of the run's record, which need not exist yet."""
         spec = self.spec
-        names = (spec.backbone.name, spec.task.name, spec.adapter.name, spec.pruner.name)
-        return self.outputs / "runs" / name_run(names, spec.sparsity, spec.seeds, self.identity)
+        name = name_run(_list_names(spec), spec.sparsity, spec.seeds, self.identity)
+        return self.outputs / "runs" / name
 
     def record_failure(self, error: BaseException) -> None:
         """Record why the run failed, in a file beside the records.
@@ -112,6 +115,27 @@ class RunRequest:
         spec, outputs = RunSpec.from_dict(values["spec"]), Path(values["outputs"])
         tracking = TrackingSpec(**values["tracking"])
         return cls(spec, outputs, values["rerun"], values["threads"], tracking)
+
+
+def _list_names(spec: RunSpec) -> list[str]:
+    return [getattr(spec, group).name for group in NAMED_GROUPS]
+
+
+def _check_length(spec: RunSpec) -> None:
+    """Refuse names of which the name of the run's folder would be too long.
+
+    Raises:
+        ConfigError: the message names the longest of them.
+    """
+    names = _list_names(spec)
+    length = len(name_run(names, spec.sparsity, spec.seeds, identity=16 * "0").encode())
+    if length > _LONGEST_NAME:
+        named = zip(NAMED_GROUPS, names, strict=True)
+        group, name = max(named, key=lambda each: len(each[1].encode()))
+        raise ConfigError(
+            f"{group}.name={name}: the name of the run's folder would have {length} bytes, and may "
+            f"have {_LONGEST_NAME}; give a shorter name"
+        )
 
 
 @dataclass

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from sparsead.config.compose import compose
+from sparsead.config.compose import compose, compose_as
 from sparsead.config.own_names import name_from_path
+from sparsead.errors import ConfigError
 from sparsead.runs.identity import compute_identity
+from sparsead.runs.request import RunRequest
 
 
 @pytest.mark.parametrize(
@@ -19,6 +21,8 @@ from sparsead.runs.identity import compute_identity
         ("films/train.jsonl", "films"),
         ("films/Training.parquet", "films"),
         ("(((.csv", "text"),
+        (f"{70 * 'x'}.csv", 64 * "x"),
+        (f"{80 * '文'}.csv", 32 * "文"),
     ],
 )
 def test_the_file_or_its_folder_names_the_data_set(
@@ -30,6 +34,16 @@ def test_the_file_or_its_folder_names_the_data_set(
     task = compose(["task=text", f"task.train={file}"]).task
     assert (task.name, task.family, task.method) == (name, "text", "text")
     assert compose(["task=text", f"task.train={file}", "task.name=mine"]).task.name == "mine"
+
+
+def test_names_with_which_the_name_of_the_folder_would_be_too_long_are_refused() -> None:
+    for word in (64 * "文", 64 * "x"):
+        names = [f"{group}.name={word}" for group in ("backbone", "task", "adapter", "pruner")]
+        message = rf"(task|backbone)\.name={word}: .* and may have 229; give a shorter name"
+        with pytest.raises(ConfigError, match=message):
+            compose_as(RunRequest.from_config, names)
+    request = compose_as(RunRequest.from_config, [f"task.name={64 * 'x'}"])
+    assert len(request.folder.name) < 229
 
 
 def test_a_renamed_file_is_the_same_run(tmp_path: Path) -> None:
