@@ -26,7 +26,7 @@ from sparsead.backbones.heads import gives_next_token
 from sparsead.config.values.tasks import check_score_name
 from sparsead.progress import stage
 from sparsead.runs.files import write_atomically
-from sparsead.tasks.contract import Collator, GeneratesText
+from sparsead.tasks.contract import Collator, GeneratesText, Record
 from sparsead.training.evaluation import count_tokens, token_batches
 from sparsead.training.inference import autocast
 from sparsead.training.loss import IGNORED
@@ -153,7 +153,7 @@ def generate_file(generator: TextGenerator, rows: Dataset, file: Path) -> None:
     state = PartialState()
     batches = generator.batches(rows, state.num_processes)
     ends = list(accumulate(map(len, batches)))
-    written = read_complete_records(file)
+    written = _usable(read_complete_records(file), rows)
     done = max((end for end in ends if end <= len(written)), default=0)
     state.wait_for_everyone()
     if state.is_main_process:
@@ -189,6 +189,22 @@ def generation_config(model: PreTrainedModel, settings: Mapping[str, Any]) -> Ge
     own = model.generation_config.to_dict() if model.generation_config else {}
     tokens = {key: value for key, value in own.items() if key.endswith("_token_id")}
     return GenerationConfig(**tokens | dict(settings))
+
+
+def _usable(written: Sequence[Record], rows: Dataset) -> list[Record]:
+    """Return the records up to the first that is not the text of one more of these rows."""
+    left = dict(zip(rows["id"], rows["reference"], strict=True))
+    usable = []
+    for record in written:
+        name, text = str(record.get("id")), str(record.get("prediction"))
+        if name not in left or record != {
+            "id": name,
+            "prediction": text,
+            "reference": left.pop(name),
+        }:
+            break
+        usable.append(record)
+    return usable
 
 
 def _put_in_order(file: Path, rows: Dataset) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import math
@@ -135,19 +136,28 @@ def remove_unfinished_predictions(folder: Path) -> None:
 
 
 def format_json_lines(records: Iterable[Record]) -> str:
-    """Return the records as JSON lines."""
-    return "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
+    """Return the records as JSON lines, each with a checksum behind a tab."""
+    texts = (json.dumps(record, ensure_ascii=False) for record in records)
+    return "".join(f"{text}\t{_checksum(text.encode())}\n" for text in texts)
 
 
 def read_complete_records(file: Path) -> list[Record]:
-    """Return the records of a file up to the first line that is not complete."""
+    """Return the records of a file up to the first line that is not complete or was altered."""
     records: list[Record] = []
-    for line in file.read_bytes().split(b"\n") if file.exists() else []:
+    for line in file.read_bytes().split(b"\n") if file.is_file() else []:
+        text, _, checksum = line.rpartition(b"\t")
         try:
-            records.append(json.loads(line))
+            record = json.loads(text)
         except ValueError:
             break
+        if checksum.decode("utf-8", "replace") != _checksum(text) or not isinstance(record, dict):
+            break
+        records.append(record)
     return records
+
+
+def _checksum(text: bytes) -> str:
+    return hashlib.sha256(text).hexdigest()[:16]
 
 
 def _check(records: Sequence[Record]) -> None:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 from datasets import Dataset
@@ -12,7 +16,8 @@ from composing import ask_for, compose
 from sparsead.runs.predictions import read_predictions
 from sparsead.runs.request import RunRequest
 from sparsead.train import train
-from sparsead.training.generation import TextGenerator, generation_config
+from sparsead.training.generation import TextGenerator, generate_file, generation_config
+from sparsead.training.prediction import format_json_lines
 
 DOCUMENTS = [
     f"{name} went to {place} by train." for name in "ABCDEFGH" for place in ("Rome", "Oslo")
@@ -39,6 +44,34 @@ def request(folder: Path, *overrides: str) -> RunRequest:
         "device=cpu",
         *overrides,
     )
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda content: content.replace(b'"reference": "B', b'"reference": "C'),
+        lambda content: content.replace(b'"prediction": "', b'"prediction": "x', 1),
+        lambda content: content[:-9] + bytes(9),
+        lambda _: format_json_lines([{"id": "99", "prediction": "a", "reference": "b"}]).encode(),
+        lambda _: format_json_lines(
+            2 * [{"id": "0", "prediction": "a", "reference": "b"}]
+        ).encode(),
+        lambda _: b"[]\t" + hashlib.sha256(b"[]").hexdigest()[:16].encode() + b"\n",
+    ],
+)
+def test_texts_that_were_altered_are_generated_anew(
+    tmp_path: Path, damage: Callable[[bytes], bytes]
+) -> None:
+    rows = Dataset.from_dict({"id": list("012345"), "reference": list("ABCDEF")})
+    generator = SimpleNamespace(
+        batches=lambda *_: [[0, 1], [2, 3], [4, 5]], texts=lambda rows: rows["reference"][:]
+    )
+    file = tmp_path / "predictions-test.jsonl"
+    generate_file(cast(TextGenerator, generator), rows, file)
+    whole = file.read_bytes()
+    file.write_bytes(damage(b"".join(whole.splitlines(keepends=True)[:4])))
+    generate_file(cast(TextGenerator, generator), rows, file)
+    assert file.read_bytes() == whole
 
 
 @pytest.mark.slow
