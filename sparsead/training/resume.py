@@ -12,19 +12,23 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, cast
 
+import torch
 from pydantic import NonNegativeFloat
+from safetensors.torch import load_file
+from torch import nn
 from transformers import TrainerState
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
+from transformers.utils import SAFE_WEIGHTS_NAME
 from typing_extensions import TypedDict
 
 from sparsead.adapters.adapted import AdaptedModel
 from sparsead.errors import RecordError
 from sparsead.pruning.masks import Masks
 from sparsead.runs.checked import check_type, find_checked
-from sparsead.runs.files import write_atomically
+from sparsead.runs.files import check_readable, write_atomically
 from sparsead.training.processes import is_main
 
 CHECKSUMS_FILE = "checksums.json"
@@ -34,6 +38,7 @@ PRECISION_FILE = "precision"
 """A file beside the checkpoints with the run's precision, "fp32" or "bf16"."""
 SECONDS_FILE = "seconds.json"
 """A file beside the checkpoints with the seconds of each phase up to the last checkpoint."""
+Precision = Literal["fp32", "bf16"]
 _KEPT = 2
 """Number of checkpoints that are kept, so that there is another one if the newest is damaged."""
 
@@ -65,12 +70,23 @@ def save_starting_state(folder: Path, masks: Masks, precision: str) -> None:
     """Save the masks and the precision that the run starts with, beside its checkpoints."""
     if is_main():
         masks.save(folder / MASKS_FILE)
-        (folder / PRECISION_FILE).write_text(precision, "utf-8")
+        write_atomically(folder / PRECISION_FILE, precision)
 
 
 def restore_masks(folder: Path, adapted: AdaptedModel) -> Masks:
-    """Return the masks that the run started with; removed weights of the model are zero again."""
-    masks = Masks.load(folder / MASKS_FILE)
+    """Return the masks that the run started with; removed weights of the model are zero again.
+
+    Raises:
+        RecordError: they are not masks of this run's prunable weights.
+    """
+    file = folder / MASKS_FILE
+    with readable(str(file)):
+        masks = Masks.load(file)
+        wanted = {name: adapted.model.get_parameter(name).shape for name in adapted.prunable}
+        if {name: mask.shape for name, mask in masks.items()} != wanted:
+            raise ValueError("they are of other weights")
+        if any(mask.dtype != torch.bool for mask in masks.values()):
+            raise ValueError("they are not boolean")
     if adapted.budget is None:
         masks.enforce(adapted.model)
     return masks
@@ -81,8 +97,31 @@ def restore_precision(folder: Path, checkpoint: str | None, asked: str) -> str:
 
     `auto` can resolve to another precision on another machine; a resumed run must not change its
     precision silently.
+
+    Raises:
+        RecordError: what is saved is no precision.
     """
-    return asked if checkpoint is None else (folder / PRECISION_FILE).read_text("utf-8")
+    if checkpoint is None:
+        return asked
+    file = folder / PRECISION_FILE
+    with readable(str(file)):
+        return check_type(file.read_text("utf-8"), cast(type[str], Precision))
+
+
+def check_weights(checkpoint: str, model: nn.Module) -> None:
+    """Check that a checkpoint has the weights of all parameters that train, and no others.
+
+    The Trainer would take what is there, and leave the others as they were drawn.
+
+    Raises:
+        ValueError: one is missing, is of another shape or type, or does not train.
+    """
+    wanted = {n: (p.shape, p.dtype) for n, p in model.named_parameters() if p.requires_grad}
+    saved = load_file(Path(checkpoint) / SAFE_WEIGHTS_NAME)
+    found = {name: (tensor.shape, tensor.dtype) for name, tensor in saved.items()}
+    for name in sorted({*wanted, *found}):
+        if wanted.get(name) != found.get(name):
+            raise ValueError(f"{name}: is not that of this run")
 
 
 def save_seconds(folder: Path, seconds: Mapping[str, float]) -> None:
@@ -212,6 +251,7 @@ def _checksums(checkpoint: Path) -> dict[str, Any]:
     beside = [checkpoint.parent / name for name in (MASKS_FILE, PRECISION_FILE)]
     digests = {}
     for file in (*inside, *beside):
+        check_readable(file)
         with file.open("rb") as stream:
             digests[file.name] = hashlib.file_digest(stream, "sha256").hexdigest()
     return digests

@@ -14,6 +14,7 @@ from transformers.utils import SAFE_WEIGHTS_NAME
 from sparsead.errors import TrainingStopped
 from sparsead.runs.interrupt import Watch
 from sparsead.training.history import epoch_ends
+from sparsead.training.resume import readable
 from sparsead.training.trainer import SparseadTrainer
 
 
@@ -38,8 +39,11 @@ class Stopping(TrainerCallback):
     ) -> None:
         """Restore the running loss of an epoch that was interrupted."""
         if state.global_step:
-            name = f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}"
-            with safe_open(Path(str(args.output_dir)) / name / SAFE_WEIGHTS_NAME, "pt") as file:
+            checkpoint = Path(str(args.output_dir)) / f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}"
+            with (
+                readable(str(checkpoint)),
+                safe_open(checkpoint / SAFE_WEIGHTS_NAME, "pt") as file,
+            ):
                 self._trainer.restore_running_loss(file.metadata() or {})
             self._ask()
 

@@ -50,7 +50,7 @@ from sparsead.training.prediction import (
     higher_is_better,
     unfinished_predictions,
 )
-from sparsead.training.resume import readable, seal_checkpoint
+from sparsead.training.resume import check_weights, readable, seal_checkpoint
 from sparsead.training.sampling import SeededOrder
 
 log = logging.getLogger(__name__)
@@ -216,6 +216,8 @@ class SparseadTrainer(Trainer):
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         with readable(resume_from_checkpoint):
+            own = cast(nn.Module, self.model if model is None else model)
+            check_weights(resume_from_checkpoint, own)
             super()._load_from_checkpoint(resume_from_checkpoint, model)
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:

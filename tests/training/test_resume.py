@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 import sparsead.train as training
 from composing import ask_for
@@ -174,6 +176,81 @@ def test_a_state_of_other_values_is_one_line(
     seal_checkpoint(staging, 36)
     with pytest.raises(RecordError, match=r"is not a checkpoint of this run"):
         training.train(request)
+
+
+def edit_tensors(
+    change: Callable[[dict[str, torch.Tensor]], object], metadata: dict[str, str] | None = None
+) -> Callable[[Path], None]:
+    """Return a function that changes the tensors of a file, and what it says of them."""
+
+    def forge(file: Path) -> None:
+        with safe_open(file, "pt") as opened:
+            said = opened.metadata()
+        tensors = load_file(file)
+        change(tensors)
+        save_file(tensors, file, {**said, **(metadata or {})})
+
+    return forge
+
+
+def set_first(tensor: torch.Tensor) -> Callable[[dict[str, torch.Tensor]], object]:
+    return lambda tensors: tensors.update({min(tensors): tensor})
+
+
+def in_half(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {name: tensor.half() for name, tensor in tensors.items()}
+
+
+WEIGHTS = "checkpoint-36/model.safetensors"
+EDITS: dict[str, tuple[str, Callable[[Path], object]]] = {
+    "a weight is missing": (WEIGHTS, edit_tensors(lambda t: t.pop(min(t)))),
+    "the head is missing": (WEIGHTS, edit_tensors(lambda t: t.pop("classifier.weight"))),
+    "a weight of another shape": (WEIGHTS, edit_tensors(set_first(torch.zeros(7)))),
+    "a weight of another name": (WEIGHTS, edit_tensors(lambda t: t.update(x=torch.zeros(3)))),
+    "a weight in half precision": (WEIGHTS, edit_tensors(lambda t: t.update(in_half(t)))),
+    "a weight of the backbone": (
+        WEIGHTS,
+        edit_tensors(lambda t: t.update({"bert.embeddings.LayerNorm.weight": torch.zeros(32)})),
+    ),
+    "a loss that is a text": (WEIGHTS, edit_tensors(dict.copy, {"loss_sum": "x"})),
+    "a mask is missing": ("masks.safetensors", edit_tensors(lambda t: t.pop(min(t)))),
+    "a mask of another shape": ("masks.safetensors", edit_tensors(set_first(torch.ones(3).bool()))),
+    "a mask of numbers": (
+        "masks.safetensors",
+        edit_tensors(lambda t: t.update({name: mask.float() for name, mask in t.items()})),
+    ),
+    "masks that say nothing": ("masks.safetensors", edit_tensors(dict.copy, {"masks": "[]"})),
+    "another precision": ("precision", lambda file: file.write_text("fp8")),
+    "a precision that is no text": ("precision", lambda file: file.write_bytes(b"\xff")),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("edited", EDITS)
+def test_weights_masks_and_precision_of_another_run_are_one_line(
+    left: tuple[RunRequest, Path], edited: str
+) -> None:
+    request, staging = left
+    name, forge = EDITS[edited]
+    forge(staging / name)
+    seal_checkpoint(staging, 36)
+    with pytest.raises(RecordError, match=r"is not a checkpoint of this run") as said:
+        training.train(request)
+    assert "\n" not in str(said.value)
+
+
+@pytest.mark.parametrize("name", ["checkpoint-1/state", "masks.safetensors", "precision"])
+def test_a_pipe_in_the_place_of_a_checkpoints_file_is_not_waited_for(
+    tmp_path: Path, name: str
+) -> None:
+    (tmp_path / "checkpoint-1").mkdir()
+    for file in ("checkpoint-1/state", "masks.safetensors", "precision"):
+        (tmp_path / file).touch()
+    seal_checkpoint(tmp_path, 1)
+    assert saved_steps(tmp_path) == 1
+    (tmp_path / name).unlink()
+    os.mkfifo(tmp_path / name)
+    assert saved_steps(tmp_path) == 0
 
 
 @pytest.mark.slow
