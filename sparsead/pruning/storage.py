@@ -25,7 +25,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from sparsead.errors import RecordError
-from sparsead.runs.files import write_atomically
+from sparsead.runs.files import check_readable, write_atomically
 from sparsead.runs.record import RESULT_FILE, RunRecord
 
 FORMAT = "sparsead-adapter"
@@ -307,6 +307,7 @@ def _checksum(document: Mapping[str, Any], flat: Mapping[str, Array]) -> str:
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, Array]]:
     try:
+        check_readable(path)
         with safe_open(path, framework="numpy") as file:
             text = (file.metadata() or {}).get(FORMAT, "null")
             document = json.loads(text)

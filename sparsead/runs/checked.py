@@ -20,7 +20,7 @@ from typing import Any, NoReturn, TypeVar, cast
 from pydantic import TypeAdapter, ValidationError
 
 from sparsead.errors import warn
-from sparsead.runs.files import write_atomically
+from sparsead.runs.files import check_readable, write_atomically
 
 T = TypeVar("T")
 
@@ -137,6 +137,7 @@ def _digest(text: str) -> str:
 
 def _read(path: Path) -> str:
     try:
+        check_readable(path)
         return path.read_text("utf-8")
     except OSError as error:
         raise ValueError(f"it cannot be read: {error.strerror}") from error

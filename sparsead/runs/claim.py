@@ -246,10 +246,13 @@ def read_last_beat(claim: Claim) -> float:
     """Return the time of the claim's last heartbeat.
 
     The file is opened, because a client of a network file system may cache the times of a file
-    that it does not open.
+    that it does not open. It is not waited for: somebody may have put a pipe in its place.
     """
-    with claim.path.open("rb") as stream:
-        return os.fstat(stream.fileno()).st_mtime
+    descriptor = os.open(claim.path, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        return os.fstat(descriptor).st_mtime
+    finally:
+        os.close(descriptor)
 
 
 def read_file_system_time(folder: Path) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import uuid
+from errno import EINVAL
 from functools import cache
 from pathlib import Path
 
@@ -57,8 +58,19 @@ def write_result_file(path: Path, content: str) -> None:
         raise RecordError(f"{path}: cannot be written ({error})") from error
 
 
+def check_readable(path: Path) -> None:
+    """Refuse a pipe or a device in the place of a file: reading one may never end.
+
+    Raises:
+        OSError: it is one; a path at which there is nothing passes.
+    """
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise OSError(EINVAL, "Is neither a file nor a folder", str(path))
+
+
 def file_digest(path: Path) -> str:
     """Return the SHA-256 of a file's content; it is cached until the file is modified."""
+    check_readable(path)
     status = path.stat()
     return _digest_of(path.resolve(), status.st_mtime_ns, status.st_size)
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from sparsead.errors import RecordError, unknown
 from sparsead.runs.checked import check_type
+from sparsead.runs.files import check_readable
 from sparsead.runs.record import RESULT_FILE, RunRecord
 from sparsead.runs.result import Predictions, PredictionsFile
 
@@ -115,6 +116,7 @@ def _read(file: Path, record: RunRecord, described: PredictionsFile) -> Table:
     from pyarrow import parquet
 
     try:
+        check_readable(file)
         content = file.read_bytes()
     except OSError as error:
         raise RecordError(f"{file}: cannot be read ({error.strerror})") from error

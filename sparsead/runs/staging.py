@@ -117,7 +117,7 @@ def list_unfinished(runs: Path) -> list[tuple[Path, Path]]:
     found: dict[Path, Path] = {}
     for staging in sorted(runs.glob(f"{_PREFIX}*")):
         name, _, token = staging.name.removeprefix(_PREFIX).rpartition(".")
-        if name and token.isalnum() and staging.is_dir():
+        if name and token.isalnum() and staging.is_dir() and not staging.is_symlink():
             found[runs / name] = staging
     return list(found.items())
 
@@ -177,13 +177,19 @@ def _take_over(folder: Path, staging: Path, steps: Steps) -> bool:
 
 
 def _detach_files(folder: Path) -> None:
-    """Copy the files in a folder, so that no process that has one of them open can change it."""
+    """Copy the files in a folder, so that no process that has one of them open can change it.
+
+    What is neither a file nor a folder is removed. No run makes a link, and what the run would
+    write through one that somebody else has made lies outside the outputs.
+    """
     _remove_temporary(folder)
-    for file in list(folder.iterdir()):
-        if file.is_file() and not file.is_symlink():
-            copy = file.with_name(f".{file.name}.copy")
-            shutil.copy2(file, copy)
-            copy.replace(file)
+    for path in list(folder.iterdir()):
+        if path.is_symlink() or not (path.is_file() or path.is_dir()):
+            path.unlink()
+        elif path.is_file():
+            copy = path.with_name(f".{path.name}.copy")
+            shutil.copy2(path, copy)
+            copy.replace(path)
 
 
 def _left_by_others(folder: Path, but: Path | None = None) -> list[Path]:
@@ -193,19 +199,25 @@ def _left_by_others(folder: Path, but: Path | None = None) -> list[Path]:
     with suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder.parent) as entries:
         for entry in entries:
             token = entry.name.removeprefix(start)
-            if entry.name.startswith(start) and token.isalnum() and entry.is_dir():
+            is_folder = entry.is_dir(follow_symlinks=False)
+            if entry.name.startswith(start) and token.isalnum() and is_folder:
                 found.append(Path(entry.path))
     return sorted(path for path in found if path != but)
 
 
 def _remove_temporary(folder: Path) -> None:
-    """Remove the temporary files of a process that was killed before it could rename them."""
-    for file in folder.glob(".*"):
-        file.unlink()
+    """Remove what a process that was killed could not rename any more; its name is hidden."""
+    for path in folder.glob(".*"):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
 
 
 def _remove_all(folders: list[Path]) -> None:
     for folder in folders:
+        if folder.is_symlink():  # the folder of a record, which its user keeps elsewhere
+            folder.unlink(missing_ok=True)
         shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,8 +17,12 @@ from typing_extensions import TypedDict
 
 from sparsead.errors import RecordError
 from sparsead.runs.checked import find_checked, find_checksummed, write_checksummed
-from sparsead.runs.record import write_result
-from sparsead.runs.result import SHARES, read_result
+from sparsead.pruning.storage import load_weights
+from sparsead.runs.claim import live_claim
+from sparsead.runs.files import file_digest
+from sparsead.runs.predictions import read_predictions
+from sparsead.runs.record import RunRecord, write_result
+from sparsead.runs.result import SHARES, PredictionsFile, read_result
 from sparsead.tasks import answer_scores, metrics, text_scores
 from synthetic import plain_result
 
@@ -194,3 +200,31 @@ def test_a_cache_of_another_version_was_not_altered(
 def test_an_object_without_keys_is_kept(tmp_path: Path) -> None:
     write_checksummed(tmp_path / "empty.json", {})
     assert find_checksummed(tmp_path / "empty.json", dict) == {}
+
+
+@pytest.mark.parametrize("name", ["result.json", "adapter.safetensors", "predictions-x.parquet"])
+@pytest.mark.parametrize("put", [os.mkfifo, lambda path: path.symlink_to("/dev/zero")])
+def test_a_pipe_or_a_device_in_the_place_of_a_file_is_refused_and_not_read(
+    tmp_path: Path, name: str, put: Callable[[Path], object]
+) -> None:
+    put(tmp_path / name)
+    described: PredictionsFile = {"examples": 1, "sha256": 64 * "0"}
+    record = RunRecord(tmp_path, plain_result() | {"predictions": {"x": described}})
+    read: dict[str, Callable[[], object]] = {
+        "result.json": lambda: read_result(tmp_path / name),
+        "adapter.safetensors": lambda: load_weights(record),
+        "predictions-x.parquet": lambda: read_predictions(record),
+    }
+    with pytest.raises(RecordError, match="either a file nor a folder") as error:
+        read[name]()
+    assert "\n" not in str(error.value)
+    with pytest.raises(OSError, match="Is neither a file nor a folder"):
+        file_digest(tmp_path / name)
+
+
+def test_a_pipe_in_the_place_of_a_claim_is_not_waited_for(tmp_path: Path) -> None:
+    (tmp_path / ".claims").mkdir()
+    os.mkfifo(tmp_path / ".claims" / "run.1")
+    assert live_claim(tmp_path / "run") is not None
+    os.utime(tmp_path / ".claims" / "run.1", (1, 1))
+    assert live_claim(tmp_path / "run") is None

@@ -32,7 +32,7 @@ from sparsead.runs.index import read_summaries
 from sparsead.runs.query import find_run
 from sparsead.runs.record import find_record, read_records, write_result
 from sparsead.runs.result import name_of
-from sparsead.runs.staging import check_owned, discard, staged
+from sparsead.runs.staging import check_owned, discard, list_unfinished, staged
 from synthetic import plain_result, synthetic_result
 
 RESULT = plain_result()
@@ -156,6 +156,66 @@ def test_of_several_unfinished_folders_the_one_with_most_steps_is_taken_over(fol
     with staged(folder, steps=lambda path: int((path / "steps").read_text())) as staging:
         assert (staging / "steps").read_text() == "12"
     assert sorted(path.name for path in folder.parent.iterdir()) == [f".partial-{NAME}.two.a", NAME]
+
+
+LINKS = ("config.yaml", "precision", "checkpoint-1", ".hidden", "predictions-test.jsonl")
+
+
+def test_nothing_is_written_through_a_link_in_a_strangers_unfinished_folder(
+    folder: Path, tmp_path: Path
+) -> None:
+    outside = tmp_path / "outside"
+    left = folder.with_name(f".partial-{NAME}.a")
+    left.mkdir(parents=True)
+    outside.mkdir()
+    for name in LINKS:
+        (outside / name).write_text("of the user")
+        (left / name).symlink_to(outside / name)
+    (left / "loop").symlink_to(left / "loop")
+    os.mkfifo(left / "pipe")
+    work(folder, lambda staging: (staging / "precision").write_text("fp32"), write(0.5))
+    assert {path.read_text() for path in outside.iterdir()} == {"of the user"}
+    assert sorted(path.name for path in folder.iterdir()) == [
+        *("config.yaml", "precision", "result.json")
+    ]
+
+
+def test_an_unfinished_folder_that_is_a_link_is_not_taken_over(
+    folder: Path, tmp_path: Path
+) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / ".profile").write_text("of the user")
+    folder.parent.mkdir(parents=True)
+    link = folder.with_name(f".partial-{NAME}.a")
+    link.symlink_to(outside)
+    assert list_unfinished(folder.parent) == []
+    work(folder, write(0.5))
+    discard(folder)
+    delete_permanently(folder.parent, [NAME])
+    assert [path.name for path in outside.iterdir()] == [".profile"]
+
+
+def test_a_folder_that_a_killed_process_left_in_an_unfinished_one_is_removed(folder: Path) -> None:
+    hidden = folder.with_name(f".partial-{NAME}.a") / ".cache"
+    hidden.mkdir(parents=True)
+    (hidden / "file").touch()
+    work(folder, write(0.5))
+    assert sorted(path.name for path in folder.iterdir()) == ["config.yaml", "result.json"]
+
+
+def test_a_record_that_its_user_keeps_elsewhere_is_replaced_again_and_again(
+    folder: Path, tmp_path: Path
+) -> None:
+    work(folder, write(0.5))
+    folder.rename(tmp_path / "elsewhere")
+    for score in (0.6, 0.7):
+        folder.unlink() if folder.is_symlink() else shutil.rmtree(folder, ignore_errors=True)
+        folder.symlink_to(tmp_path / "elsewhere")
+        work(folder, write(score), replace=True)
+        assert score_in(folder) == score
+        assert [path.name for path in folder.parent.iterdir()] == [NAME]
+    assert score_in(tmp_path / "elsewhere") == 0.5
 
 
 def test_unfinished_runs_are_discarded_unless_somebody_works_on_them(folder: Path) -> None:
