@@ -17,6 +17,7 @@ from transformers import AutoModel, PreTrainedModel
 import sparsead
 import sparsead.train as train
 from composing import ask_for, compose
+from sparsead.assembly import phases
 from sparsead.assembly.build import build_task
 from sparsead.assembly.predictions import predict_file
 from sparsead.backbones.loading import load_backbone
@@ -51,7 +52,7 @@ def trained(
         seen["run"] = (model, before)
         return trainer.build_trainer(spec, model, *rest)
 
-    monkeypatch.setattr(train, "build_trainer", spy)
+    monkeypatch.setattr(phases, "build_trainer", spy)
     return train.train(request), *seen["run"]
 
 

@@ -14,6 +14,7 @@ import pytest
 
 import sparsead.train as training
 from composing import ask_for
+from sparsead.assembly import phases
 from sparsead.runs.interrupt import defer_interrupt, stop_on_interrupt
 from sparsead.runs.listing import list_runs
 from sparsead.runs.request import RunRequest
@@ -63,7 +64,7 @@ def test_an_epoch_left_in_its_middle_goes_on_to_the_same_bits_in_the_same_precis
     whole = training.train(request_of(tmp_path / "whole", glue_fixture, override))
     request = request_of(tmp_path / "left", glue_fixture, override)
     with monkeypatch.context() as patch:
-        patch.setattr(training, "defer_interrupt", lambda: interrupted_at_step(asked))
+        patch.setattr(phases, "defer_interrupt", lambda: interrupted_at_step(asked))
         with pytest.raises(KeyboardInterrupt):
             training.train(request)
     (staging,) = (tmp_path / "left" / "runs").iterdir()
@@ -101,7 +102,7 @@ def test_an_epoch_left_behind_its_last_step_is_evaluated_all_the_same(
     for asked in (12, 12 + 1 + 12 + 1 + 12):  # asked behind each step, and each checkpoint
         request = request_of(tmp_path / str(asked), glue_fixture)
         with monkeypatch.context() as patch:
-            patch.setattr(training, "defer_interrupt", partial(interrupted_at_step, asked))
+            patch.setattr(phases, "defer_interrupt", partial(interrupted_at_step, asked))
             with pytest.raises(KeyboardInterrupt):
                 training.train(request)
         resumed = training.train(request)
