@@ -221,10 +221,15 @@ def _check_names(table: TableSpec) -> None:
 
 def _check_claim(claim: Mapping[str, Any], rows: Sequence[str], columns: Sequence[str]) -> None:
     """Refuse a claim about rows or columns that the table does not have."""
-    named = [claim[key] for key in ("row", "over", "of", "than", "rows", "pairs") if key in claim]
-    _check_known("claims: row", list(_flatten(named)), rows)
+    _check_known("claims: row", _claimed_rows(claim), rows)
     named = [claim[key] for key in ("column", "columns") if key in claim]
     _check_known("claims: column", list(_flatten(named)), columns)
+
+
+def _claimed_rows(claim: Mapping[str, Any]) -> list[str]:
+    """Return the names of the rows that a claim is about."""
+    named = [claim[key] for key in ("row", "over", "of", "than", "rows", "pairs") if key in claim]
+    return list(_flatten(named))
 
 
 def _flatten(values: Any) -> Iterator[str]:
@@ -267,8 +272,10 @@ def _only(table: TableSpec, value: str) -> TableSpec:
     axis, _, patterns = value.partition("=")
     if axis == "row":
         rows = _with_sources(table.rows, _matching(axis, table.rows, patterns))
-        compared = names_among(table.comparisons, [row.name for row in rows])
-        return replace(table, rows=rows, comparisons=compared)
+        names = [row.name for row in rows]
+        compared = names_among(table.comparisons, names)
+        claims = [claim for claim in table.claims if set(names).issuperset(_claimed_rows(claim))]
+        return replace(table, rows=rows, comparisons=compared, claims=claims)
     if axis == "column":
         return with_columns(table, _matching(axis, table.columns, patterns))
     raise ConfigError(unknown("only", axis, ("row", "column")))

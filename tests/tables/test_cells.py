@@ -49,6 +49,12 @@ def test_a_table_asks_for_the_runs_that_its_overrides_name(name: str) -> None:
         assert compute_identity(compose(*expand(cell.overrides))) == compute_identity(cell.spec)
 
 
+def test_only_some_rows_leave_out_the_claims_about_others() -> None:
+    table = load_table("controls", ["only=row=adapter,pruned-40,random-40"])
+    assert [claim["text"] for claim in table.claims] == ["SNIP beats random pruning at 40 %"]
+    assert load_table("controls", ["only=row=*"]).claims == load_table("controls").claims
+
+
 @pytest.mark.slow
 def test_a_plain_sweep_asks_for_the_same_runs() -> None:
     (sweep,) = expand(["experiment=glob(table3/*)"])
@@ -338,8 +344,10 @@ RESULTS = TABLES.parents[1] / "results"
 
 @pytest.mark.slow
 @pytest.mark.parametrize("file", sorted(RESULTS.glob("*.yaml")), ids=lambda file: file.stem)
-def test_every_table_of_results_is_whole(file: Path) -> None:
-    table = load_table(str(file), ["seeds=1", "only=column=mrpc"])
+def test_every_table_of_results_is_whole(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sparsead.config.choices._own_folders", [RESULTS])
+    columns = [column.name for column in load_table(str(file)).columns]
+    table = load_table(str(file), ["seeds=1", f"only=column={columns[0]}"])
     assert [cell.row for cell in list_cells(table)] == [row.name for row in table.rows]
 
 
