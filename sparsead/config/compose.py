@@ -16,7 +16,7 @@ from hydra.errors import (
     OverrideParseException,
 )
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import OmegaConfBaseException, ValidationError
 
 from sparsead.config.choices import list_choices, search_path
 from sparsead.config.overrides import expand
@@ -99,13 +99,14 @@ def describe_error(error: BaseException) -> str:
     """Return an error's message in one line, with the most similar choice if a name is unknown."""
     if isinstance(error, MissingConfigException) and error.options is not None:
         return _describe_unknown_choice(str(error.missing_cfg_file), error.options)
-    if isinstance(error, ConfigCompositionException) and error.__cause__ is not None:
-        return _describe_unknown_key(error)
+    if isinstance(error, ConfigCompositionException):
+        return _describe_composition(error)
     if isinstance(error, OverrideParseException):
         return f"{error.override}: cannot be read as KEY=VALUE; {_QUOTES}"
     if str(error).startswith("Ambiguous value"):
         return f"{_first_line(error)}: add -m to sweep over its values; {_QUOTES}"
-    return _first_line(error)
+    key = getattr(error, "full_key", None)
+    return f"{key}: {_first_line(error)}" if key else _first_line(error)
 
 
 _QUOTES = """a comma or bracket of a value itself needs quotes, as in "task.train='a,b.csv'\""""
@@ -132,14 +133,20 @@ _LAUNCHERS = {
 """The extra of this project that installs each of Hydra's launchers."""
 
 
-def _describe_unknown_key(error: BaseException) -> str:
+def _describe_composition(error: ConfigCompositionException) -> str:
+    """Return the message about an override that does not fit the configuration, with its hints."""
     cause = error.__cause__
+    if isinstance(cause, ValidationError):
+        return f"{cause.full_key}: {_first_line(cause)}"
     parent = getattr(cause, "parent_node", None)
-    if not isinstance(cause, OmegaConfBaseException) or not isinstance(parent, DictConfig):
-        return _first_line(error)
-    missing = str(cause.full_key)
+    if isinstance(cause, OmegaConfBaseException) and isinstance(parent, DictConfig):
+        return _describe_unknown_key(error, str(cause.full_key), parent)
+    return "; ".join(line.rstrip(".") for line in str(error).splitlines() if line.strip())
+
+
+def _describe_unknown_key(error: BaseException, missing: str, parent: DictConfig) -> str:
     typed = _TYPED.search(str(error))
-    key = typed[1] if typed else missing
+    key = typed[1] if typed and not missing.startswith(f"{typed[1]}.") else missing
     if missing == "search":
         return f"{key}: {_NO_SEARCH}"
     unchosen = () if "." in missing else _UNCHOSEN

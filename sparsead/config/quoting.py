@@ -43,7 +43,12 @@ def quote_override(argument: str) -> str:
     A value such as `données.csv`, `a=b.csv` or `x(1).csv` has one meaning only, though Hydra's
     grammar asks for quotes around it. Elements of lists and of sweeps are quoted one by one. What
     Hydra reads, what is no override, and a list or a quote that is not closed are left as they are.
+
+    Raises:
+        ConfigError: there is no key, for which Hydra prints a traceback.
     """
+    if argument.lstrip("+~").startswith("="):
+        raise ConfigError(f"{argument}: cannot be read as KEY=VALUE; it has no key")
     given = _OVERRIDE.fullmatch(argument)
     if given is None or _PLAIN.fullmatch(given["value"]):
         return argument

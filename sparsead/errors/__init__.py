@@ -123,7 +123,13 @@ def wrong_type(key: str, value: object, annotation: str) -> str:
     elements = value if isinstance(value, list) else [value]
     if "str" in annotation and any(isinstance(element, bool) for element in elements):
         hint = "; YAML reads no, yes, off and on as true or false: put it in quotes"
+    elif {"a text", "a path", "a list of texts"} & {*kinds} and _has_number(elements):
+        hint = f"; a number that is meant as a text needs quotes, as in \"{key}='1'\""
     return f"{key}={value}: must be {' or '.join(kinds)}{hint}"
+
+
+def _has_number(elements: Iterable[object]) -> bool:
+    return any(type(element) in (int, float) for element in elements)
 
 
 _KINDS = {

@@ -34,6 +34,15 @@ from sparsead.errors import ConfigError
         ("adapter.botleneck=3", "adapter.botleneck: no such key; did you mean adapter.bottleneck?"),
         ("snip", "snip: cannot be read as KEY=VALUE"),
         ("adapter=[houlsby", "adapter=[houlsby: cannot be read as KEY=VALUE"),
+        ("=1", "=1: cannot be read as KEY=VALUE; it has no key"),
+        ("+=a", "+=a: cannot be read as KEY=VALUE; it has no key"),
+        ("seed=${nope}", "seed: Interpolation key 'nope' not found"),
+        ("seed=${oc.env:NO_SUCH_VARIABLE}", "seed: KeyError raised while resolving interpolation"),
+        ("+seed=1", "already at 'seed'; Either remove + prefix: 'seed=1'; Or add a second +"),
+        ("task@x=mrpc", "Could not override 'task@x'; Did you mean to override task?; To append"),
+        ("hydra.job.chdir=x", "hydra.job.chdir: Value 'x' is not a valid bool"),
+        ("hydra.mode=nope", "hydra.mode: Invalid value 'nope', expected one of [RUN, MULTIRUN]"),
+        ("pruner={a:1}", "pruner.a: no such key"),
     ],
 )
 def test_a_wrong_override_is_one_line_with_the_nearest_choice(override: str, message: str) -> None:

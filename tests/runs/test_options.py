@@ -57,6 +57,7 @@ def test_the_listed_options_are_those_without_a_default(group: str) -> None:
         ("pruner=grasp pruner.temperature=hot", "pruner.temperature=hot: must be a number"),
         ("adapter.dropout=x", "adapter.dropout=x: must be a number"),
         ("adapter=lora adapter.init=3", "adapter.init=3: must be a text"),
+        ("task=text task.label=1", "task.label=1: must be a text; a number that is meant as a te"),
         ("+task.foo=1", "task.foo: no such key"),
     ],
 )
