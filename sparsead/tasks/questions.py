@@ -10,7 +10,7 @@ from itertools import compress, groupby
 from typing import Any, TypedDict
 
 from sparsead.errors import DataError
-from sparsead.tasks.rows import Rows, class_name, is_id, is_text, quote_value
+from sparsead.tasks.rows import Rows, class_name, is_blank, is_id, is_text, quote_value
 
 _ASKED = {"cause": "What was the cause?", "effect": "What happened as a result?"}
 _FIRST, _SECOND = ("0", "choice1"), ("1", "choice2")
@@ -162,7 +162,7 @@ def record_questions(rows: Rows, *, nested: bool, labelled: bool = True) -> list
         for name in ("entities", "answers") if labelled else ("entities",):
             if not asked[name]:
                 raise rows.error(number, name, "there are none")
-            if not all(each.strip() for each in asked[name]):
+            if any(map(is_blank, asked[name])):
                 raise rows.error(number, name, "one of them is blank")
         entities = list(dict.fromkeys(asked["entities"]))
         question = Question(

@@ -111,7 +111,7 @@ class Rows:
         seen: set[str] = set()
         first: dict[Any, tuple[str, int]] = {}
         for row, value in enumerate(self.column(column)):
-            if value is None or (isinstance(value, str) and not value.strip()):
+            if value is None or (isinstance(value, str) and is_blank(value)):
                 raise self.error(row, column, "has no label")
             if not _is_class(value):
                 raise self.error(row, column, f"{quote_value(value)} is not a class")
@@ -172,6 +172,15 @@ def is_text(value: Any) -> bool:
     return True
 
 
+def is_blank(text: str) -> bool:
+    """Tell whether a text has nothing to be seen: only spaces, or marks such as U+200F."""
+    return all(character.isspace() or _is_unseen(character) for character in text)
+
+
+def _is_unseen(character: str) -> bool:
+    return unicodedata.category(character) == "Cf"
+
+
 def is_id(value: Any) -> bool:
     """Tell whether a value can be an id: a text or a number."""
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
@@ -223,9 +232,10 @@ def _meant(name: str) -> Decimal | str:
     """Return what the spellings of one class have in common.
 
     They are numbers of one value, with true as 1 and false as 0, or texts that differ only in case,
-    in spaces or in Unicode's form of a character.
+    in spaces, in marks that are not seen or in Unicode's form of a character.
     """
-    text = " ".join(unicodedata.normalize("NFKC", name).casefold().split())
+    seen = "".join(each for each in unicodedata.normalize("NFKC", name) if not _is_unseen(each))
+    text = " ".join(seen.casefold().split())
     number = exact_number({"true": "1", "false": "0"}.get(text, text))
     return text if number is None else number
 

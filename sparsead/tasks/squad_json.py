@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from sparsead.errors import DataError
-from sparsead.tasks.rows import is_text, read_text, unique_keys
+from sparsead.tasks.rows import is_blank, is_text, read_text, unique_keys
 
 T = TypeVar("T")
 
@@ -84,7 +84,7 @@ class _Node:
         value = self.value.get(key) if isinstance(self.value, dict) else None
         wrong = isinstance(value, bool) or (kind is str and not is_text(value))
         if kind is str and not wrong and not blank:
-            wrong = not str(value).strip()
+            wrong = is_blank(str(value))
         if not isinstance(value, kind) or wrong:
             raise DataError(f"{self.place}: has no {_KINDS[kind]} {key!r}")
         return value
@@ -147,7 +147,7 @@ def check_answer(place: str, text: str, start: int, context: str) -> None:
     Raises:
         DataError: the message begins with `place`.
     """
-    if not text.strip():
+    if is_blank(text):
         raise DataError(f"{place}: the answer {text[:40]!r} is blank")
     if start < 0 or not context.startswith(text, start):
         raise DataError(

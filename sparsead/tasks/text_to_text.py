@@ -24,7 +24,7 @@ from sparsead.tasks.contract import TASKS
 from sparsead.tasks.control_tokens import refuse_control_tokens
 from sparsead.tasks.files import read_file
 from sparsead.tasks.hub_rows import read_hub
-from sparsead.tasks.rows import Rows, quote_value
+from sparsead.tasks.rows import Rows, is_blank, quote_value
 from sparsead.tasks.splits import first_examples, split_files
 from sparsead.tasks.text_scores import TextScores
 from sparsead.tasks.words import ENGLISH, warn_of_other_languages
@@ -190,7 +190,7 @@ class TextToText:
     def _describe_texts(self, batch: Mapping[str, list[str]], scored: bool) -> dict[str, Any]:
         """Return which examples have an empty text and, if they are scored, their references."""
         empty = [
-            not (source.strip() and target.strip())
+            is_blank(source) or is_blank(target)
             for source, target in zip(batch["source"], batch["target"], strict=True)
         ]
         if not scored:

@@ -93,7 +93,9 @@ def test_one_number_is_one_class_whatever_its_type(tmp_path: Path) -> None:
         ([1, 0, "1.0"], "'1.0' is '1' of line 1"),
         (["1", "0", "01"], "'01' is '1' of line 1"),
         ([True, False, 1], "'1' is 'true' of line 1"),
+        (["pos", "neg", "pos\u200b"], "another spelling"),
         (["a", "b", " "], "has no label"),
+        (["a", "b", "\u200f"], "has no label"),
         ([1.0, float("inf")], "inf is not a class"),
     ],
 )

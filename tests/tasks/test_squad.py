@@ -244,6 +244,10 @@ GOOD = question(0, "In Rome.", 3, 7)
             [GOOD | {"answers": [{"text": " ", "answer_start": 2}]}],
             r"answers\[0\]: question 'q0': the answer ' ' is blank",
         ),
+        (
+            [GOOD | {"answers": [{"text": "\u200f", "answer_start": 2}]}],
+            r"question 'q0': the answer '.*200f' is blank",
+        ),
         ([GOOD | {"question": " "}], r"qas\[0\]: has no text 'question'"),
     ],
 )
