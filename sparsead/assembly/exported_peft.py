@@ -8,7 +8,13 @@ from typing import Any, cast
 
 from safetensors.numpy import save
 
-from sparsead.assembly.exported import base_model, new_folder, read_run, write_json
+from sparsead.assembly.exported import (
+    base_model,
+    new_folder,
+    read_run,
+    rebuild_skeleton,
+    write_json,
+)
 from sparsead.backbones.contract import architectures
 from sparsead.errors import ConfigError, SourceError, warn
 from sparsead.exchange.adapterhub import Tensors
@@ -56,7 +62,7 @@ def export_peft(
         SourceError: the backbone is not the one that the run was trained on, or the package that
             provided it is no longer installed.
     """
-    from sparsead.assembly.trained import rebuilding  # imports torch
+    from sparsead.assembly.trained import check_shapes, rebuilding  # imports torch
 
     config = record.result["config"]
     method = config["adapter"]["method"]
@@ -67,6 +73,8 @@ def export_peft(
         )
     stored, source = read_run(record, folder, trust, backbone)
     weights = stored.tensors
+    if method != "sparse":  # which weights those are is known when the backbone is loaded
+        check_shapes(record, rebuild_skeleton(record, backbone), weights)
     base = base_model(config["backbone"] | {"path": source})
     with rebuilding(record):
         if method == "lora":
