@@ -11,10 +11,11 @@ import numpy.typing as npt
 from safetensors import SafetensorError
 
 from sparsead.backbones.contract import architectures
+from sparsead.config.values.adapters import find_prefix_scale
 from sparsead.errors import ConfigError
 from sparsead.exchange.adapterhub import from_adapterhub
 from sparsead.exchange.peft import from_peft
-from sparsead.pruning.storage import load_weights
+from sparsead.pruning.storage import check_config, load_weights
 from sparsead.runs.defaults import OPTIONS
 from sparsead.runs.foreign import ForeignAdapter, is_foreign, read_foreign
 from sparsead.runs.record import RunRecord
@@ -58,6 +59,8 @@ def read_adapter(
             raise ConfigError(
                 f"was trained in another backbone; it has no {name} of shape {list(shape)}"
             )
+        if not np.isfinite(found[name]).all():
+            raise ConfigError(f"its {name} has values that are not finite")
     return {name: found[name] for name in wanted}
 
 
@@ -75,7 +78,7 @@ def read_head(source: Path, wanted: Shapes) -> Found:
     if is_foreign(source):
         found = _read_tensors(read_foreign(source), _HEAD_FILES)
     else:
-        found = dict(load_weights(RunRecord.read(source)).tensors)
+        found = _load_run(RunRecord.read(source))
     head: Found = {}
     for name, shape in wanted.items():
         names = (name, *(f"{prefix}{name}" for prefix in _PEFT_PREFIXES))
@@ -91,10 +94,19 @@ def read_head(source: Path, wanted: Shapes) -> Found:
 
 def _read_run(source: Path, options: Mapping[str, Any]) -> Found:
     record = RunRecord.read(source)
-    scale = _prefix_scale(record.result["config"]["adapter"]["options"]) / _prefix_scale(options)
-    tensors = load_weights(record).tensors
+    trained = record.result["config"]["adapter"]["options"]
+    scale = find_prefix_scale(trained) / find_prefix_scale(options)
+    tensors = _load_run(record)
     prefixes = (".adapter.key", ".adapter.value")
-    return {n: scale * t if n.endswith(prefixes) else t for n, t in tensors.items()}
+    with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is refused
+        return {n: scale * t if n.endswith(prefixes) else t for n, t in tensors.items()}
+
+
+def _load_run(record: RunRecord) -> Found:
+    """Return the tensors of a run, which have to be those of its configuration."""
+    stored = load_weights(record)
+    check_config(record, stored)
+    return dict(stored.tensors)
 
 
 def _read_foreign(
@@ -104,7 +116,7 @@ def _read_foreign(
     theirs = _read_tensors(adapter)
     options = {**OPTIONS["adapter"][adapter.method], **options}
     if adapter.library == "peft":
-        return from_peft(adapter.method, theirs, wanted, scale=_prefix_scale(options))
+        return from_peft(adapter.method, theirs, wanted, scale=find_prefix_scale(options))
     if adapter.model_type != model_type:
         raise ConfigError(
             f"it was trained in another backbone, of the architecture {adapter.model_type}; this "
@@ -112,10 +124,6 @@ def _read_foreign(
         )
     entry = architectures()[model_type]
     return from_adapterhub(entry, adapter.method, options, theirs, wanted, name=adapter.name)
-
-
-def _prefix_scale(options: Mapping[str, Any]) -> float:
-    return float(options.get("prefix", {}).get("scale", 1.0))
 
 
 def _read_tensors(adapter: ForeignAdapter, files: Mapping[str, tuple[str, str]] = _FILES) -> Found:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import re
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -25,9 +26,9 @@ from sparsead.assembly.exported_peft import export_peft
 from sparsead.assembly.start import load_start
 from sparsead.backbones.loading import load_backbone
 from sparsead.config.run import RunSpec
-from sparsead.errors import ConfigError
+from sparsead.errors import ConfigError, RecordError
 from sparsead.exchange.reading import read_adapter, read_head
-from sparsead.pruning.storage import load_weights
+from sparsead.pruning.storage import load_weights, save_sparse
 from sparsead.runs.defaults import OPTIONS
 from sparsead.runs.foreign import digest_foreign, read_foreign
 from sparsead.runs.identity import compute_identity, compute_setting
@@ -96,6 +97,47 @@ def test_what_was_exported_is_read_again_as_it_was(
     if backbone == "tiny-bart":
         here["length"] = 3  # two thirds of r, rounded
     assert described.options.items() <= here.items()
+
+
+def edit_prefix(run: Written, prefix: object, *, in_weights: bool) -> None:
+    """Write other options of prefixes into a run's result and, if asked to, into its weights."""
+    file = run.record.folder / "result.json"
+    result = json.loads(file.read_text())
+    result.pop("sha256", None)
+    result["config"]["adapter"]["options"]["prefix"] = prefix
+    file.write_text(json.dumps(result))
+    if in_weights:
+        stored = load_weights(run.record)
+        metadata = stored.metadata | {"config": result["config"]}
+        weights = run.record.folder / "adapter.safetensors"
+        save_sparse(weights, stored.tensors, stored.masks, metadata)
+
+
+@pytest.mark.parametrize(
+    ("prefix", "message"),
+    [
+        ({"scale": 0}, "adapter.prefix.scale=0: must be a number above 0"),
+        ({"scale": -1}, "adapter.prefix.scale=-1: must be a number above 0"),
+        ({"scale": "x"}, "adapter.prefix.scale='x': must be a number above 0"),
+        ({"scale": 10**400}, "must be a number above 0"),
+        ({"scale": 1e308}, "has values that are not finite"),
+        (5, "adapter.prefix=5: must be a mapping"),
+    ],
+)
+def test_a_run_whose_prefixes_cannot_be_so_is_no_start(
+    tmp_path: Path, prefix: object, message: str
+) -> None:
+    run = write_run(tmp_path, "tiny-bert", *METHODS["prefix"])
+    options = run.record.result["config"]["adapter"]["options"]
+    wanted = {n: tuple(run.model.get_parameter(n).shape) for n in run.adapted.adapter}
+    read = partial(read_adapter, run.record.folder, options, "bert", wanted)
+    edit_prefix(run, {"scale": 3}, in_weights=False)
+    with pytest.raises(RecordError, match=r"prefix\..* the weights beside it were trained with"):
+        read()
+    edit_prefix(run, prefix, in_weights=True)
+    with pytest.raises(ConfigError, match=re.escape(message)) as error:
+        read()
+    assert "\n" not in str(error.value)
 
 
 @pytest.mark.slow

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import math
+import reprlib
+import sys
 from collections.abc import Callable, Mapping, Sequence
 
 from sparsead.config.choices import list_choices
@@ -85,10 +86,23 @@ def check_length(options: Options) -> None:
 
 def check_prefix(options: Options) -> None:
     """Check the options of prefixes."""
-    prefix = options["prefix"]
-    scale = prefix.get("scale", 1.0) if isinstance(prefix, Mapping) else 1.0
-    if isinstance(scale, int | float) and not 0 < scale < math.inf:
-        raise ConfigError(f"adapter.prefix.scale={scale:g}: must be a number above 0")
+    find_prefix_scale(options)
+
+
+def find_prefix_scale(options: Options) -> float:
+    """Return the factor of prefixes; 1 for an adapter without them.
+
+    Raises:
+        ConfigError: it is not a number above 0.
+    """
+    prefix = options.get("prefix", {})
+    if not isinstance(prefix, Mapping):
+        raise ConfigError(f"adapter.prefix={reprlib.repr(prefix)}: must be a mapping")
+    scale = prefix.get("scale", 1.0)
+    if type(scale) not in (int, float) or not 0 < scale <= sys.float_info.max:
+        shown = reprlib.repr(scale)
+        raise ConfigError(f"adapter.prefix.scale={shown}: must be a number above 0")
+    return float(scale)
 
 
 def check_fused(options: Options) -> None:
