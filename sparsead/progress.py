@@ -224,7 +224,9 @@ class _Shown:
             self._bar.refresh()  # so that a short stage is seen too
 
     def leave(self, left: Stage) -> None:
-        del self._stages[self._stages.index(left) :]  # an error may have left inner ones there
+        # An error may have left inner ones there, which are left only when they are collected.
+        places = [place for place, entered in enumerate(self._stages) if entered is left]
+        del self._stages[min(places, default=len(self._stages)) :]
         if not self._stages and self._bar is not None:
             self._bar.stop()
             self._bar = None

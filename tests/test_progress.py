@@ -69,6 +69,16 @@ def test_an_inner_stage_takes_the_place_of_the_outer_one_and_a_sweep_is_named(
     ]
 
 
+def test_a_stage_that_an_error_left_open_may_be_collected_later() -> None:
+    inner = stage("evaluating")
+    with stage("training"):
+        inner.__enter__()
+    with stage("training") as other:
+        inner.__exit__(None, None, None)
+        other.advance()
+        assert other.done == 1
+
+
 def test_a_resumed_stage_estimates_from_its_own_steps(clock: list[float]) -> None:
     resumed = Stage("training", 100)
     resumed.start_at(90)

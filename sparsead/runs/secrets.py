@@ -27,7 +27,7 @@ _KNOWN = re.compile(
 )
 """Tokens of well-known services, signed tokens, private keys, and who logs in in a URL."""
 _GIVEN = re.compile(
-    rf"(?P<name>[\w.-]*(?:{_NAME.pattern}|\bsig)[\w.-]*=)(?P<value>[^\s&;,'\"]{{8,}})",
+    rf"(?P<name>[\w.-]*(?:{_NAME.pattern}|\bsig)[\w.-]*=)(?P<value>[^\s&;,|'\"]{{8,}})",
     re.IGNORECASE,
 )
 """A value behind a name, as in the query of a URL."""
