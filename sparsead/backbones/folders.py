@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import json
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 from sparsead.backbones.pickled import combine, convert
 from sparsead.config.groups import BackboneSpec
-from sparsead.errors import SourceError
+from sparsead.errors import SourceError, SparseadError
 from sparsead.hub.commits import find_commit
 from sparsead.hub.models import PICKLED_WEIGHTS, fetch_model, find_conversion, find_weights
 from sparsead.hub.sources import INSTALL_WEIGHTS, Source, model_source
-from sparsead.runs.files import file_digest
+from sparsead.runs.files import check_readable, file_digest
+from sparsead.runs.foreign import CONFIG as ADAPTER_CONFIG
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +58,56 @@ def own_folder(folder: Path) -> Path:
     if not find_weights(folder, PICKLED_WEIGHTS):
         raise SourceError(f"{folder}: {_NO_WEIGHTS}")
     return convert(folder, str(folder))
+
+
+@contextmanager
+def reading(folder: Path, failed: str) -> Iterator[None]:
+    """Read a folder in the block with a library, whose errors become one of one line.
+
+    Args:
+        folder: the folder; somebody else may have written what is in it.
+        failed: what the message says of it, such as "cannot be loaded".
+
+    Raises:
+        SourceError: the block raised another error than one of the project's.
+    """
+    try:
+        yield
+    except SparseadError:
+        raise
+    except Exception as error:
+        reason = next(filter(str.strip, str(error).splitlines()), type(error).__name__)
+        raise SourceError(f"{folder}: {failed} ({reason})") from error
+
+
+def check_plain(folder: Path) -> None:
+    """Refuse a folder from which transformers would load code, or other weights than its own.
+
+    Raises:
+        SourceError: it holds an adapter of peft, or its configuration names code of the hub.
+    """
+    if (folder / ADAPTER_CONFIG).exists():
+        raise SourceError(
+            f"{folder}: holds an adapter of peft ({ADAPTER_CONFIG}), and is no backbone; a run "
+            "starts from it with adapter.start"
+        )
+    file = folder / "config.json"
+    with reading(folder, "cannot be loaded"):
+        check_readable(file)
+        values = json.loads(file.read_text("utf-8")) if file.exists() else {}
+    for key, value in _list_values(values):
+        if key.endswith("_implementation") and "/" in str(value):
+            raise SourceError(
+                f"{folder}: its config.json names {key}={value}, which is code of the hub; leave "
+                "it out"
+            )
+
+
+def _list_values(values: object) -> Iterator[tuple[str, object]]:
+    """Yield each key of nested mappings, with its value."""
+    for key, value in values.items() if isinstance(values, dict) else ():
+        yield str(key), value
+        yield from _list_values(value)
 
 
 def _package_folder(spec: BackboneSpec) -> Path:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
     AutoModel,
@@ -20,7 +19,7 @@ from transformers import (
 
 from sparsead.backbones.contract import architectures
 from sparsead.backbones.dropout import draw_by_the_byte
-from sparsead.backbones.folders import find_folder
+from sparsead.backbones.folders import check_plain, find_folder, reading
 from sparsead.backbones.heads import check_output, gives_next_token, read_without_head
 from sparsead.backbones.lengths import check_tokens, count_positions
 from sparsead.backbones.tokenizers import build_tokenizer
@@ -73,7 +72,7 @@ class Backbone:
         if config.pad_token_id is None:  # a decoder's head needs it to find the last token
             config.pad_token_id = self.tokenizer.pad_token_id
         config = self._with_dropout(config)
-        try:
+        with reading(folder, "cannot be loaded"):
             with torch.device("meta"):
                 empty = head.from_config(config)
             check_output(folder, empty)
@@ -86,9 +85,6 @@ class Backbone:
                 use_safetensors=True,
                 **_NO_CODE,
             )
-        except (OSError, ValueError, SafetensorError) as error:
-            reason = str(error).splitlines()[0]
-            raise SourceError(f"{folder}: cannot be loaded ({reason})") from error
         return model
 
     def check_head(self, head: type[Any]) -> None:
@@ -174,11 +170,8 @@ def load_backbone(spec: BackboneSpec) -> Backbone:
     folder = find_folder(spec)
     if folder is None:
         return Backbone(spec, None, _random_tokenizer(spec))
-    try:
+    with reading(folder, "has no usable tokenizer"):
         tokenizer = AutoTokenizer.from_pretrained(folder, **_TOKENIZING, **_NO_CODE)
-    except (OSError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise SourceError(f"{folder}: has no usable tokenizer ({reason})") from error
     return Backbone(spec, folder, _padding(tokenizer, spec))
 
 
@@ -192,7 +185,7 @@ def skeleton(
     """
     config = _shapes_config(spec, head_options)
     _check_head(spec, config, head)
-    with torch.device(device):
+    with reading(Path(spec.path or spec.name), "cannot be built"), torch.device(device):
         model: PreTrainedModel = head.from_config(config, dtype=torch.float32)
     return model
 
@@ -236,14 +229,12 @@ def folder_config(folder: Path, options: Mapping[str, Any]) -> PretrainedConfig:
     What the folder's model was fine-tuned to predict before does not count.
 
     Raises:
-        SourceError: the folder has no configuration that can be read.
+        SourceError: the folder has no configuration that can be read, or none that can be trusted.
     """
+    check_plain(folder)
     options = {"problem_type": None, **options}
-    try:
+    with reading(folder, "cannot be loaded"):
         config: PretrainedConfig = AutoConfig.from_pretrained(folder, **_NO_CODE, **options)
-    except (OSError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise SourceError(f"{folder}: cannot be loaded ({reason})") from error
     return config
 
 

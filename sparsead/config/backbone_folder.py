@@ -108,12 +108,14 @@ def _read_architecture(folder: Path) -> dict[str, Any]:
     """Return what a folder's `config.json` says of the model's architecture."""
     file = folder / _CONFIG_FILE
     try:
+        if file.exists() and not file.is_file():
+            raise OSError("it is no file")  # reading a pipe may never end
         content = json.loads(file.read_text("utf-8"))
     except FileNotFoundError as error:
         raise ConfigError(
             f"backbone.path={folder}: has no {_CONFIG_FILE}; it is not a model's folder"
         ) from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(f"{file}: cannot be read ({error})") from error
     if not isinstance(content, dict) or not isinstance(content.get("model_type"), str):
         raise ConfigError(f"{file}: names no model_type, as a model's configuration does")

@@ -104,6 +104,51 @@ def test_no_code_of_a_folder_runs_even_if_the_user_would_say_yes(
     assert not ran.exists()
 
 
+HOSTILE: dict[str, dict[str, object]] = {
+    "code of the hub": {"_attn_implementation": "evil/kernel"},
+    "code of the hub for a part": {"text_config": {"attn_implementation": "evil/kernel"}},
+    "weights that need a library": {"quantization_config": {"quant_method": "gptq", "bits": 4}},
+    "a quantisation that is a text": {"quantization_config": "x"},
+    "an activation that is none": {"hidden_act": "os.system"},
+    "a width that is a text": {"hidden_size": "x"},
+    "a width that no memory holds": {"hidden_size": 10**12},
+    "a dropout that is a text": {"hidden_dropout_prob": "x"},
+}
+
+
+@pytest.mark.parametrize("hostile", HOSTILE)
+def test_a_configuration_that_cannot_be_used_is_one_line(
+    tiny_folder: Path, tmp_path: Path, hostile: str
+) -> None:
+    folder = tmp_path / "backbone"
+    shutil.copytree(tiny_folder, folder)
+    with_own_code(folder / "config.json", {}, **HOSTILE[hostile])
+    spec = compose("backbone=folder", f"backbone.path={folder}").backbone
+    with pytest.raises(SourceError, match=r"backbone: (cannot|its|has no)") as error:
+        load_backbone(spec).model(*HEAD, seed=1)
+    assert "\n" not in str(error.value)
+
+
+def test_an_adapter_in_a_backbones_folder_does_not_replace_its_weights(
+    tiny_folder: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "backbone"
+    shutil.copytree(tiny_folder, folder)
+    (folder / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA"}))
+    spec = compose("backbone=folder", f"backbone.path={folder}").backbone
+    with pytest.raises(SourceError, match=r"holds an adapter of peft .* adapter\.start"):
+        load_backbone(spec).model(*HEAD, seed=1)
+
+
+@pytest.fixture(scope="module")
+def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("tiny")
+    tiny = load_backbone(compose("backbone=tiny-bert").backbone)
+    tiny.model(*HEAD, seed=1).save_pretrained(folder)
+    tiny.tokenizer.save_pretrained(folder)
+    return folder
+
+
 def with_own_code(file: Path, classes: Mapping[str, object], **changes: object) -> None:
     content = json.loads(file.read_text()) | {"auto_map": classes} | changes
     file.write_text(json.dumps(content))
