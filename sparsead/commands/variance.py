@@ -13,6 +13,7 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 from sparsead.commands.reproduce import Teller, count_runs, print_failures
 from sparsead.commands.train import train_run
@@ -62,7 +63,7 @@ def main() -> None:
     if print_failures([cell for _, cell in wanted]):
         raise SystemExit(1)
     report = _report(wanted, masked=request.spec.masked)
-    sys.stdout.write(_as_json(*report) if arguments.json else _as_text(*report))
+    sys.stdout.write(_as_json(report) if arguments.json else _as_text(report))
 
 
 def _compose(overrides: list[str]) -> RunRequest:
@@ -101,12 +102,25 @@ def _with_seeds(request: RunRequest, seeds: Seeds) -> RunSpec:
     return replace(request.spec, seed_data=seeds.data, seed_init=seeds.init, seed_mask=seeds.mask)
 
 
-def _report(
-    wanted: list[tuple[Seeds, Cell]], *, masked: bool
-) -> tuple[str, Mapping[Seeds, float], Sequence[Component]]:
-    """Return the metric, the score of each run in percent, and the parts of its variance."""
+class _Report(NamedTuple):
+    """The parts of a score's variance.
+
+    Attributes:
+        metric: name of the score.
+        scores: of each run, in percent.
+        collapsed: number of runs whose predictions are all the same.
+        components: the parts.
+    """
+
+    metric: str
+    scores: Mapping[Seeds, float]
+    collapsed: int
+    components: Sequence[Component]
+
+
+def _report(wanted: list[tuple[Seeds, Cell]], *, masked: bool) -> _Report:
     scores: dict[Seeds, float] = {}
-    metric = ""
+    metric, collapsed = "", 0
     for seeds, cell in wanted:
         state = read_state(cell.request.folder)
         assert isinstance(state, Done)
@@ -114,25 +128,30 @@ def _report(
         if score is None:
             raise ConfigError(f"{cell.request.folder.name}: its {metric} is not defined")
         scores[seeds] = 100 * score
+        collapsed += bool(state.record.result.get("collapsed"))
     parts = ("data", "init", "mask") if masked else ("data", "init")
-    return metric, scores, decompose(scores, parts)
+    return _Report(metric, scores, collapsed, decompose(scores, parts))
 
 
-def _as_json(metric: str, scores: Mapping[Seeds, float], components: Sequence[Component]) -> str:
+def _as_json(report: _Report) -> str:
     content = {
-        "metric": metric,
-        "scores": {str(seeds): score for seeds, score in scores.items()},
-        "causes": {_NAMES[c.name]: {"variance": c.variance, "p": c.p} for c in components},
+        "metric": report.metric,
+        "scores": {f"{s.data}-{s.init}-{s.mask}": score for s, score in report.scores.items()},
+        "collapsed": report.collapsed,
+        "causes": {_NAMES[c.name]: {"variance": c.variance, "p": c.p} for c in report.components},
     }
     return json.dumps(content, indent=2) + "\n"
 
 
-def _as_text(metric: str, scores: Mapping[Seeds, float], components: Sequence[Component]) -> str:
-    total = sum(max(0.0, each.variance) for each in components)
-    mean = sum(scores.values()) / len(scores)
-    head = f"{metric}: {mean:.2f}, mean of {pluralize(len(scores), 'run')}\n"
+def _as_text(report: _Report) -> str:
+    total = sum(max(0.0, each.variance) for each in report.components)
+    mean = sum(report.scores.values()) / len(report.scores)
+    runs = pluralize(len(report.scores), "run")
+    lost = f"; {report.collapsed} of them collapsed" if report.collapsed else ""
+    head = f"{report.metric}: {mean:.2f}, mean of {runs}{lost}\n"
     columns = ["cause", "standard deviation", "share of the variance", "p"]
-    return head + to_rich(columns, [_row(each, total) for each in components]) + _NOTE
+    note = _NOTE + (_NOTE_OF_COLLAPSED if report.collapsed else "")
+    return head + to_rich(columns, [_row(each, total) for each in report.components]) + note
 
 
 def _row(component: Component, total: float) -> dict[str, str]:
@@ -148,4 +167,7 @@ def _row(component: Component, total: float) -> dict[str, str]:
 _NOTE = (
     "In points. p: F test that the cause has no influence. A variance that is estimated below 0 is "
     "shown as 0.\n"
+)
+_NOTE_OF_COLLAPSED = (
+    "A collapsed run predicts the same for all examples; its score counts like any other.\n"
 )

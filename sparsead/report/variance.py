@@ -10,6 +10,8 @@ from sparsead.config.seeds import Seeds
 
 REST = "interactions"
 
+_ROUNDING = 1e-12
+
 
 @dataclass(frozen=True)
 class Component:
@@ -58,16 +60,25 @@ def decompose(scores: Mapping[Seeds, float], parts: Sequence[str]) -> list[Compo
     values = list(scores.values())
     size = round(len(values) ** 0.5)
     mean = fmean(values)
+    total = sum((value - mean) ** 2 for value in values)
     squares = {part: _between(scores, part, size, mean) for part in parts}
-    left = sum((value - mean) ** 2 for value in values) - sum(squares.values())
     freedom = len(values) - 1 - len(parts) * (size - 1)
-    rest = max(0.0, left) / freedom
+    # Smaller sums of squares are rounding errors: of the sums, or of the scores themselves.
+    least = max(_ROUNDING * total, _ROUNDING**2 * sum(value**2 for value in values))
+    rest = _or_zero(total - sum(squares.values()), least) / freedom
     components = []
     for part in parts:
-        between = squares[part] / (size - 1)
-        p = float(f_distribution.sf(between / rest, size - 1, freedom)) if rest else 0.0
+        between = _or_zero(squares[part], least) / (size - 1)
+        # Where nothing is left to compare with, a cause has an influence or it has none.
+        p = float(not between)
+        if rest:
+            p = float(f_distribution.sf(between / rest, size - 1, freedom))
         components.append(Component(part, (between - rest) / size, p))
     return [*components, Component(REST, rest, None)]
+
+
+def _or_zero(squares: float, least: float) -> float:
+    return squares if squares > least else 0.0
 
 
 def _between(scores: Mapping[Seeds, float], part: str, size: int, mean: float) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -28,7 +29,11 @@ def test_nine_runs_of_three_seeds_give_the_variance_of_each_part(
     words = [*RUN, f"task.path={glue_fixture}", f"outputs={tmp_path}", "--seeds", "3"]
     called(monkeypatch, *words)
     first = capsys.readouterr().out
-    assert "mean of 9 runs" in first
+    records = list(read_summaries(tmp_path))
+    collapsed = sum(record.result["collapsed"] for record in records)
+    lost = f"; {collapsed} of them collapsed" if collapsed else ""
+    assert f"mean of 9 runs{lost}\n" in first
+    assert ("A collapsed run predicts the same" in first) == bool(collapsed)
     for cause in ("order of the data, dropout", "initial weights", "mask", "their interactions"):
         assert cause in first
     runs = list(read_summaries(tmp_path))
@@ -39,6 +44,10 @@ def test_nine_runs_of_three_seeds_give_the_variance_of_each_part(
     again = capsys.readouterr().out
     assert again == first[first.index("accuracy:") :]
     assert len(list(read_summaries(tmp_path))) == 9
+    called(monkeypatch, *words, "--json")
+    said = json.loads(capsys.readouterr().out)
+    assert {"1-1-3", "2-2-2"} < said["scores"].keys()
+    assert said["collapsed"] == collapsed
 
 
 @pytest.mark.parametrize(

@@ -20,10 +20,16 @@ def test_each_pair_of_seeds_occurs_once() -> None:
 
 
 def test_an_effect_without_noise_is_found_whole() -> None:
-    scores = {seeds: float(seeds.init) for seeds in latin_square(5, masked=True)}
+    scores = {seeds: seeds.init + 0.3 for seeds in latin_square(5, masked=True)}
     data, init, mask, rest = decompose(scores, PARTS)
     assert init.variance == pytest.approx(np.var([1, 2, 3, 4, 5], ddof=1))
-    assert [each.variance for each in (data, mask, rest)] == pytest.approx([0, 0, 0])
+    assert [each.variance for each in (data, mask, rest)] == [0, 0, 0]
+    assert (data.p, init.p, mask.p) == (1, 0, 1)
+
+
+def test_equal_scores_show_no_influence() -> None:
+    found = decompose(dict.fromkeys(latin_square(3, masked=True), 52.08), PARTS)
+    assert [(each.variance, each.p) for each in found] == [(0, 1), (0, 1), (0, 1), (0, None)]
 
 
 @pytest.mark.slow
