@@ -21,9 +21,11 @@ def choose_best_points(records: Iterable[RunRecord]) -> list[RunRecord]:
 
     A point consists of the runs of one setting over all its seeds, and is judged by their mean
     score. That is the score on the selection split if the protocol holds one out, so that the
-    validation split does not influence the choice; otherwise it is the validation score.
+    validation split does not influence the choice; otherwise it is the validation score. Of equal
+    points the one with the lowest rate is chosen, then that with the fewest epochs, then that with
+    the smallest batches.
     """
-    return [record for grid in _grids(records) for record in max(grid, key=_quality)]
+    return [r for grid in _grids(records) for r in max(sorted(grid, key=_point), key=_quality)]
 
 
 def count_points(records: Iterable[RunRecord]) -> dict[str, int]:
@@ -52,6 +54,12 @@ def _grid(config: dict[str, Any]) -> str:
     protocol = {k: v for k, v in shared.get("protocol", {}).items() if k not in GRID}
     separate = "seed" in config and Seeds.read(config).shared is None
     return json.dumps(shared | {"protocol": protocol, "separate": separate}, sort_keys=True)
+
+
+def _point(runs: Sequence[RunRecord]) -> list[float]:
+    protocol = runs[0].result.get("config", {}).get("protocol", {})
+    values = [protocol.get(key) for key in GRID]
+    return [value if isinstance(value, int | float) else 0 for value in values]
 
 
 def _quality(point: Sequence[RunRecord]) -> float:

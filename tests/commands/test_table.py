@@ -139,6 +139,17 @@ def test_of_errors_the_smallest_is_the_best(tmp_path: Path) -> None:
     assert best.result["config"]["protocol"]["learning_rate"] == 5e-4
 
 
+def test_of_equal_points_the_lowest_rate_is_chosen_whatever_the_order_of_the_records(
+    tmp_path: Path,
+) -> None:
+    for rate in (5e-4, 1e-4, 1e-3):
+        point(tmp_path, rate, 1, 0.7, 0.6, "accuracy")
+    records = list(read_records(tmp_path))
+    for order in (records, records[::-1]):
+        (best,) = choose_best_points(order)
+        assert best.result["config"]["protocol"]["learning_rate"] == 1e-4
+
+
 def test_filters_choose_the_runs_where_no_table_is_named(
     outputs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
