@@ -17,7 +17,7 @@ from pseudo_terminal import run_at_terminal
 from sparsead.progress import LineHandler, Stage, format_seconds, name_sweep, stage
 
 TRAIN = (
-    *("train", "backbone=tiny-bert", "task=demo_mrpc", "task.limit=32", "protocol.epochs=2"),
+    *("train", "backbone=tiny-bert", "task=demo_mrpc", "task.limit=100", "protocol.epochs=2"),
     *("protocol.batch_size=4", "device=cpu", "precision=fp32"),
 )
 

@@ -11,6 +11,7 @@ from masked_runs import write_run
 from sparsead.commands import show
 from sparsead.errors import RecordError, SparseadError
 from sparsead.report.errors import compare_errors, summarize_errors
+from sparsead.report.outcome import score_interval
 from sparsead.runs.predictions import write_predictions
 from sparsead.runs.record import RunRecord
 
@@ -71,6 +72,23 @@ def test_a_run_without_an_error_lists_none(tmp_path: Path) -> None:
     text = summarize_errors(run(tmp_path, CLASSES[1:2], {"accuracy": 1.0}))
     assert "validation: 0 of 1 example are wrong" in text
     assert rows(text) == [["no", "1", "0"], ["yes", "0", "0"]]
+
+
+@pytest.mark.parametrize(("examples", "expected"), [(99, None), (100, (72, 88))])
+def test_a_score_has_an_interval_where_it_has_enough_examples(
+    examples: int, expected: tuple[float, float] | None, tmp_path: Path
+) -> None:
+    guesses = ["no" if n % 5 else "yes" for n in range(examples)]
+    records = [{"id": n, "label": "no", "prediction": guess} for n, guess in enumerate(guesses)]
+    record = run(tmp_path, records, {"accuracy": guesses.count("no") / examples})
+    interval = score_interval(record)
+    if expected is None:
+        assert interval is None
+        return
+    assert interval is not None
+    # Of 100 examples of which 80 % are right, 72 to 88 are in the middle 95 % of the binomial.
+    assert (interval.low, interval.high) == pytest.approx(expected, abs=1)
+    assert (interval.examples, interval.split) == (100, "validation")
 
 
 def test_numbers_are_listed_by_their_distance_from_the_true_one(tmp_path: Path) -> None:
