@@ -14,7 +14,7 @@ from pathlib import Path
 
 from sparsead.config.choices import list_choices
 from sparsead.config.threads import bound_spinning
-from sparsead.errors import SparseadError, fail, refuse_windows, unknown
+from sparsead.errors import SparseadError, describe_file_error, fail, refuse_windows, unknown
 from sparsead.errors.display import survive_closed_pipes
 from sparsead.errors.own_code import describe_own_error
 
@@ -56,12 +56,8 @@ def run(verb: str, arguments: list[str]) -> None:
         importlib.import_module(f"{_COMMANDS}.{verb}").main()
     except SparseadError as error:
         fail(str(error))
-    except OSError as error:
-        if error.filename is None:
-            raise
-        fail(f"{error.filename}: {error.strerror}")
     except Exception as error:
-        own = describe_own_error(error)
+        own = describe_file_error(error) or describe_own_error(error)
         if own is None or os.environ.get("HYDRA_FULL_ERROR") == "1":
             raise
         fail(own)

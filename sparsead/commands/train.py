@@ -49,6 +49,7 @@ from sparsead.errors import (
     RunFailedError,
     SparseadError,
     StorageError,
+    describe_file_error,
     fail,
     refuse_windows,
 )
@@ -200,7 +201,7 @@ def job(config: DictConfig) -> float:
             raise  # Hydra continues with the other jobs; `_sum_up` counts them
         fail(describe_error(error))  # not raised: Hydra would print its own line first
     except Exception as error:
-        own = describe_own_error(error)
+        own = describe_own_error(error) or describe_file_error(error)
         if sweeping or own is None or _keeps_traceback():
             raise
         fail(own)

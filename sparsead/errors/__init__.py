@@ -73,6 +73,13 @@ def fail(message: str) -> NoReturn:
     raise SystemExit(2)
 
 
+def describe_file_error(error: BaseException) -> str | None:
+    """Return what the system says of a file, in one line; None if it says it of none."""
+    if not isinstance(error, OSError) or error.filename is None:
+        return None
+    return f"{error.filename}: {error.strerror}"
+
+
 def refuse_windows() -> None:
     """Refuse to run on Windows, where claims, signals and the file system behave otherwise.
 

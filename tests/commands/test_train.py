@@ -82,3 +82,16 @@ def test_a_score_that_is_not_defined_is_said(
         write_result(staging, result, "")
     launch.job(job_config(overrides, monkeypatch))
     assert "pearson not defined, spearmanr 25.00\n" in capsys.readouterr().out
+
+
+def test_what_the_system_says_of_a_file_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "bert"}')
+    os.mkfifo(tmp_path / "model.safetensors")
+    config = job_config(["backbone=folder", f"backbone.path={tmp_path}"], monkeypatch)
+    with pytest.raises(SystemExit) as end:
+        launch.job(config)
+    said = capsys.readouterr().err
+    assert end.value.code == 2
+    assert said == f"sparsead: {tmp_path}/model.safetensors: Is neither a file nor a folder\n"

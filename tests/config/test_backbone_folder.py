@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from pathlib import Path
 
@@ -127,3 +128,9 @@ def test_a_sweep_over_folders_is_one_over_their_paths() -> None:
     assert expand(["backbone=./a,../b"]) == ["backbone=folder", "backbone.path=./a,../b"]
     assert expand(["backbone.path=null"]) == ["backbone.path=null"]
     assert expand(["backbone=minilm,bert-base"]) == ["backbone=minilm,bert-base"]
+
+
+def test_a_pipe_in_the_place_of_a_configuration_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "config.json")
+    with pytest.raises(ConfigError, match=r"config\.json: cannot be read \(it is no file\)"):
+        compose([f"backbone={tmp_path}"])
