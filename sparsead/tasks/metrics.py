@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
+import reprlib
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -72,10 +73,26 @@ def _find(name: str, choices: Mapping[str, Metric]) -> Metric:
         return choices[name]
     found = import_object("task.metrics", name)
     if isinstance(found, Metric):
-        return found
+        return replace(found, compute=partial(_to_number, name, found.compute))
     if not callable(found):
         raise ConfigError(f"task.metrics={name}: is neither a function nor a Metric")
-    return Metric(found, higher_is_better=bool(getattr(found, "higher_is_better", True)))
+    higher_is_better = bool(getattr(found, "higher_is_better", True))
+    return Metric(partial(_to_number, name, found), higher_is_better)
+
+
+def _to_number(name: str, compute: Callable[..., Any], *values: Any) -> float:
+    """Return what a metric of the user's own computes.
+
+    Raises:
+        ConfigError: it is no number.
+    """
+    found = compute(*values)
+    try:
+        return float(found)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(
+            f"task.metrics={name}: returned {reprlib.repr(found)}, which is not a number"
+        ) from error
 
 
 class NamedScores(evaluate.Metric):  # type: ignore[misc]

@@ -17,6 +17,7 @@ from scipy import stats
 from sklearn import metrics
 
 from sparsead.errors import ConfigError
+from sparsead.tasks.answer_scores import AnswerScores
 from sparsead.tasks.metrics import TaskScores, is_constant
 from sparsead.tasks.text_scores import TextScores
 
@@ -124,6 +125,15 @@ def cost(references, predictions):
 
 cost.higher_is_better = False
 number = 3
+
+def words(references, predictions):
+    return "many"
+
+def nothing(references, predictions):
+    return None
+
+def each(references, predictions):
+    return [1.0, 2.0]
 """
 
 
@@ -157,6 +167,21 @@ def test_a_metric_of_ones_own_is_named_by_its_dotted_path(own: None) -> None:
 def test_what_is_no_metric_is_refused(own: None, name: str, message: str) -> None:
     with pytest.raises(ConfigError, match=re.escape(message)):
         TaskScores([name])
+
+
+@pytest.mark.parametrize(
+    ("name", "returned"), [("words", "'many'"), ("nothing", "None"), ("each", "[1.0, 2.0]")]
+)
+def test_a_metric_that_returns_no_number_is_named(own: None, name: str, returned: str) -> None:
+    message = f"task.metrics=own_metrics.{name}: returned {returned}, which is not a number"
+    scores = (
+        (TaskScores, [0, 1], [1, 1]),
+        (TextScores, ["a", "b"], ["a", "c"]),
+        (AnswerScores, ["a", "b"], [["a"], ["c"]]),
+    )
+    for kind, predictions, references in scores:
+        with pytest.raises(ConfigError, match=re.escape(message)):
+            kind([f"own_metrics.{name}"]).compute(predictions=predictions, references=references)
 
 
 @pytest.mark.slow
