@@ -276,9 +276,10 @@ def read_text(path: Path) -> str:
 
 
 def split_lines(text: str) -> list[str]:
-    r"""Return the lines of a text: they end with \n or \r\n or, where there is no \n, with \r."""
-    if "\n" not in text:
-        return text.split("\r")
+    r"""Return the lines of a text: they end with \n or \r\n or, if at most the last does, with \r."""
+    whole = text.removesuffix("\n")
+    if "\n" not in whole:
+        return whole.split("\r")
     return [line.removesuffix("\r") for line in text.split("\n")]
 
 

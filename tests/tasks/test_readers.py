@@ -77,10 +77,13 @@ def test_a_text_that_is_the_name_of_its_column_is_a_text(tmp_path: Path, suffix:
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".tsv", ".jsonl"])
-def test_lines_that_end_with_a_carriage_return_alone_are_lines(tmp_path: Path, suffix: str) -> None:
+@pytest.mark.parametrize("last", [b"", b"\n"])
+def test_lines_that_end_with_a_carriage_return_alone_are_lines(
+    tmp_path: Path, suffix: str, last: bytes
+) -> None:
     path = tmp_path / f"rows{suffix}"
     WRITERS[suffix](path, [["text", "label"], ["a", "1"], ["b", "0"]])
-    path.write_bytes(path.read_bytes().replace(b"\n", b"\r"))
+    path.write_bytes(path.read_bytes().replace(b"\n", b"\r") + last)
     assert read_file(path, ["text", "label"]).values == [
         {"text": "a", "label": "1"},
         {"text": "b", "label": "0"},
