@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from inspect import signature
 from typing import Any
 
 import datasets
@@ -73,11 +74,25 @@ def _find(name: str, choices: Mapping[str, Metric]) -> Metric:
         return choices[name]
     found = import_object("task.metrics", name)
     if isinstance(found, Metric):
+        _check_arguments(name, found.compute)
         return replace(found, compute=partial(_to_number, name, found.compute))
     if not callable(found):
         raise ConfigError(f"task.metrics={name}: is neither a function nor a Metric")
+    _check_arguments(name, found)
     higher_is_better = bool(getattr(found, "higher_is_better", True))
     return Metric(partial(_to_number, name, found), higher_is_better)
+
+
+def _check_arguments(name: str, compute: Callable[..., Any]) -> None:
+    """Refuse a function that cannot be called with two arguments, before anything is trained."""
+    try:
+        signature(compute).bind(None, None)
+    except TypeError as error:
+        raise ConfigError(
+            f"task.metrics={name}: must take two arguments, the true and the predicted values"
+        ) from error
+    except ValueError:  # a function that is not Python's own does not tell
+        return
 
 
 def _to_number(name: str, compute: Callable[..., Any], *values: Any) -> float:

@@ -134,6 +134,9 @@ def nothing(references, predictions):
 
 def each(references, predictions):
     return [1.0, 2.0]
+
+def one(references):
+    return 1.0
 """
 
 
@@ -160,6 +163,7 @@ def test_a_metric_of_ones_own_is_named_by_its_dotted_path(own: None) -> None:
         ("own_metrics.cots", "cannot be imported"),
         ("nowhere.cost", "cannot be imported"),
         ("own_metrics.number", "is neither a function nor a Metric"),
+        ("own_metrics.one", "must take two arguments, the true and the predicted values"),
         ("own_metrics.accuracy", "accuracy is a metric of the project; give yours another name"),
         ("cost", "no such choice"),
     ],
