@@ -19,14 +19,13 @@ from pathlib import Path
 import hydra
 from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from sparsead.assembly.checks import check_buildable
 from sparsead.config.arguments import Parser, name_outputs
-from sparsead.config.compose import describe_error
+from sparsead.config.compose import CONFIGURATION_ERRORS, describe_error
 from sparsead.config.help import describe_train
 from sparsead.config.launchers import (
     check_gpu,
@@ -101,7 +100,7 @@ def main() -> None:
         refuse_windows()
         with _let_hydra_raise():
             _launch()
-    except (SparseadError, HydraException, OmegaConfBaseException) as error:
+    except (SparseadError, *CONFIGURATION_ERRORS) as error:
         if os.environ.get(_FULL_ERROR) == "1":
             raise
         fail(describe_error(error))

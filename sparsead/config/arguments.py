@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import shutil
 import sys
 from collections.abc import Sequence
@@ -11,6 +12,7 @@ from textwrap import fill
 from typing import Any, NoReturn
 
 from sparsead.config.choices import use_own_folder
+from sparsead.config.quoting import format_override
 from sparsead.config.schema import expand_user
 from sparsead.errors import ConfigError, unknown
 from sparsead.errors.hints import same_meaning
@@ -115,6 +117,8 @@ class Parser(argparse.ArgumentParser):
 
 _CONFIG_DIR = "--config-dir"
 _EXAMPLE = "$ "
+_PLAIN_PATH = re.compile(r"[\w.+-]*/[\w./+-]*", re.ASCII)
+"""What an override needs no quotes for; a name without a slash could be a number, or `true`."""
 _WIDEST = 100
 """Number of characters of a line of help on a wide terminal."""
 
@@ -138,7 +142,8 @@ def name_outputs(words: Sequence[str]) -> list[str]:
         if option != "--outputs":
             named.append(word)
         elif folder := folder if equals else next(left, ""):
-            named.append(f"outputs={folder}")
+            plain = _PLAIN_PATH.fullmatch(folder)
+            named.append(f"outputs={folder}" if plain else format_override("outputs", folder))
         else:
             raise ConfigError("--outputs: needs a folder")
     return named

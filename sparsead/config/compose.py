@@ -17,6 +17,7 @@ from hydra.errors import (
 )
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException, ValidationError
+from yaml import MarkedYAMLError
 
 from sparsead.config.choices import list_choices, search_path
 from sparsead.config.overrides import expand
@@ -25,6 +26,9 @@ from sparsead.config.schema import list_keys
 from sparsead.errors import ConfigError, unknown, unknown_key
 
 Read = TypeVar("Read")
+
+CONFIGURATION_ERRORS = (HydraException, OmegaConfBaseException, MarkedYAMLError)
+"""What Hydra raises for wrong overrides, and for files of the user's own that are wrong."""
 
 
 def compose(overrides: Sequence[str]) -> RunSpec:
@@ -54,7 +58,7 @@ def compose_as(read: Callable[[DictConfig], Read], overrides: Sequence[str]) -> 
             if "search" in config:
                 raise ConfigError(f"search={config.search.name}: works only with `sparsead train`")
             return read(config)
-        except (HydraException, OmegaConfBaseException) as error:
+        except CONFIGURATION_ERRORS as error:
             raise ConfigError(describe_error(error)) from error
 
 
@@ -99,12 +103,16 @@ def describe_error(error: BaseException) -> str:
     """Return an error's message in one line, with the most similar choice if a name is unknown."""
     if isinstance(error, MissingConfigException) and error.options is not None:
         return _describe_unknown_choice(str(error.missing_cfg_file), error.options)
-    if isinstance(error, ConfigCompositionException):
-        return _describe_composition(error)
+    if isinstance(error, MarkedYAMLError):
+        mark = error.problem_mark
+        where = f"{mark.name}:{mark.line + 1}: " if mark else ""
+        return f"{where}is not YAML ({error.problem})"
     if isinstance(error, OverrideParseException):
         return f"{error.override}: cannot be read as KEY=VALUE; {_QUOTES}"
     if str(error).startswith("Ambiguous value"):
         return f"{_first_line(error)}: add -m to sweep over its values; {_QUOTES}"
+    if isinstance(error, ConfigCompositionException):
+        return _describe_composition(error)
     key = getattr(error, "full_key", None)
     return f"{key}: {_first_line(error)}" if key else _first_line(error)
 

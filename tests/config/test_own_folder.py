@@ -10,6 +10,7 @@ import pytest
 from sparsead import cli
 from sparsead.config.choices import list_choices, use_own_folder
 from sparsead.config.compose import compose
+from sparsead.errors import ConfigError
 from sparsead.tables.composed import hash_conf
 from sparsead.tables.files import load_table
 
@@ -41,6 +42,17 @@ def test_its_choices_are_composed_listed_and_suggested(own: Path) -> None:
     assert hash_conf() != before
     use_own_folder(None)
     assert "largest" not in list_choices("pruner")
+
+
+@pytest.mark.parametrize(
+    "text", ["a: [=, x]", "a: [<<, x]", "a: [x", "a:\n\t- x", "a: 'x", "a: *b"]
+)
+def test_a_file_that_is_not_yaml_is_named_with_its_line(own: Path, text: str) -> None:
+    (own / "pruner" / "largest.yaml").write_text(f"name: largest\n{text}\n", "utf-8")
+    use_own_folder(own)
+    with pytest.raises(ConfigError, match=r"largest\.yaml:[234]: is not YAML \(") as error:
+        compose(["pruner=largest"])
+    assert "\n" not in str(error.value)
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from sparsead.config.arguments import Parser, add_outputs
+from sparsead.config.arguments import Parser, add_outputs, name_outputs
 from sparsead.config.compose import compose, compose_as
 from sparsead.config.quoting import format_override, outputs_option, quote_override, read_value
 from sparsead.errors import ConfigError
@@ -92,6 +92,12 @@ def test_a_tilde_in_a_file_and_in_an_option_is_the_home_folder(
 def test_outputs_of_such_names_are_composed() -> None:
     for name in ("résultats", "a=b", "x[1]"):
         assert compose_as(RunRequest.from_config, [f"outputs={name}"]).outputs == Path(name)
+
+
+@pytest.mark.parametrize("name", ["a,b", "[x]", "{x}", "1", "it's", "true", "plain"])
+def test_a_folder_behind_its_option_has_one_meaning(name: str) -> None:
+    for words in (["--outputs", name], [f"--outputs={name}"]):
+        assert compose_as(RunRequest.from_config, name_outputs(words)).outputs == Path(name)
 
 
 def test_a_comma_is_a_sweep_and_the_message_names_the_quotes() -> None:
