@@ -39,7 +39,10 @@ def assert_refused(done: subprocess.CompletedProcess[str], folder: Path, *words:
         (["seed=${nope}"], ["nope"]),
         ([f"outputs={300 * 'x'}"], ["outputs=xxx", "cannot be read"]),
         (["pruner=snip,random"], ["pruner=snip,random", "add -m"]),
-        (["-m", "search=asha", "search.epochs=5"], ["search.epochs=5: must be list[int]"]),
+        (
+            ["-m", "search=asha", "search.epochs=5"],
+            ["search.epochs=5: must be a list of whole numbers"],
+        ),
         (["-m", "pruner=snip,snop"], ["pruner=snop", "did you mean snip?"]),
         (["-m", "sparsity=0.2,1.2"], ["sparsity.ratio=1.2"]),
         (["-m", "search=grid,asha"], ["search=grid: sweeps protocol.learning_rate, "]),

@@ -18,7 +18,7 @@ from sparsead.config.schema import (
     check_revision,
     expand_user,
 )
-from sparsead.errors import ConfigError
+from sparsead.errors import ConfigError, wrong_type
 
 SPLITS = ("train", "validation", "test")
 _OWN_PROTOCOL_KEYS = ("epochs", "learning_rate", "batch_size")
@@ -116,6 +116,9 @@ class TaskSpec:
             for name, chosen in _items(self.options.get(key)):
                 check_name(f"task.{key}", name)
                 _check_below(f"task.{key}.{name}.file", chosen)
+        metrics = self.options.get("metrics", [])
+        if not isinstance(metrics, list | tuple):
+            raise ConfigError(wrong_type("task.metrics", metrics, "collections.abc.Sequence[str]"))
         check_keys("task.protocol", self.protocol, _OWN_PROTOCOL_KEYS)
         if self.limit is not None:
             check_minimum("task.limit", self.limit, 1)

@@ -276,7 +276,7 @@ def read_text(path: Path) -> str:
 
 
 def split_lines(text: str) -> list[str]:
-    r"""Return the lines of a text: they end with \n or \r\n or, if at most the last does, with \r."""
+    r"""Return the lines of a text, which end with \n or \r\n; with \r if at most the last does."""
     whole = text.removesuffix("\n")
     if "\n" not in whole:
         return whole.split("\r")

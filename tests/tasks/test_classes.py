@@ -142,6 +142,7 @@ def test_booleans_that_yaml_made_of_the_labels_are_explained(tmp_path: Path) -> 
     [
         ("task.label=true", "task.label=True: must be a text; YAML reads no, yes, off and on"),
         ("task.inputs=[true]", r"task.inputs=\[True\]: must be a list of texts; YAML"),
+        ("task.metrics=true", "task.metrics=True: must be a list of texts; YAML reads"),
         ("task.labels=[null,a]", "task.labels: None is not the name of a class"),
     ],
 )

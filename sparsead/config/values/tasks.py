@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 
 from sparsead.config.values.contract import Options
-from sparsead.errors import ConfigError, unknown, unknown_key
+from sparsead.errors import ConfigError, unknown, unknown_key, wrong_type
 
 SCORED_SPLITS = ("validation", "test")
 """The splits for which texts can be generated, besides further ones of the hub or a folder."""
@@ -129,6 +129,8 @@ def check_text_metrics(options: Options) -> None:
 def check_text_columns(options: Options) -> None:
     """Check the columns of a user's own sentences or pairs."""
     inputs, label = options["inputs"], options["label"]
+    if not isinstance(inputs, list | tuple) or not all(isinstance(each, str) for each in inputs):
+        raise ConfigError(wrong_type("task.inputs", inputs, "collections.abc.Sequence[str]"))
     if len(inputs) not in (1, 2):
         raise ConfigError("task.inputs: name one or two columns of text, as task.inputs=[a,b]")
     twice = [column for column in inputs if [*inputs, label].count(column) > 1]
