@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from sparsead.config.groups import BackboneSpec
 from sparsead.config.trust import check_trusted
@@ -20,24 +20,41 @@ if TYPE_CHECKING:
     from sparsead.adapters.adapted import AdaptedModel
 
 
+class Exporter(Protocol):
+    """A function that writes a finished run as a folder which another library loads."""
+
+    def __call__(
+        self,
+        record: RunRecord,
+        folder: Path,
+        trust: Sequence[str] = (),
+        backbone: Path | None = None,
+        /,
+    ) -> None:
+        """Write the folder, which is complete or absent afterwards.
+
+        Args:
+            record: the run.
+            folder: a new folder.
+            trust: packages whose code the record may name.
+            backbone: folder of the backbone; None takes the one that the run was trained on.
+
+        Raises:
+            ConfigError: the library cannot compute what the run computes, `folder` exists already,
+                or the backbone's folder does not exist.
+            RecordError: the run's weights cannot be read, or `folder` cannot be written.
+            SourceError: the backbone cannot be loaded, or is not the one that the run was trained
+                on.
+        """
+
+
 def export_merged(
     record: RunRecord, folder: Path, trust: Sequence[str] = (), backbone: Path | None = None
 ) -> None:
-    """Write a run's model to a new folder, with the adapter merged into its weights, and tokenizer.
+    """Write a run's model, with the adapter merged into its weights, and its tokenizer.
 
-    transformers loads the folder like any other model. The folder is either complete or absent.
-
-    Args:
-        record: the run.
-        folder: a new folder.
-        trust: packages whose code the record may name.
-        backbone: folder of the backbone; None takes the one that the run was trained on.
-
-    Raises:
-        ConfigError: the adapter cannot be merged into the backbone's weights, or `folder` exists
-            already.
-        RecordError: the run's weights cannot be read, or `folder` cannot be written.
-        SourceError: the backbone cannot be loaded, or is not the one that the run was trained on.
+    transformers loads the folder like any other model. Arguments and errors are those of
+    `Exporter`.
     """
     check_new("", folder)
     from sparsead.adapters.merging import merge  # imports torch, which is slow; only needed here

@@ -31,19 +31,8 @@ def export_adapterhub(
     """Write a run's adapter and head to a new folder that AdapterHub's `adapters` loads.
 
     `load_adapter(FOLDER)` of that package loads it, and of a fusion `load_adapter_setup(FOLDER)`.
-    The tensors are dense, with zeros for the removed weights. The folder is complete or absent.
-
-    Args:
-        record: the run.
-        folder: a new folder.
-        trust: packages whose code the record may name.
-        backbone: folder of the backbone; None takes the one that the run was trained on.
-
-    Raises:
-        ConfigError: that package has no such adapter or architecture, `folder` exists already, or
-            the backbone's folder does not exist.
-        RecordError: the run's weights cannot be read, or `folder` cannot be written.
-        SourceError: the backbone is not the one that the run was trained on.
+    The tensors are dense, with zeros for the removed weights. Arguments and errors are those of
+    `sparsead.assembly.exported.Exporter`.
     """
     from sparsead.assembly.trained import check_shapes  # imports torch
 

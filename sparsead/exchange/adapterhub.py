@@ -1,4 +1,4 @@
-"""AdapterHub's format: the names, the shapes and the configuration of the package `adapters`.
+"""AdapterHub's format: the names and the shapes of the tensors of the package `adapters`.
 
 A folder that `save_adapter` of that package writes has `adapter_config.json` and the adapter's
 tensors, and `head_config.json` and the head's. A fusion is a folder of such folders, as
@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from sparsead.backbones.contract import AdapterHubNames, Architecture, sites_regex
 from sparsead.errors import ConfigError
+from sparsead.exchange.adapterhub_config import FUSION_CONFIG, build_config
 
 Tensors = Mapping[str, npt.NDArray[Any]]
 
@@ -24,7 +25,6 @@ VERSION = "adapters.1.3.0"
 """The version of the package whose names these are; it is written into each configuration."""
 
 _METHODS = ("bottleneck", "pfeiffer", "fusion", "parallel", "prefix", "mam", "lora")
-_LORA_SITES = {"query": "q", "key": "k", "value": "v"}
 _PART = re.compile(r"(?P<place>.+)\.adapter\.(?:tasks\.(?P<task>\d+)\.)?(?P<name>[\w.]+)")
 
 
@@ -68,7 +68,8 @@ def to_adapterhub(
     scale = float(options.get("prefix", {}).get("scale", 1.0))
     converted |= _join_prefixes(names, prefixes, name, scale)
     length = next((len(tensor) for tensor in prefixes.values()), 0)
-    return HubAdapter(name, _config(method, options, found, width, length), converted)
+    config = build_config(method, options, found.used, width=width, length=length)
+    return HubAdapter(name, config, converted)
 
 
 def fusion_to_adapterhub(
@@ -102,19 +103,7 @@ def fusion_to_adapterhub(
         single.append(to_adapterhub(entry, "pfeiffer", options, own, name=name, width=width))
     found = _Places(places, [], combined, {})
     fused = {found.fusion(n): t for n, t in tensors.items() if ".adapter.tasks." not in n}
-    config = {
-        "key": True,
-        "query": True,
-        "value": True,
-        "query_before_ln": False,
-        "regularization": True,
-        "residual_before": False,
-        "temperature": False,
-        "value_before_softmax": True,
-        "value_initialized": "DIAGONAL",
-        "dropout_prob": None,
-    }
-    return HubAdapter(combined, config, fused), single
+    return HubAdapter(combined, dict(FUSION_CONFIG), fused), single
 
 
 def from_adapterhub(
@@ -152,11 +141,6 @@ def from_adapterhub(
         if f".adapters.{name}." in key and not known:
             raise ConfigError(f"it has {key}, for which this run's adapter has no place")
     return tensors | {ours: _get(theirs, key) for ours, key in translated.items()}
-
-
-def reduction_factor(width: int, bottleneck: int) -> float:
-    """Return the factor from which the package computes the bottleneck: int(width // factor)."""
-    return width / bottleneck if width % bottleneck == 0 else width / (bottleneck + 0.5)
 
 
 class _Places:
@@ -299,67 +283,3 @@ def _get(theirs: Tensors, key: str) -> npt.NDArray[Any]:
     if key not in theirs:
         raise ConfigError(f"it has no {key}")
     return theirs[key]
-
-
-def _config(
-    method: str, options: Mapping[str, Any], found: _Places, width: int, length: int
-) -> dict[str, Any]:
-    prefix = {
-        "architecture": "prefix_tuning",
-        "flat": True,
-        "prefix_length": length,
-        "encoder_prefix": True,
-        "cross_prefix": True,
-        "dropout": 0.0,
-    }
-    if method == "prefix":
-        return prefix
-    if method == "lora":
-        return _lora_config(options)
-    bottleneck = {
-        "mh_adapter": "attention" in found.used,
-        "output_adapter": "ffn" in found.used,
-        "cross_adapter": "cross_attention" in found.used,
-        "reduction_factor": reduction_factor(width, options["bottleneck"]),
-        "non_linearity": options["activation"],
-        "scaling": float(options["scale"]),
-        # The package draws dropout on the output, not on the hidden layer; only training differs.
-        "dropout": float(options["dropout"]),
-        "ln_before": options["layer_norm"] == "before",
-        "ln_after": options["layer_norm"] == "after",
-        "original_ln_before": method == "pfeiffer",
-        "original_ln_after": True,
-        "residual_before_ln": True,
-        "adapter_residual_before_ln": False,
-        "is_parallel": method in ("parallel", "mam"),
-        "init_weights": "bert",
-        "use_gating": False,
-        "inv_adapter": None,
-        "leave_out": [],
-    }
-    if method == "mam":
-        return {"architecture": "union", "configs": [prefix, bottleneck]}
-    return bottleneck
-
-
-def _lora_config(options: Mapping[str, Any]) -> dict[str, Any]:
-    sites = options["sites"]
-    other = [site for site in sites if site not in (*_LORA_SITES, "ffn_input", "ffn_projection")]
-    if other:
-        raise ConfigError(
-            f"adapter.sites={other[0]}: LoRA of the package adapters has no such site"
-        )
-    return {
-        "architecture": "lora",
-        "selfattn_lora": any(site in _LORA_SITES for site in sites),
-        "intermediate_lora": "ffn_input" in sites,
-        "output_lora": "ffn_projection" in sites,
-        "attn_matrices": [_LORA_SITES[site] for site in sites if site in _LORA_SITES],
-        "r": options["bottleneck"],
-        "alpha": options["alpha"],
-        "dropout": float(options["dropout"]),
-        "composition_mode": "add",
-        "init_weights": "lora",
-        "use_gating": False,
-        "leave_out": [],
-    }

@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from exported_runs import FUSED, Written, batch, write_run
 from sparsead.assembly.exported_adapterhub import export_adapterhub
 from sparsead.errors import ConfigError
-from sparsead.exchange.adapterhub import reduction_factor
+from sparsead.exchange.adapterhub_config import reduction_factor
 
 ROOT = Path(__file__).parents[2]
 KEYS = ROOT / "tests" / "data" / "adapterhub.json"
