@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from sparsead.errors.display import escape_controls, escape_formula, one_line
 from sparsead.report.screen import LEAST_WIDTH, describe_hidden, fit_columns, screen_width
-from sparsead.report.statistics import Estimate
+from sparsead.report.statistics import Estimate, MeanInterval
 
 Rows = Sequence[Mapping[str, Any]]
 Format = Callable[[Sequence[str], Rows], str]
@@ -171,7 +171,10 @@ def _latex_lines(cells: Sequence[Any]) -> Iterator[list[str]]:
 
 
 def to_csv(_columns: Sequence[str], rows: Rows) -> str:
-    """Return the table as CSV with a header; an estimate gives two columns, mean and `_sd`."""
+    """Return the table as CSV with a header; all numbers are in columns of their own.
+
+    An estimate gives two columns, mean and `_sd`, and an interval `_low` and `_high`.
+    """
     return write_csv([_plain(row) for row in rows])
 
 
@@ -190,7 +193,7 @@ def escape_markdown(text: str) -> str:
 
 
 def to_json(_columns: Sequence[str], rows: Rows) -> str:
-    """Return the rows as a JSON list of objects; an estimate gives two keys, mean and `_sd`."""
+    """Return the rows as a JSON list of objects, with the keys that are the columns of `to_csv`."""
     return json.dumps([_plain(row) for row in rows], indent=2) + "\n"
 
 
@@ -208,6 +211,8 @@ def _plain(row: Mapping[str, Any]) -> dict[str, Any]:
     for name, value in row.items():
         if isinstance(value, Estimate):
             plain |= {name: value.mean, f"{name}_sd": value.sd}
+        elif isinstance(value, MeanInterval):
+            plain |= {f"{name}_low": value.low, f"{name}_high": value.high}
         else:
             plain[name] = value
     return plain

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from sparsead.errors import warn
 from sparsead.report.results import Results
-from sparsead.report.statistics import Estimate, t_interval
+from sparsead.report.statistics import Estimate, MeanInterval, t_interval
 
 COLUMNS = ("backbone", "task", "method", "weights", "share %", "n", "score", "interval", "front")
 RANKED = ("method", "score", "weights", "backbone", "task", "front", "n", "interval", "share %")
@@ -91,6 +91,5 @@ def mark_front(points: Sequence[Point], direction: int) -> list[Point]:
     return [point._replace(front=not any(beaten(n))) for n, point in enumerate(points)]
 
 
-def _interval(scores: Sequence[float]) -> str | None:
-    ends = t_interval(scores)
-    return None if ends is None else f"{ends[0]:.2f} to {ends[1]:.2f}"
+def _interval(scores: Sequence[float]) -> MeanInterval:
+    return MeanInterval(*(t_interval(scores) or (None, None)))

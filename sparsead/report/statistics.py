@@ -56,6 +56,16 @@ class Estimate(NamedTuple):
         return f"{self.mean:.2f}" + ("" if self.sd is None else f" ± {self.sd:.2f}")
 
 
+class MeanInterval(NamedTuple):
+    """The ends of the interval of a mean over seeds; None for a single seed."""
+
+    low: float | None
+    high: float | None
+
+    def __str__(self) -> str:
+        return "" if self.low is None else f"{self.low:.2f} to {self.high:.2f}"
+
+
 class Crossed(NamedTuple):
     """A mean difference's 95 % interval and two-sided p-value, counting seeds and examples."""
 
