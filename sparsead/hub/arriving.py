@@ -16,7 +16,7 @@ from threading import Event, Thread
 from huggingface_hub import HfApi, RepoFile, constants
 from huggingface_hub.file_download import repo_folder_name
 
-from sparsead.hub.quiet import quiet_clients
+from sparsead.hub.quiet import quiet_clients, quiet_loggers
 from sparsead.hub.sources import Source
 from sparsead.progress import Stage, stage
 
@@ -44,7 +44,8 @@ def show_arriving(source: Source, commit: str, patterns: Sequence[str] | None) -
         def watch() -> None:
             if ended.wait(LOOK_SECONDS):
                 return
-            wanted = None if patterns is None else _list_wanted(source, commit, patterns)
+            with quiet_loggers():  # the block may have ended before the answer comes
+                wanted = None if patterns is None else _list_wanted(source, commit, patterns)
             total = None if wanted is None else sum(wanted.values())
             while not ended.wait(LOOK_SECONDS):
                 shown.show(_count(source, wanted, before), total)

@@ -14,7 +14,7 @@ from huggingface_hub.errors import HfHubHTTPError
 from huggingface_hub.file_download import repo_folder_name
 
 from sparsead.hub.failures import NOT_ASKED, TOO_SLOW, Failure, describe, refuse
-from sparsead.hub.quiet import quiet_clients
+from sparsead.hub.quiet import quiet_clients, quiet_loggers
 from sparsead.hub.sources import Source, is_commit
 
 log = logging.getLogger(__name__)
@@ -68,9 +68,16 @@ def _resolve(source: Source) -> Resolved:
     return Resolved(asked, None)
 
 
+@cache
+def tell_cached(source: Source, reason: str, commit: str) -> None:
+    """Say once in a process that the hub fails, and that a commit of its cache is used."""
+    log.warning("%s: %s; the cache's commit %s is used", source, reason, commit)
+
+
 def forget_commits() -> None:
     """Ask the hub again for every branch and tag."""
     _resolve.cache_clear()
+    tell_cached.cache_clear()
 
 
 def _ask(source: Source) -> str | Failure:
@@ -104,9 +111,10 @@ def _ask_once(source: Source) -> str | Exception | None:
 
     def ask() -> None:
         try:
-            info = HfApi().repo_info(
-                source.name, repo_type=source.kind, revision=source.revision, timeout=seconds
-            )
+            with quiet_loggers():  # an answer that comes too late is not waited for
+                info = HfApi().repo_info(
+                    source.name, repo_type=source.kind, revision=source.revision, timeout=seconds
+                )
             answers.append(str(info.sha))
         except Exception as error:
             answers.append(error)

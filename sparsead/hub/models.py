@@ -13,7 +13,7 @@ from huggingface_hub import HfApi, get_repo_discussions, snapshot_download
 from huggingface_hub.errors import LocalEntryNotFoundError
 
 from sparsead.hub.arriving import show_arriving
-from sparsead.hub.commits import Resolved, find_commit, resolve
+from sparsead.hub.commits import Resolved, find_commit, resolve, tell_cached
 from sparsead.hub.failures import Failure, describe, refuse
 from sparsead.hub.quiet import quiet_clients
 from sparsead.hub.sources import Source
@@ -46,9 +46,7 @@ def fetch_model(source: Source, weights: Sequence[str] = WEIGHTS) -> Path:
     if folder is None:
         folder = _download(source, commit, patterns, resolved.failure)
     elif resolved.failure is not None and resolved.failure.asked:
-        log.warning(
-            "%s: %s; the cache's commit %s is used", source, resolved.failure.reason, commit
-        )
+        tell_cached(source, resolved.failure.reason, commit)
     damaged = [file for file in sorted(folder.iterdir()) if not _is_whole(file.resolve())]
     if damaged:
         _remove_damaged(source, damaged, resolved)

@@ -6,22 +6,27 @@ import hashlib
 import json
 import logging
 import os
+import re
+from glob import escape
 from pathlib import Path
 
 import datasets
-from datasets import DatasetDict, load_dataset
+from datasets import DatasetBuilder, DatasetDict, load_dataset_builder
 from datasets.naming import camelcase_to_snakecase
 from datasets.packaged_modules.cache.cache import Cache
 
 from sparsead.errors import SourceError
 from sparsead.hub.arriving import show_arriving
-from sparsead.hub.commits import find_commit, resolve
+from sparsead.hub.commits import find_commit, resolve, tell_cached
 from sparsead.hub.failures import describe, refuse
 from sparsead.hub.quiet import quiet_clients
 from sparsead.hub.sources import Source
+from sparsead.progress import stage
 
 log = logging.getLogger(__name__)
 
+_HUB_FILE = re.compile(r"hf://datasets/[^/]+(?:/[^/@]+)?@[^/]+/(?P<path>.+)")
+"""The address of a file of a data set at a commit, as datasets has it."""
 _CHECKSUMS_FILE = "sparsead.json"
 """In a folder of datasets' cache: the SHA-256 of its files, of which datasets itself keeps none."""
 
@@ -40,7 +45,7 @@ def load_rows(source: Source) -> DatasetDict:
     folder = _cached(source, commit)
     if folder is not None:
         if failure is not None and failure.asked:
-            log.warning("%s: %s; the cache's commit %s is used", source, failure.reason, commit)
+            tell_cached(source, failure.reason, commit)
         return _read(source, folder)
     if failure is not None:
         raise refuse(source, failure)
@@ -54,8 +59,11 @@ def is_cached(source: Source, commit: str) -> bool:
 
 def _download(source: Source, commit: str) -> DatasetDict:
     try:
-        with show_arriving(source, commit, None):
-            splits = load_dataset(source.name, source.config, revision=commit)
+        with stage(f"loading {source}"), quiet_clients():
+            builder = load_dataset_builder(source.name, source.config, revision=commit)
+        with show_arriving(source, commit, _list_paths(builder)):
+            builder.download_and_prepare()
+            splits = builder.as_dataset()
     except Exception as error:  # the libraries raise errors of several packages
         raise _refuse_config(source, error) or refuse(source, describe(error, source)) from error
     folder = _cached(source, commit)
@@ -65,6 +73,16 @@ def _download(source: Source, commit: str) -> DatasetDict:
         )
     _remember_checksums(folder)
     return DatasetDict(splits)
+
+
+def _list_paths(builder: DatasetBuilder) -> list[str] | None:
+    """Return patterns of the paths in its repository of all files of a data set.
+
+    None if there are files that are elsewhere: then it is not known how many bytes will come.
+    """
+    named = builder.config.data_files or {}
+    files = [_HUB_FILE.fullmatch(file) for files in named.values() for file in files]
+    return [escape(file["path"]) for file in files if file] if files and all(files) else None
 
 
 def _refuse_config(source: Source, error: Exception) -> SourceError | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import time
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from sparsead.hub import arriving
 from sparsead.hub.arriving import show_arriving
 from sparsead.hub.sources import data_source, model_source
 from sparsead.progress import Stage
-from stand_in_hub import StandInHub
+from stand_in_hub import Failure, StandInHub
 
 WEIGHTS = bytes(3_000_000)
 FILES = {"config.json": b"{}", "model.safetensors": WEIGHTS, "pytorch_model.bin": WEIGHTS}
@@ -56,3 +57,18 @@ def test_of_a_data_set_the_bytes_alone_are_said(hub: StandInHub, tmp_path: Path)
         (blobs / "a.incomplete").write_bytes(bytes(50_000))
         await_remarks(shown, "50 kB")
     assert hub.requests == []
+
+
+def test_a_late_answer_to_the_question_of_the_size_is_not_printed(
+    hub: StandInHub, caplog: pytest.LogCaptureFixture
+) -> None:
+    commit = hub.commit("models", "owner/model", FILES)
+    source = model_source("owner/model", None)
+    caplog.set_level(logging.INFO)
+    with hub.failing(Failure(path="tree", delay=0.3)):
+        with show_arriving(source, commit, PATTERNS):
+            time.sleep(0.1)  # the question has been asked
+        time.sleep(0.4)
+    assert any("/tree/" in request for request in hub.requests)
+    assert "HTTP Request" not in caplog.text
+    assert logging.getLogger("httpx").level < logging.CRITICAL

@@ -57,8 +57,9 @@ def test_what_is_cached_is_used_and_the_failure_said(
     forget_commits()
     with hub.failing(Failure(status)):
         check_reachable([SOURCE])
-        assert fetch_model(SOURCE) == folder
-    assert f"({status})" in caplog.text
+        for _ in range(2):  # as where the pickled weights are looked for after the safetensors
+            assert fetch_model(SOURCE) == folder
+    assert caplog.text.count(f"({status})") == 1
     assert f"commit {folder.name} is used" in caplog.text
 
 

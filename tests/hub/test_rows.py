@@ -9,10 +9,12 @@ import pytest
 
 from hub_files import RTE, data_files, glue_files, parquet, rte_rows
 from sparsead.errors import SourceError
+from sparsead.hub import arriving
 from sparsead.hub.commits import forget_commits
 from sparsead.hub.reach import check_reachable, is_cached
 from sparsead.hub.rows import load_rows
 from sparsead.hub.sources import data_source
+from sparsead.progress import Stage
 from stand_in_hub import Failure, StandInHub
 
 SOURCE = data_source("rte", "glue", RTE, "rte", None)
@@ -28,6 +30,22 @@ def test_the_rows_come_once(hub: StandInHub) -> None:
     asked = len(hub.requests)
     assert load_rows(SOURCE)["train"].to_list() == rte_rows()
     assert len(hub.requests) == asked
+
+
+def test_it_is_said_how_many_of_the_bytes_of_the_rows_have_come(
+    hub: StandInHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the files of the configuration alone, whatever else the repository has."""
+    files = data_files({name: {"train": rte_rows(400, word=name)} for name in ("one", "two")})
+    hub.commit("datasets", "owner/two", files)
+    shown: list[tuple[int, int | None]] = []
+    monkeypatch.setattr(arriving, "LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(Stage, "show", lambda _, *counts: shown.append(counts))
+    content = files["one/train-00000-of-00001.parquet"]
+    with hub.failing(Failure(path=r"resolve.*parquet", rate=2 * len(content))):
+        load_rows(data_source("x", "text", "owner/two", "one", None))
+    assert {total for _, total in shown} == {len(content)}
+    assert max(done for done, _ in shown) == len(content)
 
 
 def test_each_commit_has_its_own_rows(hub: StandInHub) -> None:
