@@ -130,5 +130,9 @@ class ProtocolSpec:
 
     def steps_per_epoch(self, examples: int, processes: int = 1) -> int:
         """Return the number of steps of an epoch; the arguments are those of `steps`."""
-        batches = math.ceil(math.ceil(examples / self.batch_size) / processes)
+        batches = self.batches_per_epoch(examples, processes)
         return max(1, math.ceil(batches / self.gradient_accumulation))
+
+    def batches_per_epoch(self, examples: int, processes: int = 1) -> int:
+        """Return the number of batches of a process in an epoch; arguments as of `steps`."""
+        return math.ceil(math.ceil(examples / self.batch_size) / processes)

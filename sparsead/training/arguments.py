@@ -32,7 +32,8 @@ def training_arguments(
         examples: number of training examples.
 
     Raises:
-        ConfigError: the training has too few steps for `protocol.max_steps` or `protocol.warmup`.
+        ConfigError: the training has too few batches for `protocol.gradient_accumulation`, or too
+            few steps for `protocol.max_steps` or `protocol.warmup`.
     """
     protocol = spec.protocol
     arguments = TrainingArguments(
@@ -77,6 +78,12 @@ def _unless_default(spec: RunSpec) -> dict[str, Any]:
 
 def _check_steps(spec: RunSpec, examples: int, processes: int) -> None:
     protocol = spec.protocol
+    batches = protocol.batches_per_epoch(examples, processes)
+    if protocol.gradient_accumulation > max(batches, 1):
+        raise ConfigError(
+            f"protocol.gradient_accumulation={protocol.gradient_accumulation}: an epoch has only "
+            f"{batches} batches of {protocol.batch_size} examples; give fewer"
+        )
     of_epoch = protocol.steps_per_epoch(examples, processes)
     whole, wanted = protocol.epochs * of_epoch, protocol.max_steps
     if wanted is not None and wanted > whole:

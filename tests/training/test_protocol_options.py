@@ -235,6 +235,7 @@ def test_head_and_layers_have_rates_of_their_own(folder: Path) -> None:
             "2 epochs have only 10 steps; leave it out, or choose protocol",
         ),
         (["protocol.warmup=10"], r"protocol\.warmup=10: the training has only 10 steps"),
+        (["protocol.gradient_accumulation=6"], "an epoch has only 5 batches of .*; give fewer"),
     ],
 )
 def test_what_only_the_model_or_the_data_refuse(
