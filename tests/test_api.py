@@ -12,6 +12,7 @@ import pytest
 import sparsead
 from sparsead.errors import ConfigError
 from sparsead.report import frames
+from sparsead.runs.query import predictions
 from sparsead.runs.record import RunRecord
 from sparsead.train import train_overrides
 
@@ -24,7 +25,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("function", [train_overrides, frames.runs, frames.table])
+@pytest.mark.parametrize("function", [train_overrides, predictions, frames.runs, frames.table])
 def test_the_examples_are_what_they_say(
     folder: Path,
     monkeypatch: pytest.MonkeyPatch,

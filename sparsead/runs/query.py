@@ -68,6 +68,11 @@ def predictions(
 ) -> DataFrame:
     """Return what a run predicted on each example of a split that it was evaluated on.
 
+    >>> import sparsead
+    >>> predicted = sparsead.predictions("tiny-bert_demo_mrpc")  # a part of one run's name
+    >>> len(predicted), "prediction" in predicted.columns
+    (16, True)
+
     Args:
         run: the run's folder, its identity or a part of its name that no other run has.
         split: such as `validation`; None reads the split of the run's scores.
