@@ -40,7 +40,7 @@ _SCHEMAS = {
 _REGISTRIES: Mapping[str, Any] = {"adapter": ADAPTERS, "pruner": PRUNERS, "task": TASKS}
 _OPEN = ("backbone.architecture", "task.generation", "task.tests", "task.tsv_columns")
 """Mappings whose keys are not ours: one line is for the whole of each."""
-_NAMED = 4
+_NAMED = 5
 
 _HEAD = """\
 # Reference

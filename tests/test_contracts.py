@@ -20,6 +20,7 @@ from sparsead.adapters.dora import DoRA, DoRAAdapter
 from sparsead.adapters.full import FullFineTuning
 from sparsead.adapters.fusion import FusionAdapter
 from sparsead.adapters.head import HeadOnly
+from sparsead.adapters.ia3 import IA3, IA3Adapter
 from sparsead.adapters.lora import LoRA, LoRAAdapter
 from sparsead.adapters.mam import MAMAdapter
 from sparsead.adapters.parallel import ParallelAdapter
@@ -82,13 +83,13 @@ EVERY_TASK: list[Callable[..., Task]] = [
 EVERY_ADAPTER: list[Callable[..., Adapter]] = [
     *(BitFit, BottleneckAdapter, DoRAAdapter, FullFineTuning, FusionAdapter, HeadOnly),
     *(LoRAAdapter, MAMAdapter, ParallelAdapter, PeftTuner, PfeifferAdapter, PrefixAdapter),
-    SparseAdapter,
+    *(IA3Adapter, SparseAdapter),
 ]
 EVERY_PRUNER: list[Pruner] = [
     *(er, erk, fisher, force, gradient, grasp, magnitude, nm, none, random, snip, synflow),
     *(taso, taylor, units),
 ]
-MERGEABLE: list[type[Mergeable]] = [ChosenWeights, DoRA, LoRA]
+MERGEABLE: list[type[Mergeable]] = [ChosenWeights, DoRA, IA3, LoRA]
 
 WAYS_TO_BE_SCORED = (ScoresOutputs, PredictsRecords, GeneratesText)
 CHOICES = Path(package.__file__).parents[1] / "conf" / "task"

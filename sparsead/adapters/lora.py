@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
@@ -12,12 +12,10 @@ from transformers import PreTrainedModel
 from sparsead.adapters.adapted import AdaptedModel, freeze_backbone
 from sparsead.adapters.contract import ADAPTERS
 from sparsead.adapters.initialisation import initialise
-from sparsead.backbones.contract import Sites
 from sparsead.backbones.dropout import Dropout
-from sparsead.backbones.sites import has_site, site_modules
+from sparsead.backbones.sites import linear_modules
 from sparsead.config.values.adapters import LOW_RANK
 from sparsead.config.values.contract import check_all
-from sparsead.errors import ConfigError
 
 _PARAMETERS = ("lora_A.weight", "lora_B.weight")
 
@@ -102,7 +100,11 @@ class LoRAAdapter:
         Raises:
             ConfigError: a site is unknown, or its modules are not linear layers.
         """
-        linears = {name: module for site in self.sites for name, module in _linears(model, site)}
+        linears = {
+            name: module
+            for site in self.sites
+            for name, module in linear_modules(model, site, "LoRA needs linear layers").items()
+        }
         for linear in linears.values():
             lora = kind(linear, self.bottleneck, self.alpha, self.dropout)
             lora.hook = linear.register_forward_hook(hook)
@@ -110,28 +112,6 @@ class LoRAAdapter:
         names = [f"{layer}.adapter.{name}" for layer in linears for name in _PARAMETERS]
         initialise(model, names, init=self.init, up=".lora_B.weight", seed=seed)
         return names
-
-
-def _linears(model: PreTrainedModel, site: str) -> Iterator[tuple[str, nn.Linear]]:
-    for name, module in site_modules(model, site).items():
-        if not isinstance(module, nn.Linear):
-            raise ConfigError(
-                f"adapter.sites={site}: LoRA needs linear layers, and {name} is a "
-                f"{type(module).__name__}; {_choice_of_sites(model)}"
-            )
-        yield name, module
-
-
-def _choice_of_sites(model: PreTrainedModel) -> str:
-    there = [field.name for field in fields(Sites) if has_site(model, field.name)]
-    linear = [
-        site
-        for site in there
-        if all(isinstance(module, nn.Linear) for module in site_modules(model, site).values())
-    ]
-    if linear:
-        return f"choose from {', '.join(linear)}"
-    return f"{model.config.model_type} has none at its sites"
 
 
 def _add_change(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:

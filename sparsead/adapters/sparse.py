@@ -6,12 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from torch import nn
 from transformers import PreTrainedModel
 
 from sparsead.adapters.adapted import AdaptedModel, freeze_backbone
 from sparsead.adapters.contract import ADAPTERS
-from sparsead.backbones.sites import site_modules
+from sparsead.backbones.sites import linear_modules
 from sparsead.config.compose import compose
 from sparsead.config.values.adapters import check_budget
 from sparsead.errors import ConfigError
@@ -48,7 +47,9 @@ class SparseAdapter:
             ConfigError: a site's modules are not linear layers, or there are fewer weights than the
                 budget.
         """
-        names = [f"{layer}.weight" for site in self.sites for layer in _linears(model, site)]
+        why = "adapter=sparse trains weights of linear layers"
+        layers = [name for site in self.sites for name in linear_modules(model, site, why)]
+        names = [f"{layer}.weight" for layer in layers]
         names = list(dict.fromkeys(names))
         adapted = freeze_backbone(model, names, prunable=names)
         total = sum(model.get_parameter(name).numel() for name in names)
@@ -64,17 +65,6 @@ class SparseAdapter:
                 f"adapter.budget={self.budget}: is {count} weights; the sites have {total}"
             )
         return count
-
-
-def _linears(model: PreTrainedModel, site: str) -> list[str]:
-    found = site_modules(model, site)
-    for name, module in found.items():
-        if not isinstance(module, nn.Linear):
-            raise ConfigError(
-                f"adapter.sites={site}: adapter=sparse trains weights of linear layers, and {name} "
-                f"is a {type(module).__name__}"
-            )
-    return list(found)
 
 
 def _size(budget: str, model: PreTrainedModel) -> int:

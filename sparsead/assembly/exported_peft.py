@@ -1,4 +1,4 @@
-"""A finished run as a folder that peft loads: LoRA, prefixes or SHiRA, with head and tokenizer."""
+"""A finished run as a folder that peft loads: LoRA, (IA)³, prefixes or SHiRA, head, tokenizer."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from sparsead.backbones.contract import architectures
 from sparsead.errors import ConfigError, SourceError, warn
 from sparsead.exchange.adapterhub import Tensors
 from sparsead.exchange.peft import (
+    build_ia3_config,
     build_peft_config,
     build_prefix_config,
     find_task_type,
@@ -26,6 +27,7 @@ from sparsead.exchange.peft import (
     list_heads,
     name_targets,
     shift_positions,
+    to_factors,
     to_peft_key,
 )
 from sparsead.exchange.shira import build_shira_config, choose_rank, to_shira
@@ -39,37 +41,24 @@ _TOKENIZERS = ("tokenizer.json", "vocab.txt", "vocab.json", "spm.model", "spiece
 def export_peft(
     record: RunRecord, folder: Path, trust: Sequence[str] = (), backbone: Path | None = None
 ) -> None:
-    """Write a run's LoRA, prefixes or chosen weights, head and tokenizer to a folder, as peft does.
+    """Write a run's adapter, head and tokenizer to a folder, as peft does.
 
     The folder contains `adapter_config.json` and `adapter_model.safetensors`. The tensors are
     dense, with zeros for the removed weights. A backbone in a folder is named by its absolute path,
     so that peft finds it from any place. peft's auto class builds the backbone with the number of
     classes in the backbone's own configuration; where the run has another, the folder has `base`, a
-    copy of that configuration with the run's classes beside links to the backbone's files. The
-    folder is either complete or absent.
-
-    Args:
-        record: the run.
-        folder: a new folder.
-        trust: packages whose code the record may name.
-        backbone: folder of the backbone; None takes the one that the run was trained on.
-
-    Raises:
-        ConfigError: the run's adapter is neither LoRA nor a prefix nor weights of the backbone,
-            peft cannot compute the same, `folder` exists already, or the backbone's folder does not
-            exist.
-        RecordError: the run's weights cannot be read, or `folder` cannot be written.
-        SourceError: the backbone is not the one that the run was trained on, or the package that
-            provided it is no longer installed.
+    copy of that configuration with the run's classes beside links to the backbone's files.
+    Arguments and errors are those of `sparsead.assembly.exported.Exporter`.
     """
     from sparsead.assembly.trained import check_shapes, rebuilding  # imports torch
 
     config = record.result["config"]
     method = config["adapter"]["method"]
-    if method not in ("lora", "prefix", "sparse"):
+    if method not in ("ia3", "lora", "prefix", "sparse"):
         raise ConfigError(
             f"{record.folder}: has adapter={config['adapter']['name']}; only adapter=lora, "
-            "adapter=prefix and adapter=sparse can be exported for peft; try --format adapters"
+            "adapter=ia3, adapter=prefix and adapter=sparse can be exported for peft; try --format "
+            "adapters"
         )
     stored, source = read_run(record, folder, trust, backbone)
     weights = stored.tensors
@@ -80,6 +69,8 @@ def export_peft(
         if method == "lora":
             described = build_peft_config(config, list(weights), base)
             tensors = {to_peft_key(name): tensor for name, tensor in weights.items()}
+        elif method == "ia3":
+            described, tensors = build_ia3_config(weights, base), to_factors(weights)
         else:
             describe = _describe_prefixes if method == "prefix" else _describe_chosen
             described, tensors = describe(record, backbone, weights)

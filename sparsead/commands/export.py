@@ -8,8 +8,9 @@ $ sparsead export RUN exported --card
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 
-from sparsead.assembly.exported import export_merged
+from sparsead.assembly.exported import Exporter, export_merged
 from sparsead.assembly.exported_adapterhub import export_adapterhub
 from sparsead.assembly.exported_peft import export_peft
 from sparsead.assembly.published import publish
@@ -20,7 +21,11 @@ from sparsead.runs.files import check_new
 from sparsead.runs.query import find_trusted_run
 from sparsead.runs.record import read_records
 
-FORMATS = {"adapters": export_adapterhub, "peft": export_peft, "transformers": export_merged}
+FORMATS: Mapping[str, Exporter] = {
+    "adapters": export_adapterhub,
+    "peft": export_peft,
+    "transformers": export_merged,
+}
 """By the library that loads the folder: the function that writes it."""
 
 
@@ -32,8 +37,8 @@ def main() -> None:
     parser.add_argument(
         "--format",
         choices=FORMATS,
-        help="library that is to load it: adapters (AdapterHub's), peft (LoRA, prefixes and SHiRA; "
-        "the default), or transformers (the whole model, with LoRA merged into its weights)",
+        help="library that is to load it: adapters (AdapterHub's), peft (LoRA, (IA)³, prefixes and "
+        "SHiRA; the default), or transformers (the whole model, with LoRA merged into its weights)",
     )
     parser.add_argument("--merged", action="store_true", help="the same as --format transformers")
     parser.add_argument(

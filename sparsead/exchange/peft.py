@@ -1,4 +1,4 @@
-"""peft's format: the names of tensors and the configuration of LoRA and of prefixes."""
+"""peft's format: the names of tensors and the configuration of LoRA, (IA)³ and prefixes."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ from sparsead.errors import ConfigError, RecordError
 from sparsead.runs.checked import check_type
 
 _LORA_A = ".adapter.lora_A.weight"
+_CHANGE, _FACTOR = ".adapter.change", ".ia3_l"
+_OF_LAYERS = (".lora_A.weight", ".lora_B.weight", _FACTOR)
 _POSITIONS = ("position_embeddings.weight", "wpe.weight")
 
 
@@ -63,7 +65,34 @@ def to_peft_key(name: str) -> str:
     `bert.….query.adapter.lora_A.weight` becomes `base_model.model.bert.….query.lora_A.weight`; the
     names of the head's tensors only get the prefix.
     """
-    return f"base_model.model.{name.replace('.adapter.lora_', '.lora_')}"
+    renamed = name.replace(".adapter.lora_", ".lora_").replace(_CHANGE, _FACTOR)
+    return f"base_model.model.{renamed}"
+
+
+def build_ia3_config(tensors: Mapping[str, npt.NDArray[Any]], base: str | None) -> dict[str, Any]:
+    """Return the values of peft's IA3Config for a run; all others keep peft's defaults.
+
+    Args:
+        tensors: those of the run's weights file, by name.
+        base: as for `build_peft_config`.
+    """
+    shapes = {n.removesuffix(_CHANGE): t.shape for n, t in tensors.items() if n.endswith(_CHANGE)}
+    heads = list_heads(list(tensors))
+    return {
+        "peft_type": "IA3",
+        "task_type": find_task_type(list(shapes), heads),
+        "base_model_name_or_path": base,
+        "target_modules": name_targets(shapes),
+        "feedforward_modules": name_targets(n for n, shape in shapes.items() if shape[0] == 1),
+        "modules_to_save": heads or None,
+        "inference_mode": True,
+    }
+
+
+def to_factors(tensors: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
+    """Return the tensors of a run with (IA)³ as peft has them: the factors, and the head's."""
+    one = np.float32(1)
+    return {to_peft_key(n): t + one if n.endswith(_CHANGE) else t for n, t in tensors.items()}
 
 
 def build_prefix_config(
@@ -131,17 +160,24 @@ def from_peft(
     """Return the tensors of an adapter in peft's format under the names of the model.
 
     Args:
-        method: "lora" or "prefix".
+        method: "lora", "ia3" or "prefix".
         theirs: the folder's tensors.
         wanted: names and shapes of the adapter's tensors in the model.
         scale: the option `adapter.prefix.scale` of the model.
 
     Raises:
-        ConfigError: the prefixes are of another size, or compute something else here.
+        ConfigError: the folder has a tensor that has no place here, or its prefixes are of another
+            size or compute something else here.
     """
-    if method == "lora":
+    if method in ("lora", "ia3"):
         named = {name: to_peft_key(name) for name in wanted}
-        return {name: theirs[key] for name, key in named.items() if key in theirs}
+        for key in theirs:
+            if key.endswith(_OF_LAYERS) and key not in named.values():
+                raise ConfigError(f"it has {key}, for which this run's adapter has no place")
+        found = {name: theirs[key] for name, key in named.items() if key in theirs}
+        if method == "lora":
+            return found
+        return {name: factors - np.float32(1) for name, factors in found.items()}
     if not any(name.endswith(_POSITIONS) for name in theirs):
         raise ConfigError(
             "its prefixes take up the first positions, as peft's do, so that they would compute "
@@ -181,11 +217,14 @@ def list_heads(names: Sequence[str]) -> list[str]:
 def find_task_type(modules: Sequence[str], heads: Sequence[str]) -> str | None:
     """Return peft's task type, or None if it cannot be inferred from the names of the heads.
 
-    The architecture is inferred from the modules with an adapter, because the one in conf/ need not
-    be that of a backbone loaded from a folder.
+    A decoder without a head of the run's own gives the next token, by weights of the backbone. The
+    architecture is inferred from the modules with an adapter, because the one in conf/ need not be
+    that of a backbone loaded from a folder.
     """
     fitting = [
         entry for entry in architectures().values() if all(entry.has(name) for name in modules)
     ]
+    if not heads and fitting and all(entry.causal for entry in fitting):
+        return "CAUSAL_LM"
     said = {entry.task_types.get(head) for entry in fitting for head in heads} - {None}
     return said.pop() if len(said) == 1 else None

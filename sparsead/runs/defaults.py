@@ -47,6 +47,7 @@ OPTIONS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
         "bitfit": {"budget": None},
         "bottleneck": _BOTTLENECK | {"backbone_norms": "frozen", "head": "trained"},
         "dora": {"alpha": 16.0, "dropout": 0.0, "init": "bert"},
+        "ia3": {"init": "bert"},
         "lora": {"alpha": 16.0, "dropout": 0.0, "init": "bert"},
         "mam": _PARALLEL | _PREFIX | {"length": None},
         "parallel": _PARALLEL,

@@ -34,6 +34,7 @@ REQUIRED: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         "fusion": ("fusion",),
         "head": (),
         "dora": _PLACED,
+        "ia3": ("sites",),
         "lora": _PLACED,
         "mam": _SIZED,
         "parallel": _SIZED,

@@ -48,6 +48,10 @@ REFUSED = {
         for name in ("lora", "dora", "sparse")
         for kind, why in (("gpt2", ""), ("modernbert", ": one layer"))
     },
+    **{
+        ("ia3", f"tiny-{kind}"): f"{kind} has no key projection of its own"
+        for kind in ("gpt2", "modernbert")
+    },
     ("bitfit", "tiny-t5"): "t5 has no biases",
     ("bitfit", "tiny-modernbert"): "modernbert has no biases",
     ("bitfit", "tiny-llama"): "llama has no biases",

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import peft
 import pytest
 import torch
-from transformers import AutoModelForSequenceClassification, AutoTokenizer
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+)
 
 from exported_runs import Written, batch, write_run
 from sparsead.assembly.exported_peft import export_peft
@@ -50,6 +55,24 @@ def test_prefixes_compute_in_peft_what_they_compute_here(tmp_path: Path, backbon
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("backbone", ["llama", "qwen"])
+@pytest.mark.parametrize("method", ["lora", "ia3"])
+def test_a_decoder_s_adapter_is_loaded_as_one_that_gives_the_next_token(
+    tmp_path: Path, backbone: str, method: str
+) -> None:
+    run = write_run(tmp_path, f"tiny-{backbone}", "task=demo_sums", f"adapter={method}")
+    export_peft(run.record, tmp_path / "peft")
+    automatic = peft.AutoPeftModelForCausalLM.from_pretrained(tmp_path / "peft")
+    assert isinstance(automatic, peft.PeftModelForCausalLM)
+    base = AutoModelForCausalLM.from_pretrained(run.base)
+    for model in (automatic, peft.PeftModel.from_pretrained(base, tmp_path / "peft")):
+        assert_same(model, run)
+    prompt = {"input_ids": torch.tensor([[5, 7, 8]]), "max_new_tokens": 4, "do_sample": False}
+    theirs, ours = (cast(Any, model).generate(**prompt) for model in (automatic, run.model))
+    assert torch.equal(theirs, ours)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("backbone", "overrides", "reason"),
     [
@@ -84,7 +107,7 @@ def test_a_shifted_position_has_the_row_of_the_position_before_the_prefix() -> N
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", [("adapter=lora",), PREFIX])
+@pytest.mark.parametrize("method", [("adapter=lora",), ("adapter=ia3",), PREFIX])
 def test_peft_s_auto_class_loads_three_classes_and_the_tokenizer(
     tmp_path: Path, method: tuple[str, ...]
 ) -> None:

@@ -155,6 +155,7 @@ CHECKS: Mapping[str, Sequence[Callable[[Options], None]]] = {
     "bottleneck": (*BOTTLENECK, check_trained_parts, check_sites),
     "dora": LOW_RANK,
     "fusion": (check_fused,),
+    "ia3": (check_init,),
     "lora": LOW_RANK,
     "mam": (*BOTTLENECK, check_length, check_prefix),
     "parallel": BOTTLENECK,
