@@ -23,6 +23,7 @@ from sparsead.errors import ConfigError
 VALUES, PLACES = "values", "places"
 """Names of what a layer's chosen weights are stored as."""
 _MATRIX = "weight"
+_NO_PLACES = "does not say which weights of the backbone it changes"
 _DENSE_SHARE = 0.15
 """Share of a matrix from which on its whole gradient is computed and then read at the places.
 
@@ -210,16 +211,32 @@ def restore_chosen(adapted: AdaptedModel, tensors: Mapping[str, Tensor]) -> Adap
     Raises:
         ConfigError: there are no such places in the file, or they are not those of the matrices.
     """
-    indices, forms = {}, set()
-    for name in adapted.prunable:
-        places = tensors.get(f"{_layer(name)}.adapter.{PLACES}")
-        if places is None:
-            continue
-        indices[name] = unpack_places(places, adapted.model.get_parameter(name).numel())
-        forms.add(places.dtype)
-    if not indices or len(forms) > 1:
-        raise ConfigError("does not say which weights of the backbone it changes")
+    forms = {tensor.dtype for name, tensor in tensors.items() if name.endswith(f".{PLACES}")}
+    if len(forms) > 1:
+        raise ConfigError(_NO_PLACES)
+    indices = read_places(adapted, tensors)
     return _attach(adapted, indices, as_bits=forms == {torch.uint8})
+
+
+def read_places(adapted: AdaptedModel, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the indices of the chosen weights that a file holds, by the matrices' names.
+
+    Args:
+        adapted: as for `train_chosen`.
+        tensors: the tensors of the file, by name.
+
+    Raises:
+        ConfigError: there are none, or they are not those of the matrices.
+    """
+    found = {name: tensors.get(f"{_layer(name)}.adapter.{PLACES}") for name in adapted.prunable}
+    indices = {
+        name: unpack_places(places, adapted.model.get_parameter(name).numel())
+        for name, places in found.items()
+        if places is not None
+    }
+    if not indices:
+        raise ConfigError(_NO_PLACES)
+    return indices
 
 
 def _attach(adapted: AdaptedModel, indices: Mapping[str, Tensor], *, as_bits: bool) -> AdaptedModel:

@@ -161,7 +161,9 @@ def prune(spec: RunSpec, setup: Setup, loaded: Loaded) -> Pruned:
         scored_on = scoring_sample(train_set, spec.seeds.mask) if spec.masked else []
         if setup.checkpoint is None:
             batches = scoring_batches(train_set.select(scored_on), loaded.collator, setup.device)
-            masks = prune_adapter(spec, setup.pruner, adapted, batches, redraw)
+            masks = loaded.start.chosen or prune_adapter(
+                spec, setup.pruner, adapted, batches, redraw
+            )
             loaded.start.tell_restored(masks)
             check_owned(setup.folder)
             save_starting_state(setup.folder, masks, setup.precision)

@@ -244,7 +244,7 @@ class AdapterSpec:
 
     @property
     def chooses(self) -> bool:
-        """Whether the pruner chooses weights of the backbone to train, instead of removing some."""
+        """Whether chosen weights of the backbone train, instead of some being removed."""
         return self.options.get("budget") is not None
 
     def scaled(self, scale: float) -> AdapterSpec:

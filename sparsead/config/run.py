@@ -74,12 +74,12 @@ class RunSpec:
         if not self.adapter.chooses:
             return
         name, pruner = f"adapter={self.adapter.name}", self.pruner
-        if self.adapter.start is not None:
+        if self.adapter.start is not None and pruner.method != "none":
             raise ConfigError(
-                f"adapter.start={self.adapter.start}: {name} starts from the backbone's own "
-                "weights; name other ones by backbone.path"
+                f"pruner={pruner.name}: with adapter.start={self.adapter.start}, the weights train "
+                "that were chosen there; choose pruner=none"
             )
-        if pruner.method == "none":
+        if self.adapter.start is None and pruner.method == "none":
             raise ConfigError(
                 f"pruner=none: {name} needs a pruner that chooses the weights to train, such as "
                 "pruner=random"
@@ -133,7 +133,8 @@ class RunSpec:
     @property
     def masked(self) -> bool:
         """Whether a pruner chooses among the weights."""
-        return self.sparsity > 0 or self.adapter.chooses
+        chooses = self.adapter.chooses and self.adapter.start is None
+        return self.sparsity > 0 or chooses
 
     @property
     def seeds(self) -> Seeds:

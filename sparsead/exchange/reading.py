@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from sparsead.config.values.adapters import find_prefix_scale
 from sparsead.errors import ConfigError
 from sparsead.exchange.adapterhub import from_adapterhub
 from sparsead.exchange.peft import from_peft
+from sparsead.exchange.shira import from_shira
 from sparsead.pruning.storage import check_config, load_weights
 from sparsead.runs.defaults import OPTIONS
 from sparsead.runs.foreign import ForeignAdapter, is_foreign, read_foreign
@@ -64,12 +65,30 @@ def read_adapter(
     return {name: found[name] for name in wanted}
 
 
-def read_head(source: Path, wanted: Shapes) -> Found:
+def read_chosen(source: Path, matrices: Found) -> dict[str, tuple[npt.NDArray[Any], ...]]:
+    """Return which weights of the backbone a folder of peft's SHiRA changes, and their values.
+
+    Args:
+        source: the folder.
+        matrices: the matrices that may be changed, by the names of their layers.
+
+    Returns:
+        As of `from_shira`.
+
+    Raises:
+        ConfigError: it cannot be read, or changes something else.
+    """
+    return dict(from_shira(_read_tensors(read_foreign(source)), matrices))
+
+
+def read_head(source: Path, wanted: Shapes, within_backbone: Collection[str] = ()) -> Found:
     """Return the tensors of the head that was trained with an adapter.
 
     Args:
         source: as for `read_adapter`.
         wanted: names and shapes of the head's tensors in the model.
+        within_backbone: those that the backbone has too, such as BERT's pooler. Other libraries do
+            not train them unless told to; where a folder has none, they are left out.
 
     Raises:
         ConfigError: the source has no head, or one of another form.
@@ -83,6 +102,8 @@ def read_head(source: Path, wanted: Shapes) -> Found:
     for name, shape in wanted.items():
         names = (name, *(f"{prefix}{name}" for prefix in _PEFT_PREFIXES))
         tensor = next((found[each] for each in names if each in found), None)
+        if tensor is None and name in within_backbone:
+            continue
         if tensor is None or tensor.shape != shape:
             raise ConfigError(
                 f"has no head of this task: no {name} of shape {list(shape)}; leave out "

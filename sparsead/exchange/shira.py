@@ -17,6 +17,9 @@ from sparsead.errors import ConfigError
 
 Array = npt.NDArray[Any]
 
+_PREFIX = "base_model.model."
+_DIFFERENCES, _PLACES = "shira_weight", "shira_indices"
+
 
 def choose_rank(counts: Mapping[str, int], shapes: Mapping[str, tuple[int, ...]]) -> int:
     """Return the smallest r with which every layer has room for its weights.
@@ -61,9 +64,66 @@ def to_shira(values: Array, indices: Array, base: Array, r: int) -> dict[str, Ar
     order = np.argsort(places)
     places = places[order]
     return {
-        "shira_weight": differences[order],
-        "shira_indices": np.stack([places // columns, places % columns]).astype(np.int32),
+        _DIFFERENCES: differences[order],
+        _PLACES: np.stack([places // columns, places % columns]).astype(np.int32),
     }
+
+
+def from_shira(
+    theirs: Mapping[str, Array], matrices: Mapping[str, Array]
+) -> dict[str, tuple[Array, Array]]:
+    """Return which weights of each layer an adapter of SHiRA changes, and what they become.
+
+    A place at which the difference is zero, as in layers that are filled up, is not among them.
+
+    Args:
+        theirs: the folder's tensors, as floats.
+        matrices: by layer, the backbone's matrix, (rows, columns), before it is changed.
+
+    Returns:
+        By layer, the indices in the flattened matrix in rising order, (k,), int64, and the values
+        there, (k,), float32; layers that are not changed are left out.
+
+    Raises:
+        ConfigError: the folder changes another layer, or its places are not those of a matrix.
+    """
+    layers = {
+        key.removeprefix(_PREFIX).rpartition(".")[0]: key.rpartition(".")[0]
+        for key in theirs
+        if key.endswith(f".{_DIFFERENCES}")
+    }
+    for layer in layers:
+        if layer not in matrices:
+            raise ConfigError(f"it changes {layer}, which is at none of this run's adapter.sites")
+    found = {}
+    for layer, key in layers.items():
+        differences = theirs[f"{key}.{_DIFFERENCES}"]
+        places = theirs.get(f"{key}.{_PLACES}", np.zeros((0, 0)))
+        indices = _flatten_places(layer, places, len(differences), matrices[layer])
+        changed = differences != 0
+        order = np.argsort(indices[changed])
+        chosen, change = indices[changed][order], differences[changed][order]
+        if len(chosen):
+            found[layer] = chosen, matrices[layer].reshape(-1)[chosen] + change
+    if not found:
+        raise ConfigError("it changes no weight")
+    return found
+
+
+def _flatten_places(layer: str, places: Array, count: int, matrix: Array) -> Array:
+    """Return the indices in the flattened matrix of (row, column) pairs, which are checked."""
+    rows, columns = matrix.shape
+    fit = places.shape == (2, count) and (places == np.floor(places)).all()
+    flat: Array = np.zeros(0, np.int64)
+    if fit and (places >= 0).all() and (places < [[rows], [columns]]).all():
+        row, column = places.astype(np.int64)
+        flat = row * columns + column
+    if len(np.unique(flat)) != count:
+        raise ConfigError(
+            f"its places in {layer} are not those of {count} weights of a matrix of {rows} rows "
+            f"and {columns} columns; it was trained in another backbone"
+        )
+    return flat
 
 
 def build_shira_config(

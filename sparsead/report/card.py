@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from sparsead.errors.display import escape_json
 from sparsead.pruning.storage import WEIGHTS_FILE, load_weights
 from sparsead.report.formats import escape_markdown
-from sparsead.report.outcome import score_interval
+from sparsead.report.outcome import chose_weights, score_interval
 from sparsead.runs.files import file_digest
 from sparsead.runs.record import RunRecord
 
@@ -67,10 +67,12 @@ def _describe_weights(record: RunRecord, pruner: str) -> str:
     """Say which weights the pruner removed, or which of the backbone's own it chose to train."""
     sparsity = record.result["sparsity"]
     removed, total = sparsity["removed"], sparsity["total"]
-    if "budget" in record.result["config"]["adapter"]["options"]:
+    if chose_weights(record):
+        start = record.result["config"]["adapter"].get("start")
+        chosen = f"{pruner} chose" if start is None else "the run's start names"
         return (
             f"{total - removed} of {total} weights of the backbone "
-            f"({100 * (1 - sparsity['realised']):.2f} %), which {pruner} chose, were trained; all "
+            f"({100 * (1 - sparsity['realised']):.2f} %), which {chosen}, were trained; all "
             "others are as they were pretrained."
         )
     return (

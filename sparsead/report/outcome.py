@@ -40,7 +40,8 @@ def describe_setting(spec: RunSpec) -> str:
     what = pruned if spec.sparsity else "dense"
     if spec.adapter.chooses:
         size = f" with a budget of {spec.adapter.options['budget']}"
-        what = f"{what}, chosen by {spec.pruner.name}{control}" if not spec.sparsity else pruned
+        chosen_by = "the start" if spec.adapter.start else f"{spec.pruner.name}{control}"
+        what = pruned if spec.sparsity else f"dense, chosen by {chosen_by}"
     return (
         f"{spec.adapter.name}{size}, {what}, on {spec.backbone.name}; "
         f"task {spec.task.name}, seed {spec.seeds}"
@@ -70,14 +71,14 @@ def _describe_masks(record: RunRecord) -> str:
     """Say how many weights were removed or, of an adapter with a budget, which ones trained."""
     sparsity = record.result["sparsity"]
     removed, total = sparsity["removed"], sparsity["total"]
-    if _chooses(record):
+    if chose_weights(record):
         share = 100 * (1 - sparsity["realised"])
         return f"trained {total - removed:,} of {total:,} weights of the backbone ({share:.3g} %)"
     return f"removed {removed:,} of {total:,} prunable weights ({100 * sparsity['realised']:.2f} %)"
 
 
-def _chooses(record: RunRecord) -> bool:
-    """Return whether the pruner chose weights to train, instead of removing some."""
+def chose_weights(record: RunRecord) -> bool:
+    """Return whether weights of the backbone were chosen to train, instead of removing some."""
     return record.result["config"]["adapter"]["options"].get("budget") is not None
 
 
@@ -165,7 +166,7 @@ def _next(record: RunRecord) -> list[str]:
     where = outputs_option(outputs)
     run = record.folder.name.rpartition("_")[2][:SHORT_NAME]
     dense = "sparsead train … pruner=none sparsity=0   (the dense one, to compare)"
-    pruned = bool(record.result["sparsity"]["removed"]) and not _chooses(record)
+    pruned = bool(record.result["sparsity"]["removed"]) and not chose_weights(record)
     return [
         f"sparsead show {run}{where}",
         f"sparsead table{where}",

@@ -83,6 +83,15 @@ class _PeftPrefix(TypedDict):
     prefix_projection: Literal[False]
 
 
+class _PeftShira(TypedDict):
+    r: PositiveInt
+    fan_in_fan_out: NotRequired[Literal[False]]
+
+
+class _PeftIA3(TypedDict):
+    fan_in_fan_out: NotRequired[Literal[False]]
+
+
 @dataclass(frozen=True)
 class ForeignAdapter:
     """The description of an adapter that another library wrote.
@@ -141,7 +150,13 @@ def _from_peft(folder: Path, values: Mapping[str, Any]) -> ForeignAdapter:
         prefix = check_type(values, _PeftPrefix)
         length = {"bottleneck": prefix["num_virtual_tokens"]}
         return ForeignAdapter(folder, "peft", "prefix", length)
-    raise ConfigError(f"peft_type={values['peft_type']}: must be LORA or PREFIX_TUNING")
+    if values["peft_type"] == "SHIRA":
+        check_type(values, _PeftShira)
+        return ForeignAdapter(folder, "peft", "sparse", {})
+    if values["peft_type"] == "IA3":
+        check_type(values, _PeftIA3)
+        return ForeignAdapter(folder, "peft", "ia3", {})
+    raise ConfigError(f"peft_type={values['peft_type']}: must be IA3, LORA, PREFIX_TUNING or SHIRA")
 
 
 def _from_hub(folder: Path, values: Mapping[str, Any]) -> ForeignAdapter:

@@ -102,9 +102,11 @@ def format_sources_override(folders: Sequence[Path]) -> str:
 def drop_sources(spec: RunSpec) -> RunSpec:
     """Return a trained run without its sources and its start: they are not needed to rebuild it.
 
-    The run's own weights file contains the sources' weights.
+    The run's own weights file contains the sources' weights. The start of an adapter whose weights
+    were chosen there stays, because its absence means that a pruner chooses them.
     """
-    spec = replace(spec, adapter=replace(spec.adapter, start=None, start_head=False))
+    if not spec.adapter.chooses:
+        spec = replace(spec, adapter=replace(spec.adapter, start=None, start_head=False))
     return _with_options(spec, sources=[]) if list_sources(spec) else spec
 
 
@@ -229,13 +231,22 @@ def _check_start(spec: RunSpec, key: str, method: str, options: Mapping[str, Any
             f"method {own.method}"
         )
     here = {**OPTIONS["adapter"].get(method, {}), **own.options}
+    if "budget" in options and (options["budget"] is None) != (here.get("budget") is None):
+        raise ConfigError(
+            f"{key}: was trained with adapter.budget={_format(options['budget'])}; this run has "
+            f"adapter.budget={_format(here.get('budget'))}"
+        )
     for option in _COMPUTING:
         if option in options and options[option] != here.get(option):
-            value = "null" if options[option] is None else options[option]
+            value = _format(options[option])
             raise ConfigError(
                 f"adapter.{option}={here.get(option)}: the weights of {key} were trained with "
                 f"{value}; set adapter.{option}={value}"
             )
+
+
+def _format(value: Any) -> str:
+    return "null" if value is None else str(value)
 
 
 def _check_backbone(spec: RunSpec, key: str, trained_in: str) -> None:

@@ -189,8 +189,8 @@ def test_counts_are_those_of_what_trains() -> None:
     [
         (["pruner=none"], "pruner=none: adapter=sparse needs a pruner"),
         (
-            ["adapter.start=FOLDER"],
-            "adapter.start=FOLDER: adapter=sparse starts from the backbone's",
+            ["adapter.start=FOLDER", "pruner=snip"],
+            "pruner=snip: with adapter.start=FOLDER, the weights train that were chosen there",
         ),
         (["pruner=nm"], "pruner=nm: keeps 2/4 of the weights"),
         (["pruner=snip", "pruner.control=reinit"], "pruner.control=reinit: draws weights anew"),
