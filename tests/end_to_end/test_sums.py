@@ -46,7 +46,7 @@ def recorded(folder: Path, outputs: str) -> tuple[Path, dict[str, Any]]:
 @pytest.mark.skipif(not EXHAUSTIVE, reason="trains for minutes: SPARSEAD_EXHAUSTIVE=1")
 def test_a_llama_learns_to_add_by_pruned_lora_through_a_kill_and_predicts(tmp_path: Path) -> None:
     shape = [f"backbone.architecture.{key}={value}" for key, value in WIDTHS.items()]
-    full = ("adapter=full", "protocol.epochs=14", "protocol.learning_rate=6e-3", "outputs=first")
+    full = ("adapter=full", "protocol.epochs=20", "protocol.learning_rate=3e-3", "outputs=first")
     files = write_sums(tmp_path, "{} and {} make ")
     run(tmp_path, "train", *COMMON, *files, "backbone=tiny-llama", *shape, *full)
     first, result = recorded(tmp_path, "first")
