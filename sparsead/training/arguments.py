@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from transformers import TrainingArguments
 
+from sparsead.config.protocol import ProtocolSpec
 from sparsead.config.run import RunSpec
 from sparsead.errors import ConfigError
 
@@ -33,7 +35,7 @@ def training_arguments(
 
     Raises:
         ConfigError: the training has too few batches for `protocol.gradient_accumulation`, or too
-            few steps for `protocol.max_steps` or `protocol.warmup`.
+            few steps for `protocol.max_steps`, `protocol.warmup` or the schedule.
     """
     protocol = spec.protocol
     arguments = TrainingArguments(
@@ -97,4 +99,22 @@ def _check_steps(spec: RunSpec, examples: int, processes: int) -> None:
         raise ConfigError(
             f"protocol.warmup={protocol.warmup:g}: the training has only {steps} steps; give "
             "fewer, or a share of them below 1"
+        )
+    _check_decay(protocol, steps)
+
+
+def _check_decay(protocol: ProtocolSpec, steps: int) -> None:
+    """Refuse a schedule whose rate could not fall in the steps that the warm-up leaves."""
+    share = protocol.warmup < 1
+    left = steps - math.ceil(steps * protocol.warmup if share else protocol.warmup)
+    if protocol.scheduler == "polynomial" and left < 1:
+        raise ConfigError(
+            f"protocol.scheduler=polynomial: the warm-up takes all steps of the training, {steps}; "
+            "train for more, or set protocol.warmup=0"
+        )
+    falls = protocol.scheduler_options.get("num_decay_steps", 0)
+    if falls > left:
+        raise ConfigError(
+            f"protocol.scheduler_options.num_decay_steps={falls}: the training has only {left} "
+            "steps after the warm-up; give fewer"
         )

@@ -32,6 +32,7 @@ from sparsead.training.resume import MASKS_FILE, PRECISION_FILE, open_checkpoint
 from sparsead.training.trainer import SparseadTrainer, build_trainer
 from sparsead.training.unpadded import unpad
 
+FALLING = ("protocol.scheduler=warmup_stable_decay", "protocol.warmup=1")
 SMALL = (
     *("backbone=tiny-bert", "task=demo_mrpc", "task.limit=40", "device=cpu", "precision=fp32"),
     *("protocol.epochs=2", "protocol.batch_size=8"),
@@ -235,6 +236,8 @@ def test_head_and_layers_have_rates_of_their_own(folder: Path) -> None:
             "2 epochs have only 10 steps; leave it out, or choose protocol",
         ),
         (["protocol.warmup=10"], r"protocol\.warmup=10: the training has only 10 steps"),
+        (["protocol.scheduler=polynomial", "protocol.max_steps=1"], "the warm-up takes all steps"),
+        ([*FALLING, "+protocol.scheduler_options.num_decay_steps=10"], "has only 9 steps after"),
         (["protocol.gradient_accumulation=6"], "an epoch has only 5 batches of .*; give fewer"),
     ],
 )
