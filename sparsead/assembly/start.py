@@ -16,9 +16,8 @@ from sparsead.adapters.adapted import AdaptedModel
 from sparsead.adapters.chosen import VALUES, read_places
 from sparsead.config.run import RunSpec
 from sparsead.errors import ConfigError, RecordError
-from sparsead.exchange.reading import read_adapter, read_chosen, read_head
+from sparsead.exchange.reading import load_run, read_adapter, read_chosen, read_head
 from sparsead.pruning.masks import Masks
-from sparsead.pruning.storage import load_weights
 from sparsead.runs.foreign import is_foreign
 from sparsead.runs.record import RunRecord
 
@@ -127,7 +126,7 @@ def _read_shira(source: Path, parameters: Mapping[str, Tensor]) -> dict[str, tup
 
 
 def _read_run(source: Path, adapted: AdaptedModel) -> dict[str, tuple[Tensor, Tensor]]:
-    stored = load_weights(RunRecord.read(source)).tensors
+    stored = load_run(RunRecord.read(source))
     tensors = {name: torch.from_numpy(tensor) for name, tensor in stored.items()}
     found = {}
     for name, indices in read_places(adapted, tensors).items():

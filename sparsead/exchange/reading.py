@@ -97,7 +97,7 @@ def read_head(source: Path, wanted: Shapes, within_backbone: Collection[str] = (
     if is_foreign(source):
         found = _read_tensors(read_foreign(source), _HEAD_FILES)
     else:
-        found = _load_run(RunRecord.read(source))
+        found = load_run(RunRecord.read(source))
     head: Found = {}
     for name, shape in wanted.items():
         names = (name, *(f"{prefix}{name}" for prefix in _PEFT_PREFIXES))
@@ -117,14 +117,18 @@ def _read_run(source: Path, options: Mapping[str, Any]) -> Found:
     record = RunRecord.read(source)
     trained = record.result["config"]["adapter"]["options"]
     scale = find_prefix_scale(trained) / find_prefix_scale(options)
-    tensors = _load_run(record)
+    tensors = load_run(record)
     prefixes = (".adapter.key", ".adapter.value")
     with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is refused
         return {n: scale * t if n.endswith(prefixes) else t for n, t in tensors.items()}
 
 
-def _load_run(record: RunRecord) -> Found:
-    """Return the tensors of a run, which have to be those of its configuration."""
+def load_run(record: RunRecord) -> Found:
+    """Return the tensors of a run, which have to be those of its configuration.
+
+    Raises:
+        RecordError: they cannot be read, or are another run's.
+    """
     stored = load_weights(record)
     check_config(record, stored)
     return dict(stored.tensors)
