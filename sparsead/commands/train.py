@@ -31,6 +31,7 @@ from sparsead.config.launchers import (
     check_gpu,
     check_slurm,
     expand_jobs,
+    notice_lost_workers,
     set_ray_token,
     share_cores,
 )
@@ -146,7 +147,8 @@ def _launch() -> None:
             version_base="1.3", config_path="pkg://sparsead.conf", config_name="train"
         )(job)
         try:
-            start()
+            with notice_lost_workers():
+                start()
         except RunFailedError:
             if _keeps_traceback():
                 raise

@@ -20,7 +20,12 @@ from omegaconf import DictConfig
 
 from sparsead.config.choices import search_path
 from sparsead.config.compose import describe_error
-from sparsead.config.launchers import expand_jobs, set_ray_token, share_cores
+from sparsead.config.launchers import (
+    expand_jobs,
+    notice_lost_workers,
+    set_ray_token,
+    share_cores,
+)
 from sparsead.config.overrides import expand
 from sparsead.config.quoting import format_override
 from sparsead.errors import ConfigError
@@ -63,6 +68,7 @@ def launch_jobs(
 
     Raises:
         ConfigError: there is no such launcher, it is not installed, or it lacks a key.
+        SparseadError: a worker process was killed.
     """
     set_ray_token(launcher)
     share_cores(launcher, len(jobs))
@@ -80,6 +86,7 @@ def launch_jobs(
             hydra_context=context, task_function=task, config=config
         )
         callbacks.on_multirun_start(config=config, config_name="train")
-        returned = chosen.launch([expand(job) for job in jobs], initial_job_idx=0)
+        with notice_lost_workers():
+            returned = chosen.launch([expand(job) for job in jobs], initial_job_idx=0)
         callbacks.on_multirun_end(config=config, config_name="train")
     return [describe_error(job._return_value) for job in returned if job.status is JobStatus.FAILED]

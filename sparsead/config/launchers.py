@@ -8,7 +8,8 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from multiprocessing import current_process
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from sparsead.config.threads import JOBS, usable_cores
-from sparsead.errors import ConfigError, DeviceError
+from sparsead.errors import ConfigError, DeviceError, SparseadError
 
 _VISIBLE = "CUDA_VISIBLE_DEVICES"
 NVIDIA_GPUS = Path("/proc/driver/nvidia/gpus")
@@ -164,3 +165,27 @@ def list_visible_gpus() -> list[str]:
     if _VISIBLE in os.environ:
         return [gpu for gpu in os.environ[_VISIBLE].split(",") if gpu]
     return [str(number) for number, _ in enumerate(NVIDIA_GPUS.glob("*"))]
+
+
+@contextmanager
+def notice_lost_workers() -> Iterator[None]:
+    """Launch jobs in the block; a worker process that the system has killed becomes one line.
+
+    Raises:
+        SparseadError: a worker of joblib's or Ray's is gone, for instance because the system killed
+            it when memory was exhausted. It could write no failure of its run.
+    """
+    try:
+        yield
+    except Exception as error:
+        if type(error).__name__ not in _LOST:
+            raise
+        raise SparseadError(
+            "a worker process was killed, as the system does when memory is exhausted; what is "
+            "recorded is intact: run the same command again to resume, with fewer jobs at once if "
+            "memory was short (hydra.launcher.n_jobs)"
+        ) from error
+
+
+_LOST = ("TerminatedWorkerError", "BrokenProcessPool", "WorkerCrashedError")
+"""The names of the errors of joblib, of Python and of Ray, none of which need be installed."""

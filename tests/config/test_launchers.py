@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from sparsead.config import launchers
-from sparsead.errors import ConfigError
+from sparsead.config.launchers import notice_lost_workers
+from sparsead.errors import ConfigError, SparseadError
 
 
 def test_joblibs_workers_spread_over_the_visible_gpus(
@@ -94,3 +95,15 @@ def test_slurm_is_refused_where_it_is_not(monkeypatch: pytest.MonkeyPatch) -> No
         launchers.check_slurm(["hydra/launcher=submitit_slurm"])
     monkeypatch.setattr("shutil.which", lambda name: f"/usr/bin/{name}")
     launchers.check_slurm(["hydra/launcher=submitit_slurm"])
+
+
+def test_a_killed_worker_is_one_line() -> None:
+    from joblib.externals.loky.process_executor import TerminatedWorkerError
+
+    with (
+        pytest.raises(SparseadError, match="a worker process was killed, .* fewer jobs at once"),
+        notice_lost_workers(),
+    ):
+        raise TerminatedWorkerError("A worker process\n\nwas unexpectedly terminated")
+    with pytest.raises(ValueError, match="other"), notice_lost_workers():
+        raise ValueError("other")
