@@ -51,7 +51,7 @@ def runs_here(owner: Mapping[str, Any]) -> bool | None:
         return None if _is_hidden(pid) else False
     except OSError:
         return None
-    return started is not None and (None if ticks is None else bool(started == ticks))
+    return started is not None and (bool(started == ticks) if type(ticks) is int else None)
 
 
 def _start_ticks(pid: int) -> int | None:

@@ -101,7 +101,7 @@ def test_a_killed_worker_is_one_line() -> None:
     from joblib.externals.loky.process_executor import TerminatedWorkerError
 
     with (
-        pytest.raises(SparseadError, match="a worker process was killed, .* fewer jobs at once"),
+        pytest.raises(SparseadError, match=r"a worker process was killed, .* fewer jobs at once"),
         notice_lost_workers(),
     ):
         raise TerminatedWorkerError("A worker process\n\nwas unexpectedly terminated")

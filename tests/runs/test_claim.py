@@ -138,7 +138,7 @@ def test_another_process_with_the_same_number_is_not_the_owner(folder: Path) -> 
     assert live_claim(folder) is None
 
 
-@pytest.mark.parametrize("ticks", [{}, {"ticks": None}])
+@pytest.mark.parametrize("ticks", [{}, {"ticks": None}, {"ticks": "7:12"}, {"ticks": [7]}])
 def test_the_heartbeat_decides_about_a_process_of_another_version(
     folder: Path, ticks: dict[str, object]
 ) -> None:
