@@ -10,7 +10,7 @@ from sparsead.errors import RecordError
 from sparsead.report.formats import pluralize, to_rich
 from sparsead.report.masks import summarize_run
 from sparsead.report.resampling import draw_resamples, score_resamples
-from sparsead.report.statistics import examples_interval, mcnemar_p
+from sparsead.report.statistics import FEWEST_EXAMPLES, examples_interval, mcnemar_p
 from sparsead.runs.predictions import list_predicted_splits, read_predictions
 from sparsead.runs.record import RunRecord
 
@@ -59,7 +59,7 @@ def compare_errors(
 ) -> str:
     """Return a text on the errors of two runs on the same examples.
 
-    It has the difference of their main scores, with a 95 % interval that counts the examples; for
+    It has the difference of their main scores, on enough examples with a 95 % interval; for
     classes how often one, both or none is right, with McNemar's test; and the examples on which the
     first run is worse than the second.
 
@@ -123,10 +123,11 @@ def _describe_difference(one: DataFrame, two: DataFrame, metric: str) -> str:
         return ""
     difference = float(whole[0])
     interval = examples_interval(difference, drawn)
-    ends = "" if interval is None else f" [{interval[0]:+.2f}, {interval[1]:+.2f}]"
+    if interval is None or len(one) < FEWEST_EXAMPLES:
+        return f"{metric}: {difference:+.2f} points from the other run\n"
     return (
-        f"{metric}: {difference:+.2f}{ends} points from the other run (95 %; counts the examples "
-        "alone, not other seeds)\n"
+        f"{metric}: {difference:+.2f} [{interval[0]:+.2f}, {interval[1]:+.2f}] points from the "
+        "other run (95 %; counts the examples alone, not other seeds)\n"
     )
 
 

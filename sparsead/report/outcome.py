@@ -8,12 +8,11 @@ from typing import Any, NamedTuple
 from sparsead.config.quoting import outputs_option
 from sparsead.config.run import RunSpec
 from sparsead.errors import RecordError
+from sparsead.report.statistics import FEWEST_EXAMPLES
 from sparsead.runs.listing import flatten_config
 from sparsead.runs.record import RunRecord
 
 _ENDS = (2.5, 97.5)
-_FEWEST_EXAMPLES = 100
-"""On fewer examples the interval contains the true score in less than 93 % of cases."""
 _MOST_EXAMPLES = 20_000
 """Of more examples no interval is computed here: drawing the resamples would take seconds."""
 _CORPUS_METRICS = ("bleu", "chrf")
@@ -114,7 +113,7 @@ def score_interval(record: RunRecord) -> Interval | None:
 
     Returns:
         The interval; None where the run keeps no predictions from which the score can be computed,
-        and on fewer than 100 examples, where it would contain the true score too seldom.
+        and on fewer than `FEWEST_EXAMPLES`, where it would contain the true score too seldom.
     """
     import numpy as np
 
@@ -126,7 +125,7 @@ def score_interval(record: RunRecord) -> Interval | None:
         return None
     metric, split = next(iter(record.result["scores"])), next(iter(described))
     examples = described[split]["examples"]
-    if not _FEWEST_EXAMPLES <= examples <= _MOST_EXAMPLES or metric in _CORPUS_METRICS:
+    if not FEWEST_EXAMPLES <= examples <= _MOST_EXAMPLES or metric in _CORPUS_METRICS:
         return None
     try:
         frame = read_predictions(record)

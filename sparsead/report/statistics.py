@@ -35,6 +35,9 @@ Alternative = Literal["two-sided", "greater", "less"]
 FEWEST_CROSSED = 5
 """Paired seeds that `cross` needs; with fewer, its interval covers less than 93 %."""
 
+FEWEST_EXAMPLES = 100
+"""Examples that the interval of one run or one pair needs; on fewer, it covers less than 93 %."""
+
 _RESAMPLES = 9999
 _RANDOM_STATE = 0
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -127,10 +128,26 @@ def test_two_runs_are_compared_class_by_class(tmp_path: Path) -> None:
     # right are, of the first run, the second example, and of the other the third and the fourth
     counts = "both right 0, only the first 1, only the other 2, both wrong 1"
     assert f"{counts}; McNemar's exact test: p = 1\n" in text
-    assert "accuracy: -25.00 [" in text
-    assert "counts the examples alone, not other seeds" in text
+    assert "accuracy: -25.00 points from the other run\n" in text  # of so few examples no interval
     assert "2 examples on which the first run is worse" in text
     assert rows(text) == [["2", "yes", "no", "yes", "1.0000"], ["3", "no", "yes", "no", "1.0000"]]
+
+
+def test_a_difference_on_enough_examples_has_an_interval(tmp_path: Path) -> None:
+    names = {"y": "yes", "n": "no"}
+    others = [each | {"prediction": names[each["prediction"]]} for each in OTHERS["classes"]]
+    one, other = (
+        [each | {"id": 4 * turn + n} for turn in range(25) for n, each in enumerate(records)]
+        for records in (CLASSES, others)
+    )
+    first = run(tmp_path, one, {"accuracy": 0.25})
+    text = compare_errors(first, run(tmp_path, other, {"accuracy": 0.5}, "two"))
+    found = re.search(r"accuracy: -25.00 \[(\S+), (\S+)\] points from the other run \(95 %", text)
+    assert found is not None
+    # Of 100 examples 25 differ by 1 and 50 by -1: a variance of 0.75 - 0.25² of one example.
+    half = 100 * 1.96 * ((0.75 - 0.25**2) / 100) ** 0.5
+    assert [float(end) for end in found.groups()] == pytest.approx([-25 - half, -25 + half], abs=2)
+    assert "counts the examples alone, not other seeds" in text
 
 
 @pytest.mark.parametrize(
@@ -150,10 +167,10 @@ def test_two_runs_are_compared_by_what_their_examples_score(
     listed = rows(text)
     if kind == "answers":
         assert [row[0] for row in listed] == worse
-        assert "f1: -30.00 [" in text
+        assert "f1: -30.00 points" in text
     else:
         assert listed[0] == worse[0]
-        assert f"mae: {100 * (3.5 - 3) / 3:+.2f} [" in text
+        assert f"mae: {100 * (3.5 - 3) / 3:+.2f} points" in text
 
 
 def test_runs_on_other_examples_are_not_compared(tmp_path: Path) -> None:
