@@ -44,6 +44,33 @@ def pickled_files(name: str = "tiny-bert") -> Mapping[str, bytes]:
     return others | {"pytorch_model.bin": stream.getvalue()}
 
 
+def saved_files(
+    name: str, kind: type[Any], overrides: Sequence[str] = (), *, pickled: bool = False
+) -> dict[str, bytes]:
+    """Return the files of a backbone with random weights, as a model of a class saves them.
+
+    Args:
+        name: one of the project's backbones with random weights.
+        kind: a transformers auto class, such as that of the backbone's pretraining.
+        overrides: of its configuration.
+        pickled: whether the weights are in `pytorch_model.bin`.
+    """
+    backbone = load_backbone(compose(f"backbone={name}", *overrides).backbone)
+    bare = backbone.model(AutoModel, {}, 1)
+    whole = kind.from_config(bare.config)
+    whole.base_model.load_state_dict(bare.state_dict(), strict=False)
+    with TemporaryDirectory() as folder:
+        whole.save_pretrained(folder)
+        backbone.tokenizer.save_pretrained(folder)
+        files = {file.name: file.read_bytes() for file in Path(folder).iterdir()}
+    if not pickled:
+        return files
+    stream = io.BytesIO()
+    torch.save(whole.state_dict(), stream)
+    del files["model.safetensors"]
+    return files | {"pytorch_model.bin": stream.getvalue()}
+
+
 @cache
 def bart_files() -> Mapping[str, bytes]:
     """Return the files of a small BART in the layout of its repository, with pickled weights."""
