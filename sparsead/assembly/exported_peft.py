@@ -51,7 +51,9 @@ def export_peft(
     Arguments and errors are those of `sparsead.assembly.exported.Exporter`.
     """
     from sparsead.assembly.trained import check_shapes, rebuilding  # imports torch
+    from sparsead.training.quiet import quiet_libraries
 
+    quiet_libraries()
     config = record.result["config"]
     method = config["adapter"]["method"]
     if method not in ("ia3", "lora", "prefix", "sparse"):
@@ -180,9 +182,7 @@ def _write_labelled_base(
     from sparsead.assembly.build import build_task
     from sparsead.assembly.trained import recorded_spec
     from sparsead.backbones.loading import folder_config, load_backbone
-    from sparsead.training.quiet import quiet_libraries
 
-    quiet_libraries()
     spec = recorded_spec(record, backbone)
     try:
         loaded = load_backbone(spec.backbone)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -143,6 +144,7 @@ def test_there_and_back_and_from_a_run(tmp_path: Path) -> None:
         assert all(np.array_equal(before[name], after[name]) for name in places)
         assert record.result["sparsity"]["scored_on"] is None
         source = record.folder
+    shutil.rmtree(tmp_path / "peft")
     run = sparsead.load(record.folder)
     export_peft(record, tmp_path / "last")
     task = build_task(run.spec)
