@@ -18,6 +18,7 @@ import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from errno import ENOTDIR
 from pathlib import Path
 from threading import Event, Thread
 from typing import Any, TextIO
@@ -164,7 +165,11 @@ def _write(claim: Claim) -> None:
 
 def _create(path: Path) -> TextIO:
     while True:
-        path.parent.mkdir(exist_ok=True)
+        try:
+            path.parent.mkdir(exist_ok=True)
+        except FileExistsError as error:  # and not because another process has claimed the run
+            reason = os.strerror(ENOTDIR)
+            raise NotADirectoryError(ENOTDIR, reason, str(path.parent)) from error
         with suppress(FileNotFoundError):  # another process has just removed the empty folder
             return path.open("x", encoding="utf-8")
 

@@ -12,7 +12,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from errno import EACCES, EDQUOT, EINVAL, EIO, ENOSPC, ENOTSUP, EPERM, EROFS, ESTALE
+from errno import EACCES, EDQUOT, EINVAL, EIO, ENOSPC, ENOTDIR, ENOTSUP, EPERM, EROFS, ESTALE
 from pathlib import Path
 
 from sparsead.errors import (
@@ -28,7 +28,7 @@ from sparsead.runs.record import replaced_folder
 _PREFIX = ".partial-"
 _FULL_BYTES = 1 << 20
 _FULL = (ENOSPC, EDQUOT)
-_STORAGE = (*_FULL, EROFS, EACCES, EPERM, EIO, ESTALE)
+_STORAGE = (*_FULL, EROFS, EACCES, EPERM, EIO, ENOTDIR, ESTALE)
 
 Steps = Callable[[Path], int]
 """A function from a staging folder to the number of training steps that need not be repeated."""

@@ -386,6 +386,16 @@ def test_an_error_of_the_storage_is_one_line(folder: Path, number: int) -> None:
         work(folder, fail_there)
 
 
+@pytest.mark.parametrize("put", [Path.touch, lambda path: path.symlink_to("nowhere")])
+def test_a_file_in_the_place_of_the_claims_is_no_claim(
+    folder: Path, put: Callable[[Path], object]
+) -> None:
+    folder.parent.mkdir(parents=True)
+    put(folder.with_name(".claims"))
+    with pytest.raises(StorageError, match=r"cannot be written .*Not a directory.*\.claims"):
+        work(folder, write(0.5))
+
+
 def test_a_data_file_that_may_not_be_read_is_no_error_of_the_storage(folder: Path) -> None:
     with pytest.raises(PermissionError), staged(folder):
         raise PermissionError(errno.EACCES, "Permission denied", "/data/train.csv")
