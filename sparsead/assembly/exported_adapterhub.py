@@ -36,7 +36,7 @@ def export_adapterhub(
     """
     from sparsead.assembly.trained import check_shapes  # imports torch
 
-    stored, _ = read_run(record, folder, trust, backbone)
+    stored, source = read_run(record, folder, trust, backbone)
     adapted = rebuild_skeleton(record, backbone)
     tensors, model = stored.tensors, adapted.model
     config = record.result["config"]
@@ -49,7 +49,7 @@ def export_adapterhub(
     described = {
         "model_type": model.config.model_type,
         "model_class": type(model).__name__,
-        "model_name": config["backbone"]["hub"] or config["backbone"]["path"] or "",
+        "model_name": config["backbone"]["hub"] or source or "",
         "hidden_size": model.config.hidden_size,
         "version": VERSION,
     }

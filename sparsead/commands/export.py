@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 
-from sparsead.assembly.exported import Exporter, export_merged
+from sparsead.assembly.exported import Exporter, export_merged, find_backbone
 from sparsead.assembly.exported_adapterhub import export_adapterhub
 from sparsead.assembly.exported_peft import export_peft
 from sparsead.assembly.published import publish
@@ -60,7 +60,9 @@ def main() -> None:
     FORMATS[chosen](record, arguments.folder, arguments.trust, arguments.backbone)
     if arguments.card or arguments.push:
         place = arguments.push or str(arguments.folder)
-        card = write_card(record, chosen, place, read_records(record.folder.parent.parent))
+        base = None if arguments.push else find_backbone(record, arguments.backbone, {})
+        others = read_records(record.folder.parent.parent)
+        card = write_card(record, chosen, place, others, base)
         (arguments.folder / "README.md").write_text(card, "utf-8")
     if arguments.push:
         publish(arguments.folder, arguments.push, record.result["config"]["backbone"]["hub"])

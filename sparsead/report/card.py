@@ -27,7 +27,13 @@ _HEADS = {
 """transformers' class by the method of the task; classifiers for all others."""
 
 
-def write_card(record: RunRecord, library: str, place: str, others: Iterable[RunRecord]) -> str:
+def write_card(
+    record: RunRecord,
+    library: str,
+    place: str,
+    others: Iterable[RunRecord],
+    backbone: str | None = None,
+) -> str:
     """Return the model card, in Markdown, of a run that was exported.
 
     What the record names is written as text, and never as Markdown, YAML or Python of its own.
@@ -37,6 +43,7 @@ def write_card(record: RunRecord, library: str, place: str, others: Iterable[Run
         library: the library that loads the folder.
         place: the folder or the repository on the hub, as its reader names it.
         others: runs among which those of the same setting, with other seeds, are looked for.
+        backbone: folder of the backbone, as its reader finds it, if it is not on the hub.
     """
     config = record.result["config"]
     names = {group: config[group]["name"] for group in ("adapter", "pruner", "backbone", "task")}
@@ -53,7 +60,14 @@ def write_card(record: RunRecord, library: str, place: str, others: Iterable[Run
             for name, score in record.result["scores"].items()
         ),
         *("", *_describe_spread(record, others)),
-        *("", "## How to load it", "", "```python", _loading(record, library, place), "```"),
+        *(
+            "",
+            "## How to load it",
+            "",
+            "```python",
+            _loading(record, library, place, backbone),
+            "```",
+        ),
         *("", "## Where it comes from", "", f"- run: {record.result['identity']}"),
         f"- seed: {config['seed']}",
         f"- {WEIGHTS_FILE}: SHA-256 {file_digest(record.folder / WEIGHTS_FILE)}",
@@ -96,7 +110,7 @@ def _describe_spread(record: RunRecord, others: Iterable[RunRecord]) -> list[str
     return [*lines, f"By seed of the same setting: {each}."]
 
 
-def _loading(record: RunRecord, library: str, place: str) -> str:
+def _loading(record: RunRecord, library: str, place: str, folder: str | None) -> str:
     config = record.result["config"]
     backbone: Mapping[str, str | None] = config["backbone"]
     tensors = load_weights(record).tensors
@@ -106,7 +120,7 @@ def _loading(record: RunRecord, library: str, place: str) -> str:
     return _LOADING[library].format(
         head=_HEADS.get(config["task"]["method"], "AutoModelForSequenceClassification"),
         load="load_adapter_setup" if fused else "load_adapter",
-        base=_quote(backbone["hub"] or backbone["path"] or backbone["name"]),
+        base=_quote(backbone["hub"] or folder or backbone["name"]),
         classes=f", num_labels={classes}" if classes != 2 else "",
         place=_quote(place),
     )

@@ -139,12 +139,16 @@ def test_a_backbone_by_a_relative_path_is_found_from_any_folder(
             command(moved, tmp_path / "new")
     with pytest.raises(SparseadError, match=r"bb/bert: is not a folder; .* --backbone FOLDER"):
         sparsead.load(moved.folder)
-    for number, flags in enumerate(([], ["--merged"])):
+    for number, flags in enumerate((["--card"], ["--merged"], ["--format", "adapters"])):
         words = [str(moved.folder), f"out{number}", *flags, "--backbone", "../bb/bert"]
         monkeypatch.setattr(sys, "argv", ["sparsead export", *words])
         main()
     written = json.loads((Path("out0") / "adapter_config.json").read_text())
-    assert written["base_model_name_or_path"] == str(tmp_path / "elsewhere" / "../bb/bert")
+    there = str(tmp_path / "elsewhere" / "../bb/bert")
+    assert written["base_model_name_or_path"] == there
+    assert f'from_pretrained("{there}")' in (Path("out0") / "README.md").read_text()
+    described = json.loads((Path("out2") / "adapter_config.json").read_text())
+    assert described["model_name"] == there
     merged = AutoModelForSequenceClassification.from_pretrained("out1")
     assert_same(merged, batch(run), outputs(run.model, batch(run)))
 
