@@ -16,6 +16,7 @@ from typing import Any
 from typing_extensions import TypedDict
 
 from sparsead.config.seeds import SEED_KEYS
+from sparsead.errors import warn
 from sparsead.runs.checked import find_checksummed, write_checksummed
 from sparsead.runs.record import RESULT_FILE, RunRecord, read_listed, restore_all_replaced
 
@@ -60,9 +61,14 @@ def _scan(runs: Path) -> list[tuple[str, list[int]]]:
         for entry in os.scandir(runs):
             if entry.name.startswith(".") or not entry.is_dir():
                 continue
-            with suppress(FileNotFoundError):
+            try:
                 status = os.stat(os.path.join(entry.path, RESULT_FILE))
-                found.append((entry.name, [status.st_mtime_ns, status.st_size, status.st_ino]))
+            except FileNotFoundError:
+                continue
+            except OSError as error:  # such as a folder of another user
+                warn(f"{entry.path}: cannot be read ({error.strerror}); it is left out")
+                continue
+            found.append((entry.name, [status.st_mtime_ns, status.st_size, status.st_ino]))
     return sorted(found)
 
 

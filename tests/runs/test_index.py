@@ -56,3 +56,16 @@ def test_the_index_follows_the_records(tmp_path: Path) -> None:
     for path in folder.iterdir():
         path.unlink()
     assert len(read_summaries(tmp_path)) == 1
+
+
+def test_a_record_that_cannot_be_looked_at_is_left_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record(tmp_path, 1)
+    other = tmp_path / "runs" / "of_another_user"
+    other.mkdir()
+    (other / "result.json").symlink_to(other / "result.json")
+    assert len(read_summaries(tmp_path)) == 1
+    said = capsys.readouterr().err
+    assert said.startswith(f"sparsead: {other}: cannot be read (")
+    assert said.endswith("; it is left out\n")
