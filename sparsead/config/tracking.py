@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from importlib.util import find_spec
 
 from sparsead.config.quoting import quote
 from sparsead.config.schema import check_choice, expand_user
 from sparsead.errors import ConfigError
+
+_NAMED = ("trackio", "wandb")
+"""Trackers whose project is a part of a path or of an address; MLflow's may have slashes."""
+_IN_NO_NAME = re.compile(r"[/\\#?%:]|^\.")
 
 TRACKERS = ("none", "tensorboard", "trackio", "wandb", "mlflow")
 
@@ -27,6 +32,15 @@ class TrackingSpec:
 
     def __post_init__(self) -> None:
         check_choice("tracking.name", self.name, TRACKERS)
+        for key in ("folder", "project", "group"):
+            value = getattr(self, key)
+            if value is not None and not (value.strip() and value.isprintable()):
+                raise ConfigError(f"tracking.{key}={value!r}: must have visible characters only")
+        if self.name in _NAMED and _IN_NO_NAME.search(self.project):
+            raise ConfigError(
+                f"tracking.project={self.project}: {self.name} has no project with one of "
+                "/ \\ # ? % : in its name"
+            )
         if self.folder is not None:
             self.folder = expand_user(self.folder)
 

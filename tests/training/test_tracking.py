@@ -61,6 +61,24 @@ def test_a_tracker_that_is_not_installed_is_refused_before_anything_is_written(
     assert not (tmp_path / "outputs").exists()
 
 
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["tracking=wandb", "tracking.project=../../x"], "wandb has no project with one of /"),
+        (["tracking=trackio", "tracking.project=..x"], "trackio has no project with one of /"),
+        (["tracking=mlflow", "tracking.project='a\x1b[2Jb'"], "must have visible characters only"),
+        (["tracking=mlflow", "tracking.group='a\u202eb'"], "must have visible characters only"),
+        (["tracking=tensorboard", "tracking.folder=' '"], "must have visible characters only"),
+    ],
+)
+def test_a_project_that_could_not_be_named_so_is_refused(
+    overrides: list[str], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        ask_for(*overrides)
+    assert ask_for("tracking=mlflow", "tracking.project=/Shared/x").tracking.project == "/Shared/x"
+
+
 def test_an_unknown_tracker_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"tracking.name=mlflo: .* did you mean mlflow"):
         TrackingSpec("mlflo")
