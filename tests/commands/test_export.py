@@ -77,7 +77,8 @@ def finished(folder: Path, backbone: str, *overrides: str) -> Run:
     """Write the record of a run that pruned and trained `backbone`, kept in a folder."""
     base, record = folder / "base", folder / "runs" / "one"
     plain(backbone).save_pretrained(base)
-    spec = compose(f"backbone={backbone}", f"backbone.path={base}", *overrides)
+    three = "task=mnli"  # as many classes as the model has
+    spec = compose(f"backbone={backbone}", f"backbone.path={base}", three, *overrides)
     adapted = trained(backbone, spec)
     masks = prune(adapted.model, tensors=adapted.prunable, sparsity=0.4, pruner="random")
     record.mkdir(parents=True)
