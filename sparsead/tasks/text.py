@@ -165,7 +165,8 @@ _MOST_SINGLE = 10
 def _refuse_no_classes(rows: Rows, column: str, names: Sequence[str]) -> None:
     """Refuse labels that are numbers to predict, or texts that are in a row each."""
     numbers = [exact_number(name) for name in names]
-    fractions = [str(number) for number in numbers if number is not None and number % 1]
+    known = [number for number in numbers if number is not None]
+    fractions = [str(number) for number in known if number != number.to_integral_value()]
     many = len(names) > _MOST_SINGLE and 2 * len(names) > len(rows.values)
     if not fractions and not many:
         return

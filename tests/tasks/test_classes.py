@@ -70,6 +70,11 @@ def test_whole_numbers_are_in_the_order_of_their_values(
     assert task(path).classes == [str(label) for label in sorted(labels)]
 
 
+def test_numbers_of_any_size_are_classes(tmp_path: Path) -> None:
+    assert task(jsonl(tmp_path, [1e300, 1])).classes == ["1", "1e+300"]
+    assert task(csv(tmp_path, ["1e400", "1"])).classes == ["1", "1e400"]
+
+
 def test_numbers_come_before_texts(tmp_path: Path) -> None:
     labels = ["b", "10", "a", "9", "-1", "b"]
     assert task(csv(tmp_path, labels)).classes == ["-1", "9", "10", "a", "b"]
