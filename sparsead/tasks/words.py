@@ -16,6 +16,7 @@ ENGLISH: Mapping[str, str] = {"rouge": "english", "bleu": "13a"}
 
 _UNSPACED = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}"
 _WORD = regex.compile(rf"[{_UNSPACED}]\p{{M}}*|(?:(?![{_UNSPACED}])[\p{{L}}\p{{M}}\p{{N}}])+")
+_ENGLISH_WORD = regex.compile("[A-Za-z0-9]")
 _UNSEEN = regex.compile(r"\p{Cf}")
 _SHARE = 0.01
 """Texts with fewer letters of other scripts than this share are taken as English with names."""
@@ -72,7 +73,10 @@ def warn_of_other_languages(
     """
     whole = "".join(texts)
     letters = sum(map(str.isalpha, whole))
-    if tokenizers["rouge"] == "english" and any(name.startswith("rouge") for name in metrics):
+    has_rouge = any(name.startswith("rouge") for name in metrics)
+    if has_rouge:
+        _warn_of_no_words(tokenizers["rouge"], texts)
+    if tokenizers["rouge"] == "english" and has_rouge:
         foreign = sum(map(str.isalpha, regex.sub(r"\p{ASCII}+", "", whole)))
         if foreign > _SHARE * letters:
             log.warning(
@@ -89,3 +93,16 @@ def warn_of_other_languages(
                 "%s.bleu=zh for Chinese, or char",
                 key,
             )
+
+
+def _warn_of_no_words(tokenizer: str, texts: Sequence[str]) -> None:
+    """Warn of texts of symbols alone, such as emoji: even equal ones are scored 0."""
+    word = _ENGLISH_WORD if tokenizer == "english" else _WORD
+    without = [text for text in texts if text.strip() and not word.search(text)]
+    if without and not any(map(str.isalpha, "".join(without))):
+        log.warning(
+            "rouge finds no word in %d of %d true texts, such as %r, and scores them 0",
+            len(without),
+            len(texts),
+            without[0][:20],
+        )

@@ -17,7 +17,7 @@ from sparsead.tasks.cache import encode_once
 from sparsead.tasks.contract import TASKS
 from sparsead.tasks.text_scores import TextScores
 from sparsead.tasks.text_to_text import TextToText
-from sparsead.tasks.words import rouge_tokenizer
+from sparsead.tasks.words import rouge_tokenizer, warn_of_other_languages
 
 TEXT = "the cats were running to a small house of stones, and a dog barked loudly."
 
@@ -240,6 +240,18 @@ def test_texts_of_other_languages_are_warned_of_before_training(
     with caplog.at_level("WARNING"):
         task("task=summarize", *files, *overrides).load()
     assert (words in caplog.text) if words else not caplog.text
+
+
+@pytest.mark.parametrize("rouge", ["english", "unicode"])
+def test_texts_without_words_are_warned_of(rouge: str, caplog: pytest.LogCaptureFixture) -> None:
+    tokenizers = {"rouge": rouge, "bleu": "13a"}
+    with caplog.at_level("WARNING"):
+        warn_of_other_languages("task", ["rouge1"], tokenizers, ["a cat", "😀 🎉", ""])
+    assert "rouge finds no word in 1 of 3 true texts, such as '😀 🎉', and scores" in caplog.text
+    caplog.clear()
+    warn_of_other_languages("task", ["chrf"], tokenizers, ["😀"])
+    warn_of_other_languages("task", ["rouge1"], tokenizers, ["a cat"])
+    assert not caplog.text
 
 
 @pytest.mark.parametrize(
