@@ -83,8 +83,8 @@ def _check_steps(spec: RunSpec, examples: int, processes: int) -> None:
     batches = protocol.batches_per_epoch(examples, processes)
     if protocol.gradient_accumulation > max(batches, 1):
         raise ConfigError(
-            f"protocol.gradient_accumulation={protocol.gradient_accumulation}: an epoch has only "
-            f"{batches} batches of {protocol.batch_size} examples; give fewer"
+            f"protocol.gradient_accumulation={protocol.gradient_accumulation}: is more than the "
+            f"number of batches in an epoch, {batches}; give fewer"
         )
     of_epoch = protocol.steps_per_epoch(examples, processes)
     whole, wanted = protocol.epochs * of_epoch, protocol.max_steps
