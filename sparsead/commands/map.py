@@ -38,10 +38,12 @@ def main() -> None:
     with open_matching(arguments.overrides, *place, "map", "map") as results:
         results.table.options["kind"] = _KIND
         rows = list_rows(results)
+        lost = any(row["collapsed"] for row in rows)
+        columns = [name for name in COLUMNS if lost or name != "collapsed"]
         if arguments.format == "rich":
-            sys.stdout.write(to_rich(COLUMNS, rows, RANKED))
+            sys.stdout.write(to_rich(columns, rows, RANKED))
         else:
-            sys.stdout.write(FORMATS[arguments.format](COLUMNS, rows))
+            sys.stdout.write(FORMATS[arguments.format](columns, rows))
         paths = save_figure(results, arguments.out or arguments.outputs / "figures")
     for path in paths:
         sys.stderr.write(f"{path}\n")

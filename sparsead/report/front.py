@@ -9,8 +9,14 @@ from sparsead.errors import warn
 from sparsead.report.results import Results
 from sparsead.report.statistics import Estimate, MeanInterval, t_interval
 
-COLUMNS = ("backbone", "task", "method", "weights", "share %", "n", "score", "interval", "front")
-RANKED = ("method", "score", "weights", "backbone", "task", "front", "n", "interval", "share %")
+COLUMNS = (
+    *("backbone", "task", "method", "weights", "share %", "n", "collapsed", "score", "interval"),
+    "front",
+)
+RANKED = (
+    *("method", "score", "weights", "backbone", "task", "front", "n", "collapsed", "interval"),
+    "share %",
+)
 """The columns, the most important first, of which a terminal shows as many as fit."""
 
 
@@ -19,7 +25,7 @@ class Point(NamedTuple):
 
     `weights` are the trained ones that were not removed, without the head, and `share` is their
     share of the backbone's. `front` tells whether no setting with as few weights has a better mean
-    score.
+    score. `collapsed` is the number of seeds whose predictions are all the same.
     """
 
     backbone: str
@@ -29,6 +35,7 @@ class Point(NamedTuple):
     share: float
     scores: tuple[float, ...]
     front: bool = False
+    collapsed: int = 0
 
     @property
     def estimate(self) -> Estimate:
@@ -50,7 +57,8 @@ def find_points(results: Results, backbone: str, column: str) -> list[Point]:
             continue
         weights = round(counts["nominal"] * counts["backbone"])
         scores = tuple(measured.scores.values())
-        found.append(Point(backbone, column, row.label, weights, counts["nominal"], scores))
+        point = Point(backbone, column, row.label, weights, counts["nominal"], scores)
+        found.append(point._replace(collapsed=len(measured.collapsed)))
     found.sort(key=lambda point: point.weights)
     return mark_front(found, results.direction(column))
 
@@ -69,6 +77,7 @@ def list_rows(results: Results) -> list[dict[str, Any]]:
             "weights": point.weights,
             "share %": round(100 * point.share, 3),
             "n": len(point.scores),
+            "collapsed": point.collapsed or None,
             "score": point.estimate,
             "interval": _interval(point.scores),
             "front": "yes" if point.front else None,

@@ -41,12 +41,21 @@ def test_the_front_is_that_of_a_running_best(found: list[tuple[int, int]]) -> No
     assert sorted(on_front(points)) == [(w, float(s)) for w, s in expected]
 
 
-def record(outputs: Path, pruner: str, sparsity: float, seed: int, score: float) -> None:
+def record(
+    outputs: Path,
+    pruner: str,
+    sparsity: float,
+    seed: int,
+    score: float,
+    *,
+    collapsed: bool = False,
+) -> None:
     setting, scores = f"{pruner}-{sparsity}", {"accuracy": score, "f1": 0.1}
     result = plain_result(
         seed=seed, setting=setting, pruner=pruner, sparsity=sparsity, scores=scores
     )
     result["parameters"] |= {"backbone": 1000, "nominal": 0.02 * (1 - sparsity)}
+    result["collapsed"] = collapsed
     write_record(outputs, result)
 
 
@@ -54,7 +63,7 @@ def test_runs_are_listed_by_weights_with_their_interval_and_drawn(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for seed, score in ((1, 0.80), (2, 0.84)):
-        record(tmp_path, "snip", 0.5, seed, score)
+        record(tmp_path, "snip", 0.5, seed, score, collapsed=seed == 2)
     record(tmp_path, "none", 0.0, 1, 0.81)
     cli.run("map", ["--outputs", str(tmp_path), "--format", "csv"])
     printed = capsys.readouterr()
@@ -63,6 +72,7 @@ def test_runs_are_listed_by_weights_with_their_interval_and_drawn(
         ("10", "1.0", "yes"),
         ("20", "2.0", ""),
     ]
+    assert [(row["n"], row["collapsed"]) for row in (snip, dense)] == [("2", "1"), ("1", "")]
     ends = [float(snip[end]) for end in ("interval_low", "interval_high")]
     assert ends == pytest.approx([56.59, 107.41], abs=0.01)  # 82 ± 12.706 · 2
     assert dense["interval_low"] == dense["interval_high"] == ""
