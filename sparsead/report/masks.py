@@ -110,12 +110,15 @@ def compare_masks(record: RunRecord, other: RunRecord) -> str:
     """Return a text on the overlap of two runs' masks, for each tensor and overall.
 
     Raises:
-        RecordError: a run cannot be read, or they have no tensor of the same name and shape.
+        RecordError: a run cannot be read.
     """
     compared = measure_overlaps(load_masks(record), load_masks(other))
     if not compared:
-        pair = f"{record.folder.name} and {other.folder.name}"
-        raise RecordError(f"{pair}: have no masked tensor of the same name and shape")
+        return (
+            f"\nAgainst {summarize_run(other)}"
+            "The masks are not compared: no pruned tensor of one run has the name and shape of one "
+            "of the other.\n"
+        )
     found = locate_all(compared)
     rows = [_overlap_row(found[name], overlap) for name, overlap in compared.items()]
     rows.append(_overlap_row(Position("", None, "all", ""), sum_overlaps(compared.values())))

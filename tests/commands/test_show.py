@@ -80,12 +80,14 @@ def test_no_dead_unit_is_said_without_a_table(
     assert "0 of 6 bottleneck units are dead\n" in shown(tmp_path, monkeypatch, capsys, "dense")
 
 
-def test_runs_with_nothing_in_common_are_refused(
+def test_of_runs_without_common_masks_it_is_shown_what_differs_all_the_same(
     outputs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_run(outputs, "other", {"elsewhere.down.weight": mask("xxx")})
-    with pytest.raises(RecordError, match=r"other and .*: have no masked tensor of the same name"):
-        shown(outputs, monkeypatch, capsys, "other", "--against", "random")
+    text = shown(outputs, monkeypatch, capsys, "other", "--against", "random")
+    assert ["pruner.name", "snip", "random"] in [line.split() for line in text.splitlines()]
+    assert "3 of 3 weights kept" in text
+    assert "no pruned tensor of one run has the name and shape of one of the other" in text
 
 
 def test_a_damaged_run_is_refused_in_one_line(
