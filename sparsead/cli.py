@@ -105,4 +105,5 @@ def _row(name: str, text: str) -> str:
     """Return a line of the help, broken to the width of the terminal."""
     width = min(shutil.get_terminal_size().columns, _WIDEST)
     margin = " " * _MARGIN
-    return textwrap.fill(f"  {name}".ljust(_MARGIN) + text, width, subsequent_indent=margin) + "\n"
+    line = f"  {name}".ljust(_MARGIN) + text
+    return textwrap.fill(line, width, subsequent_indent=margin, break_on_hyphens=False) + "\n"

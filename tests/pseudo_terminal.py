@@ -21,11 +21,13 @@ class Ended(NamedTuple):
     """A command that has ended in a pseudo-terminal.
 
     `screen` has the lines that are left, without styles; `drawn` is everything that was written.
+    `broken` has the lines that were longer than the terminal, as far as it showed them in one.
     """
 
     status: int
     screen: list[str]
     drawn: str
+    broken: list[str]
 
 
 def run_at_terminal(words: Sequence[str], folder: Path, columns: int = 80, **environ: str) -> Ended:
@@ -50,16 +52,18 @@ def run_at_terminal(words: Sequence[str], folder: Path, columns: int = 80, **env
     os.close(terminal)
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     drawn = written.decode()
-    return Ended(status, _screen(drawn, columns), drawn)
+    screen, broken = _screen(drawn, columns)
+    return Ended(status, screen, drawn, broken)
 
 
-def _screen(drawn: str, columns: int) -> list[str]:
-    """Return the lines that are left of what a terminal was sent.
+def _screen(drawn: str, columns: int) -> tuple[list[str], list[str]]:
+    """Return the lines that are left of what a terminal was sent, and those that it had to break.
 
     Known are carriage return, line feed, and the sequences with which rich moves and erases; any
     other one raises an error.
     """
     lines: list[list[str]] = [[]]
+    broken: list[str] = []
     row = column = 0
     left = _STYLE.sub("", drawn)
     while left:
@@ -84,10 +88,11 @@ def _screen(drawn: str, columns: int) -> list[str]:
             raise ValueError(f"unknown sequence {left[:8]!r}")
         else:
             if column == columns:
+                broken.append("".join(lines[row]))
                 row, column = row + 1, 0
                 lines += [[]] if row == len(lines) else []
             line = lines[row]
             line += [" "] * (column + 1 - len(line))
             line[column] = character
             column += 1
-    return ["".join(line).rstrip() for line in lines]
+    return ["".join(line).rstrip() for line in lines], broken

@@ -15,6 +15,7 @@ from pathlib import Path
 from sparsead.config.arguments import Parser, add_json, add_outputs, add_wide, user_path
 from sparsead.config.quoting import outputs_option
 from sparsead.errors import ConfigError, StorageError, unknown
+from sparsead.errors.display import to_columns
 from sparsead.report.export import EXPORTS
 from sparsead.report.formats import FORMATS, pluralize, to_plain
 from sparsead.report.screen import screen_width
@@ -51,7 +52,7 @@ def main() -> None:
 
 def _parser(action: str) -> Parser:
     given = "" if action == "list" else f" {action}"
-    actions = "\n".join(f"  {name:<7} {purpose}" for name, purpose in _PURPOSES.items())
+    actions = to_columns((f"  {name}", purpose) for name, purpose in _PURPOSES.items())
     parser = Parser(
         f"sparsead runs{given}",
         _PURPOSES[action] + _EXAMPLES,

@@ -29,8 +29,9 @@ def search_path() -> list[str]:
 
 
 def list_groups() -> list[str]:
-    """Return the names of the config groups, which are the folders of conf/."""
-    return sorted(path.name for path in config_folders()[0].iterdir() if path.is_dir())
+    """Return the names of the config groups, which are the folders of conf/ with YAML files."""
+    folders = (path for path in config_folders()[0].iterdir() if path.is_dir())
+    return sorted(folder.name for folder in folders if next(folder.rglob("*.yaml"), None))
 
 
 def list_choices(group: str) -> list[str]:

@@ -13,7 +13,7 @@ from sparsead.config.choices import config_folders, list_choices, list_groups, s
 from sparsead.config.comments import choice_comments, read_comments
 from sparsead.config.compose import initialised
 from sparsead.config.overrides import expand
-from sparsead.errors.display import to_columns
+from sparsead.errors.display import to_columns, to_paragraph
 
 _HEAD = """\
 usage: sparsead train [FLAGS] [GROUP=CHOICE…] [KEY=VALUE…]
@@ -27,10 +27,11 @@ A number given to `sparsity` is the share of prunable weights removed.
 """
 
 _FOOT = """
-Flags: -m sweep, --config-dir FOLDER choices of your own, --cfg job print the configuration,
---info how it was composed, --hydra-help Hydra's own flags. The keys shown are those of the choices:
-`sparsead train adapter=lora --help` shows those of LoRA. `sparsead list adapters` says what each
-choice is. `sparsead completion bash` prints what completes words in a shell.
+Flags: -m sweep, --config-dir FOLDER choices of your own, --cfg job print the
+configuration, --info how it was composed, --hydra-help Hydra's own flags.
+The keys shown are those of the choices: `sparsead train adapter=lora --help`
+shows those of LoRA. `sparsead list adapters` says what each choice is.
+`sparsead completion bash` prints what completes words in a shell.
 """
 
 _OTHER_GROUPS = ("hydra", "table")
@@ -48,7 +49,7 @@ def describe_train(overrides: Sequence[str]) -> str:
         words = [*search_path(), *expand(overrides)]
         config = hydra.compose("train", words, return_hydra_config=True)
     groups = [group for group in list_groups() if group not in _OTHER_GROUPS]
-    choices = "".join(f"{group}: {', '.join(list_choices(group))}\n" for group in groups)
+    choices = "".join(to_paragraph(f"{group}:", ", ".join(list_choices(group))) for group in groups)
     settings = to_columns(_settings(config, find_comments(config, groups)))
     return (
         f"{_HEAD}\n== Choices (GROUP=CHOICE) ==\n{choices}\n"

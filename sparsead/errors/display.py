@@ -63,19 +63,36 @@ def tell(message: str) -> None:
 def to_columns(lines: Iterable[tuple[str, str]]) -> str:
     """Return names with a text about each behind them; at a terminal, long texts are wrapped."""
     listed = list(lines)
-    wide = [len(name) for name, _ in listed if len(name) <= _WIDEST_NAME]
-    indent = max(wide, default=0) + 2
-    columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else _UNBOUNDED
+    columns = _screen_columns()
+    widest = min(_WIDEST_NAME, columns // 2)
+    indent = max((len(name) for name, _ in listed if len(name) <= widest), default=0) + 2
     written = []
     for name, said in listed:
-        first, *more = textwrap.wrap(escape_controls(said), max(columns - indent, indent)) or [""]
-        written.append(f"{name:<{indent - 2}}  {first}".rstrip())
-        written += [" " * indent + line for line in more]
+        text = break_lines(said, columns - indent) or [""]
+        beside = len(name) + 2 <= indent or columns == _UNBOUNDED
+        if beside:
+            name = f"{name:<{indent - 2}}  {text.pop(0)}".rstrip()
+        written += [name, *(" " * indent + line for line in text if line)]
     return "".join(f"{line}\n" for line in written)
 
 
+def to_paragraph(name: str, said: str) -> str:
+    """Return a name and a text about it in one paragraph, which fits the terminal."""
+    first, *more = break_lines(f"{name} {said}", _screen_columns() - 2) or [""]
+    return "".join(f"{line}\n" for line in (first, *(f"  {line}" for line in more)))
+
+
+def break_lines(text: str, width: int) -> list[str]:
+    """Return a text in lines of at most this many characters; names keep their hyphens."""
+    return textwrap.wrap(escape_controls(text), width, break_on_hyphens=False)
+
+
+def _screen_columns() -> int:
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else _UNBOUNDED
+
+
 _WIDEST_NAME = 44
-"""The most characters of a name that widen the column of the names."""
+"""The most characters of a name that widen the column of the names; on a terminal, half of it."""
 _UNBOUNDED = 10_000
 
 
