@@ -14,7 +14,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from multiprocessing import current_process
 from pathlib import Path
 from threading import Event, Thread
 from typing import NoReturn
@@ -23,7 +22,8 @@ from omegaconf import DictConfig
 
 from sparsead.commands.train import job, train_run
 from sparsead.config.arguments import Parser, add_output_options, add_table
-from sparsead.config.launch import launch_jobs, take_launcher
+from sparsead.config.launch import check_launcher, launch_jobs, take_launcher
+from sparsead.config.launchers import is_worker
 from sparsead.config.tracking import group_tracked
 from sparsead.errors import ConfigError, StorageError
 from sparsead.errors.display import one_line, tell
@@ -62,6 +62,7 @@ def main() -> None:
     add_output_options(parser)
     arguments = parser.parse()
     launcher, _ = take_launcher(arguments.overrides)
+    check_launcher(launcher)
     table = load_table(arguments.table, arguments.overrides)
     with output_as(quiet=arguments.quiet, json=arguments.json):
         reproduce(table, retry=arguments.retry_failed, launcher=launcher)
@@ -190,7 +191,7 @@ def launch_cells(
 
 def train_cell(config: DictConfig) -> float:
     """Train one run in a launcher's worker, whose lines would repeat those of this command."""
-    if current_process().name != "MainProcess":
+    if is_worker():
         os.environ.setdefault(OUTPUT_VARIABLE, JSON)
     return job(config)
 

@@ -31,6 +31,7 @@ from sparsead.config.launchers import (
     check_gpu,
     check_slurm,
     expand_jobs,
+    is_worker,
     notice_lost_workers,
     set_ray_token,
     share_cores,
@@ -62,6 +63,7 @@ from sparsead.progress import (
     choose_output,
     format_seconds,
     name_sweep,
+    output_as,
     output_mode,
     print_line,
     stage,
@@ -230,10 +232,14 @@ def _train_one(
 
 
 def _do_in_sweep(request: RunRequest) -> RunRecord:
-    """Find or train one run of a sweep; note it, and record a failure with its traceback."""
+    """Find or train one run of a sweep; note it, and record a failure with its traceback.
+
+    Of several processes that share a terminal, each prints only how its run has ended.
+    """
     folder = Path(str(HydraConfig.get().sweep.dir))
     try:
-        record = find_or_train(request)
+        with output_as(quiet=is_worker(), json=False):
+            record = find_or_train(request)
     except (StorageError, ClaimedError):
         raise  # no failure of this run: nothing can be written, or another process works on it
     except Exception as error:

@@ -6,11 +6,13 @@ has overrides of its own. They are handed to the launcher in the way that Hydra'
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import hydra
 from hydra._internal.callbacks import Callbacks
+from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.plugins import Plugins
 from hydra.core.utils import JobStatus
@@ -21,6 +23,7 @@ from omegaconf import DictConfig
 from sparsead.config.choices import search_path
 from sparsead.config.compose import describe_error
 from sparsead.config.launchers import (
+    check_slurm,
     expand_jobs,
     notice_lost_workers,
     set_ray_token,
@@ -49,6 +52,22 @@ def take_launcher(overrides: Sequence[str]) -> tuple[list[str], list[str]]:
     return chosen, [word for word in expanded if word not in chosen]
 
 
+def check_launcher(launcher: Sequence[str]) -> None:
+    """Refuse a launcher that cannot be used here, before it is known what it is to run.
+
+    Args:
+        launcher: the overrides that choose the launcher; there may be none.
+
+    Raises:
+        ConfigError: there is no such launcher, it is not installed, it lacks a key, or its cluster
+            is not there.
+    """
+    check_slurm(launcher)
+    if launcher:
+        with _initialised() as loader:
+            _compose(loader, launcher)
+
+
 def launch_jobs(
     jobs: Sequence[Sequence[str]],
     task: Callable[[DictConfig], object],
@@ -72,21 +91,30 @@ def launch_jobs(
     """
     set_ray_token(launcher)
     share_cores(launcher, len(jobs))
-    with hydra.initialize_config_module("sparsead.conf", version_base="1.3", job_name="train"):
-        loader = GlobalHydra.instance().config_loader()
-        place = format_override("outputs", outputs)
-        words = [*search_path(), "hydra.mode=MULTIRUN", *launcher, place]
-        try:
-            config = loader.load_configuration("train", words, run_mode=RunMode.MULTIRUN)
-        except HydraException as error:
-            raise ConfigError(describe_error(error)) from error
+    with _initialised() as loader:
+        config = _compose(loader, [*launcher, format_override("outputs", outputs)])
         callbacks = Callbacks(config)
         context = HydraContext(config_loader=loader, callbacks=callbacks)
         chosen = Plugins.instance().instantiate_launcher(
             hydra_context=context, task_function=task, config=config
         )
-        callbacks.on_multirun_start(config=config, config_name="train")
+        callbacks.on_multirun_start(config=config, config_name="train", runs=len(jobs))
         with notice_lost_workers():
             returned = chosen.launch([expand(job) for job in jobs], initial_job_idx=0)
         callbacks.on_multirun_end(config=config, config_name="train")
     return [describe_error(job._return_value) for job in returned if job.status is JobStatus.FAILED]
+
+
+@contextmanager
+def _initialised() -> Iterator[ConfigLoader]:
+    with hydra.initialize_config_module("sparsead.conf", version_base="1.3", job_name="train"):
+        yield GlobalHydra.instance().config_loader()
+
+
+def _compose(loader: ConfigLoader, words: Sequence[str]) -> DictConfig:
+    """Compose the configuration of a sweep, in one line where a word of it is wrong."""
+    every = [*search_path(), "hydra.mode=MULTIRUN", *words]
+    try:
+        return loader.load_configuration("train", every, run_mode=RunMode.MULTIRUN)
+    except HydraException as error:
+        raise ConfigError(describe_error(error)) from error

@@ -75,8 +75,13 @@ class TakeGpu(Callback):
     def on_job_start(self, config: DictConfig, **_: Any) -> None:
         """Choose a GPU by the job's number, in a worker process of a sweep."""
         sweeping = config.hydra.mode is RunMode.MULTIRUN
-        if sweeping and current_process().name != "MainProcess":
+        if sweeping and is_worker():
             take_gpu(config.hydra.job.num)
+
+
+def is_worker() -> bool:
+    """Tell whether this is a process of joblib's, which shares its command's terminal."""
+    return current_process().name != "MainProcess"
 
 
 def take_gpu(job: int) -> None:

@@ -83,10 +83,15 @@ STARTED = Sweep()
 class NoteSweep(Callback):
     """A Hydra callback that notes the sweep that this process starts."""
 
-    def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
-        """Note where the sweep writes, how many runs it has, and when it began."""
+    def on_multirun_start(self, config: DictConfig, runs: int | None = None, **_: Any) -> None:
+        """Note where the sweep writes, how many runs it has, and when it began.
+
+        Args:
+            config: the sweep's configuration.
+            runs: number of its runs, if the configuration does not say it.
+        """
         STARTED.folder = Path(str(config.hydra.sweep.dir))
-        STARTED.runs = _count_runs(config)
+        STARTED.runs = _count_runs(config) if runs is None else runs
         STARTED.began = time.monotonic()
         asked = describe_slurm(config.hydra.launcher, STARTED.runs)
         if asked is not None:
