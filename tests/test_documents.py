@@ -15,17 +15,21 @@ import pytest
 import torch
 
 from document_blocks import (
+    NAMED,
     PAGES,
     ROOT,
+    Block,
     blocks_of,
     commands_of,
     furnish,
+    publish,
     quicken,
     sparsead_words,
 )
 from exhaustive import EXHAUSTIVE
 from sparsead.cli import verbs
 from sparsead.commands.completion import complete
+from stand_in_hub import StandInHub
 
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
 _TROUBLE = ROOT / "docs" / "troubleshooting.md"
@@ -122,40 +126,69 @@ def test_the_architecture_of_the_page_takes_adapters(
     architectures.cache_clear()
 
 
+def test_only_what_needs_gpus_or_a_cluster_is_not_run() -> None:
+    reasons = {block.reason for page in PAGES for block in blocks_of(page) if not block.runs}
+    assert reasons <= {"needs SLURM", "needs GPUs", "needs a Ray cluster", "needs Kubernetes"}
+
+
 @exhaustive
 @pytest.mark.parametrize("page", PAGES, ids=_name)
-def test_every_block_of_a_page_runs(page: Path, tmp_path: Path) -> None:
+def test_every_block_of_a_page_runs(page: Path, tmp_path: Path, hub: StandInHub) -> None:
     """Each command runs as it stands, but with a tiny backbone, and each file is written first."""
     blocks = [block for block in blocks_of(page) if block.runs]
     if not blocks:
         pytest.skip("has no code")
+    if page.name == "tracking.md":
+        pytest.importorskip("tensorboard", reason="the page is about it, and it is no dependency")
     furnish(tmp_path)
+    publish(hub)
     for block in blocks:
         if block.title and not block.title.startswith("sparsead/"):
             file = tmp_path / block.title
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(block.text, "utf-8")
-    runs = _train_named(tmp_path) if "RUN" in page.read_text("utf-8") else {}
+    runs = _train_named(tmp_path, blocks)
     script = "\n".join(b.text for b in blocks if b.kind == "python" and not b.title)
     for block in blocks:
         for command in commands_of(block):
             if "sparsead" in command:
                 _run(tmp_path, quicken(command[command.index("sparsead") + 1 :], runs))
+            elif "sparsead.train" in command:
+                _run_in_processes(tmp_path, command)
+            elif "pytest" in command:
+                _test_few_faults(command)
     if script:
         _python(tmp_path, script)
 
 
-def _train_named(folder: Path) -> dict[str, str]:
-    """Train the runs that the documents call RUN, RUN2 and LORA; return their folders."""
-    asked = {
-        "RUN": ["task=mrpc", "task.path=data/glue"],
-        "RUN2": ["task=mrpc", "task.path=data/glue", "pruner=random"],
-        "LORA": ["adapter=lora", "pruner.probe=true"],
-    }
+def _train_named(folder: Path, blocks: list[Block]) -> dict[str, str]:
+    """Train the runs that the commands of a page name; return their folders."""
+    typed = " ".join(word for block in blocks for words in commands_of(block) for word in words)
     return {
         name: _run(folder, quicken(["train", "--quiet", *words], {})).strip()
-        for name, words in asked.items()
+        for name, words in NAMED.items()
+        if re.search(rf"\b{name}\b", typed)
     }
+
+
+def _run_in_processes(folder: Path, command: list[str]) -> None:
+    """Run what torchrun or accelerate starts: two processes, and one for accelerate on a CPU."""
+    starter, *others = command
+    words = quicken(["train", *others[others.index("sparsead.train") + 1 :]], {})[1:]
+    few = {
+        "torchrun": ["--nproc-per-node", "2"],
+        "accelerate": ["launch", "--cpu", "--num_processes", "1"],
+    }[starter]
+    own = {"torchrun": "seed=1", "accelerate": "seed=2"}[starter]
+    script = str(Path(sys.executable).with_name(starter))
+    _call(folder, [script, *few, "-m", "sparsead.train", *words, own])
+
+
+def _test_few_faults(command: list[str]) -> None:
+    """Run the tests of faults that a page names, with as few faults as they have."""
+    words = command[command.index("pytest") + 1 :]
+    few = {"SPARSEAD_KILLS": "1", "SPARSEAD_TAKEOVERS": "1"}
+    _call(ROOT, [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *words], **few)
 
 
 def _run(folder: Path, words: list[str]) -> str:
@@ -166,11 +199,11 @@ def _python(folder: Path, script: str) -> None:
     _call(folder, [sys.executable, "-c", script])
 
 
-def _call(folder: Path, words: list[str]) -> str:
+def _call(folder: Path, words: list[str], **environ: str) -> str:
     done = subprocess.run(
         words,
         cwd=folder,
-        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(folder), str(ROOT)])},
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(folder), str(ROOT)])} | environ,
         capture_output=True,
         text=True,
         timeout=3600,
