@@ -21,6 +21,8 @@ FILES = {
     "bad_base.yaml": "base: tabel1\n",
 }
 
+DENSE = ("pruner=none", "sparsity=0")
+
 WRONG: dict[str, Sequence[str]] = {
     # verbs and options
     "trian: no such": ["trian"],
@@ -63,6 +65,28 @@ WRONG: dict[str, Sequence[str]] = {
     "task.max_length=999: backbone=roberta-base has positions for 512": [
         *("train", "backbone=roberta-base", "task.max_length=999"),
     ],
+    "task.max_length=600: backbone=minilm has positions for 512 tokens; use": [
+        *("train", "task.max_length=600"),
+    ],
+    "task.max_length=2000: backbone=gpt2 has positions for 1024": [
+        *("train", "backbone=gpt2", "task.max_length=2000"),
+    ],
+    "positions for 512 tokens, and": [
+        *("train", "task=demo_sums", "backbone=tiny-gpt2", "task.max_length=510"),
+    ],
+    "a bert has no decoder to generate text": ["train", "task=demo_xsum"],
+    "a bert is not known to continue texts": ["train", "task=demo_sums"],
+    "adapter.sites=attention_output: LoRA needs linear layers; choose from query, key": [
+        *("train", "adapter=lora", "adapter.sites=[attention_output]"),
+    ],
+    "gpt2 has none at its sites": [
+        *("train", "adapter=dora", "backbone=gpt2", "adapter.sites=[ffn_input]"),
+    ],
+    "t5 has no biases": ["train", "adapter=bitfit", "backbone=t5-base", *DENSE],
+    "the attention of deberta-v2": ["train", "adapter=prefix", "backbone=deberta-v3-base"],
+    "the head that generates texts is the backbone's own": [
+        *("train", "adapter=head", "task=demo_xsum", "backbone=bart-large", *DENSE),
+    ],
     "task.metrics=nowhere.cost: cannot be imported": ["train", "task.metrics=[nowhere.cost]"],
     "has no bottleneck": ["train", "adapter=full", "sparsity=large_sparse"],
     "adapter.bottleneck=0: must be at least 1": ["train", "adapter.bottleneck=0"],
@@ -99,6 +123,10 @@ WRONG: dict[str, Sequence[str]] = {
     "search.epochs: needs search=asha": ["train", "search.epochs=[1]"],
     "task.train: name a CSV": ["train", "-m", "task=text", "task.inputs=[text]", "seed=1,2"],
     "there is no SLURM here": ["train", "-m", "seed=1,2", "hydra/launcher=submitit_slurm"],
+    "hydra/launcher=submitit_slurm: there is no SLURM": [
+        *("reproduce", "table3", "hydra/launcher=submitit_slurm"),
+    ],
+    "hydra/launcher=joblb: no such choice": ["reproduce", "table3", "hydra/launcher=joblb"],
     # tables
     "tabel1: no such": ["table", "tabel1"],
     "seeds=0: must be a whole number, at least 1": ["plan", "table1", "seeds=0"],

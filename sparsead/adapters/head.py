@@ -8,7 +8,7 @@ from transformers import PreTrainedModel
 
 from sparsead.adapters.adapted import AdaptedModel, freeze_backbone
 from sparsead.adapters.contract import ADAPTERS
-from sparsead.backbones.places import SiteError
+from sparsead.backbones.places import NO_OWN_HEAD, SiteError
 
 
 @ADAPTERS.register("head")
@@ -20,13 +20,10 @@ class HeadOnly:
         """Freeze the backbone.
 
         Raises:
-            SiteError: the head shares its weights with the backbone's embedding, as in models that
-                generate text.
+            SiteError: the head is a part of the pretrained backbone, as in models that generate
+                text.
         """
         probe = freeze_backbone(model, adapter=(), prunable=())
         if not probe.head:
-            raise SiteError(
-                f"the head of {type(model).__name__} is the backbone's own embedding, "
-                "so that nothing would train"
-            )
+            raise SiteError(NO_OWN_HEAD)
         return probe

@@ -1,6 +1,7 @@
 """Refuse a run that certainly cannot be assembled, before torch is imported for it.
 
-What is refused here is refused where the model is assembled too, in the same words.
+What is refused here is refused where the model is assembled too. What the entries of architectures
+say of models is compared with transformers' own by a test.
 """
 
 from __future__ import annotations
@@ -8,9 +9,20 @@ from __future__ import annotations
 from importlib.util import find_spec
 from pathlib import Path
 
-from sparsead.backbones.contract import architectures
+from sparsead.backbones.contract import Architecture, architectures
 from sparsead.backbones.lengths import check_tokens, count_positions
-from sparsead.backbones.places import SiteError, cannot_be_inserted, find_patterns
+from sparsead.backbones.places import (
+    NEXT_TOKEN,
+    NO_OWN_HEAD,
+    SEQ2SEQ,
+    SiteError,
+    cannot_be_inserted,
+    check_linear,
+    find_patterns,
+    no_biases,
+    no_such_head,
+    no_way_for_prefixes,
+)
 from sparsead.config.groups import TaskSpec
 from sparsead.config.registry import import_object
 from sparsead.config.run import RunSpec
@@ -26,6 +38,8 @@ _SITES = {
 }
 """By adapter method, the sites that it goes to where none of its options names them."""
 
+_COMPLETIONS = ("complete", "demo_sums")
+"""The methods of tasks in which a decoder continues a prompt."""
 _READ_TWICE = 1 << 24
 """Size in bytes up to which a file of the user's own is read before torch is imported too."""
 
@@ -42,6 +56,7 @@ def check_buildable(spec: RunSpec) -> None:
         raise ConfigError(NO_PEFT)
     _check_own_code(spec)
     _check_files(spec.task)
+    _check_head(spec)
     _check_lengths(spec)
     _check_sites(spec)
 
@@ -69,18 +84,64 @@ def _check_files(task: TaskSpec) -> None:
             read_file(file, [column for column in dict.fromkeys(columns) if column])
 
 
+def _check_head(spec: RunSpec) -> None:
+    """Refuse to generate texts with a backbone that cannot, or to train a head that it has."""
+    entry = _find_entry(spec)
+    if entry is None or spec.task.predicts != "texts":
+        return
+    continues = spec.task.method in _COMPLETIONS
+    if not (entry.causal if continues else entry.cross_attention):
+        head = NEXT_TOKEN if continues else SEQ2SEQ
+        raise no_such_head(spec.backbone.name, entry.model_type, head)
+
+
 def _check_lengths(spec: RunSpec) -> None:
-    positions = count_positions(spec.backbone.architecture)
-    check_tokens("task.max_length", spec.task.max_length, spec.backbone.name, positions)
+    """Refuse texts that the backbone has no positions for."""
+    name, positions = spec.backbone.name, count_positions(spec.backbone.architecture)
+    options = spec.task.options
+    written = {
+        "task.target_length": options.get("target_length") or 0,
+        "task.generation.max_new_tokens": options.get("generation", {}).get("max_new_tokens") or 0,
+    }
+    given = spec.task.max_length
+    for key, tokens in {"task.max_length": given, **written}.items():
+        check_tokens(key, tokens, name, positions)
+    if spec.task.method in _COMPLETIONS:
+        check_tokens("task.max_length", given, name, positions, after=max(written.values()))
 
 
 def _check_sites(spec: RunSpec) -> None:
-    method = spec.adapter.method
-    model_type = str(spec.backbone.architecture.get("model_type"))
-    if "." in method or model_type not in architectures():
-        return  # not every method needs an architecture whose sites are known
-    for site in (*_SITES.get(method, ()), *spec.adapter.options.get("sites", ())):
-        try:
-            find_patterns(model_type, str(site))
-        except SiteError as error:
-            raise cannot_be_inserted(spec.adapter.name, spec.backbone.name, error) from error
+    """Refuse an adapter that has no place in the backbone."""
+    method, entry = spec.adapter.method, _find_entry(spec)
+    if "." in method or entry is None:
+        return
+    sites = [str(site) for site in spec.adapter.options.get("sites", ())]
+    try:
+        for site in (*_SITES.get(method, ()), *sites):
+            find_patterns(entry.model_type, site)
+        for site in sites if method in ("dora", "lora") else ():
+            check_linear(entry.model_type, site)
+        _check_parts(spec, entry)
+    except SiteError as error:
+        raise cannot_be_inserted(spec.adapter.name, spec.backbone.name, error) from error
+
+
+def _check_parts(spec: RunSpec, entry: Architecture) -> None:
+    """Refuse an adapter that trains or changes what the architecture does not have.
+
+    Raises:
+        SiteError: the message says what it does not have.
+    """
+    method, architecture = spec.adapter.method, spec.backbone.architecture
+    if method in ("mam", "prefix") and not entry.prefixes:
+        raise no_way_for_prefixes(entry.model_type)
+    biased = entry.biases is None or any(architecture.get(key) for key in entry.biases)
+    if method == "bitfit" and not biased:
+        raise no_biases(entry.model_type)
+    if method == "head" and spec.task.predicts == "texts":
+        raise SiteError(NO_OWN_HEAD)
+
+
+def _find_entry(spec: RunSpec) -> Architecture | None:
+    """Return the entry of the backbone's architecture; not every run needs one."""
+    return architectures().get(str(spec.backbone.architecture.get("model_type")))

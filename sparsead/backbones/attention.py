@@ -18,7 +18,7 @@ from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedM
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from sparsead.backbones.places import SiteError
+from sparsead.backbones.places import no_way_for_prefixes
 from sparsead.errors import ConfigError
 
 _PREFIXED = "sparsead_prefixed_"
@@ -42,12 +42,8 @@ def attend_to_prefixes(model: PreTrainedModel, prefix: str) -> None:
         SiteError: the architecture's attention does not use transformers' attention interface.
         ConfigError: the active function takes masks that cannot be extended by a prefix.
     """
-    architecture = model.config.model_type
     if not model._can_set_attn_implementation():
-        raise SiteError(
-            f"prefixes have no way into the attention of {architecture}, which does not go "
-            "through transformers' attention interface"
-        )
+        raise no_way_for_prefixes(model.config.model_type)
     active = model.config._attn_implementation
     if active not in _DENSE_MASKS:
         raise ConfigError(

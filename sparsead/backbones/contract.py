@@ -4,8 +4,8 @@ An architecture is one file in `backbones/architectures`, which defines `ARCHITE
 need not be listed anywhere. Neither they nor this module import torch, so that reports can read
 them.
 
-An entry does not repeat what transformers can tell about a model: whether its attention uses the
-attention interface, whether it has biases, and whether its head is the embedding.
+An entry says what has to be known before torch is imported, so that a run which cannot be assembled
+is refused at once. A test compares it with transformers' models.
 """
 
 from __future__ import annotations
@@ -19,6 +19,11 @@ from functools import cache
 from typing import Literal
 
 _ENTRIES = "sparsead.backbones.architectures"
+LINEAR = (
+    *("query", "key", "value", "attention_projection"),
+    *("ffn_projection", "ffn_input"),
+)
+"""The kinds of site that are linear layers in most architectures."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,6 +141,13 @@ class Architecture:
             "ffn_output". For other sites, reports give the name of the module. Changing it renames
             columns in reports of earlier runs.
         adapterhub: names in the package `adapters`; None if that package lacks the architecture.
+        linear: the kinds of site whose modules are linear layers, in the order of `Sites`.
+        biases: configuration keys, of which one has to be true for layers to have biases; None if
+            they always have.
+        prefixes: whether its attention goes through transformers' attention interface, by which
+            prefixes come in.
+        positions_key: configuration key of the number of positions.
+        positions: their number in a configuration that does not say it; None if unlimited.
         peft_prefixes: whether peft's prefixes work in a classifier. They take up positions, so the
             embedding of positions has to be a module, the one in `sites.positions`.
     """
@@ -160,6 +172,11 @@ class Architecture:
     named_sites: tuple[str, ...] = ("attention_output", "ffn_output", "query", "key", "value")
     adapterhub: AdapterHubNames | None = None
     peft_prefixes: bool = False
+    linear: tuple[str, ...] = LINEAR
+    biases: tuple[str, ...] | None = None
+    prefixes: bool = True
+    positions_key: str = "max_position_embeddings"
+    positions: int | None = None
 
     def has(self, module: str) -> bool:
         """Tell whether a module of this name, its model's prefix included, is one of the sites."""

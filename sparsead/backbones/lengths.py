@@ -8,6 +8,7 @@ from typing import Any
 from sparsead.backbones.contract import architectures
 from sparsead.errors import ConfigError
 
+_POSITIONS = "max_position_embeddings"
 _ROBERTA_PADDING = 1
 """The id of the padding token in transformers' configurations of RoBERTa that name none."""
 
@@ -19,11 +20,15 @@ def count_positions(values: Mapping[str, Any]) -> int | None:
         values: keys and values of a transformers configuration.
 
     Returns:
-        The number; None if it is unlimited, or if the configuration does not say it.
+        The number; None if it is unlimited, or if neither the configuration nor the entry of the
+        architecture says it.
     """
     if not values.get("position_biased_input", True):
         return None  # DeBERTa has relative positions only
-    positions: int | None = values.get("max_position_embeddings")
+    positions: int | None = values.get(_POSITIONS)
+    entry = architectures().get(str(values.get("model_type")))
+    if positions is None and entry is not None:
+        positions = values.get(entry.positions_key, entry.positions)
     if positions is not None and _begins_behind_padding(str(values.get("model_type"))):
         padding = values.get("pad_token_id")
         return positions - int(_ROBERTA_PADDING if padding is None else padding) - 1

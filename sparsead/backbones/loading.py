@@ -22,6 +22,7 @@ from sparsead.backbones.dropout import draw_by_the_byte
 from sparsead.backbones.folders import check_plain, find_folder, reading
 from sparsead.backbones.heads import check_output, gives_next_token, read_without_head
 from sparsead.backbones.lengths import check_tokens, count_positions
+from sparsead.backbones.places import no_such_head
 from sparsead.backbones.tokenizers import build_tokenizer
 from sparsead.config.groups import BackboneSpec
 from sparsead.errors import ConfigError, SourceError
@@ -194,15 +195,7 @@ def _check_head(spec: BackboneSpec, config: PretrainedConfig, head: type[Any]) -
     continues = gives_next_token(head)
     if type(config) in head._model_mapping and (not continues or _is_causal(config.model_type)):
         return
-    lack, others = "has no head for this task", "tiny-bart or bart-large"
-    if "Seq2Seq" in head.__name__:
-        lack = "has no decoder to generate text"
-    if continues:
-        lack, others = "is not known to continue texts", "tiny-llama or qwen"
-    raise ConfigError(
-        f"backbone={spec.name}: a {config.model_type} {lack} ({head.__name__}); "
-        f"take another, such as backbone={others}"
-    )
+    raise no_such_head(spec.name, config.model_type, head.__name__)
 
 
 def _is_causal(model_type: str) -> bool:

@@ -23,6 +23,11 @@ _PLACES = {
 }
 
 
+SEQ2SEQ, NEXT_TOKEN = "AutoModelForSeq2SeqLM", "AutoModelForCausalLM"
+"""Names of the auto classes whose models generate texts, with an encoder and without."""
+NO_OWN_HEAD = "the head that generates texts is the backbone's own, so that nothing would train"
+
+
 class SiteError(ConfigError):
     """An adapter method needs a site that the architecture does not have."""
 
@@ -48,6 +53,56 @@ def find_patterns(model_type: str, site: str) -> tuple[str, ...]:
         reason = f": {entry.absent[site]}" if site in entry.absent else ""
         raise SiteError(f"{model_type} has no {_PLACES[site]}{reason}")
     return patterns
+
+
+def check_linear(model_type: str, site: str) -> None:
+    """Refuse a site whose modules are not linear layers, as LoRA needs them.
+
+    Args:
+        model_type: the name in transformers of an architecture that has an entry.
+        site: a field of `Sites` that the architecture has.
+
+    Raises:
+        ConfigError: the message says which sites can be chosen.
+    """
+    entry = architectures()[model_type]
+    there = [each for each in entry.linear if getattr(entry.sites, each)]
+    if site in there:
+        return
+    choice = f"choose from {', '.join(there)}" if there else f"{model_type} has none at its sites"
+    raise ConfigError(f"adapter.sites={site}: LoRA needs linear layers; {choice}")
+
+
+def no_biases(model_type: str) -> SiteError:
+    """Return the error about BitFit in an architecture without biases."""
+    return SiteError(f"{model_type} has no biases")
+
+
+def no_way_for_prefixes(model_type: str) -> SiteError:
+    """Return the error about prefixes in an architecture with attention of its own."""
+    return SiteError(
+        f"prefixes have no way into the attention of {model_type}, which does not go through "
+        "transformers' attention interface"
+    )
+
+
+def no_such_head(backbone: str, model_type: str, head: str) -> ConfigError:
+    """Return the error about a backbone that cannot have a task's head.
+
+    Args:
+        backbone: the backbone's name.
+        model_type: its architecture's name in transformers.
+        head: name of the transformers auto class of models with this head.
+    """
+    lack, others = "has no head for this task", "tiny-bart or bart-large"
+    if head == SEQ2SEQ:
+        lack = "has no decoder to generate text"
+    if head == NEXT_TOKEN:
+        lack, others = "is not known to continue texts", "tiny-llama or qwen"
+    return ConfigError(
+        f"backbone={backbone}: a {model_type} {lack} ({head}); take another, such as "
+        f"backbone={others}"
+    )
 
 
 def cannot_be_inserted(adapter: str, backbone: str, reason: SiteError) -> SiteError:

@@ -1,7 +1,7 @@
 """BART."""
 
 from sparsead.backbones.architectures import roberta
-from sparsead.backbones.contract import AdapterHubNames, Architecture, Sites
+from sparsead.backbones.contract import LINEAR, AdapterHubNames, Architecture, Sites
 
 _STACKS = ("encoder.layers.{i}", "decoder.layers.{i}")
 _CROSS_ATTENTION = "decoder.layers.{i}.encoder_attn"
@@ -25,6 +25,8 @@ ARCHITECTURE = Architecture(
     ),
     tokenizer=roberta.ARCHITECTURE.tokenizer,
     cross_attention=(_CROSS_ATTENTION,),
+    linear=("attention_output", "ffn_output", *LINEAR),
+    positions=1024,
     adapterhub=AdapterHubNames(
         attention={
             f"{layer}.self_attn.out_proj": f"{layer}.attention_adapters" for layer in _STACKS

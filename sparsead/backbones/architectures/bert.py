@@ -46,4 +46,5 @@ ARCHITECTURE = Architecture(
         prefixes={f"{_LAYER}.attention.self": "self_prefix"},
     ),
     peft_prefixes=True,
+    positions=512,
 )

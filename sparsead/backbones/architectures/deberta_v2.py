@@ -19,4 +19,5 @@ ARCHITECTURE = replace(
     ),
     named_sites=("attention_output", "ffn_output"),
     peft_prefixes=False,
+    prefixes=False,
 )

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from sparsead.backbones.architectures import bert
-from sparsead.backbones.contract import AdapterHubNames, Architecture, Sites
+from sparsead.backbones.contract import LINEAR, AdapterHubNames, Architecture, Sites
 
 _LAYER = "transformer.layer.{i}"
 
@@ -22,6 +22,8 @@ ARCHITECTURE = Architecture(
         ffn_norm=(f"{_LAYER}.output_layer_norm",),
         positions=("embeddings.position_embeddings",),
     ),
+    linear=("attention_output", *LINEAR),
+    positions=512,
     tokenizer=replace(bert.ARCHITECTURE.tokenizer, inputs=("input_ids", "attention_mask")),
     named_sites=(),
     adapterhub=AdapterHubNames(

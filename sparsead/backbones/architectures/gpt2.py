@@ -26,6 +26,9 @@ ARCHITECTURE = Architecture(
         ("query", "key", "value"), "one layer, attn.c_attn, computes query, key and value"
     ),
     named_sites=(),
+    linear=(),  # its layers are Conv1D
+    positions_key="n_positions",
+    positions=1024,
     adapterhub=AdapterHubNames(
         attention=dict.fromkeys(
             (f"{_LAYER}.attn.resid_dropout", f"{_LAYER}.attn.c_proj"),

@@ -1,7 +1,7 @@
 """Llama: a pre-LayerNorm architecture with RMSNorms."""
 
 from sparsead.backbones.architectures import gpt2
-from sparsead.backbones.contract import AdapterHubNames, Architecture, Sites
+from sparsead.backbones.contract import LINEAR, AdapterHubNames, Architecture, Sites
 
 _LAYER = "layers.{i}"
 
@@ -23,6 +23,9 @@ ARCHITECTURE = Architecture(
     ),
     tokenizer=gpt2.ARCHITECTURE.tokenizer,
     named_sites=("query", "key", "value"),
+    linear=("attention_output", "ffn_output", *LINEAR),
+    biases=("attention_bias", "mlp_bias"),
+    positions=2048,
     adapterhub=AdapterHubNames(
         attention={f"{_LAYER}.self_attn.o_proj": f"{_LAYER}.attention_adapters"},
         ffn=dict.fromkeys((f"{_LAYER}.mlp.down_proj", _LAYER), f"{_LAYER}.output_adapters"),

@@ -38,5 +38,8 @@ ARCHITECTURE = Architecture(
     own_attention_dropout=False,  # attention_dropout also sets the dropout of attention's output
     # Heads of different tasks have modules of the same names, so that no task type can be given.
     answer_head="classifier",
+    linear=("ffn_output", "attention_projection", "ffn_projection", "ffn_input"),
+    biases=("norm_bias", "attention_bias", "mlp_bias"),
+    positions=8192,
     task_types={},
 )

@@ -25,4 +25,6 @@ ARCHITECTURE = Architecture(
     tokenizer=roberta.ARCHITECTURE.tokenizer,
     absent={"positions": "MPNet's relative position bias depends on a token's place in the batch"},
     positions_behind_padding=True,
+    prefixes=False,
+    positions=512,
 )

@@ -4,4 +4,6 @@ from dataclasses import replace
 
 from sparsead.backbones.architectures import llama
 
-ARCHITECTURE = replace(llama.ARCHITECTURE, model_type="qwen2", adapterhub=None)
+ARCHITECTURE = replace(
+    llama.ARCHITECTURE, model_type="qwen2", adapterhub=None, biases=None, positions=32768
+)

@@ -4,4 +4,10 @@ from dataclasses import replace
 
 from sparsead.backbones.architectures import llama
 
-ARCHITECTURE = replace(llama.ARCHITECTURE, model_type="qwen3", adapterhub=None)
+ARCHITECTURE = replace(
+    llama.ARCHITECTURE,
+    model_type="qwen3",
+    adapterhub=None,
+    biases=("attention_bias",),
+    positions=32768,
+)

@@ -39,6 +39,7 @@ ARCHITECTURE = Architecture(
     ),
     cross_attention=(_CROSS_ATTENTION,),
     own_attention_dropout=False,
+    biases=(),
     head_width="d_kv",
     named_sites=(),
     adapterhub=AdapterHubNames(
