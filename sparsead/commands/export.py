@@ -16,7 +16,7 @@ from sparsead.assembly.exported_peft import export_peft
 from sparsead.assembly.published import publish
 from sparsead.config.arguments import Parser, add_run_arguments, add_trust, user_path
 from sparsead.errors import ConfigError
-from sparsead.report.card import write_card
+from sparsead.report.card import hub_name, write_card
 from sparsead.runs.files import check_new
 from sparsead.runs.query import find_trusted_run
 from sparsead.runs.record import read_records
@@ -59,11 +59,11 @@ def main() -> None:
     check_new("", arguments.folder)
     FORMATS[chosen](record, arguments.folder, arguments.trust, arguments.backbone)
     if arguments.card or arguments.push:
-        place = arguments.push or str(arguments.folder)
+        place = arguments.push or f"./{arguments.folder.absolute().name}"
         base = None if arguments.push else find_backbone(record, arguments.backbone, {})
         others = read_records(record.folder.parent.parent)
         card = write_card(record, chosen, place, others, base)
         (arguments.folder / "README.md").write_text(card, "utf-8")
     if arguments.push:
-        publish(arguments.folder, arguments.push, record.result["config"]["backbone"]["hub"])
+        publish(arguments.folder, arguments.push, hub_name(record.result["config"]["backbone"]))
     sys.stdout.write(f"{arguments.folder}\n")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from sparsead.errors.display import escape_json
 from sparsead.pruning.storage import WEIGHTS_FILE, load_weights
@@ -13,11 +14,13 @@ from sparsead.runs.files import file_digest
 from sparsead.runs.record import RunRecord
 
 _LOADING = {
-    "adapters": "model = {head}.from_pretrained({base}{classes})\n"
+    "adapters": "import adapters\nfrom transformers import {head}\n\n"
+    "model = {head}.from_pretrained({base}{classes})\n"
     "adapters.init(model)\nmodel.{load}({place}, set_active=True)",
-    "peft": "model = {head}.from_pretrained({base}{classes})\n"
+    "peft": "from peft import PeftModel\nfrom transformers import {head}\n\n"
+    "model = {head}.from_pretrained({base}{classes})\n"
     "model = PeftModel.from_pretrained(model, {place})",
-    "transformers": "model = {head}.from_pretrained({place})",
+    "transformers": "from transformers import {head}\n\nmodel = {head}.from_pretrained({place})",
 }
 _HEADS = {
     **dict.fromkeys(("squad", "demo_questions"), "AutoModelForQuestionAnswering"),
@@ -47,7 +50,7 @@ def write_card(
     """
     config = record.result["config"]
     names = {group: config[group]["name"] for group in ("adapter", "pruner", "backbone", "task")}
-    base = config["backbone"]["hub"]
+    base = hub_name(config["backbone"])
     head = ["---", f"library_name: {library}", "tags: [sparsead]"]
     head += [f"base_model: {_quote(base)}"] if base else []
     lines = [
@@ -75,6 +78,16 @@ def write_card(
         f"{config['protocol']['learning_rate']:g}, batch size {config['protocol']['batch_size']}",
     ]
     return "\n".join(lines) + "\n"
+
+
+def hub_name(backbone: Mapping[str, Any]) -> str | None:
+    """Return the name on the hub of a backbone's weights; None if they are not there.
+
+    Args:
+        backbone: the backbone's configuration in a record.
+    """
+    name: str | None = backbone["hub"] or backbone.get("package_hub")
+    return name
 
 
 def _describe_weights(record: RunRecord, pruner: str) -> str:
@@ -120,7 +133,7 @@ def _loading(record: RunRecord, library: str, place: str, folder: str | None) ->
     return _LOADING[library].format(
         head=_HEADS.get(config["task"]["method"], "AutoModelForSequenceClassification"),
         load="load_adapter_setup" if fused else "load_adapter",
-        base=_quote(backbone["hub"] or folder or backbone["name"]),
+        base=_quote(hub_name(backbone) or folder or backbone["name"]),
         classes=f", num_labels={classes}" if classes != 2 else "",
         place=_quote(place),
     )

@@ -33,12 +33,15 @@ def test_a_card_has_scores_sparsity_seed_hash_and_how_to_load_it(tmp_path: Path)
     assert f"{sparsity['removed']} of its {sparsity['total']} prunable weights" in card
     assert "By seed of the same setting: 1: 0.5000." in card
     assert 'PeftModel.from_pretrained(model, "me/mine")' in card
+    assert "from peft import PeftModel\nfrom transformers import AutoModelForSequence" in card
     assert f"- run: {run.record.result['identity']}\n" in card
     assert "adapter.safetensors: SHA-256 " in card
     run.record.result["config"]["adapter"]["options"]["budget"] = 0.1
     chosen = write_card(run.record, "peft", "me/mine", [run.record])
     assert f"{sparsity['total'] - sparsity['removed']} of {sparsity['total']} weights of" in chosen
     assert "zeros" not in chosen
+    run.record.result["config"]["backbone"]["package_hub"] = "owner/minilm"
+    assert 'base_model: "owner/minilm"' in write_card(run.record, "peft", "me/mine", [])
 
 
 def test_what_a_record_names_stays_text_in_a_card(tmp_path: Path) -> None:
