@@ -49,11 +49,18 @@ def insert_adapter(spec: RunSpec, adapter: Adapter, model: PreTrainedModel) -> A
 
     Raises:
         SiteError: the architecture lacks a site of the adapter; the message names both.
+        ConfigError: an adapter of the user's own returned something else.
     """
     try:
-        return adapter.insert(model, spec.seeds.init)
+        adapted = adapter.insert(model, spec.seeds.init)
     except SiteError as error:
         raise cannot_be_inserted(spec.adapter.name, spec.backbone.name, error) from error
+    if not isinstance(adapted, AdaptedModel):
+        raise ConfigError(
+            f"adapter._target_={spec.adapter.method}: insert returned a {type(adapted).__name__}; "
+            "it must return an AdaptedModel, as freeze_backbone does"
+        )
+    return adapted
 
 
 def redraw_adapter(

@@ -24,7 +24,7 @@ from sparsead.backbones.places import (
     no_way_for_prefixes,
 )
 from sparsead.config.groups import TaskSpec
-from sparsead.config.registry import import_object
+from sparsead.config.registry import bind_options, import_object
 from sparsead.config.run import RunSpec
 from sparsead.config.values.adapters import NO_PEFT
 from sparsead.errors import ConfigError
@@ -62,11 +62,13 @@ def check_buildable(spec: RunSpec) -> None:
 
 
 def _check_own_code(spec: RunSpec) -> None:
-    """Refuse methods and metrics of the user's own that cannot be imported."""
-    for group in ("adapter", "pruner", "task"):
+    """Refuse methods and metrics of the user's own that cannot be imported, or called so."""
+    given = {"adapter": spec.adapter.options, "pruner": {}, "task": spec.task.arguments()}
+    for group, options in given.items():
         method = getattr(spec, group).method
-        if "." in method:
-            import_object(f"{group}._target_", method)
+        entry = import_object(f"{group}._target_", method) if "." in method else None
+        if callable(entry):
+            bind_options(group, entry, options)
     for metric in spec.task.options.get("metrics", ()):
         if "." in str(metric):
             import_object("task.metrics", str(metric))

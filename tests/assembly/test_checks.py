@@ -1,0 +1,56 @@
+"""Code of the user's own is refused in words about it, and as early as it can be known."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from torch import nn
+
+from composing import compose
+from sparsead.assembly.build import insert_adapter
+from sparsead.assembly.checks import check_buildable
+from sparsead.config.groups import AdapterSpec
+from sparsead.errors import ConfigError
+
+OWN = """
+from dataclasses import dataclass
+
+
+@dataclass
+class Own:
+    bottleneck: int
+
+    def insert(self, model, seed):
+        return model
+"""
+
+
+class ReturnsTheModel:
+    def insert(self, model: Any, seed: int) -> Any:
+        return model
+
+
+def test_an_adapter_that_returns_something_else_is_told_what_to_return() -> None:
+    model: Any = nn.Linear(1, 1)
+    with pytest.raises(ConfigError, match="returned a Linear; it must return an AdaptedModel"):
+        insert_adapter(compose("backbone=tiny-bert"), ReturnsTheModel(), model)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [({"rank": 3}, "adapter.rank: no such key"), ({"bottleneck": "x"}, "adapter.bottleneck=x")],
+)
+def test_keys_that_own_code_does_not_take_are_refused_before_torch_is_imported(
+    options: dict[str, Any], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "own_adapter.py").write_text(OWN)
+    monkeypatch.syspath_prepend(tmp_path)
+    spec = compose("backbone=tiny-bert")
+    own = AdapterSpec("own", "own_adapter.Own", {"bottleneck": 4})
+    check_buildable(replace(spec, adapter=own))
+    own.options.update(options)
+    with pytest.raises(ConfigError, match=said):
+        check_buildable(replace(spec, adapter=own))
