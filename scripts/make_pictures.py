@@ -16,7 +16,10 @@ PICTURES = ROOT / "docs" / "pictures"
 RECORDS = ("--records", str(ROOT / "results" / "minilm.parquet"))
 RESULTS = (
     ("results/figure2.yaml", "only=row=adapter,random-40,random-80,snip-40,snip-80"),
-    ("curves", "task=mrpc", "protocol.selection=0", "adapter=houlsby", "sparsity=0,0.4"),
+    (
+        *("curves", "task=mrpc", "protocol.selection=0", "adapter=houlsby", "r=48"),
+        *("adapter.init=bert", "pruner=none,random,snip", "pruner.control=none", "sparsity=0,0.4"),
+    ),
 )
 RUN = ("task.limit=64", "protocol.epochs=1", "backbone=minilm")
 
