@@ -94,6 +94,9 @@ def _list(runs: list[Listed], arguments: Namespace) -> None:
     arguments.format = "json" if arguments.json else arguments.format
     if arguments.format:
         sys.stdout.write(FORMATS[arguments.format](COLUMNS, [run.row for run in runs]))
+    elif not runs and screen_width() is not None:
+        which = "match these filters" if arguments.filters else "yet; `sparsead train` makes one"
+        sys.stdout.write(f"{arguments.outputs}: no runs {which}\n")
     else:
         _show(runs, wide=arguments.wide)
 

@@ -106,6 +106,22 @@ def test_an_unknown_filter_is_named_also_where_there_are_no_runs(
         called(tmp_path, monkeypatch, capsys, word)
 
 
+@pytest.mark.parametrize(
+    ("filters", "said"), [([], "no runs yet; "), (["seed=9"], "no runs match these filters")]
+)
+def test_a_terminal_is_told_that_there_are_no_runs(
+    filters: list[str],
+    said: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(runs, "screen_width", lambda: 80)
+    monkeypatch.setattr("sys.argv", ["sparsead runs", *filters, "--outputs", str(tmp_path)])
+    runs.main()
+    assert said in capsys.readouterr().out
+
+
 def test_deleting_asks_and_spares_the_others(
     outputs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
