@@ -93,7 +93,9 @@ WRONG: dict[str, Sequence[str]] = {
     "task.limit=0: must be at least 1": ["train", "task.limit=0"],
     "pruner.scope=layer": ["train", "pruner.scope=layer"],
     "choose sparsity=0.5": ["train", "pruner=nm", "sparsity=0.4"],
+    "adapter.sites=[]: name at least one": ["train", "adapter.sites=[]"],
     # files and folders
+    "outputs=good.csv: is a file": ["train", "outputs=good.csv"],
     "nowhere: is not a folder": ["train", "task=mrpc", "task.path=nowhere"],
     "is not a model's folder": ["train", "backbone=./folder"],
     "task.train=nowhere.csv: is not a file": ["train", "task=text", "task.train=nowhere.csv"],
@@ -152,6 +154,7 @@ WRONG: dict[str, Sequence[str]] = {
     "score=high: must be a number": ["runs", "score=high"],
     "without brackets": ["runs", "seed=[1,2]"],
     "runs delete: would delete all": ["runs", "delete", "--yes"],
+    "nowhere.parquet: is not a file": ["table", "table1", "--records", "nowhere.parquet"],
     "is no archive of records": ["table", "table1", "--records", "good.csv"],
     "has no finished runs": ["figure", "curves"],
     "list=adaptors: no such choice; did you mean adapters": ["list", "adaptors"],

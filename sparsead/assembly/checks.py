@@ -118,6 +118,8 @@ def _check_sites(spec: RunSpec) -> None:
     if "." in method or entry is None:
         return
     sites = [str(site) for site in spec.adapter.options.get("sites", ())]
+    if "sites" in spec.adapter.options and not sites:
+        raise ConfigError("adapter.sites=[]: name at least one kind of site")
     try:
         for site in (*_SITES.get(method, ()), *sites):
             find_patterns(entry.model_type, site)

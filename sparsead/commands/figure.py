@@ -87,8 +87,8 @@ def _add_folder(parser: Parser) -> None:
 def _table(given: list[str]) -> None:
     usage = (
         "sparsead figure masks RUN\n"
-        "       sparsead figure curves|sparsity|params [FILTER …]\n"
-        "       sparsead figure TABLE [KEY=VALUE …]"
+        "   or: sparsead figure curves|sparsity|params [FILTER …]\n"
+        "   or: sparsead figure TABLE [KEY=VALUE …]"
     )
     parser = Parser("sparsead figure", __doc__, usage=usage)
     named = "figure1, figure2, figure4, a table, or a path that ends in .yaml"

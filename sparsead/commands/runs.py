@@ -16,6 +16,7 @@ from sparsead.config.arguments import Parser, add_json, add_outputs, add_wide, u
 from sparsead.config.quoting import outputs_option
 from sparsead.errors import ConfigError, StorageError, unknown
 from sparsead.errors.display import to_columns
+from sparsead.progress import print_line
 from sparsead.report.export import EXPORTS
 from sparsead.report.formats import FORMATS, pluralize, to_plain
 from sparsead.report.screen import screen_width
@@ -111,7 +112,7 @@ def _delete(runs: list[Listed], arguments: Namespace) -> None:
     running = [run for run in runs if run.row["state"] == "running"]
     runs = [run for run in runs if run not in running]
     if running:
-        sys.stdout.write(f"left out {pluralize(len(running), 'run')} that a process is training\n")
+        print_line(f"left out {pluralize(len(running), 'run')} that a process is training")
     if not runs:
         sys.stdout.write("no runs match\n")
         return
@@ -129,9 +130,9 @@ def _delete(runs: list[Listed], arguments: Namespace) -> None:
         return
     move_to_trash(outputs, names)
     where = outputs_option(outputs)
-    sys.stdout.write(
+    print_line(
         f"moved {pluralize(len(runs), 'run')} to {trash_folder(outputs)}; "
-        f"`sparsead runs restore{where}` puts them back\n"
+        f"`sparsead runs restore{where}` puts them back"
     )
 
 
@@ -164,9 +165,9 @@ def _restore(runs: list[Listed], arguments: Namespace) -> None:
     restore_from_trash(outputs, restored)
     sys.stdout.write(f"restored {pluralize(len(restored), 'run')}\n")
     if recorded:
-        sys.stdout.write(
+        print_line(
             f"left {pluralize(len(recorded), 'run')} in {trash_folder(outputs)}, because "
-            "they have been recorded anew\n"
+            "they have been recorded anew"
         )
 
 

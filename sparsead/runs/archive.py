@@ -75,6 +75,8 @@ def unpack(file: Path, outputs: Path) -> None:
     import pyarrow
     from pyarrow import parquet
 
+    if not file.is_file():
+        raise RecordError(f"{file}: is not a file")
     try:
         content = parquet.ParquetFile(file)
         limit = max(LEAST_LIMIT, _LARGEST_RATIO * file.stat().st_size)

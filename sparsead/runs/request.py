@@ -145,6 +145,9 @@ class _Location:
     threads: str
 
     def __post_init__(self) -> None:
+        outputs = Path(expand_user(str(self.outputs)))
+        if outputs.exists() and not outputs.is_dir():
+            raise ConfigError(f"outputs={self.outputs}: is a file; name a folder")
         number = str(self.threads)
         if number != _AUTO and not (number.isdecimal() and int(number)):
             raise ConfigError(f"threads={number}: must be auto or a whole number, 1 or more")
