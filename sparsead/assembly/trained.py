@@ -26,7 +26,7 @@ from sparsead.report.outcome import describe_scores, describe_setting
 from sparsead.runs.prerequisites import drop_sources
 from sparsead.runs.query import find_trusted_run
 from sparsead.runs.record import RunRecord
-from sparsead.tasks.cache import count_cut_examples
+from sparsead.tasks.cache import count_cut_examples, without_bars
 from sparsead.tasks.contract import (
     Collator,
     DecodesOutputs,
@@ -144,7 +144,8 @@ class TrainedRun:
             DataError: a text cannot be encoded.
         """
         columns = Dataset.from_list([dict(row.columns) for row in rows])
-        encoded = self._reader().encode_inputs(columns, self.tokenizer)
+        with without_bars():
+            encoded = self._reader().encode_inputs(columns, self.tokenizer)
         if cut := count_cut_examples(encoded):
             longest, all_rows = self.spec.task.max_length, max(len(rows), len(encoded))
             log.warning("%d of %d rows are truncated to %d tokens", cut, all_rows, longest)

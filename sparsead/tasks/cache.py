@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import datasets
 import numpy as np
 import pyarrow
 import tokenizers
@@ -43,6 +44,20 @@ WHOLE_LENGTH = "whole_length"
 _PLACES = ("path", "files", "train", "validation", "limit", "revision")
 
 
+@contextmanager
+def without_bars() -> Iterator[None]:
+    """Show no progress bars of datasets for the duration of the block, a notebook's included."""
+    if datasets.are_progress_bars_disabled():
+        yield
+        return
+    datasets.disable_progress_bars()
+    try:
+        yield
+    finally:
+        datasets.enable_progress_bars()
+
+
+@without_bars()
 def encode_once(
     task: Task, tokenizer: PreTrainedTokenizerBase, selection: float = 0.0
 ) -> tuple[DatasetDict, dict[str, Any]]:

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import datasets
 import pytest
 from datasets import Dataset, DatasetDict
 from transformers import PreTrainedTokenizerBase
@@ -36,6 +37,15 @@ def file(tmp_path: Path) -> Path:
 
 def tokenizer(name: str = "tiny-bert") -> PreTrainedTokenizerBase:
     return load_backbone(compose(f"backbone={name}").backbone).tokenizer
+
+
+def test_a_notebook_sees_no_bars_of_datasets(
+    file: Path, cache: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    datasets.enable_progress_bars()
+    encode_once(text(file), tokenizer())
+    assert capsys.readouterr().err == ""
+    assert not datasets.are_progress_bars_disabled()
 
 
 def text(file: Path, **options: Any) -> TextTask:
