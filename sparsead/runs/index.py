@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, get_type_hints
 
+from pydantic import NonNegativeInt
 from typing_extensions import TypedDict
 
 from sparsead.config.seeds import SEED_KEYS
-from sparsead.errors import warn
+from sparsead.errors import ConfigError, warn
 from sparsead.runs.checked import find_checksummed, write_checksummed
 from sparsead.runs.record import RESULT_FILE, RunRecord, read_listed, restore_all_replaced
+from sparsead.runs.result import Config, Summary, check_names
 
 INDEX_FILE = Path("cache") / "index.json"
 _BULKY = ("history", "environment", "provenance", "data", "from_data", "predictions")
@@ -82,19 +84,33 @@ def _summarize(folder: Path, stamp: list[int]) -> Entry | None:
     return {"stamp": stamp, "result": slim}
 
 
+def _without(schema: type, left_out: Collection[str]) -> Any:
+    """Return a `TypedDict` like this one, without some of its keys."""
+    hints = get_type_hints(schema, include_extras=True)
+    keys = {key: hint for key, hint in hints.items() if key not in left_out}
+    return TypedDict(f"Part{schema.__name__}", keys)  # type: ignore[operator]
+
+
+class _Seeds(TypedDict):
+    seed: NonNegativeInt
+    seed_data: NotRequired[NonNegativeInt | None]
+    seed_init: NotRequired[NonNegativeInt | None]
+    seed_mask: NotRequired[NonNegativeInt | None]
+
+
 class _Stored(TypedDict):
     """An entry as the file has it: its configuration is `setting` of `_Index`, with these seeds."""
 
     stamp: list[int]
-    result: Any
-    setting: int
-    seeds: dict[str, Any]
+    result: _without(Summary, ["config"])  # type: ignore[valid-type]
+    setting: NonNegativeInt
+    seeds: _Seeds
 
 
 class _Index(TypedDict):
     """The file. Runs of one setting share a configuration, which is most of what it holds."""
 
-    settings: list[dict[str, Any]]
+    settings: list[_without(Config, SEED_KEYS)]  # type: ignore[valid-type]
     runs: dict[str, _Stored]
 
 
@@ -103,6 +119,14 @@ def _read(path: Path) -> dict[str, Entry]:
     if found is None:
         return {}
     settings = found["settings"]
+    try:
+        for setting in settings:
+            check_names(setting)
+        if any(stored["setting"] >= len(settings) for stored in found["runs"].values()):
+            raise ConfigError("a run has a setting that is not in it")
+    except ConfigError as error:
+        warn(f"{path}: was altered ({error}); it is made anew")
+        return {}
     entries = {}
     for name, stored in found["runs"].items():
         config = settings[stored["setting"]] | stored["seeds"]
@@ -116,7 +140,7 @@ def _write(path: Path, entries: Mapping[str, Entry]) -> None:
     for name, entry in entries.items():
         result, config = dict(entry["result"]), dict(entry["result"]["config"])
         del result["config"]
-        seeds = {key: config.pop(key) for key in SEED_KEYS if key in config}
+        seeds: Any = {key: config.pop(key) for key in SEED_KEYS if key in config}
         setting = settings.setdefault(json.dumps(config), len(settings))
         runs[name] = _Stored(stamp=entry["stamp"], result=result, setting=setting, seeds=seeds)
     write_checksummed(path, {"settings": [json.loads(text) for text in settings], "runs": runs})

@@ -47,6 +47,7 @@ def _plain(spec: type) -> Any:
     """Return the type of `dataclasses.asdict` of a spec, which needs no key that has a default."""
     types = get_type_hints(spec)
     required = {f.name: f.default is MISSING and f.default_factory is MISSING for f in fields(spec)}
+    required |= {name: True for name in required if name == "options"}  # every record has them
     keys = {name: types[name] if required[name] else NotRequired[types[name]] for name in required}
     return TypedDict(f"Plain{spec.__name__}", keys)  # type: ignore[operator]
 

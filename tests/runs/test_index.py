@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from composing import ask_for
+from sparsead.runs.checked import parse_unaltered, write_checksummed
 from sparsead.runs.index import INDEX_FILE, read_summaries
 from sparsead.runs.record import RunRecord, write_result
 from sparsead.runs.staging import staged
@@ -69,3 +71,36 @@ def test_a_record_that_cannot_be_looked_at_is_left_out(
     said = capsys.readouterr().err
     assert said.startswith(f"sparsead: {other}: cannot be read (")
     assert said.endswith("; it is left out\n")
+
+
+@pytest.mark.parametrize(
+    ("keys", "value"),
+    [
+        (["setting"], 99),
+        (["setting"], -1),
+        (["result"], "x"),
+        (["result"], {}),
+        (["result", "setting"], []),
+        (["result", "scores"], {"accuracy": "0.9"}),
+        (["result", "seconds"], None),
+        (["seeds"], {"seed": "x"}),
+        (["seeds"], {}),
+        (["stamp"], "x"),
+    ],
+)
+def test_an_index_with_other_values_is_made_anew_whatever_its_checksum(
+    tmp_path: Path, keys: list[str], value: object
+) -> None:
+    record(tmp_path, 1)
+    expected = [one.result for one in read_summaries(tmp_path)]
+    content: Any = parse_unaltered(tmp_path / INDEX_FILE)
+    part = next(iter(content["runs"].values()))
+    for key in keys[:-1]:
+        part = part[key]
+    part[keys[-1]] = value
+    write_checksummed(tmp_path / INDEX_FILE, content)
+    assert [one.result for one in read_summaries(tmp_path)] == expected
+    content = parse_unaltered(tmp_path / INDEX_FILE)
+    content["settings"][0]["adapter"]["options"]["bottleneck"] = []
+    write_checksummed(tmp_path / INDEX_FILE, content)
+    assert [one.result for one in read_summaries(tmp_path)] == expected
