@@ -89,16 +89,24 @@ def find_settings(records: Iterable[RunRecord], always: Sequence[str] = ()) -> l
     configs = [
         _flat(group[0].result["config"]) | commits_of(group[0].result) for _, group in settings
     ]
-    alike: dict[tuple[Any, ...], list[_Config]] = defaultdict(list)
+    alike: dict[tuple[Any, ...], list[tuple[Mapping[str, Any], dict[str, Any]]]] = defaultdict(list)
     for (place, group), config in zip(settings, configs, strict=True):
-        told = _flat(leave_out_defaults(group[0].result["config"])) | commits_of(group[0].result)
-        alike[tuple(place.values())].append(_Config(config, told))
-    differing = {key: [*always, *_differing(found, always)] for key, found in alike.items()}
+        alike[tuple(place.values())].append((group[0].result, config))
+    differing = {
+        key: [*always, *(_differing([*map(_told, found)], always) if len(found) > 1 else ())]
+        for key, found in alike.items()
+    }
     shown = list(dict.fromkeys(name for names in differing.values() for name in names))
     return [
         Setting(place, _said(config, differing[tuple(place.values())], shown), group)
         for (place, group), config in zip(settings, configs, strict=True)
     ]
+
+
+def _told(found: tuple[Mapping[str, Any], dict[str, Any]]) -> _Config:
+    """Return the configuration of a result, with and without the keys that have their defaults."""
+    result, config = found
+    return _Config(config, _flat(leave_out_defaults(result["config"])) | commits_of(result))
 
 
 def list_columns(rows: Sequence[Row]) -> list[str]:
