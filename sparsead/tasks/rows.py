@@ -276,7 +276,10 @@ def read_text(path: Path) -> str:
 
 
 def split_lines(text: str) -> list[str]:
-    r"""Return the lines of a text, which end with \n or \r\n; with \r if at most the last does."""
+    r"""Return the lines of a text, which end with \n or \r\n.
+
+    They end with \r where the text has no \n, except perhaps at its very end.
+    """
     whole = text.removesuffix("\n")
     if "\n" not in whole:
         return whole.split("\r")
