@@ -56,8 +56,9 @@ NAMED = {
     "HOULSBY": ("adapter=houlsby",),
     "PFEIFFER": ("adapter=pfeiffer",),
     "PFEIFFER2": ("adapter=pfeiffer", "seed=2"),
+    "demo_mrpc": ("task=demo_mrpc",),
 }
-"""The runs that the documents name, and what each is trained with."""
+"""The runs that the documents name, also by their task, and what each is trained with."""
 
 
 class Block(NamedTuple):

@@ -187,7 +187,7 @@ def _run_in_processes(folder: Path, command: list[str]) -> None:
 def _test_few_faults(command: list[str]) -> None:
     """Run the tests of faults that a page names, with as few faults as they have."""
     words = command[command.index("pytest") + 1 :]
-    few = {"SPARSEAD_KILLS": "1", "SPARSEAD_TAKEOVERS": "1"}
+    few = {"SPARSEAD_KILLS": "1", "SPARSEAD_TAKEOVERS": "1", "SPARSEAD_EXHAUSTIVE": ""}
     _call(ROOT, [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *words], **few)
 
 
