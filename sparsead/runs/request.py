@@ -146,7 +146,12 @@ class _Location:
 
     def __post_init__(self) -> None:
         outputs = Path(expand_user(str(self.outputs)))
-        if outputs.exists() and not outputs.is_dir():
+        try:
+            is_file = outputs.exists() and not outputs.is_dir()
+        except OSError as error:  # a name that is too long, or a folder that may not be entered
+            reason = f"cannot be read ({error.strerror})"
+            raise ConfigError(f"outputs={self.outputs}: {reason}") from error
+        if is_file:
             raise ConfigError(f"outputs={self.outputs}: is a file; name a folder")
         number = str(self.threads)
         if number != _AUTO and not (number.isdecimal() and int(number)):

@@ -77,7 +77,7 @@ def make_folder(name: str) -> Damage:
 
 def copy_run(outputs: Path) -> None:
     run = victim(outputs)
-    shutil.copytree(run, run.with_name(f"{run.name}_copy"))
+    shutil.copytree(run, run.with_name(f"{run.name}_twice"))
     shutil.copytree(run, run.with_name(f"copy_{run.name}"))
 
 

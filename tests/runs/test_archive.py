@@ -259,7 +259,7 @@ def test_a_parquet_file_of_other_columns_is_no_archive(
 def test_a_missing_archive_is_refused_without_a_table_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(RecordError, match=r"a\.parquet: is no archive of records"):
+    with pytest.raises(RecordError, match=r"a\.parquet: is not a file"):
         call(monkeypatch, table, "--records", "a.parquet", "--outputs", str(tmp_path))
 
 

@@ -141,7 +141,7 @@ def test_a_copied_or_foreign_folder_is_not_another_run(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     one, two = (write_record(tmp_path, plain_result(seed=seed)) for seed in (1, 2))
-    shutil.copytree(one, one.with_name(f"{one.name}_copy"))
+    shutil.copytree(one, one.with_name(f"{one.name}_twice"))
     shutil.copytree(one, one.with_name(f"copy_of_{one.name}"))
     shutil.copy(one / "result.json", two / "result.json")
     for read in (read_records, read_summaries, read_summaries):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from itertools import product
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import yaml
 
 from composing import compose
 from exhaustive import choose
+from sparsead.config.choices import use_own_folder
 from sparsead.config.overrides import expand
 from sparsead.errors import ConfigError
 from sparsead.runs.checked import write_checksummed
@@ -344,8 +346,9 @@ RESULTS = TABLES.parents[1] / "results"
 
 @pytest.mark.slow
 @pytest.mark.parametrize("file", sorted(RESULTS.glob("*.yaml")), ids=lambda file: file.stem)
-def test_every_table_of_results_is_whole(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sparsead.config.choices._own_folders", [RESULTS])
+def test_every_table_of_results_is_whole(file: Path, request: pytest.FixtureRequest) -> None:
+    request.addfinalizer(partial(use_own_folder, None))
+    use_own_folder(RESULTS)
     columns = [column.name for column in load_table(str(file)).columns]
     table = load_table(str(file), ["seeds=1", f"only=column={columns[0]}"])
     assert [cell.row for cell in list_cells(table)] == [row.name for row in table.rows]
