@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from typing_extensions import TypedDict
 
 from sparsead.errors import RecordError
-from sparsead.runs.checked import find_checked, find_checksummed, write_checksummed
 from sparsead.pruning.storage import load_weights
+from sparsead.runs.checked import find_checked, find_checksummed, write_checksummed
 from sparsead.runs.claim import live_claim
 from sparsead.runs.files import file_digest
 from sparsead.runs.predictions import read_predictions
