@@ -253,9 +253,8 @@ def test_what_a_users_task_lacks_is_named(
 def test_what_is_no_task_is_refused_in_one_line_and_nothing_written(
     tmp_path: Path, conf: Path, forked: Cli
 ) -> None:
-    (tmp_path / "users_tasks.py").write_text(
-        "class Own:\n    def __init__(self, **options: object) -> None: pass\n"
-    )
+    own = "class Own:\n    def __init__(self, name, path, limit, max_length, files, words): ...\n"
+    (tmp_path / "users_tasks.py").write_text(own)
     path = f"{Path(package.__file__).parents[1]}:{tmp_path}"
     done = forked(("train", "--config-dir", str(conf), *QUICK), PYTHONPATH=path)
     assert done.returncode == 2
