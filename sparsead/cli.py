@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import importlib
-import os
 import pkgutil
 import shutil
 import sys
@@ -14,6 +13,7 @@ from pathlib import Path
 
 from sparsead.config.choices import list_choices
 from sparsead.config.threads import bound_spinning
+from sparsead.config.tracebacks import wants_traceback
 from sparsead.errors import SparseadError, describe_file_error, fail, refuse_windows, unknown
 from sparsead.errors.display import survive_closed_pipes
 from sparsead.errors.own_code import describe_own_error
@@ -58,7 +58,7 @@ def run(verb: str, arguments: list[str]) -> None:
         fail(str(error))
     except Exception as error:
         own = describe_file_error(error) or describe_own_error(error)
-        if own is None or os.environ.get("HYDRA_FULL_ERROR") == "1":
+        if own is None or wants_traceback():
             raise
         fail(own)
 

@@ -12,8 +12,7 @@ import logging
 import math
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import hydra
@@ -41,6 +40,7 @@ from sparsead.config.quoting import outputs_option
 from sparsead.config.search import SearchSpec
 from sparsead.config.sweeps import compose_jobs
 from sparsead.config.threads import bound_spinning
+from sparsead.config.tracebacks import let_hydra_raise, wants_traceback
 from sparsead.config.tracking import group_tracked
 from sparsead.errors import (
     AlreadyRecordedError,
@@ -87,10 +87,6 @@ from sparsead.search import search
 
 log = logging.getLogger(__name__)
 
-_FULL_ERROR = "HYDRA_FULL_ERROR"
-_ASKED = "SPARSEAD_FULL_ERROR"
-"""Holds what the user has set the variable above to, while that one makes Hydra raise."""
-
 
 def main() -> None:
     """Entry point of `sparsead train`, `sparsead-train` and `python -m sparsead.train`.
@@ -101,30 +97,12 @@ def main() -> None:
     bound_spinning()
     try:
         refuse_windows()
-        with _let_hydra_raise():
+        with let_hydra_raise():
             _launch()
     except (SparseadError, *CONFIGURATION_ERRORS) as error:
-        if os.environ.get(_FULL_ERROR) == "1":
+        if wants_traceback():
             raise
         fail(describe_error(error))
-
-
-def _keeps_traceback() -> bool:
-    """Tell whether the user asked for tracebacks; Hydra's variable is set in any case here."""
-    return os.environ.get(_ASKED) == "1"
-
-
-@contextmanager
-def _let_hydra_raise() -> Iterator[None]:
-    """Make Hydra raise its errors; by default it prints a traceback or exits with status 1."""
-    before = os.environ.get(_FULL_ERROR)
-    os.environ[_FULL_ERROR] = "1"
-    os.environ[_ASKED] = before or ""
-    try:
-        yield
-    finally:
-        del os.environ[_FULL_ERROR], os.environ[_ASKED]
-        os.environ.update({} if before is None else {_FULL_ERROR: before})
 
 
 def _launch() -> None:
@@ -152,7 +130,7 @@ def _launch() -> None:
             with notice_lost_workers():
                 start()
         except RunFailedError:
-            if _keeps_traceback():
+            if wants_traceback():
                 raise
     if STARTED.folder is not None:
         _sum_up(STARTED.entries())
@@ -205,7 +183,7 @@ def job(config: DictConfig) -> float:
         fail(describe_error(error))  # not raised: Hydra would print its own line first
     except Exception as error:
         own = describe_own_error(error) or describe_file_error(error)
-        if sweeping or own is None or _keeps_traceback():
+        if sweeping or own is None or wants_traceback():
             raise
         fail(own)
     if sweeping:

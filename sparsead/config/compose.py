@@ -96,7 +96,7 @@ def initialised() -> AbstractContextManager[object]:
     """
     if GlobalHydra.instance().is_initialized():
         return nullcontext()
-    return hydra.initialize_config_module("sparsead.conf", version_base="1.3")
+    return hydra.initialize_config_module("sparsead.conf", version_base="1.3", job_name="train")
 
 
 def describe_error(error: BaseException) -> str:

@@ -6,11 +6,9 @@ has overrides of its own. They are handed to the launcher in the way that Hydra'
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import hydra
 from hydra._internal.callbacks import Callbacks
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
@@ -21,7 +19,7 @@ from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig
 
 from sparsead.config.choices import search_path
-from sparsead.config.compose import describe_error
+from sparsead.config.compose import describe_error, initialised
 from sparsead.config.launchers import (
     check_slurm,
     expand_jobs,
@@ -64,8 +62,8 @@ def check_launcher(launcher: Sequence[str]) -> None:
     """
     check_slurm(launcher)
     if launcher:
-        with _initialised() as loader:
-            _compose(loader, launcher)
+        with initialised():
+            _compose(_loader(), launcher)
 
 
 def launch_jobs(
@@ -91,7 +89,8 @@ def launch_jobs(
     """
     set_ray_token(launcher)
     share_cores(launcher, len(jobs))
-    with _initialised() as loader:
+    with initialised():
+        loader = _loader()
         config = _compose(loader, [*launcher, format_override("outputs", outputs)])
         callbacks = Callbacks(config)
         context = HydraContext(config_loader=loader, callbacks=callbacks)
@@ -105,10 +104,8 @@ def launch_jobs(
     return [describe_error(job._return_value) for job in returned if job.status is JobStatus.FAILED]
 
 
-@contextmanager
-def _initialised() -> Iterator[ConfigLoader]:
-    with hydra.initialize_config_module("sparsead.conf", version_base="1.3", job_name="train"):
-        yield GlobalHydra.instance().config_loader()
+def _loader() -> ConfigLoader:
+    return GlobalHydra.instance().config_loader()
 
 
 def _compose(loader: ConfigLoader, words: Sequence[str]) -> DictConfig:
