@@ -19,14 +19,16 @@ from sparsead.config.arguments import (
     add_overrides,
     add_records,
     add_run_arguments,
+    take_action,
     user_path,
 )
-from sparsead.errors import RecordError
+from sparsead.errors import ConfigError, RecordError
 from sparsead.report.masks_figure import draw_masks
 from sparsead.report.opened import open_results
 from sparsead.report.publish import save_figure
 from sparsead.report.query_results import open_matching
 from sparsead.runs.query import find_run
+from sparsead.tables.files import is_table, unknown_table
 
 MASKS = "masks"
 QUERIES = {
@@ -35,17 +37,19 @@ QUERIES = {
     "params": "score_by_parameters",
 }
 """What is drawn of the runs that filters choose, and the kind of figure."""
+KINDS = (MASKS, *QUERIES)
+"""What is drawn besides tables."""
 
 
 def main() -> None:
     """Entry point of `sparsead figure`."""
-    first = sys.argv[1] if len(sys.argv) > 1 else ""
-    if first == MASKS:
-        _masks(sys.argv[2:])
-    elif first in QUERIES:
-        _query(first, sys.argv[2:])
+    shown, words = take_action(sys.argv[1:], KINDS)
+    if shown == MASKS:
+        _masks(words)
+    elif shown is not None:
+        _query(shown, words)
     else:
-        _table(sys.argv[1:])
+        _table(words)
 
 
 def _masks(given: list[str]) -> None:
@@ -98,6 +102,8 @@ def _table(given: list[str]) -> None:
     add_records(parser)
     _add_folder(parser)
     arguments = parser.parse(given)
+    if not is_table(arguments.table):
+        raise ConfigError(unknown_table(arguments.table, "figure", KINDS))
     place = (arguments.outputs, arguments.records)
     with open_results(arguments.table, arguments.overrides, *place) as results:
         paths = save_figure(results, arguments.out or arguments.outputs / "figures")

@@ -12,7 +12,15 @@ from argparse import Namespace
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from sparsead.config.arguments import Parser, add_json, add_outputs, add_wide, user_path
+from sparsead.config.arguments import (
+    Parser,
+    add_json,
+    add_outputs,
+    add_wide,
+    take_action,
+    user_path,
+)
+from sparsead.config.choices import suggest_override
 from sparsead.config.quoting import outputs_option
 from sparsead.errors import ConfigError, StorageError, unknown
 from sparsead.errors.display import to_columns
@@ -42,10 +50,11 @@ _RANKED = (
 
 def main() -> None:
     """Entry point of `sparsead runs`."""
-    words = sys.argv[1:]
-    action = words.pop(0) if words and words[0] in ACTIONS else "list"
+    named, words = take_action(sys.argv[1:], ACTIONS)
+    action = named or "list"
     arguments = _parser(action).parse(words)
-    wanted = [_filter(given) for given in arguments.filters]
+    read = _filter if named is None else Filter.read
+    wanted = [read(given) for given in arguments.filters]
     outputs: Path = arguments.outputs
     every = list_runs(trash_folder(outputs) if action == "restore" else outputs)
     ACTIONS[action](choose_runs(every, wanted), arguments)
@@ -86,8 +95,11 @@ def _parser(action: str) -> Parser:
 
 
 def _filter(given: str) -> Filter:
+    """Read the filter of a list, for which the name of an action may be misspelt."""
     if "=" not in given:
-        raise ConfigError(unknown("runs", given, ACTIONS) + ", or a filter KEY=PATTERN")
+        example = suggest_override(given) or "task=mrpc"
+        allowed = unknown("runs", given, ACTIONS)
+        raise ConfigError(f"{allowed}, or a filter KEY=PATTERN such as {example}")
     return Filter.read(given)
 
 
@@ -175,7 +187,7 @@ def _export(runs: list[Listed], arguments: Namespace) -> None:
     """Write the runs to a file, in the format of the file's suffix."""
     file: Path = arguments.file
     if file.suffix not in EXPORTS:
-        raise ConfigError(unknown("runs export", file.suffix or file.name, EXPORTS))
+        raise ConfigError(unknown(f"{file}: suffix", file.suffix, EXPORTS))
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         EXPORTS[file.suffix](runs, file)
@@ -189,7 +201,7 @@ def _pack(runs: list[Listed], arguments: Namespace) -> None:
     from sparsead.runs.archive import pack
 
     if arguments.file.suffix != ".parquet":
-        raise ConfigError(unknown("runs pack", arguments.file.suffix, [".parquet"]))
+        raise ConfigError(f"{arguments.file}: must end in .parquet")
     over = [run.row["run"] for run in runs if run.row["state"] in ("done", "failed")]
     pack(arguments.outputs, over, arguments.file)
     sys.stdout.write(f"{arguments.file}: {pluralize(len(over), 'run')}\n")

@@ -23,8 +23,9 @@ from sparsead.config.arguments import (
     add_wide,
     user_path,
 )
+from sparsead.config.choices import suggest_override
 from sparsead.config.search import GRID
-from sparsead.errors import warn
+from sparsead.errors import ConfigError, warn
 from sparsead.errors.display import tell
 from sparsead.report.choice import choose_best_points, count_points
 from sparsead.report.formats import FORMATS, to_rich
@@ -32,6 +33,7 @@ from sparsead.report.settings import group_by_setting, list_columns, rank_column
 from sparsead.report.tabulate import TABLE_FORMATS, render
 from sparsead.runs.listing import find_finished, open_place
 from sparsead.runs.record import RunRecord
+from sparsead.tables.files import is_table, unknown_table
 
 _REPORT = "html"
 
@@ -56,6 +58,9 @@ def main() -> None:
     if arguments.table is not None and _is_filter(arguments.table):
         arguments.overrides.insert(0, arguments.table)
         arguments.table = None
+    if arguments.table is not None and not is_table(arguments.table):
+        example = suggest_override(arguments.table) or "task=mrpc"
+        raise ConfigError(f"{unknown_table(arguments.table)}, or filters such as {example}")
     text = _text(arguments)
     if arguments.out is None:
         sys.stdout.write(text)

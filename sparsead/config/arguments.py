@@ -6,7 +6,7 @@ import argparse
 import re
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from textwrap import fill
 from typing import Any, NoReturn
@@ -111,11 +111,26 @@ class Parser(argparse.ArgumentParser):
             option = max(action.option_strings, key=len)
             raise ConfigError(self._named(unknown(option, value, action.choices)))
 
+    def _get_value(self, action: argparse.Action, text: str) -> Any:
+        """Return what an option's type makes of its value; argparse calls this."""
+        try:
+            return super()._get_value(action, text)
+        except argparse.ArgumentError as error:
+            kind = _NUMBERS.get(action.type)
+            if kind is None:
+                raise
+            option = max(action.option_strings, key=len)
+            raise ConfigError(self._named(f"{option} {text}: must be {kind}")) from error
+
     def _named(self, message: str) -> str:
         return f"{self.prog.removeprefix('sparsead ')}: {message}"
 
 
+_NUMBERS: dict[object, str] = {int: "a whole number", float: "a number"}
+"""The types of options whose value may be none of theirs."""
 _CONFIG_DIR = "--config-dir"
+_VALUED = (_CONFIG_DIR, "--outputs", "--records", "--out", "--format")
+"""The options that take a value, of the verbs with actions."""
 _EXAMPLE = "$ "
 _PLAIN_PATH = re.compile(r"[\w.+-]*/[\w./+-]*", re.ASCII)
 """What an override needs no quotes for; a name without a slash could be a number, or `true`."""
@@ -147,6 +162,23 @@ def name_outputs(words: Sequence[str]) -> list[str]:
         else:
             raise ConfigError("--outputs: needs a folder")
     return named
+
+
+def take_action(words: Sequence[str], actions: Iterable[str]) -> tuple[str | None, list[str]]:
+    """Return the action that a verb's words begin with, or None, and the words without it.
+
+    Options may stand before it.
+
+    Args:
+        words: what follows the verb.
+        actions: the verb's actions, such as `delete` of `sparsead runs`.
+    """
+    left = [*words]
+    number = 0
+    while number < len(left) and left[number].startswith("-"):
+        number += 2 if left[number] in _VALUED else 1
+    named = number < len(left) and left[number] in actions
+    return (left.pop(number) if named else None), left
 
 
 def user_path(word: str) -> Path:

@@ -8,7 +8,13 @@ from __future__ import annotations
 from importlib.resources import files
 from pathlib import Path
 
+from sparsead.errors.hints import nearest_choice
+
 _own_folders: list[Path] = []
+
+_TYPED_ALONE = ("task", "adapter", "pruner", "backbone", "protocol")
+"""The groups whose choices are typed without their group by mistake, the most likely one first."""
+_LIKENESS = 0.6
 
 
 def use_own_folder(folder: Path | None) -> None:
@@ -56,3 +62,11 @@ def find_choice(group: str, choice: str) -> Path:
     """Return the file of a choice, which `list_choices` has named."""
     files_of_choice = (folder / group / f"{choice}.yaml" for folder in config_folders())
     return next(file for file in files_of_choice if file.is_file())
+
+
+def suggest_override(word: str) -> str | None:
+    """Return what was probably meant by a choice without its group: `pruner=snip` by `snip`."""
+    groups = reversed(_TYPED_ALONE)  # of choices with the same name, that of the first group stays
+    named = {choice: f"{group}={choice}" for group in groups for choice in list_choices(group)}
+    near = nearest_choice(word, list(named), _LIKENESS)
+    return None if near is None else named[near]

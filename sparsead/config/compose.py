@@ -19,7 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException, ValidationError
 from yaml import MarkedYAMLError
 
-from sparsead.config.choices import list_choices, search_path
+from sparsead.config.choices import list_choices, search_path, suggest_override
 from sparsead.config.overrides import expand
 from sparsead.config.run import RunSpec
 from sparsead.config.schema import list_keys
@@ -108,13 +108,21 @@ def describe_error(error: BaseException) -> str:
         where = f"{mark.name}:{mark.line + 1}: " if mark else ""
         return f"{where}is not YAML ({error.problem})"
     if isinstance(error, OverrideParseException):
-        return f"{error.override}: cannot be read as KEY=VALUE; {_QUOTES}"
+        return f"{error.override}: cannot be read as KEY=VALUE{_describe_form(error.override)}"
     if str(error).startswith("Ambiguous value"):
         return f"{_first_line(error)}: add -m to sweep over its values; {_QUOTES}"
     if isinstance(error, ConfigCompositionException):
         return _describe_composition(error)
     key = getattr(error, "full_key", None)
     return f"{key}: {_first_line(error)}" if key else _first_line(error)
+
+
+def _describe_form(override: str) -> str:
+    """Return how what Hydra could not read is to be typed."""
+    if "=" in override:
+        return f"; {_QUOTES}"
+    meant = suggest_override(override)
+    return ", such as pruner=snip" if meant is None else f"; did you mean {meant}?"
 
 
 _QUOTES = """a comma or bracket of a value itself needs quotes, as in "task.train='a,b.csv'\""""

@@ -88,16 +88,23 @@ _MEANT_KEYS = _by_other_name(OTHER_NAMES_OF_KEYS)
 _MEANT_CHOICES = _by_other_name(OTHER_NAMES_OF_CHOICES)
 
 
-def nearest_choice(name: str, choices: Sequence[str]) -> str | None:
+def nearest_choice(
+    name: str, choices: Sequence[str], likeness: float = _SIMILAR_CHOICE
+) -> str | None:
     """Return the choice that was probably meant, or None.
 
     It is the one that other programs call `name`, one that starts with `name`, or a similar one,
     whether it is written large or small.
+
+    Args:
+        name: what was typed.
+        choices: what can be chosen.
+        likeness: how similar a choice must be, from 0 for any to 1 for the same letters.
     """
     small, by_small = name.lower(), {choice.lower(): choice for choice in choices}
     meant = _MEANT_CHOICES.get(small, "")
     begin = [meant] if meant in by_small else [c for c in by_small if small and c.startswith(small)]
-    near = begin or get_close_matches(small, by_small, n=1, cutoff=_SIMILAR_CHOICE)
+    near = begin or get_close_matches(small, by_small, n=1, cutoff=likeness)
     return by_small[near[0]] if near else None
 
 

@@ -48,6 +48,9 @@ _MARKDOWN_SPECIAL = {character: rf"\{character}" for character in "\\`*_|[]"} | 
     "&": "&amp;",
 }
 _MARKDOWN_MARKS = {"bold": "**{}**", "underline": "<u>{}</u>"}
+_LATEX_MINUS = re.compile(r"(?<![\w.])-(?=\d)")
+"""The sign of a negative number, which LaTeX would print as a hyphen."""
+_LATEX_PACKAGES = r"\usepackage{booktabs, graphicx}"
 _LATEX_FIT = r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%"
 """Scales a table down to the width of the text; one that is narrower stays as it is."""
 _LATEX_MARKS = {"bold": r"\textbf{{{}}}", "underline": r"\underline{{{}}}"}
@@ -137,7 +140,7 @@ def to_markdown(columns: Sequence[str], rows: Rows) -> str:
 
 def _in_markdown(cell: Any) -> str:
     below = cell.below if isinstance(cell, Marked) else ()
-    marked = _written(cell, _MARKDOWN_SPECIAL, _MARKDOWN_MARKS)
+    marked = _written(cell, escape_markdown, _MARKDOWN_MARKS)
     return "<br>".join([marked, *(escape_markdown(line) for line in below)])
 
 
@@ -145,29 +148,35 @@ def to_latex(columns: Sequence[str], rows: Rows, caption: str | None = None) -> 
     """Return a LaTeX table with booktabs rules, that is never wider than the text.
 
     Columns of numbers are aligned on the right, and what stands below the number in a cell is in
-    smaller lines of their own. It needs the packages booktabs and graphicx.
+    smaller lines of their own. The first line is a comment with the packages that it needs.
     """
     lines = [_cells(columns, row) for row in rows]
     body = [line for cells in lines for line in _latex_lines(cells)]
     numbers = [_are_numbers(values) for values in _columns(columns, rows)]
-    head = [_escaped(name, _LATEX_SPECIAL) for name in _heads(columns)]
+    head = [_in_latex(name) for name in _heads(columns)]
     tabular = [
         rf"\begin{{tabular}}{{{''.join('r' if number else 'l' for number in numbers)}}}",
         *(r"\toprule", " & ".join(head) + r" \\", r"\midrule"),
         *(" & ".join(line) + r" \\" for line in body),
         *(r"\bottomrule", r"\end{tabular}"),
     ]
-    title = "" if caption is None else rf"\caption{{{_escaped(caption, _LATEX_SPECIAL)}}}"
-    begin = [r"\begin{table}", r"\centering", *([title] if title else []), _LATEX_FIT]
+    title = "" if caption is None else rf"\caption{{{_in_latex(caption)}}}"
+    begin = [
+        f"% {_LATEX_PACKAGES}",
+        r"\begin{table}",
+        r"\centering",
+        *([title] if title else []),
+        _LATEX_FIT,
+    ]
     return "\n".join([*begin, *tabular, "}", r"\end{table}", ""])
 
 
 def _latex_lines(cells: Sequence[Any]) -> Iterator[list[str]]:
     """Yield the line of a row, and smaller lines with what is below the numbers."""
-    yield [_written(cell, _LATEX_SPECIAL, _LATEX_MARKS) for cell in cells]
+    yield [_written(cell, _in_latex, _LATEX_MARKS) for cell in cells]
     below = [cell.below if isinstance(cell, Marked) else () for cell in cells]
     for line in zip_longest(*below, fillvalue=""):
-        yield [rf"\footnotesize {_escaped(text, _LATEX_SPECIAL)}" if text else "" for text in line]
+        yield [rf"\footnotesize {_in_latex(text)}" if text else "" for text in line]
 
 
 def to_csv(_columns: Sequence[str], rows: Rows) -> str:
@@ -218,10 +227,16 @@ def _plain(row: Mapping[str, Any]) -> dict[str, Any]:
     return plain
 
 
-def _written(cell: Any, special: Mapping[str, str], marks: Mapping[str, str]) -> str:
+def _written(cell: Any, escape: Callable[[str], str], marks: Mapping[str, str]) -> str:
     if not isinstance(cell, Marked):
-        return _escaped(str(cell), special)
-    return marks.get(_mark(cell), "{}").format(_escaped(cell.text, special))
+        return escape(str(cell))
+    return marks.get(_mark(cell), "{}").format(escape(cell.text))
+
+
+def _in_latex(text: str) -> str:
+    """Return a text in one line that LaTeX prints as it is, with minus signs before numbers."""
+    parts = _LATEX_MINUS.split(text)
+    return "$-$".join(_escaped(part, _LATEX_SPECIAL) for part in parts)
 
 
 def _escaped(text: str, special: Mapping[str, str]) -> str:

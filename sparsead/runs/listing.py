@@ -13,7 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from sparsead.config.choices import list_choices
+from sparsead.config.choices import list_choices, suggest_override
 from sparsead.config.seeds import Seeds
 from sparsead.config.values.tasks import COLUMNS_OF_RUNS
 from sparsead.errors import ConfigError, unknown
@@ -69,7 +69,9 @@ class Filter:
         """
         key, equals, patterns = given.partition("=")
         if not equals:
-            raise ConfigError(f"{given}: is not a filter of the form KEY=PATTERN")
+            meant = suggest_override(given)
+            hint = ", such as state=done" if meant is None else f"; did you mean {meant}?"
+            raise ConfigError(f"{given}: is not a filter of the form KEY=PATTERN{hint}")
         if re.search(r"\[[^\]]*(,|$)", patterns):
             raise ConfigError(f"{given}: give several values as {key}=1,2, without brackets")
         wanted = cls(key, tuple(patterns.split(",")))

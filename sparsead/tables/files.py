@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields, replace
 from difflib import get_close_matches
 from fnmatch import fnmatch
@@ -71,13 +71,25 @@ def _check_keys(overrides: Sequence[str]) -> None:
             raise ConfigError(unknown_key(key, allowed))
 
 
+def is_table(name_or_path: str) -> bool:
+    """Tell whether `load_table` takes this for the name of a table or the path of one."""
+    return _is_path(name_or_path) or name_or_path in list_choices("table")
+
+
+def unknown_table(name: str, verb: str = "table", others: Iterable[str] = ()) -> str:
+    """Return the message that there is no table `name`, nor one of the others that a verb takes."""
+    return unknown(verb, name, [*others, *list_choices("table")]) + ", or a path ending in .yaml"
+
+
+def _is_path(name_or_path: str) -> bool:
+    return Path(name_or_path).suffix in (".yaml", ".yml")
+
+
 def _read(name_or_path: str) -> tuple[str, Any]:
-    path = Path(name_or_path)
-    if path.suffix not in (".yaml", ".yml"):
-        names = list_choices("table")
-        if name_or_path not in names:
-            raise ConfigError(unknown("table", name_or_path, names) + ", or a path ending in .yaml")
-        path = find_choice("table", name_or_path)
+    if not is_table(name_or_path):
+        raise ConfigError(unknown_table(name_or_path))
+    named = not _is_path(name_or_path)
+    path = find_choice("table", name_or_path) if named else Path(name_or_path)
     try:
         return path.stem, yaml.load(path.read_text("utf-8"), _LOADER)
     except (OSError, ValueError, yaml.YAMLError) as error:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from sparsead.report.formats import Marked, to_latex
 from sparsead.report.tabulate import TABLE_FORMATS, render
 from sparsead.report.view import View, build_view
 from sparsead.tables.cells import Cell, Column, Published, Row, TableSpec
@@ -245,6 +246,16 @@ def test_latex_aligns_numbers_below_a_caption_and_is_never_too_wide(shown: View)
     (begin,) = [line for line in lines if line.startswith(r"\begin{tabular}")]
     assert set(begin.partition("}{")[2].rstrip("}")[2:]) == {"r"}  # backbone and method on the left
     assert [line for line in lines if r"\footnotesize paper 80.5" in line]
+
+
+def test_latex_names_its_packages_and_prints_minus_signs_before_numbers() -> None:
+    rows = [{"name-1": "x-2", "score": Marked("-0.5", below=("-0.1, p 0.3", "[-0.2, +0.3]"))}]
+    first, *lines = to_latex(["name-1", "score"], rows).splitlines()
+    assert first == r"% \usepackage{booktabs, graphicx}"
+    assert r"x-2 & $-$0.5 \\" in lines
+    assert r"name-1 & score \\" in lines
+    assert r" & \footnotesize $-$0.1, p 0.3 \\" in lines
+    assert r" & \footnotesize [$-$0.2, +0.3] \\" in lines
 
 
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no LaTeX here")
