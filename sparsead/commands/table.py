@@ -30,12 +30,12 @@ from sparsead.errors.display import tell
 from sparsead.report.choice import choose_best_points, count_points
 from sparsead.report.formats import FORMATS, to_rich
 from sparsead.report.settings import group_by_setting, list_columns, rank_columns
-from sparsead.report.tabulate import TABLE_FORMATS, render
 from sparsead.runs.listing import find_finished, open_place
 from sparsead.runs.record import RunRecord
 from sparsead.tables.files import is_table, unknown_table
 
 _REPORT = "html"
+_CHOICES = sorted([*FORMATS, _REPORT])
 
 
 def main() -> None:
@@ -46,7 +46,7 @@ def main() -> None:
     add_overrides(parser, "as `sparsead reproduce` takes them; without TABLE, as `sparsead runs`")
     add_outputs(parser)
     add_records(parser)
-    parser.add_argument("--format", choices=sorted(TABLE_FORMATS), default="rich")
+    parser.add_argument("--format", choices=_CHOICES, default="rich")
     of_grids = "show only the best learning rate, epochs and batch size; of TABLE with search=grid"
     parser.add_argument("--best", action="store_true", help=of_grids)
     add_wide(parser)
@@ -76,6 +76,7 @@ def _text(arguments: Namespace) -> str:
         return _settings(arguments)
     from sparsead.report.opened import open_results
     from sparsead.report.other_settings import describe_other_settings
+    from sparsead.report.tabulate import render
     from sparsead.report.view import build_view
     from sparsead.tables.cells import list_cells
 
@@ -125,6 +126,7 @@ def _settings(arguments: Namespace) -> str:
 def _report(records: Sequence[RunRecord], filters: Sequence[str]) -> str:
     """Return the HTML report of some runs."""
     from sparsead.report.query_results import tabulate_settings
+    from sparsead.report.tabulate import render
     from sparsead.report.view import build_view
 
     title = f"Runs with {' '.join(filters)}" if filters else "All runs"

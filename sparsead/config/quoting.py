@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 import shlex
 from pathlib import Path
-
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import HydraException
+from typing import TYPE_CHECKING
 
 from sparsead.config.schema import expand_user
 from sparsead.errors import ConfigError
+
+if TYPE_CHECKING:
+    from hydra.core.override_parser.types import Override
 
 _OVERRIDE = re.compile(r"(?P<key>\+{0,2}[\w./@:-]+)=(?P<value>.*)", re.DOTALL)
 _PLAIN = re.compile(r"[A-Za-z0-9_./+-]*")
@@ -68,8 +69,10 @@ def read_value(override: str) -> str:
     Raises:
         ConfigError: Hydra cannot read it.
     """
+    from hydra.errors import HydraException
+
     try:
-        return str(OverridesParser.create().parse_override(quote_override(override)).value())
+        return str(_parse(quote_override(override)).value())
     except HydraException as error:
         raise ConfigError(f"{override}: cannot be read as KEY=VALUE") from error
 
@@ -82,8 +85,17 @@ def _quoted_part(part: str) -> str:
 
 
 def _is_readable(override: str) -> bool:
+    from hydra.errors import HydraException
+
     try:
-        OverridesParser.create().parse_override(override)
+        _parse(override)
     except HydraException:
         return False
     return True
+
+
+def _parse(override: str) -> Override:
+    """Read an override by Hydra, whose import takes longer than listing the runs without it."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    return OverridesParser.create().parse_override(override)

@@ -6,10 +6,11 @@ index that was deleted or damaged is rebuilt from the records.
 
 from __future__ import annotations
 
+import gc
 import json
 import os
-from collections.abc import Collection, Mapping
-from contextlib import suppress
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NotRequired, get_type_hints
 
@@ -42,6 +43,27 @@ def read_summaries(outputs: Path) -> list[RunRecord]:
     A record that cannot be used is named in a warning and left out.
     """
     restore_all_replaced(outputs)
+    with _paused_collection():
+        return _read_summaries(outputs)
+
+
+@contextmanager
+def _paused_collection() -> Iterator[None]:
+    """Look for no garbage in the block: values of JSON refer to each other in no cycle.
+
+    Python looks each time that many objects were made, and visits all of them; of ten thousand
+    records this takes as long as reading them.
+    """
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+def _read_summaries(outputs: Path) -> list[RunRecord]:
     runs = outputs / "runs"
     known = _read(outputs / INDEX_FILE)
     entries = {}

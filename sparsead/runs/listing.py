@@ -163,9 +163,10 @@ def flatten(values: Mapping[str, Any], joint: str = ".", prefix: str = "") -> di
     """Return nested mappings as one flat mapping, whose keys are joined by `joint`."""
     found: dict[str, Any] = {}
     for key, value in values.items():
-        name = f"{prefix}{key}"
-        nested = isinstance(value, Mapping)
-        found |= flatten(value, joint, f"{name}{joint}") if nested else {name: value}
+        if isinstance(value, dict):
+            found |= flatten(value, joint, f"{prefix}{key}{joint}")
+        else:
+            found[f"{prefix}{key}"] = value
     return found
 
 
