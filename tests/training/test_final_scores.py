@@ -97,11 +97,13 @@ def test_evaluations_within_epochs_change_nothing_but_the_history(tmp_path: Path
 
 
 @pytest.mark.slow
-def test_a_watch_sees_one_score_an_epoch_however_often_it_is_evaluated(tmp_path: Path) -> None:
+def test_a_watch_sees_one_score_an_epoch_however_often_it_is_evaluated(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     seen: list[int] = []
     request = ask_for(
         *("backbone=tiny-bert", "task.limit=16", "protocol.epochs=2", "protocol.batch_size=8"),
-        *("device=cpu", f"outputs={tmp_path}", "protocol.evaluations=4"),
+        *("device=cpu", f"outputs={tmp_path}", "protocol.evaluations=8"),
     )
 
     def watch(scores: Sequence[float]) -> bool:
@@ -110,3 +112,4 @@ def test_a_watch_sees_one_score_an_epoch_however_often_it_is_evaluated(tmp_path:
 
     train(request, watch)
     assert seen == [1, 2]
+    assert "protocol.evaluations=8: an epoch has only 2 steps; evaluates after each" in caplog.text
