@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean
 from typing import Any, NamedTuple
@@ -86,8 +86,13 @@ def find_settings(records: Iterable[RunRecord], always: Sequence[str] = ()) -> l
         setting = record.result.get("setting", record.folder.name)
         groups[(setting, *commits_of(record.result).values())].append(record)
     settings = [(_place(group), group) for group in groups.values()]
+    number = Counter(tuple(place.values()) for place, _ in settings)
+    # A configuration is needed only where places look alike; to flatten all of them takes long.
     configs = [
-        _flat(group[0].result["config"]) | commits_of(group[0].result) for _, group in settings
+        _flat(group[0].result["config"]) | commits_of(group[0].result)
+        if always or number[tuple(place.values())] > 1
+        else {}
+        for place, group in settings
     ]
     alike: dict[tuple[Any, ...], list[tuple[Mapping[str, Any], dict[str, Any]]]] = defaultdict(list)
     for (place, group), config in zip(settings, configs, strict=True):
