@@ -61,7 +61,6 @@ class ChosenWeights(nn.Module):
         self.register_buffer("_indices", indices.clone(), persistent=False)
         few = kind == _MATRIX and len(indices) <= _DENSE_SHARE * self.shape.numel()
         self.register_buffer("_pattern", _pattern(indices, self.shape) if few else None, False)
-        self._written: tuple[Any, ...] = ()
         # Before other hooks on the output, such as those of packed batches: they change its shape.
         self._hooks = (
             layer.register_forward_pre_hook(self._write_before),
@@ -76,12 +75,13 @@ class ChosenWeights(nn.Module):
 
     @torch.no_grad()
     def write(self, layer: nn.Module) -> None:
-        """Write the values into the layer, unless they are there already."""
-        values, weights = self.values, getattr(layer, self._kind)
-        state = (values.data_ptr(), values._version, weights.data_ptr(), weights._version)
-        if state != self._written:
-            weights.data.view(-1)[self._indices] = values.detach().to(weights.dtype)
-            self._written = state
+        """Write the values into the layer.
+
+        They are written each time: a tensor's version does not tell whether they have changed,
+        because PyTorch's fused optimisers do not count it up.
+        """
+        weights: Tensor = getattr(layer, self._kind)
+        weights.data.view(-1)[self._indices] = self.values.detach().to(weights.dtype)
 
     def _write_before(self, layer: nn.Module, _inputs: Any) -> None:
         self.write(layer)

@@ -19,6 +19,13 @@ from sparsead.runs.prerequisites import fingerprint_sources, fingerprint_start, 
 RESULT_FORMAT = 7
 """Version of the results; increase it when the same configuration gives different results."""
 
+_CHOSEN_WEIGHTS = 2
+"""Version of the results of runs that train chosen weights of the backbone.
+
+Until version 2 such weights did not change before the end of the training, so that the scores were
+those of the head alone. Records of that time are not of these runs.
+"""
+
 _BACKBONE_SUFFIXES = (".json", ".txt", ".model", ".safetensors")
 _PICKLED = ("pytorch_model.bin", "pytorch_model-*.bin")
 
@@ -82,6 +89,8 @@ def _decisive(spec: RunSpec) -> dict[str, Any]:
         del decisive["task"][key]
     decisive["task"]["name"] = spec.task.family or spec.task.name  # files may be renamed
     del decisive["adapter"]["protocol"]
+    if spec.adapter.options.get("budget") is not None:
+        decisive["adapter"]["chosen_weights"] = _CHOSEN_WEIGHTS
     for key in ("density", "controls"):  # only check the sparsity and the control, which count
         del decisive["pruner"][key]
     backbone = _backbone_files(spec.backbone.path)

@@ -30,6 +30,9 @@ from sparsead.tasks.contract import EncodesNewRows
 from sparsead.tasks.glue import GlueTask
 from sparsead.training import trainer
 
+CONF = Path(__file__).parents[2] / "conf"
+ADAPTER_NAMES = sorted({file.stem for file in (CONF / "adapter").glob("*.yaml")} - {"fusion"})
+OPTIONS = {"bitfit": ["adapter.budget=0.5"], "sparse": ["adapter.budget=0.05"]}
 TEXTS = {"sentence1": "The ship sank.", "sentence2": "A vessel went down — Zürich."}
 
 
@@ -286,3 +289,27 @@ def test_answers_and_texts_are_those_that_the_run_kept(
     given = [{column.get(name, name): text for name, text in row.items()} for row in rows]
     predicted = loaded.predict(given)
     assert [one["prediction"] for one in predicted] == list(read_predictions(record)["prediction"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("adapter", ADAPTER_NAMES)
+def test_the_weights_that_were_scored_are_those_that_are_stored(
+    tmp_path: Path, adapter: str
+) -> None:
+    """Under the Trainer's own optimiser, which changes weights without raising their version."""
+    words = ("backbone=tiny-bert", "task.limit=16", "device=cpu", "precision=fp32")
+    steps = ("protocol.epochs=2", "protocol.batch_size=4", "protocol.learning_rate=0.05")
+    method = (f"adapter={adapter}", *OPTIONS.get(adapter, ()))
+    pruned = (
+        ("pruner=none", "sparsity=dense") if adapter in ("full", "head") else ("pruner=random",)
+    )
+    record = train.train(ask_for(*words, *steps, *method, *pruned, f"outputs={tmp_path}"))
+    loaded = sparsead.load(record.folder)
+    rows = build_task(loaded.spec).load()["validation"].to_list()
+    predicted = loaded.predict([{name: row[name] for name in loaded.inputs} for row in rows])
+    kept = read_predictions(record)
+    for name, probabilities in kept.filter(like="probabilities.").items():
+        found = [
+            one["probabilities"][str(name).removeprefix("probabilities.")] for one in predicted
+        ]
+        assert found == pytest.approx(list(probabilities), abs=1e-4)
