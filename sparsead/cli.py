@@ -15,7 +15,7 @@ from sparsead.config.choices import list_choices
 from sparsead.config.threads import bound_spinning
 from sparsead.config.tracebacks import wants_traceback
 from sparsead.errors import SparseadError, describe_file_error, fail, refuse_windows, unknown
-from sparsead.errors.display import survive_closed_pipes
+from sparsead.errors.display import survive_closed_pipes, tell
 from sparsead.errors.own_code import describe_own_error
 
 _COMMANDS = "sparsead.commands"
@@ -24,6 +24,8 @@ _FIRST = ("train", "reproduce", "plan", "table")
 _MARGIN = 14
 """Number of characters before what the help says of a verb."""
 _WIDEST = 100
+_INTERRUPTED = 130
+"""The exit status after Ctrl-C, as shells have it."""
 _SHOWN_GROUPS = ("adapter", "pruner", "task", "backbone")
 
 
@@ -56,6 +58,9 @@ def run(verb: str, arguments: list[str]) -> None:
         importlib.import_module(f"{_COMMANDS}.{verb}").main()
     except SparseadError as error:
         fail(str(error))
+    except KeyboardInterrupt:
+        tell("interrupted")
+        raise SystemExit(_INTERRUPTED) from None
     except Exception as error:
         own = describe_file_error(error) or describe_own_error(error)
         if own is None or wants_traceback():

@@ -254,3 +254,17 @@ def test_windows_is_refused_in_one_line(
     monkeypatch.delitem(vars(sparsead_package), "train", raising=False)  # used before
     with pytest.raises(ConfigError, match="wsl --install"):
         _ = sparsead_package.train
+
+
+def test_ctrl_c_in_any_verb_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("sparsead.commands.doctor.main", interrupt)
+    monkeypatch.setattr(sys, "argv", sys.argv)
+    with pytest.raises(SystemExit) as ended:
+        cli.run("doctor", [])
+    assert ended.value.code == 130
+    assert capsys.readouterr().err == "sparsead: interrupted\n"

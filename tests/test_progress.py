@@ -124,7 +124,8 @@ N weights train; N of N prunable ones are removed (N %)
 N examples, none cut at N tokens; N steps on cpu in fpN, about N s
 epoch N: accuracy N, fN N
 epoch N: accuracy N, fN N
-accuracy N, fN N (accuracy N to N over the N examples of validation)
+accuracy N, fN N
+N % interval of accuracy: N to N, over the N examples of validation
 removed N of N prunable weights (N %)
 outputs/runs/tiny-bert_demo_mrpc_houlsby_snip_N_seedN_IDENTITY
 next: sparsead show IDENTITY

@@ -48,6 +48,7 @@ WRONG: dict[str, Sequence[str]] = {
     "precision=fp16: no such choice; did you mean bf16": ["train", "precision=fp16"],
     "threads=none": ["train", "threads=none"],
     "there is no CUDA device here": ["train", "device=cuda"],
+    "there is no GPU of Apple here": ["train", "device=mps"],
     # choices
     "did you mean houlsby": ["train", "adapter=hulsby"],
     "did you mean snip?": ["train", "pruner=snap"],
@@ -96,6 +97,8 @@ WRONG: dict[str, Sequence[str]] = {
     "adapter.sites=[]: name at least one": ["train", "adapter.sites=[]"],
     # files and folders
     "outputs=good.csv: is a file": ["train", "outputs=good.csv"],
+    "outputs=: is empty; name a folder": ["train", "outputs="],
+    "--outputs '': is not a folder": ["runs", "outputs="],
     "nowhere: is not a folder": ["train", "task=mrpc", "task.path=nowhere"],
     "is not a model's folder": ["train", "backbone=./folder"],
     "task.train=nowhere.csv: is not a file": ["train", "task=text", "task.train=nowhere.csv"],
@@ -123,6 +126,10 @@ WRONG: dict[str, Sequence[str]] = {
     "jobs_per_gpu=x: must be a whole number": ["train", "-m", "jobs_per_gpu=x"],
     "seed=one: must be a whole number": ["train", "-m", "seed=1,one"],
     "search.epochs: needs search=asha": ["train", "search.epochs=[1]"],
+    "search.epochs=0: must be at least 1": ["train", "search=asha", "search.epochs=[0]"],
+    "search.learning_rate=5: must be above 0 and below 1": [
+        *("train", "search=asha", "search.learning_rate=[5]"),
+    ],
     "task.train: name a CSV": ["train", "-m", "task=text", "task.inputs=[text]", "seed=1,2"],
     "there is no SLURM here": ["train", "-m", "seed=1,2", "hydra/launcher=submitit_slurm"],
     "hydra/launcher=submitit_slurm: there is no SLURM": [

@@ -253,6 +253,6 @@ def add_trust(parser: Parser) -> None:
 
 def _existing_folder(path: str) -> Path:
     folder = user_path(path)
-    if not folder.is_dir():
-        raise ConfigError(f"--outputs {path}: is not a folder")
+    if not path or not folder.is_dir():
+        raise ConfigError(f"--outputs {path or repr(path)}: is not a folder")
     return folder

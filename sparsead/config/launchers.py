@@ -6,6 +6,7 @@ GPUs are counted without torch, because importing it takes seconds.
 from __future__ import annotations
 
 import os
+import platform
 import secrets
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -155,11 +156,14 @@ def share_cores(overrides: Sequence[str], jobs: int) -> None:
 
 
 def check_gpu(device: str) -> None:
-    """Refuse device=cuda where there is certainly no GPU, before torch is imported to look for it.
+    """Refuse a GPU where there is certainly none, before torch is imported to look for it.
 
     Raises:
-        DeviceError: no driver of a GPU is there, or CUDA_VISIBLE_DEVICES hides all GPUs.
+        DeviceError: no driver of a CUDA device is there, CUDA_VISIBLE_DEVICES hides all of them, or
+            the GPU is Apple's and this is not macOS.
     """
+    if device == "mps" and platform.system() != "Darwin":
+        raise DeviceError("device=mps: there is no GPU of Apple here; use device=cpu or auto")
     hidden = os.environ.get(_VISIBLE) in ("", "-1")
     if device == "cuda" and (hidden or not any(driver.exists() for driver in GPU_DRIVERS)):
         raise DeviceError("device=cuda: there is no CUDA device here; use device=cpu or auto")

@@ -14,6 +14,16 @@ _WITHOUT_WARMUP = ("constant", "reduce_lr_on_plateau")
 _CLASS_WEIGHTS = ("balanced",)
 
 
+def check_rate(key: str, rate: float) -> None:
+    """Refuse a learning rate that is not above 0 and below 1.
+
+    Raises:
+        ConfigError: it is not; the message names the key.
+    """
+    if not 0 < rate < 1:
+        raise ConfigError(f"{key}={rate:g}: must be above 0 and below 1")
+
+
 @dataclass
 class ProtocolSpec:
     """Optimiser, learning-rate schedule and batch sizes.
@@ -84,8 +94,8 @@ class ProtocolSpec:
                 raise ConfigError(f"protocol.{key}={getattr(self, key):g}: must be in [0, 1)")
         for key in ("learning_rate", "head_learning_rate"):
             rate = getattr(self, key)
-            if rate is not None and not 0 < rate < 1:
-                raise ConfigError(f"protocol.{key}={rate:g}: must be above 0 and below 1")
+            if rate is not None:
+                check_rate(f"protocol.{key}", rate)
         if not 0 < self.layer_decay <= 1:
             raise ConfigError(
                 f"protocol.layer_decay={self.layer_decay:g}: must be above 0, and at most 1"

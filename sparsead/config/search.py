@@ -11,8 +11,8 @@ import yaml
 from omegaconf import DictConfig
 
 from sparsead.config.choices import find_choice, list_choices
-from sparsead.config.protocol import ProtocolSpec
-from sparsead.config.schema import read_group, to_dataclass
+from sparsead.config.protocol import ProtocolSpec, check_rate
+from sparsead.config.schema import check_minimum, read_group, to_dataclass
 from sparsead.errors import ConfigError, unknown, unknown_key
 
 GRID = ("learning_rate", "epochs", "batch_size")
@@ -71,6 +71,12 @@ class SearchSpec:
                 raise ConfigError(f"search.{key}=[]: must be a list of at least one value")
             if twice := [value for value in values if values.count(value) > 1]:
                 raise ConfigError(f"search.{key}={values}: has {twice[0]:g} twice")
+        for rate in self.learning_rate:
+            check_rate("search.learning_rate", rate)
+        for epochs in self.epochs:
+            check_minimum("search.epochs", epochs, 1)
+        for size in self.batch_size:
+            check_minimum("search.batch_size", size, 1)
         for key, low in (("first_rung", 1), ("reduction", 2)):
             if getattr(self, key) < low:
                 raise ConfigError(f"search.{key}={getattr(self, key)}: must be at least {low}")

@@ -24,6 +24,7 @@ OTHER_NAMES_OF_KEYS = {
     "betas": "adam_beta1 adam_beta2 adam_betas beta1 beta2",
     "weight_decay": "wd",
     "warmup": "warmup_ratio warmup_steps num_warmup_steps warmup_proportion",
+    "rounds": "iterations num_iterations n_iterations prune_iterations",
     "max_grad_norm": "gradient_clip_val grad_clip clip",
     "gradient_checkpointing": "activation_checkpointing",
     "evaluations": "eval_steps num_evaluations",

@@ -14,7 +14,7 @@ COLUMNS = (
     "front",
 )
 RANKED = (
-    *("method", "score", "weights", "backbone", "task", "front", "n", "collapsed", "interval"),
+    *("method", "score", "weights", "task", "backbone", "front", "n", "collapsed", "interval"),
     "share %",
 )
 """The columns, the most important first, of which a terminal shows as many as fit."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -24,15 +24,16 @@ from sparsead.report.mask_structure import (
     measure_overlaps,
     sum_overlaps,
 )
+from sparsead.report.screen import wrap
 from sparsead.runs.record import RESULT_FILE, RunRecord
 
 _DEFINITION = (
-    "A unit is dead if its whole row of down (LoRA: A) or its whole column of up (B) is removed.\n"
-    "Without its row it still outputs a constant, from its bias; without its column, nothing."
+    "A unit is dead if its whole row of down (LoRA: A) or its whole column of up (B) is removed.",
+    "Without its row it still outputs a constant, from its bias; without its column, nothing.",
 )
 _CHANCE = (
-    "Chance: the expected overlap of two independent masks that keep as many weights per tensor.\n"
-    "Jaccard: kept by both ÷ kept by at least one."
+    "Chance: the expected overlap of two independent masks that keep as many weights per tensor.",
+    "Jaccard: kept by both ÷ kept by at least one.",
 )
 
 
@@ -114,15 +115,15 @@ def compare_masks(record: RunRecord, other: RunRecord) -> str:
     """
     compared = measure_overlaps(load_masks(record), load_masks(other))
     if not compared:
-        return (
-            f"\nAgainst {summarize_run(other)}"
+        none = (
             "The masks are not compared: no pruned tensor of one run has the name and shape of one "
-            "of the other.\n"
+            "of the other."
         )
+        return f"\nAgainst {summarize_run(other)}{_wrapped([none])}"
     found = locate_all(compared)
     rows = [_overlap_row(found[name], overlap) for name, overlap in compared.items()]
     rows.append(_overlap_row(Position("", None, "all", ""), sum_overlaps(compared.values())))
-    return f"\nAgainst {summarize_run(other)}\n{to_rich(list(rows[0]), rows)}{_CHANCE}\n"
+    return f"\nAgainst {summarize_run(other)}\n{to_rich(list(rows[0]), rows)}{_wrapped(_CHANCE)}"
 
 
 def summarize_run(record: RunRecord) -> str:
@@ -175,7 +176,11 @@ def _units_text(units: Mapping[str, Units]) -> str:
     ]
     table = to_rich(list(rows[0]), rows) if rows else ""
     detail = f": {no_input} without input, {no_output} without output" if rows else ""
-    return f"{head}{detail}\n{table}{_DEFINITION}\n"
+    return f"{head}{detail}\n{table}{_wrapped(_DEFINITION)}"
+
+
+def _wrapped(notes: Sequence[str]) -> str:
+    return "".join(f"{line}\n" for note in notes for line in wrap(note))
 
 
 def _overlap_row(where: Position, overlap: Overlap) -> dict[str, Any]:

@@ -55,7 +55,8 @@ def describe_outcome(record: RunRecord, *, hint: bool = True) -> list[str]:
         hint: say which commands one may want next.
     """
     lines = [
-        f"{describe_scores(record)}{_doubt(record)}",
+        describe_scores(record),
+        *_doubt(record),
         *_remarks(record),
         _describe_masks(record),
         str(record.folder),
@@ -139,15 +140,15 @@ def score_interval(record: RunRecord) -> Interval | None:
     return Interval(float(low), float(high), examples, split)
 
 
-def _doubt(record: RunRecord) -> str:
+def _doubt(record: RunRecord) -> Sequence[str]:
     interval = score_interval(record)
     if interval is None:
-        return ""
+        return []
     metric = next(iter(record.result["scores"]))
-    return (
-        f" ({metric} {interval.low:.1f} to {interval.high:.1f} over the {interval.examples} "
-        f"examples of {interval.split})"
-    )
+    return [
+        f"95 % interval of {metric}: {interval.low:.1f} to {interval.high:.1f}, over the "
+        f"{interval.examples} examples of {interval.split}"
+    ]
 
 
 def _remarks(record: RunRecord) -> Sequence[str]:

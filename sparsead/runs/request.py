@@ -64,6 +64,8 @@ class RunRequest:
         check_prerequisites(spec)
         _check_length(spec)
         own = {key: config[key] for key in ("outputs", "rerun", "threads")}
+        if own["outputs"] == "":
+            raise ConfigError("outputs=: is empty; name a folder")
         place = to_dataclass("", _Location, own)
         threads = None if place.threads == _AUTO else int(place.threads)
         tracking = read_group(config, "tracking", TrackingSpec)
