@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from typing import Any
 
 from sparsead.assembly.exported import Exporter, export_merged, find_backbone
 from sparsead.assembly.exported_adapterhub import export_adapterhub
@@ -16,6 +17,7 @@ from sparsead.assembly.exported_peft import export_peft
 from sparsead.assembly.published import publish
 from sparsead.config.arguments import Parser, add_run_arguments, add_trust, user_path
 from sparsead.errors import ConfigError
+from sparsead.errors.display import tell
 from sparsead.report.card import hub_name, write_card
 from sparsead.runs.files import check_new
 from sparsead.runs.query import find_trusted_run
@@ -67,3 +69,14 @@ def main() -> None:
     if arguments.push:
         publish(arguments.folder, arguments.push, hub_name(record.result["config"]["backbone"]))
     sys.stdout.write(f"{arguments.folder}\n")
+    if chosen != "transformers" and arguments.backbone is None:
+        _warn_of_random(record.result["config"]["backbone"])
+
+
+def _warn_of_random(backbone: Mapping[str, Any]) -> None:
+    """Say that an adapter is of no use elsewhere where its backbone is in no file."""
+    if not (hub_name(backbone) or backbone["path"] or backbone["package"]):
+        tell(
+            f"backbone={backbone['name']}: its weights are random and in no file, so that no other "
+            "library can load this adapter with its backbone"
+        )
