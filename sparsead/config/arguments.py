@@ -12,6 +12,7 @@ from textwrap import fill
 from typing import Any, NoReturn
 
 from sparsead.config.choices import use_own_folder
+from sparsead.config.outputs_folder import check_no_links
 from sparsead.config.quoting import format_override
 from sparsead.config.schema import expand_user
 from sparsead.errors import ConfigError, unknown
@@ -255,4 +256,5 @@ def _existing_folder(path: str) -> Path:
     folder = user_path(path)
     if not path or not folder.is_dir():
         raise ConfigError(f"--outputs {path or repr(path)}: is not a folder")
+    check_no_links(folder)
     return folder

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sparsead.config.outputs_folder import check_no_links
 from sparsead.errors import RecordError, StorageError, warn
 from sparsead.runs.checked import write_checksummed
 from sparsead.runs.claim import live_claim
@@ -126,7 +127,12 @@ def restore_replaced(folder: Path) -> None:
 
 
 def restore_all_replaced(outputs: Path) -> None:
-    """Restore every record that a killed process left set aside; see `restore_replaced`."""
+    """Restore every record that a killed process left set aside; see `restore_replaced`.
+
+    Raises:
+        ConfigError: a link in the outputs would lead elsewhere.
+    """
+    check_no_links(outputs)
     for replaced in (outputs / "runs").glob(f"{_REPLACED_PREFIX}*"):
         restore_replaced(replaced.with_name(replaced.name.removeprefix(_REPLACED_PREFIX)))
 

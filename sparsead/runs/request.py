@@ -13,6 +13,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
+from sparsead.config.outputs_folder import check_no_links
 from sparsead.config.run import RunSpec
 from sparsead.config.schema import expand_user, read_group, to_dataclass
 from sparsead.config.tracking import TrackingSpec
@@ -69,7 +70,9 @@ class RunRequest:
         place = to_dataclass("", _Location, own)
         threads = None if place.threads == _AUTO else int(place.threads)
         tracking = read_group(config, "tracking", TrackingSpec)
-        return cls(spec, Path(expand_user(str(place.outputs))), place.rerun, threads, tracking)
+        outputs = Path(expand_user(str(place.outputs)))
+        check_no_links(outputs)
+        return cls(spec, outputs, place.rerun, threads, tracking)
 
     @cached_property
     def identity(self) -> str:
