@@ -76,8 +76,17 @@ def reading(folder: Path, failed: str) -> Iterator[None]:
     except SparseadError:
         raise
     except Exception as error:
-        reason = next(filter(str.strip, str(error).splitlines()), type(error).__name__)
+        reason = _reason(error)
         raise SourceError(f"{folder}: {failed} ({reason})") from error
+
+
+def _reason(error: Exception) -> str:
+    """Return the first sentence of an error's message, which may go on for pages."""
+    if isinstance(error, KeyError):
+        return f"{error} is not known"
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    announced = len(lines) > 1 and lines[0].endswith(":")
+    return " ".join(lines[: 2 if announced else 1]) or type(error).__name__
 
 
 def check_plain(folder: Path) -> None:
@@ -95,7 +104,7 @@ def check_plain(folder: Path) -> None:
     with reading(folder, "cannot be loaded"):
         check_readable(file)
         values = json.loads(file.read_text("utf-8")) if file.exists() else {}
-    for key, value in _list_values(values):
+    for key, value in list_values(values):
         if key.endswith("_implementation") and "/" in str(value):
             raise SourceError(
                 f"{folder}: its config.json names {key}={value}, which is code of the hub; leave "
@@ -103,11 +112,11 @@ def check_plain(folder: Path) -> None:
             )
 
 
-def _list_values(values: object) -> Iterator[tuple[str, object]]:
+def list_values(values: object) -> Iterator[tuple[str, object]]:
     """Yield each key of nested mappings, with its value."""
     for key, value in values.items() if isinstance(values, dict) else ():
         yield str(key), value
-        yield from _list_values(value)
+        yield from list_values(value)
 
 
 def _package_folder(spec: BackboneSpec) -> Path:

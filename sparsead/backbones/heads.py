@@ -60,6 +60,19 @@ def read_without_head(folder: Path, model: PreTrainedModel) -> dict[str, Tensor]
     return {name: tensor for name, tensor in stored.items() if name not in new}
 
 
+def rename_backbone(model: PreTrainedModel) -> dict[str, str] | None:
+    r"""Return how the backbone's weights are named in a model that names it in its own way.
+
+    The models of Llama and of its relatives that answer questions call `transformer` what is
+    `model` in every folder of weights; without these names transformers would draw new weights.
+
+    Returns:
+        A regular expression → what takes its place, for `from_pretrained`; None if the names agree.
+    """
+    stored, wanted = model.base_model.base_model_prefix, model.base_model_prefix
+    return {rf"^{stored}\.": f"{wanted}."} if stored and stored != wanted else None
+
+
 def check_output(folder: Path, model: PreTrainedModel) -> None:
     """Refuse a decoder without the weights that give the next token: new ones would not train.
 

@@ -17,10 +17,21 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from sparsead.backbones.checks import (
+    STANDARD,
+    check_configuration,
+    check_outputs,
+    check_weights,
+)
 from sparsead.backbones.contract import architectures
 from sparsead.backbones.dropout import draw_by_the_byte
 from sparsead.backbones.folders import check_plain, find_folder, reading
-from sparsead.backbones.heads import check_output, gives_next_token, read_without_head
+from sparsead.backbones.heads import (
+    check_output,
+    gives_next_token,
+    read_without_head,
+    rename_backbone,
+)
 from sparsead.backbones.lengths import check_tokens, count_positions
 from sparsead.backbones.places import no_such_head
 from sparsead.backbones.tokenizers import build_tokenizer
@@ -56,7 +67,7 @@ class Backbone:
             seed: the run's seed; a random backbone does not depend on it.
 
         Raises:
-            SourceError: the weights cannot be read.
+            SourceError: the weights cannot be read, or are not those of the configuration.
         """
         torch.manual_seed(derive_seed(seed, "head"))
         if self.folder is None:
@@ -70,23 +81,28 @@ class Backbone:
         self, folder: Path, head: type[Any], head_options: Mapping[str, Any]
     ) -> PreTrainedModel:
         config = folder_config(folder, head_options)
-        if config.pad_token_id is None:  # a decoder's head needs it to find the last token
-            config.pad_token_id = self.tokenizer.pad_token_id
+        # A decoder's head finds the last token by it, and the tokenizer pads.
+        config.pad_token_id = self.tokenizer.pad_token_id
         config = self._with_dropout(config)
         with reading(folder, "cannot be loaded"):
             with torch.device("meta"):
                 empty = head.from_config(config)
             check_output(folder, empty)
             stored = read_without_head(folder, empty)
-            model: PreTrainedModel = type(empty).from_pretrained(
+            model, found = type(empty).from_pretrained(
                 folder if stored is None else None,
                 config=config,
                 state_dict=stored,
                 dtype=torch.float32,
                 use_safetensors=True,
+                key_mapping=rename_backbone(empty),
+                ignore_mismatched_sizes=True,  # they are refused below, by name
+                output_loading_info=True,
                 **_NO_CODE,
             )
-        return model
+        check_weights(folder, model, found)
+        check_outputs(folder, model, self.tokenizer)
+        return model  # type: ignore[no-any-return]
 
     def check_head(self, head: type[Any]) -> None:
         """Refuse a head that the architecture cannot have.
@@ -166,14 +182,18 @@ def load_backbone(spec: BackboneSpec) -> Backbone:
     the tokens that the tokenizer itself adds to a text are not affected.
 
     Raises:
-        SourceError: the files cannot be obtained, or the weights have another checksum.
+        SourceError: the files cannot be obtained, the weights have another checksum, or the
+            configuration cannot be meant.
     """
     folder = find_folder(spec)
     if folder is None:
         return Backbone(spec, None, _random_tokenizer(spec))
+    config = folder_config(folder, {})
     with reading(folder, "has no usable tokenizer"):
-        tokenizer = AutoTokenizer.from_pretrained(folder, **_TOKENIZING, **_NO_CODE)
-    return Backbone(spec, folder, _padding(tokenizer, spec))
+        read = AutoTokenizer.from_pretrained(folder, **_TOKENIZING, **_NO_CODE)
+    tokenizer = _padding(read, spec)
+    check_configuration(folder, config, tokenizer)
+    return Backbone(spec, folder, tokenizer)
 
 
 def skeleton(
@@ -219,13 +239,14 @@ def _shapes_config(spec: BackboneSpec, head_options: Mapping[str, Any]) -> Pretr
 def folder_config(folder: Path, options: Mapping[str, Any]) -> PretrainedConfig:
     """Return the configuration in a backbone's folder, with these options set.
 
-    What the folder's model was fine-tuned to predict before does not count.
+    What the folder's model was fine-tuned to predict before, and what it returned beside, does not
+    count.
 
     Raises:
         SourceError: the folder has no configuration that can be read, or none that can be trusted.
     """
     check_plain(folder)
-    options = {"problem_type": None, **options}
+    options = {**STANDARD, **options}
     with reading(folder, "cannot be loaded"):
         config: PretrainedConfig = AutoConfig.from_pretrained(folder, **_NO_CODE, **options)
     return config

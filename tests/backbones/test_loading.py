@@ -9,7 +9,12 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import AutoModel, AutoModelForSequenceClassification
+from transformers import (
+    AutoModel,
+    AutoModelForCausalLM,
+    AutoModelForQuestionAnswering,
+    AutoModelForSequenceClassification,
+)
 
 from composing import compose
 from hub_files import model_files
@@ -113,6 +118,20 @@ HOSTILE: dict[str, dict[str, object]] = {
     "a width that is a text": {"hidden_size": "x"},
     "a width that no memory holds": {"hidden_size": 10**12},
     "a dropout that is a text": {"hidden_dropout_prob": "x"},
+    "a dropout of everything": {"hidden_dropout_prob": 1.0},
+    "a negative number of heads": {"num_attention_heads": -4},
+    "a negative epsilon": {"layer_norm_eps": -1e-6},
+    "initial weights of any size": {"initializer_range": 1e9},
+    "fewer embeddings than tokens": {"vocab_size": 50},
+    "fewer segments than weights": {"type_vocab_size": 1},
+    "layers without weights": {"num_hidden_layers": 3},
+    "another architecture": {"model_type": "gpt2"},
+    "a decoder": {"is_decoder": True},
+    "cross-attention": {"is_decoder": True, "add_cross_attention": True},
+    "an encoder and a decoder": {"is_encoder_decoder": True},
+    "positions that transformers dropped": {"position_embedding_type": "relative_key"},
+    "heads that transformers would not prune": {"pruned_heads": {"0": [0]}},
+    "a token that there is not": {"bos_token_id": -9},
 }
 
 
@@ -127,6 +146,68 @@ def test_a_configuration_that_cannot_be_used_is_one_line(
     with pytest.raises(SourceError, match=r"backbone: (cannot|its|has no)") as error:
         load_backbone(spec).model(*HEAD, seed=1)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"pad_token_id": -1},
+        {"pad_token_id": 99999},
+        {"return_dict": False, "output_hidden_states": True, "output_attentions": True},
+        {"chunk_size_feed_forward": 7},
+        {"id2label": {"5": "a", "7": "b"}, "label2id": {"a": 1, "b": 1}},
+    ],
+)
+def test_keys_that_do_not_describe_the_backbone_change_nothing(
+    tiny_folder: Path, tmp_path: Path, odd: dict[str, object]
+) -> None:
+    folder = tmp_path / "backbone"
+    shutil.copytree(tiny_folder, folder)
+    with_own_code(folder / "config.json", {}, **odd)
+    usual, changed = (
+        load_backbone(compose("backbone=folder", f"backbone.path={path}").backbone)
+        for path in (tiny_folder, folder)
+    )
+    batch = usual.tokenizer(["one", "one and two"], padding=True, return_tensors="pt")
+    first, second = (each.model(*HEAD, seed=1).eval() for each in (usual, changed))
+    assert torch.equal(first(**batch).logits, second(**batch).logits)
+
+
+def test_a_decoder_finds_the_last_token_by_the_padding_of_its_tokenizer(tmp_path: Path) -> None:
+    tiny = load_backbone(compose("backbone=tiny-gpt2").backbone)
+    tiny.model(*HEAD, seed=1).save_pretrained(tmp_path)
+    tiny.tokenizer.save_pretrained(tmp_path)
+    (other,) = set(tiny.tokenizer("a", add_special_tokens=False)["input_ids"])
+    with_own_code(tmp_path / "config.json", {}, pad_token_id=other)
+    local = load_backbone(compose("backbone=folder", f"backbone.path={tmp_path}").backbone)
+    model = local.model(*HEAD, seed=1).eval()
+    padded = tiny.tokenizer(["ba", "ba and more"], padding=True, return_tensors="pt")
+    alone = tiny.tokenizer("ba", return_tensors="pt")
+    torch.testing.assert_close(model(**padded).logits[:1], model(**alone).logits)
+
+
+def test_layers_that_a_configuration_leaves_out_are_told(
+    tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "backbone"
+    shutil.copytree(tiny_folder, folder)
+    with_own_code(folder / "config.json", {}, num_hidden_layers=1)
+    spec = compose("backbone=folder", f"backbone.path={folder}").backbone
+    load_backbone(spec).model(*HEAD, seed=1)
+    assert "leaves out layers of its weights" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["tiny-llama", "tiny-qwen"])
+def test_a_decoder_that_answers_questions_has_its_pretrained_weights(
+    tmp_path: Path, name: str
+) -> None:
+    tiny = load_backbone(compose(f"backbone={name}").backbone)
+    stored = tiny.model(AutoModel, {}, seed=1)
+    tiny.model(AutoModelForCausalLM, {}, seed=1).save_pretrained(tmp_path)
+    tiny.tokenizer.save_pretrained(tmp_path)
+    local = load_backbone(compose("backbone=folder", f"backbone.path={tmp_path}").backbone)
+    loaded = local.model(AutoModelForQuestionAnswering, {}, seed=1).base_model.state_dict()
+    assert all(torch.equal(loaded[key], weight) for key, weight in stored.state_dict().items())
 
 
 def test_an_adapter_in_a_backbones_folder_does_not_replace_its_weights(
