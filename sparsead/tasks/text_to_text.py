@@ -27,6 +27,7 @@ from sparsead.tasks.hub_rows import read_hub
 from sparsead.tasks.rows import Rows, is_blank, quote_value
 from sparsead.tasks.splits import first_examples, split_files
 from sparsead.tasks.text_scores import TextScores
+from sparsead.tasks.text_matches import warn_of_other_notations
 from sparsead.tasks.words import ENGLISH, warn_of_other_languages
 
 _NEEDED = ("train", "validation")
@@ -109,6 +110,8 @@ class TextToText:
         true = [text for split in self.generated_splits for text in splits[split]["target"]]
         tokenizers = self._metric.tokenizers
         warn_of_other_languages("task.scoring_tokenizers", self.metrics, tokenizers, true)
+        if "number_match" in self.metrics:
+            warn_of_other_notations(true, self._metric.answer_after)
         return splits
 
     def encode(self, splits: DatasetDict, tokenizer: PreTrainedTokenizerBase) -> DatasetDict:

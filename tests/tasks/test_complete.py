@@ -31,7 +31,7 @@ from sparsead.tasks.cache import encode_once
 from sparsead.tasks.complete import Completion
 from sparsead.tasks.contract import Collator
 from sparsead.tasks.demo_sums import sums
-from sparsead.tasks.text_matches import find_number
+from sparsead.tasks.text_matches import find_number, warn_of_other_notations
 from sparsead.tasks.text_scores import TextScores
 from sparsead.train import train
 from sparsead.training.generation import TextGenerator, generate_texts, list_prompts
@@ -108,6 +108,39 @@ def test_matches_compare_the_answer_or_its_number() -> None:
     assert means == {"exact_match": 0.25, "number_match": 0.5}
     whole = TextScores(["exact_match"]).each([" 3.", "3"], ["3.", "4"])
     assert whole == {"exact_match": [1, 0]}
+
+
+@pytest.mark.parametrize(
+    ("text", "marker", "part"),
+    [
+        ("1.234,5", None, "5 of 1.234,5"),
+        ("#### 1.234,5 €", "####", "1.234 of 1.234,5"),
+        ("it is 12,5", None, "5 of 12,5"),
+        ("1\u202f234,5", None, "5 of 1\u202f234,5"),
+        ("1 234", None, "234 of 1 234"),
+        ("1'234.5", None, "234.5 of 1'234.5"),
+        ("\u0661\u066b\u0665", None, "5 of \u0661\u066b\u0665"),
+        ("3/4", None, "4 of 3/4"),
+        ("2e5", None, "5 of 2e5"),
+        ("1,23,456", None, "23456 of 1,23,456"),
+    ],
+)
+def test_a_number_that_english_does_not_write_so_is_told(
+    text: str, marker: str | None, part: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    warn_of_other_notations(["#### 7", text], marker)
+    assert f"in 1 of 2 true texts it compares a part alone, such as {part}" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["-3", "1,234.5", "$1,000,000", "10", "3 or 4", "9-3", "none", "5.", "on 2024-05-06, 7%"],
+)
+def test_a_number_that_english_writes_so_is_not_told(
+    text: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    warn_of_other_notations([text], None)
+    assert not caplog.text
 
 
 def test_the_loss_is_of_the_completion_and_a_long_prompt_loses_its_beginning(
