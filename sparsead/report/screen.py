@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import sys
 import textwrap
@@ -10,6 +11,8 @@ from typing import NamedTuple
 
 LEAST_WIDTH = 18
 """A column may be narrowed to this, or to its longest word, by breaking its cells over lines."""
+_KEY = re.compile(r"[a-z_]+(\.\w+)+")
+"""A key of the configuration as a heading."""
 _MARGIN = 2
 """Number of characters that stay free at the end of a line of a table."""
 
@@ -66,6 +69,9 @@ def describe_hidden(
 ) -> str:
     """Return lines on the columns that do not fit; a column of one value is given with its value.
 
+    A column that is named after a key of the configuration is there because it tells rows apart
+    that are alike otherwise, and is named as such.
+
     Args:
         fitted: the columns.
         columns: the headings.
@@ -77,14 +83,15 @@ def describe_hidden(
     by_column = dict(zip(columns, zip(*cells, strict=True), strict=True)) if cells else {}
     same = [c for c in fitted.hidden if _is_constant(by_column, c) and by_column[c][0]]
     varying = [c for c in fitted.hidden if not _is_constant(by_column, c)]
-    said = [
-        *(
-            ["In every row: " + ", ".join(f"{c} {_first(by_column[c])}" for c in same) + "."]
-            * bool(same)
-        ),
-        *([f"Not shown here: {', '.join(varying)} ({how} shows all)."] * bool(varying)),
-    ]
-    return "".join(f"{line}\n" for text in said for line in wrap(text))
+    telling = [c for c in varying if _KEY.fullmatch(c)]
+    others = [c for c in varying if c not in telling]
+    said = {
+        f"In every row: {', '.join(f'{c} {_first(by_column[c])}' for c in same)}.": same,
+        f"Rows that look alike differ in {', '.join(telling)} ({how} shows them).": telling,
+        f"Not shown here: {', '.join(others)} ({how} shows all).": others,
+    }
+    lines = [line for text, named in said.items() if named for line in wrap(text)]
+    return "".join(f"{line}\n" for line in lines)
 
 
 def _least_width(texts: Sequence[str], least: int) -> int:

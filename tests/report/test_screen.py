@@ -67,6 +67,14 @@ def test_columns_of_one_value_go_first_and_are_given_with_it(
     assert "In every row" not in to_rich(COLUMNS, ROWS, wide=True)
 
 
+def test_hidden_keys_are_said_to_tell_rows_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    at_width(monkeypatch, 20)
+    rows = [{"method": f"SNIP at {n}0 %", "protocol.epochs": n, "p.": n * 10000} for n in (1, 2)]
+    said = " ".join(without_styles(to_plain(list(rows[0]), rows, ["method"], wide=False))[3:])
+    assert "Rows that look alike differ in protocol.epochs (--wide shows them)." in said
+    assert "Not shown here: p. (--wide shows all)." in said
+
+
 def test_off_a_terminal_every_column_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
     at_width(monkeypatch, None)
     head = to_rich(COLUMNS, ROWS).splitlines()[1]
