@@ -17,6 +17,8 @@ from sparsead.tasks.demo_sums import sums
 WIDTHS = {"hidden_size": 64, "intermediate_size": 256, "num_key_value_heads": 4}
 LENGTHS = ("task.max_length=24", "task.target_length=8", "task.generation.max_new_tokens=6")
 COMMON = ("task=complete", *LENGTHS, "device=cpu", "precision=fp32", "protocol.batch_size=64")
+WHOLE = "second/runs/.p*/checkpoint-*/checksums.json"
+"""The file of a checkpoint that is written last."""
 SITES = "query,key,value,attention_projection,ffn_input,ffn_projection"
 
 
@@ -59,7 +61,7 @@ def test_a_llama_learns_to_add_by_pruned_lora_through_a_kill_and_predicts(tmp_pa
     files = write_sums(tmp_path, "{} plus {} make ")
     command = ("train", *COMMON, *files, "backbone=./adder", *pruned)
     killed = start_command(command, tmp_path)
-    while not killed.has_ended() and len(list(tmp_path.glob("second/runs/.p*/checkpoint-*"))) < 1:
+    while not killed.has_ended() and not list(tmp_path.glob(WHOLE)):
         time.sleep(0.02)
     killed.send_signal(signal.SIGKILL)
     killed.wait()
