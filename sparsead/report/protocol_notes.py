@@ -13,7 +13,7 @@ PAPER_RATES = (1e-5, 2e-5, 5e-5, 1e-4, 2e-4)
 """The learning rates of the paper's grid."""
 
 DEFAULT_RATES = (5e-4, 1e-3, 5e-3)
-"""The default rates of conf/ that are outside it: of adapters, of CoLA and of BitFit."""
+"""The default rates of conf/ outside it: of adapters, of CoLA and of sparse, and of BitFit."""
 
 _PAPER_SEARCHED = (
     "The paper's columns are the best of a grid search of 80 points for each row and task, chosen "
@@ -48,7 +48,7 @@ def _origin(results: Results, rates: Sequence[float]) -> str:
     if results.table.search is not None or not defaults:
         return ""
     return (
-        f" The default of {' and '.join(defaults)} was chosen with minilm, by the dev scores of "
+        f" The default of {' and '.join(defaults)} was chosen with minilm, by the scores of "
         "single runs, and on no other backbone."
     )
 

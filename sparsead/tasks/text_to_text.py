@@ -26,8 +26,8 @@ from sparsead.tasks.files import read_file
 from sparsead.tasks.hub_rows import read_hub
 from sparsead.tasks.rows import Rows, is_blank, quote_value
 from sparsead.tasks.splits import first_examples, split_files
-from sparsead.tasks.text_scores import TextScores
 from sparsead.tasks.text_matches import warn_of_other_notations
+from sparsead.tasks.text_scores import TextScores
 from sparsead.tasks.words import ENGLISH, warn_of_other_languages
 
 _NEEDED = ("train", "validation")
