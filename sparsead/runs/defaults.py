@@ -32,7 +32,11 @@ _TEXTS: dict[str, Any] = {
     "hub_revision": None,
     "hub_splits": _HUB_SPLITS | {"test": "test"},
 }
-_COMPLETIONS: dict[str, Any] = _TEXTS | {"suffix": "", "answer_after": None}
+_COMPLETIONS: dict[str, Any] = _TEXTS | {
+    "suffix": "",
+    "answer_after": None,
+    "decimal_mark": "point",
+}
 _QUESTIONS: dict[str, Any] = {
     "hub": "",
     "hub_config": None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import string
 from collections import Counter
@@ -13,6 +14,9 @@ import evaluate
 import numpy as np
 
 from sparsead.tasks.metrics import Metric, NamedScores
+from sparsead.tasks.words import has_few_spaces
+
+log = logging.getLogger(__name__)
 
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
@@ -39,6 +43,29 @@ def f1(prediction: str, answer: str) -> float:
 
 
 ANSWER_METRICS = {"f1": Metric(f1), "exact_match": Metric(exact_match)}
+
+
+def warn_of_other_answers(metrics: Sequence[str], answers: Sequence[Sequence[str]]) -> None:
+    """Warn of true answers that SQuAD's F1, which is made for English, cannot compare.
+
+    Args:
+        metrics: names of the metrics.
+        answers: the true answers to each question that is scored.
+    """
+    if "f1" not in metrics:
+        return
+    if has_few_spaces("".join(text for texts in answers for text in texts)):
+        log.warning(
+            "f1 takes words between spaces, of which the true answers have few: an answer that is "
+            "right in part counts as wrong"
+        )
+    without = [texts for texts in answers if texts and not any(map(normalise, texts))]
+    if without:
+        log.warning(
+            "f1 leaves out a, an, the and punctuation, and scores %d of %d questions 0 whose "
+            "answer is nothing else, such as %r",
+            *(len(without), len(answers), without[0][0][:20]),
+        )
 
 
 class AnswerScores(NamedScores):

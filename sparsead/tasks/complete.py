@@ -38,10 +38,13 @@ class Completion(TextToText):
         suffix: text put after every prompt, such as "\nAnswer: ".
         answer_after: the metrics `exact_match` and `number_match` compare what follows this in a
             completion, such as "####"; None compares all of it, or its last number.
+        decimal_mark: what stands before the decimals of the numbers that `number_match` reads:
+            `point` as in 1,234.5, or `comma` as in 1.234,5.
     """
 
     suffix: str = ""
     answer_after: str | None = None
+    decimal_mark: str = "point"
 
     head: ClassVar[type[Any]] = AutoModelForCausalLM
 
@@ -58,7 +61,9 @@ class Completion(TextToText):
 
     @property
     def _metric(self) -> TextScores:
-        return TextScores(self.metrics, self.scoring_tokenizers, self.answer_after)
+        return TextScores(
+            self.metrics, self.scoring_tokenizers, self.answer_after, self.decimal_mark
+        )
 
     def _tokenise(
         self, batch: Mapping[str, list[str]], tokenizer: PreTrainedTokenizerBase, scored: bool

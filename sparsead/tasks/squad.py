@@ -32,7 +32,7 @@ from sparsead.tasks.answer_features import (
     cut_texts,
     mark_first_features,
 )
-from sparsead.tasks.answer_scores import AnswerScores
+from sparsead.tasks.answer_scores import AnswerScores, warn_of_other_answers
 from sparsead.tasks.contract import TASKS
 from sparsead.tasks.control_tokens import refuse_control_tokens
 from sparsead.tasks.files import check_columns, read_file
@@ -130,7 +130,11 @@ class SquadTask:
         """
         own = {split: getattr(self, split) for split in SPLITS}
         files = split_files(self.path, self.files, own)
-        return first_examples(self._read(files) if files else self._download(), self.limit)
+        splits = first_examples(self._read(files) if files else self._download(), self.limit)
+        scored = [rows["answers"][:] for split, rows in splits.items() if split != "train"]
+        answers = [each["text"] for rows in scored for each in rows]
+        warn_of_other_answers(self.metrics, answers)
+        return splits
 
     def encode(self, splits: DatasetDict, tokenizer: PreTrainedTokenizerBase) -> DatasetDict:
         """Tokenise every split into features.

@@ -10,7 +10,7 @@ import datasets
 import evaluate
 import numpy as np
 
-from sparsead.config.values.tasks import check_tokenizers
+from sparsead.config.values.tasks import check_decimal_mark, check_tokenizers
 from sparsead.tasks.metrics import Metric, NamedScores
 from sparsead.tasks.text_matches import exact_match, find_answer, find_number, number_match
 from sparsead.tasks.words import ENGLISH, rouge_tokenizer
@@ -53,6 +53,7 @@ class TextScores(NamedScores):
         names: Sequence[str],
         tokenizers: Mapping[str, str] = ENGLISH,
         answer_after: str | None = None,
+        decimal_mark: str = "point",
     ) -> None:
         """Choose the metrics.
 
@@ -61,13 +62,17 @@ class TextScores(NamedScores):
             tokenizers: what splits texts into words for `rouge` and `bleu`.
             answer_after: `exact_match` and `number_match` compare what follows this in a text; None
                 compares whole texts, or the last number of each.
+            decimal_mark: what stands before the decimals of the numbers that `number_match` reads,
+                `point` or `comma`.
 
         Raises:
             ConfigError: a name or a tokenizer is unknown, or there is no name.
         """
         check_tokenizers({"scoring_tokenizers": tokenizers})
+        check_decimal_mark({"decimal_mark": decimal_mark})
         self.tokenizers = {**ENGLISH, **tokenizers}
         self.answer_after = answer_after
+        self.decimal_mark = decimal_mark
         super().__init__(names, ROUGE_METRICS | MATCH_METRICS | CORPUS_METRICS)
 
     def _info(self) -> evaluate.MetricInfo:
@@ -85,7 +90,7 @@ class TextScores(NamedScores):
         rouge = self._rouge(names, predictions, references) if names else {}
         pairs = list(zip(predictions, references, strict=True))
         matches = {
-            name: [metric.compute(*pair, self.answer_after) for pair in pairs]
+            name: [metric.compute(*pair, self.answer_after, self.decimal_mark) for pair in pairs]
             for name, metric in MATCH_METRICS.items()
             if name in self.chosen
         }
@@ -94,7 +99,8 @@ class TextScores(NamedScores):
     def missing_answer(self, reference: str) -> str | None:
         """Return what a true text lacks, without which a metric would count it as always wrong."""
         after = "" if self.answer_after is None else f" after task.answer_after={self.answer_after}"
-        if "number_match" in self.chosen and find_number(reference, self.answer_after) is None:
+        how = self.answer_after, self.decimal_mark
+        if "number_match" in self.chosen and find_number(reference, *how) is None:
             return f"has no number{after}, which task.metrics=[number_match] compares"
         if "exact_match" in self.chosen and find_answer(reference, self.answer_after) is None:
             return f"has nothing{after}, which task.metrics=[exact_match] compares"

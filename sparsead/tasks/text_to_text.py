@@ -111,7 +111,8 @@ class TextToText:
         tokenizers = self._metric.tokenizers
         warn_of_other_languages("task.scoring_tokenizers", self.metrics, tokenizers, true)
         if "number_match" in self.metrics:
-            warn_of_other_notations(true, self._metric.answer_after)
+            metric = self._metric
+            warn_of_other_notations(true, metric.answer_after, metric.decimal_mark)
         return splits
 
     def encode(self, splits: DatasetDict, tokenizer: PreTrainedTokenizerBase) -> DatasetDict:

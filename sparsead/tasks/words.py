@@ -85,14 +85,18 @@ def warn_of_other_languages(
                 100 * foreign / letters,
                 key,
             )
-    if tokenizers["bleu"] in ("13a", "intl") and "bleu" in metrics:
-        unspaced = len(regex.findall(f"[{_UNSPACED}]", whole))
-        if unspaced > _SHARE * letters:
-            log.warning(
-                "bleu takes words between spaces, of which the true texts have few: set "
-                "%s.bleu=zh for Chinese, or char",
-                key,
-            )
+    if tokenizers["bleu"] in ("13a", "intl") and "bleu" in metrics and has_few_spaces(whole):
+        log.warning(
+            "bleu takes words between spaces, of which the true texts have few: set "
+            "%s.bleu=zh for Chinese, or char",
+            key,
+        )
+
+
+def has_few_spaces(text: str) -> bool:
+    """Tell whether more than names of a text are in scripts without spaces between words."""
+    unspaced = len(regex.findall(f"[{_UNSPACED}]", text))
+    return unspaced > _SHARE * sum(map(str.isalpha, text))
 
 
 def _warn_of_no_words(tokenizer: str, texts: Sequence[str]) -> None:

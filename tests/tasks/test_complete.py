@@ -98,6 +98,39 @@ def test_a_number_is_found_where_it_is_said_to_be(
     assert find_number(text, marker) == (None if number is None else Decimal(number))
 
 
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        ("es sind 1.234,5", "1234.5"),
+        ("1.234.567", "1234567"),
+        ("c'est -1\u202f234,50 €", "-1234.5"),
+        ("c'est 1 234,50", "1234.5"),
+        ("1'234,50", "1234.5"),
+        ("1,5", "1.5"),
+        ("3.5", "5"),
+    ],
+)
+def test_numbers_with_a_decimal_comma_are_a_choice(text: str, number: str) -> None:
+    assert find_number(text, None, "comma") == Decimal(number)
+
+
+def test_the_choice_of_a_decimal_comma_ends_the_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rows = [{"prompt": "1000+234,5=", "completion": "1.234,5"}]
+    words = ["task=complete", *files(tmp_path, rows), "task.metrics=[number_match]"]
+    english, german = (task(*words, *more) for more in ([], ["task.decimal_mark=comma"]))
+    english.load()
+    assert "such as 5 of 1.234,5; task=complete can read 1.234,5" in caplog.text
+    caplog.clear()
+    german.load()
+    assert not caplog.text
+    given = [{"prediction": text, "reference": "1.234,5"} for text in ("9,5", "1234,50")]
+    assert german.example_scores(given) == {"number_match": [0, 1]}
+    with pytest.raises(ConfigError, match=r"decimal_mark=coma: .*did you mean comma\?"):
+        task(*words, "task.decimal_mark=coma")
+
+
 def test_matches_compare_the_answer_or_its_number() -> None:
     scores = TextScores(["exact_match", "number_match"], answer_after="####")
     true = ["a #### 18", "b #### 1,000", "c #### 2", "d #### 5"]

@@ -20,7 +20,7 @@ from sparsead.backbones.loading import load_backbone
 from sparsead.errors import ConfigError, DataError
 from sparsead.runs.predictions import read_predictions
 from sparsead.runs.request import RunRequest
-from sparsead.tasks.answer_scores import AnswerScores
+from sparsead.tasks.answer_scores import AnswerScores, warn_of_other_answers
 from sparsead.tasks.cache import encode_once
 from sparsead.tasks.contract import TASKS
 from sparsead.tasks.squad import SquadTask
@@ -132,6 +132,20 @@ def test_a_blank_answer_of_the_hub_is_refused_too() -> None:
     row = {"id": "q", "question": "where?", "context": " a", "answers": answers}
     with pytest.raises(DataError, match="question 'q': the answer ' ' is blank"):
         task().encode(DatasetDict(train=Dataset.from_list([row])), TOKENIZERS["tiny-bert"])
+
+
+def test_true_answers_that_english_words_cannot_compare_are_a_warning(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    warn_of_other_answers(["f1"], [["Paris", "the city"], ["A"], ["a.n", "in Rome"]])
+    assert "scores 1 of 3 questions 0 whose answer is nothing else, such as 'A'" in caplog.text
+    caplog.clear()
+    warn_of_other_answers(["f1", "exact_match"], [["東京"], ["Paris"]])
+    assert "words between spaces" in caplog.text
+    caplog.clear()
+    warn_of_other_answers(["exact_match"], [["東京"], ["A"]])
+    warn_of_other_answers(["f1"], [["Paris"], ["the", "the city"], []])
+    assert not caplog.text
 
 
 def normalised(text: str) -> list[str]:

@@ -16,6 +16,8 @@ TOKENIZERS: Mapping[str, tuple[str, ...]] = {
     "bleu": ("13a", "intl", "zh", "char"),
 }
 """By metric, what can split texts into words for it."""
+DECIMAL_MARKS = ("point", "comma")
+"""The names of what can stand before the decimals of a number."""
 METRICS: Mapping[str, tuple[str, ...]] = {
     "classes": ("accuracy", "f1", "f1_macro", "matthews_correlation"),
     "numbers": ("pearson", "spearmanr", "mae", "mse"),
@@ -224,6 +226,13 @@ def check_generation(options: Options) -> None:
         )
 
 
+def check_decimal_mark(options: Options) -> None:
+    """Check what stands before decimals."""
+    mark = options.get("decimal_mark", "point")
+    if mark not in DECIMAL_MARKS:
+        raise ConfigError(unknown("task.decimal_mark", mark, DECIMAL_MARKS))
+
+
 def check_tokenizers(options: Options) -> None:
     """Check what splits texts into words for the metrics.
 
@@ -240,7 +249,10 @@ def check_tokenizers(options: Options) -> None:
 
 QUESTIONS = (check_questions, check_answer_metrics, check_hub_splits, check_question_columns)
 TEXT = (check_text_columns, check_share, check_text_labels, check_hub_splits)
-TEXTS = (check_generation, check_columns, check_hub_splits, check_generated_splits)
+TEXTS = (
+    *(check_generation, check_columns, check_hub_splits),
+    *(check_generated_splits, check_decimal_mark),
+)
 
 _SENTENCES = ("demo_cola", "demo_pairs", "demo_rte", "demo_stsb", "glue")
 
