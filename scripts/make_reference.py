@@ -8,6 +8,7 @@ The types come from the classes that read the keys, the defaults and the meaning
 from __future__ import annotations
 
 import inspect
+import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
@@ -41,6 +42,12 @@ _REGISTRIES: Mapping[str, Any] = {"adapter": ADAPTERS, "pruner": PRUNERS, "task"
 _OPEN = ("backbone.architecture", "task.generation", "task.tests", "task.tsv_columns")
 """Mappings whose keys are not ours: one line is for the whole of each."""
 _NAMED = 5
+"""At most so many different values, and choices with the most frequent one, are named."""
+_PLAIN_TYPES = {
+    "collections.abc.Sequence": "list",
+    "collections.abc.Mapping": "dict",
+    "typing.": "",
+}
 
 _HEAD = """\
 # Reference
@@ -49,8 +56,9 @@ Every key of a run's configuration. This page is made from the schema by
 `python scripts/make_reference.py`; a test keeps it equal. `sparsead train --help` prints the same
 for the choices that are made, and `sparsead list adapters` what the choices are.
 
-A key is typed as `KEY=VALUE`, a choice as `GROUP=CHOICE`. Where a default differs between choices,
-the choices stand before it. `null` means that nothing is set.
+A key is typed as `KEY=VALUE`, a choice as `GROUP=CHOICE`. Where a default or a meaning differs
+between choices, the choices stand before it; `others` are those that have the key and are not
+named. `null` means that nothing is set.
 """
 
 
@@ -136,7 +144,12 @@ def _type_of(group: str, method: str, key: str) -> str | None:
     if registry is None or not method:
         return None
     hints = _hints(registry.get(method))
-    return None if name not in hints else inspect.formatannotation(hints[name])
+    if name not in hints:
+        return None
+    kind = inspect.formatannotation(hints[name])
+    for long, short in _PLAIN_TYPES.items():
+        kind = kind.replace(long, short)
+    return kind
 
 
 def _hints(entry: Callable[..., Any]) -> Mapping[str, Any]:
@@ -153,6 +166,10 @@ def _by_choice(uses: list[_Use], part: str) -> str:
         return next(iter(found))
     if len(found) > _NAMED:
         return "by choice" if part == "value" else next(filter(None, found), "")
+    most = max(found, key=lambda said: len(found[said]) if said else 0)
+    if len(found[most]) > _NAMED:  # what most choices have stands last, without naming them
+        found[most] = ["others"]
+        found[most] = found.pop(most)
     return "; ".join(f"{', '.join(choices)}: {said}" for said, choices in found.items() if said)
 
 
@@ -165,6 +182,8 @@ def _kind(value: Any) -> str:
 def _code(value: Any) -> str:
     if value == "…":
         return "…"
+    if isinstance(value, str) and "\n" in value:  # a cell of the table is one line
+        return f"`{json.dumps(value)}`"
     text: str = yaml.safe_dump(value, default_flow_style=True, width=float("inf"))
     return f"`{text.removesuffix(chr(10) + '...' + chr(10)).strip()}`"
 
