@@ -35,6 +35,8 @@ Wrong = tuple[str, object, str]
 """A key of a configuration, its value, and what it should be."""
 
 _TOKENS = ("bos_token_id", "eos_token_id", "decoder_start_token_id")
+_MOST_LAYERS = 1000
+"""No model has as many; one with many more would be built for hours before its weights are read."""
 _WIDEST_RANGE = 10
 """Largest standard deviation of initial weights that can be meant; models have about 0.02."""
 _NOT_DONE = {
@@ -156,6 +158,8 @@ def _wrong_numbers(values: Mapping[str, Any]) -> Iterator[Wrong]:
             yield key, value, "it must be at least 0 and less than 1"
         elif key in ("initializer_range", "init_std") and not 0 <= value <= _WIDEST_RANGE:
             yield key, value, f"it must be between 0 and {_WIDEST_RANGE}"
+        elif key.endswith(("layers", "n_layer")) and value > _MOST_LAYERS:
+            yield key, value, f"it must be at most {_MOST_LAYERS}"
         elif key.endswith(("_heads", "_layers", "_size")) and value < 0:
             yield key, value, "it must not be negative"
         elif key in _POSITIVE and value <= 0:

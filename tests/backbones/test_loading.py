@@ -125,6 +125,7 @@ HOSTILE: dict[str, dict[str, object]] = {
     "fewer embeddings than tokens": {"vocab_size": 50},
     "fewer segments than weights": {"type_vocab_size": 1},
     "layers without weights": {"num_hidden_layers": 3},
+    "more layers than a model can have": {"num_hidden_layers": 10**7},
     "another architecture": {"model_type": "gpt2"},
     "a decoder": {"is_decoder": True},
     "cross-attention": {"is_decoder": True, "add_cross_attention": True},
