@@ -24,6 +24,7 @@ from sparsead.config.seeds import SEED_KEYS, Seeds
 from sparsead.errors import ConfigError
 from sparsead.progress import output_as, printed_log
 from sparsead.report.formats import pluralize, to_rich
+from sparsead.report.screen import wrap
 from sparsead.report.variance import REST, Component, decompose, latin_square
 from sparsead.runs.interrupt import stop_on_interrupt
 from sparsead.runs.prerequisites import find_prerequisites, list_sources
@@ -86,7 +87,7 @@ def _cells(request: RunRequest, overrides: tuple[str, ...], seeds: int) -> list[
         (
             each,
             Cell(
-                f"seeds {each}",
+                f"seeds {each.data}-{each.init}-{each.mask}",
                 spec.task.name,
                 spec.backbone.name,
                 each.data,
@@ -150,8 +151,9 @@ def _as_text(report: _Report) -> str:
     lost = f"; {report.collapsed} of them collapsed" if report.collapsed else ""
     head = f"{report.metric}: {mean:.2f}, mean of {runs}{lost}\n"
     columns = ["cause", "standard deviation", "share of the variance", "p"]
-    note = _NOTE + (_NOTE_OF_COLLAPSED if report.collapsed else "")
-    return head + to_rich(columns, [_row(each, total) for each in report.components]) + note
+    notes = [_NOTE, _NOTE_OF_COLLAPSED] if report.collapsed else [_NOTE]
+    table = to_rich(columns, [_row(each, total) for each in report.components])
+    return head + table + "".join(f"{line}\n" for note in notes for line in wrap(note))
 
 
 def _row(component: Component, total: float) -> dict[str, str]:
@@ -166,8 +168,8 @@ def _row(component: Component, total: float) -> dict[str, str]:
 
 _NOTE = (
     "In points. p: F test that the cause has no influence. A variance that is estimated below 0 is "
-    "shown as 0.\n"
+    "shown as 0."
 )
 _NOTE_OF_COLLAPSED = (
-    "A collapsed run predicts the same for all examples; its score counts like any other.\n"
+    "A collapsed run predicts the same for all examples; its score counts like any other."
 )

@@ -10,6 +10,7 @@ from sparsead.errors import RecordError
 from sparsead.report.formats import pluralize, to_rich
 from sparsead.report.masks import summarize_run
 from sparsead.report.resampling import draw_resamples, score_resamples
+from sparsead.report.screen import wrap
 from sparsead.report.statistics import FEWEST_EXAMPLES, examples_interval, mcnemar_p
 from sparsead.runs.predictions import list_predicted_splits, read_predictions
 from sparsead.runs.record import RunRecord
@@ -125,10 +126,11 @@ def _describe_difference(one: DataFrame, two: DataFrame, metric: str) -> str:
     interval = examples_interval(difference, drawn)
     if interval is None or len(one) < FEWEST_EXAMPLES:
         return f"{metric}: {difference:+.2f} points from the other run\n"
-    return (
+    said = (
         f"{metric}: {difference:+.2f} [{interval[0]:+.2f}, {interval[1]:+.2f}] points from the "
-        "other run (95 %; counts the examples alone, not other seeds)\n"
+        "other run (95 %; counts the examples alone, not other seeds)"
     )
+    return "".join(f"{line}\n" for line in wrap(said))
 
 
 def _describe_pairs(one: DataFrame, two: DataFrame) -> str:
