@@ -100,7 +100,7 @@ class SquadTask:
     columns: Mapping[str, str | None] = field(default_factory=lambda: dict(_AS_SQUAD))
 
     head = AutoModelForQuestionAnswering
-    head_options: Mapping[str, Any] = field(default_factory=dict, init=False)
+    head_options: Mapping[str, Any] = field(default_factory=lambda: {"num_labels": 2}, init=False)
 
     def __post_init__(self) -> None:
         check_questions(vars(self))

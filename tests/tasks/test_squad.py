@@ -13,7 +13,11 @@ import pytest
 from datasets import Dataset, DatasetDict
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from transformers import EvalPrediction, PreTrainedTokenizerBase
+from transformers import (
+    AutoModelForSequenceClassification,
+    EvalPrediction,
+    PreTrainedTokenizerBase,
+)
 
 from composing import ask_for, compose
 from sparsead.backbones.loading import load_backbone
@@ -389,3 +393,13 @@ def test_a_file_with_a_wrong_value_anywhere_is_read_or_refused_in_one_line(
     for row in rows:
         for text, start in zip(*row["answers"].values(), strict=True):
             assert row["context"].startswith(text, start)
+
+
+def test_the_classes_of_a_fine_tuned_folder_do_not_count_for_questions(tmp_path: Path) -> None:
+    tiny = load_backbone(compose("backbone=tiny-bert").backbone)
+    tiny.model(AutoModelForSequenceClassification, {"num_labels": 7}, 1).save_pretrained(tmp_path)
+    tiny.tokenizer.save_pretrained(tmp_path)
+    local = load_backbone(compose("backbone=folder", f"backbone.path={tmp_path}").backbone)
+    some = task()
+    model = local.model(some.head, some.head_options, 1)
+    assert model.get_submodule("qa_outputs").out_features == 2
