@@ -37,6 +37,7 @@ Wrong = tuple[str, object, str]
 _TOKENS = ("bos_token_id", "eos_token_id", "decoder_start_token_id")
 _MOST_LAYERS = 1000
 """No model has as many; one with many more would be built for hours before its weights are read."""
+_TOKEN_KEY = "_token_id"
 _WIDEST_RANGE = 10
 """Largest standard deviation of initial weights that can be meant; models have about 0.02."""
 _NOT_DONE = {
@@ -148,6 +149,29 @@ def check_outputs(folder: Path, model: PreTrainedModel, tokenizer: PreTrainedTok
         raise SourceError(f"{folder}: its model gives outputs that are not finite")
 
 
+def check_generation(folder: Path, model: PreTrainedModel) -> None:
+    """Refuse a `generation_config.json` with tokens that there are not.
+
+    Of this file generating texts takes the tokens alone, but only after training.
+
+    Raises:
+        SourceError: a token's number is not one of the model's.
+    """
+    own = getattr(model, "generation_config", None)  # a classifier has none
+    for key, given in (own.to_dict() if own else {}).items():
+        if key.endswith(_TOKEN_KEY) and not _are_tokens(given, model.config.vocab_size):
+            raise SourceError(
+                f"{folder}: its generation_config.json has {key}={given}; it must be the number of "
+                f"a token, less than {model.config.vocab_size}"
+            )
+
+
+def _are_tokens(given: object, size: int) -> bool:
+    """Tell whether a value is a token's number, several of them, or none."""
+    ids = given if isinstance(given, list) else [given]
+    return all(each is None or (type(each) is int and 0 <= each < size) for each in ids)
+
+
 def _wrong_numbers(values: Mapping[str, Any]) -> Iterator[Wrong]:
     for key, value in list_values(values):
         if isinstance(value, bool) or not isinstance(value, int | float):
@@ -191,8 +215,7 @@ def _wrong_kinds(config: PretrainedConfig) -> Iterator[Wrong]:
 def _wrong_tokens(config: PretrainedConfig) -> Iterator[Wrong]:
     for key in _TOKENS:
         given = getattr(config, key, None)
-        ids = given if isinstance(given, list) else [given]
-        if any(each is not None and not 0 <= each < config.vocab_size for each in ids):
+        if not _are_tokens(given, config.vocab_size):
             yield key, given, f"it must be the number of a token, less than {config.vocab_size}"
     start = getattr(config, "decoder_start_token_id", None)
     if config.is_encoder_decoder and start is None:

@@ -20,6 +20,7 @@ from transformers import (
 from sparsead.backbones.checks import (
     STANDARD,
     check_configuration,
+    check_generation,
     check_outputs,
     check_weights,
 )
@@ -101,6 +102,7 @@ class Backbone:
                 **_NO_CODE,
             )
         check_weights(folder, model, found)
+        check_generation(folder, model)
         check_outputs(folder, model, self.tokenizer)
         return model  # type: ignore[no-any-return]
 

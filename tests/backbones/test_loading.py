@@ -174,6 +174,19 @@ def test_keys_that_do_not_describe_the_backbone_change_nothing(
     assert torch.equal(first(**batch).logits, second(**batch).logits)
 
 
+@pytest.mark.parametrize("token", [-1, 99999, [1, 99999], "x", True, 1.0])
+def test_a_token_that_there_is_not_is_refused_before_texts_are_generated(
+    tmp_path: Path, token: object
+) -> None:
+    tiny = load_backbone(compose("backbone=tiny-gpt2").backbone)
+    tiny.model(AutoModelForCausalLM, {}, seed=1).save_pretrained(tmp_path)
+    tiny.tokenizer.save_pretrained(tmp_path)
+    with_own_code(tmp_path / "generation_config.json", {}, eos_token_id=token)
+    local = load_backbone(compose("backbone=folder", f"backbone.path={tmp_path}").backbone)
+    with pytest.raises(SourceError, match=r"generation_config\.json has eos_token_id="):
+        local.model(AutoModelForCausalLM, {}, seed=1)
+
+
 def test_a_decoder_finds_the_last_token_by_the_padding_of_its_tokenizer(tmp_path: Path) -> None:
     tiny = load_backbone(compose("backbone=tiny-gpt2").backbone)
     tiny.model(*HEAD, seed=1).save_pretrained(tmp_path)
