@@ -72,7 +72,7 @@ def check_configuration(
     wrong = chain(_wrong_numbers(values), _wrong_kinds(config), _wrong_tokens(config))
     for key, value, wanted in wrong:
         raise SourceError(f"{folder}: its config.json has {key}={value}; {wanted}")
-    highest = max(tokenizer.get_vocab().values(), default=0)
+    highest = max(_list_tokens(tokenizer), default=0)
     if config.vocab_size <= highest:
         raise SourceError(
             f"{folder}: its config.json has vocab_size={config.vocab_size}, but its tokenizer has "
@@ -170,6 +170,17 @@ def _are_tokens(given: object, size: int) -> bool:
     """Tell whether a value is a token's number, several of them, or none."""
     ids = given if isinstance(given, list) else [given]
     return all(each is None or (type(each) is int and 0 <= each < size) for each in ids)
+
+
+def _list_tokens(tokenizer: PreTrainedTokenizerBase) -> Iterator[int]:
+    """Yield the numbers of the tokens that a text can become, or that the tokenizer adds to it.
+
+    Other control tokens, such as Gemma's for the place of an image, have no embedding in a model
+    that reads text alone; written in a text, they are tokenised as text.
+    """
+    added = {number for number, each in tokenizer.added_tokens_decoder.items() if each.special}
+    others = added - {*tokenizer.all_special_ids}
+    yield from (number for number in tokenizer.get_vocab().values() if number not in others)
 
 
 def _wrong_numbers(values: Mapping[str, Any]) -> Iterator[Wrong]:

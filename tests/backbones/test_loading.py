@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from transformers import (
+    AddedToken,
     AutoModel,
     AutoModelForCausalLM,
     AutoModelForQuestionAnswering,
@@ -222,6 +223,25 @@ def test_a_decoder_that_answers_questions_has_its_pretrained_weights(
     local = load_backbone(compose("backbone=folder", f"backbone.path={tmp_path}").backbone)
     loaded = local.model(AutoModelForQuestionAnswering, {}, seed=1).base_model.state_dict()
     assert all(torch.equal(loaded[key], weight) for key, weight in stored.state_dict().items())
+
+
+def test_a_control_token_that_no_text_becomes_needs_no_embedding(
+    tiny_folder: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "backbone"
+    shutil.copytree(tiny_folder, folder)
+    spec = compose("backbone=folder", f"backbone.path={folder}").backbone
+    tokenizer = load_backbone(spec).tokenizer
+    before = len(tokenizer)
+    tokenizer.add_tokens([AddedToken("<image>", special=True)], special_tokens=True)
+    tokenizer.save_pretrained(folder)
+    loaded = load_backbone(spec).tokenizer
+    assert loaded.convert_tokens_to_ids("<image>") == before
+    assert max(loaded("an <image>")["input_ids"]) < before
+    tokenizer.add_tokens(["word"])
+    tokenizer.save_pretrained(folder)
+    with pytest.raises(SourceError, match=f"its tokenizer has tokens up to {before + 1}"):
+        load_backbone(spec)
 
 
 def test_an_adapter_in_a_backbones_folder_does_not_replace_its_weights(
