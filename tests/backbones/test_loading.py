@@ -15,10 +15,12 @@ from transformers import (
     AutoModelForCausalLM,
     AutoModelForQuestionAnswering,
     AutoModelForSequenceClassification,
+    CanineConfig,
 )
 
 from composing import compose
 from hub_files import model_files
+from sparsead.backbones.checks import check_configuration
 from sparsead.backbones.loading import load_backbone
 from sparsead.errors import ConfigError, SourceError
 from sparsead.hub.commits import forget_commits
@@ -242,6 +244,11 @@ def test_a_control_token_that_no_text_becomes_needs_no_embedding(
     tokenizer.save_pretrained(folder)
     with pytest.raises(SourceError, match=f"its tokenizer has tokens up to {before + 1}"):
         load_backbone(spec)
+
+
+def test_a_configuration_without_a_vocabulary_is_checked_too(tmp_path: Path) -> None:
+    tokenizer = load_backbone(compose("backbone=tiny-bert").backbone).tokenizer
+    check_configuration(tmp_path, CanineConfig(), tokenizer)
 
 
 def test_an_adapter_in_a_backbones_folder_does_not_replace_its_weights(
