@@ -144,7 +144,8 @@ class Backbone:
             ConfigError: the architecture has no separate dropout for the attention weights.
         """
         values = config.to_dict().items()
-        names = {n: v for n, v in values if _is_dropout(n) and isinstance(v, float)}
+        numbers = (int, float)  # some configurations write 0 for 0.0
+        names = {n: v for n, v in values if _is_dropout(n) and type(v) in numbers}
         attention = self.spec.attention_dropout
         if attention is not None and not _has_attention_dropout(config, names):
             raise ConfigError(

@@ -355,6 +355,13 @@ def test_dropout_replaces_that_of_hidden_states_and_attention(name: str) -> None
         assert torch.equal(model(**tokens).logits, model(**tokens).logits) == same
 
 
+def test_dropout_replaces_a_rate_that_is_written_as_a_whole_number() -> None:
+    whole = "+backbone.architecture.hidden_dropout_prob=0"
+    spec = compose("backbone=tiny-bert", whole, "backbone.dropout=0.5")
+    model = load_backbone(spec.backbone).model(AutoModelForSequenceClassification, {}, 1)
+    assert model.config.hidden_dropout_prob == 0.5
+
+
 def test_attention_dropout_is_set_apart() -> None:
     spec = compose("backbone=tiny-bert", "backbone.dropout=0.2", "backbone.attention_dropout=0")
     model = load_backbone(spec.backbone).model(AutoModelForSequenceClassification, {}, seed=1)
