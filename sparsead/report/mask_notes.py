@@ -44,11 +44,11 @@ def _describe(masks: Sequence[Mapping[str, Any]]) -> str:
     parts = []
     if low:
         parts.append(
-            f"{low:.3g} of {tensors:.3g} tensors keep no more than pruner.minimum_kept, which "
-            f"saved {saved:,.0f} weights from removal"
+            f"pruner.minimum_kept saved {saved:,.0f} of them, and {low:.3g} of {tensors:.3g} "
+            "tensors have no more than it"
         )
     if ties:
-        parts.append(f"{ties:,.0f} kept weights were drawn among equal scores")
+        parts.append(f"equal scores left {ties:,.0f} of them to chance")
     runs = pluralize(len(masks), "run")
     return (
         f"the scores did not decide all of the {kept:,.0f} kept weights: {'; '.join(parts)} (mean "

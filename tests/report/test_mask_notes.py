@@ -33,13 +33,13 @@ def test_what_the_minimum_and_ties_decided_is_said(monkeypatch: pytest.MonkeyPat
             }
     (note,) = [note for note in build_view(results).notes if "did not decide" in note]
     assert note == (
-        "SynFlow, 80 %: the scores did not decide all of the 2,000 kept weights: 2 of 24 tensors "
-        "keep no more than pruner.minimum_kept, which saved 300 weights from removal (mean of 2 "
-        "runs)."
+        "SynFlow, 80 %: the scores did not decide all of the 2,000 kept weights: "
+        "pruner.minimum_kept saved 300 of them, and 2 of 24 tensors have no more than it (mean of "
+        "2 runs)."
     )
     for found in results.places.values():
         for record in found.records.values():
             record.result["sparsity"]["not_by_score"] = {"minimum": 0, "ties": 7, "at_minimum": []}
-    assert "7 kept weights were drawn among equal scores (mean of 2 runs)." in "\n".join(
+    assert "equal scores left 7 of them to chance (mean of 2 runs)." in "\n".join(
         build_view(results).notes
     )
