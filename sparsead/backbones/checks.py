@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -49,7 +49,9 @@ _NOT_DONE = {
 _POSITIVE = ("rope_theta", "factor", "local_attention", "sliding_window")
 _RELATIVE = {"c2p", "p2c"}
 """The kinds of attention to relative positions of DeBERTa."""
-_OF_A_LAYER = re.compile(r"\.\d+\..*weight$")
+_NUMBER = re.compile(r"\.\d+\.")
+"""The number of a layer in the name of a weight."""
+_GENERATION = "generation_config.json"
 _POOLER = ".pooler."
 _PROBE = ["one", "one and another"]
 
@@ -85,10 +87,12 @@ def check_configuration(
             f"{folder}: its config.json has pad_token_id={config.pad_token_id}, but its tokenizer "
             f"has {tokenizer.pad_token_id}; {config.model_type} counts positions from it"
         )
-    if config.is_encoder_decoder and config.eos_token_id != tokenizer.eos_token_id:
+    end = getattr(config, "eos_token_id", None)
+    ends = end if isinstance(end, list) else [end]
+    if config.is_encoder_decoder and tokenizer.eos_token_id not in ends:
         raise SourceError(
-            f"{folder}: its config.json has eos_token_id={config.eos_token_id}, but its tokenizer "
-            f"has {tokenizer.eos_token_id}"
+            f"{folder}: its config.json has eos_token_id={end}, but its tokenizer has "
+            f"{tokenizer.eos_token_id}"
         )
 
 
@@ -105,7 +109,7 @@ def check_weights(folder: Path, model: PreTrainedModel, found: Mapping[str, Any]
     Raises:
         SourceError: weights of the backbone are missing, or have another shape.
     """
-    left_out = [name for name in sorted(found["unexpected_keys"]) if _OF_A_LAYER.search(name)]
+    left_out = _list_left_out(model, found["unexpected_keys"])
     if left_out:
         warn(f"{folder}: its config.json leaves out layers of its weights, such as {left_out[0]}")
     for name, stored, wanted in sorted(found["mismatched_keys"]):
@@ -150,26 +154,43 @@ def check_outputs(folder: Path, model: PreTrainedModel, tokenizer: PreTrainedTok
 
 
 def check_generation(folder: Path, model: PreTrainedModel) -> None:
-    """Refuse a `generation_config.json` with tokens that there are not.
+    """Refuse settings of the generation with token numbers that the model does not have.
 
-    Of this file generating texts takes the tokens alone, but only after training.
+    They are used only after training, when texts are generated. The other settings of a folder's
+    `generation_config.json` are not used at all.
 
     Raises:
         SourceError: a token's number is not one of the model's.
     """
     own = getattr(model, "generation_config", None)  # a classifier has none
+    file = _GENERATION if (folder / _GENERATION).exists() else "config.json"
     for key, given in (own.to_dict() if own else {}).items():
         if key.endswith(_TOKEN_KEY) and not _are_tokens(given, model.config.vocab_size):
             raise SourceError(
-                f"{folder}: its generation_config.json has {key}={given}; it must be the number of "
-                f"a token, less than {model.config.vocab_size}"
+                f"{folder}: its {file} has {key}={given}; it must be the number of a token, less "
+                f"than {model.config.vocab_size}"
             )
 
 
-def _are_tokens(given: object, size: int) -> bool:
+def _are_tokens(given: object, size: float) -> bool:
     """Tell whether a value is a token's number, several of them, or none."""
     ids = given if isinstance(given, list) else [given]
     return all(each is None or (type(each) is int and 0 <= each < size) for each in ids)
+
+
+def _list_left_out(model: PreTrainedModel, unexpected: Iterable[str]) -> list[str]:
+    """Return the unexpected weights that belong to further layers of the model, not to a head.
+
+    A folder may name the backbone's weights with or without the backbone's own prefix.
+    """
+    own = {_NUMBER.sub(".N.", f".{name}") for name, _ in model.named_parameters()}
+    layers = [name for name in own if ".N." in name]
+    stored = {name: _NUMBER.sub(".N.", f".{name}") for name in sorted(unexpected)}
+    return [
+        name
+        for name, kind in stored.items()
+        if any(kind.endswith(layer) or layer.endswith(kind) for layer in layers)
+    ]
 
 
 def _list_tokens(tokenizer: PreTrainedTokenizerBase) -> Iterator[int]:
@@ -187,7 +208,7 @@ def _wrong_numbers(values: Mapping[str, Any]) -> Iterator[Wrong]:
     for key, value in list_values(values):
         if isinstance(value, bool) or not isinstance(value, int | float):
             continue
-        if not math.isfinite(value):
+        if isinstance(value, float) and not math.isfinite(value):
             yield key, value, "it must be finite"
         elif ("drop" in key or key.endswith(("_eps", "_epsilon"))) and not 0 <= value < 1:
             yield key, value, "it must be at least 0 and less than 1"
@@ -224,13 +245,20 @@ def _wrong_kinds(config: PretrainedConfig) -> Iterator[Wrong]:
 
 
 def _wrong_tokens(config: PretrainedConfig) -> Iterator[Wrong]:
-    for key in _TOKENS if hasattr(config, "vocab_size") else ():
+    """Yield numbers of tokens that the model does not have, where it reads them from `config.json`.
+
+    Only a model with encoder and decoder reads them there. Others may have a smaller vocabulary and
+    still the default numbers of their architecture, such as GPT-2's 50256.
+    """
+    size = getattr(config, "vocab_size", math.inf) if config.is_encoder_decoder else math.inf
+    for key in _TOKENS:
         given = getattr(config, key, None)
-        if not _are_tokens(given, config.vocab_size):
-            yield key, given, f"it must be the number of a token, less than {config.vocab_size}"
-    start = getattr(config, "decoder_start_token_id", None)
-    if config.is_encoder_decoder and start is None:
-        yield "decoder_start_token_id", start, "a model that writes texts needs one"
+        if not _are_tokens(given, size):
+            below = "" if size == math.inf else f", less than {size}"
+            yield key, given, f"it must be the number of a token{below}"
+    starts = [getattr(config, key, None) for key in ("decoder_start_token_id", "bos_token_id")]
+    if config.is_encoder_decoder and starts == [None, None]:
+        yield "decoder_start_token_id", None, "a model that writes texts needs one"
 
 
 def _shape(shape: object) -> str:

@@ -20,7 +20,7 @@ from transformers import (
 
 from composing import compose
 from hub_files import model_files
-from sparsead.backbones.checks import check_configuration
+from sparsead.backbones.checks import check_configuration, check_weights
 from sparsead.backbones.loading import load_backbone
 from sparsead.errors import ConfigError, SourceError
 from sparsead.hub.commits import forget_commits
@@ -136,6 +136,7 @@ HOSTILE: dict[str, dict[str, object]] = {
     "positions that transformers dropped": {"position_embedding_type": "relative_key"},
     "heads that transformers would not prune": {"pruned_heads": {"0": [0]}},
     "a token that there is not": {"bos_token_id": -9},
+    "a number that no float holds": {"intermediate_size": 10**400},
 }
 
 
@@ -244,6 +245,35 @@ def test_a_control_token_that_no_text_becomes_needs_no_embedding(
     tokenizer.save_pretrained(folder)
     with pytest.raises(SourceError, match=f"its tokenizer has tokens up to {before + 1}"):
         load_backbone(spec)
+
+
+def test_another_heads_layers_are_not_those_of_the_backbone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = load_backbone(compose("backbone=tiny-bert").backbone).model(*HEAD, seed=1)
+    found: dict[str, set[str]] = {"mismatched_keys": set(), "missing_keys": set()}
+    check_weights(tmp_path, model, found | {"unexpected_keys": {"classifier.0.weight"}})
+    assert not capsys.readouterr().err
+    for name in ("encoder.layer.9.output.dense.weight", "bert.encoder.layer.9.output.dense.bias"):
+        check_weights(tmp_path, model, found | {"unexpected_keys": {name}})
+        assert f"leaves out layers of its weights, such as {name}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("tiny-gpt2", {"bos_token_id": 50256, "eos_token_id": 50256}),
+        ("tiny-bart", {"eos_token_id": [2, 5]}),
+        ("tiny-bart", {"decoder_start_token_id": None}),
+    ],
+)
+def test_tokens_that_are_not_used_or_are_right_in_another_way_are_accepted(
+    tmp_path: Path, name: str, values: dict[str, object]
+) -> None:
+    tiny = load_backbone(compose(f"backbone={name}").backbone)
+    config = tiny.model(AutoModel, {}, seed=1).config
+    config.update(values)
+    check_configuration(tmp_path, config, tiny.tokenizer)
 
 
 def test_a_configuration_without_a_vocabulary_is_checked_too(tmp_path: Path) -> None:
