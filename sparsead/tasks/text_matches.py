@@ -73,7 +73,7 @@ def number_match(
 def warn_of_other_notations(
     texts: Sequence[str], marker: str | None, decimal_mark: str = "point"
 ) -> None:
-    """Warn if `number_match` compares a part of a number alone, which is written otherwise.
+    """Warn if `number_match` compares only a part of a number that is written in another notation.
 
     Args:
         texts: the true texts.

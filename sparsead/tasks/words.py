@@ -94,7 +94,7 @@ def warn_of_other_languages(
 
 
 def has_few_spaces(text: str) -> bool:
-    """Tell whether more than names of a text are in scripts without spaces between words."""
+    """Tell whether more of a text than some names is in scripts without spaces between words."""
     unspaced = len(regex.findall(f"[{_UNSPACED}]", text))
     return unspaced > _SHARE * sum(map(str.isalpha, text))
 
