@@ -32,5 +32,5 @@ def check_no_links(outputs: Path) -> None:
     if found:
         raise ConfigError(
             f"{found[0]}: is a link, through which files would be written or deleted elsewhere; "
-            f"remove it; only {outputs} itself may be a link"
+            f"remove it, or name another folder with outputs=; only {outputs} itself may be a link"
         )
