@@ -70,10 +70,10 @@ def main() -> None:
         publish(arguments.folder, arguments.push, hub_name(record.result["config"]["backbone"]))
     sys.stdout.write(f"{arguments.folder}\n")
     if chosen != "transformers" and arguments.backbone is None:
-        _warn_of_random(record.result["config"]["backbone"])
+        warn_of_random(record.result["config"]["backbone"])
 
 
-def _warn_of_random(backbone: Mapping[str, Any]) -> None:
+def warn_of_random(backbone: Mapping[str, Any]) -> None:
     """Say that an adapter is of no use elsewhere where its backbone is in no file."""
     if not (hub_name(backbone) or backbone["path"] or backbone["package"]):
         tell(

@@ -28,7 +28,7 @@ from sparsead.assembly.build import build_task
 from sparsead.assembly.exported import base_model, export_merged
 from sparsead.assembly.exported_peft import export_peft as export
 from sparsead.backbones.loading import load_backbone
-from sparsead.commands.export import _warn_of_random, main
+from sparsead.commands.export import main, warn_of_random
 from sparsead.config.run import RunSpec
 from sparsead.errors import ConfigError, RecordError
 from sparsead.pruning.prune import prune
@@ -253,7 +253,7 @@ def test_the_verb_writes_the_folder_and_says_where(
 def test_a_backbone_that_nobody_else_has_is_named(
     name: str, said: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    _warn_of_random(compose(f"backbone={name}").to_dict()["backbone"])
+    warn_of_random(compose(f"backbone={name}").to_dict()["backbone"])
     assert ("its weights are random and in no file" in capsys.readouterr().err) is said
 
 

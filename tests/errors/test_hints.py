@@ -61,7 +61,14 @@ def test_a_choice_is_found_by_its_other_names(
 
 
 def test_what_other_names_lead_to_exists() -> None:
-    keys = [*default_keys(), "adapter.alpha", "task.train", "task.validation", "task.test"]
+    keys = [
+        *default_keys(),
+        "adapter.alpha",
+        "pruner.rounds",
+        "task.train",
+        "task.validation",
+        "task.test",
+    ]
     names = {key.rpartition(".")[2] for key in keys} | set(keys)
     assert {key for key in OTHER_NAMES_OF_KEYS if key not in names} == set()
     choices = {choice for group in list_groups() for choice in list_choices(group)}
