@@ -164,11 +164,12 @@ def check_generation(folder: Path, model: PreTrainedModel) -> None:
     """
     own = getattr(model, "generation_config", None)  # a classifier has none
     file = _GENERATION if (folder / _GENERATION).exists() else "config.json"
+    size = getattr(model.config, "vocab_size", math.inf)  # some have two, one for each language
     for key, given in (own.to_dict() if own else {}).items():
-        if key.endswith(_TOKEN_KEY) and not _are_tokens(given, model.config.vocab_size):
+        if key.endswith(_TOKEN_KEY) and not _are_tokens(given, size):
             raise SourceError(
                 f"{folder}: its {file} has {key}={given}; it must be the number of a token, less "
-                f"than {model.config.vocab_size}"
+                f"than {size}"
             )
 
 
