@@ -36,6 +36,7 @@ from sparsead.tasks.contract import Collator, LearnsOptions
 from sparsead.training.clock import Clock
 from sparsead.training.device import deterministic_algorithms, reset_peak_memory, resolve_device
 from sparsead.training.duration import TellDuration
+from sparsead.training.emulation import fast_products
 from sparsead.training.final_scores import evaluated_splits, final_scores
 from sparsead.training.history import history
 from sparsead.training.labelled import skip_unlabelled
@@ -209,7 +210,7 @@ def fit(
         trainer.add_callback(TellDuration(spec, inputs.task, inputs.described, where))
         _tell_weights(loaded.adapted, pruned.masks)
         deterministic = deterministic_algorithms(spec.protocol.deterministic, setup.device)
-        with suppress(HasEndedError), deterministic:
+        with suppress(HasEndedError), deterministic, fast_products(precision, setup.device):
             trainer.train(resume_from_checkpoint=setup.checkpoint)
     return trainer
 
@@ -227,7 +228,8 @@ def score(
         best = {"best_epoch": epoch}
     with setup.clock.timed("report"), stage("scoring the predictions"):
         held_out = spec.protocol.selection > 0
-        scores = final_scores(trainer, task, data, folder, last, held_out)
+        with fast_products(setup.precision, setup.device):
+            scores = final_scores(trainer, task, data, folder, last, held_out)
         splits = evaluated_splits(task, data, held_out)
         predictions = store_predictions(task, folder, splits, request.identity) if is_main() else {}
     return {

@@ -39,6 +39,7 @@ from sparsead.tasks.contract import (
 )
 from sparsead.tasks.files import read_file, read_layout, read_mappings
 from sparsead.tasks.rows import Rows, is_text, quote_value
+from sparsead.training.emulation import fast_products
 from sparsead.training.generation import TextGenerator, generate_texts
 from sparsead.training.inference import model_outputs
 from sparsead.training.precision import frozen_stored
@@ -150,7 +151,8 @@ class TrainedRun:
             longest, all_rows = self.spec.task.max_length, max(len(rows), len(encoded))
             log.warning("%d of %d rows are truncated to %d tokens", cut, all_rows, longest)
         self.model.eval()
-        with frozen_stored(self.adapted, self.precision):
+        products = fast_products(self.precision, self.model.device.type)
+        with frozen_stored(self.adapted, self.precision), products:
             return self._predicted(encoded)
 
     def _reader(self) -> EncodesNewRows:
