@@ -55,6 +55,7 @@ PRIVATE: list[tuple[Any, str]] = [
     (torch.zeros(1), "_backward_hooks _version"),
     (torch.cpu, "_is_amx_tile_supported _is_avx512_bf16_supported"),
     (torch.ops.aten, "_efficient_attention_forward"),
+    (torch.ops.mkldnn, "_is_mkldnn_bf16_supported"),
     (torch._compile, "_disable_dynamo"),
     (_python_dispatch, "TorchDispatchMode"),
     (hydra._internal.callbacks, "Callbacks"),

@@ -1,4 +1,4 @@
-"""Products in bf16 on a CPU that has no kernels for them: computed in fp32, with the same result."""
+"""Products of bf16 matrices on a CPU that has no kernels for them are computed in fp32."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def fast_products(precision: str, device: str) -> Iterator[None]:
         yield
         return
     _tell()
-    with InFp32():
+    with InFp32():  # type: ignore[no-untyped-call]
         yield
 
 
