@@ -28,10 +28,10 @@ _PRODUCTS = frozenset(
 def fast_products(precision: str, device: str) -> Iterator[None]:
     """Multiply bf16 matrices fast also on a CPU that has no kernels for it; elsewhere do nothing.
 
-    Without such kernels torch multiplies bf16 matrices 6 to 9 times as slowly as fp32 ones. In this
-    context they are converted to fp32, multiplied, and the product is rounded to bf16. The kernels
-    do the same: they take bf16 factors, add up their products in fp32, and round the sum. So the
-    results agree up to the order in which the terms are added.
+    Without such kernels torch multiplies bf16 matrices some ten times as slowly as fp32 ones. In
+    this context they are converted to fp32, multiplied, and the product is rounded to bf16. The
+    kernels do the same: they take bf16 factors, add up their products in fp32, and round the sum.
+    So the results agree up to the order in which the terms are added.
 
     Args:
         precision: "fp32" or "bf16".
@@ -46,8 +46,12 @@ def fast_products(precision: str, device: str) -> Iterator[None]:
 
 
 def cpu_has_bf16_kernels() -> bool:
-    """Tell whether torch multiplies bf16 matrices on this CPU by kernels of oneDNN."""
-    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    """Tell whether torch multiplies bf16 matrices on this CPU by kernels of oneDNN.
+
+    A build of torch without oneDNN, such as that for macOS, does not have the operator that tells.
+    """
+    available = torch.backends.mkldnn.is_available()
+    return bool(available and torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 @cache

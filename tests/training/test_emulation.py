@@ -98,6 +98,12 @@ def test_nothing_changes_on_a_cpu_with_kernels(monkeypatch: pytest.MonkeyPatch) 
     assert dtypes.seen == {torch.bfloat16}
 
 
+def test_a_build_of_torch_without_onednn_has_no_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
+    monkeypatch.setattr(torch.ops, "mkldnn", None)  # such a build has no such operators
+    assert not emulation.cpu_has_bf16_kernels()
+
+
 @pytest.mark.usefixtures("without_kernels")
 @pytest.mark.parametrize(
     ("backbone", "task"), [("tiny-bert", "demo_cola"), ("tiny-bart", "demo_xsum")]
