@@ -75,7 +75,7 @@ def test_products_and_their_gradients_are_exact_up_to_the_rounding_of_bf16(
     pairs += [(r.grad, e.grad) for r, e in zip(rounded, exact, strict=True) if r.grad is not None]
     for found, right in pairs:
         assert right is not None
-        # factors of later products are rounded too: two roundings of 2⁻⁸ of the largest term
+        # each product is rounded by up to 2⁻⁹ of its size, and is a factor or a term of later ones
         torch.testing.assert_close(
             found.double(), right, rtol=0.04, atol=0.04 * float(right.abs().max())
         )
