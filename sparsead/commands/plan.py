@@ -38,6 +38,8 @@ from sparsead.tables.estimate import (
     describe_plan,
     estimate_cost,
     find_unmeasured,
+    measure_throughput,
+    splits_scored_last,
     write_throughput,
 )
 from sparsead.tables.files import load_table
@@ -139,21 +141,10 @@ def _measure(request: RunRequest) -> Throughput:
             protocol=replace(spec.protocol, epochs=1, evaluations=None),
         )
         result = train_run(RunRequest(short, Path(folder))).result
-    seconds = result["seconds"]
-    training, validation = (min(limit, len(whole[split])) for split in ("train", "validation"))
-    # A split that is predicted but not evaluated after each epoch is scored only at the end.
-    ends = [
-        s for s in result["predictions"] if s != "validation" or not result["history"][0]["scores"]
-    ]
-    scored = sum(result["predictions"][split]["examples"] for split in ends)
-    return Throughput(
-        fixed=seconds["load"] + seconds["prune"] + seconds["trainer"],
-        train=seconds["train"] / training,
-        evaluate=seconds["evaluate"] / validation,
-        score=seconds["report"] / max(scored, 1),
-        scored=tuple(_count_examples(spec, whole, split) for split in ends),
+    return replace(
+        measure_throughput(result, {split: min(limit, len(whole[split])) for split in whole}),
         examples=(len(whole["train"]), len(whole["validation"])),
-        stored=result["parameters"]["stored_bytes"],
+        scored=tuple(_count_examples(spec, whole, split) for split in splits_scored_last(result)),
     )
 
 

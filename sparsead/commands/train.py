@@ -84,6 +84,7 @@ from sparsead.runs.secrets import hide_secrets
 from sparsead.runs.sources import check_unchanged, list_sources
 from sparsead.runs.tally import STARTED, Entry, note_run
 from sparsead.search import search
+from sparsead.tables.estimate import note_throughput
 
 log = logging.getLogger(__name__)
 
@@ -305,6 +306,7 @@ def train_run(request: RunRequest, watch: Watch | None = None) -> RunRecord:
         from sparsead.train import train
         from sparsead.training.allocator import freeze_imported_objects, keep_freed_memory
         from sparsead.training.device import resolve_device
+        from sparsead.training.processes import is_main
         from sparsead.training.quiet import quiet_libraries
         from sparsead.training.threads import use_threads
 
@@ -313,7 +315,10 @@ def train_run(request: RunRequest, watch: Watch | None = None) -> RunRecord:
     freeze_imported_objects()
     if resolve_device(request.spec.device) == "cpu":
         keep_freed_memory()
-    return train(request, watch)
+    record = train(request, watch)
+    if is_main():
+        note_throughput(request, record.result)
+    return record
 
 
 def _tell_point_from_grid() -> None:

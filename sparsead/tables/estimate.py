@@ -1,9 +1,15 @@
-"""Estimate how long a table's missing runs will take, and how much disk space they need."""
+"""Estimate how long a table's missing runs will take, and how much disk space they need.
+
+The estimate rests on the latest run of each kind on this machine: a short one by which `sparsead
+plan` measures it, or a whole one, which tells more.
+"""
 
 from __future__ import annotations
 
+import math
 import socket
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
@@ -24,11 +30,13 @@ THROUGHPUT_FILE = Path("cache") / "throughput.json"
 MEASURES = "sparsead plan measures them"
 TIMES = {"h": 3600, "min": 60, "s": 1}
 SIZES = {"GB": 1e9, "MB": 1e6, "kB": 1e3}
+_ONCE = ("load", "prune", "trainer")
+"""The phases of a run whose length does not depend on the number of examples."""
 
 
 @dataclass(frozen=True)
 class Throughput:
-    """The measured cost of a short run of one kind on this machine.
+    """The measured cost of a run of one kind on this machine.
 
     Attributes:
         fixed: seconds once per run: loading, pruning, and starting and ending the training.
@@ -54,9 +62,13 @@ class Throughput:
         training, validation, *scored = (
             min(n, limit) if limit else n for n in (*self.examples, *self.scored)
         )
-        evaluations = spec.protocol.evaluations_per_epoch
-        epoch = training * self.train + evaluations * validation * self.evaluate
-        return self.fixed + spec.protocol.epochs * epoch + sum(scored) * self.score
+        protocol = spec.protocol
+        per_epoch = protocol.steps_per_epoch(training)
+        epochs = protocol.steps(training) / per_epoch
+        evaluations = math.ceil(epochs * min(protocol.evaluations_per_epoch, per_epoch))
+        evaluations += protocol.evaluations is not None  # then also before the first step
+        steps = epochs * training * self.train + evaluations * validation * self.evaluate
+        return self.fixed + steps + sum(scored) * self.score
 
 
 def describe_plan(
@@ -214,6 +226,50 @@ def read_throughput(request: RunRequest) -> Throughput | None:
         return None
     lists = {key: tuple(measured[key]) for key in ("examples", "scored")}
     return Throughput(**{**measured, **lists})
+
+
+def note_throughput(request: RunRequest, result: Mapping[str, Any]) -> None:
+    """Store the throughput that a finished run shows; later estimates of its kind rest on it.
+
+    A run on a part of the data is left out, because it does not tell how large the whole is.
+    Nothing happens if the file cannot be written, because the run itself is recorded.
+
+    Args:
+        request: the run.
+        result: the result of its record.
+    """
+    if request.spec.task.limit is not None:
+        return
+    counts = {split: values["examples"] for split, values in result["data"].items()}
+    with suppress(OSError):
+        write_throughput(request, measure_throughput(result, counts))
+
+
+def measure_throughput(result: Mapping[str, Any], counts: Mapping[str, int]) -> Throughput:
+    """Return the throughput that a finished run shows.
+
+    Args:
+        result: the result of its record.
+        counts: numbers of examples of the splits that the run used.
+    """
+    seconds = result["seconds"]
+    scored = tuple(result["predictions"][split]["examples"] for split in splits_scored_last(result))
+    once = _ONCE if scored else (*_ONCE, "report")
+    return Throughput(
+        fixed=sum(seconds[phase] for phase in once),
+        train=seconds["train"] / (result["history"][-1]["epoch"] * counts["train"]),
+        evaluate=seconds["evaluate"] / (len(result["history"]) * counts["validation"]),
+        score=seconds["report"] / sum(scored) if scored else 0.0,
+        examples=(counts["train"], counts["validation"]),
+        scored=scored,
+        stored=result["parameters"]["stored_bytes"],
+    )
+
+
+def splits_scored_last(result: Mapping[str, Any]) -> list[str]:
+    """Return the splits of a finished run that were predicted, but not evaluated after epochs."""
+    evaluated = bool(result["history"][0]["scores"])
+    return [split for split in result["predictions"] if split != "validation" or not evaluated]
 
 
 def write_throughput(request: RunRequest, measured: Throughput) -> None:
