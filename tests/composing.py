@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-import hydra
+from functools import cache
 
+import hydra
+from omegaconf import DictConfig
+
+from sparsead.config.quoting import read_value
 from sparsead.config.run import RunSpec
 from sparsead.runs.request import RunRequest
+
+_OUTPUTS = "outputs="
 
 
 def compose(*overrides: str) -> RunSpec:
@@ -15,5 +21,19 @@ def compose(*overrides: str) -> RunSpec:
 
 def ask_for(*overrides: str) -> RunRequest:
     """Return the checked run that these overrides give, and where its record lands."""
+    outputs = [read_value(each) for each in overrides if each.startswith(_OUTPUTS)]
+    config = _compose(tuple(each for each in overrides if not each.startswith(_OUTPUTS)))
+    if outputs:
+        config = config.copy()
+        config.outputs = outputs[-1]
+    return RunRequest.from_config(config)
+
+
+@cache
+def _compose(overrides: tuple[str, ...]) -> DictConfig:
+    """Compose a configuration once in a process: Hydra needs a large part of a second for each.
+
+    The folder of the outputs is left out, because nearly every test has one of its own.
+    """
     with hydra.initialize_config_module("sparsead.conf", version_base="1.3"):
-        return RunRequest.from_config(hydra.compose("train", list(overrides)))
+        return hydra.compose("train", list(overrides))
