@@ -33,11 +33,11 @@ CACHE_FILE = Path("cache") / "composed.json"
 def compose_all(overrides: Sequence[Sequence[str]]) -> list[RunRequest]:
     """Compose each list of overrides, or take it from the cache if conf/ has not changed since.
 
-    The cache is a file below the outputs folder, if that exists. It may be deleted or damaged at
-    any time. An entry is valid for one state of conf/ and of the code only, and its values are
-    checked like those of a new composition. A run of code of a user's own is composed each time,
-    because the cache may come from somebody else; so are overrides whose values come from
-    elsewhere, such as the environment.
+    The cache is a file below the outputs folder, if that exists, and this process's memory. The
+    file may be deleted or damaged at any time. An entry is valid for one state of conf/ and of the
+    code only, and its values are checked like those of a new composition. A run of code of a user's
+    own is composed each time, because the file may come from somebody else; so are overrides whose
+    values come from elsewhere, such as the environment.
 
     Raises:
         ConfigError: an override is wrong.
@@ -45,27 +45,30 @@ def compose_all(overrides: Sequence[Sequence[str]]) -> list[RunRequest]:
     if not overrides:
         return []
     cache = _outputs(overrides[0]) / CACHE_FILE
-    known = dict(_read(cache)) if _is_cacheable(overrides) else {}
+    cacheable = _is_cacheable(overrides)
+    stored = _read(cache) if cacheable else {}
+    known = {**stored, **_COMPOSED} if cacheable else {}
     state = hash_conf()
     here = [os.getcwd(), os.path.expanduser("~")]  # on which paths and names of files depend
-    keys = [_hash([state, here, list(each)]) for each in overrides]
-    fixed = [not any(map(_reads_elsewhere, each)) for each in overrides]
-    recalled = [
-        _recall(known.get(key)) if same else None for key, same in zip(keys, fixed, strict=True)
+    keys = [
+        None if any(map(_reads_elsewhere, each)) else _hash([state, here, list(each)])
+        for each in overrides
     ]
-    if None not in recalled:
-        return [request for request in recalled if request is not None]
-    composed = [
-        request or compose_as(RunRequest.from_config, each)
-        for request, each in zip(recalled, overrides, strict=True)
+    requests = [
+        (_recall(known[key]) if key in known else None) or compose_as(RunRequest.from_config, each)
+        for key, each in zip(keys, overrides, strict=True)
     ]
-    if _is_cacheable(overrides) and cache.parent.parent.is_dir():
-        of_keys = zip(keys, fixed, composed, strict=True)
-        entries = {key: run.to_dict() for key, same, run in of_keys if same}
+    entries = {key: run.to_dict() for key, run in zip(keys, requests, strict=True) if key}
+    if cacheable:
+        _COMPOSED.update(entries)
+    if cacheable and not entries.keys() <= stored.keys() and cache.parent.parent.is_dir():
         with suppress(OSError):  # a read-only folder or a full disk: work without the cache
-            write_checksummed(cache, {"runs": known | entries})
-    return composed
+            write_checksummed(cache, {"runs": {**stored, **entries}})
+    return requests
 
+
+_COMPOSED: dict[str, Any] = {}
+"""What this process has composed, also while there is no outputs folder to keep it in."""
 
 _ELSEWHERE = re.compile(r"\$\{.*:|\.revision=(?![0-9a-f]{40}$)")
 """A resolver's call, such as `${oc.env:HOME}`, or the name of a branch or tag of the hub: the value
@@ -95,7 +98,7 @@ def _read(cache: Path) -> Mapping[str, Any]:
 
 
 def _recall(entry: Any) -> RunRequest | None:
-    if entry is None or not is_trusted(entry["spec"]):
+    if not is_trusted(entry["spec"]):
         return None
     try:
         return RunRequest.from_dict(entry)
