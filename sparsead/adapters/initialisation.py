@@ -20,7 +20,8 @@ def initialise(
 
     An adapter with a small bottleneck is nested in one with a large bottleneck: both draw the same
     weights for the units that they share. For that a matrix is drawn one unit after the other. The
-    units are the columns of an up-projection, (d_out, r), and the rows of every other matrix.
+    units are the columns of an up-projection, (d_out, r), and the rows of every other matrix. For a
+    parameter on the meta device, which has no values, nothing is drawn.
 
     Args:
         model: the model that has the parameters.
@@ -32,6 +33,8 @@ def initialise(
     """
     for name in names:
         parameter = model.get_parameter(name)
+        if parameter.is_meta:
+            continue  # only its size is asked for
         is_up = up is not None and name.endswith(up)
         if name.endswith(".bias") or (init == "zero_up" and is_up):
             parameter.zero_()

@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from transformers import PreTrainedModel
+import torch
 from transformers.utils import SAFE_WEIGHTS_NAME
 
 from sparsead.adapters.accounting import count_adapter_costs
+from sparsead.adapters.contract import ADAPTERS
 from sparsead.assembly.build import (
     build_adapter,
     build_task,
@@ -23,7 +24,6 @@ from sparsead.config.run import RunSpec
 from sparsead.pruning.storage import sparse_size
 from sparsead.runs.identity import compute_identity
 from sparsead.runs.prerequisites import list_sources
-from sparsead.tasks.contract import Task
 
 
 def count_costs(spec: RunSpec) -> dict[str, Any]:
@@ -35,7 +35,10 @@ def count_costs(spec: RunSpec) -> dict[str, Any]:
         SparseadError: an option is unknown, or the adapter cannot be inserted into the backbone.
     """
     adapter, task = build_adapter(spec), build_task(spec)
-    adapted = insert_adapter(spec, adapter, _shapes(spec, task))
+    device = _device(spec)
+    model = skeleton(spec.backbone, task.head, task.head_options, device)
+    with torch.device("cpu" if _may_read_values(spec.adapter.method) else device):
+        adapted = insert_adapter(spec, adapter, model)
     state = adapted.model.state_dict()
     shapes = {name: tuple(state[name].shape) for name in adapted.stored}
     prunable = sum(state[name].numel() for name in adapted.prunable)
@@ -45,14 +48,21 @@ def count_costs(spec: RunSpec) -> dict[str, Any]:
     return count_adapter_costs(adapted, removed, stored)
 
 
-def _shapes(spec: RunSpec, task: Task) -> PreTrainedModel:
-    """Return the model without weights, on the meta device.
+def _device(spec: RunSpec) -> str:
+    """Return "meta", where tensors have a shape and no values, for nearly every run.
 
     A run with sources is built on the CPU instead, because the zeros in the sources' weights have
-    to be counted, and a tensor on the meta device has no values.
+    to be counted.
     """
-    device = "cpu" if list_sources(spec) else "meta"
-    return skeleton(spec.backbone, task.head, task.head_options, device)
+    return "cpu" if list_sources(spec) else "meta"
+
+
+def _may_read_values(method: str) -> bool:
+    """Tell whether an adapter is inserted by other people's code, which may read what it creates.
+
+    BOFT of peft does, and an adapter of the user's own may.
+    """
+    return method == "peft" or method not in ADAPTERS.entries()
 
 
 def _fingerprint(backbone: BackboneSpec) -> Mapping[str, str]:
