@@ -255,10 +255,11 @@ def measure_throughput(result: Mapping[str, Any], counts: Mapping[str, int]) -> 
     seconds = result["seconds"]
     scored = tuple(result["predictions"][split]["examples"] for split in splits_scored_last(result))
     once = _ONCE if scored else (*_ONCE, "report")
+    evaluations = sum("validation_loss" in entry for entry in result["history"])
     return Throughput(
         fixed=sum(seconds[phase] for phase in once),
         train=seconds["train"] / (result["history"][-1]["epoch"] * counts["train"]),
-        evaluate=seconds["evaluate"] / (len(result["history"]) * counts["validation"]),
+        evaluate=seconds["evaluate"] / (max(evaluations, 1) * counts["validation"]),
         score=seconds["report"] / sum(scored) if scored else 0.0,
         examples=(counts["train"], counts["validation"]),
         scored=scored,
@@ -268,7 +269,7 @@ def measure_throughput(result: Mapping[str, Any], counts: Mapping[str, int]) -> 
 
 def splits_scored_last(result: Mapping[str, Any]) -> list[str]:
     """Return the splits of a finished run that were predicted, but not evaluated after epochs."""
-    evaluated = bool(result["history"][0]["scores"])
+    evaluated = any(entry.get("scores") for entry in result["history"])
     return [split for split in result["predictions"] if split != "validation" or not evaluated]
 
 
