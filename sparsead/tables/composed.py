@@ -54,17 +54,28 @@ def compose_all(overrides: Sequence[Sequence[str]]) -> list[RunRequest]:
         None if any(map(_reads_elsewhere, each)) else _hash([state, here, list(each)])
         for each in overrides
     ]
+    recalled = [_recall(known[key]) if key in known else None for key in keys]
     requests = [
-        (_recall(known[key]) if key in known else None) or compose_as(RunRequest.from_config, each)
-        for key, each in zip(keys, overrides, strict=True)
+        found or compose_as(RunRequest.from_config, each)
+        for found, each in zip(recalled, overrides, strict=True)
     ]
-    entries = {key: run.to_dict() for key, run in zip(keys, requests, strict=True) if key}
+    entries = {
+        key: run.to_dict() if found is None else known[key]
+        for key, found, run in zip(keys, recalled, requests, strict=True)
+        if key is not None
+    }
     if cacheable:
         _COMPOSED.update(entries)
-    if cacheable and not entries.keys() <= stored.keys() and cache.parent.parent.is_dir():
+    changed = any(stored.get(key) != entry for key, entry in entries.items())
+    if cacheable and changed and cache.parent.parent.is_dir():
         with suppress(OSError):  # a read-only folder or a full disk: work without the cache
             write_checksummed(cache, {"runs": {**stored, **entries}})
     return requests
+
+
+def forget_compositions() -> None:
+    """Read every composition from its file again, or compose it."""
+    _COMPOSED.clear()
 
 
 _COMPOSED: dict[str, Any] = {}

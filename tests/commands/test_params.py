@@ -35,6 +35,8 @@ def printed(
         ["backbone=tiny-roberta", "pruner=none"],
         ["backbone=tiny-bart", "adapter=lora"],
         ["backbone=tiny-bert", "adapter=full"],
+        # peft reads the values of what it creates for BOFT.
+        ["backbone=tiny-bert", "adapter=peft", "adapter.type=boft", "pruner=random"],
     ],
 )
 def test_the_figures_are_those_that_a_run_records(

@@ -16,7 +16,7 @@ from sparsead.errors import ConfigError
 from sparsead.runs.checked import write_checksummed
 from sparsead.runs.identity import compute_identity
 from sparsead.tables.cells import AVERAGE, TableSpec, list_cells
-from sparsead.tables.composed import CACHE_FILE, compose_all
+from sparsead.tables.composed import CACHE_FILE, compose_all, forget_compositions
 from sparsead.tables.files import load_table
 
 TABLES = Path(__file__).resolve().parents[2] / "conf" / "table"
@@ -102,7 +102,10 @@ def test_compositions_are_remembered_and_a_damaged_memory_is_not_believed(tmp_pa
     changes = [*SMALL, "seeds=1", f"outputs={tmp_path}", "only=row=ls*"]
     first = list_cells(load_table("table3", changes))
     assert list_cells(load_table("table3", changes)) == first
+    forget_compositions()
+    assert list_cells(load_table("table3", changes)) == first
     (tmp_path / CACHE_FILE).write_text("{")
+    forget_compositions()
     assert list_cells(load_table("table3", changes)) == first
 
 
@@ -114,6 +117,7 @@ def test_a_flipped_bit_of_remembered_compositions_changes_no_run(
     whole = (tmp_path / CACHE_FILE).read_bytes()
     at = whole.index(b'"bottleneck": 4') + len('"bottleneck": ')
     (tmp_path / CACHE_FILE).write_bytes(whole[:at] + b"5" + whole[at + 1 :])
+    forget_compositions()
     assert compose_all([overrides]) == [first]
     assert "composed.json: was altered" in capsys.readouterr().err
     assert (tmp_path / CACHE_FILE).read_bytes() == whole
@@ -127,7 +131,9 @@ def test_remembered_compositions_name_no_code_of_a_stranger(tmp_path: Path) -> N
     (entry,) = content["runs"].values()
     entry["spec"]["adapter"]["method"] = "strangers.Adapter"
     write_checksummed(tmp_path / CACHE_FILE, content)
+    forget_compositions()
     assert compose_all([overrides]) == [first]
+    assert "strangers" not in (tmp_path / CACHE_FILE).read_text()
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ import pytest
 
 from sparsead.tables import composed
 from sparsead.tables.cells import list_cells
-from sparsead.tables.composed import CACHE_FILE, compose_all
+from sparsead.tables.composed import CACHE_FILE, compose_all, forget_compositions
 from sparsead.tables.files import load_table
 
 TABLE = """
@@ -40,6 +40,22 @@ def test_a_reference_within_the_configuration_is_remembered(tmp_path: Path) -> N
     overrides = [f"outputs={tmp_path}", "protocol.eval_batch_size=${protocol.batch_size}"]
     first = compose_all([overrides])
     assert (tmp_path / CACHE_FILE).exists()
+    forget_compositions()
+    assert compose_all([overrides]) == first
+
+
+def test_a_run_is_composed_once_without_a_folder_to_keep_it_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    overrides = ["backbone=tiny-bert", f"outputs={tmp_path / 'nothing'}"]
+    first = compose_all([overrides])
+    monkeypatch.setattr(composed, "compose_as", None)
+    assert compose_all([overrides]) == first
+    monkeypatch.undo()
+    (tmp_path / "nothing").mkdir()
+    compose_all([overrides])
+    forget_compositions()
+    monkeypatch.setattr(composed, "compose_as", None)
     assert compose_all([overrides]) == first
 
 
