@@ -1,9 +1,8 @@
-"""Wrong inputs of a command: one clear line, status 2, nothing written, and at once."""
+"""Wrong inputs of a command: one clear line, status 2, nothing written, torch not imported."""
 
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -187,8 +186,6 @@ WRONG: dict[str, Sequence[str]] = {
 
 HEAVY = ("sparsead.train", "sparsead.assembly.trained", "sparsead.backbones.loading")
 """The modules by which the commands import torch; none of these inputs needs it to be refused."""
-LIMIT = 2.0
-"""Seconds of CPU time; what has to be imported once for all of these tests is not counted."""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -214,10 +211,8 @@ def test_a_wrong_input_is_one_line_and_nothing_is_written(
     monkeypatch.setattr(sys, "argv", ["sparsead", *WRONG[said]])
     for module in HEAVY:
         monkeypatch.setitem(sys.modules, module, None)
-    began = time.process_time()
     with pytest.raises(SystemExit) as ended:
         cli.main()
-    took = time.process_time() - began
     out, err = capsys.readouterr()
     assert ended.value.code == 2, err
     (line,) = err.splitlines()
@@ -225,7 +220,6 @@ def test_a_wrong_input_is_one_line_and_nothing_is_written(
     assert said in line
     assert "Traceback" not in out
     assert sorted(tmp_path.rglob("*")) == before
-    assert took < LIMIT
 
 
 def test_sixty_are_tried() -> None:

@@ -6,6 +6,7 @@ import os
 import platform
 import subprocess
 import sys
+from functools import cache
 from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,7 @@ def describe_provenance() -> dict[str, Any]:
         "command": hide_secrets([str(word) for word in sys.argv]),
         "program": describe_commit(Path(__file__).parent),
         "caller": describe_commit(Path()),
-        "packages": _packages(),
+        "packages": dict(_packages()),
         "processor": _first_line(_CPU, "model name") or platform.processor() or None,
         "system": platform.platform(),
         "driver": _first_line(_DRIVER, "NVRM version"),
@@ -87,7 +88,9 @@ def _git(folder: Path, *words: str) -> str | None:
     return done.stdout.strip()
 
 
+@cache
 def _packages() -> dict[str, str]:
+    """Return the versions of all packages that were installed at the first run of this process."""
     found: dict[str, str] = {}
     for package in distributions():
         name = package.metadata["Name"] if package.metadata else None

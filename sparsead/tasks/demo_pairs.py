@@ -8,6 +8,7 @@ label, so that neither the overlap of words nor any single word reveals the labe
 """
 
 import re
+from functools import cache
 from itertools import product
 from random import Random
 
@@ -341,10 +342,16 @@ def paraphrase_pairs(split: str) -> list[Row]:
     """
     if split not in SPLIT_SIZES:
         raise ValueError(f"unknown split {split!r}, expected one of {sorted(SPLIT_SIZES)}")
+    return [dict(row) for row in _draw_splits()[split]]
+
+
+@cache
+def _draw_splits() -> dict[str, list[Row]]:
+    """Draw the splits together, so that no two rows of any have the same sentence."""
     rng = Random(SEED)
     seen: set[str] = set()
     rows: dict[str, list[Row]] = {}
     for name, size in SPLIT_SIZES.items():
         labels = _draw_labels(rng, size)
         rows[name] = [_draw_row(rng, seen, label, idx) for idx, label in enumerate(labels)]
-    return rows[split]
+    return rows

@@ -6,6 +6,7 @@ whom, and when.
 
 from __future__ import annotations
 
+from functools import cache
 from random import Random
 from typing import Any
 
@@ -85,6 +86,12 @@ def entailment(split: str) -> list[Row]:
 
 
 def _draw(split: str, key: str, row: Any) -> list[Row]:
+    """Return the rows of a split, in which no two have the same sentence in column `key`."""
+    return [dict(drawn) for drawn in _draw_splits(key, row)[split]]
+
+
+@cache
+def _draw_splits(key: str, row: Any) -> dict[str, list[Row]]:
     """Draw both splits together, so that no two rows have the same sentence in column `key`."""
     rng = Random(f"{SEED} {row.__name__}")
     seen: set[str] = set()
@@ -99,7 +106,7 @@ def _draw(split: str, key: str, row: Any) -> list[Row]:
                 splits[name].append({**drawn, "idx": idx})
         rng.shuffle(splits[name])
         splits[name] = [{**drawn, "idx": idx} for idx, drawn in enumerate(splits[name])]
-    return splits[split]
+    return splits
 
 
 def _event(rng: Random) -> Event:
