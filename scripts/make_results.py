@@ -15,10 +15,12 @@ from __future__ import annotations
 import argparse
 import re
 import shlex
-import subprocess
-import sys
+from contextlib import chdir, redirect_stdout
 from functools import partial
+from io import StringIO
 from pathlib import Path
+
+from sparsead import cli
 
 RESULTS = "RESULTS.md"
 _BLOCK = re.compile(r"(<!-- sparsead ([^\n]*) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -45,14 +47,17 @@ def write_results(folder: Path) -> None:
 def run_block(folder: Path, block: re.Match[str]) -> str:
     """Return the block with what its command prints now.
 
+    All commands run in this process, so that torch is imported once and a configuration that is in
+    several tables is composed once.
+
     Raises:
-        subprocess.CalledProcessError: the command failed.
+        SystemExit: the command failed, and has said why.
     """
     begin, command, end = block.groups()
-    script = Path(sys.executable).with_name("sparsead")
-    words = [str(script), *shlex.split(command)]
-    done = subprocess.run(words, cwd=folder, stdout=subprocess.PIPE, text=True, check=True)
-    lines = done.stdout.splitlines()
+    verb, *arguments = shlex.split(command)
+    with chdir(folder), redirect_stdout(StringIO()) as printed:
+        cli.run(verb, arguments)
+    lines = printed.getvalue().splitlines()
     if command.startswith("figure "):
         lines = [f"![{Path(line).stem}]({line})" for line in lines if line.endswith(".svg")]
     return "\n".join([begin.rstrip("\n"), *lines, "", end])
