@@ -41,7 +41,9 @@ _SAME = 0.5
 _AROUND = 5.0
 """Percent of sparsity that the axis shows around marks."""
 _MARK = 9.0
-"""Distance in typographic points between the marks of equal shares."""
+"""Distance in typographic points between the marks of equal shares, where there is room for it."""
+_ASIDE = 18.0
+"""Typographic points by which a mark is shifted at most: a twentieth of a panel's width."""
 
 
 def draw(results: Results, kind: str) -> Figure | None:
@@ -100,19 +102,22 @@ def _scatter(axes: Axes, results: Results, backbone: str, column: str) -> None:
 
     taken: list[float] = []
     ends: list[float] = []
-    for row, look in zip(results.table.rows, cycle_looks(), strict=False):
-        estimate = results.at(backbone, row.name, column).estimate
-        share = _parameters(results, backbone, row)
-        if estimate is None or share is None:
-            continue
+    shown = [
+        (row, look, estimate, share)
+        for row, look in zip(results.table.rows, cycle_looks(), strict=False)
+        if (estimate := results.at(backbone, row.name, column).estimate) is not None
+        if (share := _parameters(results, backbone, row)) is not None
+    ]
+    shares = [share for *_, share in shown]
+    for row, look, estimate, share in shown:
         if share == 0:  # has no place on a logarithmic axis
             _level(axes, estimate, f"{row.label} (0 %)", _LEVELS[1])
             ends += _ends(estimate)
             continue
-        alike = sum(other / _ALIKE < share < other * _ALIKE for other in taken)
+        aside = _points_aside(_count_alike(share, taken), _count_alike(share, shares) - 1)
         taken.append(share)
         ends += _ends(estimate)
-        _point(axes, share, estimate, look, row.label, alike)
+        _point(axes, share, estimate, look, row.label, aside)
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter(lambda share, _: f"{share:g} %")
@@ -125,13 +130,18 @@ def _scatter(axes: Axes, results: Results, backbone: str, column: str) -> None:
     axes.set_ylabel(_score_label(results, column))
 
 
-def _point(axes: Axes, x: float, estimate: Estimate, look: Look, label: str, alike: int) -> None:
-    """Draw a mark with an error bar, beside `alike` others at about the same x."""
+def _count_alike(share: float, others: Iterable[float]) -> int:
+    """Return how many other shares would be drawn over this one."""
+    return sum(other / _ALIKE < share < other * _ALIKE for other in others)
+
+
+def _point(axes: Axes, x: float, estimate: Estimate, look: Look, label: str, aside: float) -> None:
+    """Draw a mark with an error bar, so many typographic points to the right of its place."""
     from matplotlib.transforms import ScaledTranslation
 
     figure = axes.get_figure(root=True)
     assert figure is not None
-    aside = ScaledTranslation(_points_aside(alike) / 72, 0, figure.dpi_scale_trans)
+    shift = ScaledTranslation(aside / 72, 0, figure.dpi_scale_trans)
     axes.errorbar(
         x,
         estimate.mean,
@@ -141,7 +151,7 @@ def _point(axes: Axes, x: float, estimate: Estimate, look: Look, label: str, ali
         linestyle="none",
         capsize=3,
         label=label,
-        transform=axes.transData + aside,
+        transform=axes.transData + shift,
     )
 
 
@@ -150,13 +160,19 @@ def _ends(estimate: Estimate) -> list[float]:
     return [estimate.mean + sign * (estimate.sd or 0.0) for sign in (-1, 1)]
 
 
-def _points_aside(alike: int) -> float:
+def _points_aside(before: int, alike: int) -> float:
     """Return how far to shift a mark on the paper, so that it hides none of `alike` others.
 
-    In typographic points, alternately to the right and to the left; the axis does not change.
+    In typographic points, alternately to the right and to the left; the axis does not change. Among
+    many others the marks are closer together instead of farther from their place.
+
+    Args:
+        before: the number of others that are drawn already.
+        alike: the number of others in all.
     """
-    step = (alike + 1) // 2 * _MARK
-    return step if alike % 2 else -step
+    distance = min(_MARK, _ASIDE / max(1, (alike + 1) // 2))
+    step = (before + 1) // 2 * distance
+    return step if before % 2 else -step
 
 
 def _sparsities(axes: Axes, results: Results, backbone: str, column: str) -> None:
@@ -177,8 +193,8 @@ def _sparsities(axes: Axes, results: Results, backbone: str, column: str) -> Non
             ((share, name),) = known
             estimate = results.at(backbone, name, column).estimate
             if estimate is not None:
-                alike = sum(abs(other - share) < _SAME for other in alone)
-                _point(axes, share, estimate, look, label, alike)
+                before = sum(abs(other - share) < _SAME for other in alone)
+                _point(axes, share, estimate, look, label, _points_aside(before, len(series) - 1))
                 alone.append(share)
                 ends += _ends(estimate)
             continue

@@ -7,9 +7,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean
 from typing import Any, NamedTuple
 
+from sparsead.config.groups import SPLITS
 from sparsead.config.seeds import SEED_KEYS, Seeds
 from sparsead.report.statistics import Estimate
 from sparsead.runs.defaults import leave_out_defaults
+from sparsead.runs.identity import UNDECISIVE_KEYS
 from sparsead.runs.listing import flatten_config
 from sparsead.runs.record import RunRecord
 
@@ -33,15 +35,15 @@ class Setting(NamedTuple):
 _ORDER = ("task", "backbone", "adapter", "r", "pruner", "sparsity")
 _RANKED = ("task", "adapter", "pruner", "sparsity", "r", "backbone")
 NOT_DECISIVE = (*SEED_KEYS, "outputs", "rerun", "threads")
-_REDUNDANT = (
-    *("task.protocol.", "adapter.protocol.", "pruner.density", "pruner.controls"),
-    "backbone.tokenizer_sha256",
+_TELLING = (*SPLITS, "family")
+"""Keys of a task that tell runs apart although the identity counts the files' content instead."""
+_REDUNDANT = tuple(
+    f"{group}.{key}"
+    for group, keys in UNDECISIVE_KEYS.items()
+    for key in keys
+    if key not in _TELLING
 )
-"""Keys whose effect other keys already show.
-
-The defaults of a task or an adapter are applied in `protocol`, and the two keys of the pruner only
-check the sparsity and `pruner.control`, and the last one checks files.
-"""
+"""Keys whose effect other keys already show."""
 _SHOWN = (
     "task.name",
     "backbone.name",

@@ -26,6 +26,20 @@ Until version 2 such weights did not change before the end of the training, so t
 those of the head alone. Records of that time are not of these runs.
 """
 
+UNDECISIVE_KEYS = {
+    "task": (*SPLITS, "protocol", "family"),
+    "adapter": ("protocol",),
+    "pruner": ("density", "controls"),
+    "backbone": ("package_hub", "tokenizer_sha256"),
+}
+"""Keys that do not count, because others do in their place.
+
+Files and a family count by the content of the files and the task's name, the protocol of a task or
+an adapter by `protocol`, in which it was applied. The keys of the pruner only check the sparsity
+and `pruner.control`. Those of the backbone say where weights of the same checksum are, and check
+the tokenizer's files.
+"""
+
 _BACKBONE_SUFFIXES = (".json", ".txt", ".model", ".safetensors")
 _PICKLED = ("pytorch_model.bin", "pytorch_model-*.bin")
 
@@ -85,17 +99,13 @@ def _decisive(spec: RunSpec) -> dict[str, Any]:
     seeds = spec.seeds
     decisive["seed"] = asdict(seeds) if seeds.shared is None else seeds.shared
     decisive["task"]["path"] = [file_digest(file) for file in spec.task.local_files()]
-    for key in (*SPLITS, "protocol", "family"):
-        del decisive["task"][key]
+    for group, keys in UNDECISIVE_KEYS.items():
+        for key in keys:
+            del decisive[group][key]
     decisive["task"]["name"] = spec.task.family or spec.task.name  # files may be renamed
-    del decisive["adapter"]["protocol"]
     if spec.adapter.options.get("budget") is not None:
         decisive["adapter"]["chosen_weights"] = _CHOSEN_WEIGHTS
-    for key in ("density", "controls"):  # only check the sparsity and the control, which count
-        del decisive["pruner"][key]
     backbone = _backbone_files(spec.backbone.path)
-    for key in ("package_hub", "tokenizer_sha256"):  # the same weights, of the same checksum
-        del decisive["backbone"][key]
     decisive["backbone"]["path"] = {file.name: file_digest(file) for file in backbone}
     return decisive
 

@@ -1,13 +1,15 @@
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import islice, product
 from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.axes import Axes
 from matplotlib.container import ErrorbarContainer
+from matplotlib.lines import Line2D
 
 from sparsead.errors import ConfigError
 from sparsead.report.histories import find_reached, read_curve
@@ -114,21 +116,42 @@ def test_a_course_is_by_the_share_of_training(results: Results) -> None:
 
 
 def test_points_of_the_same_size_do_not_hide_each_other(results: Results) -> None:
-    figure = draw(results, "score_by_parameters")
-    assert figure is not None
-    figure.draw_without_rendering()
-    lines = [
-        container.lines[0]
-        for container in figure.axes[0].containers
-        if isinstance(container, ErrorbarContainer)
-    ]
+    axes, lines = draw_points(results)
     assert len(lines) == len(TABLE.rows)
     shares = [float(np.ravel(line.get_xdata())[0]) for line in lines]
     assert shares == pytest.approx([1.23] * len(lines))  # the axis says the true share
-    drawn = sorted(float(line.get_transform().transform(line.get_xydata())[0, 0]) for line in lines)
-    low, high = figure.axes[0].get_ylim()
+    low, high = axes.get_ylim()
     assert all(low < float(np.ravel(line.get_ydata())[0]) < high for line in lines)
-    assert min(np.diff(drawn)) * 72 / figure.dpi == pytest.approx(9)  # typographic points
+    assert min(np.diff(points_aside(axes, lines))) == pytest.approx(6)
+
+
+def test_many_points_of_the_same_size_are_drawn_near_their_place(results: Results) -> None:
+    many = replace(results, table=replace(TABLE, rows=[*TABLE.rows] * 5))
+    axes, lines = draw_points(many)
+    assert len(lines) == 5 * len(TABLE.rows)
+    aside = points_aside(axes, lines)
+    assert min(np.diff(aside)) > 1
+    assert -18 <= min(aside) < 0 < max(aside) <= 18
+
+
+def draw_points(results: Results) -> tuple[Axes, list[Line2D]]:
+    figure = draw(results, "score_by_parameters")
+    assert figure is not None
+    figure.draw_without_rendering()
+    axes = figure.axes[0]
+    return axes, [c.lines[0] for c in axes.containers if isinstance(c, ErrorbarContainer)]
+
+
+def points_aside(axes: Axes, lines: Sequence[Line2D]) -> list[float]:
+    """Return how far each mark is drawn from its place, in typographic points, in order."""
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    return sorted(
+        float((line.get_transform().transform(at) - axes.transData.transform(at))[0, 0])
+        * (72 / figure.dpi)
+        for line in lines
+        for at in [line.get_xydata()]
+    )
 
 
 def test_series_differ_without_their_colour() -> None:

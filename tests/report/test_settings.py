@@ -38,6 +38,22 @@ def test_rows_that_look_alike_differ_in_what_was_asked_for_alone(tmp_path: Path)
     assert not {"pruner.density", "adapter.start_head"} & {*rows[0]}
 
 
+@pytest.mark.parametrize(("group", "key"), [("backbone", "package_hub"), ("pruner", "density")])
+def test_rows_are_not_told_apart_by_a_key_that_does_not_count(
+    group: str, key: str, tmp_path: Path
+) -> None:
+    for rate in (0.001, 0.002):
+        request = ask_for(f"outputs={tmp_path}", f"protocol.learning_rate={rate}")
+        result: Any = synthetic_result(request)
+        if rate == 0.002:
+            result["config"][group][key] = None
+        with staged(request.folder) as staging:
+            write_result(staging, result, "")
+    rows = group_by_setting(read_records(tmp_path))
+    assert sorted(row["protocol.learning_rate"] for row in rows) == ["0.001", "0.002"]
+    assert f"{group}.{key}" not in rows[0]
+
+
 def test_the_keys_that_tell_rows_apart_come_before_further_scores() -> None:
     score = Estimate.of([0.5])
     alike = {"task": "mrpc", "pruner": "snip", "#param": 1.2, "accuracy": score, "f1": score}
