@@ -15,7 +15,8 @@ from __future__ import annotations
 import argparse
 import re
 import shlex
-from contextlib import chdir, redirect_stdout
+import sys
+from contextlib import chdir, redirect_stderr, redirect_stdout
 from functools import partial
 from io import StringIO
 from pathlib import Path
@@ -23,6 +24,8 @@ from pathlib import Path
 from sparsead import cli
 
 RESULTS = "RESULTS.md"
+_DRAWING = ("figure", "map")
+"""The verbs of which the page shows the picture alone; `map` prints a table, and names it apart."""
 _BLOCK = re.compile(r"(<!-- sparsead ([^\n]*) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -55,10 +58,15 @@ def run_block(folder: Path, block: re.Match[str]) -> str:
     """
     begin, command, end = block.groups()
     verb, *arguments = shlex.split(command)
-    with chdir(folder), redirect_stdout(StringIO()) as printed:
-        cli.run(verb, arguments)
+    said = StringIO()
+    try:
+        with chdir(folder), redirect_stdout(StringIO()) as printed, redirect_stderr(said):
+            cli.run(verb, arguments)
+    finally:
+        sys.stderr.write(said.getvalue())
     lines = printed.getvalue().splitlines()
-    if command.startswith("figure "):
+    if verb in _DRAWING:
+        lines += said.getvalue().splitlines()
         lines = [f"![{Path(line).stem}]({line})" for line in lines if line.endswith(".svg")]
     return "\n".join([begin.rstrip("\n"), *lines, "", end])
 

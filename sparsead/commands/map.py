@@ -13,9 +13,9 @@ from __future__ import annotations
 import sys
 
 from sparsead.config.arguments import Parser, add_outputs, add_overrides, add_records, user_path
-from sparsead.errors import ConfigError, unknown
+from sparsead.errors import ConfigError, unknown, warn
 from sparsead.report.formats import FORMATS, to_rich
-from sparsead.report.front import COLUMNS, RANKED, list_rows
+from sparsead.report.front import COLUMNS, RANKED, describe_single_runs, list_rows
 from sparsead.report.publish import save_figure
 from sparsead.report.query_results import open_matching
 
@@ -44,6 +44,8 @@ def main() -> None:
             sys.stdout.write(to_rich(columns, rows, RANKED))
         else:
             sys.stdout.write(FORMATS[arguments.format](columns, rows))
+        if by_chance := describe_single_runs(rows):
+            warn(by_chance)
         paths = save_figure(results, arguments.out or arguments.outputs / "figures")
     for path in paths:
         sys.stderr.write(f"{path}\n")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from sparsead.errors import warn
@@ -86,6 +86,24 @@ def list_rows(results: Results) -> list[dict[str, Any]]:
         for column in labels
         for point in find_points(results, backbone, column)
     ]
+
+
+def describe_single_runs(rows: Sequence[Mapping[str, Any]]) -> str | None:
+    """Return how many settings on the front have one run alone; None if each has several.
+
+    Among many single runs the best one is so in part by chance, and no interval says how much.
+
+    Args:
+        rows: the lines of `list_rows`.
+    """
+    front = [row for row in rows if row["front"]]
+    single = sum(row["n"] == 1 for row in front)
+    if not single:
+        return None
+    return (
+        f"{single} of the {len(front)} settings on the front have one seed and no interval; the "
+        "best of many single runs is there in part by chance"
+    )
 
 
 def mark_front(points: Sequence[Point], direction: int) -> list[Point]:

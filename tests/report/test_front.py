@@ -80,6 +80,19 @@ def test_runs_are_listed_by_weights_with_their_interval_and_drawn(
     assert all(Path(line).is_file() for line in printed.err.splitlines())
 
 
+def test_a_single_run_on_the_front_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for seed in (1, 2):
+        record(tmp_path, "snip", 0.5, seed, 0.80)
+    record(tmp_path, "none", 0.0, 1, 0.79)
+    cli.run("map", ["--outputs", str(tmp_path), "--format", "csv"])
+    assert "one seed" not in capsys.readouterr().err  # the single run is beaten
+    record(tmp_path, "random", 0.2, 1, 0.81)
+    cli.run("map", ["--outputs", str(tmp_path), "--format", "csv"])
+    assert "1 of the 2 settings on the front have one seed" in capsys.readouterr().err
+
+
 def test_a_run_that_does_not_count_its_backbone_is_left_out(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
