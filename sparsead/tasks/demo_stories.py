@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any
 
-from sparsead.tasks.demo_pairs import SLOTS
+from sparsead.tasks.demo_words import MONTHS, SLOTS
 
 SPLIT_SIZES = {"train": 1200, "validation": 200, "test": 200}
 SEED = 20161
@@ -31,7 +31,6 @@ ASKED = {
     "time": "When were the {things} {did} in {city}?",
 }
 SUMMARY = "{person} {did} {things} in {city}."
-MONTHS = ("March", "June", "August", "October")
 
 
 @dataclass(frozen=True)

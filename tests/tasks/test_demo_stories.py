@@ -6,8 +6,8 @@ import pytest
 
 from composing import compose
 from sparsead.tasks.contract import TASKS
-from sparsead.tasks.demo_pairs import SLOTS
 from sparsead.tasks.demo_stories import SPLIT_SIZES, questions, summaries
+from sparsead.tasks.demo_words import SLOTS
 
 
 @pytest.mark.parametrize("split", sorted(SPLIT_SIZES))
