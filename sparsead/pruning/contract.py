@@ -9,10 +9,10 @@ from typing import Any, Protocol, overload, runtime_checkable
 
 import torch
 from torch import Tensor, nn
-from transformers.trainer_pt_utils import find_batch_size
 
 from sparsead.config.registry import Registry
 from sparsead.errors import PruningError
+from sparsead.pruning.examples import count_terms
 
 Scores = dict[str, Tensor]
 """By the name of each prunable tensor, a tensor of finite scores of the same shape."""
@@ -77,9 +77,11 @@ class Scoring:
     minimum_kept: float = 0.0
 
     def mean_gradients(self) -> Scores:
-        """Return the signed gradient ∂L/∂w of the mean loss over the examples of the scoring set.
+        """Return the signed gradient ∂L/∂w of the mean loss over the scoring set.
 
-        A batch is weighted by its number of examples, so that the batch size does not matter.
+        A batch is weighted by what its loss is a mean over (see `weighted_batches`), so that the
+        batch size does not matter. Gradients of a model in half precision are returned in fp32, in
+        which their products with weights do not vanish.
         """
         parameters = list(self.tensors.values())
         totals: list[Tensor] = []
@@ -87,22 +89,29 @@ class Scoring:
             loss = self.loss(self.model, batch) * weight
             gradients = torch.autograd.grad(loss, parameters, materialize_grads=True)
             if not totals:
-                totals = [*gradients]
+                totals = [at_least_fp32(gradient) for gradient in gradients]
                 continue
             for place, gradient in enumerate(gradients):  # one after the other, to save memory
                 totals[place] = totals[place] + gradient
         return dict(zip(self.tensors, totals, strict=True))
 
     def weighted_batches(self) -> list[tuple[Any, float]]:
-        """Return each batch with its share of the examples of the scoring set.
+        """Return each batch with its share of the scoring set's examples or target tokens.
+
+        Tokens count where the labels are those of tokens, because the loss is their mean then.
 
         Raises:
             PruningError: there are no batches.
         """
         if not self.batches:
             raise PruningError("this pruner needs batches to score on")
-        sizes = [find_batch_size(batch) or 1 for batch in self.batches]
+        sizes = [count_terms(batch) for batch in self.batches]
         return [(batch, size / sum(sizes)) for batch, size in zip(self.batches, sizes, strict=True)]
+
+
+def at_least_fp32(tensor: Tensor) -> Tensor:
+    """Return a tensor of half precision in fp32, and any other as it is."""
+    return tensor.float() if tensor.dtype.itemsize < 4 else tensor
 
 
 @runtime_checkable

@@ -1,4 +1,4 @@
-"""Batches taken apart into their examples, for scores that need the gradient of each of them."""
+"""How much of the loss each batch stands for, and batches taken apart into their examples."""
 
 from __future__ import annotations
 
@@ -9,6 +9,25 @@ from torch import Tensor
 from transformers.trainer_pt_utils import find_batch_size
 
 from sparsead.errors import PruningError
+
+IGNORED_LABEL = -100
+"""The label of a token that the loss does not count, as in transformers."""
+
+
+def count_loss_terms(labels: Any, rows: int) -> int:
+    """Return the number of terms that a batch's loss averages: its target tokens, or its rows."""
+    if isinstance(labels, Tensor) and labels.dim() == 2 and not labels.is_floating_point():
+        return int((labels != IGNORED_LABEL).sum())
+    return rows
+
+
+def count_terms(batch: Any) -> int:
+    """Return the number of terms that a batch's loss averages; 1 if its size cannot be told.
+
+    They are its target tokens if its labels are those of tokens, and else its rows.
+    """
+    labels = batch.get("labels") if isinstance(batch, Mapping) else None
+    return count_loss_terms(labels, find_batch_size(batch) or 1)
 
 
 @runtime_checkable

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from sparsead.errors import PruningError
-from sparsead.pruning.contract import PRUNERS, Scores, Scoring
+from sparsead.pruning.contract import PRUNERS, Scores, Scoring, at_least_fp32
 from sparsead.pruning.examples import split_examples
 
 
@@ -28,13 +28,13 @@ def fisher(scoring: Scoring) -> Scores:
     if not scoring.batches:
         raise PruningError("this pruner needs batches to score on")
     parameters = list(scoring.tensors.values())
-    totals = [torch.zeros_like(parameter, requires_grad=False) for parameter in parameters]
+    totals = [torch.zeros_like(at_least_fp32(each.detach())) for each in parameters]
     count = 0
     for batch in scoring.batches:
         for example in split_examples(batch):
             loss = scoring.loss(scoring.model, example)
             gradients = torch.autograd.grad(loss, parameters, materialize_grads=True)
-            for total, gradient in zip(totals, gradients, strict=True):
+            for total, gradient in zip(totals, map(at_least_fp32, gradients), strict=True):
                 total.addcmul_(gradient, gradient)
             count += 1
     return {name: total / count for name, total in zip(scoring.tensors, totals, strict=True)}

@@ -12,7 +12,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from sparsead.config.values.pruners import check_temperature
 from sparsead.errors import PruningError
-from sparsead.pruning.contract import PRUNERS, Scores, Scoring
+from sparsead.pruning.contract import PRUNERS, Scores, Scoring, at_least_fp32
 from sparsead.pruning.temperature import divided_logits
 
 
@@ -47,7 +47,10 @@ def grasp(scoring: Scoring, *, temperature: float = 1.0) -> Scores:
 def _scores(scoring: Scoring) -> Scores:
     batches = scoring.weighted_batches()
     gradients = scoring.mean_gradients() if len(batches) > 1 else None
-    products = {name: torch.zeros_like(tensor) for name, tensor in scoring.tensors.items()}
+    products = {
+        name: torch.zeros_like(at_least_fp32(tensor.detach()))
+        for name, tensor in scoring.tensors.items()
+    }
     for batch, weight in batches:
         for name, product in _hessian_products(scoring, batch, gradients).items():
             products[name].add_(product, alpha=weight)
@@ -67,7 +70,9 @@ def _hessian_products(scoring: Scoring, batch: Any, vectors: Scores | None) -> S
         curved = {n: g for n, g in zip(names, gradients, strict=True) if _is_curved(g)}
         if not curved:
             return {}
-        along = [curved[n].detach() if vectors is None else vectors[n] for n in curved]
+        along = [
+            g.detach() if vectors is None else vectors[n].to(g.dtype) for n, g in curved.items()
+        ]
         products = torch.autograd.grad(
             list(curved.values()), parameters, grad_outputs=along, materialize_grads=True
         )

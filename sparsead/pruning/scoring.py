@@ -59,13 +59,14 @@ def rescaled(model: nn.Module) -> Iterator[None]:
         for module in model.modules()
         if isinstance(module, ScalesParameters) and module.parameter_scale != 1
     }
-    stored = [(p, p.detach().clone()) for module in scales for p in module.parameters(False)]
+    scaled = [(p, scale) for module, scale in scales.items() for p in module.parameters(False)]
+    stored = [(parameter, parameter.detach().clone()) for parameter, _ in scaled]
     try:
         with torch.no_grad():
-            for module, scale in scales.items():
-                for parameter in module.parameters(recurse=False):
-                    parameter.mul_(scale)
-                module.parameter_scale = 1.0
+            for parameter, scale in scaled:
+                parameter.mul_(scale)
+        for module in scales:
+            module.parameter_scale = 1.0
         yield
     finally:
         for module, scale in scales.items():

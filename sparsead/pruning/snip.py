@@ -55,7 +55,7 @@ def snip(
 def _dropout_gradients(scoring: Scoring, draws: int) -> Scores:
     """Return gradients averaged over `draws` passes in train mode; the model ends in eval mode."""
     without = scoring.mean_gradients()
-    totals = {name: torch.zeros_like(tensor) for name, tensor in scoring.tensors.items()}
+    totals = {name: torch.zeros_like(gradient) for name, gradient in without.items()}
     try:
         _train_but_batch_norms(scoring.model)
         for draw in range(draws):

@@ -8,13 +8,10 @@ from typing import Any
 import numpy as np
 import pyarrow.compute
 from datasets import Dataset, LargeList, List
-from torch import Tensor
 from torch.utils.data import DataLoader
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from sparsead.tasks.contract import Collator
-
-_IGNORED_LABEL = -100
 
 
 def count_tokens(rows: Dataset, columns: Sequence[str] = ("input_ids",)) -> list[int]:
@@ -64,13 +61,6 @@ def collate_batches(
 ) -> list[Any]:
     """Return the collated batches of the rows."""
     return list(DataLoader(rows, batch_sampler=batches, collate_fn=collator))  # type: ignore[arg-type]
-
-
-def count_loss_terms(labels: Any, rows: int) -> int:
-    """Return the number of terms that a batch's loss averages: its target tokens, or its rows."""
-    if isinstance(labels, Tensor) and labels.dim() == 2 and not labels.is_floating_point():
-        return int((labels != _IGNORED_LABEL).sum())
-    return rows
 
 
 def unwrap_batch(batches: Sequence[Any]) -> Any:

@@ -25,11 +25,11 @@ from transformers import (
 from sparsead.backbones.heads import gives_next_token
 from sparsead.config.values.tasks import check_score_name
 from sparsead.progress import stage
+from sparsead.pruning.examples import IGNORED_LABEL
 from sparsead.runs.files import write_atomically
 from sparsead.tasks.contract import Collator, GeneratesText, Record
 from sparsead.training.evaluation import count_tokens, token_batches
 from sparsead.training.inference import autocast
-from sparsead.training.loss import IGNORED
 from sparsead.training.prediction import (
     format_json_lines,
     read_complete_records,
@@ -117,7 +117,7 @@ def list_prompts(rows: Dataset) -> list[list[int]]:
     """Return the tokens of each encoded row before the first one that the loss counts."""
     pairs = zip(rows["input_ids"], rows["labels"], strict=True)
     return [
-        [token for token, label in zip(tokens, labels, strict=True) if label == IGNORED]
+        [token for token, label in zip(tokens, labels, strict=True) if label == IGNORED_LABEL]
         for tokens, labels in pairs
     ]
 

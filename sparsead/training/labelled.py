@@ -1,4 +1,4 @@
-"""Logits of the tokens that the loss counts alone, where a decoder gives those of the next token.
+"""Compute the logits of a decoder's next token only where the loss counts them.
 
 A vocabulary has up to hundreds of thousands of tokens, so that the logits of a prompt, which
 nothing reads in training, would take more memory than all else.
@@ -12,7 +12,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from sparsead.backbones.heads import gives_next_token
-from sparsead.training.loss import IGNORED
+from sparsead.pruning.examples import IGNORED_LABEL
 
 
 def skip_unlabelled(model: PreTrainedModel) -> None:
@@ -38,7 +38,7 @@ class _LabelledTokens:
 
     def _enter(self, _model: Any, inputs: tuple[Any, ...], options: dict[str, Any]) -> Any:
         labels: Tensor | None = options.get("labels")
-        self.counted = None if labels is None else labels[:, 1:] != IGNORED
+        self.counted = None if labels is None else labels[:, 1:] != IGNORED_LABEL
         if labels is None:
             return inputs, options
         return inputs, options | {"shift_labels": labels[:, 1:][self.counted][None]}

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -12,9 +11,7 @@ from torch import Tensor
 
 from sparsead.config.protocol import ProtocolSpec
 from sparsead.errors import ConfigError
-from sparsead.training.evaluation import count_loss_terms
-
-IGNORED = -100
+from sparsead.pruning.examples import IGNORED_LABEL
 
 Criterion = Callable[[Tensor, Tensor], Tensor]
 """A function from logits and labels to the mean loss of a batch."""
@@ -56,11 +53,11 @@ def build_criterion(
             flat,
             labels.flatten(),
             of_classes,
-            ignore_index=IGNORED,
+            ignore_index=IGNORED_LABEL,
             reduction="sum",
             label_smoothing=smoothing,
         )
-        return total / (labels != IGNORED).sum()
+        return total / (labels != IGNORED_LABEL).sum()
 
     return criterion
 
@@ -76,7 +73,7 @@ def align_next_tokens(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     Returns:
         Of shape (number, tokens) and (number,).
     """
-    counted = labels[:, 1:] != IGNORED
+    counted = labels[:, 1:] != IGNORED_LABEL
     chosen = logits[:, :-1][counted] if logits.shape[:2] == labels.shape else logits[0]
     return chosen, labels[:, 1:][counted]
 
@@ -86,13 +83,6 @@ def balanced_weights(labels: list[int], classes: int) -> Tensor:
     counts = torch.bincount(torch.tensor(labels), minlength=classes)
     present = int((counts > 0).sum())
     return torch.where(counts > 0, len(labels) / (present * counts.clamp(min=1)), 0.0)
-
-
-def count_terms(inputs: Mapping[str, Any]) -> int:
-    """Return the number of terms that a batch's loss averages: its rows, or its target tokens."""
-    labels = inputs.get("labels", inputs.get("start_positions"))
-    assert isinstance(labels, Tensor)
-    return count_loss_terms(labels, len(labels))
 
 
 def _kind_of_labels(rows: Dataset) -> str:
