@@ -16,6 +16,7 @@ from sparsead.adapters.contract import ADAPTERS
 from sparsead.adapters.initialisation import initialise
 from sparsead.backbones.sites import linear_modules
 from sparsead.config.values.adapters import check_init
+from sparsead.errors import ConfigError
 
 _CHANGE = ".change"
 _OF_INPUT = ("ffn_projection",)
@@ -75,14 +76,22 @@ class IA3Adapter:
 
         Raises:
             SiteError: the architecture has no such site.
-            ConfigError: a site is unknown, or its modules are not linear layers.
+            ConfigError: a site is unknown, its modules are not linear layers, or the input and the
+                output of one layer would be multiplied.
         """
-        names = []
+        layers: dict[str, tuple[nn.Linear, str]] = {}
         for site in self.sites:
             found = linear_modules(model, site, "(IA)³ multiplies linear layers")
             for layer, linear in found.items():
-                _attach(linear, of_input=site in _OF_INPUT)
-                names.append(f"{layer}.adapter{_CHANGE}")
+                _, other = layers.setdefault(layer, (linear, site))
+                if (other in _OF_INPUT) != (site in _OF_INPUT):
+                    raise ConfigError(
+                        f"adapter.sites: {other} and {site} are the same layer in this backbone, "
+                        f"{layer}, whose input and output cannot both be multiplied; give one"
+                    )
+        for linear, site in layers.values():
+            _attach(linear, of_input=site in _OF_INPUT)
+        names = [f"{layer}.adapter{_CHANGE}" for layer in layers]
         initialise(model, names, init=self.init, up=_CHANGE, seed=seed)
         return freeze_backbone(model, names, prunable=names)
 

@@ -113,3 +113,27 @@ def test_what_it_cannot_multiply_is_refused() -> None:
         IA3Adapter(sites=["ffn_projection"]).insert(tiny_classifier("tiny-gpt2"), 1)
     with pytest.raises(ConfigError, match=r"adapter\.init=ones: no such choice"):
         IA3Adapter(sites=SITES, init="ones")
+
+
+@pytest.mark.parametrize(
+    ("backbone", "sites"),
+    [
+        ("tiny-bert", ["key", "key"]),
+        ("tiny-distilbert", ["attention_output", "attention_projection"]),
+    ],
+)
+def test_a_layer_that_two_sites_name_is_multiplied_once(backbone: str, sites: list[str]) -> None:
+    once, twice = (
+        IA3Adapter(sites=given).insert(tiny_classifier(backbone), seed=1)
+        for given in (sites[1:], sites)
+    )
+    assert twice.adapter == once.adapter
+    assert twice.prunable == once.prunable
+    assert torch.equal(logits(twice.model), logits(once.model))
+    merge(twice.model)
+    torch.testing.assert_close(logits(twice.model), logits(once.model), rtol=0, atol=1e-6)
+
+
+def test_a_layer_is_not_multiplied_at_its_input_and_its_output() -> None:
+    with pytest.raises(ConfigError, match=r"ffn_output and ffn_projection are the same layer"):
+        IA3Adapter(sites=["ffn_output", "ffn_projection"]).insert(tiny_classifier("tiny-llama"), 1)
