@@ -28,7 +28,8 @@ def count_adapter_costs(adapted: AdaptedModel, removed: int, stored_bytes: int) 
         stored_bytes: as given.
         added_flops_per_token: multiplications and additions that the adapter's matrices add to a
             forward pass. Each matrix is used once per token, unless the module's `uses` says more.
-            Pruned weights count as well, also those of units that bottlenecks do not compute.
+            Pruned weights count as well, also those of units that bottlenecks do not compute. None
+            if a library computes with them, see `AdaptedModel`.
     """
     sizes = {name: p.numel() for name, p in adapted.model.named_parameters()}
     backbone = count_parameters(adapted.model.config)
@@ -43,9 +44,13 @@ def count_adapter_costs(adapted: AdaptedModel, removed: int, stored_bytes: int) 
         "nominal": (adapter - removed) / backbone,
         "trainable_nonzero": trained - removed + trained_head,
         "stored_bytes": stored_bytes,
-        "added_flops_per_token": 2
-        * sum(sizes[name] * _uses(adapted, name) for name in _matrices(adapted)),
+        "added_flops_per_token": _count_flops(adapted) if adapted.counts_flops else None,
     }
+
+
+def _count_flops(adapted: AdaptedModel) -> int:
+    sizes = {name: adapted.model.get_parameter(name).numel() for name in _matrices(adapted)}
+    return 2 * sum(size * _uses(adapted, name) for name, size in sizes.items())
 
 
 def _matrices(adapted: AdaptedModel) -> list[str]:

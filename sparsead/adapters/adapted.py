@@ -19,14 +19,16 @@ class AdaptedModel:
 
     `adapter` and `head` name parameters of `model`; `prunable` is the part of `adapter` that a
     pruner may remove weights from (matrices: never biases, LayerNorms or the head). `frozen` names
-    parameters that earlier runs trained: they are stored with the adapter, but do not train. Only
-    where an option of the adapter freezes the head does it not train either; it is stored all the
-    same, because it was drawn for this run.
+    parameters that earlier runs trained: they are stored with the adapter, but do not train. The
+    head trains unless an option of the adapter freezes it; a frozen head is stored too, because it
+    was drawn for this run.
 
     With a `budget`, `prunable` are weights of the backbone itself, and a pruner chooses which of
-    them train instead of which are removed: of an unpruned adapter `budget` weights, and the others
-    stay as they are. `sparsead.adapters.chosen` then makes the model that trains. `buffers` names
-    its tensors that say which weights were chosen; they are stored too.
+    them train instead of which are removed: `budget` of them at a sparsity of 0. All others keep
+    their pretrained values. `sparsead.adapters.chosen` then makes the model that trains. `buffers`
+    names its tensors that say which weights were chosen; they are stored too.
+
+    `counts_flops` is False if a library computes with the adapter in a way that is not known here.
     """
 
     model: PreTrainedModel
@@ -36,6 +38,7 @@ class AdaptedModel:
     frozen: tuple[str, ...] = ()
     budget: int | None = None
     buffers: tuple[str, ...] = ()
+    counts_flops: bool = True
 
     @property
     def stored(self) -> tuple[str, ...]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -47,13 +47,15 @@ class PeftTuner:
         """Let peft insert the tuner, and freeze the rest of the backbone.
 
         Raises:
-            ConfigError: peft is not installed, it has no such tuner, or it refuses the
-                configuration.
+            ConfigError: peft is not installed, it has no such tuner, it refuses the configuration,
+                or weights of the backbone would train too.
         """
         before = {id(parameter) for parameter in model.parameters()}
+        model.requires_grad_(False)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self._inject(model)
+        self._check_added(model, before)
         trained = {
             name: parameter
             for name, parameter in model.named_parameters()
@@ -63,7 +65,18 @@ class PeftTuner:
             name for name in trained if not name.endswith(".bias") and _NORMALISATION not in name
         ]
         matrices = [name for name in weights if trained[name].ndim > 1]
-        return freeze_backbone(model, trained, prunable=matrices or weights)
+        adapted = freeze_backbone(model, trained, prunable=matrices or weights)
+        return replace(adapted, counts_flops=False)
+
+    def _check_added(self, model: PreTrainedModel, before: Collection[int]) -> None:
+        """Refuse a configuration by which weights of the backbone train too, such as bias=all."""
+        for name, parameter in model.named_parameters():
+            if parameter.requires_grad and id(parameter) in before:
+                raise ConfigError(
+                    f"adapter.type={self.type} adapter.config={dict(self.config)}: lets {name} of "
+                    "the backbone train too, which is not recorded here; leave that key out "
+                    "(adapter=bitfit trains biases)"
+                )
 
     def _inject(self, model: PreTrainedModel) -> None:
         try:

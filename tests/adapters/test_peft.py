@@ -96,6 +96,7 @@ def test_a_run_is_recorded_and_loaded(tmp_path: Path) -> None:
     )
     assert "_ia3_snip_" in record.folder.name
     assert record.result["sparsity"]["realised"] == 0.5
+    assert record.result["parameters"]["added_flops_per_token"] is None  # peft computes with it
     loaded = load(record.folder)
     zeros = [(loaded.model.get_parameter(name) == 0).sum() for name in loaded.adapted.prunable]
     assert sum(map(int, zeros)) == record.result["sparsity"]["removed"]
@@ -108,6 +109,11 @@ def test_a_run_is_recorded_and_loaded(tmp_path: Path) -> None:
         ("lora", {}, "adapter.type=lora: no such choice"),  # it imports what megatron_core names
         ("loha", {"rank": 4}, "peft refuses it: TypeError"),
         ("loha", {"target_modules": ["nothing"]}, "Target modules {'nothing'} not found"),
+        (
+            "boft",
+            {"target_modules": ["query"], "boft_block_size": 4, "bias": "all"},
+            "of the backbone train too, which is not recorded here; leave that key out",
+        ),
     ],
 )
 def test_what_peft_has_not_is_refused_in_one_line(
