@@ -38,6 +38,7 @@ class ChosenWeights(nn.Module):
         values: (k,), the weights that train; they start as the layer's.
         places: which weights these are. Either (k,), int32, their indices in the flattened matrix
             or in the bias, in rising order; or one bit for each weight of it, uint8.
+        kind: `weight` or `bias`, of which they are.
     """
 
     places: Tensor
@@ -55,7 +56,7 @@ class ChosenWeights(nn.Module):
         """
         super().__init__()
         weights: Tensor = getattr(layer, kind)
-        self.shape, self._kind = weights.shape, kind
+        self.shape, self.kind = weights.shape, kind
         self.values = nn.Parameter(weights.detach().flatten()[indices].float())
         self.register_buffer(PLACES, pack_places(indices, self.shape.numel(), as_bits=as_bits))
         self.register_buffer("_indices", indices.clone(), persistent=False)
@@ -80,7 +81,7 @@ class ChosenWeights(nn.Module):
         They are written each time: a tensor's version does not tell whether they have changed,
         because PyTorch's fused optimisers do not count it up.
         """
-        weights: Tensor = getattr(layer, self._kind)
+        weights: Tensor = getattr(layer, self.kind)
         weights.data.view(-1)[self._indices] = self.values.detach().to(weights.dtype)
 
     def _write_before(self, layer: nn.Module, _inputs: Any) -> None:
@@ -89,7 +90,7 @@ class ChosenWeights(nn.Module):
     def _attach_gradient(self, _layer: Any, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
         if not (torch.is_grad_enabled() and self.values.requires_grad):
             return output
-        x = inputs[0] if self._kind == _MATRIX else None
+        x = inputs[0] if self.kind == _MATRIX else None
         attached: Tensor = _GradientOfValues.apply(  # type: ignore[no-untyped-call]
             output, x, self.values, self._indices, self._pattern
         )
@@ -182,19 +183,21 @@ def unpack_places(places: Tensor, size: int) -> Tensor:
         or not rising
         or (len(indices) and not 0 <= indices[0] <= indices[-1] < size)
     ):
-        raise ConfigError(f"places of {len(places)} weights are not those of a matrix of {size}")
+        raise ConfigError(
+            f"the stored indices of {len(places)} weights do not fit a matrix of {size} weights"
+        )
     return indices
 
 
 def train_chosen(adapted: AdaptedModel, masks: Mapping[str, Tensor]) -> AdaptedModel:
-    """Let the kept weights alone train; those that the masks remove stay as they are.
+    """Let only the kept weights train; those that the masks remove keep their values.
 
     Args:
-        adapted: the model whose adapter are matrices or biases of layers of its backbone.
-        masks: by their names, True where a weight trains.
+        adapted: the model; its adapter consists of matrices or biases of its backbone's layers.
+        masks: by the names of these, True where a weight trains.
 
     Returns:
-        The model whose adapter are the vectors of the kept weights; nothing in it is prunable.
+        The model whose adapter consists of the vectors of kept weights; nothing in it is prunable.
     """
     indices = {name: masks[name].flatten().nonzero().squeeze(1) for name in adapted.prunable}
     kept, total = sum(map(len, indices.values())), sum(mask.numel() for mask in masks.values())
@@ -202,7 +205,7 @@ def train_chosen(adapted: AdaptedModel, masks: Mapping[str, Tensor]) -> AdaptedM
 
 
 def restore_chosen(adapted: AdaptedModel, tensors: Mapping[str, Tensor]) -> AdaptedModel:
-    """Do as `train_chosen`, for the weights whose places a file holds.
+    """Let only the weights train whose places a file holds, as `train_chosen` does for masks.
 
     Args:
         adapted: as for `train_chosen`.

@@ -154,5 +154,10 @@ def _add_regulariser(model: nn.Module, _inputs: Any, output: Any) -> None:
     """Add every layer's regulariser to the loss of a model in training."""
     if not model.training or not isinstance(output, Mapping) or output.get("loss") is None:
         return
+    output["loss"] = output["loss"] + sum_regularisers(model)  # type: ignore[index]
+
+
+def sum_regularisers(model: nn.Module) -> Tensor | float:
+    """Return the sum of every fusion layer's regulariser; 0 in a model without fusion."""
     terms = [module.regulariser() for module in model.modules() if isinstance(module, Fusion)]
-    output["loss"] = output["loss"] + torch.stack(terms).sum()  # type: ignore[index]
+    return torch.stack(terms).sum() if terms else 0.0

@@ -40,7 +40,7 @@ from sparsead.training.emulation import fast_products
 from sparsead.training.final_scores import evaluated_splits, final_scores
 from sparsead.training.history import history
 from sparsead.training.labelled import skip_unlabelled
-from sparsead.training.patience import Ending, HasEndedError, restore_best
+from sparsead.training.patience import AlreadyFinishedError, EarlyStopping, restore_best
 from sparsead.training.precision import resolve_precision, store_frozen
 from sparsead.training.prediction import store_predictions
 from sparsead.training.processes import broadcast_value, is_main
@@ -91,7 +91,7 @@ def set_up(spec: RunSpec, folder: Path) -> Setup:
 
     Raises:
         ConfigError: an option of the adapter or the pruner is wrong.
-        DeviceError: the device or the precision is not to be had on this machine.
+        DeviceError: this machine has no such device, or the device has no such precision.
         RecordError: the checkpoint cannot be read.
     """
     device = resolve_device(spec.device)
@@ -203,14 +203,14 @@ def fit(
         )
         trainer.add_callback(setup.clock)  # before Stopping, which may raise at a checkpoint
         trainer.add_callback(Stopping(trainer, interrupted, watch))
-        trainer.add_callback(Ending(trainer, spec.protocol.patience))
+        trainer.add_callback(EarlyStopping(trainer, spec.protocol.patience))
         trainer.add_callback(ShowTraining(trainer, shown))
         tracker.attach(trainer)
         where = f"{setup.device} in {precision}"
         trainer.add_callback(TellDuration(spec, inputs.task, inputs.described, where))
         _tell_weights(loaded.adapted, pruned.masks)
         deterministic = deterministic_algorithms(spec.protocol.deterministic, setup.device)
-        with suppress(HasEndedError), deterministic, fast_products(precision, setup.device):
+        with suppress(AlreadyFinishedError), deterministic, fast_products(precision, setup.device):
             trainer.train(resume_from_checkpoint=setup.checkpoint)
     return trainer
 

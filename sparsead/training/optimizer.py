@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,10 +12,13 @@ from torch import nn
 from torch.optim import Optimizer
 from transformers import TrainingArguments
 
+from sparsead.adapters.chosen import ChosenWeights
 from sparsead.config.protocol import ProtocolSpec
 from sparsead.errors import ConfigError
 
 _LAYER = re.compile(r"\.(\d+)\.")
+_EMBEDDING = re.compile(r"emb|relative", re.IGNORECASE)
+"""The names of embeddings of tokens, types and positions, and of relative positions."""
 
 
 def find_rates(protocol: ProtocolSpec, model: nn.Module, head: Collection[str]) -> dict[str, float]:
@@ -23,7 +26,7 @@ def find_rates(protocol: ProtocolSpec, model: nn.Module, head: Collection[str]) 
 
     The head's is `protocol.head_learning_rate`. A parameter of a layer has the general rate,
     multiplied by `protocol.layer_decay` for each layer above it (Clark et al., 2020); one below all
-    layers is multiplied once more than one of the lowest.
+    layers is multiplied once more than one of the lowest, and one above all of them not at all.
 
     Args:
         protocol: the run's protocol.
@@ -48,12 +51,37 @@ def find_rates(protocol: ProtocolSpec, model: nn.Module, head: Collection[str]) 
             f"{'no head trains here' if own else trains}"
         )
     top = max(layers.values(), default=0)
+    below = _find_below(own, layers)
+    depths = {name: layers.get(name, -1 if name in below else top) for name in own}
     of_own = {
-        name: protocol.learning_rate * protocol.layer_decay ** (top - layers.get(name, -1))
-        for name in own
+        name: protocol.learning_rate * protocol.layer_decay ** (top - depth)
+        for name, depth in depths.items()
     }
     of_head = protocol.learning_rate if rate_of_head is None else rate_of_head
     return {name: of_own.get(name, of_head) for name in names}
+
+
+def _find_below(names: Sequence[str], layers: Collection[str]) -> set[str]:
+    """Return the parameters below all layers: those before the first, and all embeddings.
+
+    A model defines its modules from its input to its output, but for embeddings: some architectures
+    define these, or what normalises them, behind the layers.
+
+    Args:
+        names: parameters, in the model's order.
+        layers: those among them that are parts of layers.
+    """
+    first = next((place for place, name in enumerate(names) if name in layers), len(names))
+    return {*names[:first], *(name for name in names if _EMBEDDING.search(name))} - set(layers)
+
+
+def find_biases(model: nn.Module) -> set[str]:
+    """Return the names of the chosen biases, which no name tells from chosen weights."""
+    return {
+        f"{name}.values"
+        for name, module in model.named_modules()
+        if isinstance(module, ChosenWeights) and module.kind == "bias"
+    }
 
 
 def set_rates(optimizer: Optimizer, model: nn.Module, rates: Mapping[str, float]) -> None:

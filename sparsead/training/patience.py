@@ -1,4 +1,4 @@
-"""Early stopping, and trainings that had ended already when their process was interrupted."""
+"""Early stopping, and trainings that were finished when their process was interrupted."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from sparsead.training.trainer import SparseadTrainer
 log = logging.getLogger(__name__)
 
 
-class HasEndedError(Exception):
-    """A resumed training had ended already; it must not make another step."""
+class AlreadyFinishedError(Exception):
+    """A resumed training was already finished; it must not take another step."""
 
 
-class Ending(TrainerCallback):
-    """Ends a training after so many epochs in a row that were no better than the best one.
+class EarlyStopping(TrainerCallback):
+    """Ends a training after `patience` epochs in a row that were no better than the best one.
 
     Args:
         trainer: the trainer.
-        patience: number of these epochs (Prechelt, 1998); None for a training that goes on.
+        patience: number of epochs (Prechelt, 1998); None never ends a training early.
     """
 
     def __init__(self, trainer: SparseadTrainer, patience: int | None) -> None:
@@ -39,14 +39,14 @@ class Ending(TrainerCallback):
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
-        """Do not go on with a training that had ended.
+        """Refuse to go on with a training that was already finished.
 
         Raises:
-            HasEndedError: it had; the Trainer's loop would make one more step before it ends.
+            AlreadyFinishedError: it was; the Trainer's loop would take one more step.
         """
         within_epoch = 0 < state.max_steps <= state.global_step
         if state.global_step and (within_epoch or self._is_over()):
-            raise HasEndedError
+            raise AlreadyFinishedError
 
     def on_save(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any

@@ -22,19 +22,19 @@ from transformers import (
     ProgressCallback,
     Trainer,
 )
-from transformers.trainer_pt_utils import find_batch_size
 from transformers.trainer_utils import EvalLoopOutput
 from transformers.utils import SAFE_WEIGHTS_NAME
 
+from sparsead.adapters.fusion import sum_regularisers
 from sparsead.backbones.heads import gives_next_token
 from sparsead.config.run import RunSpec
+from sparsead.pruning.examples import count_terms
 from sparsead.runs.staging import check_owned
 from sparsead.tasks.contract import Collator, Task
 from sparsead.training.arguments import training_arguments
 from sparsead.training.evaluation import (
     WithinEpochs,
     collate_batches,
-    count_loss_terms,
     count_tokens,
     padded_columns,
     restore_order,
@@ -42,8 +42,8 @@ from sparsead.training.evaluation import (
     unwrap_batch,
 )
 from sparsead.training.history import best_epoch_end, scores_of
-from sparsead.training.loss import Criterion, build_criterion, count_terms
-from sparsead.training.optimizer import explained_schedule, find_rates, set_rates
+from sparsead.training.loss import Criterion, build_criterion
+from sparsead.training.optimizer import explained_schedule, find_biases, find_rates, set_rates
 from sparsead.training.prediction import (
     Scorer,
     build_scorer,
@@ -125,8 +125,7 @@ class SparseadTrainer(Trainer):
         """Run one evaluation step, and store its loss and the number of terms in it."""
         loss, logits, labels = super().prediction_step(model, inputs, *args, **kwargs)
         if loss is not None:
-            terms = count_loss_terms(inputs.get("labels"), find_batch_size(inputs))
-            self._losses.append((loss, terms))
+            self._losses.append((loss, count_terms(inputs)))
         return loss, logits, labels
 
     def compute_loss(
@@ -138,14 +137,15 @@ class SparseadTrainer(Trainer):
     ) -> Any:
         """Return the loss of a batch; in training that of `criterion`, and its share of a step.
 
-        Of a step of several batches, each counts by its terms, as if they were one batch.
+        If a step accumulates several batches, each has a weight by the number of its terms of the
+        loss, as if all were one batch.
         """
         accumulates = self.args.gradient_accumulation_steps > 1
         if not model.training or (self.criterion is None and not accumulates):
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         loss, outputs = super().compute_loss(model, inputs, True, num_items_in_batch)
         if self.criterion is not None:
-            loss = self.criterion(outputs["logits"], inputs["labels"])
+            loss = self.criterion(outputs["logits"], inputs["labels"]) + sum_regularisers(model)
         if accumulates:  # the Trainer will divide by the number of batches
             share = count_terms(inputs) / self._terms
             loss = loss * share * self.current_gradient_accumulation_steps
@@ -165,6 +165,11 @@ class SparseadTrainer(Trainer):
         if is_new and self.rates is not None:
             set_rates(optimizer, cast(nn.Module, self.model), self.rates)
         return optimizer
+
+    def get_decay_parameter_names(self, model: nn.Module) -> list[str]:
+        """Return the names of the parameters with weight decay: no biases, also no chosen ones."""
+        biases = find_biases(model)
+        return [n for n in super().get_decay_parameter_names(model) if n not in biases]
 
     def create_scheduler(self, *args: Any, **kwargs: Any) -> Any:
         """Return the schedule of the learning rates."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -14,11 +15,14 @@ import torch
 import torch.nn.functional as F
 from datasets import ClassLabel, Dataset, Features, Value
 from sklearn.utils.class_weight import compute_class_weight
+from torch import nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
-from transformers import SchedulerType, get_scheduler
+from transformers import PreTrainedModel, SchedulerType, get_scheduler
 from transformers.optimization import TYPE_TO_SCHEDULER_FUNCTION
 
 from composing import compose
+from sparsead.adapters.chosen import ChosenWeights
+from sparsead.adapters.fusion import Fusion, FusionAdapter
 from sparsead.assembly.build import build_adapter, insert_adapter
 from sparsead.assembly.inputs import read_inputs
 from sparsead.config.protocol import ProtocolSpec
@@ -27,7 +31,8 @@ from sparsead.errors import ConfigError
 from sparsead.runs.staging import staged
 from sparsead.training.history import epoch_ends
 from sparsead.training.loss import balanced_weights, build_criterion
-from sparsead.training.patience import Ending, HasEndedError, restore_best
+from sparsead.training.optimizer import find_rates
+from sparsead.training.patience import AlreadyFinishedError, EarlyStopping, restore_best
 from sparsead.training.resume import MASKS_FILE, PRECISION_FILE, open_checkpoint
 from sparsead.training.trainer import SparseadTrainer, build_trainer
 from sparsead.training.unpadded import unpad
@@ -207,19 +212,85 @@ def test_numbers_have_no_smoothed_loss() -> None:
         build_criterion(protocol(label_smoothing=0.1), rows, 1)
 
 
+def rates_by_name(trainer: SparseadTrainer) -> dict[str, float]:
+    """The highest learning rate of each parameter, from the optimiser."""
+    optimizer = trainer.create_optimizer()
+    assert trainer.model is not None
+    names = {id(parameter): name for name, parameter in trainer.model.named_parameters()}
+    return {names[id(p)]: g["lr"] for g in optimizer.param_groups for p in g["params"]}
+
+
 @pytest.mark.slow
 def test_head_and_layers_have_rates_of_their_own(folder: Path) -> None:
     words = ["protocol.head_learning_rate=1e-2", "protocol.layer_decay=0.5"]
     trainer = trainer_of(folder, *words)
-    optimizer = trainer.create_optimizer()
+    rates = rates_by_name(trainer)
     assert trainer.model is not None
-    names = {id(parameter): name for name, parameter in trainer.model.named_parameters()}
-    rates = {names[id(p)]: g["lr"] for g in optimizer.param_groups for p in g["params"]}
     training = {name for name, p in trainer.model.named_parameters() if p.requires_grad}
     assert rates.keys() == training
     for name, rate in rates.items():
         expected = 2.5e-4 if ".0." in name else 5e-4 if ".1." in name else 1e-2
         assert rate == pytest.approx(expected), name
+
+
+@pytest.mark.slow
+def test_layers_of_the_rate_end_below_what_is_above_them(folder: Path) -> None:
+    """The final norm of a decoder is above its layers, its embeddings are below them."""
+    words = ["backbone=tiny-gpt2", "adapter=full", "sparsity=dense", "protocol.layer_decay=0.5"]
+    rates = rates_by_name(trainer_of(folder, *words, "protocol.learning_rate=8e-4"))
+    found = {name.removeprefix("transformer."): rate for name, rate in rates.items()}
+    assert found["ln_f.weight"] == found["h.1.ln_1.weight"] == pytest.approx(8e-4)
+    assert found["h.0.ln_1.weight"] == pytest.approx(4e-4)
+    assert found["wte.weight"] == found["wpe.weight"] == pytest.approx(2e-4)
+
+
+def test_embeddings_behind_the_layers_are_below_them() -> None:
+    class Stack(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layers = nn.ModuleList([nn.Linear(2, 2, bias=False) for _ in range(2)])
+            self.layernorm_embedding = nn.LayerNorm(2)
+            self.layer_norm = nn.LayerNorm(2)
+
+    model = nn.ModuleDict({"encoder": Stack(), "decoder": Stack()})
+    protocol = replace(compose(*SMALL).protocol, learning_rate=0.8, layer_decay=0.5)
+    rates = find_rates(protocol, model, head=())
+    for stack in ("encoder", "decoder"):
+        assert rates[f"{stack}.layernorm_embedding.weight"] == 0.2
+        assert rates[f"{stack}.layers.0.weight"] == 0.4
+        assert rates[f"{stack}.layers.1.weight"] == rates[f"{stack}.layer_norm.weight"] == 0.8
+
+
+def test_no_bias_has_weight_decay_also_where_some_of_them_are_chosen(folder: Path) -> None:
+    trainer = trainer_of(folder, "adapter=bitfit", "adapter.budget=0.5", "pruner=random")
+    model = trainer.model
+    assert isinstance(model, nn.Module)
+    layer = model.get_submodule("bert.encoder.layer.0.output.dense")
+    for kind in ("bias", "weight"):
+        layer.add_module(kind[0], ChosenWeights(layer, kind, torch.tensor([1]), as_bits=False))
+    decayed = trainer.get_decay_parameter_names(model)
+    place = "bert.encoder.layer.0.output.dense"
+    assert f"{place}.w.values" in decayed
+    assert f"{place}.b.values" not in decayed
+    assert f"{place}.bias" not in decayed
+
+
+@pytest.mark.slow
+def test_label_smoothing_leaves_the_regulariser_of_a_fusion_in_the_loss(folder: Path) -> None:
+    options = {"adapters": [{"bottleneck": 4, "scale": 0.5}]}
+    losses = []
+    for smoothing in ("0", "1e-9"):
+        words = ["backbone.dropout=0", f"protocol.label_smoothing={smoothing}", "adapter=full"]
+        trainer = trainer_of(folder, *words, "sparsity=dense")
+        model = cast(PreTrainedModel, trainer.model)
+        FusionAdapter(fusion=options).insert(model, seed=1)
+        with torch.no_grad():
+            for module in model.modules():
+                if isinstance(module, Fusion):
+                    module.value.weight.add_(0.1)
+        batch = next(iter(trainer.get_train_dataloader()))
+        losses.append(trainer.compute_loss(model.train(), batch))
+    torch.testing.assert_close(losses[0], losses[1], rtol=0, atol=1e-5)
 
 
 @pytest.mark.slow
@@ -259,8 +330,8 @@ def test_max_steps_ends_within_an_epoch_and_a_resumed_training_makes_no_further_
     evaluated = [entry["step"] for entry in trainer.state.log_history if "eval_loss" in entry]
     assert evaluated == [0, 2, 5, 7]
     again = trainer_of(folder, *words)
-    again.add_callback(Ending(again, None))
-    with pytest.raises(HasEndedError):
+    again.add_callback(EarlyStopping(again, None))
+    with pytest.raises(AlreadyFinishedError):
         again.train(resume_from_checkpoint=open_checkpoint(folder))
     assert again.state.global_step == 7
 
@@ -281,7 +352,7 @@ def test_patience_ends_the_training_and_keeps_the_best_epoch(
         return lambda output: score(output) | {"accuracy": value}
 
     trainer.scorer_of = scripted
-    trainer.add_callback(Ending(trainer, 2))
+    trainer.add_callback(EarlyStopping(trainer, 2))
     weights: dict[float, dict[str, torch.Tensor]] = {}
     model = trainer.model
     assert model is not None
