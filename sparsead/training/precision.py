@@ -65,10 +65,10 @@ def frozen_stored(adapted: AdaptedModel, precision: str) -> Iterator[None]:
 
 
 def _frozen(adapted: AdaptedModel) -> Iterator[nn.Parameter]:
-    trained = {*adapted.adapter, *adapted.head}
+    stored = {*adapted.frozen, *adapted.adapter, *adapted.head}
     for name, parameter in adapted.model.named_parameters():
         owner = adapted.model.get_submodule(name.rpartition(".")[0])
-        if name not in trained and "Norm" not in type(owner).__name__:
+        if name not in stored and "Norm" not in type(owner).__name__:
             yield parameter
 
 

@@ -10,6 +10,7 @@ import torch
 
 import sparsead.train as run
 from composing import ask_for
+from sparsead.adapters.fusion import FusionAdapter
 from sparsead.adapters.lora import LoRAAdapter
 from sparsead.pruning.storage import load_sparse
 from sparsead.training import precision
@@ -27,6 +28,18 @@ def test_frozen_weights_go_to_bf16_and_what_trains_and_norms_stay_fp32(backbone:
     for name, parameter in model.named_parameters():
         kept = parameter.requires_grad or "norm" in name.lower()
         assert parameter.dtype is (torch.float32 if kept else torch.bfloat16), name
+
+
+def test_the_adapters_that_a_fusion_combines_are_stored_as_they_were() -> None:
+    options = {"adapters": [{"bottleneck": 4, "scale": 0.5}]}
+    adapted = FusionAdapter(fusion=options).insert(tiny_classifier(), seed=1)
+    before = adapted.trained_state()
+    store_frozen(adapted, "bf16")
+    for name, tensor in adapted.trained_state().items():
+        assert torch.equal(tensor, before[name]), name
+    assert adapted.model.get_parameter("bert.encoder.layer.0.output.dense.weight").dtype is (
+        torch.bfloat16
+    )
 
 
 @pytest.fixture
