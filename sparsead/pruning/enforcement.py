@@ -57,11 +57,11 @@ def keep_removed_at_zero(model: nn.Module, masks: Mapping[str, Tensor]) -> None:
             guard.masks[".".join(parts[depth:])] = removed
             guard.of_model |= depth == 0
     _hook_optimisers()
-    renew(model)
+    apply_guards(model)
 
 
-def renew(model: nn.Module) -> None:
-    """Mask the gradients of a copied or loaded model now, and not only from its next forward pass.
+def apply_guards(model: nn.Module) -> None:
+    """Mask the gradients of a copied or loaded model now, not only from its next forward pass on.
 
     Raises:
         PruningError: a guarded parameter is gone, or has another shape.
@@ -147,6 +147,7 @@ class Guard:
         self.__dict__.update(state)
         # In another process the next hook must not get the number of one that came from the file.
         RemovableHandle.next_id = max(RemovableHandle.next_id, self._last_hook + 1)
+        _hook_optimisers()
 
 
 class _GradientMask:

@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn.parameter import UninitializedParameter
 
 from sparsead.errors import PruningError
-from sparsead.pruning.enforcement import count_removed, renew
+from sparsead.pruning.enforcement import apply_guards, count_removed
 
 
 def find_parameters(model: nn.Module, names: Iterable[str]) -> dict[str, nn.Parameter]:
@@ -25,7 +25,7 @@ def find_parameters(model: nn.Module, names: Iterable[str]) -> dict[str, nn.Para
     """
     if not isinstance(model, nn.Module):
         raise PruningError(f"model: must be a torch module, not {type(model).__name__}")
-    renew(model)
+    apply_guards(model)
     every = dict(model.named_parameters(remove_duplicate=False))
     wanted = _names(names)
     for name in wanted:

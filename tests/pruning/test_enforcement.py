@@ -204,6 +204,11 @@ for _ in range(3):
     model(torch.randn(5, 8)).square().mean().backward()
     updates.step()
 assert all((model.get_parameter(n)[~mask] == 0).all() for n, mask in masks.items())
+matrices = [p for p in model.parameters() if p.dim() == 2]
+mixing = torch.optim.Muon(matrices, lr=0.1)  # moves all weights of a matrix
+model(torch.randn(5, 8)).square().mean().backward()
+mixing.step()
+assert all((model.get_parameter(n)[~mask] == 0).all() for n, mask in masks.items())
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
