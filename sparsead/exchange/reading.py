@@ -46,7 +46,8 @@ def read_adapter(
             tensor of that shape.
 
     Raises:
-        ConfigError: the source lacks a tensor, or has one of another shape.
+        ConfigError: the source lacks a tensor, has one of another shape, or has one that the
+            adapter in the model does not have.
         RecordError: the source is a run, and its weights cannot be read.
     """
     foreign = is_foreign(source)
@@ -62,6 +63,8 @@ def read_adapter(
             )
         if not np.isfinite(found[name]).all():
             raise ConfigError(f"its {name} has values that are not finite")
+    if extra := [name for name in found if ".adapter." in name and name not in wanted]:
+        raise ConfigError(f"it has {extra[0]}, for which this run's adapter has no place")
     return {name: found[name] for name in wanted}
 
 

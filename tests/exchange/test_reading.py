@@ -219,6 +219,15 @@ def test_weights_of_another_adapter_are_refused(
         insert_and_start(ask_for(*kept, *overrides))
 
 
+@pytest.mark.slow
+def test_a_run_that_starts_from_a_part_of_another_run_is_refused(tmp_path: Path) -> None:
+    run = write_run(tmp_path, "tiny-bert", *HOULSBY)
+    given = [*DEMO, *HOULSBY, f"adapter.start={run.record.folder}", f"outputs={tmp_path}"]
+    insert_and_start(ask_for(*given))
+    with pytest.raises(ConfigError, match=r"it has bert.* for which this run's adapter has no pla"):
+        insert_and_start(ask_for(*given, "adapter.sites=[ffn_output]"))
+
+
 def insert_and_start(request: RunRequest) -> None:
     """Do what a run does before it prunes its adapter."""
     spec = resolve_sources(request.spec, request.outputs)
