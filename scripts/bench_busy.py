@@ -2,14 +2,15 @@
 
     python scripts/bench_busy.py [--backbone minilm] [--task-path FOLDER] [--minutes 20]
 
-Each way of waiting has a process of its own, because OpenMP reads it when it starts. The processes
-take turns, in a new random order each turn, alone ("idle"), beside busy loops, and beside a second
-training in the same way. The last column is the step's time as a multiple of what the fair share of
-the cores gives: of the time alone in PyTorch's default way, times the number of threads that want a
-core divided by the number of cores. At the end two runs are trained one after the other, and at
-once by jobs_per_gpu=2.
+Each way of waiting has a process of its own, because OpenMP reads its settings when it starts. The
+processes take turns, in a new random order each turn, alone ("idle"), beside busy loops, and beside
+a second training in the same way. The last column is the step's time as a multiple of what the fair
+share of the cores gives: of the time alone in PyTorch's default way, times the number of threads
+that want a core divided by the number of cores. At the end two runs are trained one after the
+other, and at once by jobs_per_gpu=2.
 
-Run it where nothing else runs: what else runs is part of "idle" too. The line at the top tells.
+Run it on an idle machine: other processes slow the case "idle" too. The first line of the
+output shows the load.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ DEFAULT, OURS = "PyTorch's default", "sparsead's"
 ENDLESS = "while True: pass"
 
 
-def ways() -> dict[str, dict[str, str]]:
+def list_ways() -> dict[str, dict[str, str]]:
     """Return the environment of each way of waiting."""
     ours: dict[str, str] = {}
     bound_spinning(ours)
@@ -83,7 +84,7 @@ class Bench:
         wanted = [word for word in arguments.ways.split(",") if word]
         self.ways = {
             name: environment
-            for name, environment in ways().items()
+            for name, environment in list_ways().items()
             if not wanted or name == DEFAULT or any(word in name for word in wanted)
         }
 

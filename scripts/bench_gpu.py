@@ -24,6 +24,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import product
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -143,10 +144,9 @@ class Bench:
                 if served and not works:
                     self.note("multi-process service", "cannot be started here")
                     return
-                for task in ("rte", "mrpc"):
-                    for jobs in numbers:
-                        if not self._count_cells(task, jobs, served):
-                            return
+                settings = product(("rte", "mrpc"), numbers)
+                if not all(self._count_cells(*setting, served) for setting in settings):
+                    return
 
     def _count_cells(self, task: str, jobs: int, served: bool) -> bool:
         """Note the cells an hour of so many jobs; return False if the time is up."""

@@ -84,19 +84,25 @@ def take_turns(
                 missing = "; ".join(_name(key) for key in unmeasured)
                 say(f"the time is up after {budget}{missing and f', without {missing}'}")
                 return times
+            unmeasured = unmeasured[1:]
             try:
-                if turn == 0:
-                    contestants[key](turn)
-                times.setdefault(key, []).append(contestants[key](turn))
+                seconds = _time(contestants[key], turn)
             except LeftOut as reason:
                 say(f"{_name(key)} is left out: {reason}")
-            else:
-                if turn == 0:
-                    tell(key, times)
-            unmeasured = unmeasured[1:]
+                continue
+            times.setdefault(key, []).append(seconds)
+            if turn == 0:
+                tell(key, times)
         order = shuffled.sample(list(times), len(times))
         say(f"turn {turn + 1} of {turns}, {budget}")
     return times
+
+
+def _time(contestant: Contestant, turn: int) -> float:
+    """Return the seconds of a contestant, which first runs once untimed in the first turn."""
+    if turn == 0:
+        contestant(turn)
+    return contestant(turn)
 
 
 def _name(key: object) -> str:

@@ -82,8 +82,17 @@ def test_who_is_not_reached_or_cannot_take_part_is_named(load: Any) -> None:
     def fails(_turn: int) -> float:
         raise turns.LeftOut("its process has ended")
 
+    warm: list[int] = []
+
+    def fails_when_timed(turn: int) -> float:
+        if warm:
+            fails(turn)
+        warm.append(turn)
+        return 0.0
+
     contestants: dict[Any, Any] = {
         "broken": fails,
+        "weak": fails_when_timed,
         "long": clock.work(61.0),
         "never": clock.work(1.0),
     }
@@ -93,6 +102,7 @@ def test_who_is_not_reached_or_cannot_take_part_is_named(load: Any) -> None:
     assert times == {"long": [61.0]}
     assert lines == [
         "broken is left out: its process has ended",
+        "weak is left out: its process has ended",
         "the time is up after 2.0 of at most 2 minutes, without never; nor, this",
     ]
     with pytest.raises(turns.TimeUp):

@@ -161,7 +161,7 @@ WRONG: dict[str, Sequence[str]] = {
     "without brackets": ["runs", "seed=[1,2]"],
     "runs delete: would delete all": ["runs", "delete", "--yes"],
     "nowhere.parquet: is not a file": ["table", "table1", "--records", "nowhere.parquet"],
-    "is no archive of records": ["table", "table1", "--records", "good.csv"],
+    "is not an archive of records": ["table", "table1", "--records", "good.csv"],
     "has no finished runs": ["figure", "curves"],
     "list=adaptors: no such choice; did you mean adapters": ["list", "adaptors"],
     # kinds, and choices without their group

@@ -9,7 +9,7 @@ from torch import Tensor
 from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
 from composing import compose
-from sparsead.backbones.loading import load_backbone, skeleton
+from sparsead.backbones.loading import build_skeleton, load_backbone
 
 
 def tiny_classifier(backbone: str = "tiny-bert") -> PreTrainedModel:
@@ -23,7 +23,7 @@ def tiny_classifier(backbone: str = "tiny-bert") -> PreTrainedModel:
 def weightless_classifier(backbone: str, **options: int) -> PreTrainedModel:
     """Return the backbone on the meta device; `options` change its transformers configuration."""
     spec = compose(f"backbone={backbone}").backbone
-    return skeleton(spec, AutoModelForSequenceClassification, options)
+    return build_skeleton(spec, AutoModelForSequenceClassification, options)
 
 
 def labelled_batch() -> dict[str, Tensor]:

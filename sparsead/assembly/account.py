@@ -18,7 +18,7 @@ from sparsead.assembly.build import (
     removed_share,
     weights_metadata,
 )
-from sparsead.backbones.loading import skeleton
+from sparsead.backbones.loading import build_skeleton
 from sparsead.config.groups import BackboneSpec
 from sparsead.config.run import RunSpec
 from sparsead.pruning.storage import sparse_size
@@ -36,7 +36,7 @@ def count_costs(spec: RunSpec) -> dict[str, Any]:
     """
     adapter, task = build_adapter(spec), build_task(spec)
     device = _device(spec)
-    model = skeleton(spec.backbone, task.head, task.head_options, device)
+    model = build_skeleton(spec.backbone, task.head, task.head_options, device)
     with torch.device("cpu" if _may_read_values(spec.adapter.method) else device):
         adapted = insert_adapter(spec, adapter, model)
     state = adapted.model.state_dict()

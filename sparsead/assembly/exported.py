@@ -59,14 +59,14 @@ def export_merged(
     check_new("", folder)
     from sparsead.adapters.merging import merge  # imports torch, which is slow; only needed here
     from sparsead.assembly.trained import load
-    from sparsead.backbones.loading import skeleton
+    from sparsead.backbones.loading import build_skeleton
     from sparsead.training.quiet import quiet_libraries
 
     quiet_libraries()
     find_backbone(record, backbone, {})
     run = load(record.folder, backbone=backbone, trust=trust)
     merge(run.model)
-    plain = skeleton(run.spec.backbone, run.task.head, run.task.head_options).state_dict()
+    plain = build_skeleton(run.spec.backbone, run.task.head, run.task.head_options).state_dict()
     left = [name for name in run.model.state_dict() if name not in plain]
     if left:
         raise ConfigError(
@@ -81,7 +81,11 @@ def export_merged(
 def read_run(
     record: RunRecord, folder: Path, trust: Sequence[str], backbone: Path | None
 ) -> tuple[StoredAdapter, str | None]:
-    """Return a run's weights, and the folder of its backbone; check all that can be wrong."""
+    """Return a run's weights and the folder of its backbone.
+
+    Whether code is trusted, whether the target is new, and whether weights and configuration agree
+    is checked first.
+    """
     check_trusted(record.result["config"], trust)
     check_new("", folder)
     stored = load_weights(record)
@@ -93,19 +97,19 @@ def rebuild_skeleton(record: RunRecord, backbone: Path | None) -> AdaptedModel:
     """Return the run's model without weights; it has the names, shapes and configuration.
 
     Raises:
-        ConfigError: the record's configuration names something that there is not.
-        RecordError: it fits nothing.
+        ConfigError: the record names an option, a method or a folder that does not exist.
+        RecordError: the recorded values cannot be used together.
     """
     from sparsead.assembly.build import build_adapter, build_task, insert_adapter
-    from sparsead.assembly.trained import rebuilding, recorded_spec
-    from sparsead.backbones.loading import skeleton
+    from sparsead.assembly.trained import recorded_spec, translate_rebuild_errors
+    from sparsead.backbones.loading import build_skeleton
     from sparsead.training.quiet import quiet_libraries
 
     quiet_libraries()
     spec = recorded_spec(record, backbone)
-    with rebuilding(record):
+    with translate_rebuild_errors(record):
         task = build_task(spec)
-        model = skeleton(spec.backbone, task.head, task.head_options)
+        model = build_skeleton(spec.backbone, task.head, task.head_options)
         return insert_adapter(spec, build_adapter(spec), model)
 
 

@@ -50,7 +50,7 @@ def export_peft(
     copy of that configuration with the run's classes beside links to the backbone's files.
     Arguments and errors are those of `sparsead.assembly.exported.Exporter`.
     """
-    from sparsead.assembly.trained import check_shapes, rebuilding  # imports torch
+    from sparsead.assembly.trained import check_shapes, translate_rebuild_errors  # imports torch
     from sparsead.training.quiet import quiet_libraries
 
     quiet_libraries()
@@ -67,7 +67,7 @@ def export_peft(
     if method != "sparse":  # which weights those are is known when the backbone is loaded
         check_shapes(record, rebuild_skeleton(record, backbone), weights)
     base = base_model(config["backbone"] | {"path": source})
-    with rebuilding(record):
+    with translate_rebuild_errors(record):
         if method == "lora":
             described = build_peft_config(config, list(weights), base)
             tensors = {to_peft_key(name): tensor for name, tensor in weights.items()}
@@ -77,7 +77,7 @@ def export_peft(
             describe = _describe_prefixes if method == "prefix" else _describe_chosen
             described, tensors = describe(record, backbone, weights)
             described["base_model_name_or_path"] = base
-    with rebuilding(record), new_folder(folder) as staging:
+    with translate_rebuild_errors(record), new_folder(folder) as staging:
         if _write_labelled_base(record, backbone, weights, staging, described["task_type"]):
             described["base_model_name_or_path"] = str(folder.absolute() / _BASE)
         write_json(staging / "adapter_config.json", described)

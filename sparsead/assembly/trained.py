@@ -205,7 +205,7 @@ def load(
     record = find_trusted_run(str(run), Path(outputs), trust)
     stored = load_weights(record)
     spec, precision = recorded_spec(record, backbone), _recorded_precision(record)
-    with rebuilding(record):
+    with translate_rebuild_errors(record):
         task, adapter = build_task(spec), build_adapter(spec)
         check_config(record, stored)
         source = load_backbone(spec.backbone)
@@ -234,11 +234,12 @@ def _restore_chosen(
 
 
 @contextmanager
-def rebuilding(record: RunRecord) -> Iterator[None]:
-    """Say that the record is at fault if its values, although of the right types, fit nothing.
+def translate_rebuild_errors(record: RunRecord) -> Iterator[None]:
+    """Turn an error of translate_rebuild_errors a model into one that names its record.
 
     Raises:
-        RecordError: the values lead to an error of Python's or of a library's.
+        RecordError: Python or a library raised an error: the recorded values have the right types
+            but cannot be used together.
     """
     try:
         yield

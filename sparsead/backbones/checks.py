@@ -18,7 +18,7 @@ from torch import Tensor
 from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from sparsead.backbones.contract import architectures
-from sparsead.backbones.folders import list_values, reading
+from sparsead.backbones.folders import list_values, translate_read_errors
 from sparsead.backbones.heads import pretrained_parameters
 from sparsead.errors import SourceError, warn
 
@@ -29,23 +29,23 @@ STANDARD: Mapping[str, Any] = {
     "output_attentions": False,
     "chunk_size_feed_forward": 0,
 }
-"""Values of keys that change what a call returns, and neither the weights nor what they compute."""
+"""The values that this program needs of keys that change only what form a model's output has."""
 
 Wrong = tuple[str, object, str]
 """A key of a configuration, its value, and what it should be."""
 
 _TOKENS = ("bos_token_id", "eos_token_id", "decoder_start_token_id")
 _MOST_LAYERS = 1000
-"""No model has as many; one with many more would be built for hours before its weights are read."""
+"""More layers than any model has; building many more takes hours before the weights are read."""
 _TOKEN_KEY = "_token_id"
 _WIDEST_RANGE = 10
-"""Largest standard deviation of initial weights that can be meant; models have about 0.02."""
+"""Largest plausible standard deviation of initial weights; models have about 0.02."""
 _NOT_DONE = {
     "add_cross_attention": False,
     "pruned_heads": {},
     "position_embedding_type": "absolute",
 }
-"""Values that transformers would read as these without a word, or that need further inputs."""
+"""The only supported values of keys; transformers ignores others, or they need further inputs."""
 _POSITIVE = ("rope_theta", "factor", "local_attention", "sliding_window")
 _RELATIVE = {"c2p", "p2c"}
 """The kinds of attention to relative positions of DeBERTa."""
@@ -144,7 +144,7 @@ def check_outputs(folder: Path, model: PreTrainedModel, tokenizer: PreTrainedTok
     Raises:
         SourceError: it raises an error, or an output is not finite.
     """
-    with reading(folder, "cannot be used; check its config.json"), torch.no_grad():
+    with translate_read_errors(folder, "cannot be used; check its config.json"), torch.no_grad():
         batch = dict(tokenizer(_PROBE, padding=True, return_tensors="pt"))
         if model.config.is_encoder_decoder and model.get_output_embeddings() is not None:
             batch["labels"] = batch["input_ids"]

@@ -37,8 +37,8 @@ def find_folder(spec: BackboneSpec) -> Path | None:
     """
     if spec.path is not None:
         return own_folder(Path(spec.path))
-    if spec.read_from is not None and spec.package is not None:
-        source = model_source(spec.read_from, spec.revision, INSTALL_WEIGHTS)
+    if spec.hub_source is not None and spec.package is not None:
+        source = model_source(spec.hub_source, spec.revision, INSTALL_WEIGHTS)
         return _with_checksum(spec, fetch_model(source))
     if spec.package is not None:
         return _package_folder(spec)
@@ -61,8 +61,8 @@ def own_folder(folder: Path) -> Path:
 
 
 @contextmanager
-def reading(folder: Path, failed: str) -> Iterator[None]:
-    """Read a folder in the block with a library, whose errors become one of one line.
+def translate_read_errors(folder: Path, failed: str) -> Iterator[None]:
+    """Turn an error of a library that reads a folder in the block into a SourceError of one line.
 
     Args:
         folder: the folder; somebody else may have written what is in it.
@@ -101,7 +101,7 @@ def check_plain(folder: Path) -> None:
             "starts from it with adapter.start"
         )
     file = folder / "config.json"
-    with reading(folder, "cannot be loaded"):
+    with translate_read_errors(folder, "cannot be loaded"):
         check_readable(file)
         values = json.loads(file.read_text("utf-8")) if file.exists() else {}
     for key, value in list_values(values):

@@ -26,7 +26,7 @@ from sparsead.backbones.checks import (
 )
 from sparsead.backbones.contract import architectures
 from sparsead.backbones.dropout import draw_by_the_byte
-from sparsead.backbones.folders import check_plain, find_folder, reading
+from sparsead.backbones.folders import check_plain, find_folder, translate_read_errors
 from sparsead.backbones.heads import (
     check_output,
     gives_next_token,
@@ -42,9 +42,9 @@ from sparsead.runs.files import file_digest
 from sparsead.seeding import derive_seed
 
 _NO_CODE: dict[str, Any] = {"trust_remote_code": False}
-"""Without it, transformers asks on the terminal whether to run a Python file of the folder."""
+"""Without this option, transformers asks whether to run a Python file that is in the folder."""
 _TOKENIZING: dict[str, Any] = {"split_special_tokens": True, "padding_side": "right"}
-"""Without the second, some decoders' tokenizers pad on the left, which shifts the positions."""
+"""Without `padding_side`, some decoders' tokenizers pad on the left, which shifts positions."""
 _RANDOM_WEIGHTS_SEED = 0
 _RELATIVE_POSITIONS = 512
 """Longest input of a model with relative positions: the length that T5 was pretrained with."""
@@ -82,10 +82,10 @@ class Backbone:
         self, folder: Path, head: type[Any], head_options: Mapping[str, Any]
     ) -> PreTrainedModel:
         config = folder_config(folder, head_options)
-        # A decoder's head finds the last token by it, and the tokenizer pads.
+        # A decoder's head finds a text's last token by it, so it must be that of the tokenizer.
         config.pad_token_id = self.tokenizer.pad_token_id
         config = self._with_dropout(config)
-        with reading(folder, "cannot be loaded"):
+        with translate_read_errors(folder, "cannot be loaded"):
             with torch.device("meta"):
                 empty = head.from_config(config)
             check_output(folder, empty)
@@ -192,14 +192,14 @@ def load_backbone(spec: BackboneSpec) -> Backbone:
     if folder is None:
         return Backbone(spec, None, _random_tokenizer(spec))
     config = folder_config(folder, {})
-    with reading(folder, "has no usable tokenizer"):
+    with translate_read_errors(folder, "has no usable tokenizer"):
         read = AutoTokenizer.from_pretrained(folder, **_TOKENIZING, **_NO_CODE)
     tokenizer = _padding(read, spec)
     check_configuration(folder, config, tokenizer)
     return Backbone(spec, folder, tokenizer)
 
 
-def skeleton(
+def build_skeleton(
     spec: BackboneSpec, head: type[Any], head_options: Mapping[str, Any], device: str = "meta"
 ) -> PreTrainedModel:
     """Return a model with the right names and shapes, without pretrained weights or network.
@@ -209,7 +209,8 @@ def skeleton(
     """
     config = _shapes_config(spec, head_options)
     _check_head(spec, config, head)
-    with reading(Path(spec.path or spec.name), "cannot be built"), torch.device(device):
+    place = Path(spec.path or spec.name)
+    with translate_read_errors(place, "cannot be built"), torch.device(device):
         model: PreTrainedModel = head.from_config(config, dtype=torch.float32)
     return model
 
@@ -250,7 +251,7 @@ def folder_config(folder: Path, options: Mapping[str, Any]) -> PretrainedConfig:
     """
     check_plain(folder)
     options = {**STANDARD, **options}
-    with reading(folder, "cannot be loaded"):
+    with translate_read_errors(folder, "cannot be loaded"):
         config: PretrainedConfig = AutoConfig.from_pretrained(folder, **_NO_CODE, **options)
     return config
 

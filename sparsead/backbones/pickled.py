@@ -94,24 +94,27 @@ def _make_once(target: Path, folder: Path, write: Callable[[Path], None]) -> Pat
         target.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{target}.lock"):
             if not _is_whole(target):
-                shutil.rmtree(target, ignore_errors=True)
-                beside = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
-                try:
-                    for file in _others(folder):
-                        shutil.copyfile(file, beside / file.name)
-                    write(beside)
-                    (beside / CHECKSUMS_FILE).write_text(
-                        json.dumps(list_checksums(beside)), "utf-8"
-                    )
-                    os.replace(beside, target)
-                finally:
-                    shutil.rmtree(beside, ignore_errors=True)
+                _replace_folder(target, folder, write)
     except OSError as error:
         raise SourceError(
             f"{target.parent}: cannot be written ({error}); choose another folder with "
             f"{CACHE_VARIABLE}=FOLDER"
         ) from error
     return target
+
+
+def _replace_folder(target: Path, folder: Path, write: Callable[[Path], None]) -> None:
+    """Write the files beside `target`, and rename their folder to it."""
+    shutil.rmtree(target, ignore_errors=True)
+    beside = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+    try:
+        for file in _others(folder):
+            shutil.copyfile(file, beside / file.name)
+        write(beside)
+        (beside / CHECKSUMS_FILE).write_text(json.dumps(list_checksums(beside)), "utf-8")
+        os.replace(beside, target)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
 
 
 def _is_whole(folder: Path) -> bool:
@@ -151,7 +154,8 @@ def _read_tensors(file: Path) -> Mapping[str, Tensor]:
     except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError) as error:
         reason = str(error).strip().splitlines() or [type(error).__name__]
         raise SourceError(
-            f"{file}: cannot be read as weights, and anything else is not unpickled ({reason[0]})"
+            f"{file}: cannot be read as weights; it is damaged, or it holds something other than "
+            f"tensors, which is not unpickled because that could run code ({reason[0]})"
         ) from error
     if not isinstance(loaded, Mapping) or not all(isinstance(v, Tensor) for v in loaded.values()):
         raise SourceError(f"{file}: does not hold tensors by name")

@@ -16,7 +16,7 @@ from sparsead.progress import output_as
 from sparsead.tables.cells import list_cells
 from sparsead.tables.comparison import compare_table
 
-_UNMEASURED = "the first run tells for all"
+_UNMEASURED = "the time left is shown once the first run has been timed"
 """What is said of runs whose time is not known: `sparsead plan` knows the tables of files only."""
 
 

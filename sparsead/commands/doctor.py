@@ -19,7 +19,7 @@ from omegaconf import DictConfig
 
 from sparsead.config.arguments import Parser, add_json, user_path
 from sparsead.config.choices import list_choices
-from sparsead.config.threads import describe_waiting, number_set, usable_cores
+from sparsead.config.threads import describe_waiting, list_thread_variables, usable_cores
 from sparsead.config.tracking import TRACKERS
 from sparsead.hub.reach import is_cached
 from sparsead.hub.sources import INSTALL_WEIGHTS, Source, data_source, model_source
@@ -130,7 +130,7 @@ def _cores() -> str:
     """Say what limits the number of threads, and whether other processes compete for the cores."""
     cores = usable_cores()
     limits = [f"{name} {limit:g}" for name, limit in cores.limits.items()]
-    found = ", ".join([*limits, *number_set()])
+    found = ", ".join([*limits, *list_thread_variables()])
     load, all_cores = os.getloadavg()[0], os.cpu_count() or 1
     if load < all_cores / 2:
         return found

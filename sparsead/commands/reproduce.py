@@ -180,7 +180,7 @@ def launch_cells(
         and _is_to_train(cell, retry=retry)
     ]:
         tried |= {cell.request.identity for cell in ready}
-        with _told(ready, tell):
+        with _report_endings(ready, tell):
             jobs = [cell.overrides for cell in ready]
             errors = launch_jobs(jobs, train_cell, launcher, wanted[0].request.outputs)
         for error in errors:
@@ -204,8 +204,8 @@ def _is_to_train(cell: Cell, *, retry: bool) -> bool:
 
 
 @contextmanager
-def _told(cells: Sequence[Cell], tell: Teller) -> Iterator[None]:
-    """Tell of each run that a worker finishes within the block; the records are looked at."""
+def _report_endings(cells: Sequence[Cell], tell: Teller) -> Iterator[None]:
+    """Tell of each run that a worker finishes within the block, by watching the records."""
     began = time.time()
     waiting = list(cells)
     ended = Event()

@@ -95,7 +95,7 @@ class Parser(argparse.ArgumentParser):
         if keys := self._keys_like(option):
             _, *after = words[words.index(word) :]
             value = value if equals else next(iter(after), "VALUE")
-            return f"{option}: is no option; a setting is typed as {keys[0]}={value}"
+            return f"{option}: is not an option; a key is typed as {keys[0]}={value}"
         options = [word for word in self._option_string_actions if word.startswith("--")]
         return unknown("option", option, options)
 
@@ -128,13 +128,13 @@ class Parser(argparse.ArgumentParser):
 
 
 _NUMBERS: dict[object, str] = {int: "a whole number", float: "a number"}
-"""The types of options whose value may be none of theirs."""
+"""How a message names the types of options."""
 _CONFIG_DIR = "--config-dir"
 _VALUED = (_CONFIG_DIR, "--outputs", "--records", "--out", "--format")
 """The options that take a value, of the verbs with actions."""
 _EXAMPLE = "$ "
 _PLAIN_PATH = re.compile(r"[\w.+-]*/[\w./+-]*", re.ASCII)
-"""What an override needs no quotes for; a name without a slash could be a number, or `true`."""
+"""A path that needs no quotes in an override; without a slash it could be a number, or `true`."""
 _WIDEST = 100
 """Number of characters of a line of help on a wide terminal."""
 

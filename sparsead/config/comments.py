@@ -66,8 +66,8 @@ def choice_comments(group: str, choice: str) -> dict[str, str]:
 
 _GLOBAL = "# @package _global_"
 _COMMON = {
-    "name": "by which folders of runs and rows of tables are named",
-    "method": "the code that does it; `_target_: PACKAGE.NAME` in its place names your own",
+    "name": "the name of it in folders of runs and rows of tables",
+    "method": "the name of its code; `_target_: PACKAGE.NAME` in its place names code of your own",
 }
 """What is the same in the files of all groups."""
 

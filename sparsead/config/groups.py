@@ -36,9 +36,9 @@ class BackboneSpec:
     the rate on the attention probabilities; None keeps the pretrained rates. `revision` is the
     branch, tag or commit on the hub, and `safetensors_revision` the one at which the hub has the
     same weights as safetensors; None looks for it. `package_hub` is the model on the hub that has
-    the weights of `package`, of the checksum `sha256`; they are read from there where the package
-    is not installed, so that it does not matter for the run which of the two it was: the tokenizer
-    has the checksum `tokenizer_sha256` (see `digest_tokenizer`).
+    the weights of `package`, with the checksum `sha256`; it is read if the package is not
+    installed. Both give the same run, because the tokenizer is checked too, against
+    `tokenizer_sha256` (see `digest_tokenizer`).
     """
 
     name: str
@@ -75,7 +75,7 @@ class BackboneSpec:
             )
 
     @property
-    def read_from(self) -> str | None:
+    def hub_source(self) -> str | None:
         """Name of the model on the hub that is read; None if the weights come from elsewhere."""
         if self.path is not None:
             return None
@@ -274,7 +274,10 @@ class AdapterSpec:
 
 
 def _not_of_hub(key: str, revision: str) -> str:
-    return f"{key}={revision}: is of something on the hub, and nothing is read from there here"
+    return (
+        f"{key}={revision}: names a revision on the hub, but this run reads nothing from the hub; "
+        "leave it out"
+    )
 
 
 def _items(option: Any) -> list[tuple[str, Any]]:

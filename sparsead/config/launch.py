@@ -109,7 +109,7 @@ def _loader() -> ConfigLoader:
 
 
 def _compose(loader: ConfigLoader, words: Sequence[str]) -> DictConfig:
-    """Compose the configuration of a sweep, in one line where a word of it is wrong."""
+    """Compose the configuration of a sweep; a wrong override raises a ConfigError of one line."""
     every = [*search_path(), "hydra.mode=MULTIRUN", *words]
     try:
         return loader.load_configuration("train", every, run_mode=RunMode.MULTIRUN)

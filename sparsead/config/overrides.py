@@ -1,6 +1,6 @@
-"""Rewrite what Hydra itself refuses.
+"""Rewrite overrides that Hydra itself refuses.
 
-Such as `sparsity=0.4`, `experiment=glob(…)`, `backbone=./FOLDER` and `adapter.config.r=4`.
+They are such as `sparsity=0.4`, `experiment=glob(…)`, `backbone=./FOLDER` and `adapter.config.r=4`.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from sparsead.config.schema import expand_user
 
 _LONGEST_NAME = 64
 _LONGEST_BYTES = 96
-"""Of a name in other letters than a to z, which becomes part of the name of a folder."""
+"""Most bytes of a name in letters other than a to z: it becomes part of a folder's name."""
 _SAYS_NOTHING = ("train", "training", "data", "dataset")
 """Names of files that say only which split is in them."""
 

@@ -1,9 +1,8 @@
 """How many cores this process may use, and how long its idle threads spin; found without torch.
 
 A parallel operation ends at a barrier, where OpenMP's threads spin before they sleep. By default
-they spin for milliseconds. Where another process has a core, a thread that it keeps from running is
-then waited for by threads that spin on the other cores, at every barrier of every operation, and a
-training can take ten times as long.
+they spin for milliseconds. If another process occupies a core, one of the threads cannot run, and
+the others spin at every barrier until it can. A training can then take ten times as long.
 """
 
 from __future__ import annotations
@@ -46,27 +45,28 @@ def bound_spinning(environment: MutableMapping[str, str] | None = None) -> None:
     OpenMP reads the variables when it is loaded, with torch.
     """
     environment = os.environ if environment is None else environment
-    if not user_set(environment, _WAITING):
+    if not list_set_variables(environment, _WAITING):
         environment.update(_SPINNING)
 
 
-def user_set(environment: Mapping[str, str], names: tuple[str, ...]) -> list[str]:
+def list_set_variables(environment: Mapping[str, str], names: tuple[str, ...]) -> list[str]:
     """Return those of the variables that are set, as NAME=value."""
     return [f"{name}={environment[name]}" for name in names if environment.get(name)]
 
 
-def number_set(environment: Mapping[str, str] | None = None) -> list[str]:
+def list_thread_variables(environment: Mapping[str, str] | None = None) -> list[str]:
     """Return the variables that set the number of threads, as NAME=value."""
-    return user_set(os.environ if environment is None else environment, _NUMBERS)
+    return list_set_variables(os.environ if environment is None else environment, _NUMBERS)
 
 
 def describe_waiting(environment: Mapping[str, str] | None = None) -> str:
     """Say how idle threads wait, and who has set that."""
-    found = user_set(os.environ if environment is None else environment, _WAITING)
+    found = list_set_variables(os.environ if environment is None else environment, _WAITING)
     if not found:
         return "spin for as long as OpenMP lets them"
     ours = [f"{name}={value}" for name, value in _SPINNING.items()]
-    return ", ".join(found) + (": they spin shortly" if found == ours else ": set by you")
+    waiting = "they spin briefly, then sleep" if found == ours else "set by you"
+    return f"{', '.join(found)}: {waiting}"
 
 
 def usable_cores(environment: Mapping[str, str] | None = None, root: Path = Path("/")) -> Cores:

@@ -1,4 +1,4 @@
-"""Tracebacks are for who asks for them, by HYDRA_FULL_ERROR=1; others get one line."""
+"""Show tracebacks only to users who set HYDRA_FULL_ERROR=1; all others get one line."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 _FULL_ERROR = "HYDRA_FULL_ERROR"
 _ASKED = "SPARSEAD_FULL_ERROR"
-"""Holds what the user has set the variable above to, while that one makes Hydra raise."""
+"""Keeps the user's own value of HYDRA_FULL_ERROR while this program sets it to make Hydra raise."""
 
 
 def wants_traceback() -> bool:

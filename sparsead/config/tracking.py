@@ -38,7 +38,7 @@ class TrackingSpec:
                 raise ConfigError(f"tracking.{key}={value!r}: must have visible characters only")
         if self.name in _NAMED and _IN_NO_NAME.search(self.project):
             raise ConfigError(
-                f"tracking.project={self.project}: {self.name} has no project with one of "
+                f"tracking.project={self.project}: a project of {self.name} cannot have any of "
                 "/ \\ # ? % : in its name"
             )
         if self.folder is not None:

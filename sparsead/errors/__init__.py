@@ -74,7 +74,7 @@ def fail(message: str) -> NoReturn:
 
 
 def describe_file_error(error: BaseException) -> str | None:
-    """Return what the system says of a file, in one line; None if it says it of none."""
+    """Return the file and the reason of an OSError, in one line; None if it names no file."""
     if not isinstance(error, OSError) or error.filename is None:
         return None
     return f"{error.filename}: {error.strerror}"

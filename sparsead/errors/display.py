@@ -61,7 +61,7 @@ def tell(message: str) -> None:
 
 
 def to_columns(lines: Iterable[tuple[str, str]]) -> str:
-    """Return names with a text about each behind them; at a terminal, long texts are wrapped."""
+    """Return lines of a name and its description; on a terminal, long descriptions are wrapped."""
     listed = list(lines)
     columns = _screen_columns()
     widest = min(_WIDEST_NAME, columns // 2)

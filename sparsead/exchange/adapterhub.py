@@ -63,7 +63,10 @@ def to_adapterhub(
     found = _Places(names, [n for n in tensors if not _is_prefix(n)], name, options)
     converted = {found.translate(n): tensors[n] for n in tensors if not _is_prefix(n)}
     if len(converted) < sum(not _is_prefix(n) for n in tensors):
-        raise ConfigError(f"adapter.sites={options.get('sites')}: two of them are one place there")
+        raise ConfigError(
+            f"adapter.sites={options.get('sites')}: two of these sites are the same place in the "
+            "package adapters, which can hold only one adapter there"
+        )
     prefixes = {n: tensor for n, tensor in tensors.items() if _is_prefix(n)}
     scale = float(options.get("prefix", {}).get("scale", 1.0))
     converted |= _join_prefixes(names, prefixes, name, scale)

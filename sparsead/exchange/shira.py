@@ -36,9 +36,9 @@ def choose_rank(counts: Mapping[str, int], shapes: Mapping[str, tuple[int, ...]]
         rows, columns = shapes[layer]
         if r * (rows + columns) > rows * columns:
             raise ConfigError(
-                "peft's SHiRA has as many weights of each layer as LoRA of one rank, "
-                f"here {r}, and {layer} has only {rows * columns}: fewer weights have to train in "
-                "one layer"
+                "peft's SHiRA stores r * (rows + columns) weights of each layer, with one r for "
+                f"all layers; here r is {r}, but {layer} has only {rows * columns} weights: let "
+                "fewer weights train in the layer where most do"
             )
     return r
 

@@ -28,7 +28,7 @@ _PARTIAL = ".incomplete"
 
 
 @contextmanager
-def show_arriving(source: Source, commit: str, patterns: Sequence[str] | None) -> Iterator[Stage]:
+def show_download(source: Source, commit: str, patterns: Sequence[str] | None) -> Iterator[Stage]:
     """Show a download for the duration of the block, as the stage that is yielded.
 
     Args:
@@ -63,8 +63,8 @@ def _count(source: Source, wanted: Collection[str] | None, before: Mapping[str, 
     Args:
         source: what is fetched.
         wanted: the hashes of the wanted files, by which they are named; None if they are not known.
-        before: the sizes of the files that were there before. Parts among them, which an earlier
-            download left, are not gone on with.
+        before: the sizes of the files that were there before. Parts of files that
+            an earlier download left are not counted.
     """
     if wanted is None:
         return sum(size for _, size in _list_files(source)) - sum(before.values())

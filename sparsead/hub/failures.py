@@ -47,7 +47,7 @@ TOO_SLOW = "{} did not answer within {} s (HF_HUB_ETAG_TIMEOUT=60 waits longer)"
 
 
 def refuse(source: Source, failure: Failure, cached: str = "is not in the cache") -> SourceError:
-    """Return the error that a source cannot be had.
+    """Return the error that a source cannot be obtained.
 
     Args:
         source: the model or data set.

@@ -12,7 +12,7 @@ from pathlib import Path
 from huggingface_hub import HfApi, get_repo_discussions, snapshot_download
 from huggingface_hub.errors import LocalEntryNotFoundError
 
-from sparsead.hub.arriving import show_arriving
+from sparsead.hub.arriving import show_download
 from sparsead.hub.commits import Resolved, find_commit, resolve, tell_cached
 from sparsead.hub.failures import Failure, describe, refuse
 from sparsead.hub.quiet import quiet_clients
@@ -37,7 +37,7 @@ def fetch_model(source: Source, weights: Sequence[str] = WEIGHTS) -> Path:
         weights: patterns of the names of the weights' files; there may be none.
 
     Raises:
-        SourceError: the files cannot be had, or those in the cache are damaged.
+        SourceError: the files cannot be obtained, or those in the cache are damaged.
     """
     commit = find_commit(source)
     resolved = resolve(source)
@@ -75,19 +75,23 @@ def find_conversion(source: Source) -> str | None:
         return None
     try:
         with quiet_clients():
-            api = HfApi()
-            main = api.list_repo_commits(source.name)[0].commit_id
-            for pull in get_repo_discussions(source.name, author=_CONVERSION_AUTHOR):
-                branch = pull.git_reference
-                if branch is None or pull.status != "open" or pull.title != _CONVERSION_TITLE:
-                    continue
-                if pull.author != _CONVERSION_AUTHOR:
-                    continue
-                commits = api.list_repo_commits(source.name, revision=branch)
-                if [commit.commit_id for commit in commits[1:2]] == [main]:
-                    return branch
+            return _search_conversion(source.name)
     except Exception:  # a repository may have no discussions; its other weights are read then
         log.debug("%s: its pull requests cannot be read", source, exc_info=True)
+    return None
+
+
+def _search_conversion(name: str) -> str | None:
+    """Return the branch of the bot's pull request that is one commit after the main branch."""
+    api = HfApi()
+    main = api.list_repo_commits(name)[0].commit_id
+    for pull in get_repo_discussions(name, author=_CONVERSION_AUTHOR):
+        branch, found = pull.git_reference, (pull.status, pull.title, pull.author)
+        if branch is None or found != ("open", _CONVERSION_TITLE, _CONVERSION_AUTHOR):
+            continue
+        commits = api.list_repo_commits(name, revision=branch)
+        if [commit.commit_id for commit in commits[1:2]] == [main]:
+            return branch
     return None
 
 
@@ -110,7 +114,7 @@ def _download(
     if failure is not None:
         raise refuse(source, failure, "is not, or not as a whole, in the cache")
     try:
-        with show_arriving(source, commit, patterns):
+        with show_download(source, commit, patterns):
             return Path(snapshot_download(source.name, revision=commit, allow_patterns=[*patterns]))
     except Exception as error:  # the clients raise errors of several packages
         raise refuse(source, describe(error, source)) from error

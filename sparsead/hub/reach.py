@@ -1,4 +1,4 @@
-"""Whether a run's sources can be had at all, told before anything slow is imported."""
+"""Tell whether a run's sources can be obtained, before anything slow is imported."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from datasets.naming import camelcase_to_snakecase
 from datasets.packaged_modules.cache.cache import Cache
 
 from sparsead.errors import SourceError
-from sparsead.hub.arriving import show_arriving
+from sparsead.hub.arriving import show_download
 from sparsead.hub.commits import find_commit, resolve, tell_cached
 from sparsead.hub.failures import describe, refuse
 from sparsead.hub.quiet import quiet_clients
@@ -38,7 +38,7 @@ def load_rows(source: Source) -> DatasetDict:
         source: the data set; without a configuration it must have only one.
 
     Raises:
-        SourceError: the rows cannot be had, or those in the cache are damaged.
+        SourceError: the rows cannot be obtained, or those in the cache are damaged.
     """
     commit = find_commit(source)
     failure = resolve(source).failure
@@ -61,13 +61,13 @@ def _download(source: Source, commit: str) -> DatasetDict:
     try:
         with stage(f"loading {source}"), quiet_clients():
             builder = load_dataset_builder(source.name, source.config, revision=commit)
-        with show_arriving(source, commit, _list_paths(builder)):
+        with show_download(source, commit, _list_paths(builder)):
             builder.download_and_prepare()
             splits = builder.as_dataset()
     except Exception as error:  # the libraries raise errors of several packages
         raise _refuse_config(source, error) or refuse(source, describe(error, source)) from error
     folder = _cached(source, commit)
-    if folder is None:  # another commit's rows, for want of these
+    if folder is None:  # the library has fallen back to the rows of another commit
         raise SourceError(
             f"{source}: commit {commit} could not be read from the hub; run the command again"
         )

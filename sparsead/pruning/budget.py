@@ -21,9 +21,9 @@ class NotByScore:
     """How much of a mask was not decided by the scores.
 
     Attributes:
-        minimum: number of weights that only the minimum kept per tensor saved.
-        ties: number of kept weights with the score of a removed weight that they were compared
-            with; which of them were kept was drawn.
+        minimum: number of weights that are kept only because of the minimum per tensor.
+        ties: number of kept weights whose score is that of a removed weight with which they
+            competed; a random draw decided between them.
         at_minimum: names of the tensors that keep no more than the minimum; without a minimum,
             those that keep nothing.
     """

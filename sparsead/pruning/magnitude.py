@@ -1,4 +1,4 @@
-"""Magnitude pruning (Han et al., 2015), at initialisation (Frankle et al., 2020)."""
+"""Magnitude pruning (Han et al., 2015), at initialisation (Frankle et al., 2021)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ def magnitude(scoring: Scoring) -> Scores:
     """Score each weight z = |w|; needs neither batches nor a loss.
 
     Han et al., 2015 (arXiv:1506.02626) remove the smallest weights of a trained network; Frankle
-    et al., 2020 (arXiv:2009.08576) do so before training, as here.
+    et al., 2021 (arXiv:2009.08576) do so before training, as here.
 
     Returns:
         One tensor of scores per prunable tensor, of its shape.

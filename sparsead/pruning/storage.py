@@ -260,8 +260,8 @@ def _unflatten(
         values = flat[group[0].key]
         stored = [int(masks[e.name].sum()) if e.masked else e.size for e in group]
         if (values.dtype.name, values.size) != (dtype, sum(stored)):
-            expected = f"{sum(stored)} of {dtype}"
-            raise ValueError(f"{values.size} values where shapes and masks say {expected}")
+            found, expected = f"{values.size} values of {values.dtype}", f"{sum(stored)} of {dtype}"
+            raise ValueError(f"it holds {found}, but its shapes and masks require {expected}")
         for entry, part in zip(group, _split(values, stored), strict=True):
             tensors[entry.name] = _dense(part, entry.shape, masks.get(entry.name))
     return tensors
@@ -292,7 +292,7 @@ def _unpack_table(packed: str) -> list[_Entry]:
     text = zlib.decompressobj().decompress(compressed, _LARGEST_TABLE)
     entries = [_Entry(*row) for row in json.loads(text)]
     if any(not isinstance(n, int) or n < 0 for entry in entries for n in entry.shape):
-        raise ValueError("a shape is not made of lengths")
+        raise ValueError("a shape contains something other than whole numbers of at least 0")
     return entries
 
 
@@ -316,7 +316,7 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Array]]:
             if document.get("version") != VERSION:
                 raise ValueError(f"its version is {document.get('version')}, not {VERSION}")
             if json.dumps(document) != text:
-                raise ValueError("it was altered: its metadata is not as written")
+                raise ValueError("it was altered: its metadata differs from what was written")
             return document, {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     except (OSError, SafetensorError, TypeError, ValueError, RecursionError) as error:
         raise _unreadable(path, error) from error

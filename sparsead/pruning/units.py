@@ -82,7 +82,9 @@ def _pairs(names: Iterable[str]) -> list[tuple[str, str]]:
     paired = {name for pair in pairs for name in pair}
     alone = [name for name in names if name not in paired]
     if alone:
-        raise PruningError(f"pruner=units: no sibling shares the units of {', '.join(alone)}")
+        raise PruningError(
+            f"pruner=units: no other matrix has the same hidden units as {', '.join(alone)}"
+        )
     return pairs
 
 

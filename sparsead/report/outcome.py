@@ -1,4 +1,4 @@
-"""What a finished run is shown as: its scores with their doubt, where it is, what to do next."""
+"""What a finished run is shown as: scores with their interval, where it is, what to do next."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def describe_outcome(record: RunRecord, *, hint: bool = True) -> list[str]:
     """
     lines = [
         describe_scores(record),
-        *_doubt(record),
+        *_describe_interval(record),
         *_remarks(record),
         _describe_masks(record),
         str(record.folder),
@@ -140,7 +140,7 @@ def score_interval(record: RunRecord) -> Interval | None:
     return Interval(float(low), float(high), examples, split)
 
 
-def _doubt(record: RunRecord) -> Sequence[str]:
+def _describe_interval(record: RunRecord) -> Sequence[str]:
     interval = score_interval(record)
     if interval is None:
         return []

@@ -188,4 +188,4 @@ def _shown(n: int, spread: Spread, compared: int, power: float) -> str:
 
 def _terms(spread: Spread, compared: int, power: float) -> str:
     family = pluralize(compared, "comparison")
-    return f" with power {power:g}, after Holm over {family}, at {spread}"
+    return f" with power {power:g}, after Holm's correction over {family}, at {spread}"

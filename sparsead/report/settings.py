@@ -99,10 +99,10 @@ def find_settings(records: Iterable[RunRecord], always: Sequence[str] = ()) -> l
     alike: dict[tuple[Any, ...], list[tuple[Mapping[str, Any], dict[str, Any]]]] = defaultdict(list)
     for (place, group), config in zip(settings, configs, strict=True):
         alike[tuple(place.values())].append((group[0].result, config))
-    differing = {
-        key: [*always, *(_differing([*map(_told, found)], always) if len(found) > 1 else ())]
-        for key, found in alike.items()
-    }
+    differing = {key: [*always] for key in alike}
+    for key, found in alike.items():
+        if len(found) > 1:
+            differing[key] += _differing([_split_config(*each) for each in found], always)
     shown = list(dict.fromkeys(name for names in differing.values() for name in names))
     return [
         Setting(place, _said(config, differing[tuple(place.values())], shown), group)
@@ -110,9 +110,8 @@ def find_settings(records: Iterable[RunRecord], always: Sequence[str] = ()) -> l
     ]
 
 
-def _told(found: tuple[Mapping[str, Any], dict[str, Any]]) -> _Config:
+def _split_config(result: Mapping[str, Any], config: dict[str, Any]) -> _Config:
     """Return the configuration of a result, with and without the keys that have their defaults."""
-    result, config = found
     return _Config(config, _flat(leave_out_defaults(result["config"])) | commits_of(result))
 
 

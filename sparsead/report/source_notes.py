@@ -13,12 +13,12 @@ _READ = {"backbone": "weights", "task": "rows"}
 def notes_of_sources(results: Results) -> list[str]:
     """Say for each model and data set of which the table's runs read more than one commit."""
     found: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
-    for measured in results.places.values():
-        for record in measured.records.values():
-            for group, source in record.result.get("sources", {}).items():
-                if group in _READ and source.get("commit"):
-                    name = "/".join(filter(None, (source.get("hub"), source.get("config"))))
-                    found[group, name][source["commit"][:8]] += 1
+    records = [r for measured in results.places.values() for r in measured.records.values()]
+    for record in records:
+        for group, source in record.result.get("sources", {}).items():
+            if group in _READ and source.get("commit"):
+                name = "/".join(filter(None, (source.get("hub"), source.get("config"))))
+                found[group, name][source["commit"][:8]] += 1
     return [
         f"{name}: {_count(commits)}: differences between these runs may come from the "
         f"{_READ[group]}; {group}.revision=COMMIT reads the same in all of them."

@@ -83,11 +83,13 @@ def unpack(file: Path, outputs: Path) -> None:
         for batch in content.iter_batches(_ROWS_AT_ONCE, columns=["path", "content"]):
             limit -= batch.nbytes
             if limit < 0:
-                raise RecordError(f"{file}: is no archive of records (it unpacks to too much)")
+                raise RecordError(
+                    f"{file}: is not an archive of records (its content is too large for its size)"
+                )
             for row in batch.to_pylist():
                 _unpack_file(file, row["path"], row["content"], outputs / "runs")
     except (OSError, ValueError, KeyError, pyarrow.ArrowException) as error:
-        raise RecordError(f"{file}: is no archive of records ({error})") from error
+        raise RecordError(f"{file}: is not an archive of records ({error})") from error
 
 
 def _unpack_file(archive: Path, path: object, content: object, runs: Path) -> None:
@@ -97,7 +99,7 @@ def _unpack_file(archive: Path, path: object, content: object, runs: Path) -> No
         RecordError: it is no file of a record, or the archive has it twice.
     """
     if not isinstance(content, bytes):
-        raise RecordError(f"{archive}: is no archive of records (content must be bytes)")
+        raise RecordError(f"{archive}: is not an archive of records (content must be bytes)")
     if not isinstance(path, str) or not _PATH.fullmatch(path):
         raise RecordError(f"{archive}: {path!r} is not the path of a file of a run")
     file = runs / path

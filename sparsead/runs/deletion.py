@@ -60,7 +60,7 @@ def delete_permanently(runs: Path, names: Iterable[str]) -> None:
     Raises:
         StorageError: a file cannot be deleted.
     """
-    with _told(runs):
+    with _raise_storage_error(runs):
         _finish_deletions(runs)
         for name in names:
             folder = runs / name
@@ -72,7 +72,7 @@ def delete_permanently(runs: Path, names: Iterable[str]) -> None:
 
 
 def _move_runs(source: Path, target: Path, names: Iterable[str]) -> None:
-    with _told(source):
+    with _raise_storage_error(source):
         target.mkdir(parents=True, exist_ok=True)
         _finish_deletions(target)
         for name in names:
@@ -116,7 +116,8 @@ def _delete(path: Path) -> None:
 
 
 @contextmanager
-def _told(runs: Path) -> Iterator[None]:
+def _raise_storage_error(runs: Path) -> Iterator[None]:
+    """Turn an OSError in the block into a StorageError of one line."""
     try:
         yield
     except OSError as error:

@@ -43,16 +43,16 @@ def read_summaries(outputs: Path) -> list[RunRecord]:
     A record that cannot be used is named in a warning and left out.
     """
     restore_all_replaced(outputs)
-    with _paused_collection():
+    with _pause_cycle_collection():
         return _read_summaries(outputs)
 
 
 @contextmanager
-def _paused_collection() -> Iterator[None]:
-    """Look for no garbage in the block: values of JSON refer to each other in no cycle.
+def _pause_cycle_collection() -> Iterator[None]:
+    """Disable Python's collector of reference cycles in the block.
 
-    Python looks each time that many objects were made, and visits all of them; of ten thousand
-    records this takes as long as reading them.
+    Values that are read from JSON form no cycles, and with ten thousand records the collector's
+    passes over all objects take as long as reading them.
     """
     was_enabled = gc.isenabled()
     gc.disable()
@@ -145,7 +145,7 @@ def _read(path: Path) -> dict[str, Entry]:
         for setting in settings:
             check_names(setting)
         if any(stored["setting"] >= len(settings) for stored in found["runs"].values()):
-            raise ConfigError("a run has a setting that is not in it")
+            raise ConfigError("a run refers to a setting that the index does not contain")
     except ConfigError as error:
         warn(f"{path}: was altered ({error}); it is made anew")
         return {}

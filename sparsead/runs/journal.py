@@ -29,7 +29,7 @@ _STATE: Final = "state"
 _ERROR: Final = "error"
 
 
-class _Said(TypedDict):
+class _TrialAttributes(TypedDict):
     """What a trial says besides its scores; the file may have been edited."""
 
     identity: Hash
@@ -128,7 +128,7 @@ class Journal:
 
     def _described(self, number: int, trial: optuna.trial.FrozenTrial) -> Trial:
         with self._readable():
-            said = check_type({**trial.user_attrs}, _Said)
+            said = check_type({**trial.user_attrs}, _TrialAttributes)
         described = Trial.of(self._points[number][0])
         reported = sorted(trial.intermediate_values.items())
         described.scores = [score for _, score in reported]

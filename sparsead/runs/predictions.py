@@ -134,7 +134,8 @@ def _read(file: Path, record: RunRecord, described: PredictionsFile) -> Table:
 def _check(file: Path, table: Table, record: RunRecord, described: PredictionsFile) -> None:
     identity = (table.schema.metadata or {}).get(_IDENTITY, b"").decode("utf-8", "replace")
     if identity != record.result.get("identity"):
-        raise RecordError(f"{file}: belongs to the run {identity or 'of no identity'}, not to this")
+        found = f"belongs to the run {identity}" if identity else "names no run"
+        raise RecordError(f"{file}: {found}; it is not a file of this run")
     if missing := [name for name in _NEEDED if name not in table.column_names]:
         raise RecordError(f"{file}: has no column {missing[0]}")
     names = table.schema.empty_table().flatten().column_names
@@ -144,7 +145,7 @@ def _check(file: Path, table: Table, record: RunRecord, described: PredictionsFi
         recorded = described["examples"]
         raise RecordError(f"{file}: has {table.num_rows} examples, {RESULT_FILE} says {recorded}")
     if table["id"].null_count:
-        raise RecordError(f"{file}: column id: an example has none")
+        raise RecordError(f"{file}: column id: an example has no id")
     for field in table.schema:
         if not _is_of_json(field.type):
             raise RecordError(f"{file}: column {field.name}: has values of the type {field.type}")

@@ -15,9 +15,9 @@ def list_sources(spec: RunSpec) -> list[Source]:
     """Return the model and the data set that a run reads from the hub, as far as it does."""
     found = []
     backbone, task = spec.backbone, spec.task
-    if backbone.read_from is not None:
+    if backbone.hub_source is not None:
         installed = None if backbone.package is None else INSTALL_WEIGHTS
-        found.append(model_source(backbone.read_from, backbone.revision, installed))
+        found.append(model_source(backbone.hub_source, backbone.revision, installed))
     if task.hub is not None:
         revision = task.revision or task.options.get("hub_revision")
         config = task.options.get("hub_config")

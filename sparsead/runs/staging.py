@@ -55,7 +55,7 @@ def staged(folder: Path, *, replace: bool = False, steps: Steps = lambda _: 0) -
     """
     created = [path for path in (folder.parent, *folder.parent.parents) if not path.exists()]
     try:
-        with _told_from_storage(folder):
+        with _raise_storage_errors(folder):
             _make(folder.parent)
             with claimed(folder) as claim, _owned(folder, claim, replace, steps) as staging:
                 yield staging
@@ -65,8 +65,8 @@ def staged(folder: Path, *, replace: bool = False, steps: Steps = lambda _: 0) -
 
 
 @contextmanager
-def _told_from_storage(folder: Path) -> Iterator[None]:
-    """Raise a StorageError for what the storage of the outputs has caused.
+def _raise_storage_errors(folder: Path) -> Iterator[None]:
+    """Turn an error that the storage of the outputs has caused into a StorageError.
 
     An error of the run itself, such as an unreadable data file, remains as it is.
     """
@@ -143,7 +143,7 @@ def _owned(folder: Path, claim: Claim, replace: bool, steps: Steps) -> Iterator[
         _remove_all([staging])
         raise AlreadyRecordedError(f"{folder}: another process has just finished this run")
     try:
-        with _told_from_storage(folder):  # before a removed folder makes room on a full disk
+        with _raise_storage_errors(folder):  # before a removed folder makes room on a full disk
             yield staging
     except AlreadyRecordedError:
         _remove_all([staging])

@@ -56,8 +56,8 @@ def warn_of_other_answers(metrics: Sequence[str], answers: Sequence[Sequence[str
         return
     if has_few_spaces("".join(text for texts in answers for text in texts)):
         log.warning(
-            "f1 takes words between spaces, of which the true answers have few: an answer that is "
-            "right in part counts as wrong"
+            "f1 splits texts into words at spaces, and the true answers have few spaces: an answer "
+            "that is right in part counts as wrong"
         )
     without = [texts for texts in answers if texts and not any(map(normalise, texts))]
     if without:

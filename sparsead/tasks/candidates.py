@@ -99,7 +99,7 @@ class CandidateTask:
 
         Raises:
             DataError: the data is malformed or lacks a column.
-            SourceError: the data set cannot be had.
+            SourceError: the data set cannot be obtained.
         """
         hub = (self.name, self.hub, self.hub_config, self.revision)
         read = read_superglue(self.path, self.files, hub, self.hub_splits, self._columns)

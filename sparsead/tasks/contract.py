@@ -178,7 +178,7 @@ class NewRow:
 
 @runtime_checkable
 class ReadsNewRows(Protocol):
-    """A task that makes what is encoded of a new row from other columns than texts alone."""
+    """A task whose new rows have other columns than texts, from which it builds what is encoded."""
 
     @property
     def layouts(self) -> Sequence[Sequence[str]]:

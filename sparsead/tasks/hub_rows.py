@@ -28,7 +28,7 @@ def read_hub(source: Source, splits: Mapping[str, str], columns: Sequence[str]) 
 
     Raises:
         DataError: the data set has no such split or column, or a split is empty.
-        SourceError: the data set cannot be had.
+        SourceError: the data set cannot be obtained.
     """
     loaded = load_splits(source, splits)
     return {ours: _read(f"{source}: {splits[ours]}", loaded[ours], columns) for ours in loaded}
@@ -39,7 +39,7 @@ def load_splits(source: Source, splits: Mapping[str, str]) -> DatasetDict:
 
     Raises:
         DataError: the data set has no such split; the message lists those that it has.
-        SourceError: the data set cannot be had.
+        SourceError: the data set cannot be obtained.
     """
     loaded = load_rows(source)
     for ours, theirs in splits.items():
@@ -79,5 +79,5 @@ def _named(place: str, value: Any, classes: Sequence[str] | None) -> Any:
     if classes is None or value is None:
         return value
     if value not in range(-1, len(classes)):
-        raise DataError(f"{place}: {quote_value(value)} is the number of none of its classes")
+        raise DataError(f"{place}: {quote_value(value)} is not the number of a class")
     return classes[value] if value >= 0 else None

@@ -117,9 +117,9 @@ class NamedScores(evaluate.Metric):  # type: ignore[misc]
         """Choose the metrics.
 
         Args:
-            names: names of the metrics, the task's main one first. A dotted path names a function
-                of the user's own to a number, or a `Metric` of one: from all true and all predicted
-                values or, for answers, from one prediction and one true answer.
+            names: names of the metrics, the task's main one first. A dotted path names the user's
+                own function, or a `Metric` that holds one. It returns a number for all true and all
+                predicted values or, for answers, for one prediction and one true answer.
             choices: all metrics of this kind, by name.
 
         Raises:

@@ -211,7 +211,8 @@ def _part(rows: Rows, number: int, passage: str, place: Mapping[str, Any]) -> st
     """Return an entity of the passage; in the files `end` is its last character."""
     start, end = place.get("start"), place.get("end")
     if not (type(start) is int and type(end) is int and 0 <= start <= end < len(passage)):
-        reason = f"{quote_value(start)} to {quote_value(end)} are no characters of the passage"
+        found = f"{quote_value(start)} to {quote_value(end)}"
+        reason = f"{found} is not a range of characters in the passage"
         raise rows.error(number, "passage.entities", reason)
     return passage[start : end + 1]
 

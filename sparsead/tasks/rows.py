@@ -58,7 +58,7 @@ class Rows:
         return DataError(f"{self.path}:{self.lines[row]}: {name}: {reason}")
 
     def check_unique(self, column: str) -> None:
-        """Check that no id in a column occurs twice; as text, which ids are in predictions.
+        """Check that no id in a column occurs twice; ids are compared as texts.
 
         Raises:
             DataError: one does, and the message names both lines; or a value can be no id.

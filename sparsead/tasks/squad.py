@@ -74,8 +74,9 @@ class SquadTask:
         hub_config: name of its configuration; None for its only one.
         hub_splits: the task's split → the hub's split. Those besides train and validation are
             scored once, after training.
-        columns: id, question, context and answers → the column's name in the data, which a JSON
-            file of SQuAD has no other names for; the examples are numbered where id is None.
+        columns: id, question, context and answers → the column's name in the data. Files in
+            SQuAD's JSON format always have the standard names. The examples are numbered if id is
+            None.
         revision: the hub's branch, tag or commit; None for its main branch.
         train: the user's own file, instead of path and hub.
         validation: as `train`.

@@ -48,7 +48,7 @@ def read_superglue(
 
     Raises:
         DataError: the data is malformed or lacks a column.
-        SourceError: the data set cannot be had.
+        SourceError: the data set cannot be obtained.
     """
     if path is not None:
         return {split: read_file(Path(path) / file, columns) for split, file in files.items()}
@@ -148,7 +148,9 @@ class WicTask(SuperGlueTask):
         start, end = (row[f"{edge}{side}"] for edge in ("start", "end"))
         if not (type(start) is int and type(end) is int and 0 <= start < end <= len(text)):
             place = f"{quote_value(start)} to {quote_value(end)}"
-            raise rows.error(number, f"start{side}", f"{place} are no characters of {column}")
+            raise rows.error(
+                number, f"start{side}", f"{place} is not a range of characters in {column}"
+            )
         return mark(text, start, end)
 
 

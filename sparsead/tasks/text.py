@@ -111,7 +111,7 @@ class TextTask(SentenceTask):
     @cached_property
     def _rows(self) -> dict[str, Rows]:
         read = self._read_hub() if self.hub is not None else self._read_files()
-        return {split: self._named(rows) for split, rows in read.items()}
+        return {split: self._rename_columns(rows) for split, rows in read.items()}
 
     def _read_hub(self) -> dict[str, Rows]:
         source = data_source(self.name, "text", str(self.hub), self.hub_config, self.revision)
@@ -143,8 +143,8 @@ class TextTask(SentenceTask):
         ids = [] if self.id is None else [self.id]
         return list(dict.fromkeys([*self.inputs, self.label, *ids]))
 
-    def _named(self, rows: Rows) -> Rows:
-        """Return rows with the task's names of the columns, after a look at their ids."""
+    def _rename_columns(self, rows: Rows) -> Rows:
+        """Check that ids are unique, and return the rows with the task's names of their columns."""
         if self.id is not None:
             rows.check_unique(self.id)
         names = {**dict(zip(self.columns, self.inputs, strict=True)), "label": self.label}
@@ -163,7 +163,7 @@ _MOST_SINGLE = 10
 
 
 def _refuse_no_classes(rows: Rows, column: str, names: Sequence[str]) -> None:
-    """Refuse labels that are numbers to predict, or texts that are in a row each."""
+    """Refuse labels that look like numbers to predict, or that differ in nearly every row."""
     numbers = [exact_number(name) for name in names]
     known = [number for number in numbers if number is not None]
     fractions = [str(number) for number in known if number != number.to_integral_value()]

@@ -90,7 +90,7 @@ def warn_of_other_notations(
         as_written = "English writes them, such as 1,234.5" if english else "in 1.234,5"
         other = "; task=complete can read 1.234,5: task.decimal_mark=comma" if english else ""
         log.warning(
-            "number_match reads numbers as %s: in %d of %d true texts it compares a part alone, "
+            "number_match reads numbers as %s: in %d of %d true texts it compares only a part, "
             "such as %s of %s%s",
             *(as_written, len(parts), len(texts), *parts[0], other),
         )

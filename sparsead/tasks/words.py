@@ -87,7 +87,7 @@ def warn_of_other_languages(
             )
     if tokenizers["bleu"] in ("13a", "intl") and "bleu" in metrics and has_few_spaces(whole):
         log.warning(
-            "bleu takes words between spaces, of which the true texts have few: set "
+            "bleu splits texts into words at spaces, and the true texts have few spaces: set "
             "%s.bleu=zh for Chinese, or char",
             key,
         )

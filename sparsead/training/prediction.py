@@ -6,7 +6,7 @@ import hashlib
 import json
 import logging
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -122,11 +122,16 @@ def store_predictions(
     for split in splits:
         records = read_complete_records(unfinished_predictions(folder, split))
         if isinstance(task, ScoresExamples):
-            for metric, values in task.example_scores(records).items():
-                for record, value in zip(records, values, strict=True):
-                    record[metric] = value
+            _add_scores(records, task.example_scores(records))
         described[split] = write_predictions(folder, split, records, identity)
     return described
+
+
+def _add_scores(records: Sequence[Record], scores: Mapping[str, Sequence[Any]]) -> None:
+    """Add each metric's scores to the records of the examples."""
+    for metric, values in scores.items():
+        for record, value in zip(records, values, strict=True):
+            record[metric] = value
 
 
 def remove_unfinished_predictions(folder: Path) -> None:

@@ -84,7 +84,7 @@ def restore_masks(folder: Path, adapted: AdaptedModel) -> Masks:
         masks = Masks.load(file)
         wanted = {name: adapted.model.get_parameter(name).shape for name in adapted.prunable}
         if {name: mask.shape for name, mask in masks.items()} != wanted:
-            raise ValueError("they are of other weights")
+            raise ValueError("the masks belong to other tensors or shapes")
         if any(mask.dtype != torch.bool for mask in masks.values()):
             raise ValueError("they are not boolean")
     if adapted.budget is None:
@@ -121,7 +121,9 @@ def check_weights(checkpoint: str, model: nn.Module) -> None:
     found = {name: (tensor.shape, tensor.dtype) for name, tensor in saved.items()}
     for name in sorted({*wanted, *found}):
         if wanted.get(name) != found.get(name):
-            raise ValueError(f"{name}: is not that of this run")
+            raise ValueError(
+                f"{name}: is missing, does not train in this run, or has another shape or type"
+            )
 
 
 def save_seconds(folder: Path, seconds: Mapping[str, float]) -> None:
@@ -184,7 +186,8 @@ def checkpoint_epoch(checkpoint: str | None) -> float:
         state = check_type(values, State)
         TrainerState(**values)  # refuses other keys, as the Trainer will
         if state["global_step"] != _step(Path(checkpoint)):
-            raise ValueError(f"global_step={state['global_step']}: it is of another step")
+            step = state["global_step"]
+            raise ValueError(f"global_step={step}: differs from the step in the checkpoint's name")
         if not all("epoch" in entry for entry in state["log_history"]):
             raise ValueError("log_history: an entry has no epoch")
         return state["epoch"]

@@ -6,7 +6,7 @@ from functools import cache
 
 import torch
 
-from sparsead.config.threads import number_set, usable_cores
+from sparsead.config.threads import list_thread_variables, usable_cores
 
 
 def use_threads(threads: int | None = None) -> None:
@@ -23,11 +23,11 @@ def use_threads(threads: int | None = None) -> None:
 
 def choose_threads() -> int:
     """Return the number of threads that `threads=auto` stands for."""
-    own = torch_number()
-    return own if number_set() else min(own, usable_cores().number)
+    own = read_torch_threads()
+    return own if list_thread_variables() else min(own, usable_cores().number)
 
 
 @cache
-def torch_number() -> int:
+def read_torch_threads() -> int:
     """Return torch's own number, asked for before it is changed."""
     return torch.get_num_threads()

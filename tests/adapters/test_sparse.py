@@ -144,7 +144,7 @@ def test_places_survive_both_forms(data: Any) -> None:
 
 @pytest.mark.parametrize("places", [[3, 2], [1, 1], [-1, 2], [0, 16]])
 def test_places_from_a_file_are_checked(places: list[int]) -> None:
-    with pytest.raises(ConfigError, match="are not those of a matrix of 16"):
+    with pytest.raises(ConfigError, match="do not fit a matrix of 16 weights"):
         unpack_places(torch.tensor(places, dtype=torch.int32), 16)
 
 
@@ -262,7 +262,7 @@ def test_a_run_is_recorded_resumed_loaded_and_exported(tmp_path: Path) -> None:
 
 
 def test_a_layer_with_more_weights_than_shira_can_have_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"of one rank, here 3, and b has only 16: fewer weights"):
+    with pytest.raises(ConfigError, match=r"r is 3, but b has only 16 weights: let fewer weights"):
         choose_rank({"a": 40, "b": 1}, {"a": (8, 8), "b": (4, 4)})
     values, indices = np.array([5.0, 7.0], np.float32), np.array([1, 4])
     base = np.arange(6, dtype=np.float32).reshape(2, 3)

@@ -37,9 +37,9 @@ def test_options_stand_before_between_and_after_the_other_words(parser: Parser) 
         (["t", "--config-dir", "/nowhere"], "--config-dir /nowhere: is not a folder"),
         (
             ["t", "--lr=1"],
-            "verb: --lr: is no option; a setting is typed as protocol.learning_rate=1",
+            "verb: --lr: is not an option; a key is typed as protocol.learning_rate=1",
         ),
-        (["t", "--epochs", "3"], "verb: --epochs: is no option; a setting is typed as protocol.ep"),
+        (["t", "--epochs", "3"], "verb: --epochs: is not an option; a key is typed as protocol.ep"),
         (["t", "--outputs", "/nowhere"], "--outputs /nowhere: is not a folder"),
     ],
 )

@@ -110,11 +110,11 @@ def test_a_launcher_on_one_machine_tells_its_jobs(monkeypatch: pytest.MonkeyPatc
     assert os.environ["LOKY_MAX_CPU_COUNT"] == "1"  # the user's own
 
 
-def test_idle_threads_spin_shortly_unless_the_user_says_otherwise() -> None:
+def test_idle_threads_spin_briefly_unless_the_user_says_otherwise() -> None:
     environment = {"OMP_NUM_THREADS": "2"}
     bound_spinning(environment)
     assert environment.keys() == {"OMP_NUM_THREADS", *OURS}
-    assert describe_waiting(environment).endswith("they spin shortly")
+    assert describe_waiting(environment).endswith("they spin briefly, then sleep")
     for own in ({"OMP_WAIT_POLICY": "active"}, {"GOMP_SPINCOUNT": "7"}, {"KMP_BLOCKTIME": "0"}):
         kept = dict(own)
         bound_spinning(kept)

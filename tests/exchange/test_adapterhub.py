@@ -125,7 +125,7 @@ def test_the_package_computes_the_bottleneck_from_the_factor(width: int, bottlen
         (
             "tiny-bert",
             ["adapter=houlsby", "adapter.sites=[attention_output,attention_projection]"],
-            "two of them are one place there",
+            "two of these sites are the same place",
         ),
         ("tiny-bert", ["adapter=houlsby", "adapter.backbone_norms=trained"], "to the backbone"),
         (

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from sparsead.hub import arriving
-from sparsead.hub.arriving import show_arriving
+from sparsead.hub.arriving import show_download
 from sparsead.hub.sources import data_source, model_source
 from sparsead.progress import Stage
 from stand_in_hub import Failure, StandInHub
@@ -40,7 +40,7 @@ def test_it_is_said_how_many_of_the_bytes_have_come(hub: StandInHub, tmp_path: P
     name = hashlib.sha256(WEIGHTS).hexdigest()
     (blobs / f"{name}.killed.incomplete").write_bytes(bytes(400_000))
     (blobs / "of-another-commit").write_bytes(bytes(400_000))
-    with show_arriving(model_source("owner/model", None), commit, PATTERNS) as shown:
+    with show_download(model_source("owner/model", None), commit, PATTERNS) as shown:
         await_remarks(shown, "0 kB of 3 MB")
         (blobs / f"{name}.1.incomplete").write_bytes(bytes(1_400_000))
         await_remarks(shown, "1 MB of 3 MB")
@@ -52,7 +52,7 @@ def test_it_is_said_how_many_of_the_bytes_have_come(hub: StandInHub, tmp_path: P
 def test_of_a_data_set_the_bytes_alone_are_said(hub: StandInHub, tmp_path: Path) -> None:
     source = data_source("x", "text", "owner/set", None, None)
     blobs = tmp_path / "hf" / "hub" / "datasets--owner--set" / "blobs"
-    with show_arriving(source, "0" * 40, None) as shown:
+    with show_download(source, "0" * 40, None) as shown:
         blobs.mkdir(parents=True)
         (blobs / "a.incomplete").write_bytes(bytes(50_000))
         await_remarks(shown, "50 kB")
@@ -66,7 +66,7 @@ def test_a_late_answer_to_the_question_of_the_size_is_not_printed(
     source = model_source("owner/model", None)
     caplog.set_level(logging.INFO)
     with hub.failing(Failure(path="tree", delay=0.3)):
-        with show_arriving(source, commit, PATTERNS):
+        with show_download(source, commit, PATTERNS):
             time.sleep(0.1)  # the question has been asked
         time.sleep(0.4)
     assert any("/tree/" in request for request in hub.requests)

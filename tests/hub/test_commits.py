@@ -128,5 +128,5 @@ def test_a_revision_without_the_hub_is_refused(glue_fixture: object) -> None:
         ("backbone.revision=main",),
         ("task=mrpc", f"task.path={glue_fixture}", "task.revision=main"),
     ):
-        with pytest.raises(ConfigError, match=r"nothing is read from there here"):
+        with pytest.raises(ConfigError, match=r"but this run reads nothing from the hub"):
             compose(*overrides)

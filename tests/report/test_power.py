@@ -98,7 +98,7 @@ def test_a_plan_says_what_its_seeds_can_show(monkeypatch: pytest.MonkeyPatch) ->
     assert average.startswith("10 seeds, avg: can show ")
     assert average.endswith("(measured, 18 degrees of freedom)")
     assert far.endswith(
-        "after Holm over 4 comparisons, at a standard deviation of 1 points (a guess)"
+        "after Holm's correction over 4 comparisons, at a standard deviation of 1 points (a guess)"
     )
     shown = float(far.split("can show ")[1].split()[0])
     effect = find_detectable_effect(10, 0.05 / 4, 0.8)
@@ -116,7 +116,7 @@ def test_the_seeds_needed_are_those_at_the_strictest_step_of_holm(
     (line,) = describe_needed_seeds(results, 0.8, 0.5, 1.0).splitlines()
     needed = find_needed_seeds(0.5, 0.05 / 2, 0.8)
     assert line.startswith(
-        f"avg: {needed} seeds to show 0.5 points with power 0.8, after Holm over 2"
+        f"avg: {needed} seeds to show 0.5 points with power 0.8, after Holm's correction over 2"
     )
     (line,) = describe_needed_seeds(results, 0.8, 0.001, 1.0).splitlines()
     assert line.startswith("avg: more than 1000 seeds")

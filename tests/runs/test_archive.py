@@ -216,7 +216,7 @@ def test_an_archive_that_unpacks_to_too_much_is_refused(
 ) -> None:
     monkeypatch.setattr("sparsead.runs.archive.LEAST_LIMIT", 1000)
     file = write_archive(tmp_path / "a.parquet", ("run/config.yaml", bytes(10_000_000)))
-    with pytest.raises(RecordError, match="it unpacks to too much"):
+    with pytest.raises(RecordError, match="too large for its size"):
         unpack(file, tmp_path / "unpacked")
 
 
@@ -243,7 +243,7 @@ def test_what_a_record_links_to_is_not_packed(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", [b"", b"not parquet", b"PAR1PAR1"])
 def test_a_file_that_is_no_archive_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a.parquet").write_bytes(content)
-    with pytest.raises(RecordError, match="is no archive of records"):
+    with pytest.raises(RecordError, match="is not an archive of records"):
         unpack(tmp_path / "a.parquet", tmp_path / "unpacked")
 
 
@@ -252,7 +252,7 @@ def test_a_parquet_file_of_other_columns_is_no_archive(
     tmp_path: Path, columns: dict[str, list[object]]
 ) -> None:
     parquet.write_table(pyarrow.table({"path": ["a/b"], **columns}), tmp_path / "a.parquet")
-    with pytest.raises(RecordError, match="is no archive of records"):
+    with pytest.raises(RecordError, match="is not an archive of records"):
         unpack(tmp_path / "a.parquet", tmp_path / "unpacked")
 
 

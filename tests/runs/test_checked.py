@@ -62,7 +62,7 @@ def list_places(value: Any, *above: Any) -> list[list[Any]]:
         ("[]", "the whole=[]: must be a valid dictionary"),
         ("null", "the whole=None: must be a valid dictionary"),
         ("{}", "no 'scores'"),
-        ('{"scores": NaN}', "NaN is no number of JSON"),
+        ('{"scores": NaN}', "NaN is not a number in JSON"),
         ('{"scores": {"f1": 1e999}}', "scores.f1=inf: must be a finite number"),
         ("9" * 5000, "is not a run"),
         ("[" * 100_000, "it is nested too deeply"),

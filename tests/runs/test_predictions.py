@@ -85,11 +85,11 @@ def damaged(file: Path, **changes: Any) -> str:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"identity": "badc0de"}, "belongs to the run badc0de, not to this"),
-        ({"identity": ""}, "belongs to the run of no identity, not to this"),
+        ({"identity": "badc0de"}, "belongs to the run badc0de; it is not a file of this run"),
+        ({"identity": ""}, "names no run; it is not a file of this run"),
         ({"prediction": None}, "has no column prediction"),
         ({"id": None}, "has no column id"),
-        ({"id": ["7", None]}, "column id: an example has none"),
+        ({"id": ["7", None]}, "column id: an example has no id"),
         ({"id": ["7"], "prediction": ["no"]}, "has 1 examples, result.json says 2"),
         ({"id": [7, 8]}, "column id: has values of the type int64"),
         ({"accuracy": ["a", "b"]}, "column accuracy: has values of the type string"),

@@ -162,7 +162,7 @@ def test_a_number_that_english_does_not_write_so_is_told(
     text: str, marker: str | None, part: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     warn_of_other_notations(["#### 7", text], marker)
-    assert f"in 1 of 2 true texts it compares a part alone, such as {part}" in caplog.text
+    assert f"in 1 of 2 true texts it compares only a part, such as {part}" in caplog.text
 
 
 @pytest.mark.parametrize(

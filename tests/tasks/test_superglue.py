@@ -192,7 +192,7 @@ def asked(*questions: dict[str, Any]) -> dict[str, Any]:
     [
         ("boolq", {"label": "maybe"}, r"val.jsonl:1: label: 'maybe' is not one of false, true"),
         ("boolq", {"passage": 3}, r":1: passage: 3 is not a text"),
-        ("wic", {"end1": 99}, r":1: start1: 11 to 99 are no characters of sentence1"),
+        ("wic", {"end1": 99}, r":1: start1: 11 to 99 is not a range of characters in sentence1"),
         ("wsc", {"text": "Nobody."}, r":1: target.span2_text: 'he' is not a part of the text"),
         ("copa", {"question": "why"}, r":1: question: 'why' is not one of cause, effect"),
         ("copa", {"label": 2}, r":1: label: 2 is not one of 0, 1"),

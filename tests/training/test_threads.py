@@ -28,7 +28,7 @@ def _restored() -> Iterator[None]:
 def test_auto_is_torchs_number_within_the_usable_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", JOBS, "SLURM_CPUS_PER_TASK"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(threads, "torch_number", lambda: 4)
+    monkeypatch.setattr(threads, "read_torch_threads", lambda: 4)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: set(range(8)), raising=False)
     monkeypatch.setattr(os, "cpu_count", lambda: 8)
     assert threads.choose_threads() == 4  # a core's second thread is left out
@@ -42,7 +42,7 @@ def test_a_given_number_is_used_and_auto_returns_to_torchs() -> None:
     threads.use_threads(3)
     assert torch.get_num_threads() == 3
     threads.use_threads(None)
-    assert torch.get_num_threads() == threads.torch_number()
+    assert torch.get_num_threads() == threads.read_torch_threads()
 
 
 @pytest.mark.slow

@@ -64,8 +64,8 @@ def test_a_tracker_that_is_not_installed_is_refused_before_anything_is_written(
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["tracking=wandb", "tracking.project=../../x"], "wandb has no project with one of /"),
-        (["tracking=trackio", "tracking.project=..x"], "trackio has no project with one of /"),
+        (["tracking=wandb", "tracking.project=../../x"], "a project of wandb cannot have any of /"),
+        (["tracking=trackio", "tracking.project=..x"], "a project of trackio cannot have any of /"),
         (["tracking=mlflow", "tracking.project='a\x1b[2Jb'"], "must have visible characters only"),
         (["tracking=mlflow", "tracking.group='a\u202eb'"], "must have visible characters only"),
         (["tracking=tensorboard", "tracking.folder=' '"], "must have visible characters only"),

@@ -18,7 +18,7 @@ _KIND_OF: Mapping[str, type] = {
     **dict.fromkeys(("fusion", "columns", "generation", "scoring_tokenizers", "hub_splits"), dict),
     **dict.fromkeys(("question_length", "answer_length", "n_best", "stride"), int),
 }
-"""The types of options that no default tells."""
+"""The types of options that have no default from which their type could be read."""
 
 _CHECKS: Mapping[str, Mapping[str, Sequence[Callable[[Options], None]]]] = {
     "adapter": adapters.CHECKS,

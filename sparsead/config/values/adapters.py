@@ -143,7 +143,7 @@ def check_budget(options: Options) -> None:
 
 
 def check_tuner(options: Options) -> None:
-    """Check the name of a tuner of peft; whether the installed version has it is not."""
+    """Check the name of a tuner of peft, but not yet that the installed version of peft has it."""
     if options["type"] not in TUNERS:
         raise ConfigError(unknown("adapter.type", options["type"], TUNERS))
 

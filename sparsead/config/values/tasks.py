@@ -69,7 +69,7 @@ def check_questions(options: Options) -> None:
 
 
 def check_metrics(names: Sequence[str], choices: Collection[str]) -> None:
-    """Check the names of a task's metrics; whether those of the user's own are there is not.
+    """Check the names of a task's metrics, but not yet that the user's own can be imported.
 
     Args:
         names: names and dotted paths.
