@@ -148,9 +148,11 @@ def cross(differences: Sequence[float], resampled: Array) -> Crossed | None:
     mean over n seeds has the variance σs²/n + σe²/m + σ²/(nm). The variance over the seeds of their
     differences, divided by n, estimates σs²/n + σ²/(nm); the bootstrap variance of the mean over
     resampled examples σe²/m + σ²/(nm); and that of single differences σe²/m + σ²/m, from which
-    σ²/(nm) follows, which the sum of the first two counts twice. It is subtracted, to no less than
-    half of the examples' part. The quantile is Student's with Satterthwaite's (1946) degrees of
-    freedom.
+    σ²/(nm) follows, which the sum of the first two counts twice. It is subtracted from the
+    examples' part, which stays at 0 or above, and of which at least half stays in the whole. The
+    quantile is Student's with Satterthwaite's (1946) degrees of freedom. These grow with the
+    examples' part, so that the interval could be narrower than that over the seeds alone, although
+    it counts more: then it is that one.
 
     A bootstrap that resamples seeds and examples at once would count σ²/(nm) three times (Owen,
     2007), and be too narrow for few seeds; the coverage of this one is simulated in the tests.
@@ -173,13 +175,14 @@ def cross(differences: Sequence[float], resampled: Array) -> Crossed | None:
     of_examples = float(resampled.mean(axis=1).var(ddof=1))
     of_single = float(resampled.var(axis=0, ddof=1).mean())
     of_both = max(of_single - of_examples, 0.0) / (n - 1)
-    whole = max(of_seeds + of_examples - of_both, of_examples / 2)
+    whole = max(of_seeds + max(of_examples - of_both, 0.0), of_examples / 2)
     if whole == 0:
         return Crossed((mean, mean), float(mean == 0))
     # The examples' degrees of freedom, their number less one, are too many to matter.
     freedom = whole**2 / (of_seeds**2 / (n - 1)) if of_seeds else float("inf")
-    half = float(t.ppf(1 - ALPHA / 2, freedom)) * whole**0.5
-    p = 2 * float(t.sf(abs(mean) / whole**0.5, freedom))
+    tests = [(whole, freedom), *([(of_seeds, n - 1)] if of_seeds else [])]
+    half = max(float(t.ppf(1 - ALPHA / 2, free)) * part**0.5 for part, free in tests)
+    p = max(2 * float(t.sf(abs(mean) / part**0.5, free)) for part, free in tests)
     return Crossed((mean - half, mean + half), p)
 
 

@@ -219,16 +219,20 @@ def cross_again(differences: Sequence[float], resampled: np.ndarray) -> tuple[fl
 
     Seeds and examples are crossed random factors; the variance of the mean over n seeds is that
     between the seeds over n, plus that of the mean on resampled examples, less their interaction,
-    which is in both; Satterthwaite's degrees of freedom.
+    which is in both; Satterthwaite's degrees of freedom. It is never narrower than that over seeds.
     """
     n = len(differences)
     seeds = deviation(differences) ** 2 / n
     examples = float(np.var(resampled.mean(axis=0), ddof=1))
     single = float(np.mean([np.var(each, ddof=1) for each in resampled]))
-    whole = max(seeds + examples - max(single - examples, 0) / (n - 1), examples / 2)
-    freedom = whole**2 * (n - 1) / seeds**2
-    half = float(stats.t.ppf(0.975, freedom)) * math.sqrt(whole)
-    return half, 2 * float(stats.t.sf(abs(mean(differences)) / math.sqrt(whole), freedom))
+    interaction = max(single - examples, 0) / (n - 1)
+    whole = max(seeds + max(examples - interaction, 0), examples / 2)
+    found = []
+    for variance, freedom in ((whole, whole**2 * (n - 1) / seeds**2), (seeds, n - 1)):
+        half = float(stats.t.ppf(0.975, freedom)) * math.sqrt(variance)
+        p = 2 * float(stats.t.sf(abs(mean(differences)) / math.sqrt(variance), freedom))
+        found.append((half, p))
+    return max(half for half, _ in found), max(p for _, p in found)
 
 
 Scores = dict[tuple[str, str, str], list[float]]
