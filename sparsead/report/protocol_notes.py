@@ -20,10 +20,9 @@ _PAPER_SEARCHED = (
     "on the dev set; the best of 80 equally good points lies 4 to 6 points above their mean on "
     "RTE's dev set."
 )
-_NOT_OURS = (
-    "Ours were not searched: each row has one point, with the learning rate of its own method."
-)
+_NOT_OURS = "Ours were not searched: each row has one point."
 _PREFIX = ("key", "value")
+_RATE = "protocol.learning_rate="
 
 
 def notes_of_protocol(results: Results) -> list[str]:
@@ -44,7 +43,19 @@ def notes_of_protocol(results: Results) -> list[str]:
 
 def _origin(results: Results, rates: Sequence[float]) -> str:
     """Say on what the default rates were chosen; nothing of rates that somebody typed."""
-    defaults = [f"{rate:g}" for rate in rates if rate in DEFAULT_RATES]
+    shown = results.table
+    typed = {
+        row.name
+        for row in shown.rows
+        if any(word.startswith(_RATE) for word in (*shown.overrides, *row.overrides))
+    }
+    used = {
+        _point(record).get("learning_rate")
+        for place, measured in results.places.items()
+        if place.row not in typed
+        for record in measured.records.values()
+    }
+    defaults = [f"{rate:g}" for rate in rates if rate in DEFAULT_RATES and rate in used]
     if results.table.search is not None or not defaults:
         return ""
     return (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from sparsead.config.search import GRID
@@ -105,20 +105,33 @@ def _line(shown: View, row: ViewRow) -> dict[str, Any]:
         "backbone": row.backbone,
         "method": row.row.label,
         "#param": Marked(row.params_text or "–", below=theirs),
-    } | {shown.label(cell.column): _stack(cell) for cell in row.cells}
+    } | {shown.label(cell.column): _stack(shown, cell) for cell in row.cells}
 
 
-def _stack(cell: ViewCell) -> Marked:
-    """Return a cell with the paper's number below ours, and then the comparison with dense."""
+def _stack(shown: View, cell: ViewCell) -> Marked:
+    """Return a cell with the paper's number below ours, and then the comparisons.
+
+    The row that it is compared with is named in a table without a dense row for all others.
+    """
     below = [] if cell.paper is None else [f"paper {cell.paper:.1f}"]
-    compared = cell.compared
-    if compared is not None:
-        difference, _, interval = describe_difference(compared).partition(" ")
-        below.append(f"{difference}, p {compared.p_holm:.3g}")
-        below += [interval] if interval else []
-        if compared.p_crossed_holm is not None:
-            below.append(f"p crossed {compared.p_crossed_holm:.3g}")
+    for compared in cell.compared:
+        if shown.results.table.baseline is None:
+            below.append(f"from {shown.results.label(compared.baseline)}:")
+        below += _describe(compared, len(cell.measured.scores))
     return Marked(str(cell.measured), cell.mark, tuple(below))
+
+
+def _describe(compared: RowComparison, seeds: int) -> list[str]:
+    """Return the lines of a comparison below a mean over so many seeds."""
+    difference, _, interval = describe_difference(compared).partition(" ")
+    n = compared.comparison.n
+    few = f" (n={n})" if n < seeds else ""
+    crossed = compared.p_crossed_holm
+    return [
+        f"{difference}{few}, p {compared.p_holm:.3g}",
+        *([interval] if interval else []),
+        *([] if crossed is None else [f"p crossed {crossed:.3g}"]),
+    ]
 
 
 _CLAIMS_ORDER = ("claim", "verdict", "backbone", "measured", "p for / against")
@@ -154,7 +167,7 @@ def _cell_line(row: ViewRow, cell: ViewCell) -> dict[str, Any]:
         "collapsed": len(measured.collapsed),
         **_point(measured),
         "paper": cell.paper,
-        **_difference(cell.compared),
+        **_first_difference(cell.compared),
         "mark": cell.mark,
     }
 
@@ -167,10 +180,15 @@ def _point(measured: Measured) -> dict[str, Any]:
     return dict.fromkeys(GRID) if point is None else point._asdict()
 
 
-def _difference(compared: RowComparison | None) -> dict[str, Any]:
+def _first_difference(compared: Sequence[RowComparison]) -> dict[str, Any]:
+    """Return the first comparison of a cell as values, and the row that it is compared with."""
+    if not compared:
+        return dict.fromkeys(("baseline", *_DIFFERENCE))
+    return {"baseline": compared[0].baseline} | _difference(compared[0])
+
+
+def _difference(compared: RowComparison) -> dict[str, Any]:
     """Return a comparison as values; `crossed` ones count seeds and examples, others seeds."""
-    if compared is None:
-        return dict.fromkeys(_DIFFERENCE)
     comparison, crossed = compared.comparison, compared.comparison.crossed
     intervals = comparison.interval, None if crossed is None else crossed.interval
     ends = [end for interval in intervals for end in interval or (None, None)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import ceil, log2
@@ -36,12 +36,12 @@ from sparsead.tables.cells import AVERAGE, Column, Row
 
 @dataclass(frozen=True)
 class ViewCell:
-    """One cell: measured results, published score, comparison with the dense row, and mark."""
+    """One cell: measured results, published score, comparisons with other rows, and mark."""
 
     column: str
     measured: Measured
     paper: float | None
-    compared: RowComparison | None
+    compared: tuple[RowComparison, ...]
     mark: Mark | None
 
 
@@ -84,6 +84,12 @@ class View:
         return heads.get(column, table.average_label)
 
     @property
+    def _other_row(self) -> str:
+        """What the notes call the row that another is compared with."""
+        table = self.results.table
+        return "the row that is named" if table.baseline is None else table.baseline_label
+
+    @property
     def notes(self) -> list[str]:
         """The notes below the table, which explain how to read its numbers."""
         table = self.results.table
@@ -105,7 +111,7 @@ class View:
             *notes_of_sources(self.results),
             *_notes_of_random_pruning(self.results),
             *(_notes_of_tests(self) if self.compared else ()),
-            *notes_of_intervals(self.compared, self.uncrossed, table.baseline_label),
+            *notes_of_intervals(self.compared, self.uncrossed, self._other_row),
             *_notes_of_claims(self.verdicts),
         ]
 
@@ -118,7 +124,9 @@ def build_view(results: Results) -> View:
     """
     resampled = ResampledScores(results)
     compared = compare_rows(results, resampled)
-    by_place = {each.place: each for each in compared}
+    by_place: dict[Place, list[RowComparison]] = defaultdict(list)
+    for each in compared:
+        by_place[each.place].append(each)
     marked = mark_cells(results, compared)
     rows = [
         _row(results, row, backbone, by_place, marked)
@@ -133,7 +141,7 @@ def _row(
     results: Results,
     row: Row,
     backbone: str,
-    compared: dict[Place, RowComparison],
+    compared: Mapping[Place, Sequence[RowComparison]],
     marked: dict[Place, Mark],
 ) -> ViewRow:
     published = row.published_for(backbone)
@@ -145,7 +153,7 @@ def _row(
             place.column,
             results.at(*place),
             scores.get(place.column),
-            compared.get(place),
+            tuple(compared.get(place, ())),
             marked.get(place),
         )
         for place in places
@@ -250,8 +258,9 @@ def _notes_of_claims(verdicts: Sequence[Verdict]) -> list[str]:
 
 
 def _notes_of_tests(shown: View) -> list[str]:
-    given = shown.results.table.baseline_label
-    baseline = "its dense row" if given == "the dense row" else given
+    table = shown.results.table
+    given = "its dense row" if table.baseline_label == "the dense row" else table.baseline_label
+    baseline = "a row that it is compared with" if table.baseline is None else given
     least = smallest_corrected_p(shown.compared)
     enough = ceil(log2(2 * len(shown.compared) / ALPHA))  # seeds n with m · 2/2ⁿ at most ALPHA
     tests = (

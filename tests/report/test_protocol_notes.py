@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -88,3 +89,15 @@ def test_table_4_says_on_what_alpha_and_the_prefixes_factor_were_chosen() -> Non
     assert "alpha of 64" in note
     assert "factor of 60" in note
     assert "MRPC's dev set with minilm" in note
+
+
+def test_a_rate_that_the_table_names_is_not_called_a_default(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rows = [replace(row, overrides=["protocol.learning_rate=1e-3"]) for row in TABLE.rows]
+    typed = measured(replace(TABLE, rows=rows), lambda _: {"accuracy": 0.5, "f1": 0.5}, monkeypatch)
+    for found in typed.places.values():
+        for record in found.records.values():
+            record.result["config"]["protocol"] = {"learning_rate": 1e-3}
+    assert "Learning rates outside the paper's grid: 0.001." in notes(typed)
+    assert "The default" not in notes(typed)

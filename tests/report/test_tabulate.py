@@ -205,6 +205,31 @@ def test_a_row_without_runs_in_a_column_says_why_and_is_not_missing(
     assert not compared  # the tested column is the average
 
 
+@pytest.mark.parametrize("form", ["md", "html"])
+def test_without_a_dense_row_a_cell_names_each_row_that_it_is_compared_with(
+    form: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claims = [
+        {"text": over, "kind": "beats", "row": "snip-40", "over": over, "column": "one"}
+        for over in ("dense", "random-40")
+    ]
+    table = replace(TABLE, baseline=None, comparisons=[], claims=claims, tested=["one"])
+
+    def fewer(cell: Cell) -> Mapping[str, float | None] | str:
+        return "missing" if cell.row == "random-40" and cell.seed > 6 else score(cell)
+
+    shown = build_view(measured(table, fewer, monkeypatch))
+    text = render(shown, form)
+    assert "from Dense:" in text
+    assert "from Random:" in text
+    assert ": from the row that is named, with" in " ".join(shown.notes)
+    if form == "md":
+        assert re.search(r"from Dense:<br>\+2\.00, p", text)
+        assert re.search(r"from Random:<br>\+0\.10 \(n=6\), p", text)
+    (cell,) = (each for each in shown.rows[1].cells if each.column == "one")
+    assert [each.baseline for each in cell.compared] == ["dense", "random-40"]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("form", sorted(TABLE_FORMATS))
 def test_times_do_not_change_a_byte(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
