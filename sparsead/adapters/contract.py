@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 from sparsead.config.registry import Registry
 
 if TYPE_CHECKING:
+    from torch import Tensor, nn
     from transformers import PreTrainedModel
 
     from sparsead.adapters.adapted import AdaptedModel
@@ -62,6 +63,20 @@ class UsesRepeatedly(Protocol):
 
     uses: Mapping[str, int]
     """Number of uses per token, by the matrix's name; matrices not listed are used once."""
+
+
+@runtime_checkable
+class Regularised(Protocol):
+    """A submodule that adds a term of its own to the loss of a model in training."""
+
+    def regulariser(self) -> Tensor:
+        """Return the term, a scalar."""
+
+
+def sum_regularisers(model: nn.Module) -> Tensor | float:
+    """Return the sum of the terms of a model's `Regularised` modules; 0 without any."""
+    terms = [module.regulariser() for module in model.modules() if isinstance(module, Regularised)]
+    return sum(terms, 0.0)
 
 
 ADAPTERS: Registry[Adapter] = Registry("adapter", "sparsead.adapters", Adapter)

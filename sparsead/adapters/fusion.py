@@ -13,7 +13,7 @@ from transformers import PreTrainedModel
 
 from sparsead.adapters.adapted import AdaptedModel, freeze_backbone
 from sparsead.adapters.bottleneck import Bottleneck
-from sparsead.adapters.contract import ADAPTERS
+from sparsead.adapters.contract import ADAPTERS, sum_regularisers
 from sparsead.adapters.initialisation import initialise
 from sparsead.adapters.pfeiffer import PfeifferAdapter, hook_sums
 from sparsead.config.registry import bind_options
@@ -155,9 +155,3 @@ def _add_regulariser(model: nn.Module, _inputs: Any, output: Any) -> None:
     if not model.training or not isinstance(output, Mapping) or output.get("loss") is None:
         return
     output["loss"] = output["loss"] + sum_regularisers(model)  # type: ignore[index]
-
-
-def sum_regularisers(model: nn.Module) -> Tensor | float:
-    """Return the sum of every fusion layer's regulariser; 0 in a model without fusion."""
-    terms = [module.regulariser() for module in model.modules() if isinstance(module, Fusion)]
-    return torch.stack(terms).sum() if terms else 0.0

@@ -25,7 +25,7 @@ from transformers import (
 from transformers.trainer_utils import EvalLoopOutput
 from transformers.utils import SAFE_WEIGHTS_NAME
 
-from sparsead.adapters.fusion import sum_regularisers
+from sparsead.adapters.contract import sum_regularisers
 from sparsead.backbones.heads import gives_next_token
 from sparsead.config.run import RunSpec
 from sparsead.pruning.examples import count_terms
