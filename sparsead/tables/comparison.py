@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
@@ -43,7 +43,10 @@ def compare_table(overrides: Sequence[str]) -> TableSpec:
             "compare: give a key with several values, such as pruner=snip,random; they become the "
             "rows of a table"
         )
-    rows = [_row(values) for values in itertools.product(*swept.values())]
+    for key, values in swept.items():
+        if twice := [value for value in values if values.count(value) > 1]:
+            raise ConfigError(f"{twice[0]}: is given twice; give each value of {key} once")
+    rows = _rows(itertools.product(*swept.values()))
     chosen = [f"backbone={backbones[0]}", *fixed, *rows[0].overrides]
     columns = [Column(task, _main_metric(compose([*chosen, f"task={task}"]))) for task in tasks]
     return TableSpec(
@@ -112,9 +115,16 @@ def _take_choices(
     return [override.partition("=")[2] for override in chosen]
 
 
-def _row(values: Sequence[str]) -> Row:
-    label = ", ".join(value.partition("=")[2] for value in values)
-    return Row(name=re.sub(r"[^\w.-]+", "-", label), label=label, overrides=list(values))
+def _rows(combinations: Iterable[Sequence[str]]) -> list[Row]:
+    """Return a row for each combination of values; names that would be equal get a number."""
+    rows: dict[str, Row] = {}
+    for values in combinations:
+        label = ", ".join(value.partition("=")[2] for value in values)
+        plain = re.sub(r"[^\w.-]+", "-", label)
+        numbered = (f"{plain}-{number}" for number in itertools.count(2))
+        name = next(each for each in itertools.chain([plain], numbered) if each not in rows)
+        rows[name] = Row(name=name, label=label, overrides=list(values))
+    return list(rows.values())
 
 
 def _main_metric(spec: RunSpec) -> str:

@@ -47,6 +47,25 @@ def test_what_is_not_given_is_the_default() -> None:
     assert compare_table(["pruner=snip,random", "seeds=7"]).seeds == 7
 
 
+def test_values_that_differ_only_in_signs_are_rows_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "old").mkdir()
+    for name in ("old/a.csv", "old-a.csv"):
+        (tmp_path / name).write_text("a,label\nx,0\ny,1\n")
+    table = compare_table(
+        [
+            "task=text",
+            "task.inputs=[a]",
+            "task.train=old/a.csv,old-a.csv",
+            "task.validation=old-a.csv",
+        ]
+    )
+    assert [row.label for row in table.rows] == ["old/a.csv", "old-a.csv"]
+    assert [row.name for row in table.rows] == ["old-a.csv", "old-a.csv-2"]
+
+
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
