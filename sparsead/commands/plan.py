@@ -141,9 +141,11 @@ def _measure(request: RunRequest) -> Throughput:
             protocol=replace(spec.protocol, epochs=1, evaluations=None),
         )
         result = train_run(RunRequest(short, Path(folder))).result
+    counts = {split: values["examples"] for split, values in result["data"].items()}
+    held_out = round(spec.protocol.selection * len(whole["train"]))
     return replace(
-        measure_throughput(result, {split: min(limit, len(whole[split])) for split in whole}),
-        examples=(len(whole["train"]), len(whole["validation"])),
+        measure_throughput(result, counts),
+        examples=(len(whole["train"]) - held_out, held_out or len(whole["validation"])),
         scored=tuple(_count_examples(spec, whole, split) for split in splits_scored_last(result)),
     )
 

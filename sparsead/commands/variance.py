@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
+from sparsead.assembly.checks import check_buildable
 from sparsead.commands.reproduce import Teller, count_runs, print_failures
 from sparsead.commands.train import train_run
 from sparsead.config.arguments import Parser, add_output_options, add_overrides
@@ -49,18 +50,22 @@ def main() -> None:
     add_overrides(parser, "any override of `sparsead train` but those of seeds")
     number = "seeds of each part; seeds² runs are trained (default: 5)"
     parser.add_argument("--seeds", type=int, default=5, metavar="N", help=number)
+    parser.add_argument("--retry-failed", action="store_true", help="also train failed runs again")
     add_output_options(parser)
     arguments = parser.parse()
     if arguments.seeds < _LEAST:
         raise ConfigError(f"--seeds {arguments.seeds}: must be at least {_LEAST}")
     request = _compose(arguments.overrides)
+    check_buildable(request.spec)
+    request.tracking.check_installed()
     wanted = _cells(request, tuple(arguments.overrides), arguments.seeds)
+    retry = arguments.retry_failed
     output = output_as(quiet=arguments.quiet, json=arguments.json)
     resumable = stop_on_interrupt("run the same command again to resume")
     with output, printed_log(), resumable:
         cells = [cell for _, cell in wanted]
-        tell = Teller(count_runs(cells, retry=False), lambda cell: f"{cell.row} (data-init-mask)")
-        run_cells(cells, train_run, tell=tell)
+        tell = Teller(count_runs(cells, retry=retry), lambda cell: f"{cell.row} (data-init-mask)")
+        run_cells(cells, train_run, retry_failed=retry, tell=tell)
     if print_failures([cell for _, cell in wanted]):
         raise SystemExit(1)
     report = _report(wanted, masked=request.spec.masked)
