@@ -54,6 +54,7 @@ def list_choices(group: str) -> list[str]:
         path.relative_to(folder / group).with_suffix("")
         for folder in config_folders()
         for path in (folder / group).rglob("*.yaml")
+        if not path.name.startswith(".") and path.is_file()  # an editor's own files are no choices
     )
     return sorted({path.as_posix() for path in found})
 

@@ -10,6 +10,7 @@ import yaml
 from yaml.nodes import MappingNode, Node, ScalarNode
 
 from sparsead.config.choices import config_folders, find_choice
+from sparsead.errors import ConfigError
 
 _EXAMPLE = re.compile(r"# *(sparsead |@package|'?adapter\.\w+\.)")
 _SENTENCE = re.compile(r"(?<=\.)\s")
@@ -21,8 +22,14 @@ def describe_choice(group: str, choice: str) -> str:
     It is the title of a table, and for a choice that only says where it comes from its name on the
     hub.
     """
-    text = find_choice(group, choice).read_text("utf-8")
-    content = yaml.safe_load(text) or {}
+    file = find_choice(group, choice)
+    try:
+        text = file.read_text("utf-8")
+        content = yaml.safe_load(text) or {}
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise ConfigError(f"{file}: cannot be read ({' '.join(str(error).split())})") from error
+    if not isinstance(content, dict):
+        raise ConfigError(f"{file}: must have keys and values")
     if group == "table":
         return str(content.get("title", ""))
     first = _SENTENCE.split(" ".join(_said(text)))[0]

@@ -27,7 +27,12 @@ from sparsead.errors import ConfigError, unknown, unknown_key
 
 Read = TypeVar("Read")
 
-CONFIGURATION_ERRORS = (HydraException, OmegaConfBaseException, MarkedYAMLError)
+CONFIGURATION_ERRORS = (
+    HydraException,
+    OmegaConfBaseException,
+    MarkedYAMLError,
+    UnicodeDecodeError,
+)
 """What Hydra raises for wrong overrides, and for files of the user's own that are wrong."""
 
 

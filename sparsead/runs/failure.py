@@ -16,7 +16,7 @@ from typing_extensions import TypedDict
 
 from sparsead.errors import ConfigError, RecordError, warn
 from sparsead.runs.checked import find_checked
-from sparsead.runs.files import write_atomically
+from sparsead.runs.files import is_folder_name, write_atomically
 from sparsead.runs.result import Config, Hash, check_folder, check_names
 from sparsead.runs.secrets import hide_secrets
 
@@ -93,6 +93,9 @@ def find_failure(folder: Path) -> dict[str, Any] | None:
 def read_failures(outputs: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
     """Yield each failed run: the folder that its record would have, and the failure."""
     for file in sorted((outputs / "runs").glob(f"{_PREFIX}*.json")):
-        folder = file.with_name(file.stem.removeprefix(_PREFIX))
+        name = file.stem.removeprefix(_PREFIX)
+        if not is_folder_name(name):
+            continue
+        folder = file.with_name(name)
         if failure := find_failure(folder):
             yield folder, failure

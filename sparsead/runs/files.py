@@ -58,6 +58,11 @@ def write_result_file(path: Path, content: str) -> None:
         raise RecordError(f"{path}: cannot be written ({error})") from error
 
 
+def is_folder_name(name: str) -> bool:
+    """Tell whether a part of a file's name can name a folder beside it, unlike `..` or nothing."""
+    return name not in ("", ".", "..")
+
+
 def check_readable(path: Path) -> None:
     """Refuse a pipe or a device in the place of a file: reading one may never end.
 

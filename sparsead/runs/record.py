@@ -13,6 +13,7 @@ from sparsead.config.outputs_folder import check_no_links
 from sparsead.errors import RecordError, StorageError, warn
 from sparsead.runs.checked import write_checksummed
 from sparsead.runs.claim import live_claim
+from sparsead.runs.files import is_folder_name
 from sparsead.runs.result import check_folder, is_named_after, name_of, read_result
 
 RESULT_FILE = "result.json"
@@ -134,7 +135,9 @@ def restore_all_replaced(outputs: Path) -> None:
     """
     check_no_links(outputs)
     for replaced in (outputs / "runs").glob(f"{_REPLACED_PREFIX}*"):
-        restore_replaced(replaced.with_name(replaced.name.removeprefix(_REPLACED_PREFIX)))
+        name = replaced.name.removeprefix(_REPLACED_PREFIX)
+        if is_folder_name(name):
+            restore_replaced(replaced.with_name(name))
 
 
 def replaced_folder(folder: Path) -> Path:

@@ -23,6 +23,7 @@ from sparsead.errors import (
 )
 from sparsead.runs.claim import Claim, claimed, owns
 from sparsead.runs.failure import failure_file
+from sparsead.runs.files import is_folder_name
 from sparsead.runs.record import replaced_folder
 
 _PREFIX = ".partial-"
@@ -117,7 +118,8 @@ def list_unfinished(runs: Path) -> list[tuple[Path, Path]]:
     found: dict[Path, Path] = {}
     for staging in sorted(runs.glob(f"{_PREFIX}*")):
         name, _, token = staging.name.removeprefix(_PREFIX).rpartition(".")
-        if name and token.isalnum() and staging.is_dir() and not staging.is_symlink():
+        named = is_folder_name(name) and token.isalnum()
+        if named and staging.is_dir() and not staging.is_symlink():
             found[runs / name] = staging
     return list(found.items())
 

@@ -140,7 +140,12 @@ def hash_conf() -> str:
     _, *own = config_folders()
     groups = [folder / group for folder in own for group in list_groups()]
     folders = [*(Path(str(files(package))) for package in _READ), *groups]
-    read = sorted(file for folder in folders for file in folder.rglob("*") if file.suffix in _CODE)
+    read = sorted(
+        file
+        for folder in folders
+        for file in folder.rglob("*")
+        if file.suffix in _CODE and not file.name.startswith(".") and file.is_file()
+    )
     states = [(str(file), file_digest(file)) for file in read]
     return _hash([hydra.__version__, omegaconf.__version__, *states])
 

@@ -9,6 +9,7 @@ import pytest
 
 from sparsead import cli
 from sparsead.config.choices import list_choices, use_own_folder
+from sparsead.config.comments import describe_choice
 from sparsead.config.compose import compose
 from sparsead.errors import ConfigError
 from sparsead.tables.composed import hash_conf
@@ -31,6 +32,18 @@ def own(tmp_path: Path) -> Iterator[Path]:
         file.write_text(text, "utf-8")
     yield folder
     use_own_folder(None)
+
+
+def test_an_editors_own_files_are_no_choices_and_an_unreadable_file_is_named(own: Path) -> None:
+    use_own_folder(own)
+    (own / "pruner" / ".#mine.yaml").symlink_to("me@host.1:9")
+    assert ".#mine" not in list_choices("pruner")
+    (own / "pruner" / "latin.yaml").write_bytes("# \u00e9\n".encode("latin-1"))
+    with pytest.raises(ConfigError, match=r"latin\.yaml: cannot be read"):
+        describe_choice("pruner", "latin")
+    (own / "pruner" / "list.yaml").write_text("- a\n")
+    with pytest.raises(ConfigError, match=r"list\.yaml: must have keys and values"):
+        describe_choice("pruner", "list")
 
 
 def test_its_choices_are_composed_listed_and_suggested(own: Path) -> None:

@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from sparsead.runs.failure import record_failure
+from sparsead.runs.failure import read_failures, record_failure
+from sparsead.runs.record import restore_all_replaced
 from sparsead.runs.secrets import hide_secrets
+from sparsead.runs.staging import list_unfinished
 from sparsead.runs.tally import NoteSweep, note_run
 
 ENVIRONMENT = {
@@ -89,3 +91,14 @@ def test_what_is_noted_of_a_sweep_tells_no_secret(
         },
         "seed": "${x}",
     }
+
+
+def test_files_whose_names_are_no_run_s_are_left_alone(tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    for name in (".replaced-", ".replaced-..", ".partial-...abc"):
+        (runs / name).mkdir(parents=True)
+    (runs / "failed-.json").write_text("{}")
+    assert list(read_failures(tmp_path)) == []
+    assert list_unfinished(runs) == []
+    restore_all_replaced(tmp_path)
+    assert len(list(runs.iterdir())) == 4
