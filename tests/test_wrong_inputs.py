@@ -10,6 +10,10 @@ import pytest
 
 from sparsead import cli
 
+TWO_ROWS = """columns: [{task: demo_mrpc, metric: accuracy}]
+rows: [{name: a, overrides: [pruner=none]}, {name: b}]
+"""
+
 FILES = {
     "good.csv": "text,label\na,x\nb,y\n",
     "no_label.csv": "text,other\na,x\nb,y\n",
@@ -18,6 +22,10 @@ FILES = {
     "list.yaml": "- a\n- b\n",
     "no_rows.yaml": "columns: [{task: mrpc, metric: accuracy}]\n",
     "bad_base.yaml": "base: tabel1\n",
+    "claim.yaml": f"{TWO_ROWS}claims: [{{kind: beats, text: x, over: a, row: [b]}}]\n",
+    "pairs.yaml": f"{TWO_ROWS}claims: [{{kind: keeps, text: x, pairs: [[a]]}}]\n",
+    "no_backbones.yaml": f"{TWO_ROWS}backbones: []\n",
+    "kind.yaml": f"{TWO_ROWS}kind: [x]\n",
 }
 
 DENSE = ("pruner=none", "sparsity=0")
@@ -26,7 +34,7 @@ WRONG: dict[str, Sequence[str]] = {
     # verbs and options
     "trian: no such": ["trian"],
     "did you mean --wide": ["table", "--wid"],
-    "a setting is typed as protocol.epochs=3": ["train", "--epochs", "3"],
+    "a key is typed as protocol.epochs=3": ["train", "--epochs", "3"],
     "needs a folder": ["train", "--outputs"],
     "is not a folder": ["runs", "--outputs", "nowhere"],
     "--config-dir nowhere: is not a folder": ["train", "--config-dir", "nowhere"],
@@ -144,6 +152,12 @@ WRONG: dict[str, Sequence[str]] = {
     "list: ['a', 'b'] is no mapping": ["table", "list.yaml"],
     "no_rows: rows must be a list of at least one": ["plan", "no_rows.yaml"],
     "bad_base: table=tabel1: no such choice; did you mean table1": ["reproduce", "bad_base.yaml"],
+    "claims: row=['b']: must be one name": ["table", "claim.yaml"],
+    "claims: pairs=[['a']]: must be a list of pairs": ["plan", "pairs.yaml"],
+    "backbones: the table has none": ["reproduce", "no_backbones.yaml"],
+    "choose some of them with only=column=": ["table", "table3", "task=rte"],
+    "choose some with only=row=": ["reproduce", "table3", "experiment=table1/snip"],
+    "pruner=snip: is given twice": ["compare", "pruner=snip,random,snip"],
     "nowhere.yaml": ["table", "nowhere.yaml"],
     "--power 2: must be above 0 and below 1": ["plan", "table1", "--power", "2"],
     "lora cannot be inserted into backbone=tiny-gpt2": [

@@ -94,7 +94,7 @@ def _text(arguments: Namespace) -> str:
 
 def _is_filter(word: str) -> bool:
     """Tell whether a word is KEY=PATTERN, and not the path of a table's file."""
-    return "=" in word and not word.endswith(".yaml")
+    return "=" in word and not word.endswith((".yaml", ".yml"))
 
 
 def is_wide(arguments: Namespace) -> bool:
@@ -111,7 +111,7 @@ def _settings(arguments: Namespace) -> str:
             where = arguments.records or arguments.outputs
             which = f" with {' '.join(arguments.overrides)}" if arguments.overrides else ""
             tell(f"{where}: has no finished runs{which} yet")
-            return ""
+            return "[]\n" if arguments.format == "json" else ""
         shown = choose_best_points(records) if best else records
         if form == _REPORT:
             return _report(shown, arguments.overrides)

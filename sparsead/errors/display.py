@@ -9,6 +9,7 @@ It also lets a command go on where nobody reads its output any more.
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import re
@@ -125,10 +126,13 @@ def survive_closed_pipes() -> None:
     """Discard what this process writes to a pipe that nobody reads any more.
 
     Otherwise a write would raise in the middle of a command, and a training that prints its
-    progress would be lost with it. A run that was begun is finished and recorded.
+    progress would be lost with it. A run that was begun is finished and recorded. So it would by a
+    character that the encoding of the output does not have, which is written as an escape.
     """
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
         if stream is not None and not isinstance(stream, PipeStream):
             setattr(sys, name, cast(TextIO, PipeStream(stream)))
 

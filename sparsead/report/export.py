@@ -33,7 +33,7 @@ def export_rows(runs: Sequence[Listed]) -> list[Row]:
     ]
     columns = dict.fromkeys([*COLUMNS, *keys, *(name for row in rows for name in row)])
     filled = [dict.fromkeys(columns) | row for row in rows]
-    for column in keys:
+    for column in columns:
         if len({type(row[column]) for row in filled if row[column] is not None}) > 1:
             for row in filled:
                 row[column] = None if row[column] is None else str(row[column])

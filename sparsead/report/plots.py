@@ -52,7 +52,7 @@ def draw(results: Results, kind: str) -> Figure | None:
     Raises:
         ConfigError: there is no such kind.
     """
-    if kind not in KINDS:
+    if not isinstance(kind, str) or kind not in KINDS:
         raise ConfigError(unknown(f"{results.table.name}: kind", kind, KINDS))
     panels = KINDS[kind](results)
     if not panels:

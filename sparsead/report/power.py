@@ -180,8 +180,11 @@ def _spreads(results: Results, guess: float) -> Sequence[tuple[str, Spread]]:
 def _shown(n: int, spread: Spread, compared: int, power: float) -> str:
     effect = find_detectable_effect(n, ALPHA / compared, power)
     if effect is None:
-        least = next(m for m in range(n, _MOST_SEEDS) if smallest_p(m) <= ALPHA / compared)
+        shows = (m for m in range(n, _MOST_SEEDS) if smallest_p(m) <= ALPHA / compared)
+        least = next(shows, None)
         comparisons = pluralize(compared, "comparison")
+        if least is None:  # above 13 seeds the test draws permutations, which bounds its p
+            return f"no difference can be shown among {comparisons}, whatever the number of seeds"
         return f"no difference can be shown; {comparisons} need at least {least} seeds"
     return f"can show {effect * spread.sd:.2g} points{_terms(spread, compared, power)}"
 

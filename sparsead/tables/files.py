@@ -57,14 +57,22 @@ def load_table(name_or_path: str, overrides: Sequence[str] = ()) -> TableSpec:
     return table
 
 
+_OF_CELLS = {
+    "seed": "a table uses the seeds 1 to N; say how many with seeds=N",
+    "task": "a table's columns name their tasks; choose some of them with only=column=PATTERN",
+    "experiment": "a table's rows name their experiments; choose some with only=row=PATTERN",
+}
+"""Keys that a table's cells decide, and what is said of an override."""
+
+
 def _check_keys(overrides: Sequence[str]) -> None:
-    """Refuse `seed=`, and unknown keys whose spelling is closest to one of the table's own keys."""
+    """Refuse what a table's cells decide, and unknown keys that resemble the table's own keys."""
     root = config_folders()[0]
     runs = yaml.load((root / "train.yaml").read_text("utf-8"), _LOADER)
-    allowed = {*list_groups(), *runs, *_OWN} - {"seed"}
+    allowed = {*list_groups(), *runs, *_OWN} - _OF_CELLS.keys()
     for key in (override.partition("=")[0] for override in overrides):
-        if key == "seed":
-            raise ConfigError("seed: a table uses the seeds 1 to N; say how many with seeds=N")
+        if key in _OF_CELLS:
+            raise ConfigError(f"{key}: {_OF_CELLS[key]}")
         if "." in key or key in allowed:
             continue  # Hydra checks the keys inside a group
         if _OWN.keys() & get_close_matches(key, allowed, n=1):
@@ -221,6 +229,9 @@ def _check_names(table: TableSpec) -> None:
     for kind, names in (("rows", rows), ("columns", columns)):
         if twice := [name for name in names if names.count(name) > 1]:
             raise ConfigError(f"two {kind} are named {twice[0]}; give each a name of its own")
+    for kind, items in (("rows", rows), ("columns", columns), ("backbones", table.backbones)):
+        if not items:
+            raise ConfigError(f"{kind}: the table has none")
     for index, row in enumerate(table.rows):
         _check_known("not_run", list(row.not_run), columns)
         _check_known("sources", [row.sources], rows[:index])
@@ -232,7 +243,13 @@ def _check_names(table: TableSpec) -> None:
 
 
 def _check_claim(claim: Mapping[str, Any], rows: Sequence[str], columns: Sequence[str]) -> None:
-    """Refuse a claim about rows or columns that the table does not have."""
+    """Refuse a malformed claim, or one about rows or columns that the table does not have."""
+    for key in ("row", "over", "of", "than", "column"):
+        if not isinstance(claim.get(key, ""), str):
+            raise ConfigError(f"claims: {key}={claim[key]}: must be one name")
+    pairs = claim.get("pairs", [])
+    if not isinstance(pairs, list) or any(len(_as_list(pair)) != 2 for pair in pairs):
+        raise ConfigError(f"claims: pairs={pairs}: must be a list of pairs [row, row]")
     _check_known("claims: row", _claimed_rows(claim), rows)
     named = [claim[key] for key in ("column", "columns") if key in claim]
     _check_known("claims: column", list(_flatten(named)), columns)
@@ -242,6 +259,10 @@ def _claimed_rows(claim: Mapping[str, Any]) -> list[str]:
     """Return the names of the rows that a claim is about."""
     named = [claim[key] for key in ("row", "over", "of", "than", "rows", "pairs") if key in claim]
     return list(_flatten(named))
+
+
+def _as_list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 def _flatten(values: Any) -> Iterator[str]:

@@ -132,3 +132,11 @@ def test_the_seeds_of_every_table_can_show_a_difference_and_decide_a_claim(name:
     assert table.seeds == 10
     assert comparisons * smallest_p(table.seeds) <= ALPHA
     assert claims * smallest_p(table.seeds, "greater") <= ALPHA
+
+
+def test_a_family_of_too_many_comparisons_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drawn permutations bound the p-value, so that no number of seeds is enough."""
+    results = measured(replace(TABLE, seeds=5), score, monkeypatch)
+    monkeypatch.setattr("sparsead.report.power.count_comparisons", lambda _: 300)
+    told = describe_power(results, 0.8, 1.0)
+    assert "no difference can be shown among 300 comparisons, whatever the number of seeds" in told
