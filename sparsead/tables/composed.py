@@ -20,6 +20,7 @@ from sparsead.config.backbone_folder import names_folder
 from sparsead.config.choices import config_folders, list_groups
 from sparsead.config.compose import compose_as
 from sparsead.config.quoting import read_value
+from sparsead.config.schema import expand_user
 from sparsead.config.trust import is_trusted
 from sparsead.errors import ConfigError
 from sparsead.runs.checked import find_checksummed, write_checksummed
@@ -54,7 +55,10 @@ def compose_all(overrides: Sequence[Sequence[str]]) -> list[RunRequest]:
         None if any(map(_reads_elsewhere, each)) else _hash([state, here, list(each)])
         for each in overrides
     ]
-    recalled = [_recall(known[key]) if key in known else None for key in keys]
+    recalled = [
+        _recall(known[key], each) if key in known else None
+        for key, each in zip(keys, overrides, strict=True)
+    ]
     requests = [
         found or compose_as(RunRequest.from_config, each)
         for found, each in zip(recalled, overrides, strict=True)
@@ -108,13 +112,18 @@ def _read(cache: Path) -> Mapping[str, Any]:
     return {} if found is None else found["runs"]
 
 
-def _recall(entry: Any) -> RunRequest | None:
+def _recall(entry: Any, overrides: Sequence[str]) -> RunRequest | None:
+    """Return the run of an entry; None if it has to be composed anew.
+
+    An entry with other outputs than the typed ones is none of this program's.
+    """
     if not is_trusted(entry["spec"]):
         return None
     try:
-        return RunRequest.from_dict(entry)
+        request = RunRequest.from_dict(entry)
     except (TypeError, ConfigError):  # of another version, or a file is gone: compose it again
         return None
+    return request if request.outputs == Path(expand_user(str(_outputs(overrides)))) else None
 
 
 def _is_cacheable(overrides: Iterable[Sequence[str]]) -> bool:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
 import pytest
 
+from sparsead.runs.checked import write_checksummed
 from sparsead.tables import composed
 from sparsead.tables.cells import list_cells
 from sparsead.tables.composed import CACHE_FILE, compose_all, forget_compositions
@@ -97,3 +99,18 @@ def test_a_branch_of_the_hub_is_resolved_each_time(
         monkeypatch.setattr("sparsead.hub.commits.find_commit", lambda _source, c=commit: c)
         (request,) = compose_all([overrides])
         assert request.spec.backbone.revision == commit
+
+
+def test_outputs_of_the_cache_are_those_that_were_typed(tmp_path: Path) -> None:
+    """The file may come from somebody else, whose checksum fits what it says."""
+    overrides = [("backbone=tiny-bert", f"outputs={tmp_path}")]
+    compose_all(overrides)
+    cache = tmp_path / CACHE_FILE
+    content = json.loads(cache.read_text())
+    content.pop("sha256", None)
+    for entry in content["runs"].values():
+        entry["outputs"] = str(tmp_path / "elsewhere")
+    write_checksummed(cache, content)
+    forget_compositions()
+    (request,) = compose_all(overrides)
+    assert request.outputs == tmp_path
