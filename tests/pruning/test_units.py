@@ -92,7 +92,7 @@ def test_both_sides_of_a_unit_are_removed_together(scope: str) -> None:
 def test_tensors_without_a_sibling_are_named() -> None:
     model = nn.ModuleDict({"down": nn.Linear(4, 2), "up": nn.Linear(2, 4), "key": nn.Linear(4, 4)})
     for names, alone in (
-        (["down.weight", "up.weight", "key.weight"], "of key.weight$"),
+        (["down.weight", "up.weight", "key.weight"], "hidden units as key.weight$"),
         (["down.weight"], "of down.weight$"),
         (["up.weight", "key.weight"], "of up.weight, key.weight$"),
     ):
