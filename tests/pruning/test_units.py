@@ -93,8 +93,8 @@ def test_tensors_without_a_sibling_are_named() -> None:
     model = nn.ModuleDict({"down": nn.Linear(4, 2), "up": nn.Linear(2, 4), "key": nn.Linear(4, 4)})
     for names, alone in (
         (["down.weight", "up.weight", "key.weight"], "hidden units as key.weight$"),
-        (["down.weight"], "of down.weight$"),
-        (["up.weight", "key.weight"], "of up.weight, key.weight$"),
+        (["down.weight"], "hidden units as down.weight$"),
+        (["up.weight", "key.weight"], "hidden units as up.weight, key.weight$"),
     ):
         with pytest.raises(PruningError, match=alone):
             prune(model, tensors=names, sparsity=0.5, pruner="units", criterion="magnitude")
