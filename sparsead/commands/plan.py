@@ -142,7 +142,7 @@ def _measure(request: RunRequest) -> Throughput:
         )
         result = train_run(RunRequest(short, Path(folder))).result
     counts = {split: values["examples"] for split, values in result["data"].items()}
-    held_out = round(spec.protocol.selection * len(whole["train"]))
+    held_out = _count_held_out(spec, whole)
     return replace(
         measure_throughput(result, counts),
         examples=(len(whole["train"]) - held_out, held_out or len(whole["validation"])),
@@ -154,5 +154,9 @@ def _count_examples(spec: RunSpec, whole: DatasetDict, split: str) -> int:
     """Return the number of examples of a split; a selection split is a part of train."""
     if not spec.protocol.selection:
         return len(whole[split])
-    held_out = round(spec.protocol.selection * len(whole["train"]))
-    return len(whole["validation"]) if split == "test" else held_out
+    return len(whole["validation"]) if split == "test" else _count_held_out(spec, whole)
+
+
+def _count_held_out(spec: RunSpec, whole: DatasetDict) -> int:
+    """Return the number of training examples that the selection split takes."""
+    return round(spec.protocol.selection * len(whole["train"]))

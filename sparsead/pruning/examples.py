@@ -14,20 +14,15 @@ IGNORED_LABEL = -100
 """The label of a token that the loss does not count, as in transformers."""
 
 
-def count_loss_terms(labels: Any, rows: int) -> int:
-    """Return the number of terms that a batch's loss averages: its target tokens, or its rows."""
-    if isinstance(labels, Tensor) and labels.dim() == 2 and not labels.is_floating_point():
-        return int((labels != IGNORED_LABEL).sum())
-    return rows
-
-
 def count_terms(batch: Any) -> int:
     """Return the number of terms that a batch's loss averages; 1 if its size cannot be told.
 
     They are its target tokens if its labels are those of tokens, and else its rows.
     """
     labels = batch.get("labels") if isinstance(batch, Mapping) else None
-    return count_loss_terms(labels, find_batch_size(batch) or 1)
+    if isinstance(labels, Tensor) and labels.dim() == 2 and not labels.is_floating_point():
+        return int((labels != IGNORED_LABEL).sum())
+    return find_batch_size(batch) or 1
 
 
 @runtime_checkable
