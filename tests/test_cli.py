@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -268,3 +269,12 @@ def test_ctrl_c_in_any_verb_is_one_line(
         cli.run("doctor", [])
     assert ended.value.code == 130
     assert capsys.readouterr().err == "sparsead: interrupted\n"
+
+
+def test_what_the_output_cannot_encode_is_written_as_an_escape() -> None:
+    """A training that has ended must not be lost for a character of its last line."""
+    code = "from sparsead.errors.display import survive_closed_pipes as s; s(); print('a \\u2026')"
+    environment = {**os.environ, "PYTHONIOENCODING": "latin-1"}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "a \\u2026\n", "")

@@ -226,3 +226,15 @@ def test_an_export_tells_runs_apart_and_has_every_score(
         assert row["history.epoch"] == [1, 2, 3, 4, 5]
         assert row["history.accuracy"] == [row["accuracy"]] * 5
     assert "protocol.learning_rate" not in rows[0]  # the runs do not differ in it
+
+
+def test_runs_with_separate_seeds_are_exported_to_parquet(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for changes in ((), ("seed_data=1", "seed_init=2", "seed_mask=3")):
+        request = ask_for(f"outputs={tmp_path}", *changes)
+        with staged(request.folder) as staging:
+            write_result(staging, synthetic_result(request), "")
+    called(tmp_path, monkeypatch, capsys, "export", str(tmp_path / "runs.parquet"))
+    rows = parquet.read_table(tmp_path / "runs.parquet").to_pylist()
+    assert {row["seed"] for row in rows} == {"1", "1-2-3"}
