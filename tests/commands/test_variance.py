@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from sparsead.commands import variance
 from sparsead.errors import ConfigError
 from sparsead.runs.index import read_summaries
+from sparsead.runs.request import RunRequest
 
 RUN = ["backbone=tiny-bert", "task=mrpc", "protocol.epochs=1", "device=cpu", "pruner=random"]
 
@@ -69,3 +71,30 @@ def test_what_cannot_be_split_is_refused(
     assert message in str(refused.value)
     assert "\n" not in str(refused.value)
     assert not list(tmp_path.iterdir())
+
+
+def test_failed_runs_are_trained_again_on_request(
+    tmp_path: Path, glue_fixture: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained: list[RunRequest] = []
+
+    def fail(request: RunRequest) -> None:
+        trained.append(request)
+        raise RuntimeError("out of luck")
+
+    monkeypatch.setattr(variance, "train_run", fail)
+    words = [*RUN, f"task.path={glue_fixture}", f"outputs={tmp_path}", "--seeds", "3"]
+    for given, expected in ((words, 9), (words, 9), ([*words, "--retry-failed"], 18)):
+        with pytest.raises(SystemExit):
+            called(monkeypatch, *given)
+        assert len(trained) == expected
+
+
+def test_a_missing_tracker_is_told_before_the_first_run(
+    tmp_path: Path, glue_fixture: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "mlflow", None)
+    words = [*RUN, f"task.path={glue_fixture}", f"outputs={tmp_path / 'outputs'}"]
+    with pytest.raises(ConfigError, match=r"tracking=mlflow: .* not installed"):
+        called(monkeypatch, *words, "tracking=mlflow")
+    assert not (tmp_path / "outputs").exists()
