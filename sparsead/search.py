@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from filelock import BaseFileLock, FileLock, Timeout
 
-from sparsead.config.search import SearchSpec
+from sparsead.config.search import SearchSpec, check_compared
 from sparsead.errors import (
     AlreadyRecordedError,
     ClaimedError,
@@ -87,20 +87,12 @@ def search_over_seeds(
         split.
 
     Raises:
-        ConfigError: no selection split is held out, or every point failed.
+        ConfigError: no selection split is held out, the runs are to be trained again although the
+            search is recorded, or every point failed.
         RecordError: the search's journal is damaged.
         SparseadError: an error that the user can fix and that would fail every point.
     """
-    if not requests[0].spec.protocol.selection:
-        raise ConfigError(
-            "protocol.selection=0: search=asha compares points on a selection split, a held-out "
-            "part of the training data; set protocol.selection=0.1"
-        )
-    if requests[0].spec.protocol.patience is not None:
-        raise ConfigError(
-            f"protocol.patience={requests[0].spec.protocol.patience}: search=asha itself stops the "
-            "points that do worse; leave it out"
-        )
+    check_compared(requests[0].spec.protocol)
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise ConfigError(
             "search=asha: is not for torchrun; start the command several times without it, and "
@@ -109,11 +101,19 @@ def search_over_seeds(
     points = list_points(requests, space)
     file = trials_file(space, points)
     read_trials(file)  # says so if it was altered; the journal has what is written anew below
+    if requests[0].rerun:
+        raise ConfigError(
+            "rerun=true: search=asha goes on with the search that is recorded; leave rerun out, "
+            f"or delete {journal_file(file)} to search anew"
+        )
     journal = Journal(journal_file(file), space, points)
     tried = _try_all(journal, points, space, train, file)
     best = _best(tried)
     if best is None:
-        raise NoPointError(f"search=asha: no point finished; the first one: {tried[0]}")
+        raise NoPointError(
+            f"search=asha: no point finished; the first one: {tried[0]}; delete "
+            f"{journal_file(file)} to search anew"
+        )
     records = [_find_or_train(run, train) for run in points[tried.index(best)]]
     write_trials(file, space, tried, records[0].folder.name)
     log.info("%s", file)
@@ -233,7 +233,7 @@ def _train(run: RunRequest, watch: Watch, trial: Trial, train: Train) -> bool:
 
     A run that is recorded already is not trained again.
     """
-    record = None if run.rerun else find_record(run.folder)
+    record = find_record(run.folder)
     if record is not None:
         watch(scores_by_epoch(record))
         return True
@@ -269,7 +269,12 @@ def _keep_best(points: Sequence[Sequence[RunRequest]], ended: Mapping[int, Trial
 
 
 def search_cells(
-    cells: Sequence[Cell], space: SearchSpec, train: Train, tell: Callable[[str, Cell], None]
+    cells: Sequence[Cell],
+    space: SearchSpec,
+    train: Train,
+    tell: Callable[[str, Cell], None],
+    *,
+    retry_failed: bool = False,
 ) -> int:
     """Search the point of each row and column of a table that has none yet, over all its seeds.
 
@@ -281,6 +286,7 @@ def search_cells(
         space: the search space.
         train: trains and records a run; a watch may stop it after any epoch.
         tell: called with "run", "done", "failed" or "waiting" and the search's first cell.
+        retry_failed: whether a search in which every point failed begins anew.
 
     Returns:
         The number of searches in which no point finished.
@@ -296,7 +302,7 @@ def search_cells(
     while searches:
         left: dict[Path, list[Cell]] = {}
         for file, found in searches.items():
-            state = _search_cell(file, found, space, train, tell)
+            state = _search_cell(file, found, space, train, tell, retry_failed=retry_failed)
             failed += state == "failed"
             if state == "waiting":
                 left[file] = found
@@ -313,6 +319,8 @@ def _search_cell(
     space: SearchSpec,
     train: Train,
     tell: Callable[[str, Cell], None],
+    *,
+    retry_failed: bool,
 ) -> str:
     """Search one cell of a table unless it is done; return done, failed or waiting."""
     runs = runs_by_point(cells)
@@ -320,6 +328,8 @@ def _search_cell(
         return "done"
     try:
         with _locked(file):
+            if retry_failed and find_choice(space, runs).is_over:  # every point failed
+                journal_file(file).unlink(missing_ok=True)
             tell("run", cells[0])
             search_over_seeds(next(iter(runs.values())), space, train)
     except (Timeout, ClaimedError):

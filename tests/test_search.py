@@ -129,6 +129,7 @@ def test_a_real_search_chooses_on_a_part_of_train_and_keeps_one_run(tmp_path: Pa
         ("search.reduction=1", "search.reduction=1: must be at least 2"),
         ("search.epochs=[]", "at least one"),
         ("search.batch_size=[0]", "search.batch_size=0"),
+        ("rerun=true", "goes on with the search that is recorded"),
     ],
 )
 def test_a_search_that_cannot_be_is_refused(tmp_path: Path, override: str, said: str) -> None:

@@ -149,7 +149,8 @@ def _do(table: TableSpec, wanted: list[Cell], *, retry_failed: bool) -> list[Cel
     """
     if table.search is not None and table.search.name == "asha":
         searches = len(by_place(wanted))
-        search_cells(wanted, table.search, train_run, Teller(searches))
+        tell = Teller(searches)
+        search_cells(wanted, table.search, train_run, tell, retry_failed=retry_failed)
     else:
         tell = Teller(count_runs(wanted, retry=retry_failed))
         run_cells(wanted, train_run, retry_failed=retry_failed, tell=tell)

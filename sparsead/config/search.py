@@ -96,6 +96,24 @@ class SearchSpec:
         return [Point(*values) for values in itertools.product(*(getattr(self, k) for k in GRID))]
 
 
+def check_compared(protocol: ProtocolSpec) -> None:
+    """Refuse a protocol by which points cannot be compared while they train, as search=asha does.
+
+    Raises:
+        ConfigError: no selection split is held out, or the protocol stops runs itself.
+    """
+    if not protocol.selection:
+        raise ConfigError(
+            "protocol.selection=0: search=asha compares points on a selection split, a held-out "
+            "part of the training data; set protocol.selection=0.1"
+        )
+    if protocol.patience is not None:
+        raise ConfigError(
+            f"protocol.patience={protocol.patience}: search=asha itself stops the "
+            "points that do worse; leave it out"
+        )
+
+
 def read_search(name: str, changes: Mapping[str, str]) -> SearchSpec:
     """Read conf/search/NAME.yaml, whose grid may be narrowed or replaced.
 

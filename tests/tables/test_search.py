@@ -246,6 +246,14 @@ def test_asha_goes_on_with_the_next_cell_where_no_point_finishes(tmp_path: Path)
     assert str(results.at("tiny-bert", "pfeiffer", "demo_mrpc")) == "failed"
     assert results.at("tiny-bert", "pfeiffer", "demo_rte").estimate is not None
 
+    # The search that failed begins anew only if it is told to, and the other one is over.
+    begun = len(fake.begun)
+    assert search_cells(list_cells(table), table.search, fake, silent) == 1
+    assert len(fake.begun) == begun
+    assert search_cells(list_cells(table), table.search, fake, silent, retry_failed=True) == 0
+    assert {run.spec.task.name for run in fake.begun[begun:]} == {"demo_mrpc"}
+    assert measure(table).at("tiny-bert", "pfeiffer", "demo_mrpc").estimate is not None
+
 
 @pytest.mark.slow
 def test_asha_needs_a_part_of_train_to_choose_on(tmp_path: Path) -> None:
