@@ -12,6 +12,7 @@ from __future__ import annotations
 from sparsead.assembly.checks import check_buildable
 from sparsead.commands.reproduce import reproduce
 from sparsead.config.arguments import Parser, add_output_options, add_overrides
+from sparsead.config.launch import check_launcher, take_launcher
 from sparsead.progress import output_as
 from sparsead.tables.cells import list_cells
 from sparsead.tables.comparison import compare_table
@@ -27,8 +28,10 @@ def main() -> None:
     parser.add_argument("--retry-failed", action="store_true", help="also train failed runs again")
     add_output_options(parser)
     arguments = parser.parse()
-    table = compare_table(arguments.overrides)
+    launcher, overrides = take_launcher(arguments.overrides)
+    check_launcher(launcher)
+    table = compare_table(overrides)
     for cell in list_cells(table):
         check_buildable(cell.spec)
     with output_as(quiet=arguments.quiet, json=arguments.json):
-        reproduce(table, retry=arguments.retry_failed, unmeasured=_UNMEASURED)
+        reproduce(table, retry=arguments.retry_failed, launcher=launcher, unmeasured=_UNMEASURED)

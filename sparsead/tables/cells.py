@@ -185,7 +185,8 @@ def list_cells(table: TableSpec) -> list[Cell]:
     search, there is a cell for each point of the grid as well.
 
     Raises:
-        ConfigError: the overrides of a cell are wrong, or its task lacks the column's metric.
+        ConfigError: the overrides of a cell are wrong, ask for runs to be trained again, or its
+            task lacks the column's metric.
     """
     places = [
         (backbone, column, row)
@@ -199,6 +200,11 @@ def list_cells(table: TableSpec) -> list[Cell]:
         requests = compose_all(overrides)
     for (_, column, _), request in zip(places, requests, strict=True):
         _check_metric(table, column, request.spec)
+        if request.rerun:
+            raise ConfigError(
+                "rerun=true: a table trains only the runs that it lacks; leave it out, and delete "
+                "the runs that are to be trained again with sparsead runs delete FILTER"
+            )
     return [
         cell
         for place, chosen, request in zip(places, overrides, requests, strict=True)

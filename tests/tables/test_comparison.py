@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from conftest import Cli
+from sparsead.commands import compare
 from sparsead.errors import ConfigError
 from sparsead.tables.cells import list_cells
 from sparsead.tables.comparison import compare_table
@@ -80,6 +82,18 @@ def test_values_that_differ_only_in_signs_are_rows_of_their_own(
 def test_what_cannot_be_compared_is_refused(overrides: list[str], message: str) -> None:
     with pytest.raises(ConfigError, match=re.escape(message)):
         list_cells(compare_table(overrides))
+
+
+def test_a_launcher_trains_the_runs_and_is_no_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: dict[str, Any] = {}
+    monkeypatch.setattr(compare, "reproduce", lambda table, **to: given.update(to, table=table))
+    launcher = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
+    words = ["backbone=tiny-bert", "pruner=snip,random", "device=cpu", "jobs_per_gpu=2"]
+    monkeypatch.setattr("sys.argv", ["sparsead compare", *words])
+    compare.main()
+    assert given["launcher"] == launcher
+    assert [row.label for row in given["table"].rows] == ["snip", "random"]
+    assert given["table"].overrides == ["device=cpu"]
 
 
 @pytest.mark.slow
