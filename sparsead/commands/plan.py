@@ -29,6 +29,7 @@ from sparsead.report.power import (
     count_comparisons,
     describe_needed_seeds,
     describe_power,
+    needed_seeds_values,
 )
 from sparsead.report.results import measure
 from sparsead.runs.request import RunRequest
@@ -96,7 +97,10 @@ def _needed_seeds(table: TableSpec, arguments: Namespace) -> str:
     results = measure(table)
     if not count_comparisons(results):
         raise ConfigError(f"--effect {arguments.effect:g}: {table.name} compares no rows")
-    return describe_needed_seeds(results, arguments.power, arguments.effect, arguments.sd)
+    asked = (arguments.power, arguments.effect, arguments.sd)
+    if arguments.json:
+        return f"{json.dumps(needed_seeds_values(results, *asked), indent=2)}\n"
+    return describe_needed_seeds(results, *asked)
 
 
 def calibrate(kinds: Mapping[str, RunRequest], tell: Callable[[str], object]) -> None:

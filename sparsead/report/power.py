@@ -7,11 +7,11 @@ paired differences are taken to be normally distributed.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from statistics import variance
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sparsead.report.comparisons import list_pairs
 from sparsead.report.formats import pluralize
@@ -66,13 +66,32 @@ def describe_needed_seeds(results: Results, power: float, effect: float, guess: 
     """Return one line for each tested column: the seeds needed to show a difference of `effect`."""
     compared = count_comparisons(results)
     lines = []
-    for label, spread in _spreads(results, guess):
-        needed = find_needed_seeds(effect / spread.sd, ALPHA / compared, power)
+    for label, spread, needed in _needed_seeds(results, power, effect, guess):
         seeds = f"more than {_MOST_SEEDS} seeds" if needed is None else pluralize(needed, "seed")
         lines.append(
             f"{label}: {seeds} to show {effect:g} points{_terms(spread, compared, power)}\n"
         )
     return "".join(lines)
+
+
+def needed_seeds_values(
+    results: Results, power: float, effect: float, guess: float
+) -> dict[str, Any]:
+    """Return what `describe_needed_seeds` says, for JSON; above 1,000 the seeds are None."""
+    columns = [
+        {"column": label, "seeds": needed, "sd": spread.sd, "measured": spread.degrees > 0}
+        for label, spread, needed in _needed_seeds(results, power, effect, guess)
+    ]
+    compared = count_comparisons(results)
+    return {"effect": effect, "power": power, "comparisons": compared, "columns": columns}
+
+
+def _needed_seeds(
+    results: Results, power: float, effect: float, guess: float
+) -> Iterator[tuple[str, Spread, int | None]]:
+    compared = count_comparisons(results)
+    for label, spread in _spreads(results, guess):
+        yield label, spread, find_needed_seeds(effect / spread.sd, ALPHA / compared, power)
 
 
 def count_comparisons(results: Results) -> int:

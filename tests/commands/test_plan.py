@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -43,6 +44,13 @@ def test_the_seeds_needed_are_printed_without_measuring_anything(
     monkeypatch.setattr("sys.argv", ["sparsead", *words])
     plan.main()
     assert capsys.readouterr().out.startswith("avg: 34 seeds to show 0.5 points with power 0.8")
+    monkeypatch.setattr("sys.argv", ["sparsead", *words, "--json"])
+    plan.main()
+    guessed = {"column": "avg", "seeds": 34, "sd": 1.0, "measured": False}
+    assert json.loads(capsys.readouterr().out) == {
+        **{"effect": 0.5, "power": 0.8, "comparisons": 1},
+        "columns": [guessed],
+    }
     assert not Path("outputs").exists()
     for wrong, said in (
         ("--power=1", "--power 1"),
