@@ -158,6 +158,8 @@ WRONG: dict[str, Sequence[str]] = {
     "choose some of them with only=column=": ["table", "table3", "task=rte"],
     "choose some with only=row=": ["reproduce", "table3", "experiment=table1/snip"],
     "pruner=snip: is given twice": ["compare", "pruner=snip,random,snip"],
+    "a table trains only the runs that it lacks": ["reproduce", "table3", "rerun=true"],
+    "did you mean joblib": ["compare", "pruner=snip,random", "hydra/launcher=jobli"],
     "nowhere.yaml": ["table", "nowhere.yaml"],
     "--power 2: must be above 0 and below 1": ["plan", "table1", "--power", "2"],
     "lora cannot be inserted into backbone=tiny-gpt2": [
@@ -165,6 +167,7 @@ WRONG: dict[str, Sequence[str]] = {
     ],
     "give a key with several values": ["compare", "pruner=snip"],
     # runs
+    "delete: comes before the filters": ["runs", "state=failed", "delete"],
     "is neither the folder of a run nor part of the name": ["show", "nothing"],
     "nothing: is neither the folder of a run": ["predict", "nothing", "--input", "good.csv"],
     "--input nowhere.csv: is not a file": ["predict", "nothing", "--input", "nowhere.csv"],

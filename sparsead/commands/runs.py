@@ -96,6 +96,8 @@ def _parser(action: str) -> Parser:
 
 def _filter(given: str) -> Filter:
     """Read the filter of a list, for which the name of an action may be misspelt."""
+    if given in ACTIONS:
+        raise ConfigError(f"{given}: comes before the filters, as in sparsead runs {given} FILTER")
     if "=" not in given:
         example = suggest_override(given) or "task=mrpc"
         allowed = unknown("runs", given, ACTIONS)
