@@ -11,7 +11,7 @@ from typing import Any, cast
 from safetensors.numpy import save
 
 from sparsead.assembly.exported import new_folder, read_run, rebuild_skeleton, write_json
-from sparsead.backbones.contract import architectures
+from sparsead.backbones.contract import Architecture, architectures
 from sparsead.errors import ConfigError
 from sparsead.exchange.adapterhub import (
     VERSION,
@@ -59,11 +59,7 @@ def export_adapterhub(
     width = int(model.config.hidden_size)
     with _of_run(record):
         if method == "fusion":
-            sources = [
-                {**OPTIONS["adapter"]["pfeiffer"], **each} for each in options["fusion"]["adapters"]
-            ]
-            names = [f"source-{number}" for number in range(1, 1 + len(sources))]
-            fused, single = fusion_to_adapterhub(entry, sources, own, names=names, width=width)
+            fused, single = _to_fusion(entry, options["fusion"]["adapters"], own, width)
         else:
             name = f"{config['task']['name']}-{config['adapter']['name']}".replace(".", "_")
             single = [to_adapterhub(entry, method, options, own, name=name, width=width)]
@@ -74,6 +70,15 @@ def export_adapterhub(
         else:
             _write_adapter(staging, single[0], described, "adapter")
             _write_head(staging, head, described, labels)
+
+
+def _to_fusion(
+    entry: Architecture, sources: Sequence[Mapping[str, Any]], own: Tensors, width: int
+) -> tuple[HubAdapter, list[HubAdapter]]:
+    """Return a fusion and its adapters, which are numbered, in AdapterHub's form."""
+    complete = [{**OPTIONS["adapter"]["pfeiffer"], **source} for source in sources]
+    names = [f"source-{number}" for number in range(1, 1 + len(sources))]
+    return fusion_to_adapterhub(entry, complete, own, names=names, width=width)
 
 
 @contextmanager

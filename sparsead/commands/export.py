@@ -8,6 +8,7 @@ $ sparsead export RUN exported --card
 from __future__ import annotations
 
 import sys
+from argparse import Namespace
 from collections.abc import Mapping
 from typing import Any
 
@@ -33,6 +34,25 @@ FORMATS: Mapping[str, Exporter] = {
 
 def main() -> None:
     """Entry point of `sparsead export`."""
+    arguments = _parse()
+    chosen = "transformers" if arguments.merged else arguments.format or "peft"
+    record = find_trusted_run(arguments.run, arguments.outputs, arguments.trust)
+    check_new("", arguments.folder)
+    FORMATS[chosen](record, arguments.folder, arguments.trust, arguments.backbone)
+    if arguments.card or arguments.push:
+        place = arguments.push or f"./{arguments.folder.absolute().name}"
+        base = None if arguments.push else find_backbone(record, arguments.backbone, {})
+        others = read_records(record.folder.absolute().parent.parent)
+        card = write_card(record, chosen, place, others, base)
+        (arguments.folder / "README.md").write_text(card, "utf-8")
+    if arguments.push:
+        publish(arguments.folder, arguments.push, hub_name(record.result["config"]["backbone"]))
+    sys.stdout.write(f"{arguments.folder}\n")
+    if chosen != "transformers" and arguments.backbone is None:
+        warn_of_random(record.result["config"]["backbone"])
+
+
+def _parse() -> Namespace:
     parser = Parser("sparsead export", __doc__)
     add_run_arguments(parser)
     parser.add_argument("folder", type=user_path, metavar="FOLDER", help="new folder to write")
@@ -56,21 +76,7 @@ def main() -> None:
         raise ConfigError(
             f"export: --merged writes the format transformers, not {arguments.format}"
         )
-    chosen = "transformers" if arguments.merged else arguments.format or "peft"
-    record = find_trusted_run(arguments.run, arguments.outputs, arguments.trust)
-    check_new("", arguments.folder)
-    FORMATS[chosen](record, arguments.folder, arguments.trust, arguments.backbone)
-    if arguments.card or arguments.push:
-        place = arguments.push or f"./{arguments.folder.absolute().name}"
-        base = None if arguments.push else find_backbone(record, arguments.backbone, {})
-        others = read_records(record.folder.parent.parent)
-        card = write_card(record, chosen, place, others, base)
-        (arguments.folder / "README.md").write_text(card, "utf-8")
-    if arguments.push:
-        publish(arguments.folder, arguments.push, hub_name(record.result["config"]["backbone"]))
-    sys.stdout.write(f"{arguments.folder}\n")
-    if chosen != "transformers" and arguments.backbone is None:
-        warn_of_random(record.result["config"]["backbone"])
+    return arguments
 
 
 def warn_of_random(backbone: Mapping[str, Any]) -> None:

@@ -44,6 +44,19 @@ def test_a_card_has_scores_sparsity_seed_hash_and_how_to_load_it(tmp_path: Path)
     assert 'base_model: "owner/minilm"' in write_card(run.record, "peft", "me/mine", [])
 
 
+def test_a_card_written_within_the_runs_folder_has_the_other_seeds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lora = ("adapter=lora", "adapter.bottleneck=3")
+    run, other = (write_run(tmp_path, "tiny-bert", *lora, f"seed={seed}") for seed in (1, 2))
+    assert run.record.folder.parent == other.record.folder.parent
+    monkeypatch.chdir(run.record.folder)
+    monkeypatch.setattr("sys.argv", ["sparsead export", ".", str(tmp_path / "new"), "--card"])
+    main()
+    card = (tmp_path / "new" / "README.md").read_text("utf-8")
+    assert "By seed of the same setting: 1: 0.5000, 2: 0.5000." in card
+
+
 def test_what_a_record_names_stays_text_in_a_card(tmp_path: Path) -> None:
     run = write_run(tmp_path, "tiny-bert", "adapter=lora", "adapter.bottleneck=3")
     evil = 'me/x"\nlicense: evil\n```\n"); harm() #\u202e\x1b'
