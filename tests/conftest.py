@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import logging
 import os
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from hypothesis import settings
 
 from exhaustive import EXHAUSTIVE
 from forked import start_command
+from sparsead.progress import LineHandler
 from stand_in_hub import HUB, StandInHub
 
 settings.register_profile(
@@ -66,6 +68,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_collection_finish() -> None:
     """Exclude what was imported so far from garbage collections, of which every run makes two."""
     gc.freeze()
+
+
+@pytest.fixture(autouse=True)
+def _log_as_before() -> Iterator[None]:
+    """Take back how a command that ran in this process had Hydra configure logging.
+
+    Its handler would print the warnings of later tests among the output that these read.
+    """
+    root = logging.getLogger()
+    level = root.level
+    yield
+    for handler in [each for each in root.handlers if isinstance(each, LineHandler)]:
+        root.removeHandler(handler)
+    root.setLevel(level)
 
 
 @pytest.fixture(scope="session", autouse=True)
