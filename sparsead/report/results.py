@@ -235,7 +235,7 @@ def prefers_higher(record: RunRecord, metric: str) -> bool:
     The record says it of its main metric; of another one only the name can tell.
     """
     main = next(iter(record.result.get("scores", {})), "")
-    name = _without_split(metric)
+    name = _without_split(metric, record.result.get("data", {}))
     return record.higher_is_better if name == main else higher_is_better(name)
 
 
@@ -244,10 +244,17 @@ def prefers_higher_by_name(metric: str) -> bool:
     return higher_is_better(_without_split(metric))
 
 
-def _without_split(metric: str) -> str:
-    """Return the name of a metric without the split that may stand before it: `test_mae`."""
-    split, _, name = metric.partition("_")
-    return name if split in SPLITS else metric
+def _without_split(metric: str, splits: Iterable[str] = ()) -> str:
+    """Return the name of a metric without the split that may stand before it: `test_mae`.
+
+    Args:
+        metric: the name.
+        splits: the splits of the run, which may have some besides train, validation and test.
+    """
+    for split in sorted({*SPLITS, *splits}, key=len, reverse=True):  # of a and a_b first a_b
+        if metric.startswith(f"{split}_"):
+            return metric.removeprefix(f"{split}_")
+    return metric
 
 
 def main_score(record: RunRecord, metric: str) -> float | None:

@@ -27,7 +27,6 @@ from sparsead.report.results import (
     Results,
     backbone_of,
     is_random_pruning,
-    prefers_higher_by_name,
 )
 from sparsead.report.source_notes import notes_of_sources
 from sparsead.report.statistics import ALPHA
@@ -100,7 +99,7 @@ class View:
             *(averages if table.average else ()),
             *_notes_of_backbones(self),
             *(column.note for column in table.columns if column.note),
-            *_notes_of_errors(table.columns),
+            *_notes_of_errors(self.results),
             *notes_of_protocol(self.results),
             *notes_of_parts(self.results),
             *notes_of_masks(self.results),
@@ -192,12 +191,12 @@ def _with_own_backbone(shown: View) -> list[Column]:
     return [column for column in shown.results.table.columns if backbone_of(column, "")]
 
 
-def _notes_of_errors(columns: Sequence[Column]) -> list[str]:
+def _notes_of_errors(results: Results) -> list[str]:
     """Note which columns are not in percent, but errors in units of the labels."""
     return [
         f"{column.label}: {column.metric} in hundredths of the labels' unit; lower is better."
-        for column in columns
-        if not prefers_higher_by_name(column.metric)
+        for column in results.table.columns
+        if results.direction(column.name) < 0
     ]
 
 

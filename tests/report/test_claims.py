@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from itertools import product
 from math import exp
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,8 +15,9 @@ from sparsead.errors import ConfigError
 from sparsead.report.claims import Verdict, judge_claims
 from sparsead.report.comparisons import compare_rows, mark_cells
 from sparsead.report.histories import find_reached, measure_advantages, measure_savings
-from sparsead.report.results import Results
+from sparsead.report.results import Results, prefers_higher
 from sparsead.report.view import build_view
+from sparsead.runs.record import RunRecord
 from sparsead.tables.cells import Cell, Column, Row, TableSpec
 from sparsead.tables.files import load_table
 from table_states import measured
@@ -207,6 +209,26 @@ def test_a_lower_error_is_better(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [place.row for place in mark_cells(results, compare_rows(results))] == ["worse"]
     notes = build_view(results).notes
     assert "one: mae in hundredths of the labels' unit; lower is better." in notes
+
+
+@pytest.mark.parametrize(
+    ("metric", "main", "higher"),
+    [
+        ("mae", False, False),
+        ("hard_mae", False, False),
+        ("very_hard_mae", False, False),
+        ("test_f1", False, True),
+        ("hard_own", True, True),
+        ("hard_own", False, False),  # a metric of one's own: the record alone can tell
+    ],
+)
+def test_a_metric_of_any_split_has_the_direction_of_the_metric(
+    metric: str, main: bool, higher: bool
+) -> None:
+    name = "own" if metric.endswith("own") else "mae"
+    splits: dict[str, Any] = {"train": {}, "validation": {}, "hard": {}, "very_hard": {}}
+    result = {"scores": {name: 0.5, metric: 0.5}, "higher_is_better": main, "data": splits}
+    assert prefers_higher(RunRecord(Path("run"), result), metric) == higher
 
 
 def test_an_average_over_both_directions_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
