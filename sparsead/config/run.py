@@ -16,13 +16,13 @@ from sparsead.config.protocol import ProtocolSpec
 from sparsead.config.pruning import MINIMUM_KEPT, PrunerSpec, SparsitySpec
 from sparsead.config.schema import (
     check_choice,
-    check_minimum,
+    check_finite,
     is_interpolated,
     list_keys,
     read_group,
     to_dataclass,
 )
-from sparsead.config.seeds import SEED_KEYS, Seeds
+from sparsead.config.seeds import SEED_KEYS, Seeds, check_seed
 from sparsead.errors import ConfigError, unknown_key
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
@@ -51,8 +51,9 @@ class RunSpec:
     seed_mask: int | None = None
 
     def __post_init__(self) -> None:
+        check_finite("", self.to_dict())
         for key in SEED_KEYS:
-            check_minimum(key, getattr(self, key) or 0, 0)
+            check_seed(key, getattr(self, key))
         check_choice("device", self.device, DEVICES)
         check_choice("precision", self.precision, PRECISIONS)
         if self.pruner.method == "none" and self.sparsity > 0:

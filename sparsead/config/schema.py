@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Collection, Iterator, Mapping
 from copy import deepcopy
@@ -91,6 +92,26 @@ def check_revision(key: str, revision: str | None) -> None:
     """
     if revision is not None and _REVISION.fullmatch(revision) is None:
         raise ConfigError(f"{key}={revision}: must be a branch, a tag or a commit of the hub")
+
+
+def check_finite(key: str, value: object) -> None:
+    """Refuse a number that is not finite, also within a mapping or a list of values.
+
+    Args:
+        key: the key that the user types; the keys of a mapping are added to it.
+        value: any value of a configuration; `options` holds keys that are typed without that name.
+
+    Raises:
+        ConfigError: the message names the key of the number.
+    """
+    if isinstance(value, Mapping):
+        for name, each in value.items():
+            check_finite(key if name == "options" else f"{key}.{name}".lstrip("."), each)
+    elif isinstance(value, list | tuple):
+        for each in value:
+            check_finite(key, each)
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise ConfigError(f"{key}={value:g}: must be a finite number")
 
 
 def check_minimum(key: str, value: float, low: float) -> None:

@@ -6,10 +6,26 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from sparsead.errors import ConfigError
+
 PARTS = ("data", "init", "mask")
 """What has a seed of its own: the key of the part `data` is `seed_data`."""
 
 SEED_KEYS = ("seed", *(f"seed_{part}" for part in PARTS))
+
+
+LARGEST = 2**32 - 1
+"""The largest seed that NumPy's generators take."""
+
+
+def check_seed(key: str, seed: int | None) -> None:
+    """Refuse a seed that not every generator of random numbers takes; None is no seed.
+
+    Raises:
+        ConfigError: the message names the key.
+    """
+    if seed is not None and not 0 <= seed <= LARGEST:
+        raise ConfigError(f"{key}={seed}: must be a whole number from 0 to {LARGEST}")
 
 
 @dataclass(frozen=True)

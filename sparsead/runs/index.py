@@ -14,14 +14,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NotRequired, get_type_hints
 
-from pydantic import NonNegativeInt
 from typing_extensions import TypedDict
 
 from sparsead.config.seeds import SEED_KEYS
 from sparsead.errors import ConfigError, warn
 from sparsead.runs.checked import find_checksummed, write_checksummed
 from sparsead.runs.record import RESULT_FILE, RunRecord, read_listed, restore_all_replaced
-from sparsead.runs.result import Config, Summary, check_names
+from sparsead.runs.result import Config, Count, Summary, check_names
 
 INDEX_FILE = Path("cache") / "index.json"
 _BULKY = ("history", "environment", "provenance", "data", "from_data", "predictions")
@@ -114,10 +113,10 @@ def _without(schema: type, left_out: Collection[str]) -> Any:
 
 
 class _Seeds(TypedDict):
-    seed: NonNegativeInt
-    seed_data: NotRequired[NonNegativeInt | None]
-    seed_init: NotRequired[NonNegativeInt | None]
-    seed_mask: NotRequired[NonNegativeInt | None]
+    seed: Count
+    seed_data: NotRequired[Count | None]
+    seed_init: NotRequired[Count | None]
+    seed_mask: NotRequired[Count | None]
 
 
 class _Stored(TypedDict):
@@ -125,7 +124,7 @@ class _Stored(TypedDict):
 
     stamp: list[int]
     result: _without(Summary, ["config"])  # type: ignore[valid-type]
-    setting: NonNegativeInt
+    setting: Count
     seeds: _Seeds
 
 

@@ -29,6 +29,7 @@ from sparsead.runs.sources import pin_revisions
 log = logging.getLogger(__name__)
 
 _AUTO = "auto"
+_MOST_THREADS = 1024
 _LONGEST_NAME = 229
 """In bytes: file systems allow 255, of which an unfinished run's folder needs 26 more."""
 _POLL_SECONDS = 1.0
@@ -90,6 +91,18 @@ class RunRequest:
         spec = self.spec
         name = name_run(_list_names(spec), spec.sparsity, spec.seeds, self.identity)
         return self.outputs / "runs" / name
+
+    def refuse_rerun(self, whole: str) -> None:
+        """Refuse `rerun=true` for a run of a whole, such as a table, that trains what it lacks.
+
+        Raises:
+            ConfigError: the run is to be trained again although it is recorded.
+        """
+        if self.rerun:
+            raise ConfigError(
+                f"rerun=true: {whole} trains only the runs that it lacks; leave it out, and delete "
+                "the runs that are to be trained again with sparsead runs delete FILTER"
+            )
 
     def record_failure(self, error: BaseException) -> None:
         """Record why the run failed, in a file beside the records.
@@ -159,8 +172,10 @@ class _Location:
         if is_file:
             raise ConfigError(f"outputs={self.outputs}: is a file; name a folder")
         number = str(self.threads)
-        if number != _AUTO and not (number.isdecimal() and int(number)):
-            raise ConfigError(f"threads={number}: must be auto or a whole number, 1 or more")
+        if number != _AUTO and not (number.isdecimal() and 1 <= int(number) <= _MOST_THREADS):
+            raise ConfigError(
+                f"threads={number}: must be auto or a whole number from 1 to {_MOST_THREADS}"
+            )
 
 
 def do_prerequisites(

@@ -9,7 +9,7 @@ from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal, NotRequired, get_type_hints
 
-from pydantic import Field, FiniteFloat, NonNegativeInt, StringConstraints
+from pydantic import Field, FiniteFloat, StringConstraints
 from typing_extensions import TypedDict
 
 from sparsead.config.groups import SPLITS, AdapterSpec, BackboneSpec, TaskSpec
@@ -61,10 +61,10 @@ class Config(TypedDict):
     pruner: _plain(PrunerSpec)  # type: ignore[valid-type]
     protocol: _plain(ProtocolSpec)  # type: ignore[valid-type]
     sparsity: Share
-    seed: NonNegativeInt
-    seed_data: NotRequired[NonNegativeInt | None]
-    seed_init: NotRequired[NonNegativeInt | None]
-    seed_mask: NotRequired[NonNegativeInt | None]
+    seed: Count
+    seed_data: NotRequired[Count | None]
+    seed_init: NotRequired[Count | None]
+    seed_mask: NotRequired[Count | None]
     device: NotRequired[str]
     precision: NotRequired[str]
 
@@ -80,15 +80,15 @@ class Parameters(TypedDict):
 class Counts(TypedDict):
     """The number of prunable weights of a tensor, and of those that were removed."""
 
-    total: NonNegativeInt
-    removed: NonNegativeInt
+    total: Count
+    removed: Count
 
 
 class NotByScore(TypedDict):
     """Weights kept by the minimum per tensor or among equal scores; tensors at the minimum."""
 
-    minimum: NonNegativeInt
-    ties: NonNegativeInt
+    minimum: Count
+    ties: Count
     at_minimum: list[str]
 
 
@@ -97,11 +97,11 @@ class Sparsity(TypedDict):
 
     requested: Share
     realised: Share
-    total: NonNegativeInt
-    removed: NonNegativeInt
+    total: Count
+    removed: Count
     not_by_score: NotRequired[NotByScore]
     by_tensor: NotRequired[dict[str, Counts]]
-    scored_on: NotRequired[list[NonNegativeInt] | None]
+    scored_on: NotRequired[list[Count] | None]
 
 
 class Epoch(TypedDict):
@@ -123,7 +123,7 @@ class Environment(TypedDict):
 class PredictionsFile(TypedDict):
     """The file of a split's predictions: the number of examples in it, and its SHA-256."""
 
-    examples: NonNegativeInt
+    examples: Count
     sha256: Sha256
 
 

@@ -56,7 +56,7 @@ def test_a_run_computes_with_the_threads_that_are_given(
     assert '"threads": 3' in result.read_text("utf-8")
     done = forked(["train", *words, "threads=none"])
     assert done.returncode == 2
-    assert "threads=none: must be auto or a whole number, 1 or more" in done.stderr
+    assert "threads=none: must be auto or a whole number from 1 to 1024" in done.stderr
 
 
 @pytest.mark.slow
