@@ -5,13 +5,29 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from sparsead.errors import SourceError
+from sparsead.errors import ConfigError, SourceError
+from sparsead.errors.display import one_line
 from sparsead.hub.failures import describe_known
 from sparsead.hub.quiet import quiet_clients
 from sparsead.hub.sources import model_source
 
 _LOCAL = "base"
 """A folder with links to the backbone's files, which mean nothing elsewhere."""
+
+
+def check_repository(name: str) -> None:
+    """Refuse what cannot be the name of a repository on the hub, before anything is written.
+
+    Raises:
+        ConfigError: the message says what a name must be.
+    """
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
+
+    try:
+        validate_repo_id(name)
+    except HFValidationError as error:
+        raise ConfigError(f"--push {name}: {one_line(str(error))}") from error
 
 
 def publish(folder: Path, repository: str, base: str | None) -> None:

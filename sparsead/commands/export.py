@@ -15,7 +15,7 @@ from typing import Any
 from sparsead.assembly.exported import Exporter, export_merged, find_backbone
 from sparsead.assembly.exported_adapterhub import export_adapterhub
 from sparsead.assembly.exported_peft import export_peft
-from sparsead.assembly.published import publish
+from sparsead.assembly.published import check_repository, publish
 from sparsead.config.arguments import Parser, add_run_arguments, add_trust, user_path
 from sparsead.errors import ConfigError
 from sparsead.errors.display import tell
@@ -38,6 +38,8 @@ def main() -> None:
     chosen = "transformers" if arguments.merged else arguments.format or "peft"
     record = find_trusted_run(arguments.run, arguments.outputs, arguments.trust)
     check_new("", arguments.folder)
+    if arguments.push:
+        check_repository(arguments.push)
     FORMATS[chosen](record, arguments.folder, arguments.trust, arguments.backbone)
     if arguments.card or arguments.push:
         place = arguments.push or f"./{arguments.folder.absolute().name}"

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from dataclasses import astuple
 from typing import Any
 
+from sparsead.config.seeds import Seeds
 from sparsead.errors.display import escape_json
 from sparsead.pruning.storage import WEIGHTS_FILE, load_weights
 from sparsead.report.formats import escape_markdown
@@ -72,7 +74,7 @@ def write_card(
             "```",
         ),
         *("", "## Where it comes from", "", f"- run: {record.result['identity']}"),
-        f"- seed: {config['seed']}",
+        f"- seed: {Seeds.read(config)}",
         f"- {WEIGHTS_FILE}: SHA-256 {file_digest(record.folder / WEIGHTS_FILE)}",
         f"- epochs {config['protocol']['epochs']}, learning rate "
         f"{config['protocol']['learning_rate']:g}, batch size {config['protocol']['batch_size']}",
@@ -117,9 +119,9 @@ def _describe_spread(record: RunRecord, others: Iterable[RunRecord]) -> list[str
             f"with 95 % confidence, over the {interval.examples} evaluated examples (bootstrap)."
         )
     same = [other for other in others if other.result["setting"] == record.result["setting"]]
-    seeds = {other.result["config"]["seed"]: other.main_score for other in same}
-    seeds[record.result["config"]["seed"]] = record.main_score
-    each = ", ".join(f"{seed}: {_format(score)}" for seed, score in sorted(seeds.items()))
+    scores = {Seeds.read(each.result["config"]): each.main_score for each in (*same, record)}
+    ranked = sorted(scores.items(), key=lambda found: astuple(found[0]))
+    each = ", ".join(f"{seeds}: {_format(score)}" for seeds, score in ranked)
     return [*lines, f"By seed of the same setting: {each}."]
 
 

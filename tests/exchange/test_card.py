@@ -18,7 +18,7 @@ from exported_runs import write_run
 from sparsead.assembly.exported_peft import export_peft
 from sparsead.assembly.published import publish
 from sparsead.commands.export import main
-from sparsead.errors import SourceError
+from sparsead.errors import ConfigError, SourceError
 from sparsead.errors.display import escape_controls
 from sparsead.report.card import write_card
 from stand_in_hub import Failure, StandInHub
@@ -55,6 +55,24 @@ def test_a_card_written_within_the_runs_folder_has_the_other_seeds(
     main()
     card = (tmp_path / "new" / "README.md").read_text("utf-8")
     assert "By seed of the same setting: 1: 0.5000, 2: 0.5000." in card
+
+
+def test_a_card_names_the_seed_of_each_part(tmp_path: Path) -> None:
+    run = write_run(tmp_path, "tiny-bert", "adapter=lora", "seed=1", "seed_init=5", "seed_mask=3")
+    card = write_card(run.record, "peft", "me/mine", [])
+    assert "- seed: 1-5-3\n" in card
+    assert "By seed of the same setting: 1-5-3: 0.5000." in card
+
+
+def test_a_name_that_no_repository_has_is_refused_before_anything_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = write_run(tmp_path, "tiny-bert", "adapter=lora")
+    words = [str(run.record.folder), str(tmp_path / "new"), "--push", "bad name!!"]
+    monkeypatch.setattr("sys.argv", ["sparsead export", *words])
+    with pytest.raises(ConfigError, match="--push bad name!!: Repo id must"):
+        main()
+    assert not (tmp_path / "new").exists()
 
 
 def test_what_a_record_names_stays_text_in_a_card(tmp_path: Path) -> None:
