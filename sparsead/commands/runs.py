@@ -17,6 +17,7 @@ from sparsead.config.arguments import (
     add_json,
     add_outputs,
     add_wide,
+    read_format,
     take_action,
     user_path,
 )
@@ -30,10 +31,12 @@ from sparsead.report.formats import FORMATS, pluralize, to_plain
 from sparsead.report.screen import screen_width
 from sparsead.runs.deletion import (
     delete_permanently,
+    is_recorded_anew,
     move_to_trash,
     restore_from_trash,
     trash_folder,
 )
+from sparsead.runs.files import write_atomically
 from sparsead.runs.listing import COLUMNS, Filter, Listed, choose_runs, list_runs
 
 _EXAMPLES = "\n\n" + "".join(f"  {line.strip()}\n" for line in __doc__.splitlines()[2:])
@@ -106,9 +109,9 @@ def _filter(given: str) -> Filter:
 
 
 def _list(runs: list[Listed], arguments: Namespace) -> None:
-    arguments.format = "json" if arguments.json else arguments.format
-    if arguments.format:
-        sys.stdout.write(FORMATS[arguments.format](COLUMNS, [run.row for run in runs]))
+    form = read_format(arguments)
+    if form is not None:
+        sys.stdout.write(FORMATS[form](COLUMNS, [run.row for run in runs]))
     elif not runs and screen_width() is not None:
         which = "match these filters" if arguments.filters else "yet; `sparsead train` makes one"
         sys.stdout.write(f"{arguments.outputs}: no runs {which}\n")
@@ -174,14 +177,14 @@ def _restore(runs: list[Listed], arguments: Namespace) -> None:
     """Put deleted runs back, except those that have been recorded anew in the meantime."""
     outputs: Path = arguments.outputs
     names = [run.row["run"] for run in runs]
-    recorded = [name for name in names if (outputs / "runs" / name).exists()]
+    recorded = [name for name in names if is_recorded_anew(outputs, name)]
     restored = [name for name in names if name not in recorded]
     restore_from_trash(outputs, restored)
     sys.stdout.write(f"restored {pluralize(len(restored), 'run')}\n")
     if recorded:
         print_line(
             f"left {pluralize(len(recorded), 'run')} in {trash_folder(outputs)}, because "
-            "they have been recorded anew"
+            "they have been run anew"
         )
 
 
@@ -191,8 +194,7 @@ def _export(runs: list[Listed], arguments: Namespace) -> None:
     if file.suffix not in EXPORTS:
         raise ConfigError(unknown(f"{file}: suffix", file.suffix, EXPORTS))
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        EXPORTS[file.suffix](runs, file)
+        write_atomically(file, EXPORTS[file.suffix](runs))
     except OSError as error:
         raise StorageError(f"{file}: cannot be written ({error})") from error
     sys.stdout.write(f"{file}\n")
@@ -206,15 +208,18 @@ def _pack(runs: list[Listed], arguments: Namespace) -> None:
         raise ConfigError(f"{arguments.file}: must end in .parquet")
     over = [run.row["run"] for run in runs if run.row["state"] in ("done", "failed")]
     pack(arguments.outputs, over, arguments.file)
-    sys.stdout.write(f"{arguments.file}: {pluralize(len(over), 'run')}\n")
+    failed = sum(run.row["state"] == "failed" for run in runs)
+    among = f", {failed} of them failed" if failed else ""
+    sys.stdout.write(f"{arguments.file}: {pluralize(len(over), 'run')}{among}\n")
 
 
 def _unpack(_: list[Listed], arguments: Namespace) -> None:
     """Add the records of an archive to the runs, for tables that are to be completed here."""
     from sparsead.runs.archive import add_missing
 
-    added = add_missing(arguments.file, arguments.outputs)
-    sys.stdout.write(f"{arguments.outputs}: {pluralize(added, 'run')} added\n")
+    added, failed = add_missing(arguments.file, arguments.outputs)
+    left = f"; {failed} that failed elsewhere may be tried here" if failed else ""
+    sys.stdout.write(f"{arguments.outputs}: {pluralize(added, 'run')} added{left}\n")
 
 
 ACTIONS: dict[str, Callable[[list[Listed], Namespace], None]] = {

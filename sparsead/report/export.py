@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from sparsead.report.formats import FORMATS
@@ -69,28 +68,31 @@ def _plain(value: Any) -> Any:
     return json.dumps(value) if isinstance(value, list | dict) else value
 
 
-def _write_parquet(runs: Sequence[Listed], file: Path) -> None:
+def _to_parquet(runs: Sequence[Listed]) -> bytes:
     import pyarrow
     from pyarrow import parquet
 
     rows = export_rows(runs)
     names = rows[0] if rows else COLUMNS
     table = pyarrow.table({name: [row[name] for row in rows] for name in names})
-    parquet.write_table(table, file)
+    sink = pyarrow.BufferOutputStream()
+    parquet.write_table(table, sink)
+    content: bytes = sink.getvalue().to_pybytes()
+    return content
 
 
-def _write_csv(runs: Sequence[Listed], file: Path) -> None:
+def _to_csv(runs: Sequence[Listed]) -> bytes:
     rows = [{name: _plain(value) for name, value in row.items()} for row in export_rows(runs)]
-    file.write_text(FORMATS["csv"](COLUMNS, rows), "utf-8")
+    return FORMATS["csv"](COLUMNS, rows).encode("utf-8")
 
 
-def _write_json(runs: Sequence[Listed], file: Path) -> None:
-    file.write_text(FORMATS["json"](COLUMNS, export_rows(runs)), "utf-8")
+def _to_json(runs: Sequence[Listed]) -> bytes:
+    return FORMATS["json"](COLUMNS, export_rows(runs)).encode("utf-8")
 
 
-EXPORTS: dict[str, Callable[[Sequence[Listed], Path], None]] = {
-    ".parquet": _write_parquet,
-    ".csv": _write_csv,
-    ".json": _write_json,
+EXPORTS: dict[str, Callable[[Sequence[Listed]], bytes]] = {
+    ".parquet": _to_parquet,
+    ".csv": _to_csv,
+    ".json": _to_json,
 }
-"""How to write runs to a file, by its suffix."""
+"""What a file of runs contains, by its suffix."""

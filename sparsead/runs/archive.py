@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import shutil
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,7 +18,7 @@ from typing import Any
 
 from sparsead.config.run import RunSpec, drop_local_files
 from sparsead.errors import AlreadyRecordedError, RecordError, SparseadError, StorageError
-from sparsead.runs.failure import failure_file, read_failures
+from sparsead.runs.failure import failure_file, read_failures, run_of_failure
 from sparsead.runs.files import write_atomically
 from sparsead.runs.identity import compute_recipe
 from sparsead.runs.prerequisites import list_sources
@@ -45,7 +45,7 @@ def pack(outputs: Path, names: Iterable[str], file: Path) -> None:
         file: the archive to write.
 
     Raises:
-        RecordError: there are no runs.
+        RecordError: there are no runs, or the file is there and holds something else than these.
         StorageError: a file cannot be read or written.
     """
     import pyarrow
@@ -55,6 +55,8 @@ def pack(outputs: Path, names: Iterable[str], file: Path) -> None:
     files = [path for name in sorted(names) for path in _list_files(runs / name)]
     if not files:
         raise RecordError(f"{outputs}: has no such runs to pack")
+    if file.exists():
+        _check_nothing_is_lost(file, {_run_of(path.relative_to(runs)) for path in files})
     sink = pyarrow.BufferOutputStream()
     try:
         content = [path.read_bytes() for path in files]
@@ -64,6 +66,32 @@ def pack(outputs: Path, names: Iterable[str], file: Path) -> None:
         write_atomically(file, sink.getvalue().to_pybytes())
     except OSError as error:
         raise StorageError(f"{file}: cannot be written ({error})") from error
+
+
+def _check_nothing_is_lost(file: Path, runs: Collection[str]) -> None:
+    """Refuse to replace an archive by one that lacks runs of it, or any other file.
+
+    Raises:
+        RecordError: the file is no archive, or it has runs that are not among `runs`.
+    """
+    import pyarrow
+    from pyarrow import parquet
+
+    try:
+        paths = parquet.read_table(file, columns=["path"])["path"].to_pylist()
+    except (OSError, ValueError, KeyError, pyarrow.ArrowException) as error:
+        raise RecordError(f"{file}: exists and is no archive of records ({error})") from error
+    lost = {_run_of(Path(str(path))) for path in paths}.difference(runs)
+    if lost:
+        raise RecordError(
+            f"{file}: has {len(lost)} runs that would be lost, such as {min(lost)}; choose another "
+            "file, or delete this one"
+        )
+
+
+def _run_of(path: Path) -> str:
+    """Return the name of the run to which a file belongs, by its path below the runs' folder."""
+    return path.parts[0] if len(path.parts) > 1 else run_of_failure(path)
 
 
 def unpack(file: Path, outputs: Path) -> None:
@@ -109,11 +137,13 @@ def _unpack_file(archive: Path, path: object, content: object, runs: Path) -> No
     file.write_bytes(content)
 
 
-def add_missing(file: Path, outputs: Path) -> int:
+def add_missing(file: Path, outputs: Path) -> tuple[int, int]:
     """Put the records of an archive that `outputs` lacks beside its own, without weights.
 
+    Failures are left out: what failed on another machine need not fail here.
+
     Returns:
-        The number of records that were added.
+        The number of records that were added, and of failed runs in the archive.
 
     Raises:
         RecordError: the file is no archive, or a record in it is malformed.
@@ -134,7 +164,8 @@ def add_missing(file: Path, outputs: Path) -> int:
             with suppress(AlreadyRecordedError), staged(outputs / "runs" / folder.name) as staging:
                 shutil.copytree(folder, staging, dirs_exist_ok=True)
                 added += 1
-    return added
+        failed = sum(1 for _ in read_failures(Path(place)))
+    return added, failed
 
 
 class ArchivedRuns:

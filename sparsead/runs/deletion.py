@@ -50,6 +50,18 @@ def restore_from_trash(outputs: Path, names: Iterable[str]) -> None:
     _move_runs(trash_folder(outputs) / "runs", outputs / "runs", names)
 
 
+def is_recorded_anew(outputs: Path, name: str) -> bool:
+    """Tell whether a deleted run is recorded again, or has failed again since it was deleted.
+
+    Args:
+        outputs: the folder of the outputs.
+        name: name of the run's folder in the trash.
+    """
+    now, deleted = outputs / "runs" / name, trash_folder(outputs) / "runs" / name
+    failed_again = failure_file(now).exists() and failure_file(deleted).exists()
+    return now.exists() or failed_again
+
+
 def delete_permanently(runs: Path, names: Iterable[str]) -> None:
     """Delete records and recorded failures, and what a killed deletion has left.
 

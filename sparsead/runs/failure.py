@@ -90,10 +90,15 @@ def find_failure(folder: Path) -> dict[str, Any] | None:
     return dict(failure)
 
 
+def run_of_failure(file: Path) -> str:
+    """Return the name of the run's folder to which the file of a failure belongs."""
+    return file.stem.removeprefix(_PREFIX)
+
+
 def read_failures(outputs: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
     """Yield each failed run: the folder that its record would have, and the failure."""
     for file in sorted((outputs / "runs").glob(f"{_PREFIX}*.json")):
-        name = file.stem.removeprefix(_PREFIX)
+        name = run_of_failure(file)
         if not is_folder_name(name):
             continue
         folder = file.with_name(name)

@@ -12,7 +12,7 @@ from pyarrow import parquet
 
 from composing import ask_for
 from sparsead.commands import runs
-from sparsead.errors import ConfigError
+from sparsead.errors import ConfigError, RecordError
 from sparsead.runs.record import write_result
 from sparsead.runs.staging import staged
 from sparsead.runs.unfinished import note_started
@@ -167,6 +167,37 @@ def test_deleted_runs_can_be_restored(
     called(outputs, monkeypatch, capsys, "delete", "state=done", "--yes", "--permanently")
     assert [row["state"] for row in json.loads(listed())] == ["failed"]
     assert [path.name for path in (outputs / "trash" / "runs").iterdir()] == [again.name]
+
+
+def test_a_failure_that_is_newer_than_a_deleted_one_is_kept(
+    outputs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (failure,) = (outputs / "runs").glob("failed-*.json")
+    called(outputs, monkeypatch, capsys, "delete", "state=failed", "--yes")
+    newer = (outputs / "trash" / "runs" / failure.name).read_text()
+    failure.write_text(newer + " ")
+    assert "left 1 run in" in called(outputs, monkeypatch, capsys, "restore", "state=failed")
+    assert failure.read_text() == newer + " "
+
+
+def test_an_archive_is_not_replaced_by_one_that_lacks_its_runs(
+    outputs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = outputs / "a.parquet"
+    assert "5 runs, 1 of them failed" in called(outputs, monkeypatch, capsys, "pack", str(file))
+    before = file.read_bytes()
+    with pytest.raises(RecordError, match="has 3 runs that would be lost, such as"):
+        called(outputs, monkeypatch, capsys, "pack", str(file), "pruner=snip")
+    assert file.read_bytes() == before
+    called(outputs, monkeypatch, capsys, "pack", str(file))
+    assert file.read_bytes() == before
+    elsewhere = outputs.with_name("elsewhere")
+    elsewhere.mkdir()
+    said = called(elsewhere, monkeypatch, capsys, "unpack", str(file))
+    assert said.endswith("4 runs added; 1 that failed elsewhere may be tried here\n")
+    file.write_text("other")
+    with pytest.raises(RecordError, match="exists and is no archive"):
+        called(outputs, monkeypatch, capsys, "pack", str(file))
 
 
 def test_running_and_interrupted_runs_are_listed_and_a_running_one_is_not_deleted(
