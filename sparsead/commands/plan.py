@@ -29,6 +29,7 @@ from sparsead.report.power import (
     count_comparisons,
     describe_needed_seeds,
     describe_power,
+    detectable_values,
     needed_seeds_values,
 )
 from sparsead.report.results import measure
@@ -39,6 +40,7 @@ from sparsead.tables.estimate import (
     describe_plan,
     estimate_cost,
     find_unmeasured,
+    list_undecided,
     measure_throughput,
     splits_scored_last,
     write_throughput,
@@ -72,15 +74,17 @@ def main() -> None:
     if arguments.effect is not None:
         sys.stdout.write(_needed_seeds(table, arguments))
         return
-    wanted = list_cells(table)
+    cells = list_cells(table)
+    wanted = list_undecided(cells, table.search)
     kinds = find_unmeasured(wanted)
     if kinds:
         calibrate(kinds, tell)
     if arguments.json:
         planned = {"runs": dict(count_states(wanted)), **estimate_cost(wanted)._asdict()}
+        planned |= detectable_values(measure(table), arguments.power, arguments.sd)
         sys.stdout.write(f"{json.dumps(planned, indent=2)}\n")
         return
-    sys.stdout.write(describe_plan(wanted, table.search, "they could not be measured"))
+    sys.stdout.write(describe_plan(cells, table.search, "they could not be measured"))
     sys.stdout.write(describe_power(measure(table), arguments.power, arguments.sd))
 
 

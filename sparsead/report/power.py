@@ -62,6 +62,22 @@ def describe_power(results: Results, power: float, guess: float) -> str:
     )
 
 
+def detectable_values(results: Results, power: float, guess: float) -> dict[str, Any]:
+    """Return what `describe_power` says, for JSON; points are None where none can be shown."""
+    compared = count_comparisons(results)
+    seeds = results.table.seeds
+    columns = []
+    for label, spread in _spreads(results, guess) if compared else ():
+        effect = find_detectable_effect(seeds, ALPHA / compared, power)
+        points = None if effect is None else effect * spread.sd
+        columns.append({"column": label, "points": points, **_spread_values(spread)})
+    return {"power": power, "seeds": seeds, "comparisons": compared, "columns": columns}
+
+
+def _spread_values(spread: Spread) -> dict[str, Any]:
+    return {"sd": spread.sd, "measured": spread.degrees > 0}
+
+
 def describe_needed_seeds(results: Results, power: float, effect: float, guess: float) -> str:
     """Return one line for each tested column: the seeds needed to show a difference of `effect`."""
     compared = count_comparisons(results)
@@ -79,7 +95,7 @@ def needed_seeds_values(
 ) -> dict[str, Any]:
     """Return what `describe_needed_seeds` says, for JSON; above 1,000 the seeds are None."""
     columns = [
-        {"column": label, "seeds": needed, "sd": spread.sd, "measured": spread.degrees > 0}
+        {"column": label, "seeds": needed, **_spread_values(spread)}
         for label, spread, needed in _needed_seeds(results, power, effect, guess)
     ]
     compared = count_comparisons(results)

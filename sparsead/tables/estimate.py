@@ -85,8 +85,8 @@ def describe_plan(
         unmeasured: what to say of runs that have no estimate.
     """
     grid = _describe_grid(wanted)
+    wanted = list_undecided(wanted, search)
     if search is not None and search.name == "asha":
-        wanted = _undecided(wanted, search)
         grid += (
             f"search=asha: at most this; a point goes on only while it is in the best 1 of "
             f"{search.reduction} at its rung, the first of which is after epoch "
@@ -127,8 +127,10 @@ def estimate_cost(wanted: Sequence[Cell]) -> Cost:
     return Cost(seconds, sum(rate.stored for _, rate in known), len(missing) - len(known))
 
 
-def _undecided(wanted: Sequence[Cell], search: SearchSpec) -> list[Cell]:
-    """Return of each cell of the table all points or, once one is chosen, that point alone."""
+def list_undecided(wanted: Sequence[Cell], search: SearchSpec | None) -> list[Cell]:
+    """Return the runs that count; with search=asha, once a point is chosen, that point's alone."""
+    if search is None or search.name != "asha":
+        return list(wanted)
     return [cell for found in by_place(wanted) for cell in _at_choice(found, search)]
 
 

@@ -51,6 +51,12 @@ def test_the_seeds_needed_are_printed_without_measuring_anything(
         **{"effect": 0.5, "power": 0.8, "comparisons": 1},
         "columns": [guessed],
     }
+    monkeypatch.setattr("sys.argv", ["sparsead", "own.yaml", "seeds=3", "--json"])
+    monkeypatch.setattr(plan, "find_unmeasured", lambda _: {})  # so that nothing is measured
+    plan.main()
+    planned = json.loads(capsys.readouterr().out)
+    assert planned["runs"] == {"missing": 6}
+    assert planned["columns"] == [{"column": "avg", "points": None, "sd": 1.0, "measured": False}]
     assert not Path("outputs").exists()
     for wrong, said in (
         ("--power=1", "--power 1"),
