@@ -19,6 +19,7 @@ from sparsead.assembly.checks import check_buildable
 from sparsead.commands.reproduce import Teller, count_runs, print_failures
 from sparsead.commands.train import train_run
 from sparsead.config.arguments import Parser, add_output_options, add_overrides
+from sparsead.config.launch import take_launcher
 from sparsead.config.overrides import expand
 from sparsead.config.run import RunSpec
 from sparsead.config.seeds import SEED_KEYS, Seeds
@@ -55,10 +56,16 @@ def main() -> None:
     arguments = parser.parse()
     if arguments.seeds < _LEAST:
         raise ConfigError(f"--seeds {arguments.seeds}: must be at least {_LEAST}")
-    request = _compose(arguments.overrides)
+    launcher, overrides = take_launcher(arguments.overrides)
+    if launcher:
+        raise ConfigError(
+            f"{launcher[0]}: variance trains one run after the other; leave the launcher out, and "
+            "start the command several times: the processes share the runs"
+        )
+    request = _compose(overrides)
     check_buildable(request.spec)
     request.tracking.check_installed()
-    wanted = _cells(request, tuple(arguments.overrides), arguments.seeds)
+    wanted = _cells(request, tuple(overrides), arguments.seeds)
     retry = arguments.retry_failed
     output = output_as(quiet=arguments.quiet, json=arguments.json)
     resumable = stop_on_interrupt("run the same command again to resume")
@@ -74,9 +81,10 @@ def main() -> None:
 
 def _compose(overrides: list[str]) -> RunRequest:
     for override in overrides:
-        if override.partition("=")[0] in SEED_KEYS:
+        if override.partition("=")[0].lstrip("+") in SEED_KEYS:
             raise ConfigError(f"{override}: the seeds are chosen here; say how many with --seeds N")
     (request,) = compose_all([tuple(expand(overrides))])
+    request.refuse_rerun("variance")
     if list_sources(request.spec) or find_prerequisites(request.spec, overrides):
         raise ConfigError(
             f"adapter={request.spec.adapter.name}: starts from other runs, which have seeds of "

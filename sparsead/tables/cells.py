@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from sparsead.config.run import RunSpec
 from sparsead.config.schema import check_name
 from sparsead.config.search import Point, SearchSpec
+from sparsead.config.seeds import Seeds
 from sparsead.errors import ConfigError, unknown
 from sparsead.progress import stage
 from sparsead.runs.prerequisites import find_prerequisites, format_sources_override, resolve_sources
@@ -78,7 +79,7 @@ class Row:
 
 @dataclass
 class Column:
-    """A task and one of its metrics; `name` and `label` are by default the name of the task.
+    """A task and one of its metrics; `name` is by default the task's, and `label` the name.
 
     `overrides`, such as a backbone or a bottleneck, apply to this column only. `note` is a sentence
     that is printed below the table.
@@ -93,7 +94,7 @@ class Column:
 
     def __post_init__(self) -> None:
         self.name = self.name or self.task
-        self.label = self.label or self.task
+        self.label = self.label or self.name
 
 
 @dataclass
@@ -146,6 +147,8 @@ class TableSpec:
         check_name("name", self.name)
         if self.seeds < 1:
             raise ConfigError(f"seeds={self.seeds}: must be a whole number, at least 1")
+        if twice := [name for name in self.backbones if self.backbones.count(name) > 1]:
+            raise ConfigError(f"backbone={twice[0]}: is given twice; give each backbone once")
 
 
 @dataclass(frozen=True)
@@ -200,11 +203,7 @@ def list_cells(table: TableSpec) -> list[Cell]:
         requests = compose_all(overrides)
     for (_, column, _), request in zip(places, requests, strict=True):
         _check_metric(table, column, request.spec)
-        if request.rerun:
-            raise ConfigError(
-                "rerun=true: a table trains only the runs that it lacks; leave it out, and delete "
-                "the runs that are to be trained again with sparsead runs delete FILTER"
-            )
+        request.refuse_rerun("a table")
     return [
         cell
         for place, chosen, request in zip(places, overrides, requests, strict=True)
@@ -244,9 +243,16 @@ def _over_seeds(
 ) -> Iterator[Cell]:
     backbone, column, row = place
     sources = _source_runs(table, backbone, row)
+    used: dict[Seeds, int] = {}
     for seed in range(1, table.seeds + 1):
         overrides = (*chosen, f"seed={seed}")
         seeded = _with_seed(request, seed)
+        first = used.setdefault(seeded.spec.seeds, seed)
+        if first != seed:
+            raise ConfigError(
+                f"{table.name}: row {row.name}: the runs of seed={first} and seed={seed} are the "
+                "same, because seed_data, seed_init and seed_mask are given; leave one of them out"
+            )
         cell = Cell(row.name, column.name, backbone, seed, overrides, seeded)
         needs = [_with_seed(run, seed) for run in sources.runs]
         if row.sources is None:

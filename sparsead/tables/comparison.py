@@ -17,6 +17,8 @@ from sparsead.errors import ConfigError
 from sparsead.tables.cells import Column, Row, TableSpec
 
 _NAME = "compare"
+_OWN = ("seed", "seeds", "task", "backbone")
+"""Keys that say which seeds, columns and groups of rows the table has."""
 _SEEDS = 5
 """Number of seeds where none are given."""
 
@@ -35,6 +37,9 @@ def compare_table(overrides: Sequence[str]) -> TableSpec:
         ConfigError: an override is wrong, or no key has several values.
     """
     swept, fixed = _split(overrides)
+    for key, values in swept.items():
+        if twice := [value for value in values if values.count(value) > 1]:
+            raise ConfigError(f"{twice[0]}: is given twice; give each value of {key} once")
     seeds = _take_seeds(swept, fixed)
     backbones = _take_choices("backbone", "minilm", swept, fixed)
     tasks = _take_choices("task", "demo_mrpc", swept, fixed)
@@ -43,9 +48,6 @@ def compare_table(overrides: Sequence[str]) -> TableSpec:
             "compare: give a key with several values, such as pruner=snip,random; they become the "
             "rows of a table"
         )
-    for key, values in swept.items():
-        if twice := [value for value in values if values.count(value) > 1]:
-            raise ConfigError(f"{twice[0]}: is given twice; give each value of {key} once")
     rows = _rows(itertools.product(*swept.values()))
     chosen = [f"backbone={backbones[0]}", *fixed, *rows[0].overrides]
     columns = [Column(task, _main_metric(compose([*chosen, f"task={task}"]))) for task in tasks]
@@ -69,6 +71,8 @@ def _split(overrides: Sequence[str]) -> tuple[dict[str, list[str]], list[str]]:
     swept: dict[str, list[str]] = {}
     fixed: list[str] = []
     for override in _parse(overrides):
+        if override.key_or_group in _OWN and str(override.input_line).startswith("+"):
+            raise ConfigError(f"{override.input_line}: give it without +")
         if not override.is_sweep_override():
             fixed.append(str(override.input_line))
         elif override.is_discrete_sweep():
@@ -88,15 +92,19 @@ def _parse(overrides: Sequence[str]) -> list[Override]:
 
 def _take_seeds(swept: dict[str, list[str]], fixed: list[str]) -> int:
     """Take the seeds out of the overrides, and return how many there are."""
-    given = [override for override in fixed if override.startswith(("seed=", "seeds="))]
-    for override in given:
+    given = [[override] for override in fixed if override.startswith(("seed=", "seeds="))]
+    for (override,) in given:
         fixed.remove(override)
-    many = [override.partition("=")[2] for override in given if override.startswith("seeds=")]
-    if many:
-        if not many[-1].isdecimal() or not int(many[-1]):
-            raise ConfigError(f"seeds={many[-1]}: must be a whole number, at least 1")
-        return int(many[-1])
-    values = [override.partition("=")[2] for override in swept.pop("seed", given)]
+    given += [swept.pop(key) for key in ("seed", "seeds") if key in swept]
+    if len(given) > 1:
+        said = " and ".join(override for (override, *_) in given)
+        raise ConfigError(f"{said}: give the seeds once, as seeds=N or seed=1,…,N")
+    chosen = given[0] if given else []
+    values = [override.partition("=")[2] for override in chosen]
+    if chosen and chosen[0].startswith("seeds="):
+        if len(values) > 1 or not values[0].isdecimal() or not int(values[0]):
+            raise ConfigError(f"seeds={','.join(values)}: must be a whole number, at least 1")
+        return int(values[0])
     if values and values != [str(number + 1) for number in range(len(values))]:
         raise ConfigError(
             f"seed={','.join(values)}: compare takes the seeds 1 to N; give seeds=N or seed=1,…,N"
@@ -108,10 +116,14 @@ def _take_choices(
     group: str, default: str, swept: dict[str, list[str]], fixed: list[str]
 ) -> list[str]:
     """Take the choices of a group out of the overrides; without any there is the default."""
-    given = [override for override in fixed if override.startswith(f"{group}=")]
-    for override in given:
+    given = [[override] for override in fixed if override.startswith(f"{group}=")]
+    for (override,) in given:
         fixed.remove(override)
-    chosen = swept.pop(group, given[-1:]) or [f"{group}={default}"]
+    given += [swept.pop(group)] if group in swept else []
+    if len(given) > 1:
+        said = " and ".join(override for (override, *_) in given)
+        raise ConfigError(f"{said}: give {group} once, as {group}=A,B for several")
+    chosen = given[0] if given else [f"{group}={default}"]
     return [override.partition("=")[2] for override in chosen]
 
 

@@ -25,6 +25,9 @@ _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's, which is s
 _HELD_OUT = "protocol.selection=0.1"
 """A search chooses on this part of the training set, unless the user types another share."""
 
+_HEADS = ("backbone", "method", "#param")
+"""Headings of the columns that every printed table has."""
+
 Named = TypeVar("Named", Row, Column)
 Item = TypeVar("Item")
 
@@ -70,7 +73,7 @@ def _check_keys(overrides: Sequence[str]) -> None:
     root = config_folders()[0]
     runs = yaml.load((root / "train.yaml").read_text("utf-8"), _LOADER)
     allowed = {*list_groups(), *runs, *_OWN} - _OF_CELLS.keys()
-    for key in (override.partition("=")[0] for override in overrides):
+    for key in (override.partition("=")[0].lstrip("+") for override in overrides):
         if key in _OF_CELLS:
             raise ConfigError(f"{key}: {_OF_CELLS[key]}")
         if "." in key or key in allowed:
@@ -224,11 +227,15 @@ def _mapping(values: Any) -> dict[str, Any]:
 
 
 def _check_names(table: TableSpec) -> None:
-    """Refuse two rows or columns with the same name, and references to an unknown name."""
+    """Refuse two rows or columns of one name or heading, and references to an unknown name."""
     rows, columns = ([item.name for item in items] for items in (table.rows, table.columns))
     for kind, names in (("rows", rows), ("columns", columns)):
         if twice := [name for name in names if names.count(name) > 1]:
             raise ConfigError(f"two {kind} are named {twice[0]}; give each a name of its own")
+    heads = [*_HEADS, *(column.label for column in table.columns)]
+    heads += [table.average_label] if table.average else []
+    if twice := [head for head in heads if heads.count(head) > 1]:
+        raise ConfigError(f"two columns have the heading {twice[0]}; give each a label of its own")
     for kind, items in (("rows", rows), ("columns", columns), ("backbones", table.backbones)):
         if not items:
             raise ConfigError(f"{kind}: the table has none")

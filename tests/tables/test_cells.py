@@ -229,7 +229,7 @@ def test_the_short_forms_of_a_table_mean_the_long_ones(tmp_path: Path) -> None:
         "name": "short",
         "title": "short",
         "backbones": ["tiny-bert"],
-        "columns": [column | {"label": "demo_mrpc"} for column in columns],
+        "columns": [column | {"label": column["name"]} for column in columns],
         "rows": [
             SNIP
             | {"name": "snip", "label": "snip", "overrides": [override]}

@@ -77,6 +77,13 @@ def test_values_that_differ_only_in_signs_are_rows_of_their_own(
         (["pruner=snip,random", "seed=2,3"], "seed=2,3: compare takes the seeds 1 to N"),
         (["pruner=snip,random", "seeds=0"], "seeds=0: must be a whole number, at least 1"),
         (["protocol.learning_rate=interval(0,1)"], "compare takes lists of values"),
+        (["pruner=snip,random", "seed=1,2", "seeds=1"], "seeds=1 and seed=1: give the seeds once"),
+        (["pruner=snip,random", "seeds=1", "seeds=2"], "seeds=1 and seeds=2: give the seeds once"),
+        (["pruner=snip,random", "seeds=1,2"], "seeds=1,2: must be a whole number"),
+        (["pruner=snip,random", "++seed=7"], "++seed=7: give it without +"),
+        (["pruner=snip,random", "task=cola", "task=rte"], "task=cola and task=rte: give task once"),
+        (["pruner=snip,random", "task=rte,rte"], "task=rte: is given twice"),
+        (["pruner=snip,random", "backbone=minilm,minilm"], "backbone=minilm: is given twice"),
     ],
 )
 def test_what_cannot_be_compared_is_refused(overrides: list[str], message: str) -> None:
