@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from multiprocessing import current_process
 from typing import TYPE_CHECKING, Any
 
+from sparsead.errors import ConfigError
 from sparsead.errors.display import SafeFormatter, wrap
 
 if TYPE_CHECKING:
@@ -130,7 +131,12 @@ def output_mode() -> str | None:
 
 
 def choose_output(words: list[str]) -> list[str]:
-    """Take `--quiet` and `--json` out of a command's words, and return the others."""
+    """Take `--quiet` and `--json` out of a command's words, and return the others.
+
+    Raises:
+        ConfigError: both are given.
+    """
+    _check_output(quiet=f"--{QUIET}" in words, json=f"--{JSON}" in words)
     for option in (QUIET, JSON):
         if f"--{option}" in words:
             os.environ[OUTPUT_VARIABLE] = option
@@ -139,7 +145,12 @@ def choose_output(words: list[str]) -> list[str]:
 
 @contextmanager
 def output_as(*, quiet: bool, json: bool) -> Iterator[None]:
-    """Print for the duration of the block only what `--quiet` or `--json` of a verb ask for."""
+    """Print for the duration of the block only what `--quiet` or `--json` of a verb ask for.
+
+    Raises:
+        ConfigError: both are given.
+    """
+    _check_output(quiet=quiet, json=json)
     before = os.environ.get(OUTPUT_VARIABLE)
     if quiet or json:
         os.environ[OUTPUT_VARIABLE] = QUIET if quiet else JSON
@@ -148,6 +159,11 @@ def output_as(*, quiet: bool, json: bool) -> Iterator[None]:
     finally:
         os.environ.pop(OUTPUT_VARIABLE, None)
         os.environ.update({} if before is None else {OUTPUT_VARIABLE: before})
+
+
+def _check_output(*, quiet: bool, json: bool) -> None:
+    if quiet and json:
+        raise ConfigError(f"--{QUIET}: cannot be combined with --{JSON}; give one of the two")
 
 
 def format_seconds(seconds: float) -> str:

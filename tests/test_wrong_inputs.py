@@ -26,6 +26,7 @@ FILES = {
     "pairs.yaml": f"{TWO_ROWS}claims: [{{kind: keeps, text: x, pairs: [[a]]}}]\n",
     "no_backbones.yaml": f"{TWO_ROWS}backbones: []\n",
     "kind.yaml": f"{TWO_ROWS}kind: [x]\n",
+    "heads.yaml": "columns: [{task: mrpc, metric: f1, label: method}]\nrows: [{name: a}]\n",
 }
 
 DENSE = ("pruner=none", "sparsity=0")
@@ -159,6 +160,21 @@ WRONG: dict[str, Sequence[str]] = {
     "choose some with only=row=": ["reproduce", "table3", "experiment=table1/snip"],
     "pruner=snip: is given twice": ["compare", "pruner=snip,random,snip"],
     "a table trains only the runs that it lacks": ["reproduce", "table3", "rerun=true"],
+    "two columns have the heading method": ["table", "heads.yaml"],
+    "backbone=tiny-bert: is given twice; give each backbone once": [
+        *("reproduce", "table1", "backbone=tiny-bert,tiny-bert"),
+    ],
+    "seed: a table uses the seeds 1 to N": ["plan", "table1", "++seed=3"],
+    "row snip: the runs of seed=1 and seed=2 are the same": [
+        *("reproduce", "table1", "backbone=tiny-bert", "only=row=snip", "seeds=2"),
+        *("seed_data=1", "seed_init=1", "seed_mask=1"),
+    ],
+    "rerun=true: variance trains only the runs": ["variance", "task=demo_rte", "rerun=true"],
+    "hydra/launcher=joblib: variance trains one run": ["variance", "jobs_per_gpu=2", "device=cpu"],
+    "++seed_data=4: the seeds are chosen here": ["variance", "++seed_data=4"],
+    "--json: cannot be combined with --format csv": ["table", "--format", "csv", "--json"],
+    "--json: cannot be combined with --format md": ["runs", "--format", "md", "--json"],
+    "--quiet: cannot be combined with --json": ["train", "--quiet", "--json"],
     "did you mean joblib": ["compare", "pruner=snip,random", "hydra/launcher=jobli"],
     "nowhere.yaml": ["table", "nowhere.yaml"],
     "--power 2: must be above 0 and below 1": ["plan", "table1", "--power", "2"],

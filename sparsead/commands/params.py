@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from sparsead.config.arguments import Parser, add_json, add_overrides, add_wide
+from sparsead.config.arguments import Parser, add_json, add_overrides, add_wide, read_format
 from sparsead.config.compose import compose_as
 from sparsead.config.overrides import expand
 from sparsead.config.run import RunSpec
@@ -47,11 +47,11 @@ def main() -> None:
     parser.add_argument(
         "--paper", action="store_true", help="the #Param columns of the paper's Tables 1, 2 and 3"
     )
-    parser.add_argument("--format", choices=_OUTPUTS, default="rich")
+    parser.add_argument("--format", choices=_OUTPUTS, help="default: rich")
     add_wide(parser)
     add_json(parser)
     arguments = parser.parse()
-    arguments.format = "json" if arguments.json else arguments.format
+    arguments.format = read_format(arguments, "rich")
     if arguments.paper and arguments.overrides:
         raise ConfigError("params: --paper takes no overrides; it counts the runs of Tables 1 to 3")
     rows = count_paper_rows() if arguments.paper else [count_run(_asked_for(arguments.overrides))]

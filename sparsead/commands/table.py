@@ -21,6 +21,7 @@ from sparsead.config.arguments import (
     add_overrides,
     add_records,
     add_wide,
+    read_format,
     user_path,
 )
 from sparsead.config.choices import suggest_override
@@ -46,7 +47,7 @@ def main() -> None:
     add_overrides(parser, "as `sparsead reproduce` takes them; without TABLE, as `sparsead runs`")
     add_outputs(parser)
     add_records(parser)
-    parser.add_argument("--format", choices=_CHOICES, default="rich")
+    parser.add_argument("--format", choices=_CHOICES, help="default: rich")
     of_grids = "show only the best learning rate, epochs and batch size; of TABLE with search=grid"
     parser.add_argument("--best", action="store_true", help=of_grids)
     add_wide(parser)
@@ -54,7 +55,7 @@ def main() -> None:
     where = "write to this file (default: the terminal)"
     parser.add_argument("--out", type=user_path, metavar="FILE", help=where)
     arguments = parser.parse()
-    arguments.format = "json" if arguments.json else arguments.format
+    arguments.format = read_format(arguments, "rich")
     if arguments.table is not None and _is_filter(arguments.table):
         arguments.overrides.insert(0, arguments.table)
         arguments.table = None

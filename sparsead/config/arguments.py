@@ -226,6 +226,17 @@ def add_json(parser: Parser) -> None:
     parser.add_argument("--json", action="store_true", help="print the same as JSON")
 
 
+def read_format(arguments: argparse.Namespace, default: str | None = None) -> str | None:
+    """Return the format that `--format` or `--json` asks for, else the default.
+
+    Raises:
+        ConfigError: the two ask for different formats.
+    """
+    if arguments.json and arguments.format not in (None, "json"):
+        raise ConfigError(f"--json: cannot be combined with --format {arguments.format}")
+    return "json" if arguments.json else arguments.format or default
+
+
 def add_output_options(parser: Parser) -> None:
     """Add the options `--quiet` and `--json` of a verb that trains."""
     parser.add_argument(
