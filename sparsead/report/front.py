@@ -49,6 +49,8 @@ def find_points(results: Results, backbone: str, column: str) -> list[Point]:
     for row in results.table.rows:
         measured = results.at(backbone, row.name, column)
         if not measured.scores:
+            if measured.records:
+                warn(f"{row.label} in {column}: its scores are not defined; it is left out")
             continue
         record = next(iter(measured.records.values()))
         counts = record.result["parameters"]

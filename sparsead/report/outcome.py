@@ -152,6 +152,11 @@ def _describe_interval(record: RunRecord) -> Sequence[str]:
 
 
 def _remarks(record: RunRecord) -> Sequence[str]:
+    if next(iter(record.result["scores"].values())) is None:
+        return [
+            "the main score is not defined; if the loss is not finite either, the training "
+            "diverged: try a lower protocol.learning_rate"
+        ]
     if not record.result.get("collapsed"):
         return []
     return [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from pathlib import Path
 
 import pytest
@@ -46,7 +47,7 @@ def record(
     pruner: str,
     sparsity: float,
     seed: int,
-    score: float,
+    score: float | None,
     *,
     collapsed: bool = False,
 ) -> None:
@@ -102,6 +103,19 @@ def test_a_run_that_does_not_count_its_backbone_is_left_out(
     printed = capsys.readouterr()
     assert len(list(csv.DictReader(io.StringIO(printed.out)))) == 1
     assert f"{folder}: does not count its backbone's parameters; it is left out" in printed.err
+
+
+def test_a_setting_without_a_defined_score_is_left_out_and_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record(tmp_path, "snip", 0.5, 1, 0.8)
+    record(tmp_path, "magnitude", 0.3, 1, None)
+    cli.run("map", ["--outputs", str(tmp_path), "--format", "csv"])
+    printed = capsys.readouterr()
+    assert len(list(csv.DictReader(io.StringIO(printed.out)))) == 1
+    assert re.search(
+        r"magnitude 30 % in mrpc accuracy: its scores are not defined; it is", printed.err
+    )
 
 
 def test_filters_without_runs_are_refused(
