@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -44,15 +43,23 @@ def build_adapter(spec: RunSpec) -> Adapter:
     return ADAPTERS.bind(spec.adapter.method, spec.adapter.options)()
 
 
-def insert_adapter(spec: RunSpec, adapter: Adapter, model: PreTrainedModel) -> AdaptedModel:
+def insert_adapter(
+    spec: RunSpec, adapter: Adapter, model: PreTrainedModel, seed: int | None = None
+) -> AdaptedModel:
     """Insert the run's adapter into the model.
+
+    Args:
+        spec: the run.
+        adapter: its adapter method.
+        model: the model.
+        seed: of the initial weights; None takes the run's.
 
     Raises:
         SiteError: the architecture lacks a site of the adapter; the message names both.
         ConfigError: an adapter of the user's own returned something else.
     """
     try:
-        adapted = adapter.insert(model, spec.seeds.init)
+        adapted = adapter.insert(model, spec.seeds.init if seed is None else seed)
     except SiteError as error:
         raise cannot_be_inserted(spec.adapter.name, spec.backbone.name, error) from error
     if not isinstance(adapted, AdaptedModel):
@@ -74,8 +81,8 @@ def redraw_adapter(
         model: another copy of the backbone, into which the adapter is inserted with another seed.
         prunable: names of the tensors.
     """
-    other = replace(spec, seed_init=derive_seed(spec.seeds.init, "reinit"))
-    drawn = insert_adapter(other, adapter, model).model
+    seed = derive_seed(spec.seeds.init, "reinit")
+    drawn = insert_adapter(spec, adapter, model, seed).model
     return {name: drawn.get_parameter(name).detach() for name in prunable}
 
 
