@@ -90,7 +90,8 @@ def check_budget(sizes: Iterable[int], sparsity: float, minimum_kept: float) -> 
     if count > available:
         raise PruningError(
             f"sparsity.ratio={sparsity:g}: removes {count} of {total} weights, but each tensor "
-            f"keeps at least {minimum_kept:.0%}, which leaves {available}; lower one of the two"
+            f"keeps at least {minimum_kept:g} of its own (pruner.minimum_kept), which leaves "
+            f"{available}; lower one of the two"
         )
     return count
 

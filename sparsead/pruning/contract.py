@@ -106,6 +106,8 @@ class Scoring:
         if not self.batches:
             raise PruningError("this pruner needs batches to score on")
         sizes = [count_terms(batch) for batch in self.batches]
+        if not sum(sizes):
+            raise PruningError("the batches to score on have no labels: all of them are -100")
         return [(batch, size / sum(sizes)) for batch, size in zip(self.batches, sizes, strict=True)]
 
 

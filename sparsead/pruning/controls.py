@@ -48,4 +48,5 @@ def replace_weights(tensors: Mapping[str, nn.Parameter], redraw: Redraw | None) 
     for name, tensor in tensors.items():
         if name not in drawn or drawn[name].shape != tensor.shape:
             raise PruningError(f"control=reinit: redraw returned no {name} of its shape")
+    for name, tensor in tensors.items():
         tensor.copy_(drawn[name])

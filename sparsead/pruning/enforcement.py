@@ -41,7 +41,12 @@ def keep_removed_at_zero(model: nn.Module, masks: Mapping[str, Tensor]) -> None:
     Args:
         model: any module.
         masks: by parameter name, True where the weight is kept.
+
+    Raises:
+        PruningError: the model has no such parameter, or one of another shape; it is unchanged.
     """
+    for name, mask in masks.items():
+        _check_fits(model, name, mask)
     for name, mask in masks.items():
         parameter = model.get_parameter(name)
         removed = ~mask.to(parameter.device)
@@ -58,6 +63,17 @@ def keep_removed_at_zero(model: nn.Module, masks: Mapping[str, Tensor]) -> None:
             guard.of_model |= depth == 0
     _hook_optimisers()
     apply_guards(model)
+
+
+def _check_fits(model: nn.Module, name: str, mask: Tensor) -> None:
+    try:
+        shape = model.get_parameter(name).shape
+    except AttributeError as error:
+        raise PruningError(f"{name}: the model has no such parameter") from error
+    if shape != mask.shape:
+        raise PruningError(
+            f"{name}: has the shape {tuple(shape)}, and its mask {tuple(mask.shape)}"
+        )
 
 
 def apply_guards(model: nn.Module) -> None:

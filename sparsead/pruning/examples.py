@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import UserDict
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
@@ -60,7 +61,9 @@ def _part(value: Any, index: int, size: int) -> Any:
     if isinstance(value, Tensor):
         return value[index : index + 1] if value.dim() and len(value) == size else value
     if isinstance(value, Mapping):
-        return {key: _part(part, index, size) for key, part in value.items()}
+        parts = {key: _part(part, index, size) for key, part in value.items()}
+        return type(value)(parts) if isinstance(value, UserDict) else parts
     if isinstance(value, Sequence) and not isinstance(value, str):
-        return [_part(part, index, size) for part in value]
+        make = getattr(type(value), "_make", list)  # of a named tuple
+        return make([_part(part, index, size) for part in value])
     return value

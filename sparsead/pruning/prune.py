@@ -74,6 +74,11 @@ def prune(
         ConfigError: the pruner, one of its options, the scope or the control is unknown.
     """
     _check(sparsity, scope, control, minimum_kept, seed)
+    sparsity, minimum_kept = float(sparsity), float(minimum_kept)
+    if sparsity == 0 and control != "none":
+        raise PruningError(f"control={control}: at sparsity=0 there is nothing to control")
+    if redraw is not None and not callable(redraw):
+        raise PruningError(f"redraw={redraw!r}: must be a function that returns new weights")
     pruner = _scorer(pruner, options)
     parameters = find_parameters(model, tensors)
     if sparsity and not parameters:
@@ -185,7 +190,7 @@ def _check(sparsity: float, scope: str, control: str, minimum_kept: float, seed:
         if isinstance(value, bool) or not isinstance(value, SupportsFloat):
             raise PruningError(f"{key}={value!r}: must be a number")
         if not 0 <= float(value) < 1:
-            raise PruningError(f"{key}={value:g}: must be at least 0 and below 1")
+            raise PruningError(f"{key}={float(value):g}: must be at least 0 and below 1")
     if isinstance(seed, bool) or not isinstance(seed, int):
         raise PruningError(f"seed={seed!r}: must be a whole number")
     if scope not in SCOPES:

@@ -112,6 +112,8 @@ def test_every_pruner_is_a_function_of_its_inputs(pruner: str) -> None:
         ({"tensors": "0.down.weight"}, "must be names"),
         ({"batches": None}, "needs batches"),
         ({"loss": None}, "needs a loss"),
+        ({"control": "reinit", "redraw": "x"}, "redraw='x': must be a function"),
+        ({"sparsity": 0, "control": "shuffle"}, "control=shuffle: at sparsity=0 there is nothing"),
     ],
 )
 def test_what_cannot_be_scored_is_refused_in_one_line(
@@ -121,13 +123,51 @@ def test_what_cannot_be_scored_is_refused_in_one_line(
         "tensors": NAMES,
         "batches": batches(),
         "loss": cross_entropy,
+        "sparsity": 0.4,
     } | arguments
     model = network()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     with pytest.raises(PruningError, match=message) as refused:
-        prune(model, pruner="snip", sparsity=0.4, **given)
+        prune(model, pruner="snip", **given)
     assert "\n" not in str(refused.value)
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+
+
+def test_a_sparsity_may_be_a_tensor() -> None:
+    given: dict[str, Any] = {"tensors": NAMES, "pruner": "random", "seed": 3}
+    one = prune(network(), **given, sparsity=0.4)
+    as_tensor: Any = torch.tensor(0.4)
+    other = prune(network(), **given, sparsity=as_tensor)
+    assert all(torch.equal(one[name], other[name]) for name in NAMES)
+
+
+def test_a_redraw_that_lacks_a_tensor_changes_none() -> None:
+    model = network()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    first = model.get_parameter(NAMES[0])
+    with pytest.raises(PruningError, match="redraw returned no"):
+        prune(
+            model,
+            tensors=NAMES,
+            sparsity=0.4,
+            pruner="random",
+            control="reinit",
+            redraw=lambda: {NAMES[0]: torch.zeros_like(first)},
+        )
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+
+
+def test_masks_that_do_not_fit_leave_a_model_as_it_is() -> None:
+    masks = prune(network(), tensors=NAMES, sparsity=0.4, pruner="random")
+    for other in (nn.Sequential(nn.Linear(3, 3)), nn.Sequential()):
+        with pytest.raises(PruningError, match=r"0\.\S+: the model has no such parameter"):
+            masks.enforce(other)
+    other = network()
+    wide = other.get_parameter(NAMES[-1])
+    wide.data = torch.ones(*(size + 1 for size in wide.shape))
+    with pytest.raises(PruningError, match="has the shape"):
+        masks.enforce(other)
+    assert not any(module._forward_pre_hooks for module in other.modules())
 
 
 @pytest.mark.parametrize(
