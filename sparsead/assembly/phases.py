@@ -25,6 +25,7 @@ from sparsead.assembly.build import (
 from sparsead.assembly.inputs import Inputs, read_inputs
 from sparsead.assembly.start import Start, load_start
 from sparsead.config.run import RunSpec
+from sparsead.errors import ConfigError
 from sparsead.progress import stage
 from sparsead.pruning.contract import PRUNERS, Pruner
 from sparsead.pruning.masks import Masks
@@ -189,6 +190,12 @@ def fit(
         TrainingStopped: `watch` stopped the training.
     """
     inputs, precision = loaded.inputs, setup.precision
+    model = loaded.adapted.model
+    if spec.protocol.gradient_checkpointing and not model.supports_gradient_checkpointing:
+        raise ConfigError(
+            f"protocol.gradient_checkpointing=true: backbone={spec.backbone.name} does not support "
+            "it; leave it out"
+        )
     with setup.clock.timed("train"), defer_interrupt() as interrupted, stage("starting") as shown:
         trainer = build_trainer(
             spec,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from sparsead.config.schema import check_choice
+from sparsead.config.schema import check_choice, check_minimum
 from sparsead.errors import ConfigError, unknown_key, wrong_type
 
 _NUMBER, _COUNT, _WORD = "float", "int", "str"
@@ -39,6 +39,12 @@ _CHOICES: Mapping[str, tuple[str, ...]] = {
     "warmup_type": _SHAPES,
     "decay_type": _SHAPES,
 }
+_LEAST = {
+    **{"timescale": 1, "num_decay_steps": 1, "num_stable_steps": 0, "min_lr": 0, "lr_end": 0},
+    **{"patience": 0, "cooldown": 0, "threshold": 0, "eps": 0},
+}
+_POSITIVE = ("num_cycles", "power")
+_SHARES = ("min_lr_rate", "min_lr_ratio", "warmup_lr_rate", "factor")
 _TYPES = {_NUMBER: (int, float), _COUNT: (int,), _WORD: (str,)}
 _GIVEN = "protocol.scheduler_options"
 
@@ -65,6 +71,12 @@ def check_schedule(name: str, options: Mapping[str, Any], rate: float) -> None:
             raise ConfigError(wrong_type(f"{_GIVEN}.{key}", value, allowed[key]))
         if key in _CHOICES:
             check_choice(f"{_GIVEN}.{key}", value, _CHOICES[key])
+        if key in _LEAST:
+            check_minimum(f"{_GIVEN}.{key}", value, _LEAST[key])
+        if key in _POSITIVE and value <= 0:
+            raise ConfigError(f"{_GIVEN}.{key}={value:g}: must be above 0")
+        if key in _SHARES and not 0 <= value <= 1:
+            raise ConfigError(f"{_GIVEN}.{key}={value:g}: must be from 0 to 1")
     _check_together(name, options, rate)
 
 
@@ -75,9 +87,12 @@ def _check_together(name: str, options: Mapping[str, Any], rate: float) -> None:
             f"protocol.scheduler={name}: needs the number of steps in which the rate falls; add "
             f"+{_GIVEN}.num_decay_steps=100"
         )
-    end = options.get("lr_end", 0)
-    if end >= rate:
-        raise ConfigError(f"{_GIVEN}.lr_end={end:g}: must be below protocol.learning_rate={rate:g}")
+    for key in ("lr_end", "min_lr"):
+        end = options.get(key, 0)
+        if end >= rate:
+            raise ConfigError(
+                f"{_GIVEN}.{key}={end:g}: must be below protocol.learning_rate={rate:g}"
+            )
     if "min_lr_rate" in SCHEDULES[name] and len(options.keys() & {"min_lr", "min_lr_rate"}) != 1:
         raise ConfigError(
             f"protocol.scheduler={name}: needs the rate at which it ends; add one of "

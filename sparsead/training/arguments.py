@@ -112,7 +112,13 @@ def _check_decay(protocol: ProtocolSpec, steps: int) -> None:
             f"protocol.scheduler=polynomial: the warm-up takes all steps of the training, {steps}; "
             "train for more, or set protocol.warmup=0"
         )
+    stable = protocol.scheduler_options.get("num_stable_steps", 0)
     falls = protocol.scheduler_options.get("num_decay_steps", 0)
+    if stable and stable + falls > left:
+        raise ConfigError(
+            f"protocol.scheduler_options.num_stable_steps={stable}: with num_decay_steps={falls} "
+            f"it takes more than the {left} steps after the warm-up; give fewer"
+        )
     if falls > left:
         raise ConfigError(
             f"protocol.scheduler_options.num_decay_steps={falls}: the training has only {left} "

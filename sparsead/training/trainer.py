@@ -41,7 +41,7 @@ from sparsead.training.evaluation import (
     token_batches,
     unwrap_batch,
 )
-from sparsead.training.history import best_epoch_end, scores_of
+from sparsead.training.history import best_epoch_end, epoch_ends, scores_of
 from sparsead.training.loss import Criterion, build_criterion
 from sparsead.training.optimizer import explained_schedule, find_biases, find_rates, set_rates
 from sparsead.training.prediction import (
@@ -216,7 +216,7 @@ class SparseadTrainer(Trainer):
         super()._save_checkpoint(model, trial)
         self.accelerator.wait_for_everyone()  # each process writes the state of its generators
         if self.args.should_save:
-            best = best_epoch_end(self).step if self.keeps_best else None
+            best = best_epoch_end(self).step if self.keeps_best and epoch_ends(self) else None
             seal_checkpoint(folder, self.state.global_step, best)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:

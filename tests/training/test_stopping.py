@@ -45,10 +45,11 @@ def request_of(outputs: Path, glue: Path, *overrides: str) -> RunRequest:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("evaluations", "asked"),
+    ("evaluations", "asked", "per_epoch"),
     [
-        ("null", 18),
-        ("9", 17),  # behind the fourth step of the second epoch, which is evaluated
+        ("null", 18, 12),
+        ("9", 17, 12),  # behind the fourth step of the second epoch, which is evaluated
+        ("null protocol=clean protocol.patience=2", 5, 11),  # no epoch has ended, none is the best
     ],
 )
 def test_an_epoch_left_in_its_middle_goes_on_to_the_same_bits_in_the_same_precision(
@@ -57,31 +58,33 @@ def test_an_epoch_left_in_its_middle_goes_on_to_the_same_bits_in_the_same_precis
     monkeypatch: pytest.MonkeyPatch,
     evaluations: str,
     asked: int,
+    per_epoch: int,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setattr(precision, "cpu_is_faster_in_bf16", lambda: True)
-    override = f"protocol.evaluations={evaluations}"
-    whole = training.train(request_of(tmp_path / "whole", glue_fixture, override))
-    request = request_of(tmp_path / "left", glue_fixture, override)
+    overrides = f"protocol.evaluations={evaluations}".split()
+    whole = training.train(request_of(tmp_path / "whole", glue_fixture, *overrides))
+    request = request_of(tmp_path / "left", glue_fixture, *overrides)
     with monkeypatch.context() as patch:
         patch.setattr(phases, "defer_interrupt", lambda: interrupted_at_step(asked))
         with pytest.raises(KeyboardInterrupt):
             training.train(request)
     (staging,) = (tmp_path / "left" / "runs").iterdir()
     steps = sorted(int(path.name.rpartition("-")[2]) for path in staging.glob("checkpoint-*"))
-    assert steps[-1] % 12, "the checkpoint is to be inside an epoch"
+    assert steps[-1] % per_epoch, "the checkpoint is to be inside an epoch"
     kept = json.loads((staging / "seconds.json").read_text("utf-8"))
-    assert min(kept[phase] for phase in PHASES) > 0
+    begun = [phase for phase in PHASES if phase != "evaluate" or asked > per_epoch]
+    assert min(kept[phase] for phase in begun) > 0
     (staging / "seconds.json").write_text(json.dumps(dict.fromkeys(PHASES, 1000.0)), "utf-8")
 
     monkeypatch.setattr(precision, "cpu_is_faster_in_bf16", lambda: False)
     assert [run.row["state"] for run in list_runs(tmp_path / "left")] == ["interrupted"]
     with caplog.at_level("INFO"):
         resumed = training.train(request)
-    assert f"going on from step {steps[-1]} of 36" in caplog.text
+    assert f"going on from step {steps[-1]} of {3 * per_epoch}" in caplog.text
     assert [run.row["state"] for run in list_runs(tmp_path / "left")] == ["done"]
     assert resumed.result["environment"]["precision"] == "bf16"
-    assert resumed.result["resumed_from_epoch"] == pytest.approx(steps[-1] / 12)
+    assert resumed.result["resumed_from_epoch"] == pytest.approx(steps[-1] / per_epoch)
     for key in ("identity", "scores", "history", "sparsity"):
         assert resumed.result[key] == whole.result[key], key
     assert all(1000 < resumed.result["seconds"][phase] < 2000 for phase in PHASES)
