@@ -175,6 +175,39 @@ WRONG: dict[str, Sequence[str]] = {
     "--json: cannot be combined with --format csv": ["table", "--format", "csv", "--json"],
     "--json: cannot be combined with --format md": ["runs", "--format", "md", "--json"],
     "--quiet: cannot be combined with --json": ["train", "--quiet", "--json"],
+    "protocol.scheduler_options.power=-1: must be above 0": [
+        *("train", "protocol.scheduler=polynomial", "+protocol.scheduler_options.power=-1"),
+    ],
+    "protocol.scheduler_options.timescale=0: must be at least 1": [
+        *("train", "protocol.scheduler=inverse_sqrt", "+protocol.scheduler_options.timescale=0"),
+    ],
+    "protocol.scheduler_options.min_lr=0.5: must be below protocol.learning_rate": [
+        *(
+            "train",
+            "protocol.scheduler=cosine_with_min_lr",
+            "+protocol.scheduler_options.min_lr=.5",
+        ),
+    ],
+    "task.inputs=[]: name one or two columns": ["train", "task=demo_mrpc", "task.inputs=[]"],
+    "task.answer_after='': must not be empty": ["train", "task=demo_sums", "task.answer_after=''"],
+    "task.decimal_mark=comma: is how number_match reads numbers": [
+        *("train", "task=demo_sums", "task.metrics=[exact_match]", "task.decimal_mark=comma"),
+    ],
+    "task.labels=['a', 'b', 'c']: the data has 2 classes": [
+        *("train", "task=mrpc", "task.labels=[a,b,c]"),
+    ],
+    "task.hub_splits.hard=h: names a part of a data set of the hub, but": [
+        *("train", "task=text", "task.train=good.csv", "task.validation=good.csv"),
+        *("task.inputs=[text]", "+task.hub_splits.hard=h"),
+    ],
+    "task.hub_config=x: names a part of a data set of the hub, but": [
+        *("train", "task=text", "task.train=good.csv", "task.validation=good.csv"),
+        *("task.inputs=[text]", "task.hub_config=x"),
+    ],
+    "task.files.hard=h.csv: lies in the folder task.path": [
+        *("train", "task=text", "task.train=good.csv", "task.validation=good.csv"),
+        *("task.inputs=[text]", "+task.files.hard=h.csv"),
+    ],
     "did you mean joblib": ["compare", "pruner=snip,random", "hydra/launcher=jobli"],
     "nowhere.yaml": ["table", "nowhere.yaml"],
     "--power 2: must be above 0 and below 1": ["plan", "table1", "--power", "2"],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -99,7 +99,7 @@ class TrainedRun:
         """
         return self._reader().inputs
 
-    def predict(self, rows: Sequence[Mapping[str, Any]]) -> list[Record]:
+    def predict(self, rows: Iterable[Mapping[str, Any]]) -> list[Record]:
         """Return the task's prediction for each row, in the order of the rows.
 
         Precision and batch size are those of the run's evaluation.
@@ -113,6 +113,7 @@ class TrainedRun:
             DataError: a row lacks one of these columns, or its value is not a text.
         """
         reader = self._reader()
+        rows = list(rows)
         if not rows:
             return []
         if isinstance(reader, ReadsNewRows):

@@ -130,12 +130,29 @@ class TaskSpec:
         self._check_one_place()
         if self.revision is not None and self.hub is None:
             raise ConfigError(_not_of_hub("task.revision", self.revision))
+        self._check_heard()
         for split, own in self._own_files().items():
             if not Path(own).is_file():
                 raise ConfigError(f"task.{split}={own}: is not a file")
         for file in self.local_files():
             if not file.is_file():
                 raise ConfigError(f"task.path={self.path}: {file} is missing{self._folder_above()}")
+
+    def _check_heard(self) -> None:
+        """Refuse options of the hub, or of a folder, in a task that reads a user's own files."""
+        if "." in self.method or "hub" not in self.options or self.options["hub"] is not None:
+            return
+        config = self.options.get("hub_config")
+        if config is not None:
+            raise ConfigError(_not_of_hub("task.hub_config", config))
+        for split, name in _items(self.options.get("hub_splits")):
+            if split not in SPLITS:
+                raise ConfigError(_not_of_hub(f"task.hub_splits.{split}", name))
+        for split, file in self.files.items() if self.path is None else ():
+            if split not in SPLITS:  # those of train and validation may be the method's own
+                raise ConfigError(
+                    f"task.files.{split}={file}: lies in the folder task.path, which is not given"
+                )
 
     def arguments(self) -> dict[str, Any]:
         """Return the keyword arguments of the task's class."""
@@ -273,9 +290,10 @@ class AdapterSpec:
         return replace(self, options={**self.options, **sizes})
 
 
-def _not_of_hub(key: str, revision: str) -> str:
+def _not_of_hub(key: str, value: str) -> str:
+    what = "a revision on" if key.endswith("revision") else "a part of a data set of"
     return (
-        f"{key}={revision}: names a revision on the hub, but this run reads nothing from the hub; "
+        f"{key}={value}: names {what} the hub, but this run reads nothing from the hub; "
         "leave it out"
     )
 

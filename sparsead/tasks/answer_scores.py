@@ -6,7 +6,7 @@ import logging
 import re
 import string
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import datasets
@@ -102,14 +102,16 @@ class AnswerScores(NamedScores):
     ) -> dict[str, list[float]]:
         """Return each metric for every question: the best score against any of its answers."""
         pairs = list(zip(predictions, references, strict=True))
-        return {name: _best(metric.compute, pairs) for name, metric in self.chosen.items()}
+        return {name: _best(metric, pairs) for name, metric in self.chosen.items()}
 
     def _compute(self, predictions: Any, references: Any) -> dict[str, float]:
         values = self.each(predictions, references)
         return {name: float(np.mean(scores)) for name, scores in values.items()}
 
 
-def _best(
-    score: Callable[[str, str], float], pairs: Sequence[tuple[str, Sequence[str]]]
-) -> list[float]:
-    return [max(score(prediction, answer) for answer in answers) for prediction, answers in pairs]
+def _best(metric: Metric, pairs: Sequence[tuple[str, Sequence[str]]]) -> list[float]:
+    best = max if metric.higher_is_better else min
+    return [
+        best(metric.compute(answer, prediction) for answer in answers)
+        for prediction, answers in pairs
+    ]

@@ -26,7 +26,7 @@ from filelock import FileLock
 from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
-from sparsead.errors import ConfigError, SourceError
+from sparsead.errors import ConfigError, DataError, SourceError
 from sparsead.progress import stage
 from sparsead.tasks.contract import Task
 from sparsead.tasks.splits import split_rows
@@ -97,8 +97,9 @@ def encode_once(
         if fresh:
             with stage("tokenising"):  # not in the block below: its errors are not of the cache
                 encoded = task.encode(rows, tokenizer)
+                described = _describe_splits(encoded)
             with _writing(folder):
-                _write(folder, encoded)
+                _write(folder, encoded, described)
         splits, described = _read(folder)
     finally:
         lock.release()
@@ -201,11 +202,22 @@ def _lengths(rows: Dataset) -> tuple[NDArray[Any], NDArray[Any]]:
     return kept, np.array(rows[WHOLE_LENGTH][:]) if WHOLE_LENGTH in rows.column_names else kept
 
 
-def _write(folder: Path, splits: DatasetDict) -> None:
+def _describe_splits(encoded: DatasetDict) -> dict[str, Any]:
+    """Describe each split in numbers.
+
+    Raises:
+        DataError: a split has no examples.
+    """
+    for split, rows in encoded.items():
+        if not len(rows):
+            raise DataError(f"task: {split}: has no examples")
+    return {split: _describe_split(rows) for split, rows in encoded.items()}
+
+
+def _write(folder: Path, splits: DatasetDict, described: Mapping[str, Any]) -> None:
     """Write to a temporary folder and rename it, so that `folder` is never incomplete."""
     beside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
-        described = {split: _describe_split(rows) for split, rows in splits.items()}
         kept = {split: _drop_described(rows) for split, rows in splits.items()}
         DatasetDict(kept).save_to_disk(str(beside))
         (beside / DESCRIPTION_FILE).write_text(json.dumps(described), "utf-8")

@@ -181,7 +181,7 @@ def _read_parquet(path: Path, columns: Sequence[str]) -> Rows:
         check_columns(str(path), columns, names)
         read = (_flattened(str(path), row) for row in file.read(columns=list(columns)).to_pylist())
         values = [{column: row.get(column) for column in columns} for row in read]
-    except (OSError, pyarrow.ArrowException) as error:
+    except (OSError, ValueError, OverflowError, pyarrow.ArrowException) as error:
         raise DataError(f"{path}: is not a readable Parquet file ({error})") from error
     return Rows(path, values, range(1, len(values) + 1))
 

@@ -87,9 +87,23 @@ class GlueTask(SentenceTask):
 
     def _splits(self) -> DatasetDict:
         if self.path is None:
-            return load_splits(self._source(self.hub_config), self.hub_splits)
+            return self._labelled(load_splits(self._source(self.hub_config), self.hub_splits))
         folder = Path(self.path)
         return DatasetDict({split: self._read(folder / file) for split, file in self.files.items()})
+
+    def _labelled(self, splits: DatasetDict) -> DatasetDict:
+        """Return the hub's splits; its test sets have −1 in place of labels.
+
+        Raises:
+            DataError: a split has no labels.
+        """
+        for split, rows in splits.items():
+            if len(rows) and min(rows["label"]) < 0:
+                raise DataError(
+                    f"task.hub_splits.{split}={self.hub_splits[split]}: {self.hub} has no labels "
+                    "in this split; leave it out"
+                )
+        return splits
 
     def _load_test(self, test: Mapping[str, Any], folder: Path | None) -> Dataset | None:
         if folder is None:

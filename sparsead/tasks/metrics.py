@@ -119,7 +119,7 @@ class NamedScores(evaluate.Metric):  # type: ignore[misc]
         Args:
             names: names of the metrics, the task's main one first. A dotted path names the user's
                 own function, or a `Metric` that holds one. It returns a number for all true and all
-                predicted values or, for answers, for one prediction and one true answer.
+                predicted values or, for answers, for one true answer and one prediction.
             choices: all metrics of this kind, by name.
 
         Raises:

@@ -260,6 +260,8 @@ def _inner_id(rows: Rows, number: int, value: Any) -> str:
 
 
 def _unique(rows: Rows, questions: list[Question]) -> list[Question]:
+    if not questions:
+        raise DataError(f"{rows.path}: has no questions")
     seen: set[str] = set()
     for question in questions:
         if question["id"] in seen:

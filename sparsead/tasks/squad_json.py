@@ -166,3 +166,5 @@ def _json(path: Path) -> Any:
         raise DataError(f"{place}: is not JSON ({error.msg})") from error
     except RecursionError as error:
         raise DataError(f"{path}: is not JSON that can be read (nested too deep)") from error
+    except ValueError as error:  # a number of thousands of digits
+        raise DataError(f"{path}: is not JSON that can be read ({error})") from error

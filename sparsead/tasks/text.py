@@ -61,9 +61,10 @@ class TextTask(SentenceTask):
         check_all(TEXT, vars(self))
         if self.validation is not None and self.validation_share is not None:
             raise ConfigError(f"task.validation={self.validation}: {ONE_OF_TWO}")
-        if self.labels and len({class_name(label) for label in self.labels}) < 2:
+        names = [class_name(label) for label in self.labels]
+        if names and (len(names) < 2 or len(set(names)) < len(names)):
             raise ConfigError(
-                f"task.labels={list(self.labels)}: name at least two different classes"
+                f"task.labels={list(self.labels)}: name at least two classes, each of them once"
             )
 
     @property

@@ -9,10 +9,12 @@ from decimal import Decimal
 
 log = logging.getLogger(__name__)
 
-_MINUS = r"(?:(?<![\w)\]])[-\u2212])?"  # but not the sign of a difference
+_MINUS = r"(?:(?<![\w)\]])[-\u2212][$\u20ac\u00a3\u00a5]?)?"  # but not that of a difference
 _SPACES = " \u00a0\u2009\u202f"
 _NUMBERS: Mapping[str, re.Pattern[str]] = {
-    "point": re.compile(rf"{_MINUS}(?:\d{{1,3}}(?:,\d{{3}})+(?!\d)|\d+)(?:\.\d+)?"),
+    "point": re.compile(
+        rf"{_MINUS}(?:(?:\d{{1,3}}(?:,\d{{3}})+(?!\d)|\d+)(?:\.\d+)?|(?<![\w.,])\.\d+)"
+    ),
     "comma": re.compile(
         rf"{_MINUS}(?:\d{{1,3}}(?:([.'\u2019{_SPACES}])\d{{3}})(?:\1\d{{3}})*(?!\d)|\d+)(?:,\d+)?"
     ),
@@ -20,6 +22,7 @@ _NUMBERS: Mapping[str, re.Pattern[str]] = {
 """Numbers by the name of the sign that stands before their decimals."""
 
 _WRITTEN = re.compile(
+    r"(?:(?<![\w.,])[.,])?"
     r"\d(?:(?:[.,'\u2019\u066b\u066c/]|[eE][+-]?)?\d|[ \u00a0\u202f]\d{3}(?!\d))*"
 )
 """A number in any notation: 1.234,5 and 1 234,5 and 1'234.5, a fraction, or a power of ten."""

@@ -32,7 +32,8 @@ def evaluated_splits(task: Task, data: DatasetDict, held_out: bool) -> list[str]
     """
     first = "test" if held_out else "validation"
     if isinstance(task, GeneratesText):
-        return [first, "validation"] if held_out else list(task.generated_splits)
+        asked = [first if split == "validation" else split for split in task.generated_splits]
+        return [*asked, "validation"] if held_out else asked
     return [first, *(split for split in data if split not in ("train", first))]
 
 

@@ -23,7 +23,6 @@ from transformers import (
 )
 
 from sparsead.backbones.heads import gives_next_token
-from sparsead.config.values.tasks import check_score_name
 from sparsead.progress import stage
 from sparsead.pruning.examples import IGNORED_LABEL
 from sparsead.runs.files import write_atomically
@@ -31,6 +30,7 @@ from sparsead.tasks.contract import Collator, GeneratesText, Record
 from sparsead.training.evaluation import count_tokens, token_batches
 from sparsead.training.inference import autocast
 from sparsead.training.prediction import (
+    check_scores,
     format_json_lines,
     read_complete_records,
     unfinished_predictions,
@@ -130,9 +130,7 @@ def generate_splits(
     for split in splits:
         file = unfinished_predictions(folder, split)
         generate_file(generator, data[split], file)
-        scores[split] = generator.task.record_scores(read_complete_records(file))
-        for name in scores[split]:
-            check_score_name("task", name)
+        scores[split] = check_scores(generator.task.record_scores(read_complete_records(file)))
         line = ", ".join(f"{name} {100 * value:.2f}" for name, value in scores[split].items())
         log.info("%s: %s", split, line)
     return scores

@@ -6,6 +6,8 @@ import hashlib
 import json
 import logging
 import math
+import reprlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -57,14 +59,13 @@ def build_scorer(task: Task, rows: Dataset, file: Path) -> Scorer | None:
 
     def score(output: EvalPrediction) -> dict[str, float]:
         records = task.predictions(output, rows)
-        _check(records)
+        check_records(records)
         if PartialState().is_main_process:
             write_atomically(file, format_json_lines(records))
         scores = (
             task.scores(output) if isinstance(task, ScoresOutputs) else task.record_scores(records)
         )
-        for name in scores:
-            check_score_name("task", name)
+        scores = check_scores(scores)
         if _has_nan(output.predictions):  # a class can be chosen among them, but means nothing
             log.warning("%s not defined: outputs of the model are nan", ", ".join(scores))
             scores = dict.fromkeys(scores, math.nan)
@@ -165,10 +166,38 @@ def _checksum(text: bytes) -> str:
     return hashlib.sha256(text).hexdigest()[:16]
 
 
-def _check(records: Sequence[Record]) -> None:
-    """Refuse a task's records that the run could not store, after the first epoch at the latest."""
+def check_records(records: Sequence[Record]) -> None:
+    """Refuse a task's records that the run could not store, after the first epoch at the latest.
+
+    Raises:
+        ConfigError: a record lacks its id or its prediction, or two have the same id.
+    """
     for key in ("id", "prediction"):
         if not all(key in record for record in records):
             raise ConfigError(
                 f"task: a record that its method 'predictions' returns has no '{key}'"
             )
+    ids = Counter(json.dumps(record["id"]) for record in records)
+    if twice := [found for found, times in ids.items() if times > 1]:
+        raise ConfigError(
+            f"task: two records that its method 'predictions' returns have the id {twice[0]}"
+        )
+
+
+def check_scores(scores: Mapping[str, Any]) -> dict[str, float]:
+    """Return a task's scores as numbers.
+
+    Raises:
+        ConfigError: there are none, one is no number, or its name cannot be printed.
+    """
+    if not scores:
+        raise ConfigError("task: its scores are empty; it needs at least one")
+    for name, value in scores.items():
+        check_score_name("task", name)
+        try:
+            float(value)
+        except (TypeError, ValueError) as error:
+            raise ConfigError(
+                f"task: its score {name} is {reprlib.repr(value)}, which is not a number"
+            ) from error
+    return {name: float(value) for name, value in scores.items()}

@@ -14,7 +14,7 @@ from transformers import PreTrainedTokenizerBase
 
 from composing import compose
 from sparsead.backbones.loading import load_backbone
-from sparsead.errors import ConfigError, SourceError
+from sparsead.errors import ConfigError, DataError, SourceError
 from sparsead.tasks.cache import encode_once, hold_out
 from sparsead.tasks.contract import TASKS
 from sparsead.tasks.text import TextTask
@@ -144,6 +144,20 @@ def test_an_error_of_the_task_is_not_the_caches(
 
     monkeypatch.setattr(TextTask, "encode", fail)
     with pytest.raises(ValueError, match=r"^three of these$"):
+        encode_once(text(file), tokenizer())
+
+
+def test_a_split_without_examples_is_named(
+    cache: Path, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encode = TextTask.encode
+
+    def empty(*given: Any) -> DatasetDict:
+        splits = encode(*given)
+        return DatasetDict({**splits, "validation": splits["validation"].select([])})
+
+    monkeypatch.setattr(TextTask, "encode", empty)
+    with pytest.raises(DataError, match="validation: has no examples"):
         encode_once(text(file), tokenizer())
 
 

@@ -90,6 +90,12 @@ def decoder(backbone: str, seed: int = 1) -> PreTrainedModel:
         ("9-3", None, "3"),
         ("12,34", None, "34"),
         ("$18 per day", None, "18"),
+        (".5", None, "0.5"),
+        ("it is -.25 now", None, "-0.25"),
+        ("lost -$5", None, "-5"),
+        ("9-$5", None, "5"),
+        ("the end.5", None, "5"),
+        ("1.5", None, "1.5"),
     ],
 )
 def test_a_number_is_found_where_it_is_said_to_be(

@@ -5,13 +5,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from datasets import Dataset
+from datasets import Dataset, DatasetDict
 from sklearn.metrics import accuracy_score, f1_score
 from transformers import EvalPrediction
 
 from composing import compose
 from sparsead.backbones.loading import load_backbone
 from sparsead.errors import ConfigError, DataError
+from sparsead.tasks import glue
 from sparsead.tasks.contract import TASKS
 from sparsead.tasks.glue import GlueTask
 from sparsead.tasks.sentences import SentenceTask
@@ -180,6 +181,15 @@ def test_scores_are_those_of_scikit_learn() -> None:
     assert list(scores) == ["accuracy", "f1"]
     assert scores["accuracy"] == accuracy_score(labels, logits.argmax(1))
     assert scores["f1"] == f1_score(labels, logits.argmax(1))
+
+
+def test_the_hubs_test_set_without_labels_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = {"sentence1": ["a"], "sentence2": ["b"], "idx": [0]}
+    splits = {"train": 1, "validation": 0, "test": -1}
+    hub = DatasetDict({s: Dataset.from_dict({**rows, "label": [n]}) for s, n in splits.items()})
+    monkeypatch.setattr(glue, "load_splits", lambda *_: hub)
+    with pytest.raises(DataError, match=r"task\.hub_splits\.test=test: \S+ has no labels"):
+        task("task=mrpc", "+task.hub_splits.test=test").load()
 
 
 def test_an_unknown_metric_is_refused() -> None:

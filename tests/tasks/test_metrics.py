@@ -24,6 +24,20 @@ from sparsead.tasks.text_scores import TextScores
 BITS = st.lists(st.tuples(st.integers(0, 1), st.integers(0, 1)), min_size=1, max_size=40)
 
 
+def test_a_metric_of_ones_own_gets_one_true_answer_and_the_prediction(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "own_answers.py").write_text(
+        "def longer(true, predicted):\n    return len(true) - len(predicted)\n"
+        "def distance(true, predicted):\n    return abs(len(true) - len(predicted))\n"
+        "distance.higher_is_better = False\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    scores = AnswerScores(["own_answers.longer", "own_answers.distance", "f1"])
+    found = scores.each(["a"], [["aaaa", "aa"]])
+    assert found == {"longer": [3], "distance": [1], "f1": [0]}
+
+
 @given(BITS)
 def test_of_two_classes_they_are_the_closed_forms(pairs: list[tuple[int, int]]) -> None:
     predicted, true = np.array(pairs).T

@@ -101,6 +101,21 @@ def test_an_object_and_a_column_of_one_name_are_refused(tmp_path: Path) -> None:
         read_file(tmp_path / "rows.parquet", ["a.b"])
 
 
+def test_a_text_that_is_not_utf8_in_parquet_is_one_line(tmp_path: Path) -> None:
+    binary = pyarrow.array([b"a\xff"], pyarrow.binary())
+    text = pyarrow.StringArray.from_buffers(1, *binary.buffers()[1:])
+    parquet.write_table(pyarrow.table({"text": text}), tmp_path / "rows.parquet")
+    with pytest.raises(DataError, match=r"rows\.parquet: is not a readable Parquet file"):
+        read_file(tmp_path / "rows.parquet", ["text"])
+
+
+def test_a_number_of_thousands_of_digits_is_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "huge.json"
+    path.write_text('{"data": ' + "9" * 5000 + "}", "utf-8")
+    with pytest.raises(DataError, match=r"huge\.json: is not JSON that can be read"):
+        read_squad(path)
+
+
 def test_a_key_twice_in_a_question_file_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "one.json"
     path.write_text('{"data": [], "data": [1]}', "utf-8")

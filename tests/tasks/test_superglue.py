@@ -204,6 +204,7 @@ def asked(*questions: dict[str, Any]) -> dict[str, Any]:
         ),
         ("copa", {"idx": "1"}, r":2: idx: 1 is also the id of line 1"),
         ("copa", {"idx": [1]}, r":1: idx: \[1\] is not an id"),
+        ("multirc", {"passage": {"text": "a", "questions": []}}, r"\.jsonl: has no questions"),
         ("multirc", {"idx": None}, r":1: idx: None is not an id"),
         ("multirc", {"passage": asked({}, {})}, ":1: idx: None is not an id"),
         ("multirc", {"passage": asked({"idx": 1}, {"idx": 1})}, ":1: question: two questions have"),

@@ -221,7 +221,7 @@ def test_a_line_of_a_million_characters_is_cut_and_counted(tmp_path: Path) -> No
         ),
         (
             ["task.validation_share=0.1", "task.labels=[a]"],
-            "task.labels=['a']: name at least two different",
+            "task.labels=['a']: name at least two classes",
         ),
     ],
 )

@@ -159,8 +159,29 @@ def check_text_labels(options: Options) -> None:
         raise ConfigError("task.labels: task.regression=true predicts numbers, not labels")
 
 
+def check_fixed_inputs(options: Options) -> None:
+    """Check the columns and classes of sentences or pairs whose data has columns of its own."""
+    inputs, written = options["inputs"], options.get("tsv_labels", ())
+    if not isinstance(inputs, list | tuple) or len(inputs) not in (1, 2):
+        raise ConfigError(f"task.inputs={inputs}: name one or two columns of text")
+    labels = options.get("labels", ())
+    if written and labels and len(labels) != len(written):
+        raise ConfigError(
+            f"task.labels={list(labels)}: the data has {len(written)} classes; leave it out"
+        )
+
+
+def check_answer_after(options: Options) -> None:
+    """Check the text behind which an answer stands."""
+    if options.get("answer_after") == "":
+        raise ConfigError("task.answer_after='': must not be empty; null compares the whole text")
+
+
 def check_columns(options: Options) -> None:
-    """Check that no column is both the source and the target."""
+    """Check that no column is both the source and the target, and that both are named."""
+    for part in ("source", "target"):
+        if part in options["columns"] and options["columns"][part] in (None, "", "None"):
+            raise ConfigError(f"task.columns.{part}={options['columns'][part]}: name the column")
     columns = [column for column in options["columns"].values() if column]
     if len(set(columns)) < len(columns):
         twice = next(column for column in columns if columns.count(column) > 1)
@@ -231,6 +252,12 @@ def check_decimal_mark(options: Options) -> None:
     mark = options.get("decimal_mark", "point")
     if mark not in DECIMAL_MARKS:
         raise ConfigError(unknown("task.decimal_mark", mark, DECIMAL_MARKS))
+    metrics = list(options.get("metrics", ()))
+    if mark != DECIMAL_MARKS[0] and metrics and "number_match" not in metrics:
+        raise ConfigError(
+            f"task.decimal_mark={mark}: is how number_match reads numbers, which is not among "
+            f"task.metrics={metrics}"
+        )
 
 
 def check_tokenizers(options: Options) -> None:
@@ -251,14 +278,14 @@ QUESTIONS = (check_questions, check_answer_metrics, check_hub_splits, check_ques
 TEXT = (check_text_columns, check_share, check_text_labels, check_hub_splits)
 TEXTS = (
     *(check_generation, check_columns, check_hub_splits),
-    *(check_generated_splits, check_decimal_mark),
+    *(check_generated_splits, check_decimal_mark, check_answer_after),
 )
 
 _SENTENCES = ("demo_cola", "demo_pairs", "demo_rte", "demo_stsb", "glue")
 
 CHECKS: Mapping[str, Sequence[Callable[[Options], None]]] = {
     **dict.fromkeys(("demo_questions", "squad"), QUESTIONS),
-    **dict.fromkeys(_SENTENCES, (check_sentence_metrics,)),
+    **dict.fromkeys(_SENTENCES, (check_sentence_metrics, check_fixed_inputs)),
     **dict.fromkeys(("superglue", "wic", "wsc"), (check_sentence_metrics, check_hub_splits)),
     **dict.fromkeys(("copa", "multirc", "record"), (check_hub_splits,)),
     "text": (*TEXT, check_own_metrics),
