@@ -24,11 +24,15 @@ _PARAMETERS = ("key", "value")
 
 
 class Prefix(nn.Module):
-    """`parameter_scale` times the trained keys and values of an attention module, (l, width)."""
+    """`parameter_scale` times the trained keys and values of an attention module, (l, width).
 
-    def __init__(self, length: int, width: int, scale: float) -> None:
+    `uses` says how many of a token's queries are compared with each key, for the count of FLOPs.
+    """
+
+    def __init__(self, length: int, width: int, scale: float, queries: int) -> None:
         super().__init__()
         self.parameter_scale = scale
+        self.uses = dict.fromkeys(_PARAMETERS, queries)
         self.key = nn.Parameter(torch.empty(length, width))
         self.value = nn.Parameter(torch.empty(length, width))
         self.seen = False
@@ -96,8 +100,9 @@ class PrefixAdapter:
         options = self._options()
         places = site_modules(model, "attention")
         attend_to_prefixes(model, prefix="adapter")
+        size = (self.bottleneck, _width(model), options.scale, _count_queries(model))
         for module in places.values():
-            module.add_module("adapter", Prefix(self.bottleneck, _width(model), options.scale))
+            module.add_module("adapter", Prefix(*size))
             module.register_forward_hook(_check_seen)
         names = [f"{place}.adapter.{name}" for place in places for name in _PARAMETERS]
         initialise(model, names, init="bert", seed=seed)
@@ -114,6 +119,12 @@ def _width(model: PreTrainedModel) -> int:
     head = getattr(config, architectures()[config.model_type].head_width, None)
     keys = getattr(config, "num_key_value_heads", None) or heads
     return int(keys * (head or config.hidden_size // heads))
+
+
+def _count_queries(model: PreTrainedModel) -> int:
+    """Return the number of query heads that share a key head, with grouped-query attention."""
+    heads = model.config.num_attention_heads
+    return int(heads // (getattr(model.config, "num_key_value_heads", None) or heads))
 
 
 def _check_seen(module: nn.Module, _inputs: Any, _output: Any) -> None:

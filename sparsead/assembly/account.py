@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,8 +45,31 @@ def count_costs(spec: RunSpec) -> dict[str, Any]:
     prunable = sum(state[name].numel() for name in adapted.prunable)
     removed = round(removed_share(spec, adapted) * prunable)
     metadata = weights_metadata(spec, compute_identity(spec), _fingerprint(spec.backbone))
-    stored = sparse_size(shapes, adapted.prunable, removed, metadata)
+    if adapted.budget is None:
+        stored = sparse_size(shapes, adapted.prunable, removed, metadata)
+    else:
+        chosen = dict(_shapes_of_chosen(shapes, adapted.prunable, prunable - removed))
+        stored = sparse_size(chosen, (), 0, metadata)
     return count_adapter_costs(adapted, removed, stored)
+
+
+def _shapes_of_chosen(
+    shapes: Mapping[str, Sequence[int]], prunable: Collection[str], kept: int
+) -> Iterator[tuple[str, Sequence[int]]]:
+    """Yield the shapes, in units of 4 bytes, of what `train_chosen` stores; the rest as it is.
+
+    How the kept weights are spread over the layers is known only once they are scored: the same
+    share of each is assumed, which changes the size of the file's header by a few bytes.
+    """
+    total = sum(math.prod(shapes[name]) for name in prunable)
+    for name, shape in shapes.items():
+        if name not in prunable:
+            yield name, shape
+            continue
+        size, layer = math.prod(shape), name.rpartition(".")[0]
+        chosen = round(kept * size / total)
+        yield f"{layer}.adapter.values", (chosen,)
+        yield f"{layer}.adapter.places", (size // 32 if 32 * kept > total else chosen,)
 
 
 def _device(spec: RunSpec) -> str:

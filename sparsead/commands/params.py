@@ -36,7 +36,7 @@ _NOMINAL = (
 _LEGEND = (
     _NOMINAL
     + "nonzero: trained weights: kept adapter weights and, unless it is frozen, the head. "
-    + "bytes: size of the run's weights file.\n"
+    + "bytes: size of the run's weights file; with adapter.budget, about.\n"
 )
 
 

@@ -24,6 +24,7 @@ from composing import compose
 from pruning_cases import bert, flatten, scoring, token_batches, transformers_loss
 from sparsead.adapters.mam import MAMAdapter
 from sparsead.adapters.prefix import Prefix, PrefixAdapter
+from sparsead.assembly.account import count_costs
 from sparsead.backbones import sites
 from sparsead.backbones.attention import attend_to_prefixes
 from sparsead.backbones.loading import load_backbone
@@ -217,6 +218,14 @@ def test_grasp_scores_prefixes_under_sdpa_as_under_eager_attention() -> None:
             scores.append(flatten(grasp(task)))
     assert scores[0].abs().max() > 1e-3
     torch.testing.assert_close(scores[0], scores[1], rtol=1e-6, atol=1e-9)
+
+
+def test_each_query_head_that_shares_a_key_head_counts() -> None:
+    counts = count_costs(compose("backbone=tiny-llama", "adapter=prefix", "pruner=none"))
+    config = compose("backbone=tiny-llama").backbone.architecture
+    shared = config["num_attention_heads"] // config["num_key_value_heads"]
+    assert shared == 2
+    assert counts["added_flops_per_token"] == 2 * shared * counts["adapter"]
 
 
 def test_a_backbone_without_the_interface_is_refused() -> None:

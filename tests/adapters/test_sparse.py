@@ -184,6 +184,18 @@ def test_counts_are_those_of_what_trains() -> None:
     assert counts["added_flops_per_token"] == 0
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("budget", [0.001, 0.3])
+def test_the_size_of_the_file_is_foreseen(budget: float, tmp_path: Path) -> None:
+    request = ask_for(
+        *("backbone=tiny-bert", "task=demo_mrpc", "task.limit=8", "protocol.epochs=1"),
+        *("device=cpu", "adapter=sparse", f"adapter.budget={budget}", "pruner=random"),
+        *("sparsity=dense", f"outputs={tmp_path}"),
+    )
+    stored = train(request).result["parameters"]["stored_bytes"]
+    assert count_costs(request.spec)["stored_bytes"] == pytest.approx(stored, rel=0.02)
+
+
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
