@@ -253,35 +253,38 @@ class Teller:
     def __init__(self, runs: int, name: Callable[[Cell], str] | None = None) -> None:
         self._runs = runs
         self._name = name or _name
-        self._number = self._failed = 0
+        self._ended = self._failed = 0
+        self._spent = 0.0
         self._began = time.monotonic()
 
     def __call__(self, event: str, cell: Cell) -> None:
         """Tell that a run begins, is done or has failed, or that another process works on it."""
-        if event == "run":
-            self._number += 1
+        if event == "run":  # which another process may be faster to begin: it counts when it ends
+            self._began = time.monotonic()
             name_sweep(f"{self._describe()}: {self._name(cell)}")
         elif event == "waiting":
             print_line(f"waiting for another process: {self._name(cell)}")
         else:
             self._failed += event == "failed"
+            self._ended += 1
+            self._spent += time.monotonic() - self._began
             print_line(
-                f"{self._number} of {self._count}: {self._name(cell)}: {_outcome(event, cell)}"
+                f"{self._ended} of {self._count}: {self._name(cell)}: {_outcome(event, cell)}"
             )
             name_sweep("")
 
     @property
     def _count(self) -> int:
         """Number of runs; more than planned where runs waited for others."""
-        return max(self._runs, self._number)
+        return max(self._runs, self._ended)
 
     def _describe(self) -> str:
-        done = self._number - 1
-        parts = [f"run {self._number} of {self._count}"]
+        number = self._ended + 1
+        parts = [f"run {number} of {max(self._count, number)}"]
         parts += [f"{self._failed} failed"] if self._failed else []
-        if done:
-            each = (time.monotonic() - self._began) / done
-            parts.append(f"about {format_seconds(each * (self._count - done))} left for all")
+        if self._ended:
+            seconds = self._spent / self._ended * max(1, self._count - self._ended)
+            parts.append(f"about {format_seconds(seconds)} left for all")
         return ", ".join(parts)
 
 

@@ -10,6 +10,7 @@ from types import ModuleType
 
 import pytest
 
+from composing import ask_for
 from conftest import Cli
 from exhaustive import choose
 from sparsead.commands import plan, reproduce
@@ -18,7 +19,7 @@ from sparsead.config.tracking import group_tracked
 from sparsead.errors import ConfigError
 from sparsead.runs.failure import read_failures
 from sparsead.runs.record import read_records
-from sparsead.tables.cells import list_cells
+from sparsead.tables.cells import Cell, list_cells
 from sparsead.tables.files import load_table
 
 TABLE = """\
@@ -91,6 +92,23 @@ def test_ctrl_c_leaves_a_line_and_status_130(
     monkeypatch.setattr(reproduce, "train_run", interrupt)
     assert called(reproduce, monkeypatch, *words) == 130
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_runs_that_another_process_trains_do_not_count_as_this_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now, labels = [0.0], list[str]()
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    monkeypatch.setattr(reproduce, "name_sweep", labels.append)
+    request = ask_for("backbone=tiny-bert", "task=demo_rte", f"outputs={tmp_path}")
+    cell = Cell("row", "column", "tiny-bert", 1, (), request)
+    tell = reproduce.Teller(3)
+    for event, seconds in (("run", 1), ("run", 60), ("failed", 0), ("run", 0)):  # one was taken
+        tell(event, cell)
+        now[0] += seconds
+    assert "1 of 3: " in capsys.readouterr().out
+    assert labels[1].startswith("run 1 of 3: ")
+    assert labels[-1].startswith("run 2 of 3, 1 failed, about 2 min left for all: ")
 
 
 LAUNCHERS = {
