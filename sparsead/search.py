@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from filelock import BaseFileLock, FileLock, Timeout
 
-from sparsead.config.search import SearchSpec, check_compared
+from sparsead.config.search import SearchSpec, check_comparable
 from sparsead.errors import (
     AlreadyRecordedError,
     ClaimedError,
@@ -92,7 +92,7 @@ def search_over_seeds(
         RecordError: the search's journal is damaged.
         SparseadError: an error that the user can fix and that would fail every point.
     """
-    check_compared(requests[0].spec.protocol)
+    check_comparable(requests[0].spec.protocol)
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise ConfigError(
             "search=asha: is not for torchrun; start the command several times without it, and "

@@ -130,7 +130,7 @@ class TaskSpec:
         self._check_one_place()
         if self.revision is not None and self.hub is None:
             raise ConfigError(_not_of_hub("task.revision", self.revision))
-        self._check_heard()
+        self._check_unread_options()
         for split, own in self._own_files().items():
             if not Path(own).is_file():
                 raise ConfigError(f"task.{split}={own}: is not a file")
@@ -138,7 +138,7 @@ class TaskSpec:
             if not file.is_file():
                 raise ConfigError(f"task.path={self.path}: {file} is missing{self._folder_above()}")
 
-    def _check_heard(self) -> None:
+    def _check_unread_options(self) -> None:
         """Refuse options of the hub, or of a folder, in a task that reads a user's own files."""
         if "." in self.method or "hub" not in self.options or self.options["hub"] is not None:
             return

@@ -96,7 +96,7 @@ class SearchSpec:
         return [Point(*values) for values in itertools.product(*(getattr(self, k) for k in GRID))]
 
 
-def check_compared(protocol: ProtocolSpec) -> None:
+def check_comparable(protocol: ProtocolSpec) -> None:
     """Refuse a protocol by which points cannot be compared while they train, as search=asha does.
 
     Raises:

@@ -98,7 +98,7 @@ class GlueTask(SentenceTask):
             DataError: a split has no labels.
         """
         for split, rows in splits.items():
-            if len(rows) and min(rows["label"]) < 0:
+            if len(rows) and min(rows["label"][:]) < 0:
                 raise DataError(
                     f"task.hub_splits.{split}={self.hub_splits[split]}: {self.hub} has no labels "
                     "in this split; leave it out"
