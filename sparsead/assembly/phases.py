@@ -124,11 +124,20 @@ class Loaded:
 
 
 def load(spec: RunSpec, setup: Setup) -> Loaded:
-    """Read the data, build the model with its adapter, and move it to the device."""
+    """Read the data, build the model with its adapter, and move it to the device.
+
+    Raises:
+        ConfigError: an option of the protocol does not go together with the backbone.
+    """
     with setup.clock.timed("load"), stage("loading backbone and data"):
         inputs = read_inputs(spec)
         task = inputs.task
         model = inputs.backbone.model(task.head, task.head_options, spec.seeds.init)
+        if spec.protocol.gradient_checkpointing and not model.supports_gradient_checkpointing:
+            raise ConfigError(
+                f"protocol.gradient_checkpointing=true: backbone={spec.backbone.name} does not "
+                "support it; leave it out"
+            )
         adapted = insert_adapter(spec, setup.adapter, model)
         start = load_start(spec, adapted)
         nn.Module.to(model, setup.device)  # the types of `PreTrainedModel.to` do not allow a name
@@ -190,12 +199,6 @@ def fit(
         TrainingStopped: `watch` stopped the training.
     """
     inputs, precision = loaded.inputs, setup.precision
-    model = loaded.adapted.model
-    if spec.protocol.gradient_checkpointing and not model.supports_gradient_checkpointing:
-        raise ConfigError(
-            f"protocol.gradient_checkpointing=true: backbone={spec.backbone.name} does not support "
-            "it; leave it out"
-        )
     with setup.clock.timed("train"), defer_interrupt() as interrupted, stage("starting") as shown:
         trainer = build_trainer(
             spec,

@@ -82,7 +82,7 @@ def describe_needed_seeds(results: Results, power: float, effect: float, guess: 
     """Return one line for each tested column: the seeds needed to show a difference of `effect`."""
     compared = count_comparisons(results)
     lines = []
-    for label, spread, needed in _needed_seeds(results, power, effect, guess):
+    for label, spread, needed in _needed_seeds(results, compared, power, effect, guess):
         seeds = f"more than {_MOST_SEEDS} seeds" if needed is None else pluralize(needed, "seed")
         lines.append(
             f"{label}: {seeds} to show {effect:g} points{_terms(spread, compared, power)}\n"
@@ -94,18 +94,17 @@ def needed_seeds_values(
     results: Results, power: float, effect: float, guess: float
 ) -> dict[str, Any]:
     """Return what `describe_needed_seeds` says, for JSON; above 1,000 the seeds are None."""
+    compared = count_comparisons(results)
     columns = [
         {"column": label, "seeds": needed, **_spread_values(spread)}
-        for label, spread, needed in _needed_seeds(results, power, effect, guess)
+        for label, spread, needed in _needed_seeds(results, compared, power, effect, guess)
     ]
-    compared = count_comparisons(results)
     return {"effect": effect, "power": power, "comparisons": compared, "columns": columns}
 
 
 def _needed_seeds(
-    results: Results, power: float, effect: float, guess: float
+    results: Results, compared: int, power: float, effect: float, guess: float
 ) -> Iterator[tuple[str, Spread, int | None]]:
-    compared = count_comparisons(results)
     for label, spread in _spreads(results, guess):
         yield label, spread, find_needed_seeds(effect / spread.sd, ALPHA / compared, power)
 

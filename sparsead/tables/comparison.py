@@ -92,14 +92,8 @@ def _parse(overrides: Sequence[str]) -> list[Override]:
 
 def _take_seeds(swept: dict[str, list[str]], fixed: list[str]) -> int:
     """Take the seeds out of the overrides, and return how many there are."""
-    given = [[override] for override in fixed if override.startswith(("seed=", "seeds="))]
-    for (override,) in given:
-        fixed.remove(override)
-    given += [swept.pop(key) for key in ("seed", "seeds") if key in swept]
-    if len(given) > 1:
-        said = " and ".join(override for (override, *_) in given)
-        raise ConfigError(f"{said}: give the seeds once, as seeds=N or seed=1,…,N")
-    chosen = given[0] if given else []
+    once = "give the seeds once, as seeds=N or seed=1,…,N"
+    chosen = _take_once(("seed", "seeds"), swept, fixed, once)
     values = [override.partition("=")[2] for override in chosen]
     if chosen and chosen[0].startswith("seeds="):
         if len(values) > 1 or not values[0].isdecimal() or not int(values[0]):
@@ -116,15 +110,27 @@ def _take_choices(
     group: str, default: str, swept: dict[str, list[str]], fixed: list[str]
 ) -> list[str]:
     """Take the choices of a group out of the overrides; without any there is the default."""
-    given = [[override] for override in fixed if override.startswith(f"{group}=")]
+    once = f"give {group} once, as {group}=A,B for several"
+    chosen = _take_once((group,), swept, fixed, once) or [f"{group}={default}"]
+    return [override.partition("=")[2] for override in chosen]
+
+
+def _take_once(
+    keys: Sequence[str], swept: dict[str, list[str]], fixed: list[str], once: str
+) -> list[str]:
+    """Take the overrides of keys of which one may be given, once; return its, or none.
+
+    Raises:
+        ConfigError: several are given; the message ends with `once`.
+    """
+    given = [[override] for override in fixed if override.partition("=")[0] in keys]
     for (override,) in given:
         fixed.remove(override)
-    given += [swept.pop(group)] if group in swept else []
+    given += [swept.pop(key) for key in keys if key in swept]
     if len(given) > 1:
         said = " and ".join(override for (override, *_) in given)
-        raise ConfigError(f"{said}: give {group} once, as {group}=A,B for several")
-    chosen = given[0] if given else [f"{group}={default}"]
-    return [override.partition("=")[2] for override in chosen]
+        raise ConfigError(f"{said}: {once}")
+    return given[0] if given else []
 
 
 def _rows(combinations: Iterable[Sequence[str]]) -> list[Row]:

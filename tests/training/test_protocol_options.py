@@ -20,7 +20,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from transformers import PreTrainedModel, SchedulerType, get_scheduler
 from transformers.optimization import TYPE_TO_SCHEDULER_FUNCTION
 
-from composing import compose
+from composing import ask_for, compose
 from sparsead.adapters.chosen import ChosenWeights
 from sparsead.adapters.fusion import Fusion, FusionAdapter
 from sparsead.assembly.build import build_adapter, insert_adapter
@@ -29,6 +29,7 @@ from sparsead.config.protocol import ProtocolSpec
 from sparsead.config.schedules import SCHEDULES
 from sparsead.errors import ConfigError
 from sparsead.runs.staging import staged
+from sparsead.train import train
 from sparsead.training.history import epoch_ends
 from sparsead.training.loss import balanced_weights, build_criterion
 from sparsead.training.optimizer import find_rates
@@ -371,3 +372,11 @@ def test_patience_ends_the_training_and_keeps_the_best_epoch(
     for name, value in model.named_parameters():
         if value.requires_grad:
             assert torch.equal(value, weights[2.0][name])
+
+
+@pytest.mark.slow
+def test_a_backbone_that_cannot_recompute_is_refused_before_it_is_pruned(tmp_path: Path) -> None:
+    small = ("backbone=tiny-mpnet", "task=demo_mrpc", "task.limit=8", "device=cpu")
+    request = ask_for(*small, "protocol.gradient_checkpointing=true", f"outputs={tmp_path}")
+    with pytest.raises(ConfigError, match="backbone=tiny-mpnet does not support it"):
+        train(request)

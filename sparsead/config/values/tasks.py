@@ -180,6 +180,7 @@ def check_answer_after(options: Options) -> None:
 def check_columns(options: Options) -> None:
     """Check that no column is both the source and the target, and that both are named."""
     for part in ("source", "target"):
+        # "None" is what an interpolation of task.label=null gives.
         if part in options["columns"] and options["columns"][part] in (None, "", "None"):
             raise ConfigError(f"task.columns.{part}={options['columns'][part]}: name the column")
     columns = [column for column in options["columns"].values() if column]
