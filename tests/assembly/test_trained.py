@@ -196,7 +196,9 @@ def test_the_training_data_need_not_be_there_any_more(tmp_path: Path, glue_fixtu
     data = shutil.copytree(glue_fixture, tmp_path / "glue")
     record = train.train(request_of(tmp_path, data, "task.limit=16"))
     shutil.rmtree(data)
-    assert len(sparsead.load(record.folder).predict([TEXTS, TEXTS])) == 2
+    run = sparsead.load(record.folder)
+    assert len(run.predict([TEXTS, TEXTS])) == 2
+    assert run.predict(dict(TEXTS) for _ in range(2)) == run.predict([TEXTS, TEXTS])
 
 
 ANSWER = {"text": "Rome", "answer_start": 3}

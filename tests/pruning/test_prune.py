@@ -1,15 +1,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from transformers import BatchEncoding
 
 from pruning_cases import Examples, copy_parameters, cross_entropy, draw_examples, split
 from sparsead.errors import PruningError
+from sparsead.pruning.examples import split_examples
 from sparsead.pruning.masks import Masks
 from sparsead.pruning.prune import prune
 
@@ -139,6 +141,32 @@ def test_a_sparsity_may_be_a_tensor() -> None:
     as_tensor: Any = torch.tensor(0.4)
     other = prune(network(), **given, sparsity=as_tensor)
     assert all(torch.equal(one[name], other[name]) for name in NAMES)
+
+
+class Pair(NamedTuple):
+    x: Tensor
+    labels: Tensor
+
+
+def test_examples_have_the_form_of_their_batch() -> None:
+    x, labels = torch.arange(6.0).view(3, 2), torch.tensor([0, 1, 1])
+    for batch in (Pair(x, labels), BatchEncoding({"x": x, "labels": labels})):
+        parts = split_examples(batch)
+        assert {type(part) for part in parts} == {type(batch)}
+        assert torch.equal(torch.cat([part.x for part in parts]), x)
+        assert torch.equal(torch.cat([part.labels for part in parts]), labels)
+
+
+def test_batches_without_a_label_are_refused() -> None:
+    unlabelled = [{"labels": torch.full((2, 3), -100)}]
+    with pytest.raises(PruningError, match="have no labels: all of them are -100"):
+        prune(
+            network(),
+            tensors=NAMES,
+            sparsity=0.4,
+            batches=unlabelled,
+            loss=lambda model, _: model(torch.ones(2, 12)).sum(),
+        )
 
 
 def test_a_redraw_that_lacks_a_tensor_changes_none() -> None:

@@ -310,6 +310,13 @@ def test_label_smoothing_leaves_the_regulariser_of_a_fusion_in_the_loss(folder: 
         (["protocol.warmup=10"], r"protocol\.warmup=10: the training has only 10 steps"),
         (["protocol.scheduler=polynomial", "protocol.max_steps=1"], "the warm-up takes all steps"),
         ([*FALLING, "+protocol.scheduler_options.num_decay_steps=10"], "has only 9 steps after"),
+        (
+            [
+                *(*FALLING, "+protocol.scheduler_options.num_decay_steps=2"),
+                "+protocol.scheduler_options.num_stable_steps=8",
+            ],
+            "num_stable_steps=8: with num_decay_steps=2 it takes more than the 9 steps",
+        ),
         (["protocol.gradient_accumulation=6"], "the number of batches in an epoch, 5; give"),
     ],
 )
