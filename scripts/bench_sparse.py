@@ -1,11 +1,12 @@
 """Time a step of adapter=sparse against LoRA and full fine-tuning, and measure their memory.
 
-    python scripts/bench_sparse.py [--backbone minilm] [--steps 10] [--batch 16] [--length 64]
+    python scripts/bench_sparse.py [--backbone minilm] [--steps 10] [--batch 16] [--length 64] \
+        [--precision fp32]
 
-All contestants take a step in turn, on the same batch of random tokens without padding, in fp32 on
-one thread; a row has the median of the processor's seconds. The peak of the memory is that of a
-process of its own, which loads the backbone, inserts the adapter and takes two steps. Sparse trains
-random weights, or with --choose those that SNIP scores highest, whose scoring is then in the peak.
+All contestants take a step in turn, on the same batch of random tokens without padding, on one
+thread; a row has the median of the processor's seconds. The peak of the memory is that of a process
+of its own, which loads the backbone, inserts the adapter and takes two steps. Sparse trains random
+weights, or with --choose those that SNIP scores highest, whose scoring is then in the peak.
 """
 
 from __future__ import annotations
@@ -29,11 +30,17 @@ from sparsead.backbones.loading import load_backbone
 from sparsead.config.compose import compose
 from sparsead.config.run import RunSpec
 from sparsead.pruning.contract import PRUNERS
+from sparsead.training.inference import autocast
+from sparsead.training.precision import store_frozen
 from sparsead.training.quiet import quiet_libraries
 
 SITES = "[query,key,value,attention_projection,ffn_input,ffn_projection]"
 CONTESTANTS: dict[str, tuple[str, ...]] = {
     "lora, r=8, query and value": ("adapter=lora", "pruner=none"),
+    "sparse, query and value": (
+        *("adapter=sparse", "adapter.budget=lora:8", "sparsity=dense"),
+        "adapter.sites=[query,value]",
+    ),
     "sparse, budget lora:8": ("adapter=sparse", "adapter.budget=lora:8", "sparsity=dense"),
     "lora, r=14, all linear layers": (
         *("adapter=lora", "adapter.bottleneck=14", f"adapter.sites={SITES}", "pruner=none"),
@@ -50,6 +57,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--length", type=int, default=64)
+    parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
     parser.add_argument("--choose", action="store_true", help="let SNIP choose the weights")
     parser.add_argument("--peak", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -84,20 +92,22 @@ def step_of(name: str, options: argparse.Namespace) -> Callable[[], None]:
     chosen = [f"pruner={pruner}"] if overrides[0] == "adapter=sparse" else []
     spec = compose([*words, *chosen])
     batch = random_batch(options)
-    model, trained = assemble(spec, batch)
+    model, trained = assemble(spec, batch, options.precision)
     parameters = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(parameters, lr=1e-4)
     print(f"{name}: {trained:,} weights of the backbone or the adapter train", file=sys.stderr)
 
     def take() -> None:
-        model(**batch).loss.backward()
+        with autocast(model, options.precision):
+            loss = model(**batch).loss
+        loss.backward()
         optimizer.step()
         optimizer.zero_grad()
 
     return take
 
 
-def assemble(spec: RunSpec, batch: dict[str, Any]) -> tuple[PreTrainedModel, int]:
+def assemble(spec: RunSpec, batch: dict[str, Any], precision: str) -> tuple[PreTrainedModel, int]:
     """Return the model to train, and how many weights of its adapter train."""
     head = {"num_labels": 2}
     model = load_backbone(spec.backbone).model(AutoModelForSequenceClassification, head, seed=1)
@@ -105,6 +115,7 @@ def assemble(spec: RunSpec, batch: dict[str, Any]) -> tuple[PreTrainedModel, int
     if adapted.budget is not None:
         pruner = PRUNERS.bind(spec.pruner.method, spec.pruner.options)
         adapted = train_chosen(adapted, prune_adapter(spec, pruner, adapted, [batch]))
+    store_frozen(adapted, precision)
     model.train()
     return model, sum(model.get_parameter(name).numel() for name in adapted.adapter)
 
@@ -119,7 +130,9 @@ def random_batch(options: argparse.Namespace) -> dict[str, Any]:
 
 def peak(name: str, options: argparse.Namespace) -> int:
     """Return the peak of the memory in MiB of a process that trains one contestant."""
-    own = [f"--{key}={getattr(options, key)}" for key in ("backbone", "batch", "length")]
+    own = [
+        f"--{key}={getattr(options, key)}" for key in ("backbone", "batch", "length", "precision")
+    ]
     command = [sys.executable, __file__, *own, f"--peak={name or 'nothing'}"]
     if options.choose:
         command.append("--choose")

@@ -10,6 +10,7 @@ from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
 from composing import compose
 from sparsead.backbones.loading import build_skeleton, load_backbone
+from sparsead.training.inference import autocast
 
 
 def tiny_classifier(backbone: str = "tiny-bert") -> PreTrainedModel:
@@ -45,7 +46,10 @@ def take_steps(model: PreTrainedModel, steps: int = 2) -> None:
 
 
 def check_gradients_at_places(
-    chosen: PreTrainedModel, whole: PreTrainedModel, masks: Mapping[str, Tensor]
+    chosen: PreTrainedModel,
+    whole: PreTrainedModel,
+    masks: Mapping[str, Tensor],
+    precision: str = "fp32",
 ) -> None:
     """Compare the gradients of chosen weights with those of the whole parameters at their places.
 
@@ -53,9 +57,12 @@ def check_gradients_at_places(
         chosen: a model of which only the weights that the masks keep train.
         whole: the same model, all of whose weights train.
         masks: by the parameters' names, True where a weight is chosen.
+        precision: "fp32" or "bf16", in which both compute.
     """
     for model in (chosen, whole):
-        model(**labelled_batch()).loss.backward()
+        with autocast(model, precision):
+            loss = model(**labelled_batch()).loss
+        loss.backward()
     for name, mask in masks.items():
         expected = whole.get_parameter(name).grad
         assert expected is not None

@@ -27,7 +27,7 @@ _NO_PLACES = "does not say which weights of the backbone it changes"
 _DENSE_SHARE = 0.15
 """Share of a matrix from which on its whole gradient is computed and then read at the places.
 
-Below it the products of the chosen places alone are faster; see scripts/bench_sparse.py.
+In fp32 the products of the chosen places alone are faster below it; see scripts/bench_sparse.py.
 """
 
 
@@ -43,7 +43,6 @@ class ChosenWeights(nn.Module):
 
     places: Tensor
     _indices: Tensor
-    _pattern: Tensor | None
 
     def __init__(self, layer: nn.Module, kind: str, indices: Tensor, *, as_bits: bool) -> None:
         """Take some of a layer's weights.
@@ -59,9 +58,7 @@ class ChosenWeights(nn.Module):
         self.shape, self.kind = weights.shape, kind
         self.values = nn.Parameter(weights.detach().flatten()[indices].float())
         self.register_buffer(PLACES, pack_places(indices, self.shape.numel(), as_bits=as_bits))
-        self.register_buffer("_indices", indices.clone(), persistent=False)
-        few = kind == _MATRIX and len(indices) <= _DENSE_SHARE * self.shape.numel()
-        self.register_buffer("_pattern", _pattern(indices, self.shape) if few else None, False)
+        self.register_buffer("_indices", indices.to(torch.int32), persistent=False)
         # Before other hooks on the output, such as those of packed batches: they change its shape.
         self._hooks = (
             layer.register_forward_pre_hook(self._write_before),
@@ -92,7 +89,7 @@ class ChosenWeights(nn.Module):
             return output
         x = inputs[0] if self.kind == _MATRIX else None
         attached: Tensor = _GradientOfValues.apply(  # type: ignore[no-untyped-call]
-            output, x, self.values, self._indices, self._pattern
+            output, x, self.values, self._indices, self.shape
         )
         return attached
 
@@ -112,11 +109,11 @@ class _GradientOfValues(torch.autograd.Function):
         x: Tensor | None,
         values: Tensor,
         indices: Tensor,
-        pattern: Tensor | None,
+        shape: torch.Size,
     ) -> Tensor:
         """Return the output, as it is; x is None for weights of a bias."""
         ctx.save_for_backward(x, indices)
-        ctx.pattern = pattern
+        ctx.shape = shape
         return output.view_as(output)
 
     @staticmethod
@@ -128,23 +125,28 @@ class _GradientOfValues(torch.autograd.Function):
         if x is None:
             own = by_token.sum(0, dtype=torch.float32)[indices]
         else:
-            own = _products(by_token, x.flatten(0, -2), indices, ctx.pattern)
+            own = _products(by_token, x.flatten(0, -2), indices, ctx.shape)
         return g, None, own.float(), None, None
 
 
-def _products(g: Tensor, x: Tensor, indices: Tensor, pattern: Tensor | None) -> Tensor:
-    """Return gᵀx at the indices, of shape (k,)."""
-    if pattern is None:
+def _products(g: Tensor, x: Tensor, indices: Tensor, shape: torch.Size) -> Tensor:
+    """Return gᵀx, of this shape, at the indices: (k,).
+
+    In half precision the whole product is computed: there are instructions for it, and none for
+    the products of chosen places. It rounds as the gradients of all other layers are rounded.
+    """
+    if g.dtype != torch.float32 or len(indices) > _DENSE_SHARE * shape.numel():
         return (g.mT @ x.to(g.dtype)).flatten()[indices]
-    sampled = torch.sparse.sampled_addmm(pattern, g.float().mT, x.float(), beta=0.0)
+    rows, columns = g.mT.contiguous(), x.float().mT.contiguous().mT  # the layout of the kernel
+    sampled = torch.sparse.sampled_addmm(_pattern(indices, shape), rows, columns, beta=0.0)
     products: Tensor = sampled.values()
     return products
 
 
 def _pattern(indices: Tensor, shape: torch.Size) -> Tensor:
-    """Return a sparse matrix of this shape with zeros stored at the indices."""
-    starts = torch.arange(shape[0] + 1, device=indices.device) * shape[1]
-    row_ends = torch.searchsorted(indices.contiguous(), starts)
+    """Return a sparse matrix of this shape with zeros stored at the indices, int32."""
+    starts = torch.arange(shape[0] + 1, device=indices.device, dtype=torch.int32) * shape[1]
+    row_ends = torch.searchsorted(indices.contiguous(), starts, out_int32=True)
     zeros = torch.zeros(len(indices), device=indices.device)
     with warnings.catch_warnings():  # about the state of sparse tensors in PyTorch
         warnings.simplefilter("ignore")

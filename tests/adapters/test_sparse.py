@@ -81,13 +81,16 @@ def test_the_smallest_budget_is_one_weight() -> None:
     assert len(trained.adapter) == 1
 
 
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("share", [0.01, 0.5])
-def test_gradients_are_those_of_the_whole_matrices_at_the_places(share: float) -> None:
+def test_gradients_are_those_of_the_whole_matrices_at_the_places(
+    share: float, precision: str
+) -> None:
     """Below and above the share from which on the whole gradient is computed."""
     _, masks, trained = choose("pruner=random", "sparsity=dense", budget=share)
     reference = tiny_classifier()
     reference.load_state_dict(trained.model.state_dict(), strict=False)
-    check_gradients_at_places(trained.model, reference, masks)
+    check_gradients_at_places(trained.model, reference, masks, precision)
     head = trained.head[-1]
     torch.testing.assert_close(
         trained.model.get_parameter(head).grad, reference.get_parameter(head).grad
