@@ -115,6 +115,9 @@ WRONG: dict[str, Sequence[str]] = {
         *("task.validation_share=0.5", "task.inputs=[text]"),
     ],
     "name one or two columns of text": ["train", "task=text", "task.train=good.csv"],
+    "task.files.train: no such key; did you mean task.train?": [
+        *("train", "task=text", "task.files={train: good.csv}"),
+    ],
     "names the column label twice": [
         "train",
         "task=text",
@@ -284,6 +287,7 @@ def test_a_wrong_input_is_one_line_and_nothing_is_written(
     (line,) = err.splitlines()
     assert line.startswith("sparsead: ")
     assert said in line
+    assert "(allowed: )" not in line
     assert "Traceback" not in out
     assert sorted(tmp_path.rglob("*")) == before
 

@@ -112,7 +112,8 @@ def unknown_key(key: str, allowed: Iterable[str], everywhere: Iterable[str] = ()
     choices = sorted(allowed)
     near = nearest_keys(key, everywhere or [f"{group}.{c}" if group else c for c in choices])
     hint = f"; did you mean {' or '.join(near)}?" if near else ""
-    return f"{key}: no such key{hint} (allowed: {', '.join(choices)})"
+    allowed_keys = f" (allowed: {', '.join(choices)})" if choices else ""
+    return f"{key}: no such key{hint}{allowed_keys}"
 
 
 def unknown(key: str, value: object, allowed: Iterable[str]) -> str:

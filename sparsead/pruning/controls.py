@@ -11,14 +11,31 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 import torch
+import yaml
 from torch import Tensor, nn
 
-from sparsead.errors import PruningError
+from sparsead.config.choices import find_choice, list_choices
+from sparsead.config.pruning import CONTROLS
+from sparsead.errors import ConfigError, PruningError
 from sparsead.pruning.contract import Scores
 from sparsead.seeding import make_generator
 
 Redraw = Callable[[], Mapping[str, Tensor]]
 """Returns new initial values of the prunable tensors, by name and of their shapes."""
+
+
+def check_control(pruner: str, control: str) -> None:
+    """Refuse a control that a pruner of conf/ does not support, because its masks have a pattern.
+
+    Raises:
+        ConfigError: the pruner's file does not list the control.
+    """
+    if control == "none" or pruner not in list_choices("pruner"):
+        return
+    values = yaml.safe_load(find_choice("pruner", pruner).read_text("utf-8"))
+    supported = values.get("controls", CONTROLS)
+    if control not in supported:
+        raise ConfigError(f"control={control}: pruner={pruner} supports {', '.join(supported)}")
 
 
 def invert_scores(scores: Scores) -> Scores:

@@ -14,14 +14,16 @@ from torch.nn.parameter import UninitializedParameter
 from sparsead.errors import PruningError
 from sparsead.pruning.enforcement import apply_guards, count_removed
 
+_EMBEDDINGS = (nn.Embedding, nn.EmbeddingBag)
+
 
 def find_parameters(model: nn.Module, names: Iterable[str]) -> dict[str, nn.Parameter]:
     """Return the named parameters of a model, in the order of the names.
 
     Raises:
         PruningError: the model has no such parameter, or it cannot be pruned: it is frozen, without
-            values or empty, is not of floating-point numbers, shares weights with another one of
-            the names, or was pruned before.
+            values or empty, is not of floating-point numbers, has sparse gradients, shares weights
+            with another one of the names, or was pruned before.
     """
     if not isinstance(model, nn.Module):
         raise PruningError(f"model: must be a torch module, not {type(model).__name__}")
@@ -36,7 +38,11 @@ def find_parameters(model: nn.Module, names: Iterable[str]) -> dict[str, nn.Para
     found = {name: every[name] for name in wanted}
     masked = dict(model.named_buffers())
     for name, parameter in found.items():
-        reason = _why_not(parameter) or _why_not_again(name, parameter, masked)
+        reason = (
+            _why_not(parameter)
+            or _why_not_sparse(model, parameter)
+            or _why_not_again(name, parameter, masked)
+        )
         if reason:
             raise PruningError(f"{name}: {reason}")
     _refuse_shared(found)
@@ -74,6 +80,14 @@ def _why_not(parameter: nn.Parameter) -> str | None:
         return "is frozen; only what trains can be pruned"
     if _extent(parameter) < parameter.numel():
         return "is expanded: several of its weights are one in memory"
+    return None
+
+
+def _why_not_sparse(model: nn.Module, parameter: nn.Parameter) -> str | None:
+    """Return why a parameter with sparse gradients cannot be pruned, or None if it has none."""
+    embeddings = (each for each in model.modules() if isinstance(each, _EMBEDDINGS))
+    if any(each.sparse and each.weight is parameter for each in embeddings):
+        return "has sparse gradients, which a mask cannot read; build its module with sparse=False"
     return None
 
 

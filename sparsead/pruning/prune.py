@@ -20,7 +20,13 @@ from sparsead.pruning.budget import (
     masks_from_scores,
 )
 from sparsead.pruning.contract import PRUNERS, Batches, Loss, Pruner, Scores, Scoring
-from sparsead.pruning.controls import Redraw, invert_scores, replace_weights, shuffle_masks
+from sparsead.pruning.controls import (
+    Redraw,
+    check_control,
+    invert_scores,
+    replace_weights,
+    shuffle_masks,
+)
 from sparsead.pruning.masks import Masks
 from sparsead.pruning.parameters import find_parameters
 from sparsead.pruning.scoring import check_scores, probe_zero_tensors, rescaled, undisturbed
@@ -71,7 +77,8 @@ def prune(
             without values, pruned before, or the same weights under two names), an argument has
             the wrong type, the pruner needs batches or a loss, its scores are not finite or are
             all 0, the budget cannot be met, or `redraw` is missing.
-        ConfigError: the pruner, one of its options, the scope or the control is unknown.
+        ConfigError: the pruner, one of its options, the scope or the control is unknown, or the
+            pruner does not support the control.
     """
     _check(sparsity, scope, control, minimum_kept, seed)
     sparsity, minimum_kept = float(sparsity), float(minimum_kept)
@@ -79,6 +86,8 @@ def prune(
         raise PruningError(f"control={control}: at sparsity=0 there is nothing to control")
     if redraw is not None and not callable(redraw):
         raise PruningError(f"redraw={redraw!r}: must be a function that returns new weights")
+    if isinstance(pruner, str):
+        check_control(pruner, control)
     pruner = _scorer(pruner, options)
     parameters = find_parameters(model, tensors)
     if sparsity and not parameters:

@@ -19,7 +19,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from sparsead.errors import ConfigError, DataError
+from sparsead.errors import ConfigError, DataError, unknown
 from sparsead.tasks.control_tokens import refuse_control_tokens
 from sparsead.tasks.metrics import TaskScores
 from sparsead.tasks.rows import Rows, class_name
@@ -82,11 +82,15 @@ class SentenceTask:
         """Return train, validation and further splits, with columns `columns` and `label`.
 
         Raises:
-            ConfigError: a metric is unknown, or not defined for this number of classes.
+            ConfigError: a metric is unknown, or not defined for this number of classes, two
+                classes have one name, or the data does not have a column of `inputs`.
             DataError: a local file is missing or malformed.
             SourceError: the data set cannot be loaded from the hub.
         """
+        if self.labels and len({*self.classes}) < len(self.classes):
+            raise ConfigError(f"task.labels={list(self.labels)}: names a class twice")
         splits = self._splits()
+        self._check_columns(splits)
         self._check_metrics()
         return first_examples(splits, self.limit)
 
@@ -185,6 +189,13 @@ class SentenceTask:
 
     def _splits(self) -> DatasetDict:
         raise NotImplementedError
+
+    def _check_columns(self, splits: DatasetDict) -> None:
+        for rows in splits.values():
+            for column in self.columns:
+                if column not in rows.column_names:
+                    texts = {*rows.column_names} - {"label", "idx"}
+                    raise ConfigError(unknown("task.inputs", column, texts))
 
     @property
     def _metric_names(self) -> Sequence[str]:

@@ -83,3 +83,9 @@ def test_drawing_anew_needs_the_weights() -> None:
 def test_an_unknown_control_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"control=shufle: .*did you mean shuffle"):
         pruned(control="shufle")
+
+
+@pytest.mark.parametrize("control", ["shuffle", "invert"])
+def test_a_control_that_breaks_the_pattern_of_a_pruner_is_refused(control: str) -> None:
+    with pytest.raises(ConfigError, match=f"control={control}: pruner=nm supports none, reinit"):
+        pruned(control=control, pruner="nm", sparsity=0.5)

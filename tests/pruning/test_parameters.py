@@ -134,6 +134,15 @@ def test_a_scalar_has_no_layer(pruner: str) -> None:
         prune(Layer(torch.tensor(1.0)), tensors=["other"], sparsity=0.5, pruner=pruner)
 
 
+@pytest.mark.parametrize("embedding", [nn.Embedding, nn.EmbeddingBag])
+def test_sparse_gradients_are_refused_also_under_the_name_of_a_tied_layer(embedding: Any) -> None:
+    tied = nn.Sequential(embedding(8, 4, sparse=True), nn.Linear(4, 8, bias=False))
+    tied[1].weight = tied[0].weight
+    for name in ("0.weight", "1.weight"):
+        with pytest.raises(PruningError, match=f"{name}: has sparse gradients"):
+            prune(tied, tensors=[name], sparsity=0.5, pruner="magnitude")
+
+
 def test_a_lazy_layer_and_an_inference_tensor_are_refused() -> None:
     with pytest.raises(PruningError, match="weight: has no shape yet"):
         prune(nn.LazyLinear(4), tensors=["weight"], sparsity=0.5)

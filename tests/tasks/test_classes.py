@@ -158,6 +158,21 @@ def test_other_values_that_yaml_made_are_explained(
         task(csv(tmp_path, ["no", "yes"]), override)
 
 
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("task.inputs=[premise,sentence2]", r"premise: no such choice \(allowed: sentence1, sent"),
+        ("task.labels=[1,'1']", r"task.labels=\[1, '1'\]: names a class twice"),
+    ],
+)
+def test_columns_and_classes_of_generated_sentences_are_checked(
+    override: str, message: str
+) -> None:
+    spec = compose("task=demo_rte", override).task
+    with pytest.raises(ConfigError, match=message):
+        TASKS.bind(spec.method, spec.arguments())().load()
+
+
 def test_a_class_in_another_spelling_is_suggested(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"'no ' is not one of no, yes; did you mean no\?"):
         task(jsonl(tmp_path, ["no ", "yes"]), "task.labels=[no,yes]").load()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 
 from sparsead.config.values.contract import Options
@@ -152,11 +153,16 @@ def check_share(options: Options) -> None:
 
 def check_text_labels(options: Options) -> None:
     """Check the names of the classes of a user's own sentences or pairs."""
-    for label in options["labels"]:
-        if not isinstance(label, str | int | float):
-            raise ConfigError(f"task.labels: {label!r} is not the name of a class")
+    _check_class_names(options["labels"])
     if options["regression"] and options["labels"]:
         raise ConfigError("task.labels: task.regression=true predicts numbers, not labels")
+
+
+def _check_class_names(labels: Sequence[object]) -> None:
+    for label in labels:
+        number = isinstance(label, int | float) and math.isfinite(label)
+        if not (number or (isinstance(label, str) and label.strip())):
+            raise ConfigError(f"task.labels: {label!r} is not the name of a class")
 
 
 def check_fixed_inputs(options: Options) -> None:
@@ -164,11 +170,24 @@ def check_fixed_inputs(options: Options) -> None:
     inputs, written = options["inputs"], options.get("tsv_labels", ())
     if not isinstance(inputs, list | tuple) or len(inputs) not in (1, 2):
         raise ConfigError(f"task.inputs={inputs}: name one or two columns of text")
+    if len({*map(str, inputs)}) < len(inputs):
+        raise ConfigError(f"task.inputs={list(inputs)}: names a column twice")
+    texts = {*options.get("tsv_columns", inputs)} - {"label", "idx"}
+    for column in inputs:
+        if column not in texts:
+            raise ConfigError(unknown("task.inputs", column, texts))
     labels = options.get("labels", ())
+    _check_class_names(labels)
     if written and labels and len(labels) != len(written):
         raise ConfigError(
             f"task.labels={list(labels)}: the data has {len(written)} classes; leave it out"
         )
+
+
+def check_pair(options: Options) -> None:
+    """Check that a task which compares two texts has two columns of them."""
+    if len(options["inputs"]) < 2:
+        raise ConfigError(f"task.inputs={list(options['inputs'])}: name two columns of text")
 
 
 def check_answer_after(options: Options) -> None:
@@ -287,7 +306,10 @@ _SENTENCES = ("demo_cola", "demo_pairs", "demo_rte", "demo_stsb", "glue")
 CHECKS: Mapping[str, Sequence[Callable[[Options], None]]] = {
     **dict.fromkeys(("demo_questions", "squad"), QUESTIONS),
     **dict.fromkeys(_SENTENCES, (check_sentence_metrics, check_fixed_inputs)),
-    **dict.fromkeys(("superglue", "wic", "wsc"), (check_sentence_metrics, check_hub_splits)),
+    **dict.fromkeys(
+        ("superglue", "wic", "wsc"),
+        (check_sentence_metrics, check_fixed_inputs, check_pair, check_hub_splits),
+    ),
     **dict.fromkeys(("copa", "multirc", "record"), (check_hub_splits,)),
     "text": (*TEXT, check_own_metrics),
     **dict.fromkeys(
