@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
-from sparsead.errors import ConfigError, unknown
 from sparsead.report.formats import pluralize
 from sparsead.report.histories import (
     REACHED,
@@ -98,9 +97,6 @@ def judge_claims(results: Results) -> list[Verdict]:
     least one is significant after Holm's correction. Both p-values are then corrected by Holm's
     method over all claims and backbones that have been measured. Nothing is decided about rows with
     failed or collapsed seeds.
-
-    Raises:
-        ConfigError: a claim is of an unknown kind or lacks a key.
     """
     found = [
         _verdict(results, backbone, claim)
@@ -118,16 +114,8 @@ def judge_claims(results: Results) -> list[Verdict]:
 
 
 def _verdict(results: Results, backbone: str, claim: Claim) -> Verdict:
-    kind = str(claim.get("kind"))
-    if kind not in _KINDS:
-        raise ConfigError(f"{results.table.name}: {unknown('claim kind', kind, _KINDS)}")
-    try:
-        parts = _KINDS[kind](results, backbone, claim)
-        return Verdict(str(claim["text"]), kind, backbone, tuple(parts))
-    except (KeyError, TypeError, ValueError) as error:
-        where = f"{results.table.name}: a claim of kind {kind}"
-        reason = f"has no {error}" if isinstance(error, KeyError) else f"is malformed ({error})"
-        raise ConfigError(f"{where} {reason}") from error
+    kind = claim["kind"]
+    return Verdict(claim["text"], kind, backbone, tuple(JUDGES[kind](results, backbone, claim)))
 
 
 def _beats(results: Results, backbone: str, claim: Claim) -> list[Requirement]:
@@ -169,8 +157,6 @@ def _rises(results: Results, backbone: str, claim: Claim) -> list[Requirement]:
 def _comparable(results: Results, backbone: str, claim: Claim) -> list[Requirement]:
     """Equivalence: each of the `rows` is within `points` of `of`; `points` is the margin."""
     margin, of = float(claim["points"]), claim["of"]
-    if margin <= 0:
-        raise ValueError(f"points={margin:g}: the margin must be above 0")
     return [
         Requirement.within(*_difference(results, backbone, of, row, column), margin, lost=lost)
         for row in _compared(results, backbone, claim["rows"])
@@ -236,7 +222,7 @@ def _compared(results: Results, backbone: str, rows: Sequence[str]) -> list[str]
     return [row for row in rows if not is_random_pruning(results, backbone, row)] or list(rows)
 
 
-_KINDS: dict[str, Callable[[Results, str, Claim], list[Requirement]]] = {
+JUDGES: dict[str, Callable[[Results, str, Claim], list[Requirement]]] = {
     "beats": _beats,
     "best": _best,
     "within": _within,

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from sparsead.report.comparisons import list_pairs
 from sparsead.report.formats import pluralize
 from sparsead.report.results import Results, is_random_pruning
-from sparsead.report.statistics import ALPHA, smallest_p
+from sparsead.report.statistics import ALPHA, ENUMERATED, smallest_p
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,7 +27,6 @@ POWER = 0.8
 GUESSED_SD = 1.0
 """Guess of the standard deviation of paired differences, in points, where nothing is measured."""
 
-_ENUMERATED = 13
 _SIMULATED = 2000
 _RANDOM_STATE = 0
 _MOST_SEEDS = 1000
@@ -153,7 +152,7 @@ def compute_power(effect: float, n: int, level: float) -> float:
     """
     if smallest_p(n) > level:
         return 0.0
-    if n > _ENUMERATED:
+    if n > ENUMERATED:
         from scipy.stats import nct, t
 
         least, noncentrality = t.isf(level / 2, n - 1), effect * n**0.5

@@ -16,9 +16,9 @@ def with_columns(
 ) -> TableSpec:
     """Return the table with these columns instead of its own.
 
-    Claims about other columns are left out. The paper's averages are of the table's own columns;
-    they are computed anew where the paper prints a score for each averaged column, and left out
-    elsewhere.
+    Claims about other columns, or about an average that is gone, are left out. The paper's averages
+    are of the table's own columns; they are computed anew where the paper prints a score for each
+    averaged column, and left out elsewhere.
 
     Args:
         table: a table.
@@ -27,7 +27,7 @@ def with_columns(
     """
     names = [column.name for column in columns]
     averaged = names_among(table.average, names) if average is None else list(average)
-    known = {*names, AVERAGE}
+    known = {*names, AVERAGE} if averaged else {*names}
     narrowed = replace(
         table,
         rows=[_narrowed(row, names) for row in table.rows],

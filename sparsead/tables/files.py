@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields, replace
 from difflib import get_close_matches
 from fnmatch import fnmatch
@@ -14,16 +14,19 @@ import yaml
 
 from sparsead.config.choices import config_folders, find_choice, list_choices, list_groups
 from sparsead.config.launch import take_launcher
-from sparsead.config.schema import Spec, to_dataclass
+from sparsead.config.schema import Spec, check_finite, to_dataclass
 from sparsead.config.search import take_search
 from sparsead.errors import ConfigError, unknown, unknown_key
 from sparsead.tables.cells import AVERAGE, Column, Published, Row, TableSpec
+from sparsead.tables.claims import check_claim, claimed_rows
 from sparsead.tables.columns import names_among, with_columns
-
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's, which is seven times faster
+from sparsead.tables.unique_keys import UniqueKeyLoader
 
 _HELD_OUT = "protocol.selection=0.1"
 """A search chooses on this part of the training set, unless the user types another share."""
+
+FIGURES = ("score_by_parameters", "score_by_sparsity", "score_by_training", "score_by_weights")
+"""The kinds of figure that a table's `options` may ask for; `report/plots.py` draws them."""
 
 _HEADS = ("backbone", "method", "#param")
 """Headings of the columns that every printed table has."""
@@ -71,7 +74,7 @@ _OF_CELLS = {
 def _check_keys(overrides: Sequence[str]) -> None:
     """Refuse what a table's cells decide, and unknown keys that resemble the table's own keys."""
     root = config_folders()[0]
-    runs = yaml.load((root / "train.yaml").read_text("utf-8"), _LOADER)
+    runs = yaml.load((root / "train.yaml").read_text("utf-8"), UniqueKeyLoader)
     allowed = {*list_groups(), *runs, *_OWN} - _OF_CELLS.keys()
     for key in (override.partition("=")[0].lstrip("+") for override in overrides):
         if key in _OF_CELLS:
@@ -102,7 +105,7 @@ def _read(name_or_path: str) -> tuple[str, Any]:
     named = not _is_path(name_or_path)
     path = find_choice("table", name_or_path) if named else Path(name_or_path)
     try:
-        return path.stem, yaml.load(path.read_text("utf-8"), _LOADER)
+        return path.stem, yaml.load(path.read_text("utf-8"), UniqueKeyLoader)
     except (OSError, ValueError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())
         raise ConfigError(f"{path}: is no table ({reason})") from error
@@ -112,6 +115,8 @@ def _parse(name: str, values: Any) -> TableSpec:
     keys = {"name": name} | _mapping(values)
     table = _change_base(keys) if "base" in keys else _build(keys)
     _check_names(table)
+    if "base" not in keys:
+        _check_published(table)
     return table
 
 
@@ -143,9 +148,9 @@ def _change_base(keys: Mapping[str, Any]) -> TableSpec:
         _at(f"row {r}", partial(_changed, row), changes.get(r, {})) for r, row in rows.items()
     ]
     table = _build(base | own | {"rows": changed})
-    if "columns" not in keys:
+    if not {"columns", "average"} & keys.keys():
         return table
-    columns = _columns(keys)
+    columns = _columns(keys) if "columns" in keys else table.columns
     average = _averaged((base | own).get("average"), columns)
     theirs = {key: getattr(table, key) for key in ("tested", "claims") if key in own}
     return replace(with_columns(table, columns, average), **theirs)
@@ -243,41 +248,29 @@ def _check_names(table: TableSpec) -> None:
         _check_known("not_run", list(row.not_run), columns)
         _check_known("sources", [row.sources], rows[:index])
     _check_known("row", [table.baseline, *table.comparisons], rows)
-    _check_known("average", table.average, columns)
-    _check_known("tested", table.tested, columns)
+    _check_once("comparisons", [table.baseline, *table.comparisons])
+    for key, names in (("average", table.average), ("tested", table.tested)):
+        _check_known(key, names, columns)
+        _check_once(key, names)
+    if "kind" in table.options:
+        _check_known("options: kind", [table.options["kind"]], FIGURES)
     for claim in table.claims:
-        _check_claim(claim, rows, [*columns, AVERAGE])
+        check_claim(claim, rows, [*columns, AVERAGE] if table.average else columns)
 
 
-def _check_claim(claim: Mapping[str, Any], rows: Sequence[str], columns: Sequence[str]) -> None:
-    """Refuse a malformed claim, or one about rows or columns that the table does not have."""
-    for key in ("row", "over", "of", "than", "column"):
-        if not isinstance(claim.get(key, ""), str):
-            raise ConfigError(f"claims: {key}={claim[key]}: must be one name")
-    pairs = claim.get("pairs", [])
-    if not isinstance(pairs, list) or any(len(_as_list(pair)) != 2 for pair in pairs):
-        raise ConfigError(f"claims: pairs={pairs}: must be a list of pairs [row, row]")
-    _check_known("claims: row", _claimed_rows(claim), rows)
-    named = [claim[key] for key in ("column", "columns") if key in claim]
-    _check_known("claims: column", list(_flatten(named)), columns)
+def _check_published(table: TableSpec) -> None:
+    """Refuse printed numbers of columns that the table does not have."""
+    columns = [*(column.name for column in table.columns), AVERAGE]
+    for row in table.rows:
+        for printed in row.published:
+            for key, numbers in (("scores", printed.scores), ("params", printed.params)):
+                _check_known(f"row {row.name}: published: {key}", [*numbers], columns)
+                check_finite(f"row {row.name}: published.{key}", numbers)
 
 
-def _claimed_rows(claim: Mapping[str, Any]) -> list[str]:
-    """Return the names of the rows that a claim is about."""
-    named = [claim[key] for key in ("row", "over", "of", "than", "rows", "pairs") if key in claim]
-    return list(_flatten(named))
-
-
-def _as_list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else []
-
-
-def _flatten(values: Any) -> Iterator[str]:
-    if not isinstance(values, list):
-        yield str(values)
-        return
-    for value in values:
-        yield from _flatten(value)
+def _check_once(key: str, names: Sequence[str | None]) -> None:
+    if twice := [name for name in names if name is not None and names.count(name) > 1]:
+        raise ConfigError(f"{key}: {twice[0]} is named twice; name it once")
 
 
 def _check_known(key: str, given: Sequence[str | None], allowed: Sequence[str]) -> None:
@@ -314,7 +307,7 @@ def _only(table: TableSpec, value: str) -> TableSpec:
         rows = _with_sources(table.rows, _matching(axis, table.rows, patterns))
         names = [row.name for row in rows]
         compared = names_among(table.comparisons, names)
-        claims = [claim for claim in table.claims if set(names).issuperset(_claimed_rows(claim))]
+        claims = [claim for claim in table.claims if set(names).issuperset(claimed_rows(claim))]
         return replace(table, rows=rows, comparisons=compared, claims=claims)
     if axis == "column":
         return with_columns(table, _matching(axis, table.columns, patterns))

@@ -352,22 +352,6 @@ def test_a_curve_of_errors_rises_by_falling(monkeypatch: pytest.MonkeyPatch) -> 
     assert find_reached({1.0: 3.0}) == 1
 
 
-@pytest.mark.parametrize(
-    ("claim", "message"),
-    [
-        ({"kind": "beat"}, "claim kind=beat: no such choice; did you mean beats?"),
-        ({"kind": "beats", "row": "best"}, "a claim of kind beats has no 'over'"),
-        ({"kind": "within", "row": "best", "of": "dense", "points": "x"}, "is malformed"),
-    ],
-)
-def test_a_wrong_claim_is_named(
-    claim: dict[str, Any], message: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with pytest.raises(ConfigError) as caught:
-        verdict(monkeypatch, **claim)
-    assert message in str(caught.value)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["table1", "table2", "table3", "table4", "figure2", "figure4"])
 def test_the_claims_of_the_paper_can_be_read(name: str, monkeypatch: pytest.MonkeyPatch) -> None:

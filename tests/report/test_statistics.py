@@ -48,6 +48,21 @@ def test_the_permutation_test_is_exact(values: list[float], alternative: Alterna
     assert permutation_p(values, alternative) == pytest.approx(enumerated_p(values, alternative))
 
 
+@settings(max_examples=50)
+@given(
+    st.lists(st.tuples(st.integers(0, 400), st.integers(-5, 5)), min_size=1, max_size=9),
+    st.sampled_from((277, 408, 872, 1500)),
+    st.sampled_from(ALTERNATIVES),
+)
+def test_equal_sums_of_shares_of_examples_are_ties(
+    right: list[tuple[int, int]], examples: int, alternative: Alternative
+) -> None:
+    scores = [(100 * (k / examples), 100 * ((k + more) / examples)) for k, more in right]
+    differences = [after - before for before, after in scores]
+    whole = [float(more) for _, more in right]
+    assert permutation_p(differences, alternative) == enumerated_p(whole, alternative)
+
+
 @pytest.mark.parametrize("n", [1, 2, 5, 13, 15])
 def test_the_smallest_p_is_that_of_differences_of_one_sign(n: int) -> None:
     assert permutation_p([0.5] * n) == pytest.approx(smallest_p(n))

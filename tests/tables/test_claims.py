@@ -1,0 +1,114 @@
+"""The keys of a table's claims, and other values of a table's file that cannot be right."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from sparsead.errors import ConfigError
+from sparsead.report.claims import JUDGES
+from sparsead.report.plots import KINDS
+from sparsead.tables.claims import KEYS, check_claim
+from sparsead.tables.files import FIGURES, load_table
+
+ROWS = ["dense", "snip", "random"]
+BEATS = {"kind": "beats", "text": "x", "row": "snip", "over": "dense"}
+EARLIER = {"kind": "earlier", "text": "x", "row": "snip", "than": "dense", "share": 0.2}
+
+
+def test_every_kind_of_claim_and_figure_is_known_in_both_places() -> None:
+    assert KEYS.keys() == JUDGES.keys()
+    assert sorted(FIGURES) == sorted(KINDS)
+
+
+@pytest.mark.parametrize(
+    ("claim", "message"),
+    [
+        (BEATS | {"kind": "beat"}, "claims: kind=beat: no such choice; did you mean beats?"),
+        ({"kind": "beats", "text": "x", "row": "snip"}, "a claim of kind beats needs the key over"),
+        ({**BEATS, "pionts": 5}, "claims: pionts: no such key; did you mean points?"),
+        ({**BEATS, "points": float("inf")}, "points=inf: must be a finite number, at least 0"),
+        ({**BEATS, "points": True}, "points=True: must be a finite number"),
+        ({**BEATS, "points": -2}, "points=-2: must be a finite number, at least 0"),
+        ({**BEATS, "over": "snip"}, "beats: compares the row snip with itself"),
+        ({**BEATS, "columns": "rte"}, "columns=rte: must be a list of at least one"),
+        ({**BEATS, "column": "cola"}, "claims: column=cola: no such choice"),
+        ({**BEATS, "column": "rte", "columns": ["rte"]}, "column and columns are both given"),
+        ({**EARLIER, "reached": 7}, "reached=7: must be a finite number, from 0 to 1"),
+        ({**EARLIER, "share": 40}, "share=40: must be a finite number, from 0 to 1"),
+        ({"kind": "rises", "text": "x", "rows": "snip"}, "rows=snip: must be a list"),
+        ({"kind": "rises", "text": "x", "rows": ["snip"]}, "needs two rows"),
+        ({"kind": "best", "text": "x", "row": "snip", "rows": []}, "rows=[]: must be a list"),
+        ({"kind": "keeps", "text": "x", "pairs": [["snip"]]}, "must be a list of pairs"),
+        (
+            {"kind": "comparable", "text": "x", "rows": ["snip"], "of": "dense", "points": 0},
+            "points=0: the margin of a claim that is comparable is above 0",
+        ),
+    ],
+)
+def test_a_wrong_claim_is_named(claim: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        check_claim(claim, ROWS, ["rte", "avg"])
+    assert message in str(caught.value)
+
+
+def test_a_claim_about_the_average_needs_one() -> None:
+    check_claim(BEATS, ROWS, ["rte", "avg"])
+    with pytest.raises(ConfigError, match="claims: column=avg: no such choice"):
+        check_claim(BEATS, ROWS, ["rte"])
+    check_claim(EARLIER, ROWS, ["rte"])
+
+
+ROW = {"label": "dense", "overrides": ["pruner=none"]}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"average": ["rte", "rte"]}, "average: rte is named twice"),
+        ({"baseline": "dense", "comparisons": ["dense"]}, "comparisons: dense is named twice"),
+        ({"options": {"kind": "pie"}}, "options: kind=pie: no such choice"),
+        (
+            {"rows": [{**ROW, "published": {"any": {"scores": {"ret": 80.0}}}}]},
+            "row dense: published: scores=ret: no such choice; did you mean rte?",
+        ),
+        (
+            {"rows": [{**ROW, "published": {"any": {"scores": {"rte": float("nan")}}}}]},
+            "published.scores.rte=nan: must be a finite number",
+        ),
+    ],
+)
+def test_a_value_that_no_table_could_have_is_named(
+    tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
+    values = {"rows": [ROW], "columns": [{"task": "rte", "metric": "accuracy"}], **changes}
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(values))
+    with pytest.raises(ConfigError) as caught:
+        load_table(str(tmp_path / "mine.yaml"))
+    assert message in str(caught.value)
+
+
+def test_a_key_given_twice_is_named_with_its_line(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text("base: table1\nseeds: 2\naverage: false\nseeds: 3\n")
+    with pytest.raises(ConfigError, match="the key seeds is given a second time in line 4"):
+        load_table(str(file))
+
+
+def test_a_merged_key_may_be_given_again(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text(
+        "base: table1\nrows:\n  snip: &same {label: a, overrides: [task.limit=2]}\n"
+        "  random: {<<: *same, label: b}\n"
+    )
+    labels = {row.name: row.label for row in load_table(str(file)).rows}
+    assert (labels["snip"], labels["random"]) == ("a", "b")
+
+
+def test_claims_about_an_average_that_is_gone_are_left_out(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text("base: table1\naverage: false\n")
+    assert not load_table(str(file)).claims
