@@ -191,10 +191,16 @@ class _GradientMask:
         self._seen = None
 
     def zero(self, parameter: Tensor) -> None:
-        """Set the removed weights to 0."""
+        """Set the removed weights to 0.
+
+        A parameter's version is left as it is. They are zero already, unless something outside
+        autograd has written to them, and a version that changes with each forward pass would forbid
+        the backward pass of an earlier one, as in a loss of two outputs.
+        """
         bits = self._kept_bits(parameter)
+        written = parameter.data if isinstance(parameter, nn.Parameter) else parameter
         with torch.no_grad():
-            parameter.view(bits.dtype).bitwise_and_(bits)
+            written.view(bits.dtype).bitwise_and_(bits)
         self._seen = _state(parameter)
 
     def zero_if_changed(self, parameter: Tensor) -> None:

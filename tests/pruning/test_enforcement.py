@@ -171,6 +171,25 @@ def test_moments_from_before_pruning_move_no_removed_weight(optimiser: str) -> N
     assert_kept_at_zero(model, masks)
 
 
+def test_a_loss_of_several_outputs_has_the_gradients_of_the_same_weights() -> None:
+    model, masks = pruned()
+    first, second = (draw_examples(6, 8, 4, seed=seed)[0] for seed in (1, 2))
+    plain = classifier(8, 16, 4)
+    plain.load_state_dict(model.state_dict())
+
+    def loss(of: nn.Module) -> Tensor:
+        outputs = of(first)
+        of.state_dict()  # as a checkpoint or a moving average reads it
+        return (outputs - of(second)).square().mean()
+
+    for each in (model, plain):
+        loss(each).backward()
+    for name, mask in masks.items():
+        expected, found = (each.get_parameter(name).grad for each in (plain, model))
+        assert expected is not None
+        assert torch.equal(found, expected * mask)
+
+
 def test_weights_that_are_changed_by_hand_are_zero_where_they_are_used_or_saved() -> None:
     model, masks = pruned()
     dense = copy.deepcopy(model)
