@@ -5,9 +5,11 @@ A folder of the user's own, which `--config-dir` names, may add choices to the g
 
 from __future__ import annotations
 
+from filecmp import cmp
 from importlib.resources import files
 from pathlib import Path
 
+from sparsead.errors import ConfigError
 from sparsead.errors.hints import nearest_choice
 
 _own_folders: list[Path] = []
@@ -18,8 +20,24 @@ _LIKENESS = 0.6
 
 
 def use_own_folder(folder: Path | None) -> None:
-    """Let this process find the choices of the user's own folder too; None leaves them out."""
-    _own_folders[:] = [] if folder is None else [folder.absolute()]
+    """Let this process find the choices of the user's own folder too; None leaves them out.
+
+    Raises:
+        ConfigError: a file of the folder has the place of another one of the project's, of which
+            Hydra would read one without a word.
+    """
+    _own_folders.clear()
+    if folder is None:
+        return
+    (project,) = config_folders()
+    for path in sorted(folder.rglob("*.yaml")):
+        place = path.relative_to(folder)
+        if (project / place).is_file() and not cmp(project / place, path, shallow=False):
+            raise ConfigError(
+                f"--config-dir {folder}: {place.as_posix()} is a file of the project; give yours "
+                "another name"
+            )
+    _own_folders.append(folder.absolute())
 
 
 def config_folders() -> list[Path]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from sparsead import cli
-from sparsead.config.choices import list_choices, use_own_folder
+from sparsead.config.choices import config_folders, list_choices, use_own_folder
 from sparsead.config.comments import describe_choice
 from sparsead.config.compose import compose
 from sparsead.errors import ConfigError
@@ -44,6 +44,16 @@ def test_an_editors_own_files_are_no_choices_and_an_unreadable_file_is_named(own
     (own / "pruner" / "list.yaml").write_text("- a\n")
     with pytest.raises(ConfigError, match=r"list\.yaml: must have keys and values"):
         describe_choice("pruner", "list")
+
+
+@pytest.mark.parametrize("place", ["pruner/snip.yaml", "base_pruner.yaml", "table/table1.yaml"])
+def test_a_file_in_the_place_of_one_of_the_projects_is_refused(own: Path, place: str) -> None:
+    (own / place).write_bytes((config_folders()[0] / place).read_bytes())
+    use_own_folder(own)
+    (own / place).write_text("name: other\n")
+    with pytest.raises(ConfigError, match=f"{place} is a file of the project; give yours another"):
+        use_own_folder(own)
+    assert "largest" not in list_choices("pruner")
 
 
 def test_its_choices_are_composed_listed_and_suggested(own: Path) -> None:
