@@ -43,6 +43,7 @@ from sparsead.training.emulation import fast_products
 from sparsead.training.generation import TextGenerator, generate_texts
 from sparsead.training.inference import model_outputs
 from sparsead.training.precision import frozen_stored
+from sparsead.training.prediction import has_nan
 from sparsead.training.unpadded import unpad
 
 log = logging.getLogger(__name__)
@@ -144,6 +145,7 @@ class TrainedRun:
 
         Raises:
             DataError: a text cannot be encoded.
+            RecordError: the model's outputs are nan.
         """
         columns = Dataset.from_list([dict(row.columns) for row in rows])
         with without_bars():
@@ -180,6 +182,8 @@ class TrainedRun:
         outputs = model_outputs(
             self.model, encoded, self.collator, batch_size=batch_size, precision=self.precision
         )
+        if has_nan(outputs.predictions):
+            raise RecordError(f"{self.folder}: its model's outputs are nan, which predict nothing")
         return self.task.decoded(outputs, encoded)
 
 

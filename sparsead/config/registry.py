@@ -122,11 +122,17 @@ def bind_options(
     """Return `entry` with `options`, keys of the config group `group`, bound as keyword arguments.
 
     Raises:
-        ConfigError: an option is not a parameter of the entry, or has the wrong type.
+        ConfigError: an option is not a parameter of the entry, or has the wrong type, or the entry
+            needs another one.
     """
-    parameters = inspect.signature(entry).parameters
+    name = f"{entry.__module__}.{getattr(entry, '__qualname__', type(entry).__qualname__)}"
+    try:
+        signature = inspect.signature(entry)
+    except ValueError as error:  # some functions that are not Python's own do not tell
+        raise ConfigError(f"{group}: {name} does not tell its arguments; wrap it") from error
+    parameters = signature.parameters
     plain_class = inspect.isclass(entry) and not is_dataclass(entry)
-    types = get_type_hints(entry.__init__ if plain_class else entry)
+    types = _find_types(entry.__init__ if plain_class else entry)
     for option, value in options.items():
         if option not in parameters:
             raise ConfigError(unknown_key(f"{group}.{option}", parameters))
@@ -134,7 +140,20 @@ def bind_options(
         if not _is_a(value, expected):
             kind = inspect.formatannotation(expected)
             raise ConfigError(wrong_type(f"{group}.{option}", value, kind))
+    scored = [None] if group == "pruner" else []  # a pruner is called with what it scores
+    try:
+        signature.bind(*scored, **options)
+    except TypeError as error:
+        raise ConfigError(f"{group}: {name} cannot be called, {error}") from error
     return partial(entry, **options)
+
+
+def _find_types(entry: Callable[..., Any]) -> Mapping[str, Any]:
+    """Return the annotated types; none where a name is not defined, as under TYPE_CHECKING."""
+    try:
+        return get_type_hints(entry)
+    except NameError:
+        return {}
 
 
 def _is_a(value: object, expected: Any) -> bool:

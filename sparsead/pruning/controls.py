@@ -62,6 +62,8 @@ def replace_weights(tensors: Mapping[str, nn.Parameter], redraw: Redraw | None) 
     if redraw is None:
         raise PruningError("control=reinit: needs redraw, a function that returns new weights")
     drawn = redraw()
+    if not isinstance(drawn, Mapping):
+        raise PruningError("control=reinit: redraw must return the new weights by name")
     for name, tensor in tensors.items():
         if name not in drawn or drawn[name].shape != tensor.shape:
             raise PruningError(f"control=reinit: redraw returned no {name} of its shape")

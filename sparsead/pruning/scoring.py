@@ -19,11 +19,12 @@ PROBE_STD = 0.02
 def undisturbed(model: nn.Module, tensors: Mapping[str, nn.Parameter]) -> Iterator[None]:
     """Score in eval mode, without autocast, with gradients for `tensors` alone; then restore all.
 
-    Modes, requires_grad and the random states are restored at the end; `.grad` never changes,
-    because scores come from `torch.autograd.grad`.
+    Modes, requires_grad, `.grad` and the random states are restored at the end. Our own pruners
+    leave `.grad` alone, because their scores come from `torch.autograd.grad`.
     """
     modes = {module: module.training for module in model.modules()}
     required = {parameter: parameter.requires_grad for parameter in model.parameters()}
+    gradients = {parameter: parameter.grad for parameter in required}
     scored = {id(parameter) for parameter in tensors.values()}
     device = next(iter(tensors.values())).device
     forked = [device] if device.type == "cuda" else []
@@ -43,6 +44,7 @@ def undisturbed(model: nn.Module, tensors: Mapping[str, nn.Parameter]) -> Iterat
             module.training = mode
         for parameter, flag in required.items():
             parameter.requires_grad_(flag)
+            parameter.grad = gradients[parameter]
 
 
 @contextmanager
@@ -96,6 +98,39 @@ def probe_zero_tensors(tensors: Mapping[str, nn.Parameter], seed: int) -> Iterat
                 tensor.zero_()
 
 
+def _is_ordered(score: Tensor) -> bool:
+    """Tell whether a tensor has values that can be compared; those of 8 bits cannot be."""
+    of_eight_bits = score.is_floating_point() and score.element_size() < 2
+    dense = score.layout == torch.strided and not score.is_meta
+    return dense and not score.is_complex() and not of_eight_bits
+
+
+@contextmanager
+def refused_changes(model: nn.Module) -> Iterator[None]:
+    """Refuse that the block changes the model's weights or buffers, and restore them.
+
+    Raises:
+        PruningError: the block has changed one of them.
+    """
+    tensors = dict([*model.named_parameters(), *model.named_buffers()])
+    before = {name: tensor.detach().clone() for name, tensor in tensors.items()}
+    yield
+    with torch.no_grad():
+        changed = [n for n, t in tensors.items() if not torch.equal(_bits(t), _bits(before[n]))]
+        for name in changed:
+            tensors[name].copy_(before[name])
+    if changed:
+        raise PruningError(
+            f"the pruner has changed {changed[0]}; it must return scores and leave the model as it "
+            "is (compute with copies, as by tensor.detach().clone())"
+        )
+
+
+def _bits(tensor: Tensor) -> Tensor:
+    """Return a tensor whose equality is that of its bits, so that nan equals nan."""
+    return tensor.detach().contiguous().flatten().view(torch.uint8)
+
+
 def check_finite(scores: Scores) -> None:
     """Refuse scores that cannot be ordered.
 
@@ -117,8 +152,8 @@ def check_scores(scores: Scores, parameters: Mapping[str, nn.Parameter]) -> None
     if not isinstance(scores, Mapping):
         raise PruningError(f"the pruner must return scores by name, not a {type(scores).__name__}")
     for name, score in scores.items():
-        if not isinstance(score, Tensor) or score.is_complex():
-            raise PruningError(f"{name}: its scores must be real numbers in a tensor")
+        if not isinstance(score, Tensor) or not _is_ordered(score):
+            raise PruningError(f"{name}: its scores must be real numbers in a dense tensor")
     shapes = {name: tuple(score.shape) for name, score in scores.items()}
     if shapes != {name: tuple(parameter.shape) for name, parameter in parameters.items()}:
         raise PruningError("the pruner did not score every prunable tensor in its own shape")

@@ -171,7 +171,7 @@ class Journal:
     def _readable(self) -> Iterator[None]:
         try:
             yield
-        except (ValueError, KeyError, TypeError, AssertionError) as error:
+        except (ValueError, KeyError, TypeError, AssertionError, RecursionError) as error:
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise RecordError(
                 f"{self._journal}: is not a journal of Optuna ({reason}); delete it, and the "

@@ -255,8 +255,13 @@ def _list_shares(task: Mapping[str, Any]) -> set[str]:
 def _check_scores(key: str, scores: Mapping[str, float | None], shares: Container[str]) -> None:
     for metric, score in scores.items():
         check_score_name(key, metric)
-        if metric in shares and score is not None and abs(score) > 1 + _ROUNDING:
+        if metric in shares and score is not None and not is_share(score):
             raise ConfigError(f"{key}.{metric}={score:g}: must be between -1 and 1")
+
+
+def is_share(score: float) -> bool:
+    """Tell whether a score may be one of `SHARES`: between -1 and 1, or nan if it is undefined."""
+    return not abs(score) > 1 + _ROUNDING
 
 
 def _check_sparsity(sparsity: Mapping[str, Any], asked: float) -> None:

@@ -6,6 +6,7 @@ import logging
 import reprlib
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 from functools import partial
 from inspect import signature
@@ -75,12 +76,13 @@ def _find(name: str, choices: Mapping[str, Metric]) -> Metric:
     found = import_object("task.metrics", name)
     if isinstance(found, Metric):
         _check_arguments(name, found.compute)
-        return replace(found, compute=partial(_to_number, name, found.compute))
+        _check_direction(name, found)
+        return replace(found, compute=partial(_compute_own, name, found.compute))
     if not callable(found):
         raise ConfigError(f"task.metrics={name}: is neither a function nor a Metric")
     _check_arguments(name, found)
-    higher_is_better = bool(getattr(found, "higher_is_better", True))
-    return Metric(partial(_to_number, name, found), higher_is_better)
+    _check_direction(name, found)
+    return Metric(partial(_compute_own, name, found), getattr(found, "higher_is_better", True))
 
 
 def _check_arguments(name: str, compute: Callable[..., Any]) -> None:
@@ -95,19 +97,40 @@ def _check_arguments(name: str, compute: Callable[..., Any]) -> None:
         return
 
 
-def _to_number(name: str, compute: Callable[..., Any], *values: Any) -> float:
-    """Return what a metric of the user's own computes.
+def _check_direction(name: str, found: object) -> None:
+    """Refuse a direction that is neither true nor false; without one, higher is better."""
+    direction = getattr(found, "higher_is_better", True)
+    if not isinstance(direction, bool):
+        raise ConfigError(
+            f"task.metrics={name}: its higher_is_better is {direction!r}; it must be True or False"
+        )
+
+
+def _compute_own(name: str, compute: Callable[..., Any], *values: Any) -> float:
+    """Return what a metric of the user's own computes from copies, which it may change.
 
     Raises:
         ConfigError: it is no number.
     """
-    found = compute(*values)
+    return to_number(f"task.metrics={name}: returned", compute(*map(copy, values)))
+
+
+def to_number(what: str, value: Any) -> float:
+    """Return a score that code of the user's own has computed, as a number.
+
+    Args:
+        what: how the message begins, such as "task.metrics=mine.cost: returned".
+        value: a number, or an array or tensor of one number.
+
+    Raises:
+        ConfigError: it is something else, such as a text or a truth value.
+    """
     try:
-        return float(found)
-    except (TypeError, ValueError) as error:
-        raise ConfigError(
-            f"task.metrics={name}: returned {reprlib.repr(found)}, which is not a number"
-        ) from error
+        if isinstance(value, str | bytes | bool | np.bool_):
+            raise TypeError
+        return float(value)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ConfigError(f"{what} {reprlib.repr(value)}, which is not a number") from error
 
 
 class NamedScores(evaluate.Metric):  # type: ignore[misc]

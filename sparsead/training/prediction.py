@@ -22,7 +22,7 @@ from sparsead.errors import ConfigError
 from sparsead.runs.files import write_atomically
 from sparsead.runs.predictions import write_predictions
 from sparsead.runs.record import higher_is_better as higher_is_better_by_name
-from sparsead.runs.result import PredictionsFile
+from sparsead.runs.result import SHARES, PredictionsFile, is_share
 from sparsead.tasks.contract import (
     GeneratesText,
     PredictsRecords,
@@ -32,7 +32,7 @@ from sparsead.tasks.contract import (
     StatesDirection,
     Task,
 )
-from sparsead.tasks.metrics import is_constant
+from sparsead.tasks.metrics import is_constant, to_number
 
 log = logging.getLogger(__name__)
 
@@ -59,14 +59,14 @@ def build_scorer(task: Task, rows: Dataset, file: Path) -> Scorer | None:
 
     def score(output: EvalPrediction) -> dict[str, float]:
         records = task.predictions(output, rows)
-        check_records(records)
+        text = check_records(records)
         if PartialState().is_main_process:
-            write_atomically(file, format_json_lines(records))
+            write_atomically(file, text)
         scores = (
             task.scores(output) if isinstance(task, ScoresOutputs) else task.record_scores(records)
         )
         scores = check_scores(scores)
-        if _has_nan(output.predictions):  # a class can be chosen among them, but means nothing
+        if has_nan(output.predictions):  # a class can be chosen among them, but means nothing
             log.warning("%s not defined: outputs of the model are nan", ", ".join(scores))
             scores = dict.fromkeys(scores, math.nan)
         return scores | {COLLAPSED: float(have_collapsed(records))}
@@ -74,10 +74,10 @@ def build_scorer(task: Task, rows: Dataset, file: Path) -> Scorer | None:
     return score
 
 
-def _has_nan(outputs: Any) -> bool:
+def has_nan(outputs: Any) -> bool:
     """Tell whether one of the model's outputs, an array or a tuple of arrays, is nan."""
     if isinstance(outputs, tuple):
-        return any(map(_has_nan, outputs))
+        return any(map(has_nan, outputs))
     return bool(np.isnan(outputs).any())
 
 
@@ -166,12 +166,35 @@ def _checksum(text: bytes) -> str:
     return hashlib.sha256(text).hexdigest()[:16]
 
 
-def check_records(records: Sequence[Record]) -> None:
-    """Refuse a task's records that the run could not store, after the first epoch at the latest.
+def check_records(records: Sequence[Record]) -> str:
+    """Return a task's records as the run stores them while it trains: as JSON lines.
+
+    What cannot be stored is refused after the first epoch at the latest.
 
     Raises:
-        ConfigError: a record lacks its id or its prediction, or two have the same id.
+        ConfigError: they are no list of mappings, a record lacks its id or its prediction, two have
+            the same id, or a value is none of JSON or of another kind than in other records.
     """
+    if not isinstance(records, Sequence) or not all(isinstance(r, Mapping) for r in records):
+        raise ConfigError("task: its method 'predictions' must return a list of dictionaries")
+    try:
+        text = format_json_lines(records)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(
+            f"task: a record that its method 'predictions' returns cannot be stored: {error}"
+        ) from error
+    _check_keys(records)
+    return text
+
+
+def _check_keys(records: Sequence[Record]) -> None:
+    for key in dict.fromkeys(key for record in records for key in record):
+        kinds = {_kind(record[key]) for record in records if record.get(key) is not None}
+        if len(kinds) > 1:
+            raise ConfigError(
+                f"task: the records that its method 'predictions' returns have a '{key}' of "
+                f"different kinds: {', '.join(sorted(kinds))}"
+            )
     for key in ("id", "prediction"):
         if not all(key in record for record in records):
             raise ConfigError(
@@ -184,20 +207,30 @@ def check_records(records: Sequence[Record]) -> None:
         )
 
 
+def _kind(value: Any) -> str:
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return "number"
+    return type(value).__name__
+
+
 def check_scores(scores: Mapping[str, Any]) -> dict[str, float]:
     """Return a task's scores as numbers.
 
     Raises:
-        ConfigError: there are none, one is no number, or its name cannot be printed.
+        ConfigError: there are none, one is no number, its name cannot be printed, or it has the
+            name of a score that is a share, and is none.
     """
+    if not isinstance(scores, Mapping):
+        raise ConfigError(f"task: its scores are {reprlib.repr(scores)}, not numbers by name")
     if not scores:
         raise ConfigError("task: its scores are empty; it needs at least one")
+    numbers = {}
     for name, value in scores.items():
         check_score_name("task", name)
-        try:
-            float(value)
-        except (TypeError, ValueError) as error:
+        numbers[name] = to_number(f"task: its score {name} is", value)
+        if name in SHARES and not is_share(numbers[name]):
             raise ConfigError(
-                f"task: its score {name} is {reprlib.repr(value)}, which is not a number"
-            ) from error
-    return {name: float(value) for name, value in scores.items()}
+                f"task: its score {name} is {numbers[name]:g}; {name} is a share, so that it must "
+                "be between -1 and 1"
+            )
+    return numbers

@@ -37,6 +37,26 @@ def test_a_users_own_function_is_found_by_its_path(
     assert not caplog.text
 
 
+def test_a_function_that_cannot_be_called_so_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "called_pruners.py").write_text(
+        "from __future__ import annotations\n"
+        "def none(): ...\ndef needs(scoring, *, power): ...\n"
+        "def typed(scoring: Scoring, *, power: float = 1.0): return power\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    for name, reason in {
+        "called_pruners.none": "cannot be called, too many positional arguments",
+        "called_pruners.needs": "cannot be called, missing a required argument: 'power'",
+        "builtins.max": "does not tell its arguments",
+    }.items():
+        with pytest.raises(ConfigError, match=f"pruner: {name} {reason}"):
+            PRUNERS.bind(name, {})
+    typed: Callable[..., object] = PRUNERS.bind("called_pruners.typed", {"power": 2.0})
+    assert typed(None) == 2.0
+
+
 def test_options_of_the_wrong_type_are_refused() -> None:
     options = {"bottleneck": 8, "sites": ["ffn_output"]}
     adapter = ADAPTERS.bind("bottleneck", options | {"scale": 2})()

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import pytest
 import torch
@@ -8,7 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pruning_cases import WEIGHTS, Examples, classifier, cross_entropy, draw_examples
-from sparsead.pruning.contract import PRUNERS, Scoring
+from sparsead.errors import PruningError
+from sparsead.pruning.contract import PRUNERS, Scores, Scoring
 from sparsead.pruning.prune import prune
 
 
@@ -46,6 +47,55 @@ def test_scoring_leaves_no_trace() -> None:
         else:
             assert parameter.grad is not None
             assert torch.equal(parameter.grad, before)
+
+
+def keep_absolute(scoring: Scoring) -> Scores:
+    """Compute in place by mistake."""
+    return {name: tensor.detach().abs_() for name, tensor in scoring.tensors.items()}
+
+
+def move_bias(scoring: Scoring) -> Scores:
+    scoring.model.get_parameter("0.bias").data += 1
+    return {name: tensor.detach().abs() for name, tensor in scoring.tensors.items()}
+
+
+@pytest.mark.parametrize("pruner", [keep_absolute, move_bias])
+def test_a_pruner_that_changes_the_model_is_refused_and_the_model_restored(
+    pruner: Callable[[Scoring], Scores],
+) -> None:
+    model, untouched = classifier(8, 16, 4), classifier(8, 16, 4)
+    with pytest.raises(PruningError, match="the pruner has changed 0"):
+        prune(model, tensors=WEIGHTS, sparsity=0.5, pruner=pruner)
+    for name, parameter in untouched.named_parameters():
+        assert torch.equal(model.get_parameter(name), parameter)
+
+
+def test_gradients_that_a_pruner_leaves_are_removed() -> None:
+    def accumulating(scoring: Scoring) -> Scores:
+        scoring.loss(scoring.model, scoring.batches[0]).backward()
+        return {name: tensor.grad.abs() for name, tensor in scoring.tensors.items()}  # type: ignore[union-attr]
+
+    model, batch = classifier(8, 16, 4), draw_examples(32, 8, 4)
+    prune(
+        model,
+        tensors=WEIGHTS,
+        sparsity=0.5,
+        pruner=accumulating,
+        batches=[batch],
+        loss=cross_entropy,
+    )
+    assert all(parameter.grad is None for parameter in model.parameters())
+
+
+@pytest.mark.parametrize(
+    "convert", [Tensor.to_sparse, lambda t: t.to("meta"), lambda t: t.to(torch.float8_e4m3fn)]
+)
+def test_scores_that_cannot_be_compared_are_refused(convert: Callable[[Tensor], Tensor]) -> None:
+    def scores(scoring: Scoring) -> Scores:
+        return {name: convert(tensor.detach()) for name, tensor in scoring.tensors.items()}
+
+    with pytest.raises(PruningError, match="its scores must be real numbers in a dense tensor"):
+        prune(classifier(8, 16, 4), tensors=WEIGHTS, sparsity=0.5, pruner=scores)
 
 
 def test_batches_of_texts_count_by_their_target_tokens() -> None:

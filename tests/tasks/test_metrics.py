@@ -151,6 +151,15 @@ def each(references, predictions):
 
 def one(references):
     return 1.0
+
+def changing(references, predictions):
+    references[:] = predictions
+    return 1.0
+
+def undirected(references, predictions):
+    return 1.0
+
+undirected.higher_is_better = "no"
 """
 
 
@@ -171,9 +180,16 @@ def test_a_metric_of_ones_own_is_named_by_its_dotted_path(own: None) -> None:
     assert texts.compute(predictions=["a", "b"], references=["b", "b"])["cost"] == 5.0
 
 
+def test_a_metric_that_changes_what_it_gets_leaves_the_others_alone(own: None) -> None:
+    scores = TaskScores(["own_metrics.changing", "accuracy"])
+    found = scores.compute(predictions=[0, 1, 0], references=[1, 1, 0])
+    assert found["accuracy"] == pytest.approx(2 / 3)
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [
+        ("own_metrics.undirected", "its higher_is_better is 'no'; it must be True or False"),
         ("own_metrics.cots", "cannot be imported"),
         ("nowhere.cost", "cannot be imported"),
         ("own_metrics.number", "is neither a function nor a Metric"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 from datasets import Dataset, DatasetDict
 
@@ -20,12 +21,42 @@ from sparsead.training.prediction import check_records, check_scores
         ({}, "its scores are empty"),
         ({"accuracy": "high"}, "its score accuracy is 'high', which is not a number"),
         ({"accuracy": [1.0, 2.0]}, "its score accuracy is"),
+        ({"accuracy": "0.5"}, "its score accuracy is '0.5', which is not a number"),
+        ({"accuracy": True}, "its score accuracy is True, which is not a number"),
+        ({"accuracy": 62.5}, "accuracy is a share, so that it must be between -1 and 1"),
+        ({"cost": 10**400}, "which is not a number"),
+        ({3: 0.5}, "3 is not the name of a metric"),
+        ([0.5], r"its scores are \[0.5\], not numbers by name"),
     ],
 )
-def test_scores_that_are_no_numbers_are_refused(scores: dict[str, Any], said: str) -> None:
+def test_scores_that_are_no_numbers_are_refused(scores: Any, said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         check_scores(scores)
     assert check_scores({"accuracy": 1}) == {"accuracy": 1.0}
+
+
+def test_scores_of_other_names_may_be_of_any_size() -> None:
+    numbers = {"cost": 62.5, "accuracy": np.float32(0.5), "f1": float("nan")}
+    assert check_scores(numbers) == pytest.approx(numbers, nan_ok=True)
+
+
+@pytest.mark.parametrize(
+    ("records", "said"),
+    [
+        (None, "must return a list of dictionaries"),
+        ([[1]], "must return a list of dictionaries"),
+        ([{"id": 0, "prediction": np.int64(1)}], "int64 is not JSON serializable"),
+        ([{"id": 0, "prediction": 1}, {"id": 1, "prediction": "a"}], "kinds: number, str"),
+        ([{"prediction": 1}], "has no 'id'"),
+    ],
+)
+def test_records_that_cannot_be_stored_are_refused(records: Any, said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        check_records(records)
+
+
+def test_numbers_and_missing_values_are_of_one_kind() -> None:
+    check_records([{"id": n, "prediction": value} for n, value in enumerate([1, 0.5, None])])
 
 
 def test_two_records_of_one_id_are_refused() -> None:

@@ -97,7 +97,7 @@ def check_score_name(key: str, name: str) -> None:
     Raises:
         ConfigError: the message begins with `key`.
     """
-    if not name.isprintable():
+    if not isinstance(name, str) or not name.isprintable():
         raise ConfigError(f"{key}: {name!r} is not the name of a metric")
     if name in _NO_METRICS:
         raise ConfigError(f"{key}: {name!r} is a column of every table; no metric can be called so")
