@@ -26,6 +26,14 @@ FILES = {
     "pairs.yaml": f"{TWO_ROWS}claims: [{{kind: keeps, text: x, pairs: [[a]]}}]\n",
     "no_backbones.yaml": f"{TWO_ROWS}backbones: []\n",
     "kind.yaml": f"{TWO_ROWS}kind: [x]\n",
+    "both.yaml": (
+        "columns: [{task: demo_stsb, metric: pearson}, {task: demo_stsb, metric: mae, name: b}]\n"
+        "rows: [{name: a}]\naverage: true\noverrides: ['task.metrics=[pearson,mae]']\n"
+    ),
+    "own.yaml": (
+        "columns: [{task: text, metric: accuracy, overrides: [task.train=nowhere.txt, "
+        "'task.inputs=[text]', task.validation_share=0.5]}]\nrows: [{name: a}]\n"
+    ),
     "heads.yaml": "columns: [{task: mrpc, metric: f1, label: method}]\nrows: [{name: a}]\n",
 }
 
@@ -161,6 +169,9 @@ WRONG: dict[str, Sequence[str]] = {
     "backbones: the table has none": ["reproduce", "no_backbones.yaml"],
     "choose some of them with only=column=": ["table", "table3", "task=rte"],
     "choose some with only=row=": ["reproduce", "table3", "experiment=table1/snip"],
+    "the rows 1 and 2 would be the same runs": ["compare", "threads=1,2"],
+    "a higher score is better in some of these columns": ["reproduce", "both.yaml"],
+    "task.train=nowhere.txt: is not a file": ["reproduce", "own.yaml"],
     "pruner=snip: is given twice": ["compare", "pruner=snip,random,snip"],
     "a table trains only the runs that it lacks": ["reproduce", "table3", "rerun=true"],
     "two columns have the heading method": ["table", "heads.yaml"],

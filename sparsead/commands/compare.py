@@ -9,12 +9,14 @@ $ sparsead compare pruner=snip,random seed=1,2,3
 
 from __future__ import annotations
 
-from sparsead.assembly.checks import check_buildable
+from collections.abc import Sequence
+
 from sparsead.commands.reproduce import reproduce
 from sparsead.config.arguments import Parser, add_output_options, add_overrides
 from sparsead.config.launch import check_launcher, take_launcher
+from sparsead.errors import ConfigError
 from sparsead.progress import output_as
-from sparsead.tables.cells import list_cells
+from sparsead.tables.cells import Cell, list_cells
 from sparsead.tables.comparison import compare_table
 
 _UNMEASURED = "the time left is shown once the first run has been timed"
@@ -31,7 +33,23 @@ def main() -> None:
     launcher, overrides = take_launcher(arguments.overrides)
     check_launcher(launcher)
     table = compare_table(overrides)
-    for cell in list_cells(table):
-        check_buildable(cell.spec)
+    _check_rows(list_cells(table))
     with output_as(quiet=arguments.quiet, json=arguments.json):
         reproduce(table, retry=arguments.retry_failed, launcher=launcher, unmeasured=_UNMEASURED)
+
+
+def _check_rows(cells: Sequence[Cell]) -> None:
+    """Refuse two rows of the same runs, which differ in keys that change no run.
+
+    Raises:
+        ConfigError: the message names both rows.
+    """
+    rows: dict[tuple[str, str, str], str] = {}
+    for cell in cells:
+        place = (cell.backbone, cell.column, cell.request.identity)
+        first = rows.setdefault(place, cell.row)
+        if first != cell.row:
+            raise ConfigError(
+                f"compare: the rows {first} and {cell.row} would be the same runs; compare values "
+                "of a key that changes what is trained"
+            )

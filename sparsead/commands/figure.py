@@ -19,6 +19,7 @@ from sparsead.config.arguments import (
     add_overrides,
     add_records,
     add_run_arguments,
+    folder_of_pictures,
     take_action,
     user_path,
 )
@@ -85,7 +86,7 @@ def _query(shown: str, given: list[str]) -> None:
 
 def _add_folder(parser: Parser) -> None:
     where = "folder of the PNG and the SVG (default: OUTPUTS/figures)"
-    parser.add_argument("--out", metavar="FOLDER", type=user_path, help=where)
+    parser.add_argument("--out", metavar="FOLDER", type=folder_of_pictures, help=where)
 
 
 def _table(given: list[str]) -> None:

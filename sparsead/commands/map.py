@@ -12,7 +12,13 @@ from __future__ import annotations
 
 import sys
 
-from sparsead.config.arguments import Parser, add_outputs, add_overrides, add_records, user_path
+from sparsead.config.arguments import (
+    Parser,
+    add_outputs,
+    add_overrides,
+    add_records,
+    folder_of_pictures,
+)
 from sparsead.errors import ConfigError, unknown, warn
 from sparsead.report.formats import FORMATS, to_rich
 from sparsead.report.front import COLUMNS, RANKED, describe_single_runs, list_rows
@@ -30,7 +36,7 @@ def main() -> None:
     add_outputs(parser)
     add_records(parser)
     where = "folder of the PNG and the SVG (default: OUTPUTS/figures)"
-    parser.add_argument("--out", metavar="FOLDER", type=user_path, help=where)
+    parser.add_argument("--out", metavar="FOLDER", type=folder_of_pictures, help=where)
     arguments = parser.parse()
     if arguments.format not in FORMATS:
         raise ConfigError(unknown("--format", arguments.format, FORMATS))

@@ -20,6 +20,7 @@ from typing import NoReturn
 
 from omegaconf import DictConfig
 
+from sparsead.assembly.checks import check_buildable
 from sparsead.commands.train import job, train_run
 from sparsead.config.arguments import Parser, add_output_options, add_table
 from sparsead.config.launch import check_launcher, launch_jobs, take_launcher
@@ -46,7 +47,7 @@ from sparsead.runs.failure import failure_file
 from sparsead.runs.interrupt import stop_on_interrupt
 from sparsead.runs.states import Done, Failed, read_state
 from sparsead.search import search_cells
-from sparsead.tables.cells import Cell, TableSpec, by_place, list_cells
+from sparsead.tables.cells import AVERAGE, Cell, TableSpec, by_place, list_cells
 from sparsead.tables.estimate import MEASURES, describe_plan
 from sparsead.tables.files import load_table
 from sparsead.tables.sweep import count_states, drop_duplicates, run_cells
@@ -91,6 +92,7 @@ def reproduce(
     wanted = list_cells(table)
     for cell in wanted:
         cell.request.tracking.check_installed()
+    _check_before(table, wanted)
     if output_mode() is None:
         sys.stdout.write(describe_plan(wanted, table.search, unmeasured))
         sys.stdout.flush()
@@ -108,6 +110,19 @@ def reproduce(
     if left:
         tell(f"{left} runs are not finished; give the command again")
     raise SystemExit(1 if failed or left else 0)
+
+
+def _check_before(table: TableSpec, wanted: Sequence[Cell]) -> None:
+    """Refuse what would fail in every run, or in the table after all of them.
+
+    Raises:
+        ConfigError: a row cannot be built, or the average is over scores of both directions.
+        DataError: a file of the user's own is malformed.
+    """
+    measure(table).direction(AVERAGE)
+    for first, *_ in by_place(wanted):
+        if not first.waits and not isinstance(read_state(first.request.folder), Done):
+            check_buildable(first.spec)
 
 
 def render(table: TableSpec, outputs: Path) -> None:

@@ -15,7 +15,13 @@ from sparsead.config.arguments import Parser, add_json, add_run_arguments
 from sparsead.errors import ConfigError
 from sparsead.report.differences import describe_differences
 from sparsead.report.errors import compare_errors, summarize_errors
-from sparsead.report.masks import compare_masks, load_masks, mask_values, summarize_masks
+from sparsead.report.masks import (
+    compare_masks,
+    has_weights,
+    load_masks,
+    mask_values,
+    summarize_masks,
+)
 from sparsead.runs.query import find_run
 from sparsead.runs.record import RunRecord
 
@@ -52,9 +58,16 @@ def main() -> None:
     if other is None:
         sys.stdout.write(summarize_masks(record))
         return
-    sys.stdout.write(describe_differences(record, other))
-    if load_masks(record) and load_masks(other):
-        sys.stdout.write(f"\n{summarize_masks(record)}{compare_masks(record, other)}")
+    sys.stdout.write(describe_differences(record, other) + _compare_masks(record, other))
+
+
+def _compare_masks(record: RunRecord, other: RunRecord) -> str:
+    for run in (record, other):
+        if not has_weights(run):
+            return f"\nThe masks are not compared: {run.folder} is a record without weights.\n"
+    if not (load_masks(record) and load_masks(other)):
+        return ""
+    return f"\n{summarize_masks(record)}{compare_masks(record, other)}"
 
 
 def _show_errors(record: RunRecord, other: RunRecord | None, split: str | None, count: int) -> str:

@@ -18,6 +18,8 @@ from sparsead.config.schema import expand_user
 from sparsead.errors import ConfigError, unknown
 from sparsead.errors.hints import same_meaning
 
+_PICTURES = (".png", ".svg", ".pdf", ".jpg", ".jpeg")
+
 _TABLE_CHANGES = (
     "backbone=, seeds=, protocol=, tested=, only=row=PATTERN, or any override of sparsead train"
 )
@@ -185,6 +187,20 @@ def take_action(words: Sequence[str], actions: Iterable[str]) -> tuple[str | Non
 def user_path(word: str) -> Path:
     """Return the path that a user gave; shells leave the `~` of `--out=~/x` to the program."""
     return Path(expand_user(word))
+
+
+def folder_of_pictures(text: str) -> Path:
+    """Return the folder that `--out` names, in which a PNG and an SVG are written.
+
+    Raises:
+        ArgumentTypeError: it is the name of a picture.
+    """
+    path = user_path(text)
+    if path.suffix.lower() in _PICTURES and not path.is_dir():
+        raise argparse.ArgumentTypeError(
+            f"{text} is the name of a file; give a folder, in which a PNG and an SVG are written"
+        )
+    return path
 
 
 def add_overrides(parser: Parser, purpose: str) -> None:

@@ -31,6 +31,8 @@ _HEADS = {
 }
 """transformers' class by the method of the task; classifiers for all others."""
 
+_COLLAPSED = ("", "The run collapsed: it predicts the same for all examples.")
+
 
 def write_card(
     record: RunRecord,
@@ -64,6 +66,7 @@ def write_card(
             f"| {escape_markdown(name)} | {_format(score)} |"
             for name, score in record.result["scores"].items()
         ),
+        *(_COLLAPSED if record.result.get("collapsed") else ()),
         *("", *_describe_spread(record, others)),
         *(
             "",
@@ -76,10 +79,18 @@ def write_card(
         *("", "## Where it comes from", "", f"- run: {record.result['identity']}"),
         f"- seed: {Seeds.read(config)}",
         f"- {WEIGHTS_FILE}: SHA-256 {file_digest(record.folder / WEIGHTS_FILE)}",
-        f"- epochs {config['protocol']['epochs']}, learning rate "
+        f"- {_describe_length(record)}, learning rate "
         f"{config['protocol']['learning_rate']:g}, batch size {config['protocol']['batch_size']}",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _describe_length(record: RunRecord) -> str:
+    """Say how many epochs were trained, which a limit of the steps or patience makes fewer."""
+    asked = record.result["config"]["protocol"]["epochs"]
+    history = record.result.get("history") or [{"epoch": asked}]
+    trained = history[-1]["epoch"]
+    return f"epochs {asked}" if trained >= asked else f"{trained:.3g} of {asked} epochs"
 
 
 def hub_name(backbone: Mapping[str, Any]) -> str | None:

@@ -11,7 +11,7 @@ import numpy as np
 from sparsead.config.seeds import Seeds
 from sparsead.errors import RecordError
 from sparsead.errors.display import escape_controls
-from sparsead.pruning.storage import Mask, load_weights
+from sparsead.pruning.storage import WEIGHTS_FILE, Mask, load_weights
 from sparsead.report.formats import to_rich
 from sparsead.report.mask_structure import (
     Grid,
@@ -41,9 +41,19 @@ def load_masks(record: RunRecord) -> dict[str, Mask]:
     """Return the run's masks by tensor name, True = kept; empty if no tensor was prunable.
 
     Raises:
-        RecordError: the run's weights cannot be read.
+        RecordError: the run's weights cannot be read, or are not there.
     """
+    if not has_weights(record):
+        raise RecordError(
+            f"{record.folder}: has no weights, as a record of an archive has none, so that its "
+            "masks are not known"
+        )
     return load_weights(record).masks
+
+
+def has_weights(record: RunRecord) -> bool:
+    """Tell whether a run's weights are beside its record."""
+    return (record.folder / WEIGHTS_FILE).is_file()
 
 
 def describe_run(record: RunRecord) -> str:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from sparsead.report.comparisons import list_pairs
 from sparsead.report.formats import pluralize
 from sparsead.report.results import Results, is_random_pruning
-from sparsead.report.statistics import ALPHA, ENUMERATED, smallest_p
+from sparsead.report.statistics import ALPHA, ENUMERATED, fewest_pairs, smallest_p
 
 if TYPE_CHECKING:
     import numpy as np
@@ -213,10 +213,9 @@ def _spreads(results: Results, guess: float) -> Sequence[tuple[str, Spread]]:
 def _shown(n: int, spread: Spread, compared: int, power: float) -> str:
     effect = find_detectable_effect(n, ALPHA / compared, power)
     if effect is None:
-        shows = (m for m in range(n, _MOST_SEEDS) if smallest_p(m) <= ALPHA / compared)
-        least = next(shows, None)
+        least = fewest_pairs(compared)
         comparisons = pluralize(compared, "comparison")
-        if least is None:  # above 13 seeds the test draws permutations, which bounds its p
+        if least is None:
             return f"no difference can be shown among {comparisons}, whatever the number of seeds"
         return f"no difference can be shown; {comparisons} need at least {least} seeds"
     return f"can show {effect * spread.sd:.2g} points{_terms(spread, compared, power)}"

@@ -242,6 +242,14 @@ def smallest_p(n: int, alternative: Alternative = "two-sided") -> float:
     return min(1.0, sides * max(0.5**n, 1 / (_RESAMPLES + 1)))
 
 
+def fewest_pairs(tests: int) -> int | None:
+    """Return the smallest number of pairs with which one of so many tests could be significant.
+
+    None if no number is enough: above 13 pairs the assignments of signs are drawn, which bounds p.
+    """
+    return next((n for n in range(1, ENUMERATED + 2) if tests * smallest_p(n) <= ALPHA), None)
+
+
 def t_interval(paired: Sequence[float]) -> tuple[float, float] | None:
     """Return the 95 % t interval of the mean difference over seeds (Student, 1908).
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from math import ceil, log2
 from typing import Any
 
 from sparsead.report.claims import Verdict, judge_claims
@@ -29,7 +28,7 @@ from sparsead.report.results import (
     is_random_pruning,
 )
 from sparsead.report.source_notes import notes_of_sources
-from sparsead.report.statistics import ALPHA
+from sparsead.report.statistics import ALPHA, fewest_pairs
 from sparsead.tables.cells import AVERAGE, Column, Row
 
 
@@ -261,14 +260,17 @@ def _notes_of_tests(shown: View) -> list[str]:
     given = "its dense row" if table.baseline_label == "the dense row" else table.baseline_label
     baseline = "a row that it is compared with" if table.baseline is None else given
     least = smallest_corrected_p(shown.compared)
-    enough = ceil(log2(2 * len(shown.compared) / ALPHA))  # seeds n with m · 2/2ⁿ at most ALPHA
+    enough = fewest_pairs(len(shown.compared))
     tests = (
         f"p: paired permutation test, {pluralize(len(shown.compared), 'comparison')} corrected by "
         f"Holm's method; the smallest attainable p is {least:.3g}"
     )
     if least > ALPHA:
         few = "with so few seeds no difference can be significant, so that nothing is bold or"
-        return [f"{tests}; {few} underlined; at least {enough} seeds are needed."]
+        needed = "no number of seeds is enough"
+        if enough is not None:
+            needed = f"at least {enough} seeds are needed"
+        return [f"{tests}; {few} underlined; {needed}."]
     return [
         f"Bold: the best row, if it is significantly better than {baseline}; underlined: rows "
         "not significantly different from the bold one, where n could have shown a difference.",

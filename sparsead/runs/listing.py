@@ -9,13 +9,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from sparsead.config.choices import list_choices, suggest_override
 from sparsead.config.seeds import Seeds
-from sparsead.config.values.tasks import COLUMNS_OF_RUNS
+from sparsead.config.values.tasks import COLUMNS_OF_RUNS, METRICS
 from sparsead.errors import ConfigError, unknown
 from sparsead.runs.failure import read_failures
 from sparsead.runs.index import read_summaries
@@ -82,10 +83,10 @@ class Filter:
     def _check(self, pattern: str) -> None:
         if self.key == "state" and not any(fnmatchcase(state, pattern) for state in _STATES):
             raise ConfigError(unknown("state", pattern, _STATES))
+        if self.key in _NUMBERS or self.key == "sparsity":
+            _check_number(self.key, pattern)
         if _is_pattern(pattern) or _number(pattern) is not None:
             return
-        if self.key in _NUMBERS or self.key == "sparsity":
-            raise ConfigError(f"{self.key}={pattern}: must be a number, or a pattern such as 4*")
         if self.key == "seed" and not _SEED.fullmatch(pattern):
             raise ConfigError(f"seed={pattern}: must be a seed, or a pattern such as [12] or *")
 
@@ -211,10 +212,18 @@ def _check_known(wanted: Filter, runs: Sequence[Listed]) -> None:
         raise ConfigError(
             f"{message} (allowed: {', '.join(COLUMNS)}, or a key of a run such as protocol.epochs)"
         )
-    if key not in NAMED_GROUPS:
+    values = [run.config[key] for run in runs if key not in COLUMNS and key in run.config]
+    numbers = bool(values) and all(_is_number(value) for value in values)
+    if key in NAMED_GROUPS:
+        names = {*list_choices(key), *(str(run.row[key]) for run in runs)}
+    elif key == "metric":
+        names = {*chain.from_iterable(METRICS.values()), *(str(run.row[key]) for run in runs)}
+    elif not numbers:
         return
-    names = {*list_choices(key), *(str(run.row[key]) for run in runs)}
     for pattern in wanted.patterns:
+        if numbers:
+            _check_number(key, pattern)
+            continue
         if not any(fnmatchcase(name, pattern) for name in names):
             raise ConfigError(unknown(key, pattern, names))
 
@@ -239,9 +248,20 @@ def _matches_share(share: float, pattern: str) -> bool:
 
 def _number(pattern: str) -> float | None:
     try:
-        return float(pattern)
+        number = float(pattern)
     except ValueError:
         return None
+    return number if math.isfinite(number) and "_" not in pattern else None
+
+
+def _check_number(key: str, pattern: str) -> None:
+    """Refuse what no number could match."""
+    if not _is_pattern(pattern) and _number(pattern) is None:
+        raise ConfigError(f"{key}={pattern}: must be a number, or a pattern such as 4*")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _is_pattern(text: str) -> bool:

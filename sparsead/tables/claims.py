@@ -72,8 +72,10 @@ def claimed_rows(claim: Mapping[str, Any]) -> list[str]:
 
 
 def _check_form(key: str, value: Any) -> None:
-    if key in (*_ONE, "text", "kind") and not isinstance(value, str):
-        raise ConfigError(f"claims: {key}={value}: must be one text")
+    if key in (*_ONE, "text") and not isinstance(value, str):
+        raise ConfigError(
+            f"claims: {key}={value}: must be one {'text' if key == 'text' else 'name'}"
+        )
     if key in _LISTS and (not isinstance(value, list) or not value):
         raise ConfigError(f"claims: {key}={value}: must be a list of at least one")
     if key == "pairs" and any(not isinstance(pair, list) or len(pair) != 2 for pair in value):

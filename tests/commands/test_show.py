@@ -52,6 +52,18 @@ def test_a_run_is_compared_with_another(
     assert cells == ["16", "11", "6", "3", "4", "0.857", "0.214", "0.259"]
 
 
+def test_records_without_weights_are_compared_but_for_their_masks(
+    outputs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for weights in outputs.rglob(WEIGHTS_FILE):
+        weights.unlink()
+    text = shown(outputs, monkeypatch, capsys, "snip", "--against", "random")
+    assert text.startswith("key")
+    assert "The masks are not compared: " in text
+    with pytest.raises(RecordError, match="has no weights, as a record of an archive"):
+        shown(outputs, monkeypatch, capsys, "snip")
+
+
 def test_what_differs_between_two_runs_is_shown_first(
     outputs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

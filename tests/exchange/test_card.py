@@ -36,6 +36,12 @@ def test_a_card_has_scores_sparsity_seed_hash_and_how_to_load_it(tmp_path: Path)
     assert "from peft import PeftModel\nfrom transformers import AutoModelForSequence" in card
     assert f"- run: {run.record.result['identity']}\n" in card
     assert "adapter.safetensors: SHA-256 " in card
+    run.record.result["config"]["protocol"]["epochs"] = 8
+    run.record.result["history"] = [{"epoch": 0.25, "scores": {}}]
+    run.record.result["collapsed"] = True
+    ended = write_card(run.record, "peft", "me/mine", [])
+    assert "- 0.25 of 8 epochs, learning rate" in ended
+    assert "The run collapsed: it predicts the same for all examples." in ended
     run.record.result["config"]["adapter"]["options"]["budget"] = 0.1
     chosen = write_card(run.record, "peft", "me/mine", [run.record])
     assert f"{sparsity['total'] - sparsity['removed']} of {sparsity['total']} weights of" in chosen

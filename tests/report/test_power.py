@@ -20,7 +20,7 @@ from sparsead.report.power import (
     find_needed_seeds,
     measure_spread,
 )
-from sparsead.report.statistics import ALPHA, permutation_p, smallest_p
+from sparsead.report.statistics import ALPHA, fewest_pairs, permutation_p, smallest_p
 from sparsead.tables.cells import AVERAGE, Cell, Column, Row, TableSpec
 from sparsead.tables.files import load_table
 from table_states import measured
@@ -50,6 +50,11 @@ def score(cell: Cell) -> Mapping[str, float | None] | str:
 def test_the_seeds_of_a_paired_test_are_those_of_cohens_tables(effect: float, seeds: int) -> None:
     """Two-sided at 5 % with power 0.8 (Cohen, 1988; G*Power gives the same)."""
     assert find_needed_seeds(effect, 0.05, 0.8) == seeds
+
+
+def test_the_fewest_pairs_are_those_of_the_smallest_p() -> None:
+    assert [fewest_pairs(tests) for tests in (1, 2, 10, 200)] == [6, 7, 9, 13]
+    assert fewest_pairs(260) is None
 
 
 @pytest.mark.parametrize(("n", "level", "effect"), [(6, 0.05, 1.5), (8, 0.05, 1.0), (8, 0.01, 1.8)])

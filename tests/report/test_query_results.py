@@ -79,6 +79,17 @@ def test_any_runs_are_drawn_also_from_an_archive(
     assert "snip" in Path(f"drawn/{shown}.svg").read_text("utf-8")
 
 
+@pytest.mark.parametrize("words", [["figure", "curves"], ["map"], ["figure", "figure1"]])
+def test_a_picture_is_no_folder_of_pictures(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["sparsead", *words, "--out", "mine.svg"])
+    with pytest.raises(SystemExit, match="2"):
+        cli.main()
+    assert not Path("mine.svg").exists()
+
+
 @pytest.mark.slow
 def test_any_runs_have_an_html_report(
     outputs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
