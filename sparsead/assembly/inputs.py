@@ -15,6 +15,7 @@ from sparsead.backbones.heads import gives_next_token
 from sparsead.backbones.loading import Backbone, load_backbone
 from sparsead.config.run import RunSpec
 from sparsead.tasks.cache import encode_once
+from sparsead.tasks.checked import check_head
 from sparsead.tasks.contract import GeneratesText, Task
 
 _HELD = 8
@@ -63,6 +64,7 @@ def _read(key: _CacheKey) -> Inputs:
     spec = key.spec
     task = build_task(spec)
     backbone = load_backbone(spec.backbone)
+    check_head(task.head)
     backbone.check_head(task.head)
     _check_lengths(task, backbone, spec.task.arguments())
     return Inputs(task, backbone, *encode_once(task, backbone.tokenizer, spec.protocol.selection))

@@ -33,6 +33,7 @@ from sparsead.pruning.storage import WEIGHTS_FILE
 from sparsead.runs.interrupt import Watch, defer_interrupt
 from sparsead.runs.request import RunRequest
 from sparsead.runs.staging import check_owned
+from sparsead.tasks.checked import check_collator
 from sparsead.tasks.contract import Collator, LearnsOptions
 from sparsead.training.clock import Clock
 from sparsead.training.device import deterministic_algorithms, reset_peak_memory, resolve_device
@@ -141,7 +142,7 @@ def load(spec: RunSpec, setup: Setup) -> Loaded:
         adapted = insert_adapter(spec, setup.adapter, model)
         start = load_start(spec, adapted)
         nn.Module.to(model, setup.device)  # the types of `PreTrainedModel.to` do not allow a name
-        collator = task.collator(inputs.backbone.tokenizer)
+        collator = check_collator(task.collator(inputs.backbone.tokenizer))
         if spec.protocol.torch_compile:
             log.info("batches are padded: protocol.torch_compile=true")
         else:

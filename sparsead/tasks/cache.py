@@ -28,6 +28,7 @@ from transformers import PreTrainedTokenizerBase
 
 from sparsead.errors import ConfigError, DataError, SourceError
 from sparsead.progress import stage
+from sparsead.tasks.checked import check_encoded, check_loaded
 from sparsead.tasks.contract import Task
 from sparsead.tasks.splits import split_rows
 
@@ -84,7 +85,7 @@ def encode_once(
     Raises:
         SourceError: the cache cannot be written or read.
     """
-    rows = hold_out(task.load(), selection)
+    rows = hold_out(check_loaded(task.load()), selection)
     digests = {split: _digest_rows(table) for split, table in rows.items()}
     folder = cache_folder() / "encoded" / _key(task, digests, tokenizer)
     start = time.perf_counter()
@@ -96,7 +97,7 @@ def encode_once(
         fresh = not _is_whole(folder)
         if fresh:
             with stage("tokenising"):  # not in the block below: its errors are not of the cache
-                encoded = task.encode(rows, tokenizer)
+                encoded = check_encoded(task.encode(rows, tokenizer), rows)
                 described = _describe_splits(encoded)
             with _writing(folder):
                 _write(folder, encoded, described)

@@ -60,6 +60,11 @@ def build_scorer(task: Task, rows: Dataset, file: Path) -> Scorer | None:
     def score(output: EvalPrediction) -> dict[str, float]:
         records = task.predictions(output, rows)
         text = check_records(records)
+        if isinstance(task, ScoresOutputs) and len(records) != len(rows):
+            raise ConfigError(
+                f"task: its method 'predictions' returned {len(records)} records for {len(rows)} "
+                "examples"
+            )
         if PartialState().is_main_process:
             write_atomically(file, text)
         scores = (
