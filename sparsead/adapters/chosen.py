@@ -58,7 +58,8 @@ class ChosenWeights(nn.Module):
         self.shape, self.kind = weights.shape, kind
         self.values = nn.Parameter(weights.detach().flatten()[indices].float())
         self.register_buffer(PLACES, pack_places(indices, self.shape.numel(), as_bits=as_bits))
-        self.register_buffer("_indices", indices.to(torch.int32), persistent=False)
+        short = torch.int32 if self.shape.numel() < 2**31 else torch.int64
+        self.register_buffer("_indices", indices.to(short), persistent=False)
         # Before other hooks on the output, such as those of packed batches: they change its shape.
         self._hooks = (
             layer.register_forward_pre_hook(self._write_before),
@@ -144,9 +145,9 @@ def _products(g: Tensor, x: Tensor, indices: Tensor, shape: torch.Size) -> Tenso
 
 
 def _pattern(indices: Tensor, shape: torch.Size) -> Tensor:
-    """Return a sparse matrix of this shape with zeros stored at the indices, int32."""
-    starts = torch.arange(shape[0] + 1, device=indices.device, dtype=torch.int32) * shape[1]
-    row_ends = torch.searchsorted(indices.contiguous(), starts, out_int32=True)
+    """Return a sparse matrix of this shape with zeros stored at the indices."""
+    starts = torch.arange(shape[0] + 1, device=indices.device, dtype=indices.dtype) * shape[1]
+    row_ends = torch.searchsorted(indices.contiguous(), starts).to(indices.dtype)
     zeros = torch.zeros(len(indices), device=indices.device)
     with warnings.catch_warnings():  # about the state of sparse tensors in PyTorch
         warnings.simplefilter("ignore")

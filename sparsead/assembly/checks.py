@@ -63,7 +63,11 @@ def check_buildable(spec: RunSpec) -> None:
 
 def _check_own_code(spec: RunSpec) -> None:
     """Refuse methods and metrics of the user's own that cannot be imported, or called so."""
-    given = {"adapter": spec.adapter.options, "pruner": {}, "task": spec.task.arguments()}
+    given = {
+        "adapter": spec.adapter.options,
+        "pruner": spec.pruner.options,
+        "task": spec.task.arguments(),
+    }
     for group, options in given.items():
         method = getattr(spec, group).method
         entry = import_object(f"{group}._target_", method) if "." in method else None

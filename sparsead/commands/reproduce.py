@@ -41,7 +41,7 @@ from sparsead.progress import (
 from sparsead.report import tabulate
 from sparsead.report.outcome import describe_scores
 from sparsead.report.publish import publish
-from sparsead.report.results import measure
+from sparsead.report.results import Results, measure
 from sparsead.report.view import build_view
 from sparsead.runs.failure import failure_file
 from sparsead.runs.interrupt import stop_on_interrupt
@@ -119,7 +119,7 @@ def _check_before(table: TableSpec, wanted: Sequence[Cell]) -> None:
         ConfigError: a row cannot be built, or the average is over scores of both directions.
         DataError: a file of the user's own is malformed.
     """
-    measure(table).direction(AVERAGE)
+    Results(table, {}).direction(AVERAGE)
     for first, *_ in by_place(wanted):
         if not first.waits and not isinstance(read_state(first.request.folder), Done):
             check_buildable(first.spec)

@@ -149,10 +149,14 @@ def bind_options(
 
 
 def _find_types(entry: Callable[..., Any]) -> Mapping[str, Any]:
-    """Return the annotated types; none where a name is not defined, as under TYPE_CHECKING."""
+    """Return the annotated types, with which options are checked.
+
+    None are known if one of the names is not defined, as those under TYPE_CHECKING, or if the entry
+    is an object that can be called.
+    """
     try:
         return get_type_hints(entry)
-    except NameError:
+    except (NameError, TypeError):
         return {}
 
 

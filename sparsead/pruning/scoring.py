@@ -101,24 +101,29 @@ def probe_zero_tensors(tensors: Mapping[str, nn.Parameter], seed: int) -> Iterat
 def _is_ordered(score: Tensor) -> bool:
     """Tell whether a tensor has values that can be compared; those of 8 bits cannot be."""
     of_eight_bits = score.is_floating_point() and score.element_size() < 2
-    dense = score.layout == torch.strided and not score.is_meta
-    return dense and not score.is_complex() and not of_eight_bits
+    return _is_stored(score) and not score.is_complex() and not of_eight_bits
 
 
 @contextmanager
 def refused_changes(model: nn.Module) -> Iterator[None]:
-    """Refuse that the block changes the model's weights or buffers, and restore them.
+    """Restore the model's parameters after the block, and refuse that it has changed one.
+
+    Buffers are not compared: a model's own forward pass may write to them.
 
     Raises:
-        PruningError: the block has changed one of them.
+        PruningError: the block has changed a parameter, and has raised no other error.
     """
-    tensors = dict([*model.named_parameters(), *model.named_buffers()])
-    before = {name: tensor.detach().clone() for name, tensor in tensors.items()}
-    yield
-    with torch.no_grad():
-        changed = [n for n, t in tensors.items() if not torch.equal(_bits(t), _bits(before[n]))]
-        for name in changed:
-            tensors[name].copy_(before[name])
+    tensors = {n: p.detach() for n, p in model.named_parameters() if _is_stored(p)}
+    before = {name: tensor.clone() for name, tensor in tensors.items()}
+    changed: list[str] = []
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for name, tensor in tensors.items():
+                if not torch.equal(_bits(tensor), _bits(before[name])):
+                    changed.append(name)
+                    tensor.copy_(before[name])
     if changed:
         raise PruningError(
             f"the pruner has changed {changed[0]}; it must return scores and leave the model as it "
@@ -126,9 +131,13 @@ def refused_changes(model: nn.Module) -> Iterator[None]:
         )
 
 
+def _is_stored(tensor: Tensor) -> bool:
+    return tensor.layout == torch.strided and not tensor.is_meta
+
+
 def _bits(tensor: Tensor) -> Tensor:
     """Return a tensor whose equality is that of its bits, so that nan equals nan."""
-    return tensor.detach().contiguous().flatten().view(torch.uint8)
+    return tensor.contiguous().flatten().view(torch.uint8)
 
 
 def check_finite(scores: Scores) -> None:

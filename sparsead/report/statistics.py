@@ -41,7 +41,7 @@ FEWEST_EXAMPLES = 100
 
 _RESAMPLES = 9999
 _RANDOM_STATE = 0
-_ROUNDING = 1e-12
+_ROUNDING = 1e-9
 """Relative rounding error below which two sums of differences count as equal."""
 
 ENUMERATED = 13

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from sparsead.errors import ConfigError, unknown, unknown_key
+from sparsead.tables.cells import AVERAGE
 
 _COLUMNS = ("column", "columns")
 
@@ -60,8 +61,11 @@ def check_claim(claim: Mapping[str, Any], rows: Sequence[str], columns: Sequence
     _check_names("row", claimed_rows(claim), rows)
     _check_different(claim)
     named = [claim[key] for key in _COLUMNS if key in claim]
-    if not named and {*_COLUMNS} <= {*optional}:
-        named = ["avg"]
+    if not named and {*_COLUMNS} <= {*optional} and AVERAGE not in columns:
+        raise ConfigError(
+            f"claims: {claim['text']}: the table has no average; say in which column the claim is "
+            f"made (allowed: {', '.join(columns)})"
+        )
     _check_names("column", list(_flatten(named)), columns)
 
 
@@ -78,8 +82,10 @@ def _check_form(key: str, value: Any) -> None:
         )
     if key in _LISTS and (not isinstance(value, list) or not value):
         raise ConfigError(f"claims: {key}={value}: must be a list of at least one")
-    if key == "pairs" and any(not isinstance(pair, list) or len(pair) != 2 for pair in value):
+    if key == "pairs" and any(not _is_names(pair) or len(pair) != 2 for pair in value):
         raise ConfigError(f"claims: pairs={value}: must be a list of pairs [row, row]")
+    if key in ("rows", "columns") and not _is_names(value):
+        raise ConfigError(f"claims: {key}={value}: must be a list of names")
     if key not in _RANGES:
         return
     low, high = _RANGES[key]
@@ -87,6 +93,10 @@ def _check_form(key: str, value: Any) -> None:
     if not number or not math.isfinite(value) or not low <= value <= high:
         limits = "at least 0" if high == math.inf else f"from {low:g} to {high:g}"
         raise ConfigError(f"claims: {key}={value}: must be a finite number, {limits}")
+
+
+def _is_names(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(each, str) for each in value)
 
 
 def _check_different(claim: Mapping[str, Any]) -> None:

@@ -147,6 +147,9 @@ def _change_base(keys: Mapping[str, Any]) -> TableSpec:
     changed = [
         _at(f"row {r}", partial(_changed, row), changes.get(r, {})) for r, row in rows.items()
     ]
+    if "comparisons" not in own and "comparisons" in base:
+        others = [row for row in base["comparisons"] if row != own.get("baseline")]
+        own["comparisons"] = others
     table = _build(base | own | {"rows": changed})
     if not {"columns", "average"} & keys.keys():
         return table
@@ -248,7 +251,9 @@ def _check_names(table: TableSpec) -> None:
         _check_known("not_run", list(row.not_run), columns)
         _check_known("sources", [row.sources], rows[:index])
     _check_known("row", [table.baseline, *table.comparisons], rows)
-    _check_once("comparisons", [table.baseline, *table.comparisons])
+    _check_once("comparisons", table.comparisons)
+    if table.baseline in table.comparisons:
+        raise ConfigError(f"comparisons: {table.baseline} is the baseline; leave it out of them")
     for key, names in (("average", table.average), ("tested", table.tested)):
         _check_known(key, names, columns)
         _check_once(key, names)
@@ -268,8 +273,8 @@ def _check_published(table: TableSpec) -> None:
                 check_finite(f"row {row.name}: published.{key}", numbers)
 
 
-def _check_once(key: str, names: Sequence[str | None]) -> None:
-    if twice := [name for name in names if name is not None and names.count(name) > 1]:
+def _check_once(key: str, names: Sequence[str]) -> None:
+    if twice := [name for name in names if names.count(name) > 1]:
         raise ConfigError(f"{key}: {twice[0]} is named twice; name it once")
 
 

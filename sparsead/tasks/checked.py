@@ -60,7 +60,10 @@ def check_encoded(splits: Any, rows: DatasetDict) -> DatasetDict:
     if more := [split for split in encoded if split not in rows]:
         raise ConfigError(f"task: its method 'encode' returns a split {more[0]!r} of its own")
     if not _TARGETS.intersection(encoded["train"].column_names):
-        raise ConfigError("task: train has no column 'labels' after its method 'encode'")
+        raise ConfigError(
+            "task: train has no column 'labels' after its method 'encode'; it must have what is "
+            "predicted"
+        )
     for split, examples in encoded.items():
         if _INPUT not in examples.column_names:
             raise ConfigError(

@@ -107,7 +107,7 @@ def _check_direction(name: str, found: object) -> None:
 
 
 def _compute_own(name: str, compute: Callable[..., Any], *values: Any) -> float:
-    """Return what a metric of the user's own computes from copies, which it may change.
+    """Return what a metric of the user's own computes from copies of its two arguments.
 
     Raises:
         ConfigError: it is no number.

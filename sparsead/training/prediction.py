@@ -193,7 +193,7 @@ def check_records(records: Sequence[Record]) -> str:
 
 
 def _check_keys(records: Sequence[Record]) -> None:
-    for key in dict.fromkeys(key for record in records for key in record):
+    for key in dict.fromkeys(key for record in records for key in record if key != "id"):
         kinds = {_kind(record[key]) for record in records if record.get(key) is not None}
         if len(kinds) > 1:
             raise ConfigError(
@@ -213,9 +213,11 @@ def _check_keys(records: Sequence[Record]) -> None:
 
 
 def _kind(value: Any) -> str:
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return "number"
-    return type(value).__name__
+    """Return the kind of a value in JSON; a truth value is a kind of its own."""
+    if isinstance(value, bool):
+        return "truth value"
+    kinds = {int | float: "number", str: "text", list | tuple: "list"}
+    return next((k for types, k in kinds.items() if isinstance(value, types)), "mapping")
 
 
 def check_scores(scores: Mapping[str, Any]) -> dict[str, float]:

@@ -13,6 +13,7 @@ from composing import compose
 from sparsead.assembly.build import insert_adapter
 from sparsead.assembly.checks import check_buildable
 from sparsead.config.groups import AdapterSpec
+from sparsead.config.pruning import PrunerSpec
 from sparsead.errors import ConfigError
 
 OWN = """
@@ -54,3 +55,16 @@ def test_keys_that_own_code_does_not_take_are_refused_before_torch_is_imported(
     own.options.update(options)
     with pytest.raises(ConfigError, match=said):
         check_buildable(replace(spec, adapter=own))
+
+
+def test_a_pruner_of_ones_own_may_need_an_option(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "needing_pruner.py").write_text("def needs(scoring, *, power: float): ...\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    spec = compose("backbone=tiny-bert")
+    check_buildable(
+        replace(spec, pruner=PrunerSpec("own", "needing_pruner.needs", options={"power": 2.0}))
+    )
+    with pytest.raises(ConfigError, match="missing a required argument: 'power'"):
+        check_buildable(replace(spec, pruner=PrunerSpec("own", "needing_pruner.needs")))

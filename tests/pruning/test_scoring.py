@@ -66,8 +66,36 @@ def test_a_pruner_that_changes_the_model_is_refused_and_the_model_restored(
     model, untouched = classifier(8, 16, 4), classifier(8, 16, 4)
     with pytest.raises(PruningError, match="the pruner has changed 0"):
         prune(model, tensors=WEIGHTS, sparsity=0.5, pruner=pruner)
+
+    def failing(scoring: Scoring) -> Scores:
+        pruner(scoring)
+        raise KeyError("of its own")
+
+    with pytest.raises(KeyError):
+        prune(model, tensors=WEIGHTS, sparsity=0.5, pruner=failing)
     for name, parameter in untouched.named_parameters():
         assert torch.equal(model.get_parameter(name), parameter)
+
+
+def test_buffers_may_have_any_layout_and_change_in_the_models_own_forward_pass() -> None:
+    model = classifier(8, 16, 4)
+    model.register_buffer("calls", torch.zeros(()))
+    model.register_buffer("links", torch.eye(3).to_sparse())
+    model.register_buffer("later", torch.empty(2, device="meta"))
+
+    def count(module: nn.Module, _inputs: object) -> None:
+        module.get_buffer("calls").add_(1)
+
+    model.register_forward_pre_hook(count)
+    masks = prune(
+        model,
+        tensors=WEIGHTS,
+        sparsity=0.5,
+        pruner=lambda scoring: {n: g.abs() for n, g in scoring.mean_gradients().items()},
+        batches=[draw_examples(32, 8, 4)],
+        loss=cross_entropy,
+    )
+    assert masks.removed == masks.total // 2
 
 
 def test_gradients_that_a_pruner_leaves_are_removed() -> None:

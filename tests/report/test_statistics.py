@@ -51,7 +51,7 @@ def test_the_permutation_test_is_exact(values: list[float], alternative: Alterna
 @settings(max_examples=50)
 @given(
     st.lists(st.tuples(st.integers(0, 400), st.integers(-5, 5)), min_size=1, max_size=9),
-    st.sampled_from((277, 408, 872, 1500)),
+    st.sampled_from((277, 408, 1500, 40430)),
     st.sampled_from(ALTERNATIVES),
 )
 def test_equal_sums_of_shares_of_examples_are_ties(

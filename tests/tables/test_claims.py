@@ -43,6 +43,9 @@ def test_every_kind_of_claim_and_figure_is_known_in_both_places() -> None:
         ({"kind": "rises", "text": "x", "rows": ["snip"]}, "needs two rows"),
         ({"kind": "best", "text": "x", "row": "snip", "rows": []}, "rows=[]: must be a list"),
         ({"kind": "keeps", "text": "x", "pairs": [["snip"]]}, "must be a list of pairs"),
+        ({"kind": "keeps", "text": "x", "pairs": [[["snip"], "dense"]]}, "must be a list of pairs"),
+        ({"kind": "rises", "text": "x", "rows": [["snip", "dense"], "x"]}, "must be a list of na"),
+        ({**BEATS, "columns": [["rte"]]}, "columns=[['rte']]: must be a list of names"),
         (
             {"kind": "comparable", "text": "x", "rows": ["snip"], "of": "dense", "points": 0},
             "points=0: the margin of a claim that is comparable is above 0",
@@ -57,7 +60,7 @@ def test_a_wrong_claim_is_named(claim: dict[str, Any], message: str) -> None:
 
 def test_a_claim_about_the_average_needs_one() -> None:
     check_claim(BEATS, ROWS, ["rte", "avg"])
-    with pytest.raises(ConfigError, match="claims: column=avg: no such choice"):
+    with pytest.raises(ConfigError, match="the table has no average; say in which column"):
         check_claim(BEATS, ROWS, ["rte"])
     check_claim(EARLIER, ROWS, ["rte"])
 
@@ -69,7 +72,7 @@ ROW = {"label": "dense", "overrides": ["pruner=none"]}
     ("changes", "message"),
     [
         ({"average": ["rte", "rte"]}, "average: rte is named twice"),
-        ({"baseline": "dense", "comparisons": ["dense"]}, "comparisons: dense is named twice"),
+        ({"baseline": "dense", "comparisons": ["dense"]}, "comparisons: dense is the baseline"),
         ({"options": {"kind": "pie"}}, "options: kind=pie: no such choice"),
         (
             {"rows": [{**ROW, "published": {"any": {"scores": {"ret": 80.0}}}}]},
@@ -106,6 +109,25 @@ def test_a_merged_key_may_be_given_again(tmp_path: Path) -> None:
     )
     labels = {row.name: row.label for row in load_table(str(file)).rows}
     assert (labels["snip"], labels["random"]) == ("a", "b")
+
+
+def test_mappings_that_merge_each_other_have_each_key_once(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text(
+        "base: table1\nrows:\n  snip: &a {label: a, overrides: [task.limit=2]}\n"
+        "  random: &b {<<: *a, label: b}\n  magnitude: {<<: *b, overrides: []}\n"
+    )
+    labels = {row.name: row.label for row in load_table(str(file)).rows}
+    assert [labels[name] for name in ("snip", "random", "magnitude")] == ["a", "b", "b"]
+
+
+def test_another_baseline_is_not_compared_with_itself(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text("base: table1\nbaseline: random\n")
+    table = load_table(str(file))
+    assert table.baseline == "random"
+    assert "random" not in table.comparisons
+    assert "snip" in table.comparisons
 
 
 def test_claims_about_an_average_that_is_gone_are_left_out(tmp_path: Path) -> None:

@@ -46,7 +46,7 @@ def test_scores_of_other_names_may_be_of_any_size() -> None:
         (None, "must return a list of dictionaries"),
         ([[1]], "must return a list of dictionaries"),
         ([{"id": 0, "prediction": np.int64(1)}], "int64 is not JSON serializable"),
-        ([{"id": 0, "prediction": 1}, {"id": 1, "prediction": "a"}], "kinds: number, str"),
+        ([{"id": 0, "prediction": 1}, {"id": 1, "prediction": "a"}], "kinds: number, text"),
         ([{"prediction": 1}], "has no 'id'"),
     ],
 )

@@ -158,6 +158,10 @@ def check_text_labels(options: Options) -> None:
         raise ConfigError("task.labels: task.regression=true predicts numbers, not labels")
 
 
+_NO_TEXTS = {"label", "idx"}
+"""Columns of sentences and pairs that are not texts."""
+
+
 def _check_class_names(labels: Sequence[object]) -> None:
     for label in labels:
         number = isinstance(label, int | float) and math.isfinite(label)
@@ -172,10 +176,12 @@ def check_fixed_inputs(options: Options) -> None:
         raise ConfigError(f"task.inputs={inputs}: name one or two columns of text")
     if len({*map(str, inputs)}) < len(inputs):
         raise ConfigError(f"task.inputs={list(inputs)}: names a column twice")
-    texts = {*options.get("tsv_columns", inputs)} - {"label", "idx"}
+    known = options.get("tsv_columns")  # other data is looked at when it is loaded
     for column in inputs:
-        if column not in texts:
-            raise ConfigError(unknown("task.inputs", column, texts))
+        if known and column not in {*known} - _NO_TEXTS:
+            raise ConfigError(unknown("task.inputs", column, {*known} - _NO_TEXTS))
+        if column in _NO_TEXTS:
+            raise ConfigError(f"task.inputs={list(inputs)}: {column} is no column of text")
     labels = options.get("labels", ())
     _check_class_names(labels)
     if written and labels and len(labels) != len(written):
