@@ -232,7 +232,8 @@ def test_a_damaged_journal_is_one_line(tmp_path: Path) -> None:
     searched(config, FakeTraining())
     (log,) = (tmp_path / "optuna").glob("*.log")
     whole = log.read_bytes()
-    for damaged in (b"no journal\n" + whole, b"[]\n" + whole, whole[:40] + b"\n" + whole):
+    lines = (b"no journal", b"[]", whole[:40], b"[" * 100_000)
+    for damaged in (line + b"\n" + whole for line in lines):
         log.write_bytes(damaged)
         with pytest.raises(RecordError, match=r"is not a journal of Optuna .*; delete it"):
             searched(config, FakeTraining())

@@ -22,7 +22,7 @@ from sparsead.assembly.build import build_task
 from sparsead.assembly.predictions import predict_file
 from sparsead.backbones.loading import load_backbone
 from sparsead.config.run import RunSpec
-from sparsead.errors import ConfigError, DataError, SourceError
+from sparsead.errors import ConfigError, DataError, RecordError, SourceError
 from sparsead.runs.predictions import read_predictions
 from sparsead.runs.record import RunRecord
 from sparsead.runs.request import RunRequest
@@ -153,6 +153,15 @@ def test_predicting_in_bf16_leaves_the_model_in_fp32(run: RunRecord) -> None:
         for _ in range(2):
             loaded.predict([{"sentence1": "one text", "sentence2": "another"}])
             assert torch.equal(loaded.model(**batch).logits, before)
+
+
+@pytest.mark.slow
+def test_outputs_that_are_nan_predict_nothing(run: RunRecord) -> None:
+    loaded = sparsead.load(run.folder)
+    name = loaded.adapted.head[0]
+    loaded.model.get_parameter(name).data.fill_(float("nan"))
+    with pytest.raises(RecordError, match="its model's outputs are nan, which predict nothing"):
+        loaded.predict([dict.fromkeys(loaded.inputs, "a text")])
 
 
 @pytest.mark.slow
