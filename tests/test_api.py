@@ -25,17 +25,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("function", [train_overrides, predictions, frames.runs, frames.table])
 def test_the_examples_are_what_they_say(
-    folder: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
-    function: Any,
+    folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """The examples of the second and third function read the run that the first one trains."""
     monkeypatch.chdir(folder)
     caplog.set_level("WARNING", "sparsead")  # another test's handler may write to stdout
-    (example,) = doctest.DocTestFinder(recurse=False).find(function, function.__name__)
-    assert doctest.DocTestRunner().run(example).failed == 0
+    for function in (train_overrides, predictions, frames.runs, frames.table):
+        (example,) = doctest.DocTestFinder(recurse=False).find(function, function.__name__)
+        assert doctest.DocTestRunner().run(example).failed == 0, function
 
 
 @pytest.mark.slow

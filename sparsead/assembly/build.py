@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -56,10 +57,17 @@ def insert_adapter(
 
     Raises:
         SiteError: the architecture lacks a site of the adapter; the message names both.
-        ConfigError: an adapter of the user's own returned something else.
+        ConfigError: an adapter of the user's own takes other arguments, or returned something else.
     """
+    given = (model, spec.seeds.init if seed is None else seed)
     try:
-        adapted = adapter.insert(model, spec.seeds.init if seed is None else seed)
+        signature(adapter.insert).bind(*given)
+    except TypeError as error:
+        raise ConfigError(
+            f"adapter._target_={spec.adapter.method}: insert must take a model and a seed ({error})"
+        ) from error
+    try:
+        adapted = adapter.insert(*given)
     except SiteError as error:
         raise cannot_be_inserted(spec.adapter.name, spec.backbone.name, error) from error
     if not isinstance(adapted, AdaptedModel):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from torch import nn
@@ -32,6 +32,17 @@ class Own:
 class ReturnsTheModel:
     def insert(self, model: Any, seed: int) -> Any:
         return model
+
+
+class TakesNoSeed:
+    def insert(self, model: Any) -> Any:
+        return model
+
+
+def test_an_adapter_that_takes_other_arguments_is_told_which() -> None:
+    adapter: Any = TakesNoSeed()
+    with pytest.raises(ConfigError, match="must take a model and a seed"):
+        insert_adapter(compose("backbone=tiny-bert"), adapter, cast(Any, nn.Linear(1, 1)))
 
 
 def test_an_adapter_that_returns_something_else_is_told_what_to_return() -> None:
