@@ -8,6 +8,9 @@ from __future__ import annotations
 from filecmp import cmp
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 from sparsead.errors import ConfigError
 from sparsead.errors.hints import nearest_choice
@@ -81,6 +84,12 @@ def find_choice(group: str, choice: str) -> Path:
     """Return the file of a choice, which `list_choices` has named."""
     files_of_choice = (folder / group / f"{choice}.yaml" for folder in config_folders())
     return next(file for file in files_of_choice if file.is_file())
+
+
+def read_choice(group: str, choice: str) -> dict[str, Any]:
+    """Return the keys in the file of a choice itself, without those of the files it is based on."""
+    values: dict[str, Any] = yaml.safe_load(find_choice(group, choice).read_text("utf-8"))
+    return values
 
 
 def suggest_override(word: str) -> str | None:

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import yaml
 from omegaconf import DictConfig, OmegaConf
 
-from sparsead.config.choices import find_choice
+from sparsead.config.choices import read_choice
 from sparsead.errors import ConfigError, wrong_type
 
 _KEYS = ("inputs", "label")
@@ -27,7 +26,7 @@ def name_columns(config: DictConfig) -> DictConfig:
     task = config.get("task")
     if not isinstance(task, DictConfig) or not {"family", "columns", *_KEYS} <= {*task}:
         return config
-    defaults = yaml.safe_load(find_choice("task", str(task.family)).read_text("utf-8"))
+    defaults = read_choice("task", str(task.family))
     given = {key: OmegaConf.select(task, key) for key in _KEYS}
     _check_number(given["inputs"], defaults["inputs"])
     values: Any = OmegaConf.to_container(task, resolve=True)

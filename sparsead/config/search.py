@@ -7,10 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-import yaml
 from omegaconf import DictConfig
 
-from sparsead.config.choices import find_choice, list_choices
+from sparsead.config.choices import list_choices, read_choice
 from sparsead.config.protocol import ProtocolSpec, check_rate
 from sparsead.config.schema import check_minimum, read_group, to_dataclass
 from sparsead.errors import ConfigError, unknown, unknown_key
@@ -126,7 +125,7 @@ def read_search(name: str, changes: Mapping[str, str]) -> SearchSpec:
     """
     if name not in list_choices("search"):
         raise ConfigError(unknown("search", name, list_choices("search")))
-    content = yaml.safe_load(find_choice("search", name).read_text("utf-8"))
+    content = read_choice("search", name)
     own = content.get("search") or _swept(content["hydra"]["sweeper"]["params"])
     allowed = (*GRID, "first_rung", "reduction") if name == "asha" else GRID
     for key in changes:

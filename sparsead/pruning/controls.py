@@ -11,10 +11,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 import torch
-import yaml
 from torch import Tensor, nn
 
-from sparsead.config.choices import find_choice, list_choices
+from sparsead.config.choices import list_choices, read_choice
 from sparsead.config.pruning import CONTROLS
 from sparsead.errors import ConfigError, PruningError
 from sparsead.pruning.contract import Scores
@@ -32,8 +31,7 @@ def check_control(pruner: str, control: str) -> None:
     """
     if control == "none" or pruner not in list_choices("pruner"):
         return
-    values = yaml.safe_load(find_choice("pruner", pruner).read_text("utf-8"))
-    supported = values.get("controls", CONTROLS)
+    supported = read_choice("pruner", pruner).get("controls", CONTROLS)
     if control not in supported:
         raise ConfigError(f"control={control}: pruner={pruner} supports {', '.join(supported)}")
 

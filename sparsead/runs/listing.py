@@ -213,17 +213,17 @@ def _check_known(wanted: Filter, runs: Sequence[Listed]) -> None:
             f"{message} (allowed: {', '.join(COLUMNS)}, or a key of a run such as protocol.epochs)"
         )
     values = [run.config[key] for run in runs if key not in COLUMNS and key in run.config]
-    numbers = bool(values) and all(_is_number(value) for value in values)
+    if values and all(_is_number(value) for value in values):
+        for pattern in wanted.patterns:
+            _check_number(key, pattern)
+        return
     if key in NAMED_GROUPS:
         names = {*list_choices(key), *(str(run.row[key]) for run in runs)}
     elif key == "metric":
         names = {*chain.from_iterable(METRICS.values()), *(str(run.row[key]) for run in runs)}
-    elif not numbers:
+    else:
         return
     for pattern in wanted.patterns:
-        if numbers:
-            _check_number(key, pattern)
-            continue
         if not any(fnmatchcase(name, pattern) for name in names):
             raise ConfigError(unknown(key, pattern, names))
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from sparsead.errors import ConfigError, unknown, unknown_key
 from sparsead.tables.cells import AVERAGE
+from sparsead.tables.columns import check_known
 
 _COLUMNS = ("column", "columns")
 
@@ -24,7 +25,7 @@ KEYS: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 """By kind: the keys that a claim needs besides `kind` and `text`, and those that it may have."""
 
 _ONE = ("row", "over", "of", "than", "column")
-_LISTS = {"rows": 1, "columns": 1, "pairs": 1}
+_LISTS = ("rows", "columns", "pairs")
 _RANGES = {"points": (0.0, math.inf), "share": (0.0, 1.0), "reached": (0.0, 1.0)}
 
 
@@ -58,7 +59,7 @@ def check_claim(claim: Mapping[str, Any], rows: Sequence[str], columns: Sequence
         raise ConfigError("claims: points=0: the margin of a claim that is comparable is above 0")
     if kind == "rises" and len(claim["rows"]) < 2:
         raise ConfigError(f"claims: rows={claim['rows']}: a claim that rises needs two rows")
-    _check_names("row", claimed_rows(claim), rows)
+    check_known("claims: row", claimed_rows(claim), rows)
     _check_different(claim)
     named = [claim[key] for key in _COLUMNS if key in claim]
     if not named and {*_COLUMNS} <= {*optional} and AVERAGE not in columns:
@@ -66,7 +67,7 @@ def check_claim(claim: Mapping[str, Any], rows: Sequence[str], columns: Sequence
             f"claims: {claim['text']}: the table has no average; say in which column the claim is "
             f"made (allowed: {', '.join(columns)})"
         )
-    _check_names("column", list(_flatten(named)), columns)
+    check_known("claims: column", list(_flatten(named)), columns)
 
 
 def claimed_rows(claim: Mapping[str, Any]) -> list[str]:
@@ -110,12 +111,6 @@ def _check_different(claim: Mapping[str, Any]) -> None:
     for first, second in pairs:
         if first == second:
             raise ConfigError(f"claims: {claim['kind']}: compares the row {first} with itself")
-
-
-def _check_names(kind: str, given: Sequence[str], allowed: Sequence[str]) -> None:
-    for name in given:
-        if name not in allowed:
-            raise ConfigError(unknown(f"claims: {kind}", name, allowed))
 
 
 def _flatten(values: Any) -> Iterator[str]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from sparsead.errors import ConfigError, unknown
 from sparsead.tables.cells import AVERAGE, Column, Published, Row, TableSpec
 
 _ALONE = " alone, also in the paper's numbers."
@@ -47,6 +48,17 @@ def claimed_columns(claim: Mapping[str, Any]) -> list[str]:
 def names_among(names: Sequence[str], allowed: Sequence[str]) -> list[str]:
     """Return those of the names that are allowed, in their order."""
     return [name for name in names if name in allowed]
+
+
+def check_known(key: str, given: Sequence[str | None], allowed: Sequence[str]) -> None:
+    """Refuse names that are not allowed; None names nothing.
+
+    Raises:
+        ConfigError: the message begins with `key`, and suggests the nearest name.
+    """
+    for name in given:
+        if name is not None and name not in allowed:
+            raise ConfigError(unknown(key, name, allowed))
 
 
 def _narrowed(row: Row, columns: Sequence[str]) -> Row:

@@ -19,7 +19,7 @@ from sparsead.config.search import take_search
 from sparsead.errors import ConfigError, unknown, unknown_key
 from sparsead.tables.cells import AVERAGE, Column, Published, Row, TableSpec
 from sparsead.tables.claims import check_claim, claimed_rows
-from sparsead.tables.columns import names_among, with_columns
+from sparsead.tables.columns import check_known, names_among, with_columns
 from sparsead.tables.unique_keys import UniqueKeyLoader
 
 _HELD_OUT = "protocol.selection=0.1"
@@ -143,7 +143,7 @@ def _change_base(keys: Mapping[str, Any]) -> TableSpec:
     own = {key: value for key, value in keys.items() if key not in ("base", "rows", "columns")}
     changes = _at("rows", _mapping, keys.get("rows", {}))
     rows = {_row(row).name: row for row in _each("row", base, _mapping)}
-    _check_known("rows", list(changes), list(rows))
+    check_known("rows", list(changes), list(rows))
     changed = [
         _at(f"row {r}", partial(_changed, row), changes.get(r, {})) for r, row in rows.items()
     ]
@@ -248,17 +248,17 @@ def _check_names(table: TableSpec) -> None:
         if not items:
             raise ConfigError(f"{kind}: the table has none")
     for index, row in enumerate(table.rows):
-        _check_known("not_run", list(row.not_run), columns)
-        _check_known("sources", [row.sources], rows[:index])
-    _check_known("row", [table.baseline, *table.comparisons], rows)
+        check_known("not_run", list(row.not_run), columns)
+        check_known("sources", [row.sources], rows[:index])
+    check_known("row", [table.baseline, *table.comparisons], rows)
     _check_once("comparisons", table.comparisons)
     if table.baseline in table.comparisons:
         raise ConfigError(f"comparisons: {table.baseline} is the baseline; leave it out of them")
     for key, names in (("average", table.average), ("tested", table.tested)):
-        _check_known(key, names, columns)
+        check_known(key, names, columns)
         _check_once(key, names)
     if "kind" in table.options:
-        _check_known("options: kind", [table.options["kind"]], FIGURES)
+        check_known("options: kind", [table.options["kind"]], FIGURES)
     for claim in table.claims:
         check_claim(claim, rows, [*columns, AVERAGE] if table.average else columns)
 
@@ -269,19 +269,13 @@ def _check_published(table: TableSpec) -> None:
     for row in table.rows:
         for printed in row.published:
             for key, numbers in (("scores", printed.scores), ("params", printed.params)):
-                _check_known(f"row {row.name}: published: {key}", [*numbers], columns)
+                check_known(f"row {row.name}: published: {key}", [*numbers], columns)
                 check_finite(f"row {row.name}: published.{key}", numbers)
 
 
 def _check_once(key: str, names: Sequence[str]) -> None:
     if twice := [name for name in names if names.count(name) > 1]:
         raise ConfigError(f"{key}: {twice[0]} is named twice; name it once")
-
-
-def _check_known(key: str, given: Sequence[str | None], allowed: Sequence[str]) -> None:
-    for name in given:
-        if name is not None and name not in allowed:
-            raise ConfigError(unknown(key, name, allowed))
 
 
 def _with_seeds(table: TableSpec, value: str) -> TableSpec:
@@ -302,7 +296,7 @@ def _with_backbones(table: TableSpec, value: str) -> TableSpec:
 def _with_tested(table: TableSpec, value: str) -> TableSpec:
     columns = [column.name for column in table.columns]
     tested = columns if value == "all" else value.split(",")
-    _check_known("tested", tested, [*columns, "all"])
+    check_known("tested", tested, [*columns, "all"])
     return replace(table, tested=tested)
 
 

@@ -13,6 +13,7 @@ from sparsead.report.claims import JUDGES
 from sparsead.report.plots import KINDS
 from sparsead.tables.claims import KEYS, check_claim
 from sparsead.tables.files import FIGURES, load_table
+from sparsead.tables.unique_keys import UniqueKeyLoader
 
 ROWS = ["dense", "snip", "random"]
 BEATS = {"kind": "beats", "text": "x", "row": "snip", "over": "dense"}
@@ -101,24 +102,33 @@ def test_a_key_given_twice_is_named_with_its_line(tmp_path: Path) -> None:
         load_table(str(file))
 
 
-def test_a_merged_key_may_be_given_again(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        (
+            "  snip: &same {label: a, overrides: [task.limit=2]}\n"
+            "  random: {<<: *same, label: b}\n",
+            {"snip": "a", "random": "b"},
+        ),
+        (
+            "  snip: &a {label: a, overrides: [task.limit=2]}\n"
+            "  random: &b {<<: *a, label: b}\n  magnitude: {<<: *b, overrides: []}\n",
+            {"snip": "a", "random": "b", "magnitude": "b"},
+        ),
+    ],
+)
+def test_a_merged_key_may_be_given_again(
+    tmp_path: Path, rows: str, expected: dict[str, str]
+) -> None:
     file = tmp_path / "mine.yaml"
-    file.write_text(
-        "base: table1\nrows:\n  snip: &same {label: a, overrides: [task.limit=2]}\n"
-        "  random: {<<: *same, label: b}\n"
-    )
+    file.write_text(f"base: table1\nrows:\n{rows}")
     labels = {row.name: row.label for row in load_table(str(file)).rows}
-    assert (labels["snip"], labels["random"]) == ("a", "b")
+    assert {name: labels[name] for name in expected} == expected
 
 
-def test_mappings_that_merge_each_other_have_each_key_once(tmp_path: Path) -> None:
-    file = tmp_path / "mine.yaml"
-    file.write_text(
-        "base: table1\nrows:\n  snip: &a {label: a, overrides: [task.limit=2]}\n"
-        "  random: &b {<<: *a, label: b}\n  magnitude: {<<: *b, overrides: []}\n"
-    )
-    labels = {row.name: row.label for row in load_table(str(file)).rows}
-    assert [labels[name] for name in ("snip", "random", "magnitude")] == ["a", "b", "b"]
+def test_a_mapping_that_is_merged_before_it_is_read_itself_has_each_key_once() -> None:
+    text = "b: &b {label: z, k: 1}\nx:\n  deep: &a {<<: *b, label: b}\nc: {<<: *a, q: 1}\n"
+    assert yaml.load(text, UniqueKeyLoader)["c"] == {"label": "b", "k": 1, "q": 1}
 
 
 def test_another_baseline_is_not_compared_with_itself(tmp_path: Path) -> None:

@@ -176,10 +176,10 @@ def check_fixed_inputs(options: Options) -> None:
         raise ConfigError(f"task.inputs={inputs}: name one or two columns of text")
     if len({*map(str, inputs)}) < len(inputs):
         raise ConfigError(f"task.inputs={list(inputs)}: names a column twice")
-    known = options.get("tsv_columns")  # other data is looked at when it is loaded
+    texts = {*options.get("tsv_columns", ())} - _NO_TEXTS  # other data is checked when it is loaded
     for column in inputs:
-        if known and column not in {*known} - _NO_TEXTS:
-            raise ConfigError(unknown("task.inputs", column, {*known} - _NO_TEXTS))
+        if texts and column not in texts:
+            raise ConfigError(unknown("task.inputs", column, texts))
         if column in _NO_TEXTS:
             raise ConfigError(f"task.inputs={list(inputs)}: {column} is no column of text")
     labels = options.get("labels", ())
