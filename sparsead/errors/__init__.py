@@ -126,12 +126,13 @@ def unknown(key: str, value: object, allowed: Iterable[str]) -> str:
 
 def wrong_type(key: str, value: object, annotation: str) -> str:
     """Return the message that `value` does not have the annotated type, such as `int | None`."""
-    kinds = [_KINDS.get(kind, kind) for kind in annotation.split(" | ")]
+    annotated = annotation.split(" | ")
+    kinds = [_KINDS.get(kind, kind) for kind in annotated]
     hint = ""
     elements = value if isinstance(value, list) else [value]
     if "str" in annotation and any(isinstance(element, bool) for element in elements):
         hint = "; YAML reads no, yes, off and on as true or false: put it in quotes"
-    elif {"a text", "a path", "a list of texts"} & {*kinds} and _has_number(elements):
+    elif _TEXTS & {*annotated} and _has_number(elements):
         hint = f"; a number that is meant as a text needs quotes, as in \"{key}='1'\""
     return f"{key}={value}: must be {' or '.join(kinds)}{hint}"
 
@@ -140,6 +141,9 @@ def _has_number(elements: Iterable[object]) -> bool:
     return any(type(element) in (int, float) for element in elements)
 
 
+_TEXTS = {"str", "Path", "collections.abc.Sequence[str]"}
+"""Types of texts that a number is not taken for; in a `list[str]` numbers become texts."""
+
 _KINDS = {
     "int": "a whole number",
     "float": "a number",
@@ -147,7 +151,7 @@ _KINDS = {
     "str": "a text",
     "Path": "a path",
     "None": "null",
-    "list[str]": "a list",
+    "list[str]": "a list of texts",
     "list[int]": "a list of whole numbers",
     "collections.abc.Sequence[str]": "a list of texts",
     "collections.abc.Sequence[typing.Any]": "a list",

@@ -42,32 +42,32 @@ def check_claim(claim: Mapping[str, Any], rows: Sequence[str], columns: Sequence
     """
     kind = str(claim.get("kind"))
     if kind not in KEYS:
-        raise ConfigError(unknown("claims: kind", kind, KEYS))
+        raise ConfigError(unknown("kind", kind, KEYS))
     needed, optional = KEYS[kind]
     allowed = ("kind", "text", *needed, *optional)
     for key in claim:
         if key not in allowed:
-            raise ConfigError(f"claims: {unknown_key(str(key), allowed)}")
+            raise ConfigError(unknown_key(str(key), allowed))
     for key in ("text", *needed):
         if key not in claim:
-            raise ConfigError(f"claims: a claim of kind {kind} needs the key {key}")
+            raise ConfigError(f"a claim of kind {kind} needs the key {key}")
     if set(_COLUMNS) <= claim.keys():
-        raise ConfigError("claims: column and columns are both given; leave one out")
+        raise ConfigError("column and columns are both given; leave one out")
     for key, value in claim.items():
         _check_form(key, value)
     if claim.get("points") == 0 and kind == "comparable":
-        raise ConfigError("claims: points=0: the margin of a claim that is comparable is above 0")
+        raise ConfigError("points=0: the margin of a claim that is comparable is above 0")
     if kind == "rises" and len(claim["rows"]) < 2:
-        raise ConfigError(f"claims: rows={claim['rows']}: a claim that rises needs two rows")
-    check_known("claims: row", claimed_rows(claim), rows)
+        raise ConfigError(f"rows={claim['rows']}: a claim that rises needs two rows")
+    check_known("row", claimed_rows(claim), rows)
     _check_different(claim)
     named = [claim[key] for key in _COLUMNS if key in claim]
     if not named and {*_COLUMNS} <= {*optional} and AVERAGE not in columns:
         raise ConfigError(
-            f"claims: {claim['text']}: the table has no average; say in which column the claim is "
+            f"{claim['text']}: the table has no average; say in which column the claim is "
             f"made (allowed: {', '.join(columns)})"
         )
-    check_known("claims: column", list(_flatten(named)), columns)
+    check_known("column", list(_flatten(named)), columns)
 
 
 def claimed_rows(claim: Mapping[str, Any]) -> list[str]:
@@ -78,22 +78,20 @@ def claimed_rows(claim: Mapping[str, Any]) -> list[str]:
 
 def _check_form(key: str, value: Any) -> None:
     if key in (*_ONE, "text") and not isinstance(value, str):
-        raise ConfigError(
-            f"claims: {key}={value}: must be one {'text' if key == 'text' else 'name'}"
-        )
+        raise ConfigError(f"{key}={value}: must be one {'text' if key == 'text' else 'name'}")
     if key in _LISTS and (not isinstance(value, list) or not value):
-        raise ConfigError(f"claims: {key}={value}: must be a list of at least one")
+        raise ConfigError(f"{key}={value}: must be a list of at least one")
     if key == "pairs" and any(not _is_names(pair) or len(pair) != 2 for pair in value):
-        raise ConfigError(f"claims: pairs={value}: must be a list of pairs [row, row]")
+        raise ConfigError(f"pairs={value}: must be a list of pairs [row, row]")
     if key in ("rows", "columns") and not _is_names(value):
-        raise ConfigError(f"claims: {key}={value}: must be a list of names")
+        raise ConfigError(f"{key}={value}: must be a list of names")
     if key not in _RANGES:
         return
     low, high = _RANGES[key]
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if not number or not math.isfinite(value) or not low <= value <= high:
         limits = "at least 0" if high == math.inf else f"from {low:g} to {high:g}"
-        raise ConfigError(f"claims: {key}={value}: must be a finite number, {limits}")
+        raise ConfigError(f"{key}={value}: must be a finite number, {limits}")
 
 
 def _is_names(value: Any) -> bool:
@@ -110,7 +108,7 @@ def _check_different(claim: Mapping[str, Any]) -> None:
         pairs += [(row, one or other) for row in claim["rows"]]
     for first, second in pairs:
         if first == second:
-            raise ConfigError(f"claims: {claim['kind']}: compares the row {first} with itself")
+            raise ConfigError(f"{claim['kind']}: compares the row {first} with itself")
 
 
 def _flatten(values: Any) -> Iterator[str]:

@@ -121,6 +121,8 @@ def _parse(name: str, values: Any) -> TableSpec:
 
 
 def _build(values: Mapping[str, Any]) -> TableSpec:
+    if "search" in values:
+        raise ConfigError("search: is no key of a table's file; type search=NAME in the command")
     keys: dict[str, Any] = {"title": values["name"], **values}
     rows = _each("row", keys, _row)
     columns = _columns(keys)
@@ -250,7 +252,8 @@ def _check_names(table: TableSpec) -> None:
     for index, row in enumerate(table.rows):
         check_known("not_run", list(row.not_run), columns)
         check_known("sources", [row.sources], rows[:index])
-    check_known("row", [table.baseline, *table.comparisons], rows)
+    check_known("baseline", [table.baseline], rows)
+    check_known("comparisons", table.comparisons, rows)
     _check_once("comparisons", table.comparisons)
     if table.baseline in table.comparisons:
         raise ConfigError(f"comparisons: {table.baseline} is the baseline; leave it out of them")
@@ -259,8 +262,9 @@ def _check_names(table: TableSpec) -> None:
         _check_once(key, names)
     if "kind" in table.options:
         check_known("options: kind", [table.options["kind"]], FIGURES)
-    for claim in table.claims:
-        check_claim(claim, rows, [*columns, AVERAGE] if table.average else columns)
+    scored = [*columns, AVERAGE] if table.average else columns
+    for number, claim in enumerate(table.claims, 1):
+        _at(f"claim {number}", partial(check_claim, rows=rows, columns=scored), claim)
 
 
 def _check_published(table: TableSpec) -> None:

@@ -169,8 +169,11 @@ def test_a_wrong_change_is_named(overrides: list[str], words: str) -> None:
         ({"rows": [{"name": False, "label": "x"}]}, "row 1: name=False: .*YAML reads no, yes"),
         ({"comparisons": [True]}, "comparisons=True: must be a text; YAML reads"),
         ({"basline": "x"}, "did you mean baseline"),
-        ({"baseline": "dense"}, "row=dense"),
+        ({"baseline": "dense"}, "baseline=dense"),
         ({"seeds": "many"}, "seeds=many"),
+        ({"notes": [{"a": 1}]}, "notes=.*: must be a list of texts"),
+        ({"backbones": [None]}, "backbones=.None.: must be a list of texts"),
+        ({"search": "grid"}, "mine: search: is no key of a table's file"),
         (
             {"columns": [{"task": "mrpc", "metric": "acuracy"}]},
             "column mrpc: .*did you mean accuracy",
@@ -343,7 +346,7 @@ def test_a_table_based_on_another_may_have_other_columns(tmp_path: Path) -> None
     assert {claim["column"] for claim in table.claims} == {AVERAGE, "mrpc"}
     claim = "{text: x, kind: beats, row: snip-20, over: adapter, column: rte}"
     file.write_text(f"base: figure2\n{columns}\nclaims: [{claim}]\n")
-    with pytest.raises(ConfigError, match="claims: column=rte: no such choice"):
+    with pytest.raises(ConfigError, match="claim 1: column=rte: no such choice"):
         load_table(str(file))
 
 

@@ -28,15 +28,15 @@ def test_every_kind_of_claim_and_figure_is_known_in_both_places() -> None:
 @pytest.mark.parametrize(
     ("claim", "message"),
     [
-        (BEATS | {"kind": "beat"}, "claims: kind=beat: no such choice; did you mean beats?"),
+        (BEATS | {"kind": "beat"}, "kind=beat: no such choice; did you mean beats?"),
         ({"kind": "beats", "text": "x", "row": "snip"}, "a claim of kind beats needs the key over"),
-        ({**BEATS, "pionts": 5}, "claims: pionts: no such key; did you mean points?"),
+        ({**BEATS, "pionts": 5}, "pionts: no such key; did you mean points?"),
         ({**BEATS, "points": float("inf")}, "points=inf: must be a finite number, at least 0"),
         ({**BEATS, "points": True}, "points=True: must be a finite number"),
         ({**BEATS, "points": -2}, "points=-2: must be a finite number, at least 0"),
         ({**BEATS, "over": "snip"}, "beats: compares the row snip with itself"),
         ({**BEATS, "columns": "rte"}, "columns=rte: must be a list of at least one"),
-        ({**BEATS, "column": "cola"}, "claims: column=cola: no such choice"),
+        ({**BEATS, "column": "cola"}, "column=cola: no such choice"),
         ({**BEATS, "column": "rte", "columns": ["rte"]}, "column and columns are both given"),
         ({**EARLIER, "reached": 7}, "reached=7: must be a finite number, from 0 to 1"),
         ({**EARLIER, "share": 40}, "share=40: must be a finite number, from 0 to 1"),
