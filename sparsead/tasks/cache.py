@@ -97,7 +97,7 @@ def encode_once(
         fresh = not _is_whole(folder)
         if fresh:
             with stage("tokenising"):  # not in the block below: its errors are not of the cache
-                encoded = check_encoded(task.encode(rows, tokenizer), rows)
+                encoded = check_encoded(task.encode(rows, tokenizer), rows, len(tokenizer))
                 described = _describe_splits(encoded)
             with _writing(folder):
                 _write(folder, encoded, described)

@@ -49,12 +49,17 @@ def check_loaded(splits: Any) -> DatasetDict:
     return _check_splits("load", splits, _NEEDED)
 
 
-def check_encoded(splits: Any, rows: DatasetDict) -> DatasetDict:
+def check_encoded(splits: Any, rows: DatasetDict, vocabulary: int) -> DatasetDict:
     """Return what a task's method `encode` returned for the rows.
+
+    Args:
+        splits: what it returned.
+        rows: the splits before they were tokenised.
+        vocabulary: the number of the tokenizer's tokens.
 
     Raises:
         ConfigError: it is no DatasetDict with the same splits, one lacks tokens, an example has
-            none, or train has nothing to learn.
+            none or such as the tokenizer does not have, or train has nothing to learn.
     """
     encoded = _check_splits("encode", splits, tuple(rows))
     if more := [split for split in encoded if split not in rows]:
@@ -75,6 +80,12 @@ def check_encoded(splits: Any, rows: DatasetDict) -> DatasetDict:
                 raise ConfigError(
                     f"task: example {number} of {split} has no tokens after its method 'encode'"
                 )
+            for token in tokens:
+                if not isinstance(token, int) or not 0 <= token < vocabulary:
+                    raise ConfigError(
+                        f"task: example {number} of {split} has the token {token!r} after its "
+                        f"method 'encode'; the tokenizer's tokens are 0 to {vocabulary - 1}"
+                    )
     return encoded
 
 

@@ -42,14 +42,22 @@ def test_splits_that_are_missing_are_named(splits: Any, said: str) -> None:
             {"validation": Dataset.from_dict({"input_ids": [[1], []], "labels": [0, 1]})},
             "example 2 of validation has no tokens",
         ),
+        (
+            {"validation": Dataset.from_dict({"input_ids": [[1], [4]], "labels": [0, 1]})},
+            "example 2 of validation has the token 4 .* tokens are 0 to 3",
+        ),
+        (
+            {"validation": Dataset.from_dict({"input_ids": [["a"], ["b"]], "labels": [0, 1]})},
+            "example 1 of validation has the token 'a'",
+        ),
     ],
 )
 def test_what_a_model_could_not_take_is_named(changes: dict[str, Any], said: str) -> None:
     splits = {"train": ENCODED, "validation": ENCODED}
     given = {split: rows for split, rows in {**splits, **changes}.items() if rows is not None}
     with pytest.raises(ConfigError, match=said):
-        check_encoded(DatasetDict(given), LOADED)
-    check_encoded(DatasetDict(splits), LOADED)
+        check_encoded(DatasetDict(given), LOADED, vocabulary=4)
+    check_encoded(DatasetDict(splits), LOADED, vocabulary=4)
 
 
 def test_a_head_is_a_class_and_a_collator_a_function() -> None:
