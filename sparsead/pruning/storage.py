@@ -291,8 +291,17 @@ def _unpack_table(packed: str) -> list[_Entry]:
     compressed = base64.b64decode(packed, validate=True)
     text = zlib.decompressobj().decompress(compressed, _LARGEST_TABLE)
     entries = [_Entry(*row) for row in json.loads(text)]
-    if any(not isinstance(n, int) or n < 0 for entry in entries for n in entry.shape):
-        raise ValueError("a shape contains something other than whole numbers of at least 0")
+    for name, dtype, shape, masked in entries:
+        if not isinstance(name, str):
+            raise ValueError(f"{name!r} is no tensor's name")
+        if not isinstance(masked, bool):
+            raise ValueError(f"{name}: {masked!r} is not true or false")
+        if not isinstance(dtype, str) or dtype not in _DTYPES:
+            raise ValueError(f"{name}: {dtype!r} is none of {', '.join(sorted(_DTYPES))}")
+        if any(not isinstance(n, int) or n < 0 for n in shape):
+            raise ValueError("a shape contains something other than whole numbers of at least 0")
+    if len({entry.name for entry in entries}) < len(entries):
+        raise ValueError("two of its tensors have the same name")
     return entries
 
 

@@ -12,10 +12,10 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Annotated, Any, Literal, cast
 
 import torch
-from pydantic import NonNegativeFloat
+from pydantic import Field
 from safetensors.torch import load_file
 from torch import nn
 from transformers import TrainerState
@@ -39,6 +39,8 @@ PRECISION_FILE = "precision"
 SECONDS_FILE = "seconds.json"
 """A file beside the checkpoints with the seconds of each phase up to the last checkpoint."""
 Precision = Literal["fp32", "bf16"]
+Seconds = Annotated[float, Field(ge=0, le=1e9)]
+"""A phase's duration that can be true: at most 30 years, so that their sum can be recorded."""
 _KEPT = 2
 """Number of checkpoints that are kept, so that there is another one if the newest is damaged."""
 
@@ -134,7 +136,7 @@ def save_seconds(folder: Path, seconds: Mapping[str, float]) -> None:
 
 def read_seconds(folder: Path) -> dict[str, float]:
     """Return the seconds that each phase took until the last checkpoint; none if damaged."""
-    return find_checked(folder / SECONDS_FILE, dict[str, NonNegativeFloat]) or {}
+    return find_checked(folder / SECONDS_FILE, dict[str, Seconds]) or {}
 
 
 def seal_checkpoint(folder: Path, step: int, best: int | None = None) -> None:

@@ -216,6 +216,11 @@ def test_rewriting_alone_changes_nothing(saved: Path) -> None:
         ({"tensors": table(["w", "float32", [1 << 60], True])}, ["masks for"]),
         ({"tensors": table(["w", "float16", [3, 4], True])}, ["no 'values.float16'"]),
         ({"tensors": table(["w"])}, ["missing"]),
+        ({"tensors": table([7, "float32", [3], False])}, ["7 is no tensor's name"]),
+        ({"tensors": table(["w", "float32", [3], 2])}, ["2 is not true or false"]),
+        ({"tensors": table(["w", "complex64", [3], False])}, ["'complex64' is none of bool"]),
+        ({"tensors": table(["w", ["float32"], [3], False])}, ["['float32'] is none of bool"]),
+        ({"tensors": table(*[["w", "float32", [1], False]] * 2)}, ["have the same name"]),
         ({"tensors": "AAAA"}, ["decompressing"]),
     ],
 )

@@ -19,7 +19,7 @@ from composing import ask_for
 from sparsead.errors import RecordError, TrainingStopped
 from sparsead.runs.record import RunRecord
 from sparsead.runs.request import RunRequest
-from sparsead.training.resume import open_checkpoint, saved_steps, seal_checkpoint
+from sparsead.training.resume import open_checkpoint, read_seconds, saved_steps, seal_checkpoint
 
 SMALL = (
     *("backbone=tiny-bert", "task=mrpc", "device=cpu", "precision=fp32", "adapter.bottleneck=4"),
@@ -262,7 +262,7 @@ def test_what_lies_about_in_a_strangers_staging_folder_is_not_followed(
     shutil.copytree(staging / "checkpoint-36", outside)
     (staging / "checkpoint-99").symlink_to(outside)
     (staging / "checkpoint-x").mkdir()
-    (staging / "seconds.json").write_text('{"train": "long"}')
+    (staging / "seconds.json").write_text('{"train": 1e20}', "utf-8")
     record = training.train(request)
     assert record.result["scores"] == whole.result["scores"]
     assert (outside / "optimizer.pt").exists()
@@ -278,6 +278,13 @@ def test_the_newest_checkpoints_are_kept_whatever_the_clock_says(tmp_path: Path)
     seal_checkpoint(tmp_path, 10)
     assert sorted(p.name for p in tmp_path.glob("c*")) == ["checkpoint-10", "checkpoint-9"]
     assert saved_steps(tmp_path) == 10
+
+
+@pytest.mark.parametrize("seconds", ['{"train": "long"}', '{"train": -1}', '{"train": 1e20}', "[]"])
+def test_times_that_cannot_be_true_are_not_believed(tmp_path: Path, seconds: str) -> None:
+    """Added to the run's own, they would give a record that cannot be read."""
+    (tmp_path / "seconds.json").write_text(seconds, "utf-8")
+    assert read_seconds(tmp_path) == {}
 
 
 @pytest.mark.slow
