@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import importlib
 import pkgutil
-import shutil
 import sys
 import textwrap
 from collections.abc import Iterator
@@ -14,8 +13,15 @@ from pathlib import Path
 from sparsead.config.choices import list_choices
 from sparsead.config.threads import bound_spinning
 from sparsead.config.tracebacks import wants_traceback
-from sparsead.errors import SparseadError, describe_file_error, fail, refuse_windows, unknown
-from sparsead.errors.display import survive_closed_pipes, tell
+from sparsead.errors import (
+    SparseadError,
+    describe_file_error,
+    fail,
+    fail_if_output_is_lost,
+    refuse_windows,
+    unknown,
+)
+from sparsead.errors.display import protect_output, tell, terminal_width
 from sparsead.errors.own_code import describe_own_error
 
 _COMMANDS = "sparsead.commands"
@@ -35,8 +41,13 @@ def main() -> None:
         refuse_windows()
     except SparseadError as error:
         fail(str(error))
-    survive_closed_pipes()
-    verb, *arguments = sys.argv[1:] or ["--help"]
+    protect_output()
+    _obey(*(sys.argv[1:] or ["--help"]))
+    fail_if_output_is_lost()
+
+
+def _obey(verb: str, *words: str) -> None:
+    arguments = list(words)
     if verb == "help" and arguments:
         verb, arguments = arguments[0], ["--help"]
     if verb in ("-h", "--help", "help"):
@@ -108,7 +119,7 @@ def _choices() -> Iterator[str]:
 
 def _row(name: str, text: str) -> str:
     """Return a line of the help, broken to the width of the terminal."""
-    width = min(shutil.get_terminal_size().columns, _WIDEST)
+    width = min(terminal_width(), _WIDEST)
     margin = " " * _MARGIN
     line = f"  {name}".ljust(_MARGIN) + text
     return textwrap.fill(line, width, subsequent_indent=margin, break_on_hyphens=False) + "\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -273,8 +274,33 @@ def test_ctrl_c_in_any_verb_is_one_line(
 
 def test_what_the_output_cannot_encode_is_written_as_an_escape() -> None:
     """A training that has ended must not be lost for a character of its last line."""
-    code = "from sparsead.errors.display import survive_closed_pipes as s; s(); print('a \\u2026')"
+    code = "from sparsead.errors.display import protect_output as s; s(); print('a \\u2026')"
     environment = {**os.environ, "PYTHONIOENCODING": "latin-1"}
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     assert (done.returncode, done.stdout, done.stderr) == (0, "a \\u2026\n", "")
+
+
+@pytest.mark.parametrize(
+    ("closed", "told"),
+    [
+        (">&-", []),
+        ("2>&-", []),
+        (">/dev/full", ["sparsead: standard output: cannot be written (No space left on device)"]),
+        ("2>/dev/full", []),
+    ],
+)
+def test_output_that_cannot_be_written_is_told_where_that_can_be(
+    tmp_path: Path, closed: str, told: list[str]
+) -> None:
+    command = f"{shlex.quote(sys.executable)} -m sparsead runs {closed}"
+    done = subprocess.run(
+        ["sh", "-c", command], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr.splitlines()) == (2 if told else 0, told)
+
+
+def test_a_terminal_of_one_column_is_written_to(sparsead: Cli) -> None:
+    for words in (["--help"], ["table", "--help"]):
+        done = sparsead(words, COLUMNS="1")
+        assert (done.returncode, done.stderr) == (0, "")

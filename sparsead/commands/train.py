@@ -52,9 +52,10 @@ from sparsead.errors import (
     StorageError,
     describe_file_error,
     fail,
+    fail_if_output_is_lost,
     refuse_windows,
 )
-from sparsead.errors.display import one_line, survive_closed_pipes
+from sparsead.errors.display import one_line, protect_output
 from sparsead.errors.own_code import describe_own_error
 from sparsead.hub.reach import check_reachable
 from sparsead.progress import (
@@ -94,7 +95,7 @@ def main() -> None:
 
     HYDRA_FULL_ERROR=1 prints a traceback instead of the one-line message.
     """
-    survive_closed_pipes()
+    protect_output()
     bound_spinning()
     try:
         refuse_windows()
@@ -104,6 +105,7 @@ def main() -> None:
         if wants_traceback():
             raise
         fail(describe_error(error))
+    fail_if_output_is_lost()
 
 
 def _launch() -> None:
@@ -165,7 +167,7 @@ def job(config: DictConfig) -> float:
 
     A recorded run is not trained again, and torch is then not imported.
     """
-    survive_closed_pipes()  # a launcher may start this in a process of its own
+    protect_output()  # a launcher may start this in a process of its own
     sweeping = HydraConfig.get().mode is RunMode.MULTIRUN
     if os.environ.get("RANK", "0") != "0":
         logging.disable(logging.INFO)  # only the first of torchrun's processes prints anything

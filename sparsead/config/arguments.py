@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import re
-import shutil
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ from sparsead.config.outputs_folder import check_no_links
 from sparsead.config.quoting import format_override
 from sparsead.config.schema import expand_user
 from sparsead.errors import ConfigError, unknown
+from sparsead.errors.display import terminal_width
 from sparsead.errors.hints import same_meaning
 
 _PICTURES = (".png", ".svg", ".pdf", ".jpg", ".jpeg")
@@ -143,7 +143,7 @@ _WIDEST = 100
 
 def _split_examples(text: str) -> tuple[str, str]:
     """Return a docstring's paragraphs, broken to the terminal's width, and its examples."""
-    width = min(shutil.get_terminal_size().columns, _WIDEST) - 2
+    width = min(terminal_width(), _WIDEST) - 2
     lines = [line for line in text.splitlines() if not line.strip().startswith(_EXAMPLE)]
     paragraphs = [fill(part, width) for part in "\n".join(lines).strip().split("\n\n")]
     typed = [line.strip() for line in text.splitlines()]

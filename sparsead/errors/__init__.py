@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from functools import cache
 from typing import NoReturn
 
-from sparsead.errors.display import tell
+from sparsead.errors.display import describe_lost_output, tell
 from sparsead.errors.hints import nearest_choice, nearest_keys
 
 
@@ -71,6 +71,12 @@ def fail(message: str) -> NoReturn:
     """Print one line for the user and exit with status 2."""
     tell(message)
     raise SystemExit(2)
+
+
+def fail_if_output_is_lost() -> None:
+    """End as `fail` does if a part of what was printed could not be written."""
+    if lost := describe_lost_output():
+        fail(lost)
 
 
 def describe_file_error(error: BaseException) -> str | None:

@@ -16,7 +16,8 @@ import re
 import shutil
 import sys
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, TextIO, cast
 
 # C0 except line feed and tab, delete, C1, line and paragraph separators, invisible and
@@ -49,7 +50,7 @@ def one_line(text: str) -> str:
 
 def wrap(text: str) -> str:
     """Break a line of the terminal between words; a path stays whole, so that it can be copied."""
-    width = shutil.get_terminal_size().columns
+    width = terminal_width()
     margin = " " * (len(text) - len(text.lstrip()))
     lines = textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False)
     return "\n".join([lines[0], *(margin + line for line in lines[1:])]) if lines else ""
@@ -88,8 +89,17 @@ def break_lines(text: str, width: int) -> list[str]:
     return textwrap.wrap(escape_controls(text), width, break_on_hyphens=False)
 
 
+def terminal_width() -> int:
+    """Return the terminal's number of columns, or what COLUMNS says; at least what can be read."""
+    return max(shutil.get_terminal_size().columns, _NARROWEST)
+
+
 def _screen_columns() -> int:
-    return shutil.get_terminal_size().columns if sys.stdout.isatty() else _UNBOUNDED
+    return terminal_width() if sys.stdout.isatty() else _UNBOUNDED
+
+
+_NARROWEST = 20
+"""The fewest columns that text is broken to; a narrower terminal breaks its lines again."""
 
 
 _WIDEST_NAME = 44
@@ -122,35 +132,47 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def survive_closed_pipes() -> None:
-    """Discard what this process writes to a pipe that nobody reads any more.
+def protect_output() -> None:
+    """Let this process go on where its output cannot be written.
 
-    Otherwise a write would raise in the middle of a command, and a training that prints its
-    progress would be lost with it. A run that was begun is finished and recorded. So it would by a
-    character that the encoding of the output does not have, which is written as an escape.
+    A pipe that nobody reads any more, a full disk or a closed stream would raise in the middle of a
+    command, and a training that prints its progress would be lost with it. A run that was begun is
+    finished and recorded. So it would by a character that the encoding of the output does not have,
+    which is written as an escape. `describe_lost_output` says in the end what was lost.
     """
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
+        if stream is None:  # it was closed by whoever started this process
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
+            continue
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-        if stream is not None and not isinstance(stream, PipeStream):
-            setattr(sys, name, cast(TextIO, PipeStream(stream)))
+        if not isinstance(stream, ProtectedStream):
+            setattr(sys, name, cast(TextIO, ProtectedStream(stream)))
 
 
-class PipeStream:
-    """A text stream like the given one, that writes to nowhere once its pipe is closed."""
+def describe_lost_output() -> str | None:
+    """Return why a part of the output is lost; None if all was written, or if nobody reads it."""
+    sys.stdout.flush()
+    if not isinstance(sys.stdout, ProtectedStream) or sys.stdout.error is None:
+        return None
+    return f"standard output: cannot be written ({sys.stdout.error.strerror})"
+
+
+class ProtectedStream:
+    """A text stream like the given one, that writes to nowhere once it cannot be written."""
 
     def __init__(self, stream: TextIO) -> None:
         """Take the stream to write to."""
         self._stream = stream
+        self.error: OSError | None = None
+        """Why it could not be written; None also for a pipe that nobody reads any more."""
 
     def write(self, text: str) -> int:
         """Write a text; return its length."""
-        try:
-            return self._stream.write(text)
-        except BrokenPipeError:
-            self._discard()
-            return len(text)
+        with self._discarding():
+            self._stream.write(text)
+        return len(text)
 
     def writelines(self, lines: Iterable[str]) -> None:
         """Write several texts."""
@@ -159,17 +181,21 @@ class PipeStream:
 
     def flush(self) -> None:
         """Write what is in the buffer."""
-        try:
+        with self._discarding():
             self._stream.flush()
-        except BrokenPipeError:
-            self._discard()
 
     def __getattr__(self, name: str) -> Any:
         """Return any other member of the stream, such as its encoding."""
         return getattr(self._stream, name)
 
-    def _discard(self) -> None:
-        """Let the stream's file, and so what is left in its buffer, go to nowhere."""
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, self._stream.fileno())
-        os.close(nowhere)
+    @contextmanager
+    def _discarding(self) -> Iterator[None]:
+        """After an error, let the stream's file, and so the rest of its buffer, go to nowhere."""
+        try:
+            yield
+        except OSError as error:
+            if not isinstance(error, BrokenPipeError):
+                self.error = error
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, self._stream.fileno())
+            os.close(nowhere)

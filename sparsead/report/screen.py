@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-import shutil
 import sys
 import textwrap
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
+
+from sparsead.errors.display import terminal_width
 
 LEAST_WIDTH = 18
 """A column may be narrowed to this, or to its longest word, by breaking its cells over lines."""
@@ -26,7 +27,7 @@ class Fitted(NamedTuple):
 
 def screen_width() -> int | None:
     """Return the number of columns of the terminal; None if the output goes somewhere else."""
-    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    return terminal_width() if sys.stdout.isatty() else None
 
 
 def wrap(text: str) -> list[str]:

@@ -12,7 +12,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from errno import EACCES, EDQUOT, EINVAL, EIO, ENOSPC, ENOTDIR, ENOTSUP, EPERM, EROFS, ESTALE
+from errno import EACCES, EDQUOT, EFBIG, EINVAL, EIO, ENOSPC, ENOTDIR, ENOTSUP, EPERM, EROFS, ESTALE
 from pathlib import Path
 
 from sparsead.errors import (
@@ -29,7 +29,7 @@ from sparsead.runs.record import replaced_folder
 _PREFIX = ".partial-"
 _FULL_BYTES = 1 << 20
 _FULL = (ENOSPC, EDQUOT)
-_STORAGE = (*_FULL, EROFS, EACCES, EPERM, EIO, ENOTDIR, ESTALE)
+_STORAGE = (*_FULL, EFBIG, EROFS, EACCES, EPERM, EIO, ENOTDIR, ESTALE)
 
 Steps = Callable[[Path], int]
 """A function from a staging folder to the number of training steps that need not be repeated."""
@@ -80,9 +80,10 @@ def _raise_storage_errors(folder: Path) -> Iterator[None]:
             raise
         raise StorageError(_say_why(folder, error)) from error
     except Exception as error:
-        if is_full(folder.parent):  # safetensors and torch raise their own errors on a full disk
-            raise StorageError(_say_why(folder, OSError(ENOSPC, os.strerror(ENOSPC)))) from error
-        raise
+        cause = _find_cause(error, folder.parent)
+        if cause is None:
+            raise
+        raise StorageError(_say_why(folder, cause)) from error
 
 
 def check_owned(staging: Path) -> None:
@@ -292,6 +293,14 @@ def _is_of_storage(error: OSError, folder: Path) -> bool:
     if error.errno in _FULL or error.errno not in _STORAGE or not isinstance(error.filename, str):
         return error.errno in _STORAGE
     return Path(error.filename).absolute().is_relative_to(folder.parent.parent.absolute())
+
+
+def _find_cause(error: Exception, folder: Path) -> OSError | None:
+    """Return why a file could not be written: safetensors and torch raise errors of their own."""
+    codes = [code for code in (*_FULL, EFBIG) if os.strerror(code) in str(error)]
+    if not codes and is_full(folder):
+        codes = [ENOSPC]
+    return OSError(codes[0], os.strerror(codes[0])) if codes else None
 
 
 def _say_why(folder: Path, error: OSError) -> str:
