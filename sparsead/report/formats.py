@@ -179,17 +179,20 @@ def _latex_lines(cells: Sequence[Any]) -> Iterator[list[str]]:
         yield [rf"\footnotesize {_in_latex(text)}" if text else "" for text in line]
 
 
-def to_csv(_columns: Sequence[str], rows: Rows) -> str:
+def to_csv(columns: Sequence[str], rows: Rows) -> str:
     """Return the table as CSV with a header; all numbers are in columns of their own.
 
     An estimate gives two columns, mean and `_sd`, and an interval `_low` and `_high`.
     """
-    return write_csv([_plain(row) for row in rows])
+    return write_csv([_plain(row) for row in rows], columns)
 
 
-def write_csv(rows: Rows) -> str:
-    """Return rows of plain values as CSV; a text that spreadsheets would run is only shown."""
-    names = list(dict.fromkeys(name for row in rows for name in row))
+def write_csv(rows: Rows, columns: Sequence[str] = ()) -> str:
+    """Return rows of plain values as CSV; a text that spreadsheets would run is only shown.
+
+    The header has the keys of all rows; where there are no rows, it is `columns`.
+    """
+    names = list(dict.fromkeys(name for row in rows for name in row)) or columns
     writer = csv.writer(text := io.StringIO(), lineterminator="\n")
     writer.writerow(map(escape_formula, names))
     writer.writerows([escape_formula(row.get(name)) for name in names] for row in rows)

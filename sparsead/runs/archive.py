@@ -10,8 +10,8 @@ from __future__ import annotations
 import re
 import shutil
 from collections import defaultdict
-from collections.abc import Collection, Iterable
-from contextlib import suppress
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -94,6 +94,22 @@ def _run_of(path: Path) -> str:
     return path.parts[0] if len(path.parts) > 1 else run_of_failure(path)
 
 
+@contextmanager
+def unpacked(file: Path) -> Iterator[Path]:
+    """Yield a temporary outputs folder with the runs of an archive.
+
+    Raises:
+        RecordError: the file is no archive, or a record in it is malformed; the message names the
+            archive, because the temporary folder is gone when somebody reads it.
+    """
+    with TemporaryDirectory() as folder:
+        unpack(file, Path(folder))
+        try:
+            yield Path(folder)
+        except RecordError as error:
+            raise RecordError(str(error).replace(f"{folder}/runs/", f"{file}: ")) from error
+
+
 def unpack(file: Path, outputs: Path) -> None:
     """Write the files of an archive below `outputs`, a new folder.
 
@@ -150,9 +166,8 @@ def add_missing(file: Path, outputs: Path) -> tuple[int, int]:
         StorageError: `outputs` cannot be written.
     """
     added = 0
-    with TemporaryDirectory() as place:
-        unpack(file, Path(place))
-        folders = sorted(path for path in (Path(place) / "runs").glob("*") if path.is_dir())
+    with unpacked(file) as place:
+        folders = sorted(path for path in (place / "runs").glob("*") if path.is_dir())
         for folder in folders:  # before anything is added
             record = RunRecord.read(folder)
             if not is_named_after(folder, record.result):
@@ -164,7 +179,7 @@ def add_missing(file: Path, outputs: Path) -> tuple[int, int]:
             with suppress(AlreadyRecordedError), staged(outputs / "runs" / folder.name) as staging:
                 shutil.copytree(folder, staging, dirs_exist_ok=True)
                 added += 1
-        failed = sum(1 for _ in read_failures(Path(place)))
+        failed = sum(1 for _ in read_failures(place))
     return added, failed
 
 

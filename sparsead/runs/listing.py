@@ -11,7 +11,6 @@ from fnmatch import fnmatchcase
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from sparsead.config.choices import list_choices, suggest_override
@@ -139,11 +138,10 @@ def open_place(outputs: Path, archive: Path | None) -> Iterator[Path]:
     if archive is None:
         yield outputs
         return
-    from sparsead.runs.archive import unpack
+    from sparsead.runs.archive import unpacked
 
-    with TemporaryDirectory() as folder:
-        unpack(archive, Path(folder))
-        yield Path(folder)
+    with unpacked(archive) as folder:
+        yield folder
 
 
 def find_finished(filters: Sequence[str], place: Path) -> list[RunRecord]:
@@ -256,7 +254,8 @@ def _number(pattern: str) -> float | None:
 
 def _check_number(key: str, pattern: str) -> None:
     """Refuse what no number could match."""
-    if not _is_pattern(pattern) and _number(pattern) is None:
+    lacking = key in _NUMBERS and pattern == "null"  # a failed run has no score
+    if not _is_pattern(pattern) and _number(pattern) is None and not lacking:
         raise ConfigError(f"{key}={pattern}: must be a number, or a pattern such as 4*")
 
 

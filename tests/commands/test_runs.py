@@ -13,6 +13,7 @@ from pyarrow import parquet
 from composing import ask_for
 from sparsead.commands import runs
 from sparsead.errors import ConfigError, RecordError
+from sparsead.runs.listing import COLUMNS
 from sparsead.runs.record import write_result
 from sparsead.runs.staging import staged
 from sparsead.runs.unfinished import note_started
@@ -60,6 +61,7 @@ def test_filters_choose_what_is_listed(
         (("pruner.scope=gl*", "adapter.bottleneck=64"), 5),
         (("protocol.selection=0", "task.limit=null"), 5),
         (("task=cola",), 0),
+        (("score=null",), 1),
     ):
         listed = called(outputs, monkeypatch, capsys, "list", *filters, "--format", "json")
         assert len(json.loads(listed)) == count, filters
@@ -108,6 +110,19 @@ def test_an_unknown_filter_is_named_also_where_there_are_no_runs(
 ) -> None:
     with pytest.raises(ConfigError, match=re.escape(message)):
         called(tmp_path, monkeypatch, capsys, word)
+
+
+@pytest.mark.parametrize("words", [["--format", "csv"], ["export", "runs.csv"]])
+def test_csv_of_no_runs_has_a_header(
+    words: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    out = called(tmp_path, monkeypatch, capsys, *words)
+    written = Path("runs.csv").read_text("utf-8") if words[0] == "export" else out
+    assert written == ",".join(COLUMNS) + "\n"
 
 
 @pytest.mark.parametrize(

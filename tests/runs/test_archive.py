@@ -12,7 +12,8 @@ from sparsead.commands import figure, runs, table
 from sparsead.errors import RecordError
 from sparsead.runs.archive import ArchivedRuns, add_missing, pack, unpack
 from sparsead.runs.failure import record_failure
-from sparsead.runs.record import write_result
+from sparsead.runs.listing import open_place
+from sparsead.runs.record import RunRecord, write_result
 from sparsead.runs.result import name_of
 from sparsead.runs.staging import staged
 from sparsead.runs.states import Done, Failed, Missing
@@ -226,6 +227,15 @@ def test_a_record_under_another_name_is_not_added(tmp_path: Path) -> None:
     with pytest.raises(RecordError, match=f"mine holds the run {folder.name} under another name"):
         add_missing(write_archive(tmp_path / "a.parquet", *rows), tmp_path / "here")
     assert not (tmp_path / "here").exists()
+
+
+def test_a_malformed_record_is_named_by_its_archive(tmp_path: Path) -> None:
+    file = write_archive(tmp_path / "a.parquet", ("mine/result.json", b"[]"))
+    said = f"^{file}: mine/result.json: "
+    with pytest.raises(RecordError, match=said):
+        add_missing(file, tmp_path / "here")
+    with pytest.raises(RecordError, match=said), open_place(tmp_path, file) as place:
+        RunRecord.read(place / "runs" / "mine")
 
 
 def test_what_a_record_links_to_is_not_packed(tmp_path: Path) -> None:
