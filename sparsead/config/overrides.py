@@ -27,7 +27,7 @@ def expand(arguments: Sequence[str]) -> list[str]:
 
     Raises:
         ConfigError: a list mixes numbers with names, a glob matches no experiment, or a group is
-            given a number or a list, for which Hydra prints a traceback.
+            given a number, null or a list, for which Hydra prints a traceback.
     """
     readable = [quote_override(argument) for argument in expand_folders(arguments)]
     expanded = [_expand_experiments(argument) for argument in expand_numeric_sparsity(readable)]
@@ -93,8 +93,9 @@ def _check_choice(argument: str) -> None:
         if isinstance(value, list):
             sweep = f"{name}={','.join(map(str, value))}"
             raise ConfigError(f"{argument}: {name} takes one choice; to sweep, use -m {sweep}")
-        if isinstance(value, int | float) or ".." in str(value).split("/"):
-            raise ConfigError(unknown(name, value, list_choices(name)))
+        if value is None or isinstance(value, int | float) or ".." in str(value).split("/"):
+            given = "null" if value is None else str(value)
+            raise ConfigError(unknown(name, given, list_choices(name)))
 
 
 def _values(override: Override) -> Sequence[object]:

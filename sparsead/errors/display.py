@@ -59,6 +59,8 @@ def wrap(text: str) -> str:
 def tell(message: str) -> None:
     """Print one line for the user on standard error; a terminal breaks it between words."""
     line = f"sparsead: {one_line(message)}"
+    if len(line) > _LONGEST:
+        line = f"{line[: _LONGEST // 2]} … {line[-_LONGEST // 2 :]}"
     sys.stderr.write(f"{wrap(line) if sys.stderr.isatty() else line}\n")
 
 
@@ -98,6 +100,8 @@ def _screen_columns() -> int:
     return terminal_width() if sys.stdout.isatty() else _UNBOUNDED
 
 
+_LONGEST = 4000
+"""The most characters of a message; a longer one quotes a value that nobody could read."""
 _NARROWEST = 20
 """The fewest columns that text is broken to; a narrower terminal breaks its lines again."""
 

@@ -14,22 +14,17 @@ import yaml
 
 from sparsead.config.choices import config_folders, find_choice, list_choices, list_groups
 from sparsead.config.launch import take_launcher
-from sparsead.config.schema import Spec, check_finite, to_dataclass
+from sparsead.config.schema import Spec, to_dataclass
 from sparsead.config.search import take_search
 from sparsead.errors import ConfigError, unknown, unknown_key
 from sparsead.tables.cells import AVERAGE, Column, Published, Row, TableSpec
-from sparsead.tables.claims import check_claim, claimed_rows
+from sparsead.tables.checks import OF_CELLS, check_published, check_table, name_place
+from sparsead.tables.claims import claimed_rows
 from sparsead.tables.columns import check_known, names_among, with_columns
-from sparsead.tables.unique_keys import UniqueKeyLoader
+from sparsead.tables.safe_yaml import load_yaml
 
 _HELD_OUT = "protocol.selection=0.1"
 """A search chooses on this part of the training set, unless the user types another share."""
-
-FIGURES = ("score_by_parameters", "score_by_sparsity", "score_by_training", "score_by_weights")
-"""The kinds of figure that a table's `options` may ask for; `report/plots.py` draws them."""
-
-_HEADS = ("backbone", "method", "#param")
-"""Headings of the columns that every printed table has."""
 
 Named = TypeVar("Named", Row, Column)
 Item = TypeVar("Item")
@@ -48,7 +43,7 @@ def load_table(name_or_path: str, overrides: Sequence[str] = ()) -> TableSpec:
         ConfigError: there is no such table, or it or an override is malformed.
     """
     name, values = _read(name_or_path)
-    table = _at(name, partial(_parse, name), values)
+    table = name_place(name, partial(_parse, name), values)
     _, overrides = take_launcher(overrides)
     _check_keys(overrides)
     search, overrides = take_search(overrides)
@@ -63,22 +58,14 @@ def load_table(name_or_path: str, overrides: Sequence[str] = ()) -> TableSpec:
     return table
 
 
-_OF_CELLS = {
-    "seed": "a table uses the seeds 1 to N; say how many with seeds=N",
-    "task": "a table's columns name their tasks; choose some of them with only=column=PATTERN",
-    "experiment": "a table's rows name their experiments; choose some with only=row=PATTERN",
-}
-"""Keys that a table's cells decide, and what is said of an override."""
-
-
 def _check_keys(overrides: Sequence[str]) -> None:
     """Refuse what a table's cells decide, and unknown keys that resemble the table's own keys."""
     root = config_folders()[0]
-    runs = yaml.load((root / "train.yaml").read_text("utf-8"), UniqueKeyLoader)
-    allowed = {*list_groups(), *runs, *_OWN} - _OF_CELLS.keys()
+    runs = load_yaml((root / "train.yaml").read_text("utf-8"))
+    allowed = {*list_groups(), *runs, *_OWN} - OF_CELLS.keys()
     for key in (override.partition("=")[0].lstrip("+") for override in overrides):
-        if key in _OF_CELLS:
-            raise ConfigError(f"{key}: {_OF_CELLS[key]}")
+        if key in OF_CELLS:
+            raise ConfigError(f"{key}: {OF_CELLS[key]}")
         if "." in key or key in allowed:
             continue  # Hydra checks the keys inside a group
         if _OWN.keys() & get_close_matches(key, allowed, n=1):
@@ -105,7 +92,7 @@ def _read(name_or_path: str) -> tuple[str, Any]:
     named = not _is_path(name_or_path)
     path = find_choice("table", name_or_path) if named else Path(name_or_path)
     try:
-        return path.stem, yaml.load(path.read_text("utf-8"), UniqueKeyLoader)
+        return path.stem, load_yaml(path.read_text("utf-8"))
     except (OSError, ValueError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())
         raise ConfigError(f"{path}: is no table ({reason})") from error
@@ -114,9 +101,9 @@ def _read(name_or_path: str) -> tuple[str, Any]:
 def _parse(name: str, values: Any) -> TableSpec:
     keys = {"name": name} | _mapping(values)
     table = _change_base(keys) if "base" in keys else _build(keys)
-    _check_names(table)
+    check_table(table)
     if "base" not in keys:
-        _check_published(table)
+        check_published(table)
     return table
 
 
@@ -139,15 +126,16 @@ def _change_base(keys: Mapping[str, Any]) -> TableSpec:
     """
     name = str(keys["base"])
     _, values = _read(name)
-    base = _at(f"base={name}", _mapping, values)
+    base = name_place(f"base={name}", _mapping, values)
     if "base" in base:
         raise ConfigError(f"base={name}: is itself based on {base['base']}")
     own = {key: value for key, value in keys.items() if key not in ("base", "rows", "columns")}
-    changes = _at("rows", _mapping, keys.get("rows", {}))
+    changes = name_place("rows", _mapping, keys.get("rows", {}))
     rows = {_row(row).name: row for row in _each("row", base, _mapping)}
     check_known("rows", list(changes), list(rows))
     changed = [
-        _at(f"row {r}", partial(_changed, row), changes.get(r, {})) for r, row in rows.items()
+        name_place(f"row {r}", partial(_changed, row), changes.get(r, {}))
+        for r, row in rows.items()
     ]
     if "comparisons" not in own and "comparisons" in base:
         others = [row for row in base["comparisons"] if row != own.get("baseline")]
@@ -184,21 +172,15 @@ def _each(kind: str, keys: Mapping[str, Any], read: Callable[[Any], Item]) -> li
     listed = keys.get(f"{kind}s")
     if not isinstance(listed, list) or not listed:
         raise ConfigError(f"{kind}s must be a list of at least one")
-    return [_at(f"{kind} {number}", read, values) for number, values in enumerate(listed, 1)]
-
-
-def _at(where: str, read: Callable[[Any], Item], values: Any) -> Item:
-    """Read a part of a table; its error messages begin with `where`."""
-    try:
-        return read(values)
-    except ConfigError as error:
-        raise ConfigError(f"{where}: {error}") from error
+    return [name_place(f"{kind} {number}", read, values) for number, values in enumerate(listed, 1)]
 
 
 def _row(values: Any) -> Row:
     keys = _mapping(values)
-    printed = _at("published", _mapping, keys.get("published", {}))
-    published = [_at(f"published.{b}", partial(_published, b), v) for b, v in printed.items()]
+    printed = name_place("published", _mapping, keys.get("published", {}))
+    published = [
+        name_place(f"published.{b}", partial(_published, b), v) for b, v in printed.items()
+    ]
     return replace(_typed(Row, keys | {"published": []}), published=published)
 
 
@@ -234,52 +216,6 @@ def _mapping(values: Any) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise ConfigError(f"{values!r} is no mapping")
     return {str(key): value for key, value in values.items()}
-
-
-def _check_names(table: TableSpec) -> None:
-    """Refuse two rows or columns of one name or heading, and references to an unknown name."""
-    rows, columns = ([item.name for item in items] for items in (table.rows, table.columns))
-    for kind, names in (("rows", rows), ("columns", columns)):
-        if twice := [name for name in names if names.count(name) > 1]:
-            raise ConfigError(f"two {kind} are named {twice[0]}; give each a name of its own")
-    heads = [*_HEADS, *(column.label for column in table.columns)]
-    heads += [table.average_label] if table.average else []
-    if twice := [head for head in heads if heads.count(head) > 1]:
-        raise ConfigError(f"two columns have the heading {twice[0]}; give each a label of its own")
-    for kind, items in (("rows", rows), ("columns", columns), ("backbones", table.backbones)):
-        if not items:
-            raise ConfigError(f"{kind}: the table has none")
-    for index, row in enumerate(table.rows):
-        check_known("not_run", list(row.not_run), columns)
-        check_known("sources", [row.sources], rows[:index])
-    check_known("baseline", [table.baseline], rows)
-    check_known("comparisons", table.comparisons, rows)
-    _check_once("comparisons", table.comparisons)
-    if table.baseline in table.comparisons:
-        raise ConfigError(f"comparisons: {table.baseline} is the baseline; leave it out of them")
-    for key, names in (("average", table.average), ("tested", table.tested)):
-        check_known(key, names, columns)
-        _check_once(key, names)
-    if "kind" in table.options:
-        check_known("options: kind", [table.options["kind"]], FIGURES)
-    scored = [*columns, AVERAGE] if table.average else columns
-    for number, claim in enumerate(table.claims, 1):
-        _at(f"claim {number}", partial(check_claim, rows=rows, columns=scored), claim)
-
-
-def _check_published(table: TableSpec) -> None:
-    """Refuse printed numbers of columns that the table does not have."""
-    columns = [*(column.name for column in table.columns), AVERAGE]
-    for row in table.rows:
-        for printed in row.published:
-            for key, numbers in (("scores", printed.scores), ("params", printed.params)):
-                check_known(f"row {row.name}: published: {key}", [*numbers], columns)
-                check_finite(f"row {row.name}: published.{key}", numbers)
-
-
-def _check_once(key: str, names: Sequence[str]) -> None:
-    if twice := [name for name in names if names.count(name) > 1]:
-        raise ConfigError(f"{key}: {twice[0]} is named twice; name it once")
 
 
 def _with_seeds(table: TableSpec, value: str) -> TableSpec:

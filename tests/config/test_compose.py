@@ -13,6 +13,8 @@ from sparsead.errors import ConfigError
     [
         ("experiment=table3/ls4", "experiment=table3/ls4: no such choice; did you mean table3/ls4"),
         ("experiment=tabel1/snip", "tabel1/snip: no such choice; did you mean table1/snip?"),
+        ("protocol=null", "protocol=null: no such choice (allowed: "),
+        ("experiment=null", "experiment=null: no such choice (allowed: "),
         ("backbone=roberta", "backbone=roberta: no such choice; did you mean roberta-base?"),
         ("adapter=hulsby", "adapter=hulsby: no such choice; did you mean houlsby?"),
         ("task=mprc", "task=mprc: no such choice; did you mean mrpc?"),

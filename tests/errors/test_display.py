@@ -117,3 +117,13 @@ def test_a_terminal_breaks_a_message_between_words_and_a_file_gets_one_line(
     first, second = capsys.readouterr().err.splitlines()
     assert first.endswith("such as")
     assert second == "state=failed, or --all"
+
+
+def test_a_message_that_nobody_could_read_is_cut_in_its_middle(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    tell(f"title={3_000_000 * 'x'}: must be one text")
+    told = capsys.readouterr().err
+    assert len(told) < 5000
+    assert told.startswith("sparsead: title=xxx")
+    assert told.endswith("xxx: must be one text\n")

@@ -173,6 +173,9 @@ def test_a_wrong_change_is_named(overrides: list[str], words: str) -> None:
         ({"seeds": "many"}, "seeds=many"),
         ({"notes": [{"a": 1}]}, "notes=.*: must be a list of texts"),
         ({"backbones": [None]}, "backbones=.None.: must be a list of texts"),
+        ({"overrides": ["+seed=3"]}, "mine: overrides: seed: a table uses the seeds"),
+        ({"rows": [SNIP | {"overrides": "task=rte"}]}, "row snip: task: a table's columns"),
+        ({"rows": [SNIP | {"overrides": "backbone=x"}]}, "row snip: backbone: the table's key"),
         ({"search": "grid"}, "mine: search: is no key of a table's file"),
         (
             {"columns": [{"task": "mrpc", "metric": "acuracy"}]},

@@ -11,9 +11,10 @@ import yaml
 from sparsead.errors import ConfigError
 from sparsead.report.claims import JUDGES
 from sparsead.report.plots import KINDS
+from sparsead.tables.checks import FIGURES
 from sparsead.tables.claims import KEYS, check_claim
-from sparsead.tables.files import FIGURES, load_table
-from sparsead.tables.unique_keys import UniqueKeyLoader
+from sparsead.tables.files import load_table
+from sparsead.tables.safe_yaml import load_yaml
 
 ROWS = ["dense", "snip", "random"]
 BEATS = {"kind": "beats", "text": "x", "row": "snip", "over": "dense"}
@@ -128,7 +129,26 @@ def test_a_merged_key_may_be_given_again(
 
 def test_a_mapping_that_is_merged_before_it_is_read_itself_has_each_key_once() -> None:
     text = "b: &b {label: z, k: 1}\nx:\n  deep: &a {<<: *b, label: b}\nc: {<<: *a, q: 1}\n"
-    assert yaml.load(text, UniqueKeyLoader)["c"] == {"label": "b", "k": 1, "q": 1}
+    assert load_yaml(text)["c"] == {"label": "b", "k": 1, "q": 1}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("options: &o {kind: score_by_sparsity, x: *o}", "nested in more than 50 others"),
+        (f"title: {3000 * '['}{3000 * ']'}", "nested in more than 50 others"),
+        (f"title: {100_000 * '['}", "nested in more than 50 others"),
+        (
+            "a: &a [" + "x, " * 400 + "]\nb: &b [" + "*a, " * 400 + "]\nc: [*b]\n",
+            "has more than 100000 values, as its aliases repeat them",
+        ),
+    ],
+)
+def test_endless_values_are_refused(tmp_path: Path, text: str, said: str) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text(f"base: table1\n{text}\n")
+    with pytest.raises(ConfigError, match=said):
+        load_table(str(file))
 
 
 def test_another_baseline_is_not_compared_with_itself(tmp_path: Path) -> None:

@@ -1,0 +1,105 @@
+"""Whether the parts of a table's file fit each other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, TypeVar
+
+from sparsead.config.schema import check_finite
+from sparsead.errors import ConfigError
+from sparsead.tables.cells import AVERAGE, TableSpec
+from sparsead.tables.claims import check_claim
+from sparsead.tables.columns import check_known
+
+FIGURES = ("score_by_parameters", "score_by_sparsity", "score_by_training", "score_by_weights")
+"""The kinds of figure that a table's `options` may ask for; `report/plots.py` draws them."""
+
+_HEADS = ("backbone", "method", "#param")
+"""Headings of the columns that every printed table has."""
+
+OF_CELLS = {
+    "seed": "a table uses the seeds 1 to N; say how many with seeds=N",
+    "task": "a table's columns name their tasks; choose some of them with only=column=PATTERN",
+    "experiment": "a table's rows name their experiments; choose some with only=row=PATTERN",
+}
+"""Keys that a table's cells decide, and what is said of an override."""
+
+Item = TypeVar("Item")
+
+
+def name_place(where: str, read: Callable[[Any], Item], values: Any) -> Item:
+    """Return what `read` makes of a part of a table; its error messages begin with `where`."""
+    try:
+        return read(values)
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from error
+
+
+def check_table(table: TableSpec) -> None:
+    """Refuse a table whose parts do not fit each other.
+
+    Two rows or columns have one name or heading, a key refers to an unknown name, an override is of
+    what the cells decide, or a claim is malformed.
+
+    Raises:
+        ConfigError: the message names the key.
+    """
+    rows, columns = ([item.name for item in items] for items in (table.rows, table.columns))
+    for kind, names in (("rows", rows), ("columns", columns)):
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise ConfigError(f"two {kind} are named {twice[0]}; give each a name of its own")
+    heads = [*_HEADS, *(column.label for column in table.columns)]
+    heads += [table.average_label] if table.average else []
+    if twice := [head for head in heads if heads.count(head) > 1]:
+        raise ConfigError(f"two columns have the heading {twice[0]}; give each a label of its own")
+    for kind, items in (("rows", rows), ("columns", columns), ("backbones", table.backbones)):
+        if not items:
+            raise ConfigError(f"{kind}: the table has none")
+    for index, row in enumerate(table.rows):
+        check_known("not_run", list(row.not_run), columns)
+        check_known("sources", [row.sources], rows[:index])
+    check_known("baseline", [table.baseline], rows)
+    check_known("comparisons", table.comparisons, rows)
+    _check_once("comparisons", table.comparisons)
+    if table.baseline in table.comparisons:
+        raise ConfigError(f"comparisons: {table.baseline} is the baseline; leave it out of them")
+    for key, names in (("average", table.average), ("tested", table.tested)):
+        check_known(key, names, columns)
+        _check_once(key, names)
+    if "kind" in table.options:
+        check_known("options: kind", [table.options["kind"]], FIGURES)
+    _check_overrides(table)
+    scored = [*columns, AVERAGE] if table.average else columns
+    for number, claim in enumerate(table.claims, 1):
+        name_place(f"claim {number}", partial(check_claim, rows=rows, columns=scored), claim)
+
+
+def _check_overrides(table: TableSpec) -> None:
+    """Refuse overrides of what the table's cells decide: their scores would stand elsewhere.
+
+    Only a column may have a backbone of its own.
+    """
+    of_rows = [(f"row {row.name}", row.overrides) for row in table.rows]
+    of_columns = [(f"column {column.name}", column.overrides) for column in table.columns]
+    for where, overrides in (("overrides", table.overrides), *of_rows, *of_columns):
+        for key in (override.partition("=")[0].lstrip("+~") for override in overrides):
+            if key in OF_CELLS:
+                raise ConfigError(f"{where}: {key}: {OF_CELLS[key]}")
+            if key == "backbone" and not where.startswith("column "):
+                raise ConfigError(f"{where}: backbone: the table's key backbones names them")
+
+
+def check_published(table: TableSpec) -> None:
+    """Refuse printed numbers of columns that the table does not have, or that are not finite."""
+    columns = [*(column.name for column in table.columns), AVERAGE]
+    for row in table.rows:
+        for printed in row.published:
+            for key, numbers in (("scores", printed.scores), ("params", printed.params)):
+                check_known(f"row {row.name}: published: {key}", [*numbers], columns)
+                check_finite(f"row {row.name}: published.{key}", numbers)
+
+
+def _check_once(key: str, names: Sequence[str]) -> None:
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise ConfigError(f"{key}: {twice[0]} is named twice; name it once")
