@@ -19,6 +19,7 @@ from sparsead.cli import run as run_verb
 from sparsead.config.compose import compose_as
 from sparsead.config.quoting import format_override
 from sparsead.errors import RecordError
+from sparsead.errors.memory import explain_lack_of_memory
 from sparsead.runs.interrupt import Watch
 from sparsead.runs.provenance import describe_provenance
 from sparsead.runs.record import RunRecord, find_record, write_result
@@ -48,7 +49,10 @@ def train(request: RunRequest, watch: Watch | None = None) -> RunRecord:
     request.tracking.check_installed()
     device = resolve_device(request.spec.device)
     replace = request.rerun
-    with stage_once(folder, replace=replace, device=device, steps=saved_steps) as staging:
+    with (
+        explain_lack_of_memory(device),
+        stage_once(folder, replace=replace, device=device, steps=saved_steps) as staging,
+    ):
         if not broadcast_value(_is_finished(request, staging)):
             with tracked(request, saved_steps(staging)) as tracker:
                 result = run(request, staging, tracker, watch)

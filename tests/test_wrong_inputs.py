@@ -34,6 +34,9 @@ FILES = {
         "columns: [{task: text, metric: accuracy, overrides: [task.train=nowhere.txt, "
         "'task.inputs=[text]', task.validation_share=0.5]}]\nrows: [{name: a}]\n"
     ),
+    "mine.yaml": (
+        "columns: [{task: mrpc, metric: f1}]\nrows: [{name: a, overrides: [task=rte]}]\n"
+    ),
     "heads.yaml": "columns: [{task: mrpc, metric: f1, label: method}]\nrows: [{name: a}]\n",
 }
 
@@ -111,6 +114,14 @@ WRONG: dict[str, Sequence[str]] = {
     "pruner.scope=layer": ["train", "pruner.scope=layer"],
     "choose sparsity=0.5": ["train", "pruner=nm", "sparsity=0.4"],
     "adapter.sites=[]: name at least one": ["train", "adapter.sites=[]"],
+    "adapter.sites=None: must be a list": ["train", "adapter.sites=null"],
+    "adapter.sites=query: must be a list": ["train", "adapter.sites=query"],
+    "adapter.sites: query is named twice": ["train", "adapter.sites=[query,query]"],
+    "adapter.bottleneck=99999999999: must be at most": ["train", "adapter.bottleneck=99999999999"],
+    "max_position_embeddings=[[]]: must be a whole number": [
+        *("train", "backbone=tiny-bert", "backbone.architecture.max_position_embeddings=[[]]"),
+    ],
+    "mine: row a: task: a table's columns": ["plan", "mine.yaml"],
     # files and folders
     "outputs=good.csv: is a file": ["train", "outputs=good.csv"],
     "outputs=: is empty; name a folder": ["train", "outputs="],

@@ -87,7 +87,10 @@ def _check_files(task: TaskSpec) -> None:
         return
     for file in map(Path, filter(None, (task.train, task.validation, task.test))):
         if file.stat().st_size <= _READ_TWICE:
-            read_file(file, [column for column in dict.fromkeys(columns) if column])
+            read_file(
+                file,
+                list(dict.fromkeys(each for each in columns if each and isinstance(each, str))),
+            )
 
 
 def _check_head(spec: RunSpec) -> None:
@@ -121,11 +124,13 @@ def _check_sites(spec: RunSpec) -> None:
     method, entry = spec.adapter.method, _find_entry(spec)
     if "." in method or entry is None:
         return
-    sites = [str(site) for site in spec.adapter.options.get("sites", ())]
+    sites = spec.adapter.options.get("sites", ())
     if "sites" in spec.adapter.options and not sites:
         raise ConfigError("adapter.sites=[]: name at least one kind of site")
+    if twice := [site for site in sites if sites.count(site) > 1]:
+        raise ConfigError(f"adapter.sites: {twice[0]} is named twice; name it once")
     try:
-        for site in (*_SITES.get(method, ()), *sites):
+        for site in (*_SITES.get(method, ()), *map(str, sites)):
             find_patterns(entry.model_type, site)
         for site in sites if method in ("dora", "lora") else ():
             check_linear(entry.model_type, site)

@@ -181,7 +181,8 @@ def _write_labelled_base(
     """
     from sparsead.assembly.build import build_task
     from sparsead.assembly.trained import recorded_spec
-    from sparsead.backbones.loading import folder_config, load_backbone
+    from sparsead.backbones.configs import folder_config
+    from sparsead.backbones.loading import load_backbone
 
     spec = recorded_spec(record, backbone)
     try:

@@ -22,6 +22,9 @@ def count_positions(values: Mapping[str, Any]) -> int | None:
     Returns:
         The number; None if it is unlimited, or if neither the configuration nor the entry of the
         architecture says it.
+
+    Raises:
+        ConfigError: the configuration has something else than a number there.
     """
     if not values.get("position_biased_input", True):
         return None  # DeBERTa has relative positions only
@@ -29,6 +32,8 @@ def count_positions(values: Mapping[str, Any]) -> int | None:
     entry = architectures().get(str(values.get("model_type")))
     if positions is None and entry is not None:
         positions = values.get(entry.positions_key, entry.positions)
+    if type(positions) not in (int, type(None)):
+        raise ConfigError(f"backbone.architecture.{_POSITIONS}={positions}: must be a whole number")
     if positions is not None and _begins_behind_padding(str(values.get("model_type"))):
         padding = values.get("pad_token_id")
         return positions - int(_ROBERTA_PADDING if padding is None else padding) - 1

@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 from transformers import (
-    AutoConfig,
     AutoModel,
     AutoTokenizer,
     PretrainedConfig,
@@ -18,15 +17,20 @@ from transformers import (
 )
 
 from sparsead.backbones.checks import (
-    STANDARD,
     check_configuration,
     check_generation,
     check_outputs,
     check_weights,
 )
+from sparsead.backbones.configs import (
+    NO_CODE,
+    architecture_config,
+    explain_architecture,
+    folder_config,
+)
 from sparsead.backbones.contract import architectures
 from sparsead.backbones.dropout import draw_by_the_byte
-from sparsead.backbones.folders import check_plain, find_folder, translate_read_errors
+from sparsead.backbones.folders import find_folder, translate_read_errors
 from sparsead.backbones.heads import (
     check_output,
     gives_next_token,
@@ -41,8 +45,6 @@ from sparsead.errors import ConfigError, SourceError
 from sparsead.runs.files import file_digest
 from sparsead.seeding import derive_seed
 
-_NO_CODE: dict[str, Any] = {"trust_remote_code": False}
-"""Without this option, transformers asks whether to run a Python file that is in the folder."""
 _TOKENIZING: dict[str, Any] = {"split_special_tokens": True, "padding_side": "right"}
 """Without `padding_side`, some decoders' tokenizers pad on the left, which shifts positions."""
 _RANDOM_WEIGHTS_SEED = 0
@@ -99,7 +101,7 @@ class Backbone:
                 key_mapping=rename_backbone(empty),
                 ignore_mismatched_sizes=True,  # they are refused below, by name
                 output_loading_info=True,
-                **_NO_CODE,
+                **NO_CODE,
             )
         check_weights(folder, model, found)
         check_generation(folder, model)
@@ -169,9 +171,10 @@ class Backbone:
     def _random_model(self, head: type[Any], head_options: Mapping[str, Any]) -> PreTrainedModel:
         config = _random_config(self.spec, self.tokenizer, head_options)
         config = self._with_dropout(config)
-        model: PreTrainedModel = head.from_config(config, dtype=torch.float32)
-        torch.manual_seed(_RANDOM_WEIGHTS_SEED)
-        pretrained = AutoModel.from_config(config, dtype=torch.float32)
+        with explain_architecture(self.spec):
+            model: PreTrainedModel = head.from_config(config, dtype=torch.float32)
+            torch.manual_seed(_RANDOM_WEIGHTS_SEED)
+            pretrained = AutoModel.from_config(config, dtype=torch.float32)
         model.base_model.load_state_dict(pretrained.state_dict(), strict=False)
         if gives_next_token(type(model)) and not config.tie_word_embeddings:
             model.get_output_embeddings().weight.data.normal_(0, config.initializer_range)
@@ -193,7 +196,7 @@ def load_backbone(spec: BackboneSpec) -> Backbone:
         return Backbone(spec, None, _random_tokenizer(spec))
     config = folder_config(folder, {})
     with translate_read_errors(folder, "has no usable tokenizer"):
-        read = AutoTokenizer.from_pretrained(folder, **_TOKENIZING, **_NO_CODE)
+        read = AutoTokenizer.from_pretrained(folder, **_TOKENIZING, **NO_CODE)
     tokenizer = _padding(read, spec)
     check_configuration(folder, config, tokenizer)
     return Backbone(spec, folder, tokenizer)
@@ -238,37 +241,6 @@ def _shapes_config(spec: BackboneSpec, head_options: Mapping[str, Any]) -> Pretr
     if spec.hub is None and spec.package is None:
         return _random_config(spec, _random_tokenizer(spec), head_options)
     return architecture_config(spec, head_options)
-
-
-def folder_config(folder: Path, options: Mapping[str, Any]) -> PretrainedConfig:
-    """Return the configuration in a backbone's folder, with these options set.
-
-    What the folder's model was fine-tuned to predict before, and what it returned beside, does not
-    count.
-
-    Raises:
-        SourceError: the folder has no configuration that can be read, or none that can be trusted.
-    """
-    check_plain(folder)
-    options = {**STANDARD, **options}
-    with translate_read_errors(folder, "cannot be loaded"):
-        config: PretrainedConfig = AutoConfig.from_pretrained(folder, **_NO_CODE, **options)
-    return config
-
-
-def architecture_config(spec: BackboneSpec, options: Mapping[str, Any]) -> PretrainedConfig:
-    """Return the transformers configuration described by the backbone's file in conf/.
-
-    Raises:
-        ConfigError: transformers does not know the model type.
-    """
-    arguments = {**spec.architecture, **options}
-    try:
-        config: PretrainedConfig = AutoConfig.for_model(arguments.pop("model_type"), **arguments)
-    except (KeyError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise ConfigError(f"backbone.architecture={spec.architecture}: {reason}") from error
-    return config
 
 
 def count_parameters(config: PretrainedConfig) -> int:

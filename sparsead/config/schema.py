@@ -23,6 +23,10 @@ from sparsead.errors import ConfigError, unknown, unknown_key, wrong_type
 Spec = TypeVar("Spec")
 
 _LONGEST_NAME = 64
+_LARGEST = 2**31 - 1
+"""The largest whole number that torch can take everywhere."""
+_UNLIMITED = ("seed", "backbone.architecture.")
+"""Keys whose numbers are checked elsewhere; an architecture may come from a model's folder."""
 _REVISION = re.compile(r"\w[\w.-]*(/\w[\w.-]*)*")
 _NAME = re.compile(rf"[\w-][\w.-]{{0,{_LONGEST_NAME - 1}}}")
 
@@ -94,8 +98,10 @@ def check_revision(key: str, revision: str | None) -> None:
         raise ConfigError(f"{key}={revision}: must be a branch, a tag or a commit of the hub")
 
 
-def check_finite(key: str, value: object) -> None:
-    """Refuse a number that is not finite, also within a mapping or a list of values.
+def check_numbers(key: str, value: object) -> None:
+    """Refuse a number that is not finite or too large, also within a mapping or a list of values.
+
+    Seeds and architectures have limits of their own.
 
     Args:
         key: the key that the user types; the keys of a mapping are added to it.
@@ -106,12 +112,14 @@ def check_finite(key: str, value: object) -> None:
     """
     if isinstance(value, Mapping):
         for name, each in value.items():
-            check_finite(key if name == "options" else f"{key}.{name}".lstrip("."), each)
+            check_numbers(key if name == "options" else f"{key}.{name}".lstrip("."), each)
     elif isinstance(value, list | tuple):
         for each in value:
-            check_finite(key, each)
+            check_numbers(key, each)
     elif isinstance(value, float) and not math.isfinite(value):
         raise ConfigError(f"{key}={value:g}: must be a finite number")
+    elif isinstance(value, int) and abs(value) > _LARGEST and not key.startswith(_UNLIMITED):
+        raise ConfigError(f"{key}={value}: must be at most {_LARGEST}")
 
 
 def check_minimum(key: str, value: float, low: float) -> None:
@@ -161,12 +169,16 @@ def _defaults(schema: type[Any]) -> DictConfig:
 
 
 def _refuse_boolean(key: str, value: Any, annotation: str) -> None:
-    """Refuse true and false where a text is expected: OmegaConf would take them as texts.
+    """Refuse true and false where a text is expected, and a number where they are.
+
+    OmegaConf would take `true` as the text "True", and any whole number but 0 as true.
 
     Raises:
-        ConfigError: the value is a boolean, or a list with one.
+        ConfigError: the value is a boolean, or a list with one, or a number in place of a boolean.
     """
     kinds = annotation.split(" | ")
+    if type(value) is int and "bool" in kinds and not {"int", "float"} & {*kinds}:
+        raise ConfigError(wrong_type(key, value, annotation))
     if isinstance(value, bool) and "bool" not in kinds and {"str", "Path"} & {*kinds}:
         raise ConfigError(wrong_type(key, value, annotation))
     if isinstance(value, list | ListConfig) and "list[str]" in kinds:

@@ -32,7 +32,7 @@ class SourceError(SparseadError):
 
 
 class DeviceError(SparseadError):
-    """The requested device or precision is not available on this machine."""
+    """The requested device or precision is not available here, or its memory is too small."""
 
 
 class PruningError(SparseadError):

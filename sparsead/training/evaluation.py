@@ -97,6 +97,7 @@ class WithinEpochs(TrainerCallback):
     ) -> None:
         """Request an evaluation where one is due, and the loss of the steps before it."""
         steps = self._steps
-        due = {round(number * steps / self._per_epoch) for number in range(1, self._per_epoch)}
+        parts = min(self._per_epoch, steps)
+        due = {round(number * steps / parts) for number in range(1, parts)}
         if state.global_step % steps in due - {0} and state.global_step < state.max_steps:
             control.should_log = control.should_evaluate = True

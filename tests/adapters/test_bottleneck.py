@@ -17,7 +17,8 @@ from composing import compose
 from sparsead.adapters.accounting import count_adapter_costs
 from sparsead.adapters.bottleneck import Bottleneck, BottleneckAdapter, BottleneckOptions
 from sparsead.adapters.contract import ADAPTERS
-from sparsead.backbones.loading import architecture_config, count_parameters
+from sparsead.backbones.configs import architecture_config
+from sparsead.backbones.loading import count_parameters
 from sparsead.errors import ConfigError
 from sparsead.pruning.masks import Masks
 from sparsead.pruning.prune import prune

@@ -22,8 +22,9 @@ from sparsead.adapters.head import HeadOnly
 from sparsead.adapters.merging import merge
 from sparsead.assembly.account import count_costs
 from sparsead.assembly.build import build_task
+from sparsead.backbones.configs import architecture_config
 from sparsead.backbones.contract import Sites, architectures
-from sparsead.backbones.loading import architecture_config, count_parameters, load_backbone
+from sparsead.backbones.loading import count_parameters, load_backbone
 from sparsead.backbones.places import SiteError
 from sparsead.backbones.sites import site_modules
 from sparsead.errors import ConfigError, SourceError

@@ -19,9 +19,9 @@ from transformers import (
 )
 
 from composing import compose
+from sparsead.backbones.configs import architecture_config
 from sparsead.backbones.contract import Sites, architectures
 from sparsead.backbones.lengths import count_positions
-from sparsead.backbones.loading import architecture_config
 from sparsead.backbones.sites import site_modules
 from sparsead.config.choices import list_choices
 

@@ -436,5 +436,20 @@ def test_texts_longer_than_the_positions_are_refused(name: str, longest: int | N
 
 def test_an_unknown_architecture_is_refused() -> None:
     spec = compose("backbone=tiny-bert", "backbone.architecture.model_type=brt").backbone
-    with pytest.raises(ConfigError, match="brt"):
+    with pytest.raises(ConfigError, match="model_type=brt: no such choice; did you mean bert") as e:
         load_backbone(spec)
+    assert len(str(e.value)) < 200
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ("num_attention_heads=5", r"not a multiple of the number of attention heads \(5"),
+        ("hidden_size=-1", "negative dimension -1"),
+        ("num_hidden_layers=[2]", "num_hidden_layers"),
+    ],
+)
+def test_shapes_that_no_model_can_have_are_refused(value: str, said: str) -> None:
+    spec = compose("backbone=tiny-bert", f"backbone.architecture.{value}").backbone
+    with pytest.raises(ConfigError, match=f"backbone.architecture=.*{said}"):
+        load_backbone(spec).model(AutoModelForSequenceClassification, {}, seed=1)

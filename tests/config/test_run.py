@@ -88,6 +88,7 @@ _PERCENT = "sparsity.ratio=40: the share removed must be at least 0 and below 1;
         ("seed=4294967296", "seed=4294967296: must be a whole number from 0"),
         ("seed_mask=-1", "seed_mask=-1: must be a whole number from 0"),
         ("protocol.max_grad_norm=inf", "protocol.max_grad_norm=inf: must be a finite number"),
+        ("protocol.batch_size=9999999999", "protocol.batch_size=9999999999: must be at most 21474"),
         ("protocol.warmup=inf", "protocol.warmup=inf: must be a finite number"),
         ("protocol.betas=[nan,0.9]", "protocol.betas=nan: must be a finite number"),
         ("seed_data=one", "seed_data=one"),

@@ -103,7 +103,7 @@ def test_a_watch_sees_one_score_an_epoch_however_often_it_is_evaluated(
     seen: list[int] = []
     request = ask_for(
         *("backbone=tiny-bert", "task.limit=16", "protocol.epochs=2", "protocol.batch_size=8"),
-        *("device=cpu", f"outputs={tmp_path}", "protocol.evaluations=8"),
+        *("device=cpu", f"outputs={tmp_path}", "protocol.evaluations=2000000000"),
     )
 
     def watch(scores: Sequence[float]) -> bool:
@@ -112,4 +112,7 @@ def test_a_watch_sees_one_score_an_epoch_however_often_it_is_evaluated(
 
     train(request, watch)
     assert seen == [1, 2]
-    assert "protocol.evaluations=8: an epoch has only 2 steps; evaluates after each" in caplog.text
+    assert (
+        "protocol.evaluations=2000000000: an epoch has only 2 steps; evaluates after each"
+        in caplog.text
+    )

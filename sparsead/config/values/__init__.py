@@ -12,6 +12,7 @@ from contextlib import suppress
 
 from sparsead.config.values import adapters, pruners, tasks
 from sparsead.config.values.contract import Options
+from sparsead.errors import ConfigError, wrong_type
 
 _KIND_OF: Mapping[str, type] = {
     **dict.fromkeys(("sites", "inputs", "labels", "metrics", "generated_splits"), list),
@@ -19,6 +20,7 @@ _KIND_OF: Mapping[str, type] = {
     **dict.fromkeys(("question_length", "answer_length", "n_best", "stride"), int),
 }
 """The types of options that have no default from which their type could be read."""
+_ANNOTATIONS = {list: "collections.abc.Sequence[typing.Any]", dict: "dict[str, Any]", int: "int"}
 
 _CHECKS: Mapping[str, Mapping[str, Sequence[Callable[[Options], None]]]] = {
     "adapter": adapters.CHECKS,
@@ -38,8 +40,10 @@ def check_values(group: str, method: str, options: Options) -> None:
     Raises:
         ConfigError: the message names the value and what is allowed.
     """
-    if any(not isinstance(options.get(key, kind()), kind) for key, kind in _KIND_OF.items()):
-        return  # the registry refuses it where the method is built
+    for key, kind in _KIND_OF.items():
+        value = options.get(key, kind())
+        if not isinstance(value, kind) or isinstance(value, bool):
+            raise ConfigError(wrong_type(f"{group}.{key}", value, _ANNOTATIONS[kind]))
     for check in _CHECKS[group].get(method, ()):
         with suppress(TypeError):  # of a value in a list, likewise
             check(options)

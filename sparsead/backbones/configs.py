@@ -1,0 +1,71 @@
+"""The transformers configuration of a backbone: from its folder, or from its file in conf/."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from transformers import CONFIG_MAPPING, AutoConfig, PretrainedConfig
+
+from sparsead.backbones.checks import STANDARD
+from sparsead.backbones.folders import check_plain, translate_read_errors
+from sparsead.config.groups import BackboneSpec
+from sparsead.errors import ConfigError, SparseadError, unknown
+from sparsead.errors.display import one_line
+from sparsead.errors.memory import lacks_memory
+
+NO_CODE: dict[str, Any] = {"trust_remote_code": False}
+"""Without this option, transformers asks whether to run a Python file that is in the folder."""
+
+
+def folder_config(folder: Path, options: Mapping[str, Any]) -> PretrainedConfig:
+    """Return the configuration in a backbone's folder, with these options set.
+
+    What the folder's model was fine-tuned to predict before, and what it returned beside, does not
+    count.
+
+    Raises:
+        SourceError: the folder has no configuration that can be read, or none that can be trusted.
+    """
+    check_plain(folder)
+    options = {**STANDARD, **options}
+    with translate_read_errors(folder, "cannot be loaded"):
+        config: PretrainedConfig = AutoConfig.from_pretrained(folder, **NO_CODE, **options)
+    return config
+
+
+def architecture_config(spec: BackboneSpec, options: Mapping[str, Any]) -> PretrainedConfig:
+    """Return the transformers configuration described by the backbone's file in conf/.
+
+    Raises:
+        ConfigError: transformers does not know the model type, or refuses a value.
+    """
+    arguments = {**spec.architecture, **options}
+    name = str(arguments.pop("model_type", None))
+    if name not in CONFIG_MAPPING:
+        message = unknown("backbone.architecture.model_type", name, CONFIG_MAPPING)
+        said = message.partition(" (allowed")[0]  # there are hundreds
+        raise ConfigError(f"{said}; it is the name of an architecture of transformers")
+    with explain_architecture(spec):
+        config: PretrainedConfig = AutoConfig.for_model(name, **arguments)
+    return config
+
+
+@contextmanager
+def explain_architecture(spec: BackboneSpec) -> Iterator[None]:
+    """Turn what transformers or torch raise for shapes that no model can have into one line.
+
+    Raises:
+        ConfigError: the block raised any error but that of a memory that is too small.
+    """
+    try:
+        yield
+    except SparseadError:
+        raise
+    except Exception as error:
+        if lacks_memory(error):
+            raise
+        reason = one_line(str(error).partition("\n")[0]) or type(error).__name__
+        raise ConfigError(f"backbone.architecture={spec.architecture}: {reason}") from error
