@@ -34,7 +34,7 @@ def export_adapterhub(
     The tensors are dense, with zeros for the removed weights. Arguments and errors are those of
     `sparsead.assembly.exported.Exporter`.
     """
-    from sparsead.assembly.trained import check_shapes  # imports torch
+    from sparsead.assembly.weights import check_tensors  # imports torch
 
     stored, source = read_run(record, folder, trust, backbone)
     adapted = rebuild_skeleton(record, backbone)
@@ -44,7 +44,7 @@ def export_adapterhub(
     entry = architectures()[model.config.model_type]
     with _of_run(record):
         find_names(entry, method)
-    check_shapes(record, adapted, tensors)
+    check_tensors(record, adapted, tensors)
     options = {**OPTIONS["adapter"].get(method, {}), **config["adapter"]["options"]}
     described = {
         "model_type": model.config.model_type,

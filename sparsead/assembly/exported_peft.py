@@ -50,7 +50,8 @@ def export_peft(
     copy of that configuration with the run's classes beside links to the backbone's files.
     Arguments and errors are those of `sparsead.assembly.exported.Exporter`.
     """
-    from sparsead.assembly.trained import check_shapes, translate_rebuild_errors  # imports torch
+    from sparsead.assembly.trained import translate_rebuild_errors  # imports torch
+    from sparsead.assembly.weights import check_tensors
     from sparsead.training.quiet import quiet_libraries
 
     quiet_libraries()
@@ -65,7 +66,7 @@ def export_peft(
     stored, source = read_run(record, folder, trust, backbone)
     weights = stored.tensors
     if method != "sparse":  # which weights those are is known when the backbone is loaded
-        check_shapes(record, rebuild_skeleton(record, backbone), weights)
+        check_tensors(record, rebuild_skeleton(record, backbone), weights)
     base = base_model(config["backbone"] | {"path": source})
     with translate_rebuild_errors(record):
         if method == "lora":

@@ -16,6 +16,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from sparsead.adapters.adapted import AdaptedModel
 from sparsead.adapters.chosen import restore_chosen
 from sparsead.assembly.build import build_adapter, build_task, insert_adapter
+from sparsead.assembly.weights import check_tensors
 from sparsead.backbones.loading import Backbone, load_backbone
 from sparsead.config.groups import SPLITS
 from sparsead.config.run import RunSpec
@@ -319,29 +320,5 @@ def _check_row(number: int, row: Any, columns: Sequence[str]) -> None:
 def _load_weights(
     record: RunRecord, adapted: AdaptedModel, state: Mapping[str, torch.Tensor]
 ) -> None:
-    check_shapes(record, adapted, state)
+    check_tensors(record, adapted, state)
     adapted.model.load_state_dict(dict(state), strict=False)
-
-
-def check_shapes(record: RunRecord, adapted: AdaptedModel, state: Mapping[str, Any]) -> None:
-    """Check that a run's weights are those that its model needs.
-
-    Args:
-        record: the run.
-        adapted: its model.
-        state: its weights by name, tensors or arrays.
-
-    Raises:
-        RecordError: one is missing, has another shape, or is not in the model.
-    """
-    whole = adapted.model.state_dict()  # perhaps on the meta device, without values
-    expected = {name: whole[name] for name in adapted.stored}
-    for name in sorted({*expected, *state}):
-        shapes = [
-            list(tensors[name].shape) if name in tensors else None for tensors in (state, expected)
-        ]
-        if shapes[0] != shapes[1]:
-            raise RecordError(
-                f"{record.folder / WEIGHTS_FILE}: {name} has the shape {shapes[0]}, "
-                f"but the model needs {shapes[1]}"
-            )

@@ -16,7 +16,7 @@ from hydra.errors import (
     OverrideParseException,
 )
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException, ValidationError
+from omegaconf.errors import ConfigTypeError, OmegaConfBaseException, ValidationError
 from yaml import MarkedYAMLError
 
 from sparsead.config.choices import list_choices, search_path, suggest_override
@@ -159,6 +159,9 @@ def _describe_composition(error: ConfigCompositionException) -> str:
     cause = error.__cause__
     if isinstance(cause, ValidationError):
         return f"{cause.full_key}: {_first_line(cause)}"
+    if isinstance(cause, ConfigTypeError):  # a list in place of a mapping, or the other way round
+        override = _first_line(error).removeprefix("Error merging override ")
+        return f"{override}: must be {'a mapping' if cause.object_type is dict else 'a list'}"
     parent = getattr(cause, "parent_node", None)
     if isinstance(cause, OmegaConfBaseException) and isinstance(parent, DictConfig):
         return _describe_unknown_key(error, str(cause.full_key), parent)

@@ -77,6 +77,8 @@ OTHER_NAMES_OF_CHOICES = {
 """Some choices, with the names that other programs have for them."""
 
 _SIMILAR_KEY = 0.6
+_SIMILAR_ELSEWHERE = 0.75
+"""How similar the name of a key of another group must be."""
 _SIMILAR_CHOICE = 0.4
 _NAMED = 3
 
@@ -143,8 +145,9 @@ def _similar(key: str, near: Sequence[str], far: Sequence[str]) -> list[str]:
     if begin:
         return begin[:1]
     likeness = {other: _likeness(name, _last(other)) for other in (*near, *far)}
-    best = max(likeness, key=lambda other: likeness[other], default=None)
-    return [best] if best is not None and likeness[best] >= _SIMILAR_KEY else []
+    enough = {other: _SIMILAR_KEY if other in near else _SIMILAR_ELSEWHERE for other in likeness}
+    alike = [other for other in likeness if likeness[other] >= enough[other]]
+    return [max(alike, key=lambda other: likeness[other])] if alike else []
 
 
 def _likeness(one: str, other: str) -> float:

@@ -89,7 +89,7 @@ def check_budget(sizes: Iterable[int], sparsity: float, minimum_kept: float) -> 
     available = total - sum(_minimum(size, minimum_kept) for size in sizes)
     if count > available:
         raise PruningError(
-            f"sparsity.ratio={sparsity:g}: removes {count} of {total} weights, but each tensor "
+            f"sparsity.ratio={sparsity}: removes {count} of {total} weights, but each tensor "
             f"keeps at least {minimum_kept:g} of its own (pruner.minimum_kept), which leaves "
             f"{available}; lower one of the two"
         )

@@ -21,6 +21,7 @@ from sparsead.errors import AlreadyRecordedError, RecordError, SparseadError, St
 from sparsead.runs.failure import failure_file, read_failures, run_of_failure
 from sparsead.runs.files import write_atomically
 from sparsead.runs.identity import compute_recipe
+from sparsead.runs.predictions import check_predictions
 from sparsead.runs.prerequisites import list_sources
 from sparsead.runs.record import RunRecord, read_records
 from sparsead.runs.result import is_named_after, is_run_name, name_of
@@ -99,12 +100,15 @@ def unpacked(file: Path) -> Iterator[Path]:
     """Yield a temporary outputs folder with the runs of an archive.
 
     Raises:
-        RecordError: the file is no archive, or a record in it is malformed; the message names the
-            archive, because the temporary folder is gone when somebody reads it.
+        RecordError: the file is no archive, a record in it is malformed or under another name, or
+            its predictions were altered; the message names the archive, because the temporary
+            folder is gone when somebody reads it.
     """
     with TemporaryDirectory() as folder:
         unpack(file, Path(folder))
         try:
+            for run in _list_records(Path(folder)):
+                _check_record(run)
             yield Path(folder)
         except RecordError as error:
             raise RecordError(str(error).replace(f"{folder}/runs/", f"{file}: ")) from error
@@ -167,20 +171,23 @@ def add_missing(file: Path, outputs: Path) -> tuple[int, int]:
     """
     added = 0
     with unpacked(file) as place:
-        folders = sorted(path for path in (place / "runs").glob("*") if path.is_dir())
-        for folder in folders:  # before anything is added
-            record = RunRecord.read(folder)
-            if not is_named_after(folder, record.result):
-                raise RecordError(
-                    f"{file}: {folder.name} holds the run {name_of(record.result)} under another "
-                    "name"
-                )
-        for folder in folders:
+        for folder in _list_records(place):
             with suppress(AlreadyRecordedError), staged(outputs / "runs" / folder.name) as staging:
                 shutil.copytree(folder, staging, dirs_exist_ok=True)
                 added += 1
         failed = sum(1 for _ in read_failures(place))
     return added, failed
+
+
+def _list_records(outputs: Path) -> list[Path]:
+    return sorted(path for path in (outputs / "runs").glob("*") if path.is_dir())
+
+
+def _check_record(folder: Path) -> None:
+    record = RunRecord.read(folder)
+    if not is_named_after(folder, record.result):
+        raise RecordError(f"{folder}: holds the run {name_of(record.result)} under another name")
+    check_predictions(record)
 
 
 class ArchivedRuns:

@@ -97,6 +97,19 @@ def read_predictions(
     return kept.replace_schema_metadata(None).flatten().to_pandas()
 
 
+def check_predictions(record: RunRecord) -> None:
+    """Check the predictions that a run keeps; those that are missing are not looked for.
+
+    Raises:
+        RecordError: a file is damaged or another run's.
+    """
+    if "predictions" not in record.result:
+        return
+    for split, described in _described(record).items():
+        if predictions_file(record.folder, split).exists():
+            _read(predictions_file(record.folder, split), record, described)
+
+
 def _described(record: RunRecord) -> dict[str, PredictionsFile]:
     """Return what the result says about each file, the split of the run's scores first."""
     described = record.result.get("predictions")

@@ -17,6 +17,7 @@ from sparsead.config.launch import take_launcher
 from sparsead.config.schema import Spec, to_dataclass
 from sparsead.config.search import take_search
 from sparsead.errors import ConfigError, unknown, unknown_key
+from sparsead.runs.files import check_readable
 from sparsead.tables.cells import AVERAGE, Column, Published, Row, TableSpec
 from sparsead.tables.checks import OF_CELLS, check_published, check_table, name_place
 from sparsead.tables.claims import claimed_rows
@@ -92,6 +93,7 @@ def _read(name_or_path: str) -> tuple[str, Any]:
     named = not _is_path(name_or_path)
     path = find_choice("table", name_or_path) if named else Path(name_or_path)
     try:
+        check_readable(path)
         return path.stem, load_yaml(path.read_text("utf-8"))
     except (OSError, ValueError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())

@@ -247,7 +247,7 @@ def _describe_split(rows: Dataset) -> dict[str, Any]:
         counts = np.bincount(rows["labels"][:], minlength=labels.num_classes)
         description["classes"] = dict(zip(labels.names, counts.tolist(), strict=True))
     elif getattr(labels, "dtype", "").startswith("float"):
-        numbers = np.array(rows["labels"][:])
+        numbers = np.array(rows["labels"][:], dtype=np.float64)
         description["numbers"] = {"mean": float(numbers.mean()), "deviation": float(numbers.std())}
     return description
 

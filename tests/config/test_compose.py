@@ -13,6 +13,9 @@ from sparsead.errors import ConfigError
     [
         ("experiment=table3/ls4", "experiment=table3/ls4: no such choice; did you mean table3/ls4"),
         ("experiment=tabel1/snip", "tabel1/snip: no such choice; did you mean table1/snip?"),
+        ("protocol.scheduler_options=[a]", "protocol.scheduler_options=[a]: must be a mapping"),
+        ("task.metrics={a:1}", "task.metrics={a:1}: must be a list"),
+        ("task.tests=5", "task.tests: no such key (allowed: inputs,"),
         ("protocol=null", "protocol=null: no such choice (allowed: "),
         ("experiment=null", "experiment=null: no such choice (allowed: "),
         ("backbone=roberta", "backbone=roberta: no such choice; did you mean roberta-base?"),

@@ -13,6 +13,7 @@ from sparsead.errors import RecordError
 from sparsead.runs.archive import ArchivedRuns, add_missing, pack, unpack
 from sparsead.runs.failure import record_failure
 from sparsead.runs.listing import open_place
+from sparsead.runs.predictions import write_predictions
 from sparsead.runs.record import RunRecord, write_result
 from sparsead.runs.result import name_of
 from sparsead.runs.staging import staged
@@ -224,7 +225,7 @@ def test_an_archive_that_unpacks_to_too_much_is_refused(
 def test_a_record_under_another_name_is_not_added(tmp_path: Path) -> None:
     folder = write_record(tmp_path / "there", plain_result())
     rows = [(f"mine/{path.name}", path.read_bytes()) for path in folder.iterdir()]
-    with pytest.raises(RecordError, match=f"mine holds the run {folder.name} under another name"):
+    with pytest.raises(RecordError, match=f"mine: holds the run {folder.name} under another name"):
         add_missing(write_archive(tmp_path / "a.parquet", *rows), tmp_path / "here")
     assert not (tmp_path / "here").exists()
 
@@ -236,6 +237,24 @@ def test_a_malformed_record_is_named_by_its_archive(tmp_path: Path) -> None:
         add_missing(file, tmp_path / "here")
     with pytest.raises(RecordError, match=said), open_place(tmp_path, file) as place:
         RunRecord.read(place / "runs" / "mine")
+
+
+def test_predictions_that_are_not_those_of_the_record_are_not_added(tmp_path: Path) -> None:
+    result = plain_result()
+    described = write_predictions(
+        tmp_path, "validation", [{"id": 1, "prediction": 2.0}], str(result["identity"])
+    )
+    result["predictions"] = {"validation": described}
+    folder = write_record(tmp_path / "there", result)
+    rows = [(f"{folder.name}/{path.name}", path.read_bytes()) for path in folder.iterdir()]
+    kept = (f"{folder.name}/predictions-validation.parquet", b"")
+    content = (tmp_path / "predictions-validation.parquet").read_bytes()
+    whole = write_archive(tmp_path / "whole.parquet", *rows, (kept[0], content))
+    altered = write_archive(tmp_path / "altered.parquet", *rows, (kept[0], content + b"x"))
+    with pytest.raises(RecordError, match=r"altered\.parquet: .* does not have the SHA-256"):
+        add_missing(altered, tmp_path / "here")
+    assert not (tmp_path / "here").exists()
+    assert add_missing(whole, tmp_path / "here") == (1, 0)
 
 
 def test_what_a_record_links_to_is_not_packed(tmp_path: Path) -> None:
