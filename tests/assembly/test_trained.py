@@ -23,6 +23,7 @@ from sparsead.assembly.predictions import predict_file
 from sparsead.backbones.loading import load_backbone
 from sparsead.config.run import RunSpec
 from sparsead.errors import ConfigError, DataError, RecordError, SourceError
+from sparsead.pruning.storage import WEIGHTS_FILE, load_sparse, save_sparse
 from sparsead.runs.predictions import read_predictions
 from sparsead.runs.record import RunRecord
 from sparsead.runs.request import RunRequest
@@ -162,6 +163,17 @@ def test_outputs_that_are_nan_predict_nothing(run: RunRecord) -> None:
     loaded.model.get_parameter(name).data.fill_(float("nan"))
     with pytest.raises(RecordError, match="its model's outputs are nan, which predict nothing"):
         loaded.predict([dict.fromkeys(loaded.inputs, "a text")])
+
+
+@pytest.mark.slow
+def test_weights_of_another_type_are_refused(run: RunRecord) -> None:
+    file = run.folder / WEIGHTS_FILE
+    stored = load_sparse(file)
+    name, tensor = next(iter(stored.tensors.items()))
+    other = stored.tensors | {name: tensor.astype("float16")}
+    save_sparse(file, other, stored.masks, stored.metadata)
+    with pytest.raises(RecordError, match=r"is float16\[.*\], but the model needs float32\["):
+        sparsead.load(run.folder)
 
 
 @pytest.mark.slow
