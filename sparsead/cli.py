@@ -22,6 +22,7 @@ from sparsead.errors import (
     unknown,
 )
 from sparsead.errors.display import protect_output, tell, terminal_width
+from sparsead.errors.memory import describe_lack_of_memory
 from sparsead.errors.own_code import describe_own_error
 
 _COMMANDS = "sparsead.commands"
@@ -42,7 +43,11 @@ def main() -> None:
     except SparseadError as error:
         fail(str(error))
     protect_output()
-    _obey(*(sys.argv[1:] or ["--help"]))
+    try:
+        _obey(*(sys.argv[1:] or ["--help"]))
+    except SystemExit as ended:  # argparse ends so after it has printed a verb's help
+        if ended.code:
+            raise
     fail_if_output_is_lost()
 
 
@@ -73,7 +78,8 @@ def run(verb: str, arguments: list[str]) -> None:
         tell("interrupted")
         raise SystemExit(_INTERRUPTED) from None
     except Exception as error:
-        own = describe_file_error(error) or describe_own_error(error)
+        known = describe_file_error(error) or describe_lack_of_memory(error)
+        own = known or describe_own_error(error)
         if own is None or wants_traceback():
             raise
         fail(own)

@@ -50,7 +50,7 @@ def train(request: RunRequest, watch: Watch | None = None) -> RunRecord:
     device = resolve_device(request.spec.device)
     replace = request.rerun
     with (
-        explain_lack_of_memory(device),
+        explain_lack_of_memory(),
         stage_once(folder, replace=replace, device=device, steps=saved_steps) as staging,
     ):
         if not broadcast_value(_is_finished(request, staging)):

@@ -10,10 +10,9 @@ from typing import Any
 from transformers import CONFIG_MAPPING, AutoConfig, PretrainedConfig
 
 from sparsead.backbones.checks import STANDARD
-from sparsead.backbones.folders import check_plain, translate_read_errors
+from sparsead.backbones.folders import check_plain, first_sentence, translate_read_errors
 from sparsead.config.groups import BackboneSpec
 from sparsead.errors import ConfigError, SparseadError, unknown
-from sparsead.errors.display import one_line
 from sparsead.errors.memory import lacks_memory
 
 NO_CODE: dict[str, Any] = {"trust_remote_code": False}
@@ -67,5 +66,5 @@ def explain_architecture(spec: BackboneSpec) -> Iterator[None]:
     except Exception as error:
         if lacks_memory(error):
             raise
-        reason = one_line(str(error).partition("\n")[0]) or type(error).__name__
+        reason = first_sentence(error)
         raise ConfigError(f"backbone.architecture={spec.architecture}: {reason}") from error

@@ -14,6 +14,7 @@ from pathlib import Path
 from sparsead.backbones.pickled import combine, convert
 from sparsead.config.groups import BackboneSpec
 from sparsead.errors import SourceError, SparseadError
+from sparsead.errors.memory import lacks_memory
 from sparsead.hub.commits import find_commit
 from sparsead.hub.models import PICKLED_WEIGHTS, fetch_model, find_conversion, find_weights
 from sparsead.hub.sources import INSTALL_WEIGHTS, Source, model_source
@@ -69,18 +70,19 @@ def translate_read_errors(folder: Path, failed: str) -> Iterator[None]:
         failed: what the message says of it, such as "cannot be loaded".
 
     Raises:
-        SourceError: the block raised another error than one of the project's.
+        SourceError: the block raised another error than one of the project's, or of full memory.
     """
     try:
         yield
     except SparseadError:
         raise
     except Exception as error:
-        reason = _reason(error)
-        raise SourceError(f"{folder}: {failed} ({reason})") from error
+        if lacks_memory(error):
+            raise
+        raise SourceError(f"{folder}: {failed} ({first_sentence(error)})") from error
 
 
-def _reason(error: Exception) -> str:
+def first_sentence(error: Exception) -> str:
     """Return the first sentence of an error's message, which may go on for pages."""
     if isinstance(error, KeyError):
         return f"{error} is not known"

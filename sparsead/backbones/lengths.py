@@ -28,15 +28,14 @@ def count_positions(values: Mapping[str, Any]) -> int | None:
     """
     if not values.get("position_biased_input", True):
         return None  # DeBERTa has relative positions only
-    positions: int | None = values.get(_POSITIONS)
+    positions = _read_number(values, _POSITIONS)
     entry = architectures().get(str(values.get("model_type")))
     if positions is None and entry is not None:
-        positions = values.get(entry.positions_key, entry.positions)
-    if type(positions) not in (int, type(None)):
-        raise ConfigError(f"backbone.architecture.{_POSITIONS}={positions}: must be a whole number")
+        key = entry.positions_key
+        positions = _read_number({key: entry.positions, **values}, key)
     if positions is not None and _begins_behind_padding(str(values.get("model_type"))):
-        padding = values.get("pad_token_id")
-        return positions - int(_ROBERTA_PADDING if padding is None else padding) - 1
+        padding = _read_number(values, "pad_token_id")
+        return positions - (_ROBERTA_PADDING if padding is None else padding) - 1
     return positions
 
 
@@ -61,6 +60,13 @@ def check_tokens(
             f"{key}={tokens}: backbone={backbone} has positions for {positions} tokens{others}; "
             f"use {key}={positions - after} or less"
         )
+
+
+def _read_number(values: Mapping[str, Any], key: str) -> int | None:
+    number: int | None = values.get(key)
+    if type(number) not in (int, type(None)):
+        raise ConfigError(f"backbone.architecture.{key}={number}: must be a whole number")
+    return number
 
 
 def _begins_behind_padding(model_type: str) -> bool:

@@ -212,8 +212,11 @@ def build_skeleton(
     """
     config = _shapes_config(spec, head_options)
     _check_head(spec, config, head)
-    place = Path(spec.path or spec.name)
-    with translate_read_errors(place, "cannot be built"), torch.device(device):
+    if spec.path is None:
+        explained = explain_architecture(spec)
+    else:
+        explained = translate_read_errors(Path(spec.path), "cannot be built")
+    with explained, torch.device(device):
         model: PreTrainedModel = head.from_config(config, dtype=torch.float32)
     return model
 

@@ -33,6 +33,11 @@ def quote(value: str) -> str:
     return f"'{escaped}{ending.group() if ending else ''}'"
 
 
+def overridden_key(override: str) -> str:
+    """Return the key of an override, without the signs that add or remove it."""
+    return override.partition("=")[0].lstrip("+~")
+
+
 def format_override(key: str, value: object) -> str:
     """Return the override that gives `key` this value, whatever characters the value has."""
     return f"{key}={quote(str(value))}"

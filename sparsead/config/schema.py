@@ -24,9 +24,7 @@ Spec = TypeVar("Spec")
 
 _LONGEST_NAME = 64
 _LARGEST = 2**31 - 1
-"""The largest whole number that torch can take everywhere."""
-_UNLIMITED = ("seed", "backbone.architecture.")
-"""Keys whose numbers are checked elsewhere; an architecture may come from a model's folder."""
+"""The largest size or count that torch can take everywhere."""
 _REVISION = re.compile(r"\w[\w.-]*(/\w[\w.-]*)*")
 _NAME = re.compile(rf"[\w-][\w.-]{{0,{_LONGEST_NAME - 1}}}")
 
@@ -98,10 +96,8 @@ def check_revision(key: str, revision: str | None) -> None:
         raise ConfigError(f"{key}={revision}: must be a branch, a tag or a commit of the hub")
 
 
-def check_numbers(key: str, value: object) -> None:
-    """Refuse a number that is not finite or too large, also within a mapping or a list of values.
-
-    Seeds and architectures have limits of their own.
+def check_finite(key: str, value: object) -> None:
+    """Refuse a number that is not finite, also within a mapping or a list of values.
 
     Args:
         key: the key that the user types; the keys of a mapping are added to it.
@@ -112,14 +108,19 @@ def check_numbers(key: str, value: object) -> None:
     """
     if isinstance(value, Mapping):
         for name, each in value.items():
-            check_numbers(key if name == "options" else f"{key}.{name}".lstrip("."), each)
+            check_finite(key if name == "options" else f"{key}.{name}".lstrip("."), each)
     elif isinstance(value, list | tuple):
         for each in value:
-            check_numbers(key, each)
+            check_finite(key, each)
     elif isinstance(value, float) and not math.isfinite(value):
         raise ConfigError(f"{key}={value:g}: must be a finite number")
-    elif isinstance(value, int) and abs(value) > _LARGEST and not key.startswith(_UNLIMITED):
-        raise ConfigError(f"{key}={value}: must be at most {_LARGEST}")
+
+
+def check_largest(group: str, values: Mapping[str, Any]) -> None:
+    """Refuse a size or a count that is too large for torch."""
+    for key, value in values.items():
+        if isinstance(value, int) and value > _LARGEST:
+            raise ConfigError(f"{group}.{key}={value}: must be at most {_LARGEST}")
 
 
 def check_minimum(key: str, value: float, low: float) -> None:
@@ -168,7 +169,7 @@ def _defaults(schema: type[Any]) -> DictConfig:
     return config
 
 
-def _refuse_boolean(key: str, value: Any, annotation: str) -> None:
+def _refuse_other_kind(key: str, value: Any, annotation: str) -> None:
     """Refuse true and false where a text is expected, and a number where they are.
 
     OmegaConf would take `true` as the text "True", and any whole number but 0 as true.
@@ -204,7 +205,7 @@ def to_dataclass(group: str, schema: type[Spec], values: Mapping[str, Any]) -> S
     for key, value in values.items():
         if key not in annotations:
             raise ConfigError(unknown_key(f"{prefix}{key}", annotations))
-        _refuse_boolean(f"{prefix}{key}", value, annotations[key])
+        _refuse_other_kind(f"{prefix}{key}", value, annotations[key])
         try:
             config[key] = value
         except OmegaConfBaseException as error:

@@ -17,7 +17,7 @@ import shutil
 import sys
 import textwrap
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, TextIO, cast
 
 # C0 except line feed and tab, delete, C1, line and paragraph separators, invisible and
@@ -200,6 +200,6 @@ class ProtectedStream:
         except OSError as error:
             if not isinstance(error, BrokenPipeError):
                 self.error = error
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, self._stream.fileno())
-            os.close(nowhere)
+            # A stream that is no file raises again; its errors end here each time.
+            with suppress(OSError), open(os.devnull, "w", encoding="utf-8") as nowhere:
+                os.dup2(nowhere.fileno(), self._stream.fileno())

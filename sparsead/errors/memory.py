@@ -1,4 +1,4 @@
-"""Errors of a memory that is too small, in one line that says what needs less of it."""
+"""Errors of a memory that is too small, in one line that says what may help."""
 
 from __future__ import annotations
 
@@ -8,29 +8,35 @@ from contextlib import contextmanager
 
 from sparsead.errors import DeviceError
 
+_FULL = re.compile("out of memory|can't allocate memory|CUBLAS_STATUS_ALLOC_FAILED", re.IGNORECASE)
 _ALLOCATION = re.compile(r"tried to allocate ([\d.]+ \w+)", re.IGNORECASE)
-_NEEDS_LESS = (
-    "a smaller protocol.batch_size with protocol.gradient_accumulation, or "
-    "protocol.gradient_checkpointing=true, needs less"
-)
 
 
 def lacks_memory(error: BaseException) -> bool:
     """Tell whether an error is that a GPU's or the machine's memory is full.
 
-    For a CPU torch raises a RuntimeError that only its text tells from others.
+    Only for some of them torch has a type of its own; the others are told by their text.
     """
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return True
-    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+    return isinstance(error, RuntimeError) and _FULL.search(str(error)) is not None
+
+
+def describe_lack_of_memory(error: BaseException) -> str | None:
+    """Return what may help against a memory that is full; None for any other error."""
+    if not lacks_memory(error):
+        return None
+    tried = _ALLOCATION.search(str(error))
+    allocation = f" (it tried to allocate {tried[1]})" if tried else ""
+    return (
+        f"out of memory{allocation}: a smaller protocol.batch_size with "
+        "protocol.gradient_accumulation, or protocol.gradient_checkpointing=true, may help"
+    )
 
 
 @contextmanager
-def explain_lack_of_memory(device: str) -> Iterator[None]:
-    """Turn an error that memory is full into one that says what to change.
-
-    Args:
-        device: the device of the run, for the message.
+def explain_lack_of_memory() -> Iterator[None]:
+    """Turn an error that memory is full into one that says what may help.
 
     Raises:
         DeviceError: the block needed more memory than there is.
@@ -38,10 +44,7 @@ def explain_lack_of_memory(device: str) -> Iterator[None]:
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        if not lacks_memory(error):
+        said = describe_lack_of_memory(error)
+        if said is None:
             raise
-        tried = _ALLOCATION.search(str(error))
-        allocation = f" (it tried to allocate {tried[1]})" if tried else ""
-        raise DeviceError(
-            f"device={device}: the run needs more memory than there is{allocation}; {_NEEDS_LESS}"
-        ) from error
+        raise DeviceError(said) from error

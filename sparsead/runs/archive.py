@@ -46,16 +46,21 @@ def pack(outputs: Path, names: Iterable[str], file: Path) -> None:
         file: the archive to write.
 
     Raises:
-        RecordError: there are no runs, or the file is there and holds something else than these.
+        RecordError: there are no runs, one of them is damaged, or the file is there and holds
+            something else than these.
         StorageError: a file cannot be read or written.
     """
     import pyarrow
     from pyarrow import parquet
 
     runs = outputs / "runs"
-    files = [path for name in sorted(names) for path in _list_files(runs / name)]
+    names = sorted(names)
+    files = [path for name in names for path in _list_files(runs / name)]
     if not files:
         raise RecordError(f"{outputs}: has no such runs to pack")
+    for name in names:
+        if (runs / name).is_dir():  # and is no failure
+            _check_record(runs / name)
     if file.exists():
         _check_nothing_is_lost(file, {_run_of(path.relative_to(runs)) for path in files})
     sink = pyarrow.BufferOutputStream()
@@ -107,11 +112,11 @@ def unpacked(file: Path) -> Iterator[Path]:
     with TemporaryDirectory() as folder:
         unpack(file, Path(folder))
         try:
-            for run in _list_records(Path(folder)):
+            for run in _list_folders(Path(folder)):
                 _check_record(run)
-            yield Path(folder)
         except RecordError as error:
             raise RecordError(str(error).replace(f"{folder}/runs/", f"{file}: ")) from error
+        yield Path(folder)
 
 
 def unpack(file: Path, outputs: Path) -> None:
@@ -171,7 +176,7 @@ def add_missing(file: Path, outputs: Path) -> tuple[int, int]:
     """
     added = 0
     with unpacked(file) as place:
-        for folder in _list_records(place):
+        for folder in _list_folders(place):
             with suppress(AlreadyRecordedError), staged(outputs / "runs" / folder.name) as staging:
                 shutil.copytree(folder, staging, dirs_exist_ok=True)
                 added += 1
@@ -179,7 +184,7 @@ def add_missing(file: Path, outputs: Path) -> tuple[int, int]:
     return added, failed
 
 
-def _list_records(outputs: Path) -> list[Path]:
+def _list_folders(outputs: Path) -> list[Path]:
     return sorted(path for path in (outputs / "runs").glob("*") if path.is_dir())
 
 

@@ -133,7 +133,7 @@ def open_place(outputs: Path, archive: Path | None) -> Iterator[Path]:
     """Yield the folder of the runs: `outputs`, or that of the records of an archive.
 
     Raises:
-        RecordError: the archive cannot be read.
+        RecordError: the archive cannot be read, or a record in it is damaged.
     """
     if archive is None:
         yield outputs

@@ -11,6 +11,7 @@ from dataclasses import asdict
 from typing import Any
 
 from sparsead.config.run import RunSpec
+from sparsead.config.schema import check_largest
 from sparsead.config.values import check_values
 from sparsead.config.values.adapters import check_sources as check_fused_sources
 from sparsead.config.values.tasks import NO_FILE, ONE_OF_TWO
@@ -69,6 +70,7 @@ def check_options(spec: RunSpec) -> None:
         values = asdict(getattr(spec, group))
         if values["method"] in methods:
             defaults = OPTIONS[group].get(values["method"], {})
+            check_largest(group, values["options"])
             _check(group, values["options"], defaults, methods[values["method"]])
             files = {"files": values["files"]} if group == "task" else {}
             check_values(group, values["method"], {**defaults, **values["options"], **files})

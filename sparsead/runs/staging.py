@@ -18,6 +18,7 @@ from pathlib import Path
 from sparsead.errors import (
     AlreadyRecordedError,
     RecordError,
+    SparseadError,
     StorageError,
     TakenOverError,
 )
@@ -296,8 +297,12 @@ def _is_of_storage(error: OSError, folder: Path) -> bool:
 
 
 def _find_cause(error: Exception, folder: Path) -> OSError | None:
-    """Return why a file could not be written: safetensors and torch raise errors of their own."""
-    codes = [code for code in (*_FULL, EFBIG) if os.strerror(code) in str(error)]
+    """Return why a file could not be written: safetensors and torch raise errors of their own.
+
+    An error of this project names its own file, which may lie elsewhere.
+    """
+    told = "" if isinstance(error, SparseadError) else str(error)
+    codes = [code for code in (*_FULL, EFBIG) if os.strerror(code) in told]
     if not codes and is_full(folder):
         codes = [ENOSPC]
     return OSError(codes[0], os.strerror(codes[0])) if codes else None

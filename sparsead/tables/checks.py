@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
-from sparsead.config.schema import check_numbers
+from sparsead.config.quoting import overridden_key
+from sparsead.config.schema import check_finite
 from sparsead.errors import ConfigError
 from sparsead.tables.cells import AVERAGE, TableSpec
 from sparsead.tables.claims import check_claim
@@ -83,7 +84,7 @@ def _check_overrides(table: TableSpec) -> None:
     of_rows = [(f"row {row.name}", row.overrides) for row in table.rows]
     of_columns = [(f"column {column.name}", column.overrides) for column in table.columns]
     for where, overrides in (("overrides", table.overrides), *of_rows, *of_columns):
-        for key in (override.partition("=")[0].lstrip("+~") for override in overrides):
+        for key in map(overridden_key, overrides):
             if key in OF_CELLS:
                 raise ConfigError(f"{where}: {key}: {OF_CELLS[key]}")
             if key == "backbone" and not where.startswith("column "):
@@ -97,7 +98,7 @@ def check_published(table: TableSpec) -> None:
         for printed in row.published:
             for key, numbers in (("scores", printed.scores), ("params", printed.params)):
                 check_known(f"row {row.name}: published: {key}", [*numbers], columns)
-                check_numbers(f"row {row.name}: published.{key}", numbers)
+                check_finite(f"row {row.name}: published.{key}", numbers)
 
 
 def _check_once(key: str, names: Sequence[str]) -> None:

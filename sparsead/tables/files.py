@@ -14,6 +14,7 @@ import yaml
 
 from sparsead.config.choices import config_folders, find_choice, list_choices, list_groups
 from sparsead.config.launch import take_launcher
+from sparsead.config.quoting import overridden_key
 from sparsead.config.schema import Spec, to_dataclass
 from sparsead.config.search import take_search
 from sparsead.errors import ConfigError, unknown, unknown_key
@@ -64,7 +65,7 @@ def _check_keys(overrides: Sequence[str]) -> None:
     root = config_folders()[0]
     runs = load_yaml((root / "train.yaml").read_text("utf-8"))
     allowed = {*list_groups(), *runs, *_OWN} - OF_CELLS.keys()
-    for key in (override.partition("=")[0].lstrip("+") for override in overrides):
+    for key in map(overridden_key, overrides):
         if key in OF_CELLS:
             raise ConfigError(f"{key}: {OF_CELLS[key]}")
         if "." in key or key in allowed:

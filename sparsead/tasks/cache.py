@@ -97,7 +97,9 @@ def encode_once(
         fresh = not _is_whole(folder)
         if fresh:
             with stage("tokenising"):  # not in the block below: its errors are not of the cache
-                encoded = check_encoded(task.encode(rows, tokenizer), rows, len(tokenizer))
+                encoded = check_encoded(
+                    task.encode(rows, tokenizer), rows, _highest_token(tokenizer)
+                )
                 described = _describe_splits(encoded)
             with _writing(folder):
                 _write(folder, encoded, described)
@@ -111,6 +113,11 @@ def encode_once(
     return splits, {
         split: values | {"sha256": digests[split]} for split, values in described.items()
     }
+
+
+def _highest_token(tokenizer: PreTrainedTokenizerBase) -> int:
+    """Return the highest number of a token; there may be gaps below it."""
+    return max(len(tokenizer) - 1, *tokenizer.get_vocab().values())
 
 
 @contextmanager

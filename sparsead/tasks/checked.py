@@ -49,13 +49,13 @@ def check_loaded(splits: Any) -> DatasetDict:
     return _check_splits("load", splits, _NEEDED)
 
 
-def check_encoded(splits: Any, rows: DatasetDict, vocabulary: int) -> DatasetDict:
+def check_encoded(splits: Any, rows: DatasetDict, highest: int) -> DatasetDict:
     """Return what a task's method `encode` returned for the rows.
 
     Args:
         splits: what it returned.
         rows: the splits before they were tokenised.
-        vocabulary: the number of the tokenizer's tokens.
+        highest: the highest number of a token of the tokenizer.
 
     Raises:
         ConfigError: it is no DatasetDict with the same splits, one lacks tokens, an example has
@@ -81,10 +81,10 @@ def check_encoded(splits: Any, rows: DatasetDict, vocabulary: int) -> DatasetDic
                     f"task: example {number} of {split} has no tokens after its method 'encode'"
                 )
             for token in tokens:
-                if not isinstance(token, int) or not 0 <= token < vocabulary:
+                if not isinstance(token, int) or not 0 <= token <= highest:
                     raise ConfigError(
                         f"task: example {number} of {split} has the token {token!r} after its "
-                        f"method 'encode'; the tokenizer's tokens are 0 to {vocabulary - 1}"
+                        f"method 'encode'; the tokenizer's tokens are 0 to {highest}"
                     )
     return encoded
 

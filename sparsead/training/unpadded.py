@@ -28,6 +28,7 @@ from sparsead.backbones.heads import gives_next_token
 from sparsead.backbones.sites import has_site, site_modules
 from sparsead.errors import SparseadError
 from sparsead.errors.display import one_line
+from sparsead.errors.memory import lacks_memory
 from sparsead.tasks.contract import Collator
 from sparsead.training.packed_attention import FUSED, packed_attention
 from sparsead.training.packing import Packing, PackingCollator
@@ -105,9 +106,11 @@ def _try_to_attach(model: PreTrainedModel, packing: PackingCollator) -> str | No
         handles += _attach(model)
         example = replace(packing, collator=lambda _: batch)([])
         check_equal(expected, compute_logits(model, example))
-    except (SparseadError, torch.OutOfMemoryError):
+    except SparseadError:
         raise
     except Exception as error:  # whatever a changed call raises
+        if lacks_memory(error):
+            raise
         for handle in handles:
             handle.remove()
         model.config._attn_implementation = active

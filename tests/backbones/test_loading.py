@@ -446,7 +446,7 @@ def test_an_unknown_architecture_is_refused() -> None:
     [
         ("num_attention_heads=5", r"not a multiple of the number of attention heads \(5"),
         ("hidden_size=-1", "negative dimension -1"),
-        ("num_hidden_layers=[2]", "num_hidden_layers"),
+        ("num_hidden_layers=[2]", "field 'num_hidden_layers': .*expected int"),
     ],
 )
 def test_shapes_that_no_model_can_have_are_refused(value: str, said: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -23,6 +24,7 @@ from forked import Worker
 from sparsead.errors import (
     AlreadyRecordedError,
     ClaimedError,
+    SourceError,
     StorageError,
     TakenOverError,
 )
@@ -340,6 +342,17 @@ def test_a_librarys_own_error_on_a_full_disk_is_one_of_the_disk(
     monkeypatch.setattr(os, "statvfs", lambda _: state)
     with pytest.raises(StorageError, match="disk is full"), staged(folder):
         raise RuntimeError("[enforce fail at inline_container.cc:747] . open file failed")
+
+
+def test_a_librarys_own_error_of_a_limit_is_one_of_the_storage(folder: Path) -> None:
+    with pytest.raises(StorageError, match="File too large"), staged(folder):
+        raise RuntimeError("Error while serializing: I/O error: File too large (os error 27)")
+
+
+def test_a_full_disk_of_another_folder_keeps_its_own_message(folder: Path) -> None:
+    said = "cache: cannot be written (No space left on device); choose another folder"
+    with pytest.raises(SourceError, match=re.escape(said)), staged(folder):
+        raise SourceError(said)
 
 
 def save_tensors(file: Path) -> None:

@@ -10,7 +10,9 @@ from typing import Any
 import datasets
 import pytest
 from datasets import Dataset, DatasetDict
-from transformers import PreTrainedTokenizerBase
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from composing import compose
 from sparsead.backbones.loading import load_backbone
@@ -67,6 +69,15 @@ def folders(cache: Path) -> set[str]:
 
 def refuse(*_: object) -> DatasetDict:
     raise AssertionError("tokenised again")
+
+
+def test_the_numbers_of_tokens_may_have_gaps(cache: Path, file: Path) -> None:
+    vocabulary = {"[UNK]": 90, "[PAD]": 0}
+    words = Tokenizer(WordLevel(vocabulary, unk_token="[UNK]"))
+    splits, _ = encode_once(
+        text(file), PreTrainedTokenizerFast(tokenizer_object=words, pad_token="[PAD]")
+    )
+    assert 90 in splits["train"]["input_ids"][0]
 
 
 def test_a_second_request_tokenises_nothing_and_gives_the_same(

@@ -56,8 +56,8 @@ def test_what_a_model_could_not_take_is_named(changes: dict[str, Any], said: str
     splits = {"train": ENCODED, "validation": ENCODED}
     given = {split: rows for split, rows in {**splits, **changes}.items() if rows is not None}
     with pytest.raises(ConfigError, match=said):
-        check_encoded(DatasetDict(given), LOADED, vocabulary=4)
-    check_encoded(DatasetDict(splits), LOADED, vocabulary=4)
+        check_encoded(DatasetDict(given), LOADED, highest=3)
+    check_encoded(DatasetDict(splits), LOADED, highest=3)
 
 
 def test_a_head_is_a_class_and_a_collator_a_function() -> None:

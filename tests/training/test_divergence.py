@@ -46,7 +46,7 @@ def test_nan_and_exhausted_memory_end_their_own_run_alone(
     assert "epoch 1: the training loss is not finite" in caplog.text
     assert isinstance(exhausted, Failed)
     assert exhausted.failure["error"].startswith(
-        "DeviceError: device=cpu: the run needs more memory than there is (it tried to allocate 3.3"
+        "DeviceError: out of memory (it tried to allocate 3.3 GiB): a smaller"
     )
     assert isinstance(usual, Done)
     assert None not in usual.record.result["scores"].values()

@@ -19,8 +19,8 @@ _KIND_OF: Mapping[str, type] = {
     **dict.fromkeys(("fusion", "columns", "generation", "scoring_tokenizers", "hub_splits"), dict),
     **dict.fromkeys(("question_length", "answer_length", "n_best", "stride"), int),
 }
-"""The types of options that have no default from which their type could be read."""
-_ANNOTATIONS = {list: "collections.abc.Sequence[typing.Any]", dict: "dict[str, Any]", int: "int"}
+"""The types of the options that have no default from which their type could be read."""
+_ANNOTATIONS = {list: "collections.abc.Sequence[str]", dict: "dict[str, Any]", int: "int"}
 
 _CHECKS: Mapping[str, Mapping[str, Sequence[Callable[[Options], None]]]] = {
     "adapter": adapters.CHECKS,
@@ -45,5 +45,5 @@ def check_values(group: str, method: str, options: Options) -> None:
         if not isinstance(value, kind) or isinstance(value, bool):
             raise ConfigError(wrong_type(f"{group}.{key}", value, _ANNOTATIONS[kind]))
     for check in _CHECKS[group].get(method, ()):
-        with suppress(TypeError):  # of a value in a list, likewise
+        with suppress(TypeError):  # a value in a list has another type: the registry refuses it
             check(options)
