@@ -20,13 +20,16 @@ def write_atomically(path: Path, content: str | bytes) -> None:
         content: bytes, or a text to write in UTF-8.
 
     Raises:
-        OSError: it cannot be written; an existing file at `path` is unchanged.
+        OSError: it cannot be written; an existing file at `path` is unchanged. The error names
+            `path`, and not the temporary file, which is gone.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
     try:
         beside.write_bytes(content if isinstance(content, bytes) else content.encode("utf-8"))
         os.replace(beside, path)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
         beside.unlink(missing_ok=True)
 
