@@ -268,26 +268,37 @@ class AdapterSpec:
         """Return the adapter with `scale` times the bottleneck.
 
         LoRA's alpha is multiplied too, so that its scaling factor alpha / r stays the same, and the
-        length of MAM's prefixes, if it is set.
+        length of MAM's prefixes, if it is set and they are pruned.
 
         Raises:
-            ConfigError: the adapter has no bottleneck, or the product is not a whole number.
+            ConfigError: the adapter has no bottleneck, a product is not a whole number, or the
+                prefixes would grow without being pruned.
         """
         if scale == 1:
             return self
         bottleneck = self.options.get("bottleneck")
         if bottleneck is None:
             raise ConfigError(f"sparsity.scale={scale:g}: adapter={self.name} has no bottleneck")
-        if not float(bottleneck * scale).is_integer():
-            raise ConfigError(
-                f"sparsity.scale={scale:g}: times bottleneck {bottleneck} is not a whole number"
-            )
-        sizes = {"bottleneck": int(bottleneck * scale)}
+        sizes = {"bottleneck": _times("bottleneck", bottleneck, scale)}
         if "alpha" in self.options:
             sizes["alpha"] = self.options["alpha"] * scale
-        if self.options.get("length") is not None:
-            sizes["length"] = round(self.options["length"] * scale)
+        length, prefix = self.options.get("length"), self.options.get("prefix")
+        pruned = not isinstance(prefix, dict) or prefix.get("prune", True)
+        if length is not None and pruned:
+            sizes["length"] = _times("length", length, scale)
+        if length is None and not pruned:
+            raise ConfigError(
+                f"sparsity.scale={scale:g}: with adapter.prefix.prune=false the prefixes would "
+                "grow and not be pruned; give their number as adapter.length"
+            )
         return replace(self, options={**self.options, **sizes})
+
+
+def _times(name: str, size: int, scale: float) -> int:
+    product = float(size * scale)
+    if not product.is_integer():
+        raise ConfigError(f"sparsity.scale={scale:g}: times {name} {size} is not a whole number")
+    return int(product)
 
 
 def _not_of_hub(key: str, value: str) -> str:

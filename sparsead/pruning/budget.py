@@ -141,7 +141,8 @@ def _count_ties(scores: Scores, masks: Mapping[str, Tensor], names: list[str]) -
 
 
 def _minimum(size: int, share: float) -> int:
-    return max(1, math.ceil(share * size)) if share > 0 else 0
+    product = round(share * size, 6)  # 0.07 * 100 is 7.000000000000001
+    return max(1, math.ceil(product)) if share > 0 else 0
 
 
 def ranks(values: Tensor, keys: Tensor) -> Tensor:

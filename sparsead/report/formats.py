@@ -238,12 +238,16 @@ def _written(cell: Any, escape: Callable[[str], str], marks: Mapping[str, str]) 
 
 def _in_latex(text: str) -> str:
     """Return a text in one line that LaTeX prints as it is, with minus signs before numbers."""
-    parts = _LATEX_MINUS.split(text)
-    return "$-$".join(_escaped(part, _LATEX_SPECIAL) for part in parts)
+    parts = _LATEX_MINUS.split(one_line(text))
+    return "$-$".join(_replaced(part, _LATEX_SPECIAL) for part in parts)
 
 
 def _escaped(text: str, special: Mapping[str, str]) -> str:
-    return "".join(special.get(character, character) for character in one_line(text))
+    return _replaced(one_line(text), special)
+
+
+def _replaced(text: str, special: Mapping[str, str]) -> str:
+    return "".join(special.get(character, character) for character in text)
 
 
 def _cells(columns: Sequence[str], row: Mapping[str, Any]) -> list[Any]:

@@ -18,7 +18,6 @@ from sparsead.report.settings import NOT_DECISIVE
 from sparsead.report.style import encode_figure
 from sparsead.report.view import View
 from sparsead.runs.listing import flatten
-from sparsead.runs.record import RunRecord
 
 _PEAK = "peak_memory_bytes"
 _FIGURES = {
@@ -80,6 +79,7 @@ def render_html(shown: View, folder: Path | None = None) -> str:
         figures=list(_figures(results)),
         configurations=list(_configurations(results)),
         runs=list(_runs(results, folder)),
+        finished=len(results.every_run()),
         environments=_environments(results),
     )
 
@@ -136,7 +136,7 @@ def _environments(results: Results) -> list[dict[str, Any]]:
     The peak memory is measured and differs between any two runs: it is given as a range.
     """
     found: dict[str, dict[str, Any]] = {}
-    for record in _records(results):
+    for record in results.every_run():
         environment = flatten(record.result.get("environment", {}), " ")
         peak = environment.pop(_PEAK, None)
         known = found.setdefault(
@@ -153,8 +153,3 @@ def _environments(results: Results) -> list[dict[str, Any]]:
 def _megabytes(peaks: list[int]) -> str:
     ends = sorted({round(end / 1e6) for end in (min(peaks), max(peaks))})
     return f"{' to '.join(map(str, ends))} MB"
-
-
-def _records(results: Results) -> Iterator[RunRecord]:
-    for measured in results.places.values():
-        yield from measured.records.values()

@@ -14,6 +14,7 @@ from sparsead.report.histories import REACHED, Curve, find_reached, read_curves
 from sparsead.report.results import Results, backbone_of
 from sparsead.report.statistics import Estimate
 from sparsead.report.style import Line, Look, cycle_looks, start_figure
+from sparsead.runs.record import RunRecord
 from sparsead.tables.cells import AVERAGE, Row
 
 if TYPE_CHECKING:
@@ -106,7 +107,7 @@ def _scatter(axes: Axes, results: Results, backbone: str, column: str) -> None:
         (row, look, estimate, share)
         for row, look in zip(results.table.rows, cycle_looks(), strict=False)
         if (estimate := results.at(backbone, row.name, column).estimate) is not None
-        if (share := _parameters(results, backbone, row)) is not None
+        if (share := _parameters(results, backbone, row, column)) is not None
     ]
     shares = [share for *_, share in shown]
     for row, look, estimate, share in shown:
@@ -187,7 +188,7 @@ def _sparsities(axes: Axes, results: Results, backbone: str, column: str) -> Non
     alone: list[float] = []
     ends: list[float] = []
     for (label, rows), look in zip(series.items(), cycle_looks(), strict=False):
-        points = [(_sparsity(results, backbone, row), row) for row in rows]
+        points = [(_sparsity(results, backbone, row, column), row) for row in rows]
         known = sorted((s, row.name) for s, row in points if s is not None)
         if len(known) == 1:  # a line of one point would hide another one
             ((share, name),) = known
@@ -327,20 +328,17 @@ def _mean_curve(each: Iterable[Curve]) -> Curve:
     return {share: fmean(points[share] for points in found) for share in sorted(shared)}
 
 
-def _parameters(results: Results, backbone: str, row: Row) -> float | None:
-    return _first(results, backbone, row, "parameters", "nominal")
+def _parameters(results: Results, backbone: str, row: Row, column: str) -> float | None:
+    return _first(results.records_at(backbone, row.name, column), "parameters", "nominal")
 
 
-def _sparsity(results: Results, backbone: str, row: Row) -> float | None:
-    return _first(results, backbone, row, "sparsity", "realised")
+def _sparsity(results: Results, backbone: str, row: Row, column: str) -> float | None:
+    return _first(results.records_at(backbone, row.name, column), "sparsity", "realised")
 
 
-def _first(results: Results, backbone: str, row: Row, part: str, key: str) -> float | None:
-    """Return a value in percent that all runs of a row share, taken from the first run."""
-    for column in results.table.columns:
-        for record in results.at(backbone, row.name, column.name).records.values():
-            return 100 * float(record.result[part][key])
-    return None
+def _first(records: Iterable[RunRecord], part: str, key: str) -> float | None:
+    """Return a value in percent that these runs share, taken from the first one."""
+    return next((100 * float(record.result[part][key]) for record in records), None)
 
 
 def _score_label(results: Results, column: str) -> str:

@@ -111,13 +111,13 @@ def _needed_seeds(
 def count_comparisons(results: Results) -> int:
     """Return the number of comparisons of a table once all of its runs are done."""
     table = results.table
-    pairs = [
-        (backbone, row)
+    return sum(
+        all(results.at(backbone, row, column).asked for row in pair)  # 0 where a row is not run
         for backbone in table.backbones
-        for _, row in list_pairs(table)
-        if not is_random_pruning(results, backbone, row)
-    ]
-    return len(pairs) * len(results.tested)
+        for pair in list_pairs(table)
+        if not is_random_pruning(results, backbone, pair[1])
+        for column in results.tested
+    )
 
 
 def measure_spread(results: Results, column: str) -> Spread | None:

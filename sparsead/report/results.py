@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -133,6 +133,17 @@ class Results:
         one, other = (self.at(backbone, name, column).scores for name in (row, over))
         sign = self.direction(column)
         return sorted(sign * difference for difference in pair_differences(one, other))
+
+    def records_at(self, backbone: str, row: str, column: str) -> Iterator[RunRecord]:
+        """Yield the finished runs of a cell; `avg` has those of all columns."""
+        columns = [each.name for each in self.table.columns] if column == AVERAGE else [column]
+        for name in columns:
+            yield from self.at(backbone, row, name).records.values()
+
+    def every_run(self) -> list[RunRecord]:
+        """Return each finished run once: columns of one task share their runs."""
+        every = [record for each in self.places.values() for record in each.records.values()]
+        return list({record.folder: record for record in every}.values())
 
     def label(self, row: str) -> str:
         """Return the printed name of a row."""

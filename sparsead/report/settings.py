@@ -44,6 +44,8 @@ _REDUNDANT = tuple(
     if key not in _TELLING
 )
 """Keys whose effect other keys already show."""
+_SETTING, _SHORT = "setting", 8
+"""The column with the beginning of a setting's hash, and its number of characters."""
 _SHOWN = (
     "task.name",
     "backbone.name",
@@ -104,9 +106,29 @@ def find_settings(records: Iterable[RunRecord], always: Sequence[str] = ()) -> l
         if len(found) > 1:
             differing[key] += _differing([_split_config(*each) for each in found], always)
     shown = list(dict.fromkeys(name for names in differing.values() for name in names))
+    said = [
+        _said(config, differing[tuple(place.values())], shown)
+        for (place, _), config in zip(settings, configs, strict=True)
+    ]
+    return _tell_apart(
+        [Setting(place, each, group) for (place, group), each in zip(settings, said, strict=True)],
+        [setting for setting, *_ in groups],
+    )
+
+
+def _tell_apart(settings: Sequence[Setting], hashes: Sequence[str]) -> list[Setting]:
+    """Add the beginning of a setting's hash where nothing else tells two settings apart.
+
+    That is so if a file has other content under the same path, or if two sparsities are the same in
+    two decimals.
+    """
+    looks = [repr((setting.place, setting.said)) for setting in settings]
+    if len({*looks}) == len(looks):
+        return [*settings]
+    alike = Counter(looks)
     return [
-        Setting(place, _said(config, differing[tuple(place.values())], shown), group)
-        for (place, group), config in zip(settings, configs, strict=True)
+        setting._replace(said=setting.said | {_SETTING: name[:_SHORT] if alike[look] > 1 else None})
+        for setting, look, name in zip(settings, looks, hashes, strict=True)
     ]
 
 
@@ -131,7 +153,7 @@ def rank_columns(rows: Sequence[Row]) -> list[str]:
     scores = [[c for c in row if isinstance(row[c], Estimate)] for row in rows]
     main = [name for names in scores for name in names[:1]]
     further = [name for names in scores for name in names[1:]]
-    telling = [column for column in columns if "." in column]
+    telling = [column for column in columns if "." in column or column == _SETTING]
     return list(dict.fromkeys([*_RANKED, *main, *telling, *further, *columns]))
 
 

@@ -213,8 +213,7 @@ def _notes_of_lost_seeds(results: Results) -> list[str]:
 
 def _notes_of_precision(results: Results) -> list[str]:
     """Note if precision=auto chose different precisions, for instance on different machines."""
-    records = [record for found in results.places.values() for record in found.records.values()]
-    chosen = (record.result.get("environment", {}).get("precision") for record in records)
+    chosen = (each.result.get("environment", {}).get("precision") for each in results.every_run())
     runs = Counter(precision for precision in chosen if precision is not None)
     if len(runs) < 2:
         return []

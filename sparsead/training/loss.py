@@ -24,7 +24,8 @@ def build_criterion(
 
     With smoothing s, s of each label is spread evenly over all classes or tokens (Szegedy et al.,
     2016). With balanced class weights, the loss of an example of class c is multiplied by
-    n / (k n_c), as in scikit-learn: n_c of n training examples are of class c, of k classes.
+    n / (k n_c), as in scikit-learn: n_c of n training examples are of class c, of k classes. With
+    both, torch weights each term of the smoothed label by its own class, and not the example.
 
     Args:
         protocol: the run's protocol.

@@ -139,6 +139,22 @@ def test_of_errors_the_smallest_is_the_best(tmp_path: Path) -> None:
     assert best.result["config"]["protocol"]["learning_rate"] == 5e-4
 
 
+def test_a_point_with_fewer_seeds_than_others_is_not_chosen(tmp_path: Path) -> None:
+    for rate, seeds in ((1e-4, (1, 2)), (1e-3, (1,))):
+        for seed in seeds:
+            point(tmp_path, rate, seed, 0.9 if rate == 1e-3 else 0.7, 0.6, "accuracy")
+    best = choose_best_points(read_records(tmp_path))
+    assert [run.result["config"]["protocol"]["learning_rate"] for run in best] == [1e-4, 1e-4]
+
+
+def test_data_of_another_content_are_no_points_of_one_grid(tmp_path: Path) -> None:
+    for content in ("one", "other"):
+        result = plain_result(setting=content, scores={"accuracy": 0.5})
+        result["data"] = {"train": {"sha256": content * 16}}
+        write_record(tmp_path, result)
+    assert len(choose_best_points(read_records(tmp_path))) == 2
+
+
 def test_of_equal_points_the_lowest_rate_is_chosen_whatever_the_order_of_the_records(
     tmp_path: Path,
 ) -> None:

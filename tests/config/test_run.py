@@ -44,6 +44,17 @@ def test_large_sparse_keeps_the_parameter_count_exactly(scale: int) -> None:
     assert spec.sparsity == 1 - 1 / scale
 
 
+def test_large_sparse_scales_what_is_pruned_alone() -> None:
+    large = ("adapter=mam", "sparsity=large_sparse", "sparsity.scale=1.5", "adapter.bottleneck=4")
+    assert compose(*large, "adapter.length=4").adapter.options["length"] == 6
+    kept = compose(*large, "adapter.length=3", "adapter.prefix.prune=false")
+    assert kept.adapter.options["length"] == 3
+    with pytest.raises(ConfigError, match="times length 3 is not a whole number"):
+        compose(*large, "adapter.length=3")
+    with pytest.raises(ConfigError, match="give their number as adapter"):
+        compose(*large, "adapter.prefix.prune=false")
+
+
 def test_a_scaled_lora_keeps_its_factor() -> None:
     spec = compose("adapter=lora", "sparsity=large_sparse", "sparsity.scale=4")
     assert (spec.adapter.options["bottleneck"], spec.adapter.options["alpha"]) == (32, 256)

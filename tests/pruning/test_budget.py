@@ -139,3 +139,9 @@ def test_ties_are_broken_by_the_seed_and_not_by_position() -> None:
 def test_a_budget_that_contradicts_the_minimum_is_refused() -> None:
     with pytest.raises(PruningError, match="lower one of the two"):
         masks({"t": torch.rand(100)}, 0.99, minimum_kept=0.05)
+
+
+def test_a_share_that_gives_a_whole_number_keeps_no_weight_more() -> None:
+    """In floating point 0.07 times 100 is 7.000000000000001."""
+    kept = masks({"t": torch.rand(100)}, 0.93, minimum_kept=0.07)
+    assert int(kept["t"].sum()) == 7

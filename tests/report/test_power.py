@@ -96,6 +96,12 @@ def test_the_spread_is_pooled_over_the_compared_rows(monkeypatch: pytest.MonkeyP
     assert measure_spread(results, "far") is None
 
 
+def test_cells_that_are_not_run_are_not_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [Row("dense"), Row("one", not_run={"far": "is too slow"}), Row("two")]
+    results = measured(replace(TABLE, rows=rows, tested=["task", "far"]), score, monkeypatch)
+    assert count_comparisons(results) == 5
+
+
 def test_a_plan_says_what_its_seeds_can_show(monkeypatch: pytest.MonkeyPatch) -> None:
     results = measured(replace(TABLE, seeds=10), score, monkeypatch)
     assert count_comparisons(results) == 4

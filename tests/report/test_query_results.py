@@ -65,6 +65,18 @@ def test_runs_of_one_seed_in_one_cell_are_all_counted(outputs: Path) -> None:
     assert len(place.scores) == 3
 
 
+def test_settings_that_look_alike_are_told_apart_and_not_pooled(outputs: Path) -> None:
+    """As those of a file whose content has changed under the same path."""
+    for seed in (1, 2):
+        result = plain_result(seed=seed, setting="another-0.4", pruner="snip", sparsity=0.4)
+        result["scores"] = {"accuracy": 0.5}
+        write_record(outputs, result)
+    results = tabulated(outputs, "sparsity=0.4")
+    told = {row.label.partition(" setting=")[2] for row in results.table.rows}
+    assert [len(each) for each in told] == [8, 8]
+    assert {len(place.scores) for place in results.places.values()} == {2}
+
+
 @pytest.mark.parametrize("shown", ["curves", "sparsity", "params"])
 def test_any_runs_are_drawn_also_from_an_archive(
     shown: str, outputs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -263,6 +263,11 @@ def test_latex_escapes_what_latex_would_read(shown: View) -> None:
     assert r"\textbf{" in row
 
 
+def test_latex_keeps_the_space_before_a_minus_sign() -> None:
+    text = to_latex(["name"], [{"name": "from [-23.68, -12.15] to -2"}])
+    assert "from [$-$23.68, $-$12.15] to $-$2" in text
+
+
 def test_latex_aligns_numbers_below_a_caption_and_is_never_too_wide(shown: View) -> None:
     lines = [line for line in render(shown, "latex").splitlines() if not line.startswith("%")]
     assert lines[:2] == [r"\begin{table}", r"\centering"]
