@@ -61,7 +61,7 @@ def _grid(result: Mapping[str, Any]) -> str:
 
     The content of the data belongs to it: a file may have been changed under the same path.
     """
-    config = leave_out_defaults(result["config"])
+    config = leave_out_defaults(result.get("config", {}))
     data = {
         split: each["sha256"]
         for split, each in result.get("data", {}).items()
