@@ -21,6 +21,7 @@ from sparsead.backbones.loading import Backbone, load_backbone
 from sparsead.config.groups import SPLITS
 from sparsead.config.run import RunSpec
 from sparsead.errors import ConfigError, DataError, RecordError, SourceError, SparseadError
+from sparsead.errors.memory import lacks_memory
 from sparsead.pruning.masks import Masks
 from sparsead.pruning.storage import WEIGHTS_FILE, check_config, load_weights
 from sparsead.report.outcome import describe_scores, describe_setting
@@ -241,7 +242,7 @@ def _restore_chosen(
 
 @contextmanager
 def translate_rebuild_errors(record: RunRecord) -> Iterator[None]:
-    """Turn an error of translate_rebuild_errors a model into one that names its record.
+    """Turn an error of rebuilding a model into one that names its record.
 
     Raises:
         RecordError: Python or a library raised an error: the recorded values have the right types
@@ -252,6 +253,8 @@ def translate_rebuild_errors(record: RunRecord) -> Iterator[None]:
     except (SparseadError, OSError):
         raise
     except Exception as error:
+        if lacks_memory(error):
+            raise
         reason = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
         raise RecordError(
             f"{record.folder}: cannot be rebuilt from its configuration ({reason})"

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 from transformers import CONFIG_MAPPING, AutoConfig, PretrainedConfig
 
 from sparsead.backbones.checks import STANDARD
-from sparsead.backbones.folders import check_plain, first_sentence, translate_read_errors
+from sparsead.backbones.folders import check_plain, translate_errors, translate_read_errors
 from sparsead.config.groups import BackboneSpec
-from sparsead.errors import ConfigError, SparseadError, unknown
-from sparsead.errors.memory import lacks_memory
+from sparsead.errors import ConfigError, unknown
 
 NO_CODE: dict[str, Any] = {"trust_remote_code": False}
 """Without this option, transformers asks whether to run a Python file that is in the folder."""
@@ -52,19 +51,7 @@ def architecture_config(spec: BackboneSpec, options: Mapping[str, Any]) -> Pretr
     return config
 
 
-@contextmanager
-def explain_architecture(spec: BackboneSpec) -> Iterator[None]:
-    """Turn what transformers or torch raise for shapes that no model can have into one line.
-
-    Raises:
-        ConfigError: the block raised any error but that of a memory that is too small.
-    """
-    try:
-        yield
-    except SparseadError:
-        raise
-    except Exception as error:
-        if lacks_memory(error):
-            raise
-        reason = first_sentence(error)
-        raise ConfigError(f"backbone.architecture={spec.architecture}: {reason}") from error
+def explain_architecture(spec: BackboneSpec) -> AbstractContextManager[None]:
+    """Turn what a library raises for shapes that no model can have into a ConfigError."""
+    said = f"backbone.architecture={spec.architecture}"
+    return translate_errors(lambda reason: ConfigError(f"{said}: {reason}"))

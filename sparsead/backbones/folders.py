@@ -6,8 +6,8 @@ import hashlib
 import importlib.util
 import json
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -62,15 +62,13 @@ def own_folder(folder: Path) -> Path:
 
 
 @contextmanager
-def translate_read_errors(folder: Path, failed: str) -> Iterator[None]:
-    """Turn an error of a library that reads a folder in the block into a SourceError of one line.
+def translate_errors(translate: Callable[[str], SparseadError]) -> Iterator[None]:
+    """Turn an error of a library in the block into one of the project's, of one line.
+
+    Errors of the project's own, and of a memory that is full, are left as they are.
 
     Args:
-        folder: the folder; somebody else may have written what is in it.
-        failed: what the message says of it, such as "cannot be loaded".
-
-    Raises:
-        SourceError: the block raised another error than one of the project's, or of full memory.
+        translate: returns the error to raise, from the first sentence of the library's message.
     """
     try:
         yield
@@ -79,10 +77,20 @@ def translate_read_errors(folder: Path, failed: str) -> Iterator[None]:
     except Exception as error:
         if lacks_memory(error):
             raise
-        raise SourceError(f"{folder}: {failed} ({first_sentence(error)})") from error
+        raise translate(_first_sentence(error)) from error
 
 
-def first_sentence(error: Exception) -> str:
+def translate_read_errors(folder: Path, failed: str) -> AbstractContextManager[None]:
+    """Turn an error of a library that reads a folder in the block into a SourceError of one line.
+
+    Args:
+        folder: the folder; somebody else may have written what is in it.
+        failed: what the message says of it, such as "cannot be loaded".
+    """
+    return translate_errors(lambda reason: SourceError(f"{folder}: {failed} ({reason})"))
+
+
+def _first_sentence(error: Exception) -> str:
     """Return the first sentence of an error's message, which may go on for pages."""
     if isinstance(error, KeyError):
         return f"{error} is not known"

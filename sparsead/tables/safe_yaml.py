@@ -24,11 +24,15 @@ def load_yaml(text: str) -> Any:
             or in themselves, or aliases repeat them too often.
     """
     _check_depth(yaml.parse(text, _LOADER))
-    node = yaml.compose(text, _LOADER)
-    for number, _ in enumerate(_walk(node, 0)):
-        if number == _MOST:
-            raise yaml.YAMLError(f"it has more than {_MOST} values, as its aliases repeat them")
-    return yaml.load(text, _LOADER)
+    loader = _LOADER(text)
+    try:
+        node = loader.get_single_node()
+        for number, _ in enumerate(_walk(node, 0)):
+            if number == _MOST:
+                raise yaml.YAMLError(f"it has more than {_MOST} values, as its aliases repeat them")
+        return None if node is None else loader.construct_document(node)
+    finally:
+        loader.dispose()
 
 
 def _check_depth(events: Iterable[yaml.Event]) -> None:
