@@ -42,7 +42,7 @@ def test_it_is_said_how_many_of_the_bytes_of_the_rows_have_come(
     monkeypatch.setattr(arriving, "LOOK_SECONDS", 0.01)
     monkeypatch.setattr(Stage, "show", lambda _, *counts: shown.append(counts))
     content = files["one/train-00000-of-00001.parquet"]
-    with hub.failing(Failure(path=r"resolve.*parquet", rate=2 * len(content))):
+    with hub.failing(Failure(path=r"resolve.*parquet", rate=len(content))):
         load_rows(data_source("x", "text", "owner/two", "one", None))
     assert {total for _, total in shown} == {len(content)}
     assert max(done for done, _ in shown) == len(content)
