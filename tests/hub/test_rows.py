@@ -3,9 +3,12 @@ from __future__ import annotations
 import errno
 import json
 import logging
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
+from datasets import DatasetBuilder
 
 from hub_files import RTE, data_files, glue_files, parquet, rte_rows
 from sparsead.errors import SourceError
@@ -38,12 +41,21 @@ def test_it_is_said_how_many_of_the_bytes_of_the_rows_have_come(
     """Of the files of the configuration alone, whatever else the repository has."""
     files = data_files({name: {"train": rte_rows(400, word=name)} for name in ("one", "two")})
     hub.commit("datasets", "owner/two", files)
-    shown: list[tuple[int, int | None]] = []
-    monkeypatch.setattr(arriving, "LOOK_SECONDS", 0.01)
-    monkeypatch.setattr(Stage, "show", lambda _, *counts: shown.append(counts))
     content = files["one/train-00000-of-00001.parquet"]
-    with hub.failing(Failure(path=r"resolve.*parquet", rate=len(content))):
-        load_rows(data_source("x", "text", "owner/two", "one", None))
+    shown: set[tuple[int, int | None]] = set()
+    read = DatasetBuilder.as_dataset
+
+    def read_once_all_is_shown(builder: DatasetBuilder) -> Any:
+        """Read the files only after the watcher has counted them, however busy the machine is."""
+        deadline = time.monotonic() + 30
+        while (len(content), len(content)) not in shown and time.monotonic() < deadline:
+            time.sleep(0.01)
+        return read(builder)
+
+    monkeypatch.setattr(arriving, "LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(Stage, "show", lambda _, *counts: shown.add(counts))
+    monkeypatch.setattr(DatasetBuilder, "as_dataset", read_once_all_is_shown)
+    load_rows(data_source("x", "text", "owner/two", "one", None))
     assert {total for _, total in shown} == {len(content)}
     assert max(done for done, _ in shown) == len(content)
 
