@@ -28,6 +28,15 @@ def await_remarks(shown: Stage, expected: str) -> None:
     raise AssertionError(shown.remarks)
 
 
+def await_question(hub: StandInHub) -> None:
+    """Wait until the hub has been asked which files a repository has."""
+    for _ in range(1000):
+        if any("/tree/" in request for request in hub.requests):
+            return
+        time.sleep(0.01)
+    raise AssertionError(hub.requests)
+
+
 @pytest.fixture(autouse=True)
 def _look_often(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(arriving, "LOOK_SECONDS", 0.01)
@@ -67,8 +76,7 @@ def test_a_late_answer_to_the_question_of_the_size_is_not_printed(
     caplog.set_level(logging.INFO)
     with hub.failing(Failure(path="tree", delay=0.3)):
         with show_download(source, commit, PATTERNS):
-            time.sleep(0.1)  # the question has been asked
+            await_question(hub)
         time.sleep(0.4)
-    assert any("/tree/" in request for request in hub.requests)
     assert "HTTP Request" not in caplog.text
     assert logging.getLogger("httpx").level < logging.CRITICAL

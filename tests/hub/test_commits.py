@@ -86,11 +86,11 @@ def test_a_slow_hub_is_waited_for(hub: StandInHub, monkeypatch: pytest.MonkeyPat
     forget_commits()
     start = time.monotonic()
     with (
-        hub.failing(Failure(delay=1.5)),
+        hub.failing(Failure(delay=4)),
         pytest.raises(SourceError, match=r"did not answer within 1 s \(HF_HUB_ETAG_TIMEOUT"),
     ):
         find_commit(model_source("owner/other", None))
-    assert time.monotonic() - start < 1.4
+    assert time.monotonic() - start < 3.5
 
 
 def test_a_hub_that_is_not_there(hub: StandInHub, monkeypatch: pytest.MonkeyPatch) -> None:
