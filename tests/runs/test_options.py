@@ -97,6 +97,11 @@ def test_a_wrong_option_is_refused_as_the_registry_refuses_it(overrides: str, me
         ("pruner=grasp pruner.temperature=0", "pruner.temperature=0: must be a number above 0"),
         ("pruner=force pruner.rounds=0", "pruner.rounds=0: must be at least 1"),
         ("pruner=synflow pruner.rounds=-1", "pruner.rounds=-1: must be at least 1"),
+        ("pruner=force pruner.rounds=10001", "pruner.rounds=10001: must be at most 10000"),
+        (
+            "pruner=snip pruner.mode=train pruner.draws=2000000000",
+            "pruner.draws=2000000000: must be at most 10000",
+        ),
         ("task=mrpc task.metrics=[accurcy]", "task.metrics=accurcy: no such choice; did you mean "),
         ("task=stsb task.metrics=[]", "task.metrics=[]: name one of mae, mse, pearson, spearmanr"),
         ("task=mrpc task.metrics=[f1,a.f1]", "task.metrics=a.f1: f1 is a metric of the project"),

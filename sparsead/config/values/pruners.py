@@ -10,6 +10,8 @@ from sparsead.errors import ConfigError, unknown
 
 _MODES = ("eval", "train")
 _FAITHFUL = ("paper",)
+_MOST_PASSES = 10_000
+"""Limit of rounds and draws: each computes a gradient, and the SynFlow paper uses 100 rounds."""
 
 
 def check_snip(options: Options) -> None:
@@ -19,8 +21,7 @@ def check_snip(options: Options) -> None:
         raise ConfigError(unknown("pruner.mode", mode, _MODES))
     if faithful is not None and faithful not in _FAITHFUL:
         raise ConfigError(unknown("pruner.faithful", faithful, ("null", *_FAITHFUL)))
-    if draws < 1:
-        raise ConfigError(f"pruner.draws={draws}: must be at least 1")
+    _check_passes("draws", draws)
     if mode == "eval" and draws != 1:
         raise ConfigError(
             f"pruner.draws={draws}: without dropout all passes are equal; set pruner.mode=train "
@@ -38,8 +39,14 @@ def check_temperature(options: Options) -> None:
 
 def check_rounds(options: Options) -> None:
     """Check the number of rounds of an iterative pruner."""
-    if options["rounds"] < 1:
-        raise ConfigError(f"pruner.rounds={options['rounds']}: must be at least 1")
+    _check_passes("rounds", options["rounds"])
+
+
+def _check_passes(option: str, count: int) -> None:
+    if count < 1:
+        raise ConfigError(f"pruner.{option}={count}: must be at least 1")
+    if count > _MOST_PASSES:
+        raise ConfigError(f"pruner.{option}={count}: must be at most {_MOST_PASSES}")
 
 
 def check_groups(options: Options) -> None:
