@@ -18,7 +18,13 @@ from typing import Any
 
 from sparsead.config.run import RunSpec, drop_local_files
 from sparsead.errors import AlreadyRecordedError, RecordError, SparseadError, StorageError
-from sparsead.runs.failure import failure_file, read_failures, run_of_failure
+from sparsead.runs.failure import (
+    failure_file,
+    list_failed,
+    read_failure,
+    read_failures,
+    run_of_failure,
+)
 from sparsead.runs.files import write_atomically
 from sparsead.runs.identity import compute_recipe
 from sparsead.runs.predictions import check_predictions
@@ -59,8 +65,7 @@ def pack(outputs: Path, names: Iterable[str], file: Path) -> None:
     if not files:
         raise RecordError(f"{outputs}: has no such runs to pack")
     for name in names:
-        if (runs / name).is_dir():  # and is no failure
-            _check_record(runs / name)
+        _check_run(runs / name)
     if file.exists():
         _check_nothing_is_lost(file, {_run_of(path.relative_to(runs)) for path in files})
     sink = pyarrow.BufferOutputStream()
@@ -105,17 +110,18 @@ def unpacked(file: Path) -> Iterator[Path]:
     """Yield a temporary outputs folder with the runs of an archive.
 
     Raises:
-        RecordError: the file is no archive, a record in it is malformed or under another name, or
-            its predictions were altered; the message names the archive, because the temporary
-            folder is gone when somebody reads it.
+        RecordError: the file is no archive, a record or a failure in it is malformed or under
+            another name, or predictions were altered; the message names the archive, because the
+            temporary folder is gone when somebody reads it.
     """
     with TemporaryDirectory() as folder:
+        runs = Path(folder) / "runs"
         unpack(file, Path(folder))
         try:
-            for run in _list_folders(Path(folder)):
-                _check_record(run)
+            for run in [*_list_folders(Path(folder)), *list_failed(Path(folder))]:
+                _check_run(run)
         except RecordError as error:
-            raise RecordError(str(error).replace(f"{folder}/runs/", f"{file}: ")) from error
+            raise RecordError(str(error).replace(f"{runs}/", f"{file}: ")) from error
         yield Path(folder)
 
 
@@ -188,7 +194,15 @@ def _list_folders(outputs: Path) -> list[Path]:
     return sorted(path for path in (outputs / "runs").glob("*") if path.is_dir())
 
 
-def _check_record(folder: Path) -> None:
+def _check_run(folder: Path) -> None:
+    """Check what is recorded of a run: its result, or its failure.
+
+    Raises:
+        RecordError: it is malformed, altered, or of another run.
+    """
+    if not folder.is_dir():
+        read_failure(folder)
+        return
     record = RunRecord.read(folder)
     if not is_named_after(folder, record.result):
         raise RecordError(f"{folder}: holds the run {name_of(record.result)} under another name")

@@ -15,7 +15,7 @@ from typing import Any, NotRequired
 from typing_extensions import TypedDict
 
 from sparsead.errors import ConfigError, RecordError, warn
-from sparsead.runs.checked import find_checked
+from sparsead.runs.checked import check_type, parse_file
 from sparsead.runs.files import is_folder_name, write_atomically
 from sparsead.runs.result import Config, Hash, check_folder, check_names
 from sparsead.runs.secrets import hide_secrets
@@ -77,16 +77,28 @@ def find_failure(folder: Path) -> dict[str, Any] | None:
 
     A file that cannot be used, because it is damaged or of another run, only gives a warning.
     """
-    file = failure_file(folder)
-    failure = find_checked(file, Failure)
-    if failure is None:
+    if not failure_file(folder).is_file():
         return None
     try:
+        return read_failure(folder)
+    except RecordError as error:
+        warn(f"{error}; it is left out")
+        return None
+
+
+def read_failure(folder: Path) -> dict[str, Any]:
+    """Return the recorded failure of the run with the record `folder`.
+
+    Raises:
+        RecordError: the file is missing, damaged or of another run.
+    """
+    file = failure_file(folder)
+    try:
+        failure = check_type(parse_file(file), Failure)
         check_names(failure["config"])
         check_folder(folder, failure)
-    except (ConfigError, RecordError) as error:
-        warn(f"{file}: cannot be used ({error}); it is left out")
-        return None
+    except (OSError, ValueError, ConfigError, RecordError) as error:
+        raise RecordError(f"{file}: cannot be used ({error})") from error
     return dict(failure)
 
 
@@ -95,12 +107,15 @@ def run_of_failure(file: Path) -> str:
     return file.stem.removeprefix(_PREFIX)
 
 
+def list_failed(outputs: Path) -> list[Path]:
+    """Return the folders that the records of the failed runs would have, by name."""
+    files = sorted((outputs / "runs").glob(f"{_PREFIX}*.json"))
+    names = [run_of_failure(file) for file in files]
+    return [outputs / "runs" / name for name in names if is_folder_name(name)]
+
+
 def read_failures(outputs: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
     """Yield each failed run: the folder that its record would have, and the failure."""
-    for file in sorted((outputs / "runs").glob(f"{_PREFIX}*.json")):
-        name = run_of_failure(file)
-        if not is_folder_name(name):
-            continue
-        folder = file.with_name(name)
+    for folder in list_failed(outputs):
         if failure := find_failure(folder):
             yield folder, failure

@@ -239,6 +239,22 @@ def test_a_malformed_record_is_named_by_its_archive(tmp_path: Path) -> None:
         RunRecord.read(place / "runs" / "mine")
 
 
+@pytest.mark.parametrize("content", [b"{", b"[]", b'{"identity": 1}'])
+def test_a_malformed_failure_is_named_by_its_archive(tmp_path: Path, content: bytes) -> None:
+    file = write_archive(tmp_path / "a.parquet", ("failed-a-b.json", content))
+    with pytest.raises(RecordError, match=r"a\.parquet: failed-a-b\.json: cannot be used"):
+        add_missing(file, tmp_path / "outputs")
+
+
+def test_a_malformed_failure_is_not_packed(tmp_path: Path) -> None:
+    failure = tmp_path / "runs" / "failed-a.json"
+    failure.parent.mkdir()
+    failure.write_text("{")
+    with pytest.raises(RecordError, match=r"failed-a\.json: cannot be used"):
+        pack(tmp_path, ["a"], tmp_path / "a.parquet")
+    assert not (tmp_path / "a.parquet").exists()
+
+
 def test_predictions_that_are_not_those_of_the_record_are_not_added(tmp_path: Path) -> None:
     result = plain_result()
     described = write_predictions(
