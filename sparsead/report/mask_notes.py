@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from statistics import mean
 from typing import Any
 
@@ -16,15 +17,15 @@ def notes_of_masks(results: Results) -> list[str]:
 
     A row whose masks the scores decided alone has no note.
     """
-    found: dict[tuple[str, str], list[Mapping[str, Any]]] = defaultdict(list)
+    found: dict[tuple[str, str], dict[Path, Mapping[str, Any]]] = defaultdict(dict)
     for place, measured in results.places.items():
         for record in measured.records.values():
             sparsity = record.result.get("sparsity", {})
             if any(sparsity.get("not_by_score", {}).values()):
-                found[place.backbone, place.row].append(sparsity)
+                found[place.backbone, place.row][record.folder] = sparsity  # once for all columns
     several = len({backbone for backbone, _ in found}) > 1
     return [
-        f"{results.label(row)}{f', {backbone}' if several else ''}: {_describe(masks)}"
+        f"{results.label(row)}{f', {backbone}' if several else ''}: {_describe([*masks.values()])}"
         for (backbone, row), masks in found.items()
     ]
 

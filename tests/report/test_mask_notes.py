@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from sparsead.report.mask_notes import notes_of_masks
+from sparsead.report.results import Results
 from sparsead.report.view import build_view
 from sparsead.tables.cells import Column, Row, TableSpec
 from table_states import measured
@@ -36,6 +38,10 @@ def test_what_the_minimum_and_ties_decided_is_said(monkeypatch: pytest.MonkeyPat
         "SynFlow, 80 %: the scores did not decide all of the 2,000 kept weights: "
         "pruner.minimum_kept saved 300 of them, and 2 of 24 tensors have no more than it (mean of "
         "2 runs)."
+    )
+    again = {place._replace(column="again"): found for place, found in results.places.items()}
+    assert notes_of_masks(Results(TABLE, {**results.places, **again})) == [note], (
+        "a run with a score in several columns is counted once"
     )
     for found in results.places.values():
         for record in found.records.values():
