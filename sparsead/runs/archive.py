@@ -65,7 +65,10 @@ def pack(outputs: Path, names: Iterable[str], file: Path) -> None:
     if not files:
         raise RecordError(f"{outputs}: has no such runs to pack")
     for name in names:
-        _check_run(runs / name)
+        if (runs / name).is_dir():
+            _check_record(runs / name)
+        else:
+            read_failure(runs / name)
     if file.exists():
         _check_nothing_is_lost(file, {_run_of(path.relative_to(runs)) for path in files})
     sink = pyarrow.BufferOutputStream()
@@ -118,8 +121,10 @@ def unpacked(file: Path) -> Iterator[Path]:
         runs = Path(folder) / "runs"
         unpack(file, Path(folder))
         try:
-            for run in [*_list_folders(Path(folder)), *list_failed(Path(folder))]:
-                _check_run(run)
+            for run in _list_folders(Path(folder)):
+                _check_record(run)
+            for run in list_failed(Path(folder)):
+                read_failure(run)
         except RecordError as error:
             raise RecordError(str(error).replace(f"{runs}/", f"{file}: ")) from error
         yield Path(folder)
@@ -194,15 +199,7 @@ def _list_folders(outputs: Path) -> list[Path]:
     return sorted(path for path in (outputs / "runs").glob("*") if path.is_dir())
 
 
-def _check_run(folder: Path) -> None:
-    """Check what is recorded of a run: its result, or its failure.
-
-    Raises:
-        RecordError: it is malformed, altered, or of another run.
-    """
-    if not folder.is_dir():
-        read_failure(folder)
-        return
+def _check_record(folder: Path) -> None:
     record = RunRecord.read(folder)
     if not is_named_after(folder, record.result):
         raise RecordError(f"{folder}: holds the run {name_of(record.result)} under another name")

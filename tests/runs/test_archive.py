@@ -246,6 +246,31 @@ def test_a_malformed_failure_is_named_by_its_archive(tmp_path: Path, content: by
         add_missing(file, tmp_path / "outputs")
 
 
+def test_a_malformed_failure_beside_the_record_of_its_run_is_refused(tmp_path: Path) -> None:
+    folder = write_record(tmp_path / "there", plain_result())
+    rows = [(f"{folder.name}/{path.name}", path.read_bytes()) for path in folder.iterdir()]
+    failure = f"failed-{folder.name}.json"
+    file = write_archive(tmp_path / "a.parquet", *rows, (failure, b"{"))
+    with pytest.raises(RecordError, match=f"a.parquet: {failure}: cannot be used"):
+        add_missing(file, tmp_path / "here")
+
+
+def test_a_failure_under_another_runs_name_is_refused(tmp_path: Path) -> None:
+    result = plain_result()
+    failure = record_failure(
+        tmp_path / name_of(result),
+        ValueError("it broke"),
+        identity=result["identity"],
+        config=result["config"],
+    )
+    name = f"failed-{name_of(result | {'identity': 'f' * 16})}.json"
+    file = write_archive(tmp_path / "a.parquet", (name, failure.read_bytes()))
+    with pytest.raises(RecordError, match=f"{name}: cannot be used .*holds another run"):
+        add_missing(file, tmp_path / "outputs")
+    same = write_archive(tmp_path / "b.parquet", (failure.name, failure.read_bytes()))
+    assert add_missing(same, tmp_path / "outputs") == (0, 1)
+
+
 def test_a_malformed_failure_is_not_packed(tmp_path: Path) -> None:
     failure = tmp_path / "runs" / "failed-a.json"
     failure.parent.mkdir()
