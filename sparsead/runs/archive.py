@@ -191,7 +191,7 @@ def add_missing(file: Path, outputs: Path) -> tuple[int, int]:
             with suppress(AlreadyRecordedError), staged(outputs / "runs" / folder.name) as staging:
                 shutil.copytree(folder, staging, dirs_exist_ok=True)
                 added += 1
-        failed = sum(1 for _ in read_failures(place))
+        failed = len(list_failed(place))
     return added, failed
 
 

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 
 from sparsead.config.choices import list_choices
+from sparsead.config.schema import check_minimum
 from sparsead.config.values.contract import Options
 from sparsead.errors import ConfigError, unknown
 
@@ -80,8 +81,8 @@ def check_sites(options: Options) -> None:
 
 def check_length(options: Options) -> None:
     """Check the length of the prefixes of the adapter `mam`."""
-    if options["length"] is not None and options["length"] < 1:
-        raise ConfigError(f"adapter.length={options['length']}: must be at least 1")
+    if options["length"] is not None:
+        check_minimum("adapter.length", options["length"], 1)
 
 
 def check_prefix(options: Options) -> None:

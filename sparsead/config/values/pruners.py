@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 
+from sparsead.config.schema import check_minimum
 from sparsead.config.values.contract import Options
 from sparsead.errors import ConfigError, unknown
 
@@ -43,8 +44,7 @@ def check_rounds(options: Options) -> None:
 
 
 def _check_passes(option: str, count: int) -> None:
-    if count < 1:
-        raise ConfigError(f"pruner.{option}={count}: must be at least 1")
+    check_minimum(f"pruner.{option}", count, 1)
     if count > _MOST_PASSES:
         raise ConfigError(f"pruner.{option}={count}: must be at most {_MOST_PASSES}")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 
+from sparsead.config.schema import check_minimum
 from sparsead.config.values.contract import Options
 from sparsead.errors import ConfigError, unknown, unknown_key, wrong_type
 
@@ -63,10 +64,8 @@ _GENERATION = (*_LEAST, *_KINDS)
 def check_questions(options: Options) -> None:
     """Check the lengths of questions and answers, and the number of answers."""
     for key in ("question_length", "answer_length", "n_best"):
-        if options[key] < 1:
-            raise ConfigError(f"task.{key}={options[key]}: must be at least 1")
-    if options["stride"] < 0:
-        raise ConfigError(f"task.stride={options['stride']}: must be at least 0")
+        check_minimum(f"task.{key}", options[key], 1)
+    check_minimum("task.stride", options["stride"], 0)
 
 
 def check_metrics(names: Sequence[str], choices: Collection[str]) -> None:
