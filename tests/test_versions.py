@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import hydra._internal.callbacks
-import hydra._internal.core_plugins.basic_sweeper
 import hydra._internal.utils
 import optuna
 import pytest
 import sacrebleu
 import torch
+from hydra._internal.core_plugins import basic_sweeper
 from hydra.core.utils import JobReturn
 from omegaconf import OmegaConf
 from packaging.requirements import Requirement
@@ -61,7 +61,7 @@ PRIVATE: list[tuple[Any, str]] = [
     (hydra._internal.callbacks, "Callbacks"),
     (JobReturn, "_return_value"),
     (hydra._internal.utils, "get_args_parser"),
-    (hydra._internal.core_plugins.basic_sweeper, "BasicSweeper"),
+    (basic_sweeper, "BasicSweeper"),
     (optuna.trial.FrozenTrial, "_trial_id"),
     (OmegaConf.create({}), "_get_root"),
     (argparse.ArgumentParser(), "_actions _option_string_actions"),
