@@ -40,7 +40,7 @@ from sparsead.assembly.inputs import read_inputs
 from sparsead.config.compose import compose
 from sparsead.training.device import describe_device, resolve_device
 from sparsead.training.evaluation import count_tokens
-from sparsead.training.precision import resolve_precision, store_frozen
+from sparsead.training.precision import cast_frozen, resolve_precision
 from sparsead.training.quiet import quiet_libraries
 from sparsead.training.sampling import SeededOrder
 from sparsead.training.unpadded import unpad
@@ -178,7 +178,7 @@ class Bench:
         torch.nn.Module.to(model, self.device)
         padded = inputs.task.collator(inputs.backbone.tokenizer)
         collator = unpad(model, padded, precision)
-        store_frozen(adapted, precision)
+        cast_frozen(adapted, precision)
         rows = inputs.data["train"]
         size = 8 if self.arguments.tiny else spec.protocol.batch_size
         order = list(SeededOrder(count_tokens(rows), size, seed=1))

@@ -31,7 +31,7 @@ from sparsead.config.compose import compose
 from sparsead.config.run import RunSpec
 from sparsead.pruning.contract import PRUNERS
 from sparsead.training.inference import autocast
-from sparsead.training.precision import store_frozen
+from sparsead.training.precision import cast_frozen
 from sparsead.training.quiet import quiet_libraries
 
 SITES = "[query,key,value,attention_projection,ffn_input,ffn_projection]"
@@ -115,7 +115,7 @@ def assemble(spec: RunSpec, batch: dict[str, Any], precision: str) -> tuple[PreT
     if adapted.budget is not None:
         pruner = PRUNERS.bind(spec.pruner.method, spec.pruner.options)
         adapted = train_chosen(adapted, prune_adapter(spec, pruner, adapted, [batch]))
-    store_frozen(adapted, precision)
+    cast_frozen(adapted, precision)
     model.train()
     return model, sum(model.get_parameter(name).numel() for name in adapted.adapter)
 

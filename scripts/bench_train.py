@@ -48,7 +48,7 @@ from sparsead.training.allocator import keep_freed_memory
 from sparsead.training.device import resolve_device
 from sparsead.training.emulation import fast_products
 from sparsead.training.evaluation import count_tokens
-from sparsead.training.precision import store_frozen
+from sparsead.training.precision import cast_frozen
 from sparsead.training.quiet import quiet_libraries
 from sparsead.training.sampling import SeededOrder
 from sparsead.training.unpadded import unpad
@@ -296,7 +296,7 @@ class Bench:
         pruner = PRUNERS.bind(spec.pruner.method, spec.pruner.options)
         if adapted.prunable:  # bitfit and head have no prunable tensors
             prune(model, tensors=adapted.prunable, sparsity=spec.sparsity, pruner=pruner)
-        store_frozen(adapted, precision)
+        cast_frozen(adapted, precision)
         batches = [collator([dict(row) for row in rows]) for rows in self.rows["grouped"]]
         return OurPeer(model, batches, precision, self.device)
 

@@ -63,7 +63,7 @@ class Train(Protocol):
 
 
 def search(request: RunRequest, space: SearchSpec, train: Train) -> RunRecord:
-    """Search the best point of one run, and return its record; see `search_over_seeds`."""
+    """Search for the best point of one run, and return its record; see `search_over_seeds`."""
     (record,) = search_over_seeds([request], space, train)
     return record
 

@@ -10,7 +10,7 @@ from transformers.pytorch_utils import Conv1D
 
 from sparsead.adapters.adapted import AdaptedModel, freeze_backbone
 from sparsead.adapters.contract import ADAPTERS
-from sparsead.backbones.places import SiteError, no_biases
+from sparsead.backbones.places import SiteError, build_bias_error
 from sparsead.errors import ConfigError
 
 _ADD_THEIR_BIAS = (nn.Linear, nn.LayerNorm, Conv1D)
@@ -52,7 +52,7 @@ class BitFit:
             if id(parameter) in backbone and name.endswith(".bias") and ".pooler." not in name
         ]
         if not names:
-            raise no_biases(model.config.model_type)
+            raise build_bias_error(model.config.model_type)
         if self.budget is None:
             return freeze_backbone(model, adapter=names, prunable=())
         for name in names:

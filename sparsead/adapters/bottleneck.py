@@ -134,7 +134,7 @@ class BottleneckOptions:
         Args:
             model: a model in which `attach` put a bottleneck into each of `places`.
             places: full names of these modules.
-            seed: the run's seed.
+            seed: the seed of the initial weights.
             also: full names of the backbone's own parameters that train with the bottlenecks.
             train_head: whether the head trains.
         """

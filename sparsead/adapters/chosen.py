@@ -25,7 +25,7 @@ VALUES, PLACES = "values", "places"
 _MATRIX = "weight"
 _NO_PLACES = "does not say which weights of the backbone it changes"
 _DENSE_SHARE = 0.15
-"""Share of a matrix from which on its whole gradient is computed and then read at the places.
+"""Share of chosen weights in a matrix from which on the whole gradient is computed, then indexed.
 
 In fp32 the products of the chosen places alone are faster below it; see scripts/bench_sparse.py.
 """

@@ -31,8 +31,8 @@ class Adapter(Protocol):
 
         Args:
             model: a backbone with a head; its modules are found by `site_modules`.
-            seed: the run's seed. The same seed gives the same parameters, whatever random numbers
-                were drawn before (see `initialise`).
+            seed: the seed of the initial weights (`seed_init`). The same seed gives the same
+                parameters, whatever random numbers were drawn before (see `initialise`).
 
         Returns:
             The model, the names of the parameters that the method trains, and the names of those

@@ -29,7 +29,7 @@ def initialise(
         init: "bert" draws every matrix; "zero_up" zeroes the up-projections, so that the adapter
             adds nothing at the start.
         up: suffix of the names of up-projections, such as ".up.weight"; None if there are none.
-        seed: the run's seed.
+        seed: the seed of the initial weights.
     """
     for name in names:
         parameter = model.get_parameter(name)

@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 
 from sparsead.adapters.adapted import AdaptedModel
 from sparsead.adapters.contract import ADAPTERS, Adapter
-from sparsead.backbones.places import SiteError, cannot_be_inserted
+from sparsead.backbones.places import SiteError, build_insertion_error
 from sparsead.config.run import RunSpec
 from sparsead.errors import ConfigError
 from sparsead.pruning.contract import Pruner
@@ -69,7 +69,7 @@ def insert_adapter(
     try:
         adapted = adapter.insert(*given)
     except SiteError as error:
-        raise cannot_be_inserted(spec.adapter.name, spec.backbone.name, error) from error
+        raise build_insertion_error(spec.adapter.name, spec.backbone.name, error) from error
     if not isinstance(adapted, AdaptedModel):
         raise ConfigError(
             f"adapter._target_={spec.adapter.method}: insert returned a {type(adapted).__name__}; "

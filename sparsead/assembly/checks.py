@@ -16,12 +16,12 @@ from sparsead.backbones.places import (
     NO_OWN_HEAD,
     SEQ2SEQ,
     SiteError,
-    cannot_be_inserted,
+    build_bias_error,
+    build_head_error,
+    build_insertion_error,
+    build_prefix_error,
     check_linear,
     find_patterns,
-    no_biases,
-    no_such_head,
-    no_way_for_prefixes,
 )
 from sparsead.config.groups import TaskSpec
 from sparsead.config.registry import bind_options, import_object
@@ -101,7 +101,7 @@ def _check_head(spec: RunSpec) -> None:
     continues = spec.task.method in _COMPLETIONS
     if not (entry.causal if continues else entry.cross_attention):
         head = NEXT_TOKEN if continues else SEQ2SEQ
-        raise no_such_head(spec.backbone.name, entry.model_type, head)
+        raise build_head_error(spec.backbone.name, entry.model_type, head)
 
 
 def _check_lengths(spec: RunSpec) -> None:
@@ -136,7 +136,7 @@ def _check_sites(spec: RunSpec) -> None:
             check_linear(entry.model_type, site)
         _check_parts(spec, entry)
     except SiteError as error:
-        raise cannot_be_inserted(spec.adapter.name, spec.backbone.name, error) from error
+        raise build_insertion_error(spec.adapter.name, spec.backbone.name, error) from error
 
 
 def _check_parts(spec: RunSpec, entry: Architecture) -> None:
@@ -147,10 +147,10 @@ def _check_parts(spec: RunSpec, entry: Architecture) -> None:
     """
     method, architecture = spec.adapter.method, spec.backbone.architecture
     if method in ("mam", "prefix") and not entry.prefixes:
-        raise no_way_for_prefixes(entry.model_type)
+        raise build_prefix_error(entry.model_type)
     biased = entry.biases is None or any(architecture.get(key) for key in entry.biases)
     if method == "bitfit" and not biased:
-        raise no_biases(entry.model_type)
+        raise build_bias_error(entry.model_type)
     if method == "head" and spec.task.predicts == "texts":
         raise SiteError(NO_OWN_HEAD)
 

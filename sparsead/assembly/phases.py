@@ -43,7 +43,7 @@ from sparsead.training.final_scores import evaluated_splits, final_scores
 from sparsead.training.history import history
 from sparsead.training.labelled import skip_unlabelled
 from sparsead.training.patience import AlreadyFinishedError, EarlyStopping, restore_best
-from sparsead.training.precision import resolve_precision, store_frozen
+from sparsead.training.precision import cast_frozen, resolve_precision
 from sparsead.training.prediction import store_predictions
 from sparsead.training.processes import broadcast_value, is_main
 from sparsead.training.resume import (
@@ -153,7 +153,7 @@ def load(spec: RunSpec, setup: Setup) -> Loaded:
 
 @dataclass(frozen=True)
 class Pruned:
-    """What pruning left: the masks, the model that trains, and the examples that were scored."""
+    """The result of pruning: the masks, the model, and the examples that gave the scores."""
 
     masks: Masks
     trained: AdaptedModel
@@ -182,7 +182,7 @@ def prune(spec: RunSpec, setup: Setup, loaded: Loaded) -> Pruned:
         else:
             masks = restore_masks(setup.folder, adapted)
         trained = adapted if adapted.budget is None else train_chosen(adapted, masks)
-    store_frozen(trained, setup.precision)
+    cast_frozen(trained, setup.precision)
     return Pruned(masks, trained, scored_on)
 
 
@@ -264,7 +264,7 @@ def save(request: RunRequest, setup: Setup, loaded: Loaded, pruned: Pruned) -> P
 
 
 def _tell_weights(adapted: AdaptedModel, masks: Masks) -> None:
-    """Say how many weights train, and how many are removed."""
+    """Log how many weights train, and how many are removed."""
     train = sum(p.numel() for p in adapted.model.parameters() if p.requires_grad)
     if adapted.budget is None:
         log.info(

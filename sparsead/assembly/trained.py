@@ -127,7 +127,7 @@ class TrainedRun:
         return self.predict_new([NewRow(*each) for each in enumerate(columns)])
 
     def read_rows(self, file: Path) -> tuple[Rows, Sequence[NewRow]]:
-        """Return the rows of a file with what is predicted of them.
+        """Return the rows of a file, and the inputs to be predicted in them.
 
         Raises:
             ConfigError: the task only reads the rows of its own splits.

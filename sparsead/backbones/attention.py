@@ -18,7 +18,7 @@ from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedM
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from sparsead.backbones.places import no_way_for_prefixes
+from sparsead.backbones.places import build_prefix_error
 from sparsead.errors import ConfigError
 
 _PREFIXED = "sparsead_prefixed_"
@@ -43,7 +43,7 @@ def attend_to_prefixes(model: PreTrainedModel, prefix: str) -> None:
         ConfigError: the active function takes masks that cannot be extended by a prefix.
     """
     if not model._can_set_attn_implementation():
-        raise no_way_for_prefixes(model.config.model_type)
+        raise build_prefix_error(model.config.model_type)
     active = model.config._attn_implementation
     if active not in _DENSE_MASKS:
         raise ConfigError(

@@ -1,7 +1,7 @@
 """Checks of a backbone's folder before training: its configuration, its weights, and its outputs.
 
 transformers checks a configuration's values by their types, and draws weights that a file lacks.
-What has the right type and cannot be meant is refused here, with one line.
+Values of the right type that are not valid are refused here, with one line.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ _PROBE = ["one", "one and another"]
 def check_configuration(
     folder: Path, config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase
 ) -> None:
-    """Refuse a configuration whose values have the right types and cannot be meant.
+    """Refuse a configuration with values of the right type that are not valid.
 
     Args:
         folder: the backbone's folder, for the message.

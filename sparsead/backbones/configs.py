@@ -21,8 +21,7 @@ NO_CODE: dict[str, Any] = {"trust_remote_code": False}
 def folder_config(folder: Path, options: Mapping[str, Any]) -> PretrainedConfig:
     """Return the configuration in a backbone's folder, with these options set.
 
-    What the folder's model was fine-tuned to predict before, and what it returned beside, does not
-    count.
+    Labels and output options of an earlier fine-tuning are replaced by the defaults.
 
     Raises:
         SourceError: the folder has no configuration that can be read, or none that can be trusted.

@@ -38,7 +38,7 @@ from sparsead.backbones.heads import (
     rename_backbone,
 )
 from sparsead.backbones.lengths import check_tokens, count_positions
-from sparsead.backbones.places import no_such_head
+from sparsead.backbones.places import build_head_error
 from sparsead.backbones.tokenizers import build_tokenizer
 from sparsead.config.groups import BackboneSpec
 from sparsead.errors import ConfigError, SourceError
@@ -67,7 +67,7 @@ class Backbone:
             head: a transformers auto class, such as AutoModelForSequenceClassification.
             head_options: options of the model's configuration that the head needs, such as
                 num_labels.
-            seed: the run's seed; a random backbone does not depend on it.
+            seed: the seed of the initial weights; a random backbone does not depend on it.
 
         Raises:
             SourceError: the weights cannot be read, or are not those of the configuration.
@@ -189,7 +189,7 @@ def load_backbone(spec: BackboneSpec) -> Backbone:
 
     Raises:
         SourceError: the files cannot be obtained, the weights have another checksum, or the
-            configuration cannot be meant.
+            configuration is not valid.
     """
     folder = find_folder(spec)
     if folder is None:
@@ -225,7 +225,7 @@ def _check_head(spec: BackboneSpec, config: PretrainedConfig, head: type[Any]) -
     continues = gives_next_token(head)
     if type(config) in head._model_mapping and (not continues or _is_causal(config.model_type)):
         return
-    raise no_such_head(spec.name, config.model_type, head.__name__)
+    raise build_head_error(spec.name, config.model_type, head.__name__)
 
 
 def _is_causal(model_type: str) -> bool:

@@ -73,12 +73,12 @@ def check_linear(model_type: str, site: str) -> None:
     raise ConfigError(f"adapter.sites={site}: LoRA needs linear layers; {choice}")
 
 
-def no_biases(model_type: str) -> SiteError:
+def build_bias_error(model_type: str) -> SiteError:
     """Return the error about BitFit in an architecture without biases."""
     return SiteError(f"{model_type} has no biases")
 
 
-def no_way_for_prefixes(model_type: str) -> SiteError:
+def build_prefix_error(model_type: str) -> SiteError:
     """Return the error about prefixes in an architecture with attention of its own."""
     return SiteError(
         f"prefixes have no way into the attention of {model_type}, which does not go through "
@@ -86,7 +86,7 @@ def no_way_for_prefixes(model_type: str) -> SiteError:
     )
 
 
-def no_such_head(backbone: str, model_type: str, head: str) -> ConfigError:
+def build_head_error(backbone: str, model_type: str, head: str) -> ConfigError:
     """Return the error about a backbone that cannot have a task's head.
 
     Args:
@@ -105,6 +105,6 @@ def no_such_head(backbone: str, model_type: str, head: str) -> ConfigError:
     )
 
 
-def cannot_be_inserted(adapter: str, backbone: str, reason: SiteError) -> SiteError:
+def build_insertion_error(adapter: str, backbone: str, reason: SiteError) -> SiteError:
     """Return the error that names the adapter and the backbone that do not fit each other."""
     return SiteError(f"adapter={adapter} cannot be inserted into backbone={backbone}: {reason}")

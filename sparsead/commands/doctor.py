@@ -81,7 +81,7 @@ def _extra(extra: str) -> str:
 
 
 def _found(name: str, package: str, command: str) -> str:
-    """Say which version of a package is here, or the command that adds it."""
+    """Return the installed version of a package, or the command that installs it."""
     found = _version(package)
     return f"{name} {found}" if found else f"no {name} ({command})"
 

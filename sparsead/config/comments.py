@@ -73,7 +73,7 @@ def choice_comments(group: str, choice: str) -> dict[str, str]:
 
 _GLOBAL = "# @package _global_"
 _COMMON = {
-    "name": "the name of it in folders of runs and rows of tables",
+    "name": "the name in the folders of runs and the rows of tables",
     "method": "the name of its code; `_target_: PACKAGE.NAME` in its place names code of your own",
 }
 """What is the same in the files of all groups."""
@@ -81,20 +81,20 @@ _COMMON = {
 _OF_GROUPS = {
     "adapter": {
         "protocol": "what replaces the values of protocol=default and protocol=paper",
-        "start": "a run, or a folder of adapters or peft, whose weights it starts with",
-        "start_head": "true: the head starts from there too, for the same classes",
+        "start": "a run, or a folder of adapters or peft, whose weights are the initial ones",
+        "start_head": "true: the head also starts from `start`, for the same classes",
     },
     "task": {
-        "family": "the kind of one's own data; null: the task is of the project",
+        "family": "choice in conf/task that reads such data; null: a data set of the project",
         "hub": "name of the data set on the Hugging Face hub",
-        "hub_config": "name of its configuration there",
-        "hub_revision": "its branch, tag or commit there",
-        "hub_splits": "the name there of each split",
+        "hub_config": "name of the data set's configuration on the hub",
+        "hub_revision": "branch, tag or commit of the data set on the hub",
+        "hub_splits": "name of each split on the hub",
         "path": "folder with the data files",
         "files": "the file of each split, below `path`",
         "train": "file of the training examples",
         "validation": "file of the examples that are evaluated",
-        "test": "file of further examples that are scored",
+        "test": "file of further examples that are evaluated",
         "tests": "file of a submission: where the unlabelled test set is",
         "columns": "the column of each part of an example",
         "tsv_columns": "the column, in the files below `path`, of each column of the task",

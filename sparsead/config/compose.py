@@ -123,7 +123,7 @@ def describe_error(error: BaseException) -> str:
 
 
 def _describe_form(override: str) -> str:
-    """Return how what Hydra could not read is to be typed."""
+    """Return a hint at how to type an override that Hydra could not read."""
     if "=" in override:
         return f"; {_QUOTES}"
     meant = suggest_override(override)

@@ -1,4 +1,4 @@
-"""The columns of a user's own questions, summaries and translations, by the keys of other data.
+"""Let `task.inputs` and `task.label` name the columns of questions, summaries and translations too.
 
 `task.inputs` and `task.label` name the columns of every data set of the user's own. Where the task
 has `task.columns`, its file in conf/ fills that from the two, and they are no options of the task.

@@ -77,8 +77,8 @@ class RunSpec:
         name, pruner = f"adapter={self.adapter.name}", self.pruner
         if self.adapter.start is not None and pruner.method != "none":
             raise ConfigError(
-                f"pruner={pruner.name}: with adapter.start={self.adapter.start}, the weights train "
-                "that were chosen there; choose pruner=none"
+                f"pruner={pruner.name}: with adapter.start={self.adapter.start}, the weights that "
+                "were chosen in that run or folder are trained; choose pruner=none"
             )
         if self.adapter.start is None and pruner.method == "none":
             raise ConfigError(

@@ -170,7 +170,7 @@ def _defaults(schema: type[Any]) -> DictConfig:
 
 
 def _refuse_other_kind(key: str, value: Any, annotation: str) -> None:
-    """Refuse true and false where a text is expected, and a number where they are.
+    """Refuse a boolean where a text is expected, and a number where a boolean is.
 
     OmegaConf would take `true` as the text "True", and any whole number but 0 as true.
 

@@ -140,9 +140,9 @@ def protect_output() -> None:
     """Let this process go on where its output cannot be written.
 
     A pipe that nobody reads any more, a full disk or a closed stream would raise in the middle of a
-    command, and a training that prints its progress would be lost with it. A run that was begun is
-    finished and recorded. So it would by a character that the encoding of the output does not have,
-    which is written as an escape. `describe_lost_output` says in the end what was lost.
+    command, and a training that prints its progress would be lost with it. With this, the run is
+    finished and recorded. A character that the output's encoding lacks would raise as well, and is
+    written as an escape. `describe_lost_output` says in the end what was lost.
     """
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)

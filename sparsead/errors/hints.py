@@ -96,8 +96,8 @@ def nearest_choice(
 ) -> str | None:
     """Return the choice that was probably meant, or None.
 
-    It is the one that other programs call `name`, one that starts with `name`, or a similar one,
-    whether it is written large or small.
+    It is the one that other programs call `name`, one that starts with `name`, or a similar one.
+    Upper and lower case do not matter.
 
     Args:
         name: what was typed.

@@ -13,7 +13,7 @@ from huggingface_hub import HfApi, constants
 from huggingface_hub.errors import HfHubHTTPError
 from huggingface_hub.file_download import repo_folder_name
 
-from sparsead.hub.failures import NOT_ASKED, TOO_SLOW, Failure, describe, refuse
+from sparsead.hub.failures import NOT_ASKED, TOO_SLOW, Failure, build_source_error, describe
 from sparsead.hub.quiet import quiet_clients, quiet_loggers
 from sparsead.hub.sources import Source, is_commit
 
@@ -44,7 +44,7 @@ def find_commit(source: Source) -> str:
     """
     resolved = resolve(source)
     if resolved.commit is None:
-        raise refuse(source, resolved.failure or NOT_ASKED)
+        raise build_source_error(source, resolved.failure or NOT_ASKED)
     return resolved.commit
 
 

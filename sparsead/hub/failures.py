@@ -46,7 +46,9 @@ NOT_ASKED = Failure("HF_HUB_OFFLINE is set, so that the hub is not asked", asked
 TOO_SLOW = "{} did not answer within {} s (HF_HUB_ETAG_TIMEOUT=60 waits longer)"
 
 
-def refuse(source: Source, failure: Failure, cached: str = "is not in the cache") -> SourceError:
+def build_source_error(
+    source: Source, failure: Failure, cached: str = "is not in the cache"
+) -> SourceError:
     """Return the error that a source cannot be obtained.
 
     Args:

@@ -14,7 +14,7 @@ from huggingface_hub.errors import LocalEntryNotFoundError
 
 from sparsead.hub.arriving import show_download
 from sparsead.hub.commits import Resolved, find_commit, resolve, tell_cached
-from sparsead.hub.failures import Failure, describe, refuse
+from sparsead.hub.failures import Failure, build_source_error, describe
 from sparsead.hub.quiet import quiet_clients
 from sparsead.hub.sources import Source
 
@@ -112,19 +112,19 @@ def _download(
     source: Source, commit: str, patterns: Sequence[str], failure: Failure | None
 ) -> Path:
     if failure is not None:
-        raise refuse(source, failure, "is not, or not as a whole, in the cache")
+        raise build_source_error(source, failure, "is not, or not as a whole, in the cache")
     try:
         with show_download(source, commit, patterns):
             return Path(snapshot_download(source.name, revision=commit, allow_patterns=[*patterns]))
     except Exception as error:  # the clients raise errors of several packages
-        raise refuse(source, describe(error, source)) from error
+        raise build_source_error(source, describe(error, source)) from error
 
 
 def _remove_damaged(source: Source, damaged: Sequence[Path], resolved: Resolved) -> None:
     names = ", ".join(file.name for file in damaged)
     log.warning("%s: damaged in the hub's cache, and fetched again: %s", source, names)
     if resolved.failure is not None:
-        raise refuse(source, resolved.failure, f"is damaged in the cache ({names})")
+        raise build_source_error(source, resolved.failure, f"is damaged in the cache ({names})")
     for file in damaged:
         file.resolve().unlink(missing_ok=True)
         file.unlink(missing_ok=True)

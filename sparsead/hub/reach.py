@@ -16,12 +16,12 @@ def check_reachable(sources: Iterable[Source]) -> None:
     for source in sources:
         # imports the hub's client, which takes longer than all else that a run without it needs
         from sparsead.hub.commits import find_commit, resolve
-        from sparsead.hub.failures import refuse
+        from sparsead.hub.failures import build_source_error
 
         find_commit(source)
         failure = resolve(source).failure
         if failure is not None and not is_cached(source):
-            raise refuse(source, failure)
+            raise build_source_error(source, failure)
 
 
 def is_cached(source: Source) -> bool:

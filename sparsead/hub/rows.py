@@ -18,7 +18,7 @@ from datasets.packaged_modules.cache.cache import Cache
 from sparsead.errors import SourceError
 from sparsead.hub.arriving import show_download
 from sparsead.hub.commits import find_commit, resolve, tell_cached
-from sparsead.hub.failures import describe, refuse
+from sparsead.hub.failures import build_source_error, describe
 from sparsead.hub.quiet import quiet_clients
 from sparsead.hub.sources import Source
 from sparsead.progress import stage
@@ -48,7 +48,7 @@ def load_rows(source: Source) -> DatasetDict:
             tell_cached(source, failure.reason, commit)
         return _read(source, folder)
     if failure is not None:
-        raise refuse(source, failure)
+        raise build_source_error(source, failure)
     return _download(source, commit)
 
 
@@ -65,7 +65,9 @@ def _download(source: Source, commit: str) -> DatasetDict:
             builder.download_and_prepare()
             splits = builder.as_dataset()
     except Exception as error:  # the libraries raise errors of several packages
-        raise _refuse_config(source, error) or refuse(source, describe(error, source)) from error
+        raise _build_config_error(source, error) or build_source_error(
+            source, describe(error, source)
+        ) from error
     folder = _cached(source, commit)
     if folder is None:  # the library has fallen back to the rows of another commit
         raise SourceError(
@@ -85,7 +87,7 @@ def _list_paths(builder: DatasetBuilder) -> list[str] | None:
     return [escape(file["path"]) for file in files if file] if files and all(files) else None
 
 
-def _refuse_config(source: Source, error: Exception) -> SourceError | None:
+def _build_config_error(source: Source, error: Exception) -> SourceError | None:
     """Return the error that a configuration has to be chosen, if that is what is wrong."""
     text = " ".join(str(error).split())
     for said in ("Config name is missing", "not found. Available: "):
@@ -147,7 +149,7 @@ def _digest(file: Path) -> str:
 def _read(source: Source, folder: Path) -> DatasetDict:
     damaged = _find_damaged(folder)
     if damaged is not None:
-        raise _refuse_damaged(source, folder, damaged)
+        raise _build_damage_error(source, folder, damaged)
     config, version, commit = folder.parts[-3:]
     try:
         with quiet_clients():
@@ -161,8 +163,8 @@ def _read(source: Source, folder: Path) -> DatasetDict:
             return DatasetDict(cached.as_dataset())
     except Exception as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise _refuse_damaged(source, folder, reason) from error
+        raise _build_damage_error(source, folder, reason) from error
 
 
-def _refuse_damaged(source: Source, folder: Path, reason: str) -> SourceError:
+def _build_damage_error(source: Source, folder: Path, reason: str) -> SourceError:
     return SourceError(f"{source}: the rows in the cache are damaged ({reason}); delete {folder}")

@@ -67,12 +67,14 @@ def masks_from_scores(
         name: _lowest(score, keys[name], score.numel() - _minimum(score.numel(), minimum_kept))
         for name, score in flat.items()
     }
-    count = check_budget((score.numel() for score in flat.values()), sparsity, minimum_kept)
+    count = count_weights_to_remove(
+        (score.numel() for score in flat.values()), sparsity, minimum_kept
+    )
     removed = _lowest_of_all(flat, keys, removable, count)
     return {name: ~removed[name].reshape(scores[name].shape) for name in scores}
 
 
-def check_budget(sizes: Iterable[int], sparsity: float, minimum_kept: float) -> int:
+def count_weights_to_remove(sizes: Iterable[int], sparsity: float, minimum_kept: float) -> int:
     """Return the number of weights to remove, round(sparsity · N).
 
     Args:

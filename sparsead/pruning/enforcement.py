@@ -59,7 +59,7 @@ def keep_removed_at_zero(model: nn.Module, masks: Mapping[str, Tensor]) -> None:
         for depth in sorted({0, max(0, len(path) - 1), len(path)}):
             module = model.get_submodule(".".join(path[:depth]))
             guard = _guard_of(module)
-            guard.masks[".".join(parts[depth:])] = removed
+            guard.removed[".".join(parts[depth:])] = removed
             guard.of_model |= depth == 0
     _hook_optimisers()
     apply_guards(model)
@@ -98,13 +98,13 @@ class Guard:
     """Keeps removed weights of a module at zero; it is the module's own forward pre-hook.
 
     Attributes:
-        masks: by the parameters' names within the module, True where the weight is removed.
+        removed: by the parameters' names within the module, True where the weight is removed.
         of_model: whether the module is the model that was pruned, and not a part of it. Its guard
             does not rely on noticing that a parameter has changed.
     """
 
     def __init__(self) -> None:
-        self.masks: dict[str, Tensor] = {}
+        self.removed: dict[str, Tensor] = {}
         self.of_model = False
         self._applied = False
         self._last_hook = 0
@@ -149,10 +149,10 @@ class Guard:
         """
         if getattr(module, "_is_replica", False):  # of nn.DataParallel, computed from the original
             return
-        for name, removed in self.masks.items():
+        for name, removed in self.removed.items():
             parameter = _find(module, name)
             if parameter is not None:
-                self.masks[name] = _keep_at_zero(name, parameter, removed, self.of_model)
+                self.removed[name] = _keep_at_zero(name, parameter, removed, self.of_model)
         self._applied = True
 
     def __getstate__(self) -> dict[str, Any]:
@@ -258,7 +258,7 @@ def _find(module: nn.Module, name: str) -> Tensor | None:
 
 
 def _keep_at_zero(name: str, parameter: Tensor, removed: Tensor, always: bool) -> Tensor:
-    """Mask a parameter's gradient and set its removed weights to 0; return the mask, on its device.
+    """Mask a parameter's gradient and set its removed weights to 0; return `removed` on its device.
 
     Args:
         name: the parameter's name, for the message.

@@ -18,7 +18,7 @@ from sparsead.pruning.temperature import divided_logits
 
 @PRUNERS.register("grasp")
 def grasp(scoring: Scoring, *, temperature: float = 1.0) -> Scores:
-    """Score each weight z = w ⊙ Hg, half the first-order loss of gᵀg if it is removed.
+    """Score each weight z = w ⊙ Hg, half the first-order decrease of gᵀg if it is removed.
 
     Wang et al., 2020 (arXiv:2002.07376) score -w ⊙ Hg and remove the highest, which gives the same
     order. g = ∂L/∂w and H = ∂²L/∂w² are derivatives of the mean loss over the same scoring set.

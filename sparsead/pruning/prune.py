@@ -16,7 +16,7 @@ from sparsead.errors import ConfigError, PruningError, unknown
 from sparsead.pruning.budget import (
     MINIMUM_KEPT,
     NotByScore,
-    check_budget,
+    count_weights_to_remove,
     find_not_by_score,
     masks_from_scores,
 )
@@ -101,7 +101,7 @@ def prune(
         raise PruningError(f"sparsity.ratio={sparsity:g}: there is nothing to prune")
     if sparsity == 0:
         return Masks({name: torch.ones_like(p, dtype=torch.bool) for name, p in parameters.items()})
-    check_budget((p.numel() for p in parameters.values()), sparsity, minimum_kept)
+    count_weights_to_remove((p.numel() for p in parameters.values()), sparsity, minimum_kept)
     scored_on = _batches(batches)
     scoring = Scoring(
         model, parameters, scored_on, _checked(loss), sparsity, seed, scope, minimum_kept

@@ -104,7 +104,7 @@ def hub_name(backbone: Mapping[str, Any]) -> str | None:
 
 
 def _describe_weights(record: RunRecord, pruner: str) -> str:
-    """Say which weights the pruner removed, or which of the backbone's own it chose to train."""
+    """Return a sentence on the weights that the pruner removed, or that it chose to train."""
     sparsity = record.result["sparsity"]
     removed, total = sparsity["removed"], sparsity["total"]
     if chose_weights(record):

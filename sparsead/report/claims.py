@@ -166,9 +166,10 @@ def _comparable(results: Results, backbone: str, claim: Claim) -> list[Requireme
 
 
 def _earlier(results: Results, backbone: str, claim: Claim) -> list[Requirement]:
-    """Speed: `row` gets more than `share` of training earlier to `reached` of its rise than `than`.
+    """Speed: `row` completes a fraction of its rise earlier than `than` does.
 
-    The rise of a row is that from its own first to its own final score (see `histories`).
+    The fraction is `reached`, and "earlier" means by more than `share` of the training. A row rises
+    from its own first to its own final score (see `histories`).
     """
     row, than, share = claim["row"], claim["than"], float(claim["share"])
     reached = float(claim.get("reached", REACHED))

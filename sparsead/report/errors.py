@@ -128,7 +128,7 @@ def _describe_difference(one: DataFrame, two: DataFrame, metric: str) -> str:
         return f"{metric}: {difference:+.2f} points from the other run\n"
     said = (
         f"{metric}: {difference:+.2f} [{interval[0]:+.2f}, {interval[1]:+.2f}] points from the "
-        "other run (95 %; counts the examples alone, not other seeds)"
+        "other run (95 %; accounts for the choice of the examples, not for other seeds)"
     )
     return "".join(f"{line}\n" for line in wrap(said))
 

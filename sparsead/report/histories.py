@@ -64,10 +64,10 @@ def find_reached(points: Curve, share: float = REACHED, direction: int = 1) -> f
 def measure_savings(
     results: Results, backbone: str, row: str, than: str, share: float = REACHED
 ) -> dict[int, float]:
-    """Return, for each seed, how much earlier `row` makes `share` of its rise than `than`.
+    """Return, for each seed, how much earlier `row` completes `share` of its rise than `than` does.
 
-    It is the difference between the shares of training after which each of them has made that share
-    of its own rise, averaged over the columns.
+    That is a difference of fractions of the training, averaged over the columns: each row has its
+    own rise, and completes `share` of it after some fraction of the training.
     """
     columns = scored_columns(results, backbone, row, than)
     return average([_saved(results, backbone, row, than, column, share) for column in columns])

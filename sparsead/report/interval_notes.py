@@ -44,11 +44,12 @@ def notes_of_intervals(
 
 def _note_of_crossed(number: int, baseline: str) -> str:
     return (
-        f"Difference: from {baseline}, with a 95 % interval that counts seeds and evaluated "
-        f"examples as two crossed random factors ({RESAMPLES:,} resamples of the examples, the "
-        "same for all runs of a task, and Student's t over the seeds): other seeds on other "
-        "examples of the same kind. p crossed: the test that goes with it, corrected by Holm's "
-        f"method over {number}; p counts the seeds alone."
+        f"Difference: from {baseline}, with a 95 % interval that accounts for the variation over "
+        f"seeds and over evaluated examples, as two crossed random factors ({RESAMPLES:,} "
+        "resamples of the examples, the same for all runs of a task, and Student's t over the "
+        "seeds). It holds for other seeds and other examples of the same kind. p crossed is the "
+        f"p-value that belongs to this interval, corrected by Holm's method over {number}; p "
+        "accounts for the seeds alone."
     )
 
 

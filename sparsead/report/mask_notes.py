@@ -21,16 +21,20 @@ def notes_of_masks(results: Results) -> list[str]:
     for place, measured in results.places.items():
         for record in measured.records.values():
             sparsity = record.result.get("sparsity", {})
-            if any(sparsity.get("not_by_score", {}).values()):
-                found[place.backbone, place.row][record.folder] = sparsity  # once for all columns
+            found[place.backbone, place.row][record.folder] = sparsity  # once for all columns
     several = len({backbone for backbone, _ in found}) > 1
     return [
-        f"{results.label(row)}{f', {backbone}' if several else ''}: {_describe([*masks.values()])}"
+        f"{results.label(row)}{f', {backbone}' if several else ''}: {note}"
         for (backbone, row), masks in found.items()
+        if (note := _describe([*masks.values()]))
     ]
 
 
-def _describe(masks: Sequence[Mapping[str, Any]]) -> str:
+def _describe(runs: Sequence[Mapping[str, Any]]) -> str:
+    """Return the note on the runs of a row; "" if the scores decided all of their masks."""
+    masks = [each for each in runs if any(each.get("not_by_score", {}).values())]
+    if not masks:
+        return ""
     counts = [each["not_by_score"] for each in masks]
     kept = mean(each["total"] - each["removed"] for each in masks)
     tensors = mean(len(each["by_tensor"]) for each in masks)
@@ -45,13 +49,13 @@ def _describe(masks: Sequence[Mapping[str, Any]]) -> str:
     parts = []
     if low:
         parts.append(
-            f"pruner.minimum_kept saved {saved:,.0f} of them, and {low:.3g} of {tensors:.3g} "
-            "tensors have no more than it"
+            f"{saved:,.0f} of them were kept only because of pruner.minimum_kept (in {low:.3g} of "
+            f"{tensors:.3g} tensors)"
         )
     if ties:
-        parts.append(f"equal scores left {ties:,.0f} of them to chance")
-    runs = pluralize(len(masks), "run")
+        parts.append(f"{ties:,.0f} of them were drawn at random among equal scores")
+    means = "; means over these runs" if len(masks) > 1 else ""
     return (
-        f"the scores did not decide all of the {kept:,.0f} kept weights: {'; '.join(parts)} (mean "
-        f"of {runs})."
+        f"in {len(masks)} of {pluralize(len(runs), 'run')} the scores did not decide all of the "
+        f"{kept:,.0f} kept weights: {', and '.join(parts)}{means}."
     )

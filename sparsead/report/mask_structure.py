@@ -114,7 +114,7 @@ def build_density_grid(masks: Masks) -> Grid:
 
 
 class Units(NamedTuple):
-    """Numbers of bottleneck units: all, without input, without output, dead (without either)."""
+    """Numbers of bottleneck units: all, without input, without output, and dead (without one)."""
 
     units: int
     no_input: int

@@ -38,9 +38,9 @@ def describe_setting(spec: RunSpec) -> str:
     pruned = f"{100 * spec.sparsity:.4g} % removed by {spec.pruner.name}{control}"
     what = pruned if spec.sparsity else "dense"
     if spec.adapter.chooses:
-        size = f" with a budget of {spec.adapter.options['budget']}"
+        size = f" that trains {100 * (1 - spec.sparsity):.4g} % of {spec.adapter.options['budget']}"
         chosen_by = "the start" if spec.adapter.start else f"{spec.pruner.name}{control}"
-        what = pruned if spec.sparsity else f"dense, chosen by {chosen_by}"
+        what = f"chosen by {chosen_by}"
     return (
         f"{spec.adapter.name}{size}, {what}, on {spec.backbone.name}; "
         f"task {spec.task.name}, seed {spec.seeds}"
@@ -110,7 +110,7 @@ def score_interval(record: RunRecord) -> Interval | None:
     """Return the 95 % bootstrap interval of the main score over the evaluated examples.
 
     Efron and Tibshirani's percentile interval: between which ends the middle 95 % of the scores on
-    resampled examples lie. It counts no other seeds.
+    resampled examples lie. It does not account for other seeds.
 
     Returns:
         The interval; None where the run keeps no predictions from which the score can be computed,

@@ -36,7 +36,7 @@ _LEVELS: tuple[Line, ...] = ((0, (8, 3)), (0, (1, 2)), (0, (4, 2, 1, 2)), (0, (2
 _ALIKE = 1.09
 """Shares whose ratio is smaller than this would be drawn over each other."""
 _ROOM = 1.7
-"""Factor by which the axis of the shares is longer than they are apart, at either end."""
+"""Factor between the outermost share and the end of the axis, on either side."""
 _SAME = 0.5
 """Sparsities in percent that differ by less would be drawn over each other."""
 _AROUND = 5.0

@@ -50,7 +50,13 @@ class Spread:
 
 
 def describe_power(results: Results, power: float, guess: float) -> str:
-    """Return one line for each tested column: which difference the planned seeds can show."""
+    """Return one line for each tested column: which difference the planned seeds can show.
+
+    Args:
+        results: the table, with the runs that are recorded so far.
+        power: probability of a significant result for a true difference of that size.
+        guess: standard deviation in points of a pair's difference, where none is measured.
+    """
     compared = count_comparisons(results)
     if not compared:
         return ""
@@ -78,7 +84,14 @@ def _spread_values(spread: Spread) -> dict[str, Any]:
 
 
 def describe_needed_seeds(results: Results, power: float, effect: float, guess: float) -> str:
-    """Return one line for each tested column: the seeds needed to show a difference of `effect`."""
+    """Return one line for each tested column: the seeds needed to show a difference of `effect`.
+
+    Args:
+        results: the table, with the runs that are recorded so far.
+        power: probability of a significant result for a true difference of that size.
+        effect: the difference, in points.
+        guess: standard deviation in points of a pair's difference, where none is measured.
+    """
     compared = count_comparisons(results)
     lines = []
     for label, spread, needed in _needed_seeds(results, compared, power, effect, guess):

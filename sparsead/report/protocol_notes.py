@@ -16,11 +16,11 @@ DEFAULT_RATES = (5e-4, 1e-3, 5e-3)
 """The default rates of conf/ outside it: of adapters, of CoLA and of sparse, and of BitFit."""
 
 _PAPER_SEARCHED = (
-    "The paper's columns are the best of a grid search of 80 points for each row and task, chosen "
-    "on the dev set; the best of 80 equally good points lies 4 to 6 points above their mean on "
-    "RTE's dev set."
+    "The paper's columns are the best of a grid search of 80 hyperparameter settings for each row "
+    "and task, chosen on the dev set; the best of 80 equally good settings scores 4 to 6 "
+    "percentage points above their mean on RTE's dev set."
 )
-_NOT_OURS = "Ours were not searched: each row has one point."
+_NOT_OURS = "Ours were not searched: each row has one setting."
 _PREFIX = ("key", "value")
 _RATE = "protocol.learning_rate="
 

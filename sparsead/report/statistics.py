@@ -1,8 +1,8 @@
 """Statistics over paired seeds: estimates, confidence intervals, permutation tests, Holm.
 
-There are two sources of doubt about a difference of two rows: other seeds, and other examples to
-evaluate on. `t_interval` and `permutation_p` count the seeds alone: what they say holds for these
-examples. `cross` counts both.
+A difference of two rows varies with the seeds, and with the examples on which the runs are
+evaluated. `t_interval` and `permutation_p` account for the seeds alone: what they say holds for
+these examples. `cross` accounts for both.
 
 Two runs of different rows form a pair if they have the same seed. The seed determines the order of
 the batches and the initial values of the head and the adapter, so that the difference of a pair is
@@ -76,7 +76,7 @@ class MeanInterval(NamedTuple):
 
 
 class Crossed(NamedTuple):
-    """A mean difference's 95 % interval and two-sided p-value, counting seeds and examples."""
+    """A mean difference's 95 % interval and two-sided p-value, over seeds and examples."""
 
     interval: tuple[float, float]
     p: float
@@ -87,8 +87,8 @@ class Comparison(NamedTuple):
 
     `interval` is its 95 % confidence interval over the seeds, None for a single pair. `p` is the
     two-sided p-value of the permutation test of the null hypothesis that there is no difference.
-    Both count the seeds alone; `crossed` counts the examples too, and is None where these are not
-    known or the seeds are fewer than `FEWEST_CROSSED`.
+    Both account for the seeds alone. `crossed` accounts for the examples too, and is None where
+    these are not known or the seeds are fewer than `FEWEST_CROSSED`.
     """
 
     n: int
@@ -147,20 +147,22 @@ def _cross_seeds(row: Scores, baseline: Scores, one: Resampled, other: Resampled
 
 
 def cross(differences: Sequence[float], resampled: Array) -> Crossed | None:
-    """Return the interval and the test of a mean difference that count seeds and examples.
+    """Return the interval and the test of a mean difference over seeds and examples.
 
     Seeds and examples are two crossed random factors: each seed's runs are evaluated on the same m
-    examples. With the variances σs² of the seeds, σe² of the examples and σ² of what is left, the
-    mean over n seeds has the variance σs²/n + σe²/m + σ²/(nm). The variance over the seeds of their
-    differences, divided by n, estimates σs²/n + σ²/(nm); the bootstrap variance of the mean over
-    resampled examples σe²/m + σ²/(nm); and that of single differences σe²/m + σ²/m, from which
-    σ²/(nm) follows, which the sum of the first two counts twice. It is subtracted from the
-    examples' part, which stays at 0 or above, and of which at least half stays in the whole. The
-    quantile is Student's with Satterthwaite's (1946) degrees of freedom. These grow with the
-    examples' part, so that the interval could be narrower than that over the seeds alone, although
-    it counts more: then it is that one.
+    examples. With the variances σs² of the seeds, σe² of the examples and σ² of the residual, the
+    mean over n seeds has the variance V = σs²/n + σe²/m + σ²/(nm). Three quantities are computed:
 
-    A bootstrap that resamples seeds and examples at once would count σ²/(nm) three times (Owen,
+    - A, the variance of the n differences divided by n, estimates σs²/n + σ²/(nm);
+    - B, the bootstrap variance of their mean over resampled examples, σe²/m + σ²/(nm);
+    - C, the mean bootstrap variance of a single seed's difference, σe²/m + σ²/m.
+
+    D = (C − B) / (n − 1) estimates σ²/(nm), which A + B contains twice. Hence the estimate
+    V = A + max(B − D, 0), or B / 2 if that is larger. The quantile is Student's with
+    Satterthwaite's (1946) degrees of freedom. The t interval over the seeds alone has fewer
+    degrees of freedom, so that it can be the wider one; then it is returned in place of the other.
+
+    A bootstrap that resamples seeds and examples at once would contain σ²/(nm) three times (Owen,
     2007), and be too narrow for few seeds; the coverage of this one is simulated in the tests.
 
     Args:
@@ -254,8 +256,8 @@ def t_interval(paired: Sequence[float]) -> tuple[float, float] | None:
     """Return the 95 % t interval of the mean difference over seeds (Student, 1908).
 
     It is mean ± t · sd / √n, with the 97.5 % quantile t of Student's distribution with n − 1
-    degrees of freedom. It counts that other seeds give other differences, on the same evaluated
-    examples. For differences from a normal distribution it covers their mean in 95 % of cases,
+    degrees of freedom. It accounts for the variation over seeds, on the same evaluated examples.
+    For differences from a normal distribution it covers their mean in 95 % of cases,
     whatever n is; the percentile bootstrap (Efron, 1979) does so in 84 % with n = 5.
 
     Args:
@@ -270,7 +272,7 @@ def t_interval(paired: Sequence[float]) -> tuple[float, float] | None:
 
 
 def examples_interval(difference: float, resampled: Array) -> tuple[float, float] | None:
-    """Return the 95 % interval of a difference of two runs that counts the examples alone.
+    """Return the 95 % interval of a difference of two runs over evaluated examples.
 
     It is the difference ± 1.96 times the standard deviation over the resamples (Efron, 1979). It
     says what these two runs would score on other examples, not what other seeds would.

@@ -40,7 +40,7 @@ _PATH = re.compile(rf"{_NAME}/({_FILE})|failed-{_NAME}\.json")
 _ROWS_AT_ONCE = 16
 LEAST_LIMIT = 1 << 28
 _LARGEST_RATIO = 1000
-"""Content of more bytes than this many times the archive's is no content of records."""
+"""An archive whose content has more bytes than this many times its own is refused."""
 
 
 def pack(outputs: Path, names: Iterable[str], file: Path) -> None:

@@ -248,7 +248,7 @@ def _is_alive(claim: Claim) -> bool:
 
 
 def read_last_beat(claim: Claim) -> float:
-    """Return the time of the claim's last heartbeat.
+    """Return the time of the claim's last heartbeat, in seconds since the epoch.
 
     The file is opened, because a client of a network file system may cache the times of a file
     that it does not open. It is not waited for: somebody may have put a pipe in its place.
@@ -261,7 +261,7 @@ def read_last_beat(claim: Claim) -> float:
 
 
 def read_file_system_time(folder: Path) -> float:
-    """Return the time of the file server, whose clock may differ from this machine's clock."""
+    """Return the file server's time in seconds since the epoch; its clock may differ from ours."""
     probe = folder / f"clock-{uuid.uuid4().hex}"
     probe.touch()
     try:

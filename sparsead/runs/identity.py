@@ -23,7 +23,7 @@ _CHOSEN_WEIGHTS = 2
 """Version of the results of runs that train chosen weights of the backbone.
 
 Until version 2 such weights did not change before the end of the training, so that the scores were
-those of the head alone. Records of that time are not of these runs.
+those of the head alone. The version is hashed, so that records of that time are not found.
 """
 
 UNDECISIVE_KEYS = {
@@ -32,12 +32,12 @@ UNDECISIVE_KEYS = {
     "pruner": ("density", "controls"),
     "backbone": ("package_hub", "tokenizer_sha256"),
 }
-"""Keys that do not count, because others do in their place.
+"""Keys that the hash leaves out, because other hashed values determine them.
 
-Files and a family count by the content of the files and the task's name, the protocol of a task or
-an adapter by `protocol`, in which it was applied. The keys of the pruner only check the sparsity
-and `pruner.control`. Those of the backbone say where weights of the same checksum are, and check
-the tokenizer's files.
+Files are hashed by their content, a family by the task's name, and the protocol of a task or an
+adapter by `protocol`, into which it was merged. The keys of the pruner only check the sparsity and
+`pruner.control`. Those of the backbone say where weights of the same checksum are, and check the
+tokenizer's files.
 """
 
 _BACKBONE_SUFFIXES = (".json", ".txt", ".model", ".safetensors")

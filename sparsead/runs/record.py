@@ -117,7 +117,7 @@ def read_records(outputs: Path) -> Iterator[RunRecord]:
 
 
 def restore_replaced(folder: Path) -> None:
-    """Put an old record back that a process set aside and was killed before it put the new one.
+    """Put back an old record that a process set aside before it was killed.
 
     A record that a live process is replacing at this moment is left to that process.
     """

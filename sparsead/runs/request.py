@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 _AUTO = "auto"
 _MOST_THREADS = 1024
 _LONGEST_NAME = 229
-"""In bytes: file systems allow 255, of which an unfinished run's folder needs 26 more."""
+"""In bytes: the 255 of file systems, less 26 for what is added to an unfinished run's name."""
 _POLL_SECONDS = 1.0
 
 
@@ -93,7 +93,7 @@ class RunRequest:
         return self.outputs / "runs" / name
 
     def refuse_rerun(self, whole: str) -> None:
-        """Refuse `rerun=true` for a run of a whole, such as a table, that trains what it lacks.
+        """Refuse `rerun=true` in a command that trains the missing ones of many runs.
 
         Raises:
             ConfigError: the run is to be trained again although it is recorded.

@@ -64,7 +64,8 @@ def describe_sources(spec: RunSpec, weights: Mapping[str, str]) -> dict[str, dic
 def check_unchanged(spec: RunSpec, result: Mapping[str, Any]) -> None:
     """Refuse the record of a run of which the hub has other weights or rows by now.
 
-    A record of before commits were recorded, or of a run that names them, cannot be out of date.
+    A record without a commit cannot be out of date: the run names its commit, or is older than
+    the recording of commits.
     If the hub cannot be asked, the commit in its cache counts.
 
     Args:
@@ -84,6 +85,7 @@ def check_unchanged(spec: RunSpec, result: Mapping[str, Any]) -> None:
         if now and recorded != now:
             key = f"{source.group}.revision"
             raise ConfigError(
-                f"{source}: has changed on the hub since this run was recorded: {key}={recorded} "
-                f"is the recorded one, {key}={now} that of now; rerun=true replaces the record"
+                f"{source}: has changed on the hub since this run was recorded; {key}={recorded} "
+                f"reads the recorded commit, {key}={now} the present one, and rerun=true replaces "
+                "the record"
             )

@@ -32,9 +32,9 @@ class Trial:
         learning_rate: the point's learning rate.
         epochs: the point's number of epochs.
         batch_size: the point's batch size.
-        identity: identity of the point's run, with several seeds of the first one's.
-        scores: scores on the selection split, one per trained epoch, with several seeds their
-            means; larger is better.
+        identity: identity of the point's run; with several seeds, of the run of the first seed.
+        scores: scores on the selection split, one per trained epoch; with several seeds, their
+            means. Larger is better.
         state: finished, stopped (after the last epoch in `scores`) or failed.
         error: the reason of a failure, else None.
     """

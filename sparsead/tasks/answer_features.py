@@ -90,8 +90,8 @@ def _answer_ends(
     """Return, by question, the first and the last character of its answer that have a token.
 
     A tokenizer may drop characters, such as combining accents and marks of the writing direction.
-    They have a token in no feature, while one outside a feature's part of the context has one in
-    another feature. Questions without an answer, or without a token of it, are left out.
+    A dropped character has no token in any feature; a character outside one feature has its token
+    in another one. Questions without an answer, or without a token of it, are left out.
     """
     ends = {}
     for question, features in groupby(range(len(question_of)), key=lambda f: question_of[f]):

@@ -163,7 +163,7 @@ class EncodesNewRows(Protocol):
 
 @dataclass(frozen=True)
 class NewRow:
-    """What is predicted of a row of new data.
+    """One input to be predicted; a row of new data holds one or several.
 
     Attributes:
         row: the number of that row, from 0.
@@ -188,7 +188,7 @@ class ReadsNewRows(Protocol):
         """
 
     def new_rows(self, rows: Rows, /) -> Sequence[NewRow]:
-        """Return what is predicted of the rows, which have the columns of one of the layouts.
+        """Return the inputs to be predicted in rows that have the columns of one of the layouts.
 
         Raises:
             DataError: a value cannot be used; the message names file, line and column.

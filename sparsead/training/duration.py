@@ -17,10 +17,12 @@ from sparsead.tasks.contract import GeneratesText, Task
 log = logging.getLogger(__name__)
 
 _LEAST_SECONDS, _MOST_STEPS = 1.0, 5
-"""Steps are timed for so long, but for no more than so many."""
+"""Steps are timed for at least so many seconds, but for at most so many steps."""
 _EVALUATED = 0.45
-"""An evaluated example takes about this share of a trained one, as recorded runs of adapters say:
-there is no backward pass, whose half for the frozen weights is never computed."""
+"""An evaluated example takes about this share of a trained one's time in recorded runs of adapters.
+
+A training step has a backward pass as well, which costs about as much as a forward pass, because no
+gradient of the frozen weights is computed."""
 
 
 class TellDuration(TrainerCallback):

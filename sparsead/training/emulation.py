@@ -56,7 +56,7 @@ def cpu_has_bf16_kernels() -> bool:
 
 @cache
 def _tell() -> None:
-    """Say once in a process how products are computed."""
+    """Log once in a process how products are computed."""
     log.info("precision=bf16: this CPU has no kernels for it; bf16 matrices are multiplied in fp32")
 
 

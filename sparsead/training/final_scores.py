@@ -1,4 +1,4 @@
-"""The scores in a run's record: those of the last epoch, and those of the remaining splits."""
+"""The scores in a run's record: of the last epoch, or of the best one, and of all other splits."""
 
 from __future__ import annotations
 
@@ -52,7 +52,8 @@ def final_scores(
         task: the task, which computes the scores.
         data: the encoded splits; all but train and validation are scored.
         folder: the run's folder, where generated texts are stored.
-        last: the last entry of the history, with the scores on validation.
+        last: the evaluation of the last epoch, or of the best one if the protocol has a patience,
+            with the scores on validation.
         held_out: whether `validation` is a held-out share of train, for choosing between runs, and
             `test` is the task's own validation split.
 

@@ -25,8 +25,9 @@ def find_rates(protocol: ProtocolSpec, model: nn.Module, head: Collection[str]) 
     """Return the highest learning rate of each parameter that trains, by its name.
 
     The head's is `protocol.head_learning_rate`. A parameter of a layer has the general rate,
-    multiplied by `protocol.layer_decay` for each layer above it (Clark et al., 2020); one below all
-    layers is multiplied once more than one of the lowest, and one above all of them not at all.
+    multiplied by `protocol.layer_decay` for each layer above it (Clark et al., 2020). A parameter
+    below all layers has one factor more than those of the lowest layer, and one above all layers
+    has none.
 
     Args:
         protocol: the run's protocol.

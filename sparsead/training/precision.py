@@ -40,7 +40,7 @@ def resolve_precision(precision: str, device: str) -> str:
     return precision
 
 
-def store_frozen(adapted: AdaptedModel, precision: str) -> None:
+def cast_frozen(adapted: AdaptedModel, precision: str) -> None:
     """Convert the backbone's frozen weights to the dtype of the computation, once for all steps.
 
     The adapter and the head stay in fp32 under autocast, and therefore the optimiser's state too.
@@ -54,9 +54,9 @@ def store_frozen(adapted: AdaptedModel, precision: str) -> None:
 
 @contextmanager
 def frozen_stored(adapted: AdaptedModel, precision: str) -> Iterator[None]:
-    """Apply `store_frozen` for the duration of the block, and restore the weights afterwards."""
+    """Apply `cast_frozen` for the duration of the block, and restore the weights afterwards."""
     before = [(parameter, parameter.data) for parameter in _frozen(adapted)]
-    store_frozen(adapted, precision)
+    cast_frozen(adapted, precision)
     try:
         yield
     finally:

@@ -54,7 +54,7 @@ def scoring_sample(rows: Dataset, seed: int, count: int = SCORING_EXAMPLES) -> l
 
     Args:
         rows: the encoded training split.
-        seed: the run's seed.
+        seed: the seed of the pruning (`seed_mask`).
         count: number of examples; if there are fewer, all are chosen.
 
     Returns:

@@ -52,9 +52,9 @@ class Stopping(TrainerCallback):
     ) -> None:
         """Request a checkpoint if Ctrl-C was pressed.
 
-        An epoch's last step is skipped: the save at the epoch's end follows the evaluation. A
-        checkpoint before it would make the resumed training leave that evaluation out. So is the
-        last step of a training that ends within an epoch.
+        The last step of an epoch or of the training is skipped: the save at the epoch's end follows
+        the evaluation, and a checkpoint before it would make the resumed training leave that
+        evaluation out.
         """
         inside = not float(state.epoch or 0).is_integer() and state.global_step < state.max_steps
         control.should_save = control.should_save or (self._interrupted() and inside)

@@ -24,7 +24,7 @@ from sparsead.backbones.checks import check_configuration, check_weights
 from sparsead.backbones.loading import load_backbone
 from sparsead.errors import ConfigError, SourceError
 from sparsead.hub.commits import forget_commits
-from sparsead.hub.failures import NOT_ASKED, refuse
+from sparsead.hub.failures import NOT_ASKED, build_source_error
 from sparsead.runs.identity import compute_identity
 from sparsead.runs.sources import check_unchanged, describe_sources, list_sources
 from stand_in_hub import StandInHub
@@ -365,7 +365,7 @@ def test_weights_of_a_package_that_is_not_installed_come_from_the_hub(hub: Stand
     with pytest.raises(SourceError, match="SHA-256"):
         load_backbone(spec.backbone)
     check_unchanged(spec, {"sources": describe_sources(spec, fingerprint)})
-    said = str(refuse(source, NOT_ASKED))
+    said = str(build_source_error(source, NOT_ASKED))
     assert said.endswith("or install its files with pip install 'sparsead[offline]'")
 
 

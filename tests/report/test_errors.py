@@ -147,7 +147,7 @@ def test_a_difference_on_enough_examples_has_an_interval(tmp_path: Path) -> None
     # Of 100 examples 25 differ by 1 and 50 by -1: a variance of 0.75 - 0.25² of one example.
     half = 100 * 1.96 * ((0.75 - 0.25**2) / 100) ** 0.5
     assert [float(end) for end in found.groups()] == pytest.approx([-25 - half, -25 + half], abs=2)
-    assert "counts the examples alone, not other seeds" in text
+    assert "accounts for the choice of the examples, not for other seeds" in text
 
 
 @pytest.mark.parametrize(

@@ -180,8 +180,8 @@ def test_the_interval_of_an_average_resamples_each_task_by_itself(results: Resul
 
 def test_the_table_says_which_interval_it_prints(results: Results) -> None:
     text = render(build_view(results), "md")
-    assert "counts seeds and evaluated examples as two crossed random factors" in text
-    assert "corrected by Holm's method over 2; p counts the seeds alone" in text
+    assert "the variation over seeds and over evaluated examples, as two crossed random" in text
+    assert "corrected by Holm's method over 2; p accounts for the seeds alone" in text
     assert "(seeds)" not in text
     found = comparison(results, "avg")
     interval = "<br>\\[{low_crossed:+.2f}, {high_crossed:+.2f}\\]"

@@ -72,7 +72,7 @@ def test_parts_are_told_apart_by_the_names_of_their_tensors() -> None:
 def test_the_papers_search_and_our_rates_are_said(
     results: Results, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert "best of a grid search of 80 points" in notes(results)
+    assert "best of a grid search of 80 hyperparameter settings" in notes(results)
     assert "outside the paper's grid" not in notes(results)
     for found in results.places.values():
         for seed, record in found.records.items():

@@ -47,7 +47,9 @@ def test_a_record_of_before_the_hub_changed_is_not_returned(hub: StandInHub) -> 
     check_unchanged(spec, {})
     new = hub.commit("models", BERT, {"config.json": b"{ }"})
     forget_commits()
-    choice = f"backbone.revision={old} is the recorded one, backbone.revision={new} that of now"
-    with pytest.raises(ConfigError, match=rf"{BERT}: has changed on the hub .*: {choice}"):
+    choice = (
+        f"backbone.revision={old} reads the recorded commit, backbone.revision={new} the present"
+    )
+    with pytest.raises(ConfigError, match=rf"{BERT}: has changed on the hub .*; {choice}"):
         check_unchanged(spec, result)
     check_unchanged(compose(*RUN, f"backbone.revision={old}"), result)

@@ -14,7 +14,7 @@ from sparsead.adapters.fusion import FusionAdapter
 from sparsead.adapters.lora import LoRAAdapter
 from sparsead.pruning.storage import load_sparse
 from sparsead.training import precision
-from sparsead.training.precision import resolve_precision, store_frozen
+from sparsead.training.precision import cast_frozen, resolve_precision
 from tiny_models import tiny_classifier
 
 
@@ -22,9 +22,9 @@ from tiny_models import tiny_classifier
 def test_frozen_weights_go_to_bf16_and_what_trains_and_norms_stay_fp32(backbone: str) -> None:
     model = tiny_classifier(backbone)
     adapted = LoRAAdapter(bottleneck=2, sites=["query"]).insert(model, seed=1)
-    store_frozen(adapted, "fp32")
+    cast_frozen(adapted, "fp32")
     assert {p.dtype for p in model.parameters()} == {torch.float32}
-    store_frozen(adapted, "bf16")
+    cast_frozen(adapted, "bf16")
     for name, parameter in model.named_parameters():
         kept = parameter.requires_grad or "norm" in name.lower()
         assert parameter.dtype is (torch.float32 if kept else torch.bfloat16), name
@@ -34,7 +34,7 @@ def test_the_adapters_that_a_fusion_combines_are_stored_as_they_were() -> None:
     options = {"adapters": [{"bottleneck": 4, "scale": 0.5}]}
     adapted = FusionAdapter(fusion=options).insert(tiny_classifier(), seed=1)
     before = adapted.trained_state()
-    store_frozen(adapted, "bf16")
+    cast_frozen(adapted, "bf16")
     for name, tensor in adapted.trained_state().items():
         assert torch.equal(tensor, before[name]), name
     assert adapted.model.get_parameter("bert.encoder.layer.0.output.dense.weight").dtype is (
