@@ -7,15 +7,21 @@ import os
 import socket
 from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 import torch
 import torch.distributed as dist
 from accelerate import PartialState
 from torch import nn
 from torch.multiprocessing.spawn import spawn
+from transformers import PreTrainedModel
+from transformers.trainer_utils import SaveStrategy
 
+from sparsead.adapters.adapted import AdaptedModel
+from sparsead.assembly.phases import share_masks
 from sparsead.pruning.prune import prune
 from sparsead.training.processes import broadcast_value
+from training.test_trainer import trainer_of
 
 
 def in_two_processes(work: Callable[[int, int, str], None], folder: Path) -> None:
@@ -57,10 +63,50 @@ def worker(rank: int, port: int, folder: str) -> None:
     dist.destroy_process_group()
 
 
-def agreeing_worker(rank: int, port: int, folder: str) -> None:
+def _join(rank: int, port: int) -> None:
+    """Do what torchrun and accelerate do in a process before a run begins."""
     here = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2, "MASTER_PORT": port}
     os.environ.update({name: str(value) for name, value in here.items()})
     os.environ["MASTER_ADDR"] = "127.0.0.1"
     PartialState(cpu=True)
+
+
+def agreeing_worker(rank: int, port: int, folder: str) -> None:
+    _join(rank, port)
     Path(folder, str(rank)).write_text(broadcast_value(f"found by {rank}"), "utf-8")
+    dist.destroy_process_group()
+
+
+def training_worker(rank: int, port: int, folder: str) -> None:
+    _join(rank, port)
+    train_undisturbed(Path(folder), f"{rank}.pt")
+    dist.destroy_process_group()
+
+
+def train_undisturbed(folder: Path, name: str) -> None:
+    """Train two steps without dropout, and save the weights, and the loss of training and dev."""
+    trainer = trainer_of(folder, "protocol.epochs=1", "protocol.batch_size=16")
+    model = cast(nn.Module, trainer.model)
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+    trainer.args.save_strategy = SaveStrategy.NO
+    trainer.train()
+    weights = {n: p.detach() for n, p in model.named_parameters() if p.requires_grad}
+    logged = {key: value for each in trainer.state.log_history for key, value in each.items()}
+    losses = {key: logged[key] for key in ("loss", "grad_norm", "eval_loss")}
+    torch.save({"weights": weights, "losses": losses}, folder / name)
+
+
+def masking_worker(rank: int, port: int, folder: str) -> None:
+    """Draw other masks in each process, share them, and save the masks and the weights."""
+    _join(rank, port)
+    torch.manual_seed(0)
+    model = nn.Linear(8, 16)
+    own = prune(model, tensors=["weight"], sparsity=0.5, pruner="random", seed=rank)
+    adapted = AdaptedModel(cast(PreTrainedModel, model), ("weight",), (), ("weight",))
+    shared = share_masks(own, adapted)["weight"]
+    weight = nn.parallel.DistributedDataParallel(model).module.weight.detach()
+    kept = {"own": own["weight"], "shared": shared, "weight": weight}
+    torch.save(kept, f"{folder}/{rank}.pt")
     dist.destroy_process_group()

@@ -176,6 +176,7 @@ def prune(spec: RunSpec, setup: Setup, loaded: Loaded) -> Pruned:
             masks = loaded.start.chosen or prune_adapter(
                 spec, setup.pruner, adapted, batches, redraw
             )
+            masks = share_masks(masks, adapted)
             loaded.start.tell_restored(masks)
             check_owned(setup.folder)
             save_starting_state(setup.folder, masks, setup.precision)
@@ -184,6 +185,17 @@ def prune(spec: RunSpec, setup: Setup, loaded: Loaded) -> Pruned:
         trained = adapted if adapted.budget is None else train_chosen(adapted, masks)
     cast_frozen(trained, setup.precision)
     return Pruned(masks, trained, scored_on)
+
+
+def share_masks(masks: Masks, adapted: AdaptedModel) -> Masks:
+    """Return the masks of the first process, which all processes then have.
+
+    On GPUs the processes may compute scores that differ in the last bit, and with them masks.
+    """
+    first = broadcast_value(masks)
+    if first is not masks and adapted.budget is None:
+        first.enforce(adapted.model)
+    return first
 
 
 def fit(

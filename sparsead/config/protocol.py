@@ -130,21 +130,33 @@ class ProtocolSpec:
         """Number of evaluations in each epoch, the one at its end included."""
         return math.ceil((self.evaluations or self.epochs) / self.epochs)
 
-    def steps(self, examples: int, processes: int = 1) -> int:
-        """Return the number of steps of a whole training.
-
-        Args:
-            examples: number of training examples.
-            processes: number of processes that share them.
-        """
-        whole = self.epochs * self.steps_per_epoch(examples, processes)
+    def steps(self, examples: int) -> int:
+        """Return the number of steps of a whole training, in however many processes."""
+        whole = self.epochs * self.steps_per_epoch(examples)
         return whole if self.max_steps is None else min(whole, self.max_steps)
 
-    def steps_per_epoch(self, examples: int, processes: int = 1) -> int:
-        """Return the number of steps of an epoch; the arguments are those of `steps`."""
-        batches = self.batches_per_epoch(examples, processes)
-        return max(1, math.ceil(batches / self.gradient_accumulation))
+    def steps_per_epoch(self, examples: int) -> int:
+        """Return the number of steps of an epoch."""
+        return max(1, math.ceil(self.batches_per_epoch(examples) / self.gradient_accumulation))
 
-    def batches_per_epoch(self, examples: int, processes: int = 1) -> int:
-        """Return the number of batches of a process in an epoch; arguments as of `steps`."""
-        return math.ceil(math.ceil(examples / self.batch_size) / processes)
+    def batches_per_epoch(self, examples: int) -> int:
+        """Return the number of batches in an epoch."""
+        return math.ceil(examples / self.batch_size)
+
+    def share_of_batch(self, processes: int) -> int:
+        """Return how many examples of each batch one of several processes computes.
+
+        All processes together compute a batch of `batch_size`, so that their number does not
+        change what is trained.
+
+        Raises:
+            ConfigError: the batches cannot be divided equally among the processes.
+        """
+        share, rest = divmod(self.batch_size, processes)
+        if rest:
+            raise ConfigError(
+                f"protocol.batch_size={self.batch_size}: cannot be divided among {processes} "
+                f"processes; choose a multiple of {processes}, such as "
+                f"protocol.batch_size={(share + 1) * processes}, or another number of processes"
+            )
+        return share

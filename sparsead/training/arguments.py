@@ -35,13 +35,13 @@ def training_arguments(
 
     Raises:
         ConfigError: the training has too few batches for `protocol.gradient_accumulation`, or too
-            few steps for `protocol.max_steps`, `protocol.warmup` or the schedule.
+            few steps for `protocol.max_steps`, `protocol.warmup` or the schedule, or its batches
+            cannot be divided among the processes.
     """
     protocol = spec.protocol
     arguments = TrainingArguments(
         output_dir=str(folder),
         num_train_epochs=protocol.epochs,
-        per_device_train_batch_size=protocol.batch_size,
         per_device_eval_batch_size=protocol.eval_batch_size,
         gradient_accumulation_steps=protocol.gradient_accumulation,
         learning_rate=protocol.learning_rate,
@@ -68,7 +68,8 @@ def training_arguments(
     )
     if arguments.n_gpu > 1:
         arguments._n_gpu = 1  # on several GPUs the Trainer would multiply the batch size
-    _check_steps(spec, examples, arguments.world_size)
+    arguments.per_device_train_batch_size = protocol.share_of_batch(arguments.world_size)
+    _check_steps(spec, examples)
     return arguments
 
 
@@ -78,15 +79,15 @@ def _unless_default(spec: RunSpec) -> dict[str, Any]:
     return limit | ({_CHECKPOINTING: True} if protocol.gradient_checkpointing else {})
 
 
-def _check_steps(spec: RunSpec, examples: int, processes: int) -> None:
+def _check_steps(spec: RunSpec, examples: int) -> None:
     protocol = spec.protocol
-    batches = protocol.batches_per_epoch(examples, processes)
+    batches = protocol.batches_per_epoch(examples)
     if protocol.gradient_accumulation > max(batches, 1):
         raise ConfigError(
             f"protocol.gradient_accumulation={protocol.gradient_accumulation}: is more than the "
             f"number of batches in an epoch, {batches}; give fewer"
         )
-    of_epoch = protocol.steps_per_epoch(examples, processes)
+    of_epoch = protocol.steps_per_epoch(examples)
     whole, wanted = protocol.epochs * of_epoch, protocol.max_steps
     if wanted is not None and wanted > whole:
         needed = -(-wanted // of_epoch)
@@ -94,7 +95,7 @@ def _check_steps(spec: RunSpec, examples: int, processes: int) -> None:
             f"protocol.max_steps={wanted}: {protocol.epochs} epochs have only {whole} steps; leave "
             f"it out, or choose protocol.epochs={needed}"
         )
-    steps = protocol.steps(examples, processes)
+    steps = protocol.steps(examples)
     if protocol.warmup >= max(steps, 1):
         raise ConfigError(
             f"protocol.warmup={protocol.warmup:g}: the training has only {steps} steps; give "

@@ -206,7 +206,8 @@ class SparseadTrainer(Trainer):
 
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Sampler[int]:
         data = cast(Dataset, train_dataset if train_dataset is not None else self.train_dataset)
-        return SeededOrder(count_tokens(data), self.args.train_batch_size, self.args.seed)
+        whole = self.args.train_batch_size * self.args.world_size  # of all processes together
+        return SeededOrder(count_tokens(data), whole, self.args.seed)
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         """Write a checkpoint and its checksums, if this process still owns the run."""
@@ -321,13 +322,15 @@ def build_trainer(
         int(model.config.num_labels or 0),
         of_next_token=gives_next_token(type(model)),
     )
-    if trainer.criterion is not None or protocol.gradient_accumulation > 1:
-        trainer.model_accepts_loss_kwargs = False  # else the Trainer divides by terms of its own
+    divides = gives_next_token(type(model)) and protocol.gradient_accumulation == 1
+    if trainer.criterion is not None or not divides:
+        # The Trainer would multiply the loss by the number of processes, for models that divide it.
+        trainer.model_accepts_loss_kwargs = False
     if protocol.head_learning_rate is not None or protocol.layer_decay != 1:
         trainer.rates = find_rates(protocol, model, head)
     trainer.keeps_best = protocol.patience is not None
     if protocol.evaluations is not None:
-        steps = protocol.steps_per_epoch(len(data["train"]), trainer.args.world_size)
+        steps = protocol.steps_per_epoch(len(data["train"]))
         if protocol.evaluations_per_epoch > steps:
             log.warning(
                 "protocol.evaluations=%d: an epoch has only %d steps; evaluates after each",

@@ -71,5 +71,7 @@ def test_steps_are_counted_as_the_trainer_does() -> None:
         ["protocol.epochs=3", "protocol.batch_size=8", "protocol.gradient_accumulation=2"]
     )
     assert spec.protocol.steps(20) == 6
-    assert spec.protocol.steps(20, processes=3) == 3
+    assert spec.protocol.share_of_batch(4) == 2
+    with pytest.raises(ConfigError, match=r"cannot be divided among 3 processes; .*batch_size=9,"):
+        spec.protocol.share_of_batch(3)
     assert compose(["protocol.max_steps=4"]).protocol.steps(1000) == 4
