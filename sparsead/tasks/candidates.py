@@ -26,6 +26,7 @@ from sparsead.config.values.tasks import check_hub_splits
 from sparsead.errors import ConfigError, unknown
 from sparsead.tasks.contract import NewRow, Record
 from sparsead.tasks.control_tokens import refuse_control_tokens
+from sparsead.tasks.metrics import is_constant
 from sparsead.tasks.questions import Question
 from sparsead.tasks.rows import Rows
 from sparsead.tasks.splits import first_examples
@@ -194,6 +195,10 @@ class CandidateTask:
     def example_scores(self, records: Sequence[Mapping[str, Any]]) -> dict[str, list[float]]:
         """Return, for each metric that is a mean over the questions, its values."""
         raise NotImplementedError
+
+    def outputs_are_constant(self, records: Sequence[Mapping[str, Any]]) -> bool:
+        """Tell whether the probability of "right" is the same for all candidates."""
+        return is_constant([share for record in records for share in record["right"]])
 
     @property
     def _columns(self) -> list[str]:

@@ -268,6 +268,17 @@ class StatesDirection(Protocol):
         """Whether a higher main score is better."""
 
 
+@runtime_checkable
+class TellsConstantOutputs(Protocol):
+    """A task whose predictions may differ although the model's outputs do not.
+
+    Without this method, a model has collapsed if all `prediction`s of its records are the same.
+    """
+
+    def outputs_are_constant(self, records: Sequence[Mapping[str, Any]], /) -> bool:
+        """Tell whether the model's outputs are the same for all inputs of the records."""
+
+
 TASKS: Registry[Task] = Registry("task", "sparsead.tasks", Task)
 
 

@@ -12,6 +12,7 @@ from sklearn.metrics import f1_score
 from sparsead.tasks.answer_scores import AnswerScores
 from sparsead.tasks.candidates import CandidateTask
 from sparsead.tasks.contract import TASKS, Record
+from sparsead.tasks.metrics import is_constant
 from sparsead.tasks.questions import Question, copa_questions, multirc_questions, record_questions
 from sparsead.tasks.rows import Rows
 
@@ -91,6 +92,10 @@ class MultiRcTask(CandidateTask):
             "exact_match": float(np.mean([r["prediction"] == r["label"] for r in records])),
         }
         return {metric: found[metric] for metric in self.metrics}
+
+    def outputs_are_constant(self, records: Sequence[Mapping[str, Any]]) -> bool:
+        """Tell whether all answers are judged right, or all wrong."""
+        return is_constant("".join(record["prediction"] for record in records))
 
     def example_scores(self, records: Sequence[Mapping[str, Any]]) -> dict[str, list[float]]:
         """Return 1 for each question whose every answer is judged rightly, else 0."""

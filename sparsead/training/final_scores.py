@@ -99,7 +99,8 @@ def _generated_scores(
     chosen_by = {"selection": scores.pop("validation")} if held_out else {}
     first = scores.pop(splits[0])
     records = read_complete_records(unfinished_predictions(folder, splits[0]))
-    return {"scores": _beside(first, scores), **chosen_by, COLLAPSED: have_collapsed(records)}
+    collapsed = have_collapsed(task, records)
+    return {"scores": _beside(first, scores), **chosen_by, COLLAPSED: collapsed}
 
 
 def _beside(scores: Scores, others: Mapping[str, Scores]) -> Scores:

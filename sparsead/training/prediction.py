@@ -31,6 +31,7 @@ from sparsead.tasks.contract import (
     ScoresOutputs,
     StatesDirection,
     Task,
+    TellsConstantOutputs,
 )
 from sparsead.tasks.metrics import is_constant, to_number
 
@@ -74,7 +75,7 @@ def build_scorer(task: Task, rows: Dataset, file: Path) -> Scorer | None:
         if has_nan(output.predictions):  # a class can be chosen among them, but means nothing
             log.warning("%s not defined: outputs of the model are nan", ", ".join(scores))
             scores = dict.fromkeys(scores, math.nan)
-        return scores | {COLLAPSED: float(have_collapsed(records))}
+        return scores | {COLLAPSED: float(have_collapsed(task, records))}
 
     return score
 
@@ -86,13 +87,20 @@ def has_nan(outputs: Any) -> bool:
     return bool(np.isnan(outputs).any())
 
 
-def have_collapsed(records: Sequence[Record]) -> bool:
-    """Tell whether all predictions are the same although the true values, if known, differ."""
+def have_collapsed(task: Task | GeneratesText, records: Sequence[Mapping[str, Any]]) -> bool:
+    """Tell whether all predictions are the same although the true values, if known, differ.
+
+    A task may tell in its own way whether they are (`TellsConstantOutputs`).
+    """
     truths = {
         json.dumps(next((r[key] for key in _TRUTHS if key in r), number), sort_keys=True)
         for number, r in enumerate(records)
     }
-    return len(truths) > 1 and is_constant([record["prediction"] for record in records])
+    if len(truths) < 2:
+        return False
+    if isinstance(task, TellsConstantOutputs):
+        return task.outputs_are_constant(records)
+    return is_constant([record["prediction"] for record in records])
 
 
 def higher_is_better(task: Task, metric: str) -> bool:

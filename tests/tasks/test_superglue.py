@@ -19,6 +19,7 @@ from sparsead.errors import DataError
 from sparsead.tasks.contract import TASKS
 from sparsead.tasks.files import read_layout, read_mappings
 from sparsead.tasks.superglue import find_words
+from sparsead.training.prediction import have_collapsed
 from stand_in_hub import StandInHub
 
 PLACE = {"sentence1": "Come to my place later?", "sentence2": "No place for them."}
@@ -165,6 +166,19 @@ def test_candidates_are_compared_within_their_question(tmp_path: Path) -> None:
     assert [record["prediction"] for record in records] == ["Bo", "Ann Lee"]
     assert records[0]["references"] == ["Bo"]
     assert scores == {"f1": 0.5, "exact_match": 0.5}
+
+
+@pytest.mark.parametrize("name", ["copa", "multirc", "record"])
+def test_equal_outputs_for_all_candidates_are_a_collapse(name: str, tmp_path: Path) -> None:
+    count = {"copa": 4, "multirc": 4, "record": 6}[name]
+    for shares, collapsed in (
+        ([0.7] * count, True),
+        ([0.3] * count, True),
+        ([0.7, *[0.3] * (count - 1)], False),
+    ):
+        _, found = scored(name, shares, tmp_path)
+        records = [{**record, "label": number} for number, record in enumerate(found)]
+        assert have_collapsed(task(f"task={name}", f"task.path={tmp_path}"), records) is collapsed
 
 
 def test_a_candidate_fills_the_gap(tmp_path: Path) -> None:
