@@ -21,6 +21,7 @@ from sparsead.runs.interrupt import Watch
 from sparsead.runs.record import RunRecord, write_result
 from sparsead.runs.request import RunRequest
 from sparsead.runs.staging import staged
+from sparsead.runs.trials import scores_by_epoch
 from sparsead.search import Train, search
 from synthetic import synthetic_result
 
@@ -68,6 +69,16 @@ class FakeTraining:
             if watch(scores):
                 raise TrainingStopped("over")
         raise AssertionError("the search lets no trial score the dev set")
+
+
+def test_a_score_before_training_is_not_that_of_an_epoch() -> None:
+    history = [
+        {"epoch": epoch, "scores": {"accuracy": score}}
+        for epoch, score in ((0, 0.5), (0.5, 0.55), (1, 0.6), (2.0, 0.8))
+    ]
+    scores = {"accuracy": 0.8}
+    record = RunRecord(Path("run"), {"history": history, "scores": scores})
+    assert scores_by_epoch(record) == [0.6, 0.8]
 
 
 def test_hopeless_points_stop_at_a_rung_and_a_killed_search_repeats_nothing(tmp_path: Path) -> None:

@@ -156,6 +156,7 @@ WRONG: dict[str, Sequence[str]] = {
     "jobs_per_gpu=x: must be a whole number": ["train", "-m", "jobs_per_gpu=x"],
     "seed=one: must be a whole number": ["train", "-m", "seed=1,one"],
     "search.epochs: needs search=asha": ["train", "search.epochs=[1]"],
+    "protocol.max_steps=9: search=asha compares": ["train", "search=asha", "protocol.max_steps=9"],
     "search.epochs=0: must be at least 1": ["train", "search=asha", "search.epochs=[0]"],
     "search.learning_rate=5: must be above 0 and below 1": [
         *("train", "search=asha", "search.learning_rate=[5]"),

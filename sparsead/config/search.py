@@ -99,7 +99,7 @@ def check_comparable(protocol: ProtocolSpec) -> None:
     """Refuse a protocol by which points cannot be compared while they train, as search=asha does.
 
     Raises:
-        ConfigError: no selection split is held out, or the protocol stops runs itself.
+        ConfigError: no selection split is held out, or the protocol ends runs itself.
     """
     if not protocol.selection:
         raise ConfigError(
@@ -110,6 +110,11 @@ def check_comparable(protocol: ProtocolSpec) -> None:
         raise ConfigError(
             f"protocol.patience={protocol.patience}: search=asha itself stops the "
             "points that do worse; leave it out"
+        )
+    if protocol.max_steps is not None:
+        raise ConfigError(
+            f"protocol.max_steps={protocol.max_steps}: search=asha compares points after whole "
+            "epochs; leave it out"
         )
 
 

@@ -142,7 +142,7 @@ def scores_by_epoch(record: RunRecord) -> list[float]:
     ends = [
         each
         for each in record.result.get("history", ())
-        if "scores" in each and float(each["epoch"]).is_integer()
+        if "scores" in each and each["epoch"] > 0 and float(each["epoch"]).is_integer()
     ]
     sign = 1 if record.higher_is_better else -1
     return [
