@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from datasets import Dataset, DatasetDict
+from datasets import ClassLabel, Dataset, DatasetDict
 
 from sparsead.errors import DataError
 from sparsead.hub.sources import Source, data_source
@@ -92,10 +92,10 @@ class GlueTask(SentenceTask):
         return DatasetDict({split: self._read(folder / file) for split, file in self.files.items()})
 
     def _labelled(self, splits: DatasetDict) -> DatasetDict:
-        """Return the hub's splits; its test sets have −1 in place of labels.
+        """Return the hub's splits with the task's classes; its test sets have −1 for labels.
 
         Raises:
-            DataError: a split has no labels.
+            DataError: a split has no labels, or declares other classes than the task has.
         """
         for split, rows in splits.items():
             if len(rows) and min(rows["label"][:]) < 0:
@@ -103,7 +103,21 @@ class GlueTask(SentenceTask):
                     f"task.hub_splits.{split}={self.hub_splits[split]}: {self.hub} has no labels "
                     "in this split; leave it out"
                 )
-        return splits
+        return DatasetDict({split: self._in_order(rows) for split, rows in splits.items()})
+
+    def _in_order(self, rows: Dataset) -> Dataset:
+        """Return rows whose classes have the task's numbers; those that declare none have them."""
+        declared, names = rows.features["label"], list(self.classes)
+        if not isinstance(declared, ClassLabel) or declared.names == names:
+            return rows
+        if self.regression or set(declared.names) != set(names):
+            raise DataError(
+                f"task.hub={self.hub}: its classes are {', '.join(declared.names)}, and those of "
+                f"task={self.name} are {', '.join(names) or 'numbers'}; choose another data set"
+            )
+        numbers = [names.index(name) for name in declared.names]
+        renumbered = rows.map(lambda row: {"label": numbers[row["label"]]})
+        return renumbered.cast_column("label", ClassLabel(names=names))
 
     def _load_test(self, test: Mapping[str, Any], folder: Path | None) -> Dataset | None:
         if folder is None:

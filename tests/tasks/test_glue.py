@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from datasets import Dataset, DatasetDict
+from datasets import ClassLabel, Dataset, DatasetDict
 from sklearn.metrics import accuracy_score, f1_score
 from transformers import EvalPrediction
 
@@ -190,6 +190,26 @@ def test_the_hubs_test_set_without_labels_is_refused(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(glue, "load_splits", lambda *_: hub)
     with pytest.raises(DataError, match=r"task\.hub_splits\.test=test: \S+ has no labels"):
         task("task=mrpc", "+task.hub_splits.test=test").load()
+
+
+def hub_rows(names: list[str]) -> DatasetDict:
+    rows = {"sentence1": ["a", "b"], "sentence2": ["c", "d"], "label": [0, 1], "idx": [0, 1]}
+    split = Dataset.from_dict(rows).cast_column("label", ClassLabel(names=names))
+    return DatasetDict(train=split, validation=split)
+
+
+def test_the_hubs_classes_are_taken_by_their_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(glue, "load_splits", lambda *_: hub_rows(["equivalent", "not_equivalent"]))
+    rows = task("task=mrpc", "task.hub=mine/mrpc").load()["validation"]
+    assert rows.features["label"].names == ["not_equivalent", "equivalent"]
+    assert list(rows["label"]) == [1, 0]
+
+
+@pytest.mark.parametrize("name", ["mrpc", "stsb"])
+def test_other_classes_on_the_hub_are_refused(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(glue, "load_splits", lambda *_: hub_rows(["no", "yes"]))
+    with pytest.raises(DataError, match=r"task.hub=mine/rows: its classes are no, yes, and those"):
+        task(f"task={name}", "task.hub=mine/rows").load()
 
 
 def test_an_unknown_metric_is_refused() -> None:
