@@ -19,8 +19,9 @@ _MAGNITUDE = "magnitude"
 class DoRA(LoRA):
     """The direction W + (alpha / r) · B A of a linear layer's weight, and its length for each row.
 
-    `magnitude` is m, of shape (out,). At the start it is the length of the rows, so that the layer
-    computes what it computes with LoRA.
+    `magnitude` is m, of shape (out,). Before pruning it is the length of the rows, so that the
+    layer computes what it computes with LoRA. Pruning changes B A and not m, so that the rows
+    of a pruned layer start somewhat longer or shorter than with LoRA.
     """
 
     def __init__(self, linear: nn.Linear, rank: int, alpha: float, dropout: float) -> None:
