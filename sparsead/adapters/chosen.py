@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -163,10 +164,9 @@ def pack_places(indices: Tensor, size: int, *, as_bits: bool) -> Tensor:
     """
     if not as_bits:
         return indices.to(torch.int32)
-    bits = torch.zeros(math.ceil(size / 8) * 8, dtype=torch.uint8)
+    bits = torch.zeros(size, dtype=torch.uint8)
     bits[indices.cpu()] = 1
-    powers = 2 ** torch.arange(7, -1, -1, dtype=torch.uint8)
-    return (bits.view(-1, 8) * powers).sum(1, dtype=torch.uint8)
+    return torch.from_numpy(np.packbits(bits.numpy()))
 
 
 def unpack_places(places: Tensor, size: int) -> Tensor:
@@ -176,8 +176,8 @@ def unpack_places(places: Tensor, size: int) -> Tensor:
         ConfigError: they are not indices below `size` in rising order.
     """
     if places.dtype == torch.uint8 and len(places) == math.ceil(size / 8):
-        powers = 2 ** torch.arange(7, -1, -1, dtype=torch.uint8)
-        indices = places[:, None].bitwise_and(powers).flatten().nonzero().squeeze(1)
+        (ones,) = np.unpackbits(places.cpu().numpy()).nonzero()
+        indices = torch.from_numpy(ones).to(places.device)
     else:
         indices = places.long()
     rising = bool((indices.diff() > 0).all())

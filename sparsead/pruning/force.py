@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from sparsead.config.values.pruners import check_rounds
 from sparsead.pruning.budget import masks_from_scores
 from sparsead.pruning.contract import PRUNERS, Scores, Scoring
-from sparsead.pruning.scoring import check_finite
+from sparsead.pruning.scoring import check_finite, keep_only
 
 Masked = Mapping[str, Tensor]
 
@@ -36,7 +35,7 @@ def force(scoring: Scoring, *, rounds: int = 10) -> Scores:
     """
 
     def sensitivity(masks: Masked) -> Scores:
-        with _masked(scoring.tensors, masks):
+        with keep_only(scoring.tensors, masks):
             gradients = scoring.mean_gradients()
         return {
             name: (tensor.detach() * gradients[name]).abs()
@@ -78,18 +77,3 @@ def score_in_rounds(scoring: Scoring, rounds: int, score: Callable[[Masked], Sco
         )
         scores = score({name: mask.to(scores[name].device) for name, mask in masks.items()})
     return scores
-
-
-@contextmanager
-def _masked(tensors: Mapping[str, nn.Parameter], masks: Masked) -> Iterator[None]:
-    """Zero the weights that `masks` removes; at the end restore them bit for bit."""
-    originals = {name: tensor.detach().clone() for name, tensor in tensors.items()}
-    try:
-        with torch.no_grad():
-            for name, tensor in tensors.items():
-                tensor.masked_fill_(~masks[name], 0.0)
-        yield
-    finally:
-        with torch.no_grad():
-            for name, tensor in tensors.items():
-                tensor.copy_(originals[name])

@@ -79,6 +79,26 @@ def rescaled(model: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
+def keep_only(tensors: Mapping[str, nn.Parameter], masks: Mapping[str, Tensor]) -> Iterator[None]:
+    """Set the weights that the masks remove to 0; at the end restore them bit for bit.
+
+    Args:
+        tensors: the parameters by name.
+        masks: by the same names, True where a weight is kept.
+    """
+    originals = {name: tensor.detach().clone() for name, tensor in tensors.items()}
+    try:
+        with torch.no_grad():
+            for name, tensor in tensors.items():
+                tensor.masked_fill_(~masks[name], 0.0)
+        yield
+    finally:
+        with torch.no_grad():
+            for name, tensor in tensors.items():
+                tensor.copy_(originals[name])
+
+
+@contextmanager
 def probe_zero_tensors(tensors: Mapping[str, nn.Parameter], seed: int) -> Iterator[None]:
     """Fill tensors that are all zero with draws from N(0, 0.02²); restore the zeros at the end.
 

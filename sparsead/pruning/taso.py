@@ -26,10 +26,11 @@ from dataclasses import replace
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from sparsead.errors import PruningError
 from sparsead.pruning.contract import PRUNERS, Scores, Scoring
+from sparsead.pruning.scoring import keep_only
 
 _LORA = re.compile(r"(?P<layer>.+?)\.(?:adapter\.)?lora_(?P<side>[AB])(?:\.\w+)?\.weight")
 """Names of LoRA's matrices: LAYER.adapter.lora_A.weight here, LAYER.lora_A.NAME.weight in peft."""
@@ -57,7 +58,8 @@ def taso(scoring: Scoring) -> Scores:
     """
     sides = {name: _side(scoring.model, name) for name in scoring.tensors}
     weights = {side.base: scoring.model.get_parameter(side.base) for side in sides.values()}
-    with _without_lora(scoring.tensors), _differentiable(weights):
+    nothing = {n: torch.zeros_like(t, dtype=torch.bool) for n, t in scoring.tensors.items()}
+    with keep_only(scoring.tensors, nothing), _differentiable(weights):
         gradients = replace(scoring, tensors=weights).mean_gradients()
     scores: Scores = {}
     for name, (base, rows) in sides.items():
@@ -77,21 +79,6 @@ def _side(model: nn.Module, name: str) -> _Side:
         if isinstance(modules.get(layer), nn.Linear):
             return _Side(f"{layer}.weight", match["side"] == "B")
     raise PruningError(f"pruner=taso: {name} adapts no linear layer; {match['layer']} is none")
-
-
-@contextmanager
-def _without_lora(tensors: Mapping[str, nn.Parameter]) -> Iterator[None]:
-    """Set LoRA's matrices to 0; at the end restore them bit for bit."""
-    originals: dict[str, Tensor] = {name: each.detach().clone() for name, each in tensors.items()}
-    try:
-        with torch.no_grad():
-            for tensor in tensors.values():
-                tensor.zero_()
-        yield
-    finally:
-        with torch.no_grad():
-            for name, tensor in tensors.items():
-                tensor.copy_(originals[name])
 
 
 @contextmanager
