@@ -31,6 +31,7 @@ from sparsead.errors.display import tell
 from sparsead.report.choice import choose_best_points, count_points
 from sparsead.report.formats import FORMATS, to_rich
 from sparsead.report.settings import group_by_setting, list_columns, rank_columns
+from sparsead.runs.files import write_result_file
 from sparsead.runs.listing import find_finished, open_place
 from sparsead.runs.record import RunRecord
 from sparsead.tables.files import is_table, unknown_table
@@ -66,9 +67,7 @@ def main() -> None:
     if arguments.out is None:
         sys.stdout.write(text)
     else:
-        from sparsead.report.publish import write_text
-
-        write_text(arguments.out, text)
+        write_result_file(arguments.out, text)
         sys.stdout.write(f"{arguments.out}\n")
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sparsead.errors import RecordError
 from sparsead.report.html import render_html
 from sparsead.report.plots import draw
 from sparsead.report.results import Results
 from sparsead.report.style import SUFFIXES, save
 from sparsead.report.view import View
+from sparsead.runs.files import write_result_file
 
 DEFAULT_KIND = "score_by_parameters"
 
@@ -22,7 +22,7 @@ def publish(shown: View, outputs: Path) -> list[Path]:
     """
     name = shown.results.table.name
     report = outputs / "reports" / f"{name}.html"
-    write_text(report, render_html(shown, report.parent))
+    write_result_file(report, render_html(shown, report.parent))
     is_figure = "kind" in shown.results.table.options
     return [report, *(save_figure(shown.results, outputs / "figures") if is_figure else ())]
 
@@ -40,16 +40,3 @@ def save_figure(results: Results, folder: Path) -> list[Path]:
     for path in paths:
         save(figure, path)
     return paths
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file, and create its folder if necessary.
-
-    Raises:
-        RecordError: the file cannot be written.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, "utf-8")
-    except OSError as error:
-        raise RecordError(f"{path}: cannot be written ({error})") from error

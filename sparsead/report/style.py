@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sparsead.errors import RecordError
+from sparsead.runs.files import write_result_file
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -95,8 +96,4 @@ def save(figure: Figure, path: Path) -> None:
     """
     if path.suffix not in SUFFIXES:
         raise RecordError(f"{path}: must end in {' or '.join(SUFFIXES)}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(encode_figure(figure, path.suffix))
-    except OSError as error:
-        raise RecordError(f"{path}: cannot be written ({error})") from error
+    write_result_file(path, encode_figure(figure, path.suffix))

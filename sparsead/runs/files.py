@@ -11,6 +11,8 @@ from pathlib import Path
 
 from sparsead.errors import ConfigError, RecordError
 
+_DEVICES = Path("/dev")
+
 
 def write_atomically(path: Path, content: str | bytes) -> None:
     """Write a temporary file and rename it to `path`, so that no reader sees a partial file.
@@ -49,14 +51,19 @@ def check_new(flag: str, path: Path) -> None:
         raise ConfigError(f"{given}: exists already; give a new path")
 
 
-def write_result_file(path: Path, content: str) -> None:
+def write_result_file(path: Path, content: str | bytes) -> None:
     """Write a file that the user asked for, as `write_atomically` does.
+
+    A device or a pipe, such as /dev/stdout, is written to and not replaced.
 
     Raises:
         RecordError: it cannot be written.
     """
     try:
-        write_atomically(path, content)
+        if path.parent == _DEVICES or path.is_fifo():
+            path.write_bytes(content if isinstance(content, bytes) else content.encode("utf-8"))
+        else:
+            write_atomically(path, content)
     except OSError as error:
         raise RecordError(f"{path}: cannot be written ({error})") from error
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from sparsead.runs.files import write_atomically
+from sparsead.errors import RecordError
+from sparsead.runs.files import write_atomically, write_result_file
 
 
 def test_a_file_that_cannot_be_written_is_named_by_its_own_name(tmp_path: Path) -> None:
@@ -15,3 +16,18 @@ def test_a_file_that_cannot_be_written_is_named_by_its_own_name(tmp_path: Path) 
         write_atomically(tmp_path / "seconds.json", "{}")
     assert caught.value.filename == str(tmp_path / "seconds.json")
     assert [path.name for path in tmp_path.iterdir()] == ["seconds.json"]
+
+
+def test_a_result_goes_to_a_new_file_and_not_through_a_link(tmp_path: Path) -> None:
+    (tmp_path / "other").write_text("kept")
+    (tmp_path / "table.md").symlink_to(tmp_path / "other")
+    write_result_file(tmp_path / "table.md", "new")
+    assert (tmp_path / "table.md").read_text() == "new"
+    assert (tmp_path / "other").read_text() == "kept"
+    with pytest.raises(RecordError, match=r"table.md/a.md: cannot be written"):
+        write_result_file(tmp_path / "table.md" / "a.md", "new")
+
+
+def test_a_device_is_written_to_and_not_replaced() -> None:
+    write_result_file(Path("/dev/null"), "new")
+    assert Path("/dev/null").is_char_device()
