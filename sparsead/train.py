@@ -14,16 +14,17 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from sparsead.adapters.accounting import count_adapter_costs
+from sparsead.assembly.checks import check_trainable
 from sparsead.assembly.phases import fit, load, prune, save, score, set_up
 from sparsead.cli import run as run_verb
 from sparsead.config.compose import compose_as
 from sparsead.config.quoting import format_override
-from sparsead.errors import RecordError
+from sparsead.errors import AlreadyRecordedError, RecordError
 from sparsead.errors.memory import explain_lack_of_memory
 from sparsead.runs.interrupt import Watch
 from sparsead.runs.provenance import describe_provenance
-from sparsead.runs.record import RunRecord, find_record, write_result
-from sparsead.runs.request import RunRequest, do_prerequisites
+from sparsead.runs.record import RunRecord, write_result
+from sparsead.runs.request import RunRequest, do_prerequisites, find_recorded
 from sparsead.runs.sources import describe_sources
 from sparsead.runs.staging import check_owned
 from sparsead.runs.unfinished import STARTED_FILE, note_started
@@ -98,8 +99,14 @@ def train_overrides(overrides: Sequence[str], *, outputs: str | Path = "outputs"
 
 
 def _find_or_train(request: RunRequest) -> RunRecord:
-    record = None if request.rerun else find_record(request.folder)
-    return train(request) if record is None else record
+    record = find_recorded(request)
+    if record is not None:
+        return record
+    check_trainable(request.spec)
+    try:
+        return train(request)
+    except AlreadyRecordedError:  # by another process, since we looked
+        return RunRecord.read(request.folder)
 
 
 def _is_finished(request: RunRequest, staging: Path) -> bool:

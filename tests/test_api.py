@@ -58,6 +58,9 @@ def test_a_search_or_a_wrong_override_is_refused(tmp_path: Path) -> None:
         sparsead.train(["pruner=snop"], outputs=tmp_path)
     with pytest.raises(ConfigError, match="search=asha: works only with `sparsead train`"):
         sparsead.train(["search=asha"], outputs=tmp_path)
+    with pytest.raises(ConfigError, match=r"task\.train: name a CSV, TSV, JSONL or Parquet file"):
+        sparsead.train(["task=text", "task.inputs=[text]", "device=cpu"], outputs=tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_package_and_the_module_of_these_names_are_still_such() -> None:

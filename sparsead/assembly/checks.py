@@ -24,11 +24,14 @@ from sparsead.backbones.places import (
     find_patterns,
 )
 from sparsead.config.groups import TaskSpec
+from sparsead.config.launchers import check_gpu
 from sparsead.config.registry import bind_options, import_object
 from sparsead.config.run import RunSpec
 from sparsead.config.values.adapters import NO_PEFT
 from sparsead.errors import ConfigError
-from sparsead.runs.options import check_data
+from sparsead.hub.reach import check_reachable
+from sparsead.runs.options import check_data, check_sources
+from sparsead.runs.sources import list_sources
 from sparsead.tasks.files import read_file
 
 _SITES = {
@@ -42,6 +45,19 @@ _COMPLETIONS = ("complete", "demo_sums")
 """The methods of tasks in which a decoder continues a prompt."""
 _READ_TWICE = 1 << 24
 """Size in bytes up to which a file of the user's own is read before torch is imported too."""
+
+
+def check_trainable(spec: RunSpec) -> None:
+    """Refuse a run that cannot be trained on this machine, before torch is imported for it.
+
+    Raises:
+        SparseadError: its parts do not fit each other, it names no data, there is no such device,
+            or the hub does not give its backbone or its data.
+    """
+    check_sources(spec)
+    check_buildable(spec)
+    check_gpu(spec.device)
+    check_reachable(list_sources(spec))
 
 
 def check_buildable(spec: RunSpec) -> None:

@@ -22,12 +22,11 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from sparsead.assembly.checks import check_buildable
+from sparsead.assembly.checks import check_buildable, check_trainable
 from sparsead.config.arguments import Parser, name_outputs
 from sparsead.config.compose import CONFIGURATION_ERRORS, describe_error
 from sparsead.config.help import describe_train
 from sparsead.config.launchers import (
-    check_gpu,
     check_slurm,
     expand_jobs,
     is_worker,
@@ -57,7 +56,6 @@ from sparsead.errors import (
 )
 from sparsead.errors.display import one_line, protect_output
 from sparsead.errors.own_code import describe_own_error
-from sparsead.hub.reach import check_reachable
 from sparsead.progress import (
     JSON,
     QUIET,
@@ -77,12 +75,10 @@ from sparsead.report.outcome import (
 )
 from sparsead.runs.failure import failure_file
 from sparsead.runs.interrupt import Watch, stop_on_interrupt
-from sparsead.runs.options import check_sources
 from sparsead.runs.prerequisites import find_prerequisites, resolve_sources
-from sparsead.runs.record import RunRecord, find_record
-from sparsead.runs.request import RunRequest, do_prerequisites
+from sparsead.runs.record import RunRecord
+from sparsead.runs.request import RunRequest, do_prerequisites, find_recorded
 from sparsead.runs.secrets import hide_secrets
-from sparsead.runs.sources import check_unchanged, list_sources
 from sparsead.runs.tally import STARTED, Entry, note_run
 from sparsead.search import search
 from sparsead.tables.estimate import note_throughput
@@ -279,13 +275,12 @@ def _sum_up(entries: Sequence[Entry]) -> None:
 def find_or_train(request: RunRequest) -> RunRecord:
     """Return the record of a run; train the run first unless it is recorded already."""
     try:
-        record = None if request.rerun else find_record(request.folder)
+        record = find_recorded(request)
     except StorageError:
         raise
     except RecordError as error:
         raise RecordError(f"{error}; rerun=true trains it again") from error
     if record is not None:
-        check_unchanged(request.spec, record.result)
         log.info("recorded already (rerun=true trains it again)")
         return record
     try:
@@ -300,10 +295,7 @@ def train_run(request: RunRequest, watch: Watch | None = None) -> RunRecord:
     Torch is imported here, only when a run really has to be trained, because it takes seconds; what
     the hub does not give is refused before.
     """
-    check_sources(request.spec)
-    check_buildable(request.spec)
-    check_gpu(request.spec.device)
-    check_reachable(list_sources(request.spec))
+    check_trainable(request.spec)
     with stage("loading torch and transformers"):
         from sparsead.train import train
         from sparsead.training.allocator import freeze_imported_objects, keep_freed_memory

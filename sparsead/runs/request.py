@@ -23,8 +23,9 @@ from sparsead.runs.failure import record_failure
 from sparsead.runs.identity import compute_identity, compute_setting
 from sparsead.runs.options import check_options
 from sparsead.runs.prerequisites import check_prerequisites, find_prerequisites, resolve_sources
+from sparsead.runs.record import RunRecord, find_record
 from sparsead.runs.result import NAMED_GROUPS, name_run
-from sparsead.runs.sources import pin_revisions
+from sparsead.runs.sources import check_unchanged, pin_revisions
 
 log = logging.getLogger(__name__)
 
@@ -176,6 +177,19 @@ class _Location:
             raise ConfigError(
                 f"threads={number}: must be auto or a whole number from 1 to {_MOST_THREADS}"
             )
+
+
+def find_recorded(request: RunRequest) -> RunRecord | None:
+    """Return the record of a run; None if it is not recorded, or is to be trained again.
+
+    Raises:
+        RecordError: the record cannot be read.
+        ConfigError: the hub has other weights or rows than those of the record.
+    """
+    record = None if request.rerun else find_record(request.folder)
+    if record is not None:
+        check_unchanged(request.spec, record.result)
+    return record
 
 
 def do_prerequisites(

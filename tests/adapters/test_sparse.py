@@ -205,7 +205,7 @@ def test_the_size_of_the_file_is_foreseen(budget: float, tmp_path: Path) -> None
         (["pruner=none"], "pruner=none: adapter=sparse needs a pruner"),
         (
             ["adapter.start=FOLDER", "pruner=snip"],
-            "pruner=snip: with adapter.start=FOLDER, the weights train that were chosen there",
+            "pruner=snip: with adapter.start=FOLDER, the weights that were chosen in that run or ",
         ),
         (["pruner=nm"], "pruner=nm: keeps 2/4 of the weights"),
         (["pruner=snip", "pruner.control=reinit"], "pruner.control=reinit: draws weights anew"),
