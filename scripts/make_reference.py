@@ -25,6 +25,7 @@ from sparsead.config.compose import initialised
 from sparsead.config.help import find_comment, list_leaves
 from sparsead.config.pruning import SparsitySpec
 from sparsead.config.run import SECTIONS
+from sparsead.config.safe_yaml import read_mapping
 from sparsead.config.search import SearchSpec
 from sparsead.config.tracking import TrackingSpec
 from sparsead.pruning.contract import PRUNERS
@@ -80,7 +81,7 @@ def render() -> str:
 
 def _run_keys() -> str:
     file = config_folders()[0] / "train.yaml"
-    content = yaml.safe_load(file.read_text("utf-8"))
+    content = read_mapping(file)
     comments = read_comments(file)
     own = {key: value for key, value in content.items() if not isinstance(value, dict | list)}
     rows = [(key, _kind(value), _code(value), comments.get(key, "")) for key, value in own.items()]

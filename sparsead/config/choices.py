@@ -10,9 +10,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from sparsead.errors import ConfigError
+from sparsead.config.safe_yaml import read_mapping
+from sparsead.errors import ConfigError, unknown
 from sparsead.errors.hints import nearest_choice
 
 _own_folders: list[Path] = []
@@ -81,15 +80,25 @@ def list_choices(group: str) -> list[str]:
 
 
 def find_choice(group: str, choice: str) -> Path:
-    """Return the file of a choice, which `list_choices` has named."""
+    """Return the file of a choice.
+
+    Raises:
+        ConfigError: the group has no such choice.
+    """
     files_of_choice = (folder / group / f"{choice}.yaml" for folder in config_folders())
-    return next(file for file in files_of_choice if file.is_file())
+    found = next((file for file in files_of_choice if file.is_file()), None)
+    if found is None:
+        raise ConfigError(unknown(group, choice, list_choices(group)))
+    return found
 
 
 def read_choice(group: str, choice: str) -> dict[str, Any]:
-    """Return the keys in the file of a choice itself, without those of the files it is based on."""
-    values: dict[str, Any] = yaml.safe_load(find_choice(group, choice).read_text("utf-8"))
-    return values
+    """Return the keys in the file of a choice itself, without those of the files it is based on.
+
+    Raises:
+        ConfigError: the group has no such choice, or its file is not YAML with keys.
+    """
+    return read_mapping(find_choice(group, choice))
 
 
 def suggest_override(word: str) -> str | None:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import yaml
 from yaml.nodes import MappingNode, Node, ScalarNode
 
 from sparsead.config.choices import config_folders, find_choice
-from sparsead.errors import ConfigError
+from sparsead.config.safe_yaml import read_mapping
 
 _EXAMPLE = re.compile(r"# *(sparsead |@package|'?adapter\.\w+\.)")
 _SENTENCE = re.compile(r"(?<=\.)\s")
@@ -21,18 +22,15 @@ def describe_choice(group: str, choice: str) -> str:
 
     It is the title of a table, and for a choice that only says where it comes from its name on the
     hub.
+
+    Raises:
+        ConfigError: there is no such choice, or its file is not YAML with keys.
     """
     file = find_choice(group, choice)
-    try:
-        text = file.read_text("utf-8")
-        content = yaml.safe_load(text) or {}
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise ConfigError(f"{file}: cannot be read ({' '.join(str(error).split())})") from error
-    if not isinstance(content, dict):
-        raise ConfigError(f"{file}: must have keys and values")
+    content = read_mapping(file)
     if group == "table":
         return str(content.get("title", ""))
-    first = _SENTENCE.split(" ".join(_said(text)))[0]
+    first = _SENTENCE.split(" ".join(_said(file.read_text("utf-8"))))[0]
     return first.rstrip(".") if first else str(content.get("hub") or "")
 
 
@@ -50,13 +48,17 @@ def read_comments(file: Path) -> dict[str, str]:
 
     The files that its defaults list names say what a key means, and come first; a file's own
     comment on such a key says why it has that value there.
+
+    Raises:
+        ConfigError: a file is not YAML with keys.
     """
+    content = read_mapping(file)
     text = file.read_text("utf-8")
     root = yaml.compose(text)
     if not isinstance(root, MappingNode):
         return {}
     comments = dict(_comments("", root, text.splitlines()))
-    for base in _bases(file, yaml.safe_load(text)):
+    for base in _bases(file, content):
         comments |= read_comments(base)
     return comments
 
@@ -107,10 +109,9 @@ _OF_GROUPS = {
 """What is the same in the files of one group."""
 
 
-def _bases(file: Path, content: object) -> Iterator[Path]:
+def _bases(file: Path, content: Mapping[str, Any]) -> Iterator[Path]:
     """Yield the files that the defaults list of a file names, if they are in conf/."""
-    listed = content.get("defaults", []) if isinstance(content, dict) else []
-    for name in listed:
+    for name in content.get("defaults") or []:
         if not isinstance(name, str) or name == "_self_":
             continue
         folder = config_folders()[0] if name.startswith("/") else file.parent

@@ -6,12 +6,13 @@ has `task.columns`, its file in conf/ fills that from the two, and they are no o
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from sparsead.config.choices import read_choice
-from sparsead.errors import ConfigError, wrong_type
+from sparsead.config.choices import find_choice, list_choices, read_choice
+from sparsead.errors import ConfigError, unknown, wrong_type
 
 _KEYS = ("inputs", "label")
 
@@ -20,15 +21,17 @@ def name_columns(config: DictConfig) -> DictConfig:
     """Return a run's configuration in which `task.columns` alone names the columns.
 
     Raises:
-        ConfigError: `task.inputs` names too few or too many columns, or a column is named in
-            `task.columns` as well.
+        ConfigError: `task.family` is no family of tasks, `task.inputs` names too few or too many
+            columns, or a column is named in `task.columns` as well.
     """
     task = config.get("task")
-    if not isinstance(task, DictConfig) or not {"family", "columns", *_KEYS} <= {*task}:
+    if not isinstance(task, DictConfig) or task.get("family") is None:
         return config
-    defaults = read_choice("task", str(task.family))
+    defaults = _read_family(str(task.family))
+    if not {"columns", *_KEYS} <= {*task}:
+        return config
     given = {key: OmegaConf.select(task, key) for key in _KEYS}
-    _check_number(given["inputs"], defaults["inputs"])
+    _check_number(given["inputs"], [str(each) for each in defaults["inputs"]])
     values: Any = OmegaConf.to_container(task, resolve=True)
     for key in _KEYS:
         named = values.pop(key)
@@ -39,6 +42,20 @@ def name_columns(config: DictConfig) -> DictConfig:
                 f"{values['columns']} another one in its place; leave out one of the two"
             )
     return DictConfig({"task": values})
+
+
+def _read_family(family: str) -> Mapping[str, Any]:
+    """Return what the file of a family of tasks says: `family`, and the columns by default."""
+    choices = list_choices("task")
+    values = read_choice("task", family) if family in choices else {}
+    if "family" not in values:
+        families = [choice for choice in choices if "family" in read_choice("task", choice)]
+        raise ConfigError(unknown("task.family", family, families))
+    inputs, label = (values.get(key) for key in _KEYS)
+    if not (isinstance(inputs, list) and isinstance(label, str)):
+        file = find_choice("task", family)
+        raise ConfigError(f"{file}: must name columns, as in `inputs: [a, b]` and `label: c`")
+    return values
 
 
 def _check_number(inputs: object, default: list[str]) -> None:

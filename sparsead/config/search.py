@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from omegaconf import DictConfig
 
-from sparsead.config.choices import list_choices, read_choice
+from sparsead.config.choices import find_choice, list_choices, read_choice
 from sparsead.config.protocol import ProtocolSpec, check_rate
 from sparsead.config.schema import check_minimum, read_group, to_dataclass
 from sparsead.errors import ConfigError, unknown, unknown_key
@@ -126,12 +126,12 @@ def read_search(name: str, changes: Mapping[str, str]) -> SearchSpec:
         changes: values by key as a user types them: `1e-5,2e-5` or `[1e-5,2e-5]`.
 
     Raises:
-        ConfigError: there is no such search or key, or a value is of the wrong type or range.
+        ConfigError: there is no such search or key, its file is none of a search, or a value is of
+            the wrong type or range.
     """
     if name not in list_choices("search"):
         raise ConfigError(unknown("search", name, list_choices("search")))
-    content = read_choice("search", name)
-    own = content.get("search") or _swept(content["hydra"]["sweeper"]["params"])
+    own = _read_space(name)
     allowed = (*GRID, "first_rung", "reduction") if name == "asha" else GRID
     for key in changes:
         if key not in allowed:
@@ -141,9 +141,28 @@ def read_search(name: str, changes: Mapping[str, str]) -> SearchSpec:
     return to_dataclass("search", SearchSpec, values)
 
 
-def _swept(params: Mapping[str, str]) -> dict[str, list[str]]:
+def _read_space(name: str) -> Mapping[str, Any]:
+    """Return the values by key of conf/search/NAME.yaml, whether its own or those of a sweep."""
+    content = read_choice("search", name)
+    own = content.get("search")
+    if isinstance(own, Mapping):
+        return own
+    params: Any = content
+    for key in ("hydra", "sweeper", "params"):
+        params = params.get(key) if isinstance(params, Mapping) else None
+    if not isinstance(params, Mapping):
+        file = find_choice("search", name)
+        raise ConfigError(f"{file}: must have keys below `search` or `hydra.sweeper.params`")
+    return _swept(params)
+
+
+def _swept(params: Mapping[Any, Any]) -> dict[str, list[str]]:
     """Return a sweep of Hydra's, such as {protocol.epochs: 5,10}, as lists by key."""
-    return {key.partition(".")[2]: _listed(str(values)) for key, values in params.items()}
+    known = {f"protocol.{key}": key for key in GRID}
+    for key in params:
+        if key not in known:
+            raise ConfigError(unknown_key(f"hydra.sweeper.params.{key}", known))
+    return {known[key]: _listed(str(values)) for key, values in params.items()}
 
 
 def _listed(value: str) -> list[str]:

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
-import yaml
-
+from sparsead.config.safe_yaml import read_mapping
 from sparsead.errors import ConfigError
 
 _METHODS = ("adapter", "pruner", "task")
@@ -72,7 +72,6 @@ def _is_within(path: str, package: str) -> bool:
 
 @cache
 def _known_packages() -> frozenset[str]:
-    folder = files("sparsead.conf") / "backbone"
-    choices = (file for file in folder.iterdir() if file.name.endswith(".yaml"))
-    contents = (yaml.safe_load(file.read_text("utf-8")) for file in choices)
+    folder = Path(str(files("sparsead.conf"))) / "backbone"
+    contents = (read_mapping(file) for file in folder.glob("*.yaml"))
     return frozenset(content["package"] for content in contents if content.get("package"))

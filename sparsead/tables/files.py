@@ -15,6 +15,7 @@ import yaml
 from sparsead.config.choices import config_folders, find_choice, list_choices, list_groups
 from sparsead.config.launch import take_launcher
 from sparsead.config.quoting import overridden_key
+from sparsead.config.safe_yaml import load_yaml, read_mapping
 from sparsead.config.schema import Spec, to_dataclass
 from sparsead.config.search import take_search
 from sparsead.errors import ConfigError, unknown, unknown_key
@@ -23,7 +24,6 @@ from sparsead.tables.cells import AVERAGE, Column, Published, Row, TableSpec
 from sparsead.tables.checks import OF_CELLS, check_published, check_table, name_place
 from sparsead.tables.claims import claimed_rows
 from sparsead.tables.columns import check_known, names_among, with_columns
-from sparsead.tables.safe_yaml import load_yaml
 
 _HELD_OUT = "protocol.selection=0.1"
 """A search chooses on this part of the training set, unless the user types another share."""
@@ -63,7 +63,7 @@ def load_table(name_or_path: str, overrides: Sequence[str] = ()) -> TableSpec:
 def _check_keys(overrides: Sequence[str]) -> None:
     """Refuse what a table's cells decide, and unknown keys that resemble the table's own keys."""
     root = config_folders()[0]
-    runs = load_yaml((root / "train.yaml").read_text("utf-8"))
+    runs = read_mapping(root / "train.yaml")
     allowed = {*list_groups(), *runs, *_OWN} - OF_CELLS.keys()
     for key in map(overridden_key, overrides):
         if key in OF_CELLS:

@@ -46,3 +46,11 @@ def test_the_columns_are_named_as_those_of_other_data(choice: str) -> None:
 def test_columns_that_cannot_be_are_refused(overrides: list[str], reason: str) -> None:
     with pytest.raises(ConfigError, match=reason):
         check_options(compose(*overrides))
+
+
+@pytest.mark.parametrize("choice", ["summarize", "text"])
+@pytest.mark.parametrize("family", ["nosuch", "demo_mrpc", "../base_glue", "sumarize"])
+def test_a_family_that_is_none_is_refused(choice: str, family: str) -> None:
+    said = rf"task\.family={family}: no such choice.*\(allowed: complete, qa, summarize, text, tr"
+    with pytest.raises(ConfigError, match=said):
+        compose(f"task={choice}", f"task.family={family}", "task.inputs=[a]", "task.hub=owner/set")

@@ -11,6 +11,7 @@ from sparsead import cli
 from sparsead.config.choices import config_folders, list_choices, use_own_folder
 from sparsead.config.comments import describe_choice
 from sparsead.config.compose import compose
+from sparsead.config.search import read_search
 from sparsead.errors import ConfigError
 from sparsead.tables.composed import hash_conf
 from sparsead.tables.files import load_table
@@ -76,6 +77,50 @@ def test_a_file_that_is_not_yaml_is_named_with_its_line(own: Path, text: str) ->
     with pytest.raises(ConfigError, match=r"largest\.yaml:[234]: is not YAML \(") as error:
         compose(["pruner=largest"])
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("- a\n", r"mine\.yaml: must have keys and values"),
+        ("a: [\n", r"mine\.yaml: cannot be read \("),
+        ("", r"mine\.yaml: must have keys below `search` or `hydra.sweeper.params`"),
+        ("search: 3\nhydra: [x]\n", r"mine\.yaml: must have keys below `search` or"),
+        ("search: {epochs: x}\n", r"search\.epochs=x: must be a list of whole numbers"),
+        ("hydra: {sweeper: {params: {seed: 1}}}\n", r"hydra\.sweeper\.params\.seed: no such key"),
+    ],
+)
+def test_a_search_of_the_users_own_that_cannot_be_read_is_refused(
+    own: Path, text: str, said: str
+) -> None:
+    (own / "search").mkdir()
+    (own / "search" / "mine.yaml").write_text(text, "utf-8")
+    use_own_folder(own)
+    with pytest.raises(ConfigError, match=said):
+        read_search("mine", {})
+
+
+def test_a_search_of_the_users_own_is_a_section_or_a_sweep(own: Path) -> None:
+    (own / "search").mkdir()
+    grid = "learning_rate: [1e-4], epochs: [5], batch_size: [8]"
+    sweep = "protocol.learning_rate: 1e-4, protocol.epochs: 5, protocol.batch_size: 8"
+    (own / "search" / "section.yaml").write_text(f"search: {{{grid}}}\n", "utf-8")
+    text = f"hydra: {{sweeper: {{params: {{{sweep}}}}}}}\n"
+    (own / "search" / "sweep.yaml").write_text(text, "utf-8")
+    use_own_folder(own)
+    assert read_search("section", {}).points == read_search("sweep", {}).points == [(1e-4, 5, 8)]
+
+
+def test_a_family_of_the_users_own_names_its_columns(own: Path) -> None:
+    (own / "task").mkdir()
+    file = own / "task" / "mine.yaml"
+    use_own_folder(own)
+    asked = ["task=mine", "task.hub=owner/set", "backbone=tiny-bart"]
+    file.write_text("defaults: [summarize, _self_]\nfamily: mine\n", "utf-8")
+    with pytest.raises(ConfigError, match=r"mine\.yaml: must name columns, as in"):
+        compose(asked)
+    file.write_text(f"{file.read_text()}inputs: [long]\nlabel: short\n", "utf-8")
+    assert compose(asked).task.options["columns"]["source"] == "long"
 
 
 @pytest.mark.slow

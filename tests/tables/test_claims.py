@@ -14,7 +14,6 @@ from sparsead.report.plots import KINDS
 from sparsead.tables.checks import FIGURES
 from sparsead.tables.claims import KEYS, check_claim
 from sparsead.tables.files import load_table
-from sparsead.tables.safe_yaml import load_yaml
 
 ROWS = ["dense", "snip", "random"]
 BEATS = {"kind": "beats", "text": "x", "row": "snip", "over": "dense"}
@@ -125,11 +124,6 @@ def test_a_merged_key_may_be_given_again(
     file.write_text(f"base: table1\nrows:\n{rows}")
     labels = {row.name: row.label for row in load_table(str(file)).rows}
     assert {name: labels[name] for name in expected} == expected
-
-
-def test_a_mapping_that_is_merged_before_it_is_read_itself_has_each_key_once() -> None:
-    text = "b: &b {label: z, k: 1}\nx:\n  deep: &a {<<: *b, label: b}\nc: {<<: *a, q: 1}\n"
-    assert load_yaml(text)["c"] == {"label": "b", "k": 1, "q": 1}
 
 
 @pytest.mark.parametrize(

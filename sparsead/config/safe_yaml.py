@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 import yaml
+
+from sparsead.errors import ConfigError
 
 _DEEPEST = 50
 _MOST = 100_000
@@ -16,12 +19,30 @@ _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 """YAML's safe loader, libyaml's where it is there, which is seven times faster."""
 
 
+def read_mapping(file: Path) -> dict[str, Any]:
+    """Return the keys and values of a YAML file; an empty file has none.
+
+    Raises:
+        ConfigError: the file cannot be read, is not YAML, or holds something other than keys.
+    """
+    try:
+        content = load_yaml(file.read_text("utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise ConfigError(f"{file}: cannot be read ({' '.join(str(error).split())})") from error
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise ConfigError(f"{file}: must have keys and values")
+    return content
+
+
 def load_yaml(text: str) -> Any:
     """Return the value of a YAML document; keys that `<<` merges may be given again.
 
     Raises:
-        YAMLError: it is not YAML, a key is given twice in a mapping, values are nested too deeply
-            or in themselves, or aliases repeat them too often.
+        YAMLError: it is not YAML, a value is not of the type that its tag names, a key is given
+            twice in a mapping, values are nested too deeply or in themselves, or aliases repeat
+            them too often.
     """
     _check_depth(yaml.parse(text, _LOADER))
     loader = _LOADER(text)
@@ -31,6 +52,8 @@ def load_yaml(text: str) -> Any:
             if number == _MOST:
                 raise yaml.YAMLError(f"it has more than {_MOST} values, as its aliases repeat them")
         return None if node is None else loader.construct_document(node)
+    except (AttributeError, LookupError) as error:  # PyYAML's own, such as those of `!!bool x`
+        raise yaml.YAMLError("a value is not of the type that its tag names") from error
     finally:
         loader.dispose()
 
