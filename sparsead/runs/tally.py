@@ -68,12 +68,19 @@ class Sweep:
         return ", ".join(parts)
 
     def entries(self) -> list[Entry]:
-        """Return what became of the runs so far."""
-        file = None if self.folder is None else self.folder / _FILE
-        if file is None or not file.exists():
-            return []
-        lines = file.read_text("utf-8").splitlines()
-        return [check_type(json.loads(line), Entry) for line in lines]
+        """Return what became of the runs so far.
+
+        A line that cannot be read, such as one that a full disk has cut off, is left out: it says
+        nothing about the other runs, which go on.
+        """
+        found: list[Entry] = []
+        if self.folder is None:
+            return found
+        with suppress(OSError):  # no run has ended yet, or the folder is gone
+            for line in (self.folder / _FILE).read_bytes().split(b"\n"):
+                with suppress(ValueError, RecursionError):
+                    found.append(check_type(json.loads(line), Entry))
+        return found
 
 
 STARTED = Sweep()
