@@ -7,8 +7,10 @@ from datasets import ClassLabel, Dataset, DatasetDict, Features, Translation, Va
 from huggingface_hub import constants
 
 from composing import compose
+from sparsead.config.choices import list_choices
 from sparsead.errors import DataError, SourceError
-from sparsead.hub.sources import Source
+from sparsead.hub.sources import Source, data_source, model_source
+from sparsead.runs.sources import list_sources
 from sparsead.tasks import hub_rows
 from sparsead.tasks.contract import TASKS, Task, WritesSubmission
 
@@ -51,6 +53,11 @@ def test_mnli_and_its_three_test_sets(monkeypatch: pytest.MonkeyPatch) -> None:
         (["task=cola"], "demo_cola"),
         (["task=sst2"], "demo_mrpc"),
         (["task=squad"], "demo_squad"),
+        (["task=boolq"], "demo_rte"),
+        (["task=wic"], "demo_rte"),
+        (["task=copa"], "demo_rte"),
+        (["task=gsm8k"], "demo_sums"),
+        (["task=complete", "task.hub=owner/set", "backbone=tiny-qwen"], "demo_sums"),
         (["task=xsum"], "demo_xsum"),
         (["task=translate", "task.hub=wmt/wmt16"], "demo_xsum"),
     ],
@@ -61,6 +68,41 @@ def test_offline_the_generated_task_of_the_same_kind_is_named(
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(SourceError, match=f"or take the embedded task={embedded}, which needs"):
         task(*overrides).load()
+
+
+OF_THE_HUB = [choice for choice in list_choices("task") if not choice.startswith("demo_")]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("choice", OF_THE_HUB)
+def test_a_task_reads_the_source_that_its_run_is_checked_with(
+    choice: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The hub is asked for its commit, and named in messages, before the task is even made."""
+    columns = ["task.inputs=[a]"] if choice == "text" else []
+    spec = compose(f"task={choice}", *columns, "task.hub=owner/set", f"task.revision={40 * '0'}")
+    read: list[Source] = []
+
+    def load(source: Source) -> DatasetDict:
+        read.append(source)
+        raise SourceError(str(source))
+
+    monkeypatch.setattr(hub_rows, "load_rows", load)
+    with pytest.raises(SourceError):
+        TASKS.bind(spec.task.method, spec.task.arguments())().load()
+    (checked,) = [source for source in list_sources(spec) if source.group == "task"]
+    assert read == [checked]
+    assert read[0].embedded == checked.embedded
+
+
+def test_the_advice_for_where_the_hub_fails_makes_no_other_source() -> None:
+    one = data_source("rte", "glue", "owner/set", None, None)
+    other = data_source("x", "complete", "owner/set", None, None)
+    assert one.embedded != other.embedded
+    assert one == other
+    assert hash(one) == hash(other)
+    assert one != data_source("rte", "glue", "owner/set", "config", None)
+    assert model_source("owner/model", None, "pip install it") == model_source("owner/model", None)
 
 
 def test_squad_is_read_as_it_stands(monkeypatch: pytest.MonkeyPatch) -> None:
