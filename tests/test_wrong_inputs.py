@@ -198,6 +198,7 @@ WRONG: dict[str, Sequence[str]] = {
     "rerun=true: variance trains only the runs": ["variance", "task=demo_rte", "rerun=true"],
     "hydra/launcher=joblib: variance trains one run": ["variance", "jobs_per_gpu=2", "device=cpu"],
     "++seed_data=4: the seeds are chosen here": ["variance", "++seed_data=4"],
+    "~seed_mask: the seeds are chosen here": ["variance", "~seed_mask"],
     "--json: cannot be combined with --format csv": ["table", "--format", "csv", "--json"],
     "--json: cannot be combined with --format md": ["runs", "--format", "md", "--json"],
     "--quiet: cannot be combined with --json": ["train", "--quiet", "--json"],

@@ -37,13 +37,11 @@ from sparsead.runs.deletion import (
     trash_folder,
 )
 from sparsead.runs.files import write_atomically
-from sparsead.runs.listing import COLUMNS, Filter, Listed, choose_runs, list_runs
+from sparsead.runs.listing import COLUMNS, Filter, Listed, choose_runs, list_runs, shorten_name
 
 _EXAMPLES = "\n\n" + "".join(f"  {line.strip()}\n" for line in __doc__.splitlines()[2:])
 _SHOWN = 20
 """Number of runs that are listed before they are deleted."""
-_SHORT_NAME = 8
-"""Number of digits of an identity that no two runs of a folder share in practice."""
 _RANKED = (
     *("run", "task", "adapter", "pruner", "sparsity", "seed", "score", "state"),
     *("backbone", "metric", "r", "seconds"),
@@ -157,7 +155,7 @@ def _show(runs: Sequence[Listed], *, wide: bool = False) -> None:
     """Print the runs; on a terminal by the beginning of their identity, which names them too."""
     rows = [run.row | {"score": _two_places(run.row["score"])} for run in runs]
     if screen_width() is not None and not wide:
-        rows = [row | {"run": row["run"].rpartition("_")[2][:_SHORT_NAME]} for row in rows]
+        rows = [row | {"run": shorten_name(row["run"])} for row in rows]
     sys.stdout.write(to_plain(COLUMNS, rows, _RANKED, wide=wide))
     sys.stdout.flush()
 

@@ -21,6 +21,7 @@ from sparsead.commands.train import train_run
 from sparsead.config.arguments import Parser, add_output_options, add_overrides
 from sparsead.config.launch import take_launcher
 from sparsead.config.overrides import expand
+from sparsead.config.quoting import overridden_key
 from sparsead.config.run import RunSpec
 from sparsead.config.seeds import SEED_KEYS, Seeds
 from sparsead.errors import ConfigError
@@ -81,7 +82,7 @@ def main() -> None:
 
 def _compose(overrides: list[str]) -> RunRequest:
     for override in overrides:
-        if override.partition("=")[0].lstrip("+") in SEED_KEYS:
+        if overridden_key(override) in SEED_KEYS:
             raise ConfigError(f"{override}: the seeds are chosen here; say how many with --seeds N")
     (request,) = compose_all([tuple(expand(overrides))])
     request.refuse_rerun("variance")

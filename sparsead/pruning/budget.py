@@ -13,8 +13,6 @@ from sparsead.errors import PruningError
 from sparsead.pruning.contract import Scores
 from sparsead.seeding import make_generator
 
-MINIMUM_KEPT = 0.01
-
 
 @dataclass(frozen=True)
 class NotByScore:

@@ -11,10 +11,9 @@ from typing import Any, SupportsFloat
 import torch
 from torch import Tensor, nn
 
-from sparsead.config.pruning import CONTROLS, SCOPES
+from sparsead.config.pruning import CONTROLS, MINIMUM_KEPT, SCOPES
 from sparsead.errors import ConfigError, PruningError, unknown
 from sparsead.pruning.budget import (
-    MINIMUM_KEPT,
     NotByScore,
     count_weights_to_remove,
     find_not_by_score,

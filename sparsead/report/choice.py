@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import json
-import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from statistics import mean
 from typing import Any
 
 from sparsead.config.search import GRID
-from sparsead.config.seeds import SEED_KEYS, Seeds
+from sparsead.config.seeds import Seeds
+from sparsead.report.settings import NOT_DECISIVE
 from sparsead.runs.defaults import leave_out_defaults
 from sparsead.runs.record import RunRecord
-
-_NOT_OF_THE_GRID = (*SEED_KEYS, "outputs", "rerun", "threads")
+from sparsead.tables.choice import compute_quality
 
 
 def choose_best_points(records: Iterable[RunRecord]) -> list[RunRecord]:
@@ -38,7 +36,7 @@ def count_points(records: Iterable[RunRecord]) -> dict[str, int]:
 def _choose(grid: Sequence[list[RunRecord]]) -> list[RunRecord]:
     most = max(map(len, grid))
     whole = [point for point in grid if len(point) == most]
-    return max(sorted(whole, key=_point), key=_quality)
+    return max(sorted(whole, key=_point), key=compute_quality)
 
 
 def _grids(records: Iterable[RunRecord]) -> list[list[list[RunRecord]]]:
@@ -67,7 +65,7 @@ def _grid(result: Mapping[str, Any]) -> str:
         for split, each in result.get("data", {}).items()
         if isinstance(each, dict) and "sha256" in each
     }
-    shared = {key: value for key, value in config.items() if key not in _NOT_OF_THE_GRID}
+    shared = {key: value for key, value in config.items() if key not in NOT_DECISIVE}
     protocol = {k: v for k, v in shared.get("protocol", {}).items() if k not in GRID}
     separate = "seed" in config and Seeds.read(config).shared is None
     told = {"protocol": protocol, "separate": separate, "data": data}
@@ -78,10 +76,3 @@ def _point(runs: Sequence[RunRecord]) -> list[float]:
     protocol = runs[0].result.get("config", {}).get("protocol", {})
     values = [protocol.get(key) for key in GRID]
     return [value if isinstance(value, int | float) else 0 for value in values]
-
-
-def _quality(point: Sequence[RunRecord]) -> float:
-    objective = mean(record.objective for record in point)
-    if math.isnan(objective):
-        return -math.inf
-    return objective if point[0].higher_is_better else -objective

@@ -9,7 +9,7 @@ from sparsead.config.quoting import outputs_option
 from sparsead.config.run import RunSpec
 from sparsead.errors import RecordError
 from sparsead.report.statistics import FEWEST_EXAMPLES
-from sparsead.runs.listing import flatten_config
+from sparsead.runs.listing import flatten_config, shorten_name
 from sparsead.runs.record import RunRecord
 
 _ENDS = (2.5, 97.5)
@@ -17,8 +17,6 @@ _MOST_EXAMPLES = 20_000
 """Of more examples no interval is computed here: drawing the resamples would take seconds."""
 _CORPUS_METRICS = ("bleu", "chrf")
 """Metrics that take long to compute on a thousand resamples."""
-SHORT_NAME = 8
-"""Number of digits of an identity that no two runs of a folder share in practice."""
 
 
 class Interval(NamedTuple):
@@ -169,7 +167,7 @@ def _next(record: RunRecord) -> list[str]:
     """Return commands that one may want next; with the folder of the runs, if it is not usual."""
     outputs = record.folder.parent.parent
     where = outputs_option(outputs)
-    run = record.folder.name.rpartition("_")[2][:SHORT_NAME]
+    run = shorten_name(record.folder.name)
     dense = "sparsead train … pruner=none sparsity=0   (the dense one, to compare)"
     pruned = bool(record.result["sparsity"]["removed"]) and not chose_weights(record)
     return [

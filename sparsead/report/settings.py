@@ -35,6 +35,7 @@ class Setting(NamedTuple):
 _ORDER = ("task", "backbone", "adapter", "r", "pruner", "sparsity")
 _RANKED = ("task", "adapter", "pruner", "sparsity", "r", "backbone")
 NOT_DECISIVE = (*SEED_KEYS, "outputs", "rerun", "threads")
+"""Keys in which the runs of one setting may differ."""
 _TELLING = (*SPLITS, "family")
 """Keys of a task that tell runs apart although the identity counts the files' content instead."""
 _REDUNDANT = tuple(

@@ -158,6 +158,14 @@ def find_finished(filters: Sequence[str], place: Path) -> list[RunRecord]:
     return [run.record for run in choose_runs(list_runs(place), wanted) if run.record]
 
 
+def shorten_name(run: str) -> str:
+    """Return the first digits of a run's identity, by which every verb finds it.
+
+    Eight of them are enough: in practice no two runs of a folder share so many.
+    """
+    return run.rpartition("_")[2][:8]
+
+
 def flatten(values: Mapping[str, Any], joint: str = ".", prefix: str = "") -> dict[str, Any]:
     """Return nested mappings as one flat mapping, whose keys are joined by `joint`."""
     found: dict[str, Any] = {}

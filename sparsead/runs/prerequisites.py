@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from sparsead.config.compose import compose
-from sparsead.config.quoting import quote
+from sparsead.config.quoting import overridden_key, quote
 from sparsead.config.run import RunSpec
 from sparsead.config.schema import expand_user
 from sparsead.errors import ConfigError, RecordError
@@ -259,7 +259,7 @@ def _check_backbone(spec: RunSpec, key: str, trained_in: str) -> None:
 
 def _on_task(spec: RunSpec, overrides: Sequence[str], task: str) -> RunSpec:
     same_task = task == (spec.task.family or spec.task.name)
-    kept = [override for override in overrides if _is_kept(_key(override), same_task)]
+    kept = [override for override in overrides if _is_kept(overridden_key(override), same_task)]
     groups = [f"task={task}", f"adapter={_FIRST_STAGE}", f"pruner={spec.pruner.name}"]
     run = pin_revisions(compose([*kept, *groups]))
     options = {key: value for key, value in run.adapter.options.items() if key != _OPTION}
@@ -270,10 +270,6 @@ def _is_kept(key: str, same_task: bool) -> bool:
     if key in ("task", "adapter", "pruner") or key.startswith("adapter."):
         return False
     return same_task or not key.startswith("task.") or key in _FOR_EVERY_TASK
-
-
-def _key(override: str) -> str:
-    return override.partition("=")[0].lstrip("+~")
 
 
 def _second_stage(spec: RunSpec, first_stage: Sequence[Path]) -> RunSpec:

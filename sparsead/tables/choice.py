@@ -69,7 +69,7 @@ def _best(states: Mapping[Point, Sequence[State]]) -> Choice:
     over = {p: each for p, each in states.items() if _is_over(each)}
     done = {p: [s.record for s in each if isinstance(s, Done)] for p, each in over.items()}
     whole = {p: records for p, records in done.items() if len(records) == len(over[p])}
-    best = max(whole, key=lambda p: _quality(whole[p]), default=None)
+    best = max(whole, key=lambda p: compute_quality(whole[p]), default=None)
     is_over = len(over) == len(states)
     return Choice(best if is_over else None, len(over), len(states), len(over) - len(whole))
 
@@ -97,7 +97,11 @@ def _is_over(states: Sequence[State]) -> bool:
     return all(isinstance(state, Done | Failed) for state in states)
 
 
-def _quality(records: Sequence[RunRecord]) -> float:
+def compute_quality(records: Sequence[RunRecord]) -> float:
+    """Return how good a point is by the mean objective of its runs: of two, the better is greater.
+
+    A point whose objective is not defined is the worst.
+    """
     objective = fmean(record.objective for record in records)
     if math.isnan(objective):
         return -math.inf
