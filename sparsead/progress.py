@@ -70,9 +70,9 @@ class Stage:
         self.done = self._first = step
         self._began = time.monotonic()
 
-    def advance(self, steps: int = 1) -> None:
-        """Say that more steps are done."""
-        self.done += steps
+    def advance(self) -> None:
+        """Say that one more step is done."""
+        self.done += 1
         _shown.update()
 
     def show(self, done: int, total: int | None = None) -> None:

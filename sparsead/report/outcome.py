@@ -45,24 +45,18 @@ def describe_setting(spec: RunSpec) -> str:
     )
 
 
-def describe_outcome(record: RunRecord, *, hint: bool = True) -> list[str]:
-    """Return the lines that end a run.
-
-    Args:
-        record: the finished run.
-        hint: say which commands one may want next.
-    """
-    lines = [
+def describe_outcome(record: RunRecord) -> list[str]:
+    """Return the lines that end a run; the last ones are commands that one may want next."""
+    first, *others = _next(record)
+    return [
         describe_scores(record),
         *_describe_interval(record),
         *_remarks(record),
         _describe_masks(record),
         str(record.folder),
+        f"next: {first}",
+        *(f"      {command}" for command in others),
     ]
-    if not hint:
-        return lines
-    first, *others = _next(record)
-    return [*lines, f"next: {first}", *(f"      {command}" for command in others)]
 
 
 def _describe_masks(record: RunRecord) -> str:

@@ -14,6 +14,8 @@ from sparsead.errors import DataError
 
 _LARGEST = 2.0**127 * (2 - 2.0**-23)  # the largest float32, the dtype of labels
 _EXACT = 2**53  # below it, a float writes every whole number exactly
+_LONGEST_QUOTE = 40
+"""Most characters of a value in an error message."""
 
 
 class MissingColumnError(DataError):
@@ -251,10 +253,12 @@ def _hint(name: str, classes: Iterable[str]) -> str:
     return f"; did you mean {alike[0]}?" if alike else ""
 
 
-def quote_value(value: Any, longest: int = 40) -> str:
-    """Return the value's repr for an error message, truncated to `longest` characters."""
+def quote_value(value: Any) -> str:
+    """Return the value's repr for an error message; a long one is truncated."""
     text = repr(value)
-    return text if len(text) <= longest else f"{text[:longest]}… ({len(text)} characters)"
+    if len(text) <= _LONGEST_QUOTE:
+        return text
+    return f"{text[:_LONGEST_QUOTE]}… ({len(text)} characters)"
 
 
 def read_text(path: Path) -> str:

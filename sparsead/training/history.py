@@ -71,7 +71,7 @@ def quality_of(trainer: SparseadTrainer, entry: Mapping[str, float]) -> float:
 
 
 def scores_of(entry: Mapping[str, float]) -> dict[str, float]:
-    """Return the scores in what an evaluation logged, the main one first."""
+    """Return the scores that an evaluation logged, the main one first, without loss and times."""
     scores = {key.removeprefix("eval_"): value for key, value in entry.items() if "eval_" in key}
     return {name: value for name, value in scores.items() if name not in _NOT_SCORES}
 

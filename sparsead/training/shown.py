@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from sparsead.progress import Stage, stage
+from sparsead.training.history import scores_of
 
 if TYPE_CHECKING:
     from sparsead.training.trainer import SparseadTrainer
@@ -83,7 +84,7 @@ class ShowTraining(TrainerCallback):
     ) -> None:
         """Show the main score of the evaluation that has ended."""
         self._leave()
-        scores = self._trainer.scores_in(metrics or {})
+        scores = scores_of(metrics or {})
         name, score = next(iter(scores.items()), ("", None))
         self._score = "" if score is None else f"{name} {100 * score:.2f}"
         self._describe()

@@ -265,10 +265,6 @@ class SparseadTrainer(Trainer):
             line = ", ".join(f"{name} {value}" for name, value in shown.items())
             log.info("epoch %g: %s", logs["epoch"], line)
 
-    def scores_in(self, metrics: Mapping[str, float]) -> dict[str, float]:
-        """Return an evaluation's scores, the main one first, without its loss and its times."""
-        return scores_of(metrics)
-
     def running_loss(self) -> float | None:
         """Return the mean training loss since it was last logged; None before the first step."""
         steps = self.state.global_step - self._globalstep_last_logged
