@@ -13,8 +13,9 @@ import io
 import os
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from sparsead.cli import verbs
 from sparsead.config.arguments import Parser
@@ -52,8 +53,6 @@ _TAKES_TABLE = ("table", "reproduce", "plan", "figure")
 _TAKES_KEYS = (
     *("train", "compare", "params", "variance", "reproduce", "plan", "table", "figure", "map"),
 )
-_FIGURES = ("masks", "curves", "sparsity", "params")
-_STATES = ("done", "failed", "running", "interrupted")
 
 
 def main() -> None:
@@ -91,20 +90,20 @@ def complete(line: str) -> list[str]:
 
 def _words(verb: str, arguments: list[str]) -> list[str]:
     """Return what may follow, besides options and values."""
-    if arguments[-1:] == ["--against"] or (verb == "figure" and arguments == ["masks"]):
+    if arguments[-1:] == ["--against"] or (verb == "figure" and arguments == [_module(verb).MASKS]):
         return _runs()
     first = not [each for each in arguments if not each.startswith("-")]
     if verb in _TAKES_RUN:
         return _runs() if first else []
     found: list[str] = []
     if verb == "list":
-        found = list(importlib.import_module("sparsead.commands.list").KINDS)
+        found = list(_module(verb).KINDS)
     if verb == "runs" and first:
-        found = list(importlib.import_module("sparsead.commands.runs").ACTIONS)
+        found = list(_module(verb).ACTIONS)
     if verb in _TAKES_TABLE and first:
         found = list_choices("table")
     if verb == "figure" and first:
-        found += _FIGURES
+        found += _module(verb).KINDS
     if verb == "completion":
         found = list(SHELLS)
     if verb == "runs" or verb in _TAKES_KEYS:
@@ -116,9 +115,20 @@ def _values(word: str) -> list[str]:
     """Return the words KEY=VALUE, after the last comma of several values."""
     key, _, values = word.partition("=")
     *given, last = values.split(",")
-    choices = _STATES if key == "state" else list_choices(key.rpartition("@")[2].lstrip("+"))
+    choices = _states() if key == "state" else list_choices(key.rpartition("@")[2].lstrip("+"))
     begin = "".join(f"{value}," for value in given)
     return [f"{key}={begin}{choice}" for choice in choices if choice.startswith(last)]
+
+
+def _module(verb: str) -> Any:
+    """Return a verb's own module; it is imported only for that verb, as it takes its time."""
+    return importlib.import_module(f"sparsead.commands.{verb}")
+
+
+def _states() -> Sequence[str]:
+    from sparsead.runs.listing import STATES  # takes as long as all other imports together
+
+    return STATES
 
 
 def _keys() -> list[str]:
@@ -134,7 +144,7 @@ def _options(verb: str, arguments: list[str]) -> list[str]:
     help_text = io.StringIO()
     with contextlib.redirect_stdout(help_text), contextlib.suppress(SystemExit):
         sys.argv = [f"sparsead {verb}", *(action if verb in ("runs", "figure") else []), "--help"]
-        importlib.import_module(f"sparsead.commands.{verb}").main()
+        _module(verb).main()
     return sorted({*_OPTION.findall(help_text.getvalue()), "--help"})
 
 

@@ -27,7 +27,8 @@ Row = dict[str, Any]
 
 COLUMNS = COLUMNS_OF_RUNS
 _NOTHING = dict.fromkeys(COLUMNS)
-_STATES = ("done", "failed", "running", "interrupted")
+STATES = ("done", "failed", "running", "interrupted")
+"""What a run can be, in the order in which runs are listed."""
 _NUMBERS = ("r", "score", "seconds")
 _SEED = re.compile(r"\d+(-\d+)*")
 
@@ -80,8 +81,8 @@ class Filter:
         return wanted
 
     def _check(self, pattern: str) -> None:
-        if self.key == "state" and not any(fnmatchcase(state, pattern) for state in _STATES):
-            raise ConfigError(unknown("state", pattern, _STATES))
+        if self.key == "state" and not any(fnmatchcase(state, pattern) for state in STATES):
+            raise ConfigError(unknown("state", pattern, STATES))
         if self.key in _NUMBERS or self.key == "sparsity":
             _check_number(self.key, pattern)
         if _is_pattern(pattern) or _number(pattern) is not None:
@@ -113,7 +114,7 @@ def list_runs(outputs: Path) -> list[Listed]:
     first: dict[str, Listed] = {}
     for run in (*running, *done, *failed, *stopped):
         first.setdefault(run.row["run"], run)
-    return sorted(first.values(), key=lambda run: _STATES.index(run.row["state"]))
+    return sorted(first.values(), key=lambda run: STATES.index(run.row["state"]))
 
 
 def choose_runs(runs: Sequence[Listed], filters: Sequence[Filter]) -> list[Listed]:

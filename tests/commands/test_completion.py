@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from sparsead import cli
 from sparsead.commands.completion import SHELLS, complete
+from sparsead.commands.figure import KINDS as FIGURES
+from sparsead.commands.list import KINDS
+from sparsead.commands.runs import ACTIONS
+from sparsead.config.choices import list_choices
+from sparsead.runs.listing import STATES
 
 
 @pytest.fixture(autouse=True)
@@ -43,10 +50,35 @@ def _runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_words_are_completed(line: str, found: list[str]) -> None:
-    completed = complete(line)
-    assert [word for word in completed if word in found] == found
-    assert all(word.startswith(line.rpartition(" ")[2]) for word in completed)
-    assert len(completed) <= len(found) + 2
+    assert complete(line) == found
+
+
+def test_a_closed_list_is_offered_as_a_whole() -> None:
+    assert complete("sparsead ") == [*cli.verbs(), "--help", "--version"]
+    assert complete("sparsead runs state=") == [f"state={state}" for state in STATES]
+    assert complete("sparsead list ") == [*KINDS]
+    assert complete("sparsead completion ") == [*SHELLS]
+    figures = [word for word in complete("sparsead figure ") if "=" not in word]
+    assert figures == [*list_choices("table"), *FIGURES]
+    actions = [word for word in complete("sparsead runs ") if "=" not in word]
+    assert actions == [*ACTIONS]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("verb", cli.verbs())
+def test_a_verb_is_completed_to_what_its_help_says_that_it_takes(
+    verb: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with suppress(SystemExit):
+        cli.run(verb, ["--help"])
+    usage = capsys.readouterr().out.partition("\n\n")[0]
+    offered = [*complete(f"sparsead {verb} "), *complete(f"sparsead {verb} masks ")]
+    for example, named in {
+        "one_a1": r"\bRUN\b",
+        "table1": r"\bTABLE\b",
+        "pruner=": r"KEY=VALUE|\bFILTER\b",
+    }.items():
+        assert (example in offered) == bool(re.search(named, usage)), (example, usage)
 
 
 @pytest.mark.parametrize("shell", SHELLS)
