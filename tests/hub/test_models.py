@@ -37,7 +37,21 @@ def test_the_files_come_once_and_no_others(hub: StandInHub) -> None:
     asked = len(hub.requests)
     assert fetch_model(SOURCE) == folder
     assert len(hub.requests) == asked
-    assert not any("Bearer" in (token or "") for token in hub.tokens)
+
+
+@pytest.mark.parametrize(("token", "sent"), [(None, None), ("hf_own", "Bearer hf_own")])
+def test_every_request_has_the_token_that_the_user_has_set_and_no_other(
+    token: str | None, sent: str | None, hub: StandInHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(constants, "HF_TOKEN_PATH", f"{constants.HF_HOME}/token")
+    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    if token is not None:
+        monkeypatch.setenv("HF_TOKEN", token)
+    hub.commit("models", NAME, FILES)
+    fetch_model(SOURCE)
+    assert hub.tokens
+    assert {*hub.tokens} == {sent}
 
 
 def test_a_commit_that_is_cached_is_never_asked_for(hub: StandInHub) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from unittest.mock import ANY
 
 import pytest
 
@@ -184,8 +185,28 @@ def test_missing_and_failed_cells_are_called_so(monkeypatch: pytest.MonkeyPatch)
     assert "84.00 ± 1.00 (n=3, 2 failed)" in snip  # seeds 1…3 of 82 + s
     assert shown.compared == ()
     assert "cannot be told with 0 seeds, not measured yet" in text
-    for form in TABLE_FORMATS:
-        assert "missing" in render(shown, form) or form in ("csv", "json")
+    of_values = ("csv", "json")  # as in the next test
+    for form in {*TABLE_FORMATS} - {*of_values}:
+        assert "missing" in render(shown, form)
+
+
+def test_values_count_the_missing_and_the_failed_runs_of_a_cell(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    shown = build_view(measured(TABLE, lacking, monkeypatch))
+    counts = ("row", "column", "mean", "n", "asked", "failed")
+    lines = csv.DictReader(io.StringIO(render(shown, "csv")))
+    written = [tuple(line[key] for key in counts) for line in lines]
+    cells = json.loads(render(shown, "json"))["cells"]
+    of_json = [tuple("" if c[key] is None else str(c[key]) for key in counts) for c in cells]
+    assert written == of_json
+    of_column_one = [line for line in written if line[1] == "one"]
+    assert of_column_one == [
+        ("dense", "one", "", "0", "8", "0"),
+        ("snip-40", "one", ANY, "3", "8", "2"),
+        ("random-40", "one", "", "0", "8", "8"),
+    ]
+    assert float(of_column_one[1][2]) == pytest.approx(84)
 
 
 def test_a_row_without_runs_in_a_column_says_why_and_is_not_missing(
