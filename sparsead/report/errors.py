@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sparsead.errors import RecordError
 from sparsead.report.formats import pluralize, to_rich
 from sparsead.report.masks import summarize_run
-from sparsead.report.resampling import draw_resamples, score_resamples
+from sparsead.report.resampling import draw_resamples
+from sparsead.report.rescoring import recorded_score, rescore
 from sparsead.report.screen import wrap
 from sparsead.report.statistics import FEWEST_EXAMPLES, examples_interval, mcnemar_p
 from sparsead.runs.predictions import list_predicted_splits, read_predictions
@@ -21,6 +21,13 @@ if TYPE_CHECKING:
 _SHARE = "probabilities."
 _WIDTH = 60
 _TRUTHS = ("reference", "references")
+
+
+class _Predicted(NamedTuple):
+    """A run and its predictions on a split."""
+
+    record: RunRecord
+    frame: DataFrame
 
 
 def summarize_errors(record: RunRecord, split: str | None = None, count: int = 20) -> str:
@@ -85,9 +92,10 @@ def compare_errors(
     truths = [column for column in ("label", *_TRUTHS) if column in one]
     columns = ["id", *truths, "prediction", "other prediction", "worse by"]
     listed = f"{pluralize(len(shown), 'example')} on which the first run is worse\n"
+    pairs = _Predicted(record, one), _Predicted(other, two)
     is_of_classes = metric not in one and not _are_numbers(one)
     return (
-        f"\nAgainst {summarize_run(other)}{_describe_difference(one, two, metric)}"
+        f"\nAgainst {summarize_run(other)}{_describe_difference(pairs, name, metric)}"
         f"{_describe_pairs(one, two) if is_of_classes else ''}"
         f"{listed}{_table(shown, columns, count)}"
     )
@@ -112,25 +120,33 @@ def _measure_loss(one: DataFrame, two: DataFrame, metric: str, direction: int) -
     return other_right.astype(float) - right.astype(float)
 
 
-def _describe_difference(one: DataFrame, two: DataFrame, metric: str) -> str:
-    """Return a line on the difference of the runs' main scores, in points."""
-    counts = draw_resamples("errors", len(one))
+def _describe_difference(runs: Sequence[_Predicted], split: str, metric: str) -> str:
+    """Return the difference of the runs' recorded scores, in points, or why there is none."""
     try:
-        whole, drawn = (
-            100 * (score_resamples(one, metric, each) - score_resamples(two, metric, each))
-            for each in (np.ones((1, len(one))), counts)
-        )
-    except KeyError:
-        return ""
-    difference = float(whole[0])
-    interval = examples_interval(difference, drawn)
-    if interval is None or len(one) < FEWEST_EXAMPLES:
-        return f"{metric}: {difference:+.2f} points from the other run\n"
-    said = (
+        one, other = (100 * recorded_score(record, split, metric) for record, _ in runs)
+    except RecordError as error:
+        return _wrap(f"{metric}: no difference ({error})")
+    difference = one - other
+    said = f"{metric}: {difference:+.2f} points from the other run"
+    examples = len(runs[0].frame)
+    if examples < FEWEST_EXAMPLES:
+        return f"{said}\n"
+    counts = draw_resamples("errors", examples)
+    try:
+        first, second = (rescore(run, split, metric, frame, counts) for run, frame in runs)
+    except RecordError as error:
+        return _wrap(f"{said} (no interval: {error})")
+    interval = examples_interval(difference, 100 * (first - second))
+    if interval is None:
+        return f"{said}\n"
+    return _wrap(
         f"{metric}: {difference:+.2f} [{interval[0]:+.2f}, {interval[1]:+.2f}] points from the "
         "other run (95 %; accounts for the choice of the examples, not for other seeds)"
     )
-    return "".join(f"{line}\n" for line in wrap(said))
+
+
+def _wrap(text: str) -> str:
+    return "".join(f"{line}\n" for line in wrap(text))
 
 
 def _describe_pairs(one: DataFrame, two: DataFrame) -> str:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 from functools import cached_property
 from hashlib import sha256
-from math import isclose
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from sparsead.errors import RecordError
-from sparsead.report.resampling import Array, draw_resamples, score_resamples
+from sparsead.report.resampling import Array, draw_resamples
+from sparsead.report.rescoring import rescore
 from sparsead.report.results import Place, Results
 from sparsead.report.statistics import Resampled
 from sparsead.runs.predictions import list_predicted_splits, read_predictions
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 _TRUTHS = ("id", "label", "reference", "references")
-_EQUAL = 1e-5  # predictions are stored as 32-bit numbers
 
 
 class ResampledScores:
@@ -86,21 +85,9 @@ class ResampledScores:
         split, name = _split_of(record, metric)
         frame = read_predictions(record, split, without=["n_best"])
         self._check_examples(column, record, frame)
-        try:
-            task = record.result["config"]["task"]
-            words = task.get("options", {}).get("scoring_tokenizers", {}).get("bleu", "13a")
-            (recomputed,) = score_resamples(frame, name, np.ones((1, len(frame))), words)
-            recorded = record.result["scores"][metric]
-            if not isclose(recomputed, recorded, rel_tol=_EQUAL, abs_tol=_EQUAL):
-                raise RecordError(
-                    f"{record.folder}: its predictions give {metric} {recomputed:.6g}, not the "
-                    f"recorded {recorded:.6g}"
-                )
-            counts = draw_resamples(f"{task['name']}/{split}", len(frame))
-            return score_resamples(frame, name, counts, words)
-        except (KeyError, TypeError, ValueError) as error:
-            reason = f"{metric} cannot be computed from its predictions ({error})"
-            raise RecordError(f"{record.folder}: {reason}") from error
+        task = record.result["config"]["task"]["name"]
+        counts = draw_resamples(f"{task}/{split}", len(frame))
+        return rescore(record, split, name, frame, counts)
 
     def _check_examples(self, column: str, record: RunRecord, frame: DataFrame) -> None:
         truths = [frame[name].map(str).str.cat(sep="\0") for name in _TRUTHS if name in frame]

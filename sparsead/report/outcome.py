@@ -105,12 +105,13 @@ def score_interval(record: RunRecord) -> Interval | None:
     resampled examples lie. It does not account for other seeds.
 
     Returns:
-        The interval; None where the run keeps no predictions from which the score can be computed,
-        and on fewer than `FEWEST_EXAMPLES`, where it would contain the true score too seldom.
+        The interval; None where the run keeps no predictions that give the recorded score, and on
+        fewer than `FEWEST_EXAMPLES`, where it would contain the true score too seldom.
     """
     import numpy as np
 
-    from sparsead.report.resampling import draw_resamples, score_resamples
+    from sparsead.report.resampling import draw_resamples
+    from sparsead.report.rescoring import rescore
     from sparsead.runs.predictions import read_predictions
 
     described = record.result.get("predictions")
@@ -121,10 +122,10 @@ def score_interval(record: RunRecord) -> Interval | None:
     if not FEWEST_EXAMPLES <= examples <= _MOST_EXAMPLES or metric in _CORPUS_METRICS:
         return None
     try:
-        frame = read_predictions(record)
+        frame = read_predictions(record, split)
         counts = draw_resamples(record.result["config"]["task"]["name"], examples)
-        scores = score_resamples(frame, metric, counts)
-    except (RecordError, KeyError):  # unusable, or a user's own metric of the whole split
+        scores = rescore(record, split, metric, frame, counts)
+    except RecordError:  # the predictions are unusable, or the metric is the user's own
         return None
     if not np.isfinite(scores).all():
         return None

@@ -12,7 +12,7 @@ from masked_runs import write_run
 from sparsead.commands import show
 from sparsead.errors import RecordError, SparseadError
 from sparsead.report.errors import compare_errors, summarize_errors
-from sparsead.report.outcome import score_interval
+from sparsead.report.outcome import describe_outcome, score_interval
 from sparsead.runs.predictions import write_predictions
 from sparsead.runs.record import RunRecord
 
@@ -153,16 +153,20 @@ def test_a_difference_on_enough_examples_has_an_interval(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("kind", "scores", "worse"),
     [
-        ("numbers", {"mae": 1.1667}, [["1", "2.0000", "-1.0000", "1.0000", "2.0000"]]),
-        ("answers", {"f1": 0.6}, ["q1", "q2"]),
+        (
+            "numbers",
+            [{"mae": 3.5 / 3}, {"mae": 1.0}],
+            [["1", "2.0000", "-1.0000", "1.0000", "2.0000"]],
+        ),
+        ("answers", [{"f1": 0.6}, {"f1": 0.9}], ["q1", "q2"]),
     ],
 )
 def test_two_runs_are_compared_by_what_their_examples_score(
-    tmp_path: Path, kind: str, scores: dict[str, float], worse: list[Any]
+    tmp_path: Path, kind: str, scores: list[dict[str, float]], worse: list[Any]
 ) -> None:
     mine = NUMBERS if kind == "numbers" else ANSWERS
-    one = run(tmp_path, mine, scores)
-    text = compare_errors(one, run(tmp_path, OTHERS[kind], scores, "two"))
+    one = run(tmp_path, mine, scores[0])
+    text = compare_errors(one, run(tmp_path, OTHERS[kind], scores[1], "two"))
     assert "McNemar" not in text
     listed = rows(text)
     if kind == "answers":
@@ -171,6 +175,58 @@ def test_two_runs_are_compared_by_what_their_examples_score(
     else:
         assert listed[0] == worse[0]
         assert f"mae: {100 * (3.5 - 3) / 3:+.2f} points" in text
+
+
+HUNDRED = range(100)
+OF_ANOTHER_METRIC: dict[str, tuple[str, list[dict[str, Any]], float]] = {
+    "numbers with an accuracy": (
+        "accuracy",
+        [{"id": n, "label": float(n), "prediction": n + 0.3} for n in HUNDRED],
+        1.0,
+    ),
+    "a weighted f1 of three classes": (
+        "f1",
+        [{"id": n, "label": "abc"[n % 3], "prediction": "abb"[n % 3]} for n in HUNDRED],
+        0.56,
+    ),
+    "classes with an error": (
+        "mae",
+        [{"id": n, "label": "low", "prediction": "high"} for n in HUNDRED],
+        2.0,
+    ),
+    "one class with an f1": (
+        "f1",
+        [{"id": n, "label": "low", "prediction": "low"} for n in HUNDRED],
+        1.0,
+    ),
+}
+"""Scores of a user's own metric that is called like one of the project's, and its predictions."""
+
+
+@pytest.mark.parametrize("case", OF_ANOTHER_METRIC)
+def test_a_score_of_another_metric_of_the_same_name_has_no_interval(
+    tmp_path: Path, case: str
+) -> None:
+    metric, records, score = OF_ANOTHER_METRIC[case]
+    record = run(tmp_path, records, {metric: score})
+    assert score_interval(record) is None
+    assert "interval" not in " ".join(describe_outcome(record))
+    text = compare_errors(record, run(tmp_path, records, {metric: score - 0.47}, "two"))
+    said = " ".join(text.split())
+    assert f"{metric}: +47.00 points from the other run (no interval: " in said
+
+
+def test_the_scores_of_a_split_are_compared_as_they_are_recorded(tmp_path: Path) -> None:
+    one, two = (run(tmp_path, CLASSES, {"accuracy": 0.25}, name) for name in ("one", "two"))
+    for record, score in ((one, 0.5), (two, 0.25)):
+        described = write_predictions(record.folder, "test", CLASSES, record.result["identity"])
+        record.result["predictions"]["test"] = described
+        record.result["scores"]["test_accuracy"] = score
+    assert "accuracy: +25.00 points" in compare_errors(one, two, "test")
+    del two.result["scores"]["test_accuracy"]
+    said = " ".join(compare_errors(one, two, "test").split())
+    assert "accuracy: no difference (" in said
+    assert "records no accuracy of test)" in said
 
 
 def test_runs_on_other_examples_are_not_compared(tmp_path: Path) -> None:
