@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Container, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -60,20 +61,22 @@ def tabulate_settings(records: Sequence[RunRecord], name: str, title: str) -> Re
 
     A row is called by its adapter, pruner and sparsity, and by the keys in which it differs from
     settings that would otherwise look alike. Rows that differ only in their sparsity are of one
-    series, except dense ones.
+    series, except dense ones. Two settings never share a row: their runs would count as seeds.
 
     Args:
         records: of finished runs, at least one.
         name: of the table's files.
         title: of the table.
     """
-    found: dict[Place, list[RunRecord]] = defaultdict(list)
+    found: dict[Place, list[RunRecord]] = {}
     lines: dict[str, _Line] = {}
     columns: dict[str, Column] = {}
     for setting in find_settings(RunRecord.read(record.folder) for record in records):
         line, column = _line(setting), _column(setting)
-        lines[line.label], columns[column.name] = line, column
-        found[Place(setting.place["backbone"], line.label, column.name)] += setting.records
+        place = _choose_place(setting.place["backbone"], line.label, column.name, found)
+        lines[place.row] = line._replace(label=place.row)
+        columns[column.name] = column
+        found[place] = setting.records
     most = max(map(len, found.values()))
     places = {
         place: replace(_measure(runs, columns[place.column].metric), asked=most)
@@ -93,6 +96,18 @@ def tabulate_settings(records: Sequence[RunRecord], name: str, title: str) -> Re
     return Results(table, places)
 
 
+def _choose_place(backbone: str, label: str, column: str, taken: Container[Place]) -> Place:
+    """Return a place of a setting's own; of settings with one label all but the first are numbered.
+
+    That is so if only digits differ that are not shown, such as the last ones of two commits.
+    """
+    place = Place(backbone, label, column)
+    numbers = count(2)
+    while place in taken:
+        place = place._replace(row=f"{label} ({next(numbers)})")
+    return place
+
+
 def _column(setting: Setting) -> Column:
     """Return the column of a setting: its task and its main metric."""
     task = setting.place["task"]
@@ -109,12 +124,14 @@ def _line(setting: Setting) -> _Line:
         for key, value in setting.said.items()
         if value is not None
     ]
-    series = " ".join([place["adapter"], *size, place["pruner"], *said])
     order = tuple((place[key] is not None, place[key]) for key in _ORDER)
-    if place["pruner"] == _DENSE:
-        return _Line(series.replace(f" {_DENSE}", ""), None, order)
+    # A run without a pruner trains the weights that its start chose: a share even so.
+    pruner = [] if place["pruner"] == _DENSE else [place["pruner"]]
+    name = [place["adapter"], *size, *pruner]
+    if not pruner and not place["sparsity"]:
+        return _Line(" ".join([*name, *said]), None, order)
     share = f"{place['sparsity']:g} %"
-    return _Line(" ".join([place["adapter"], *size, place["pruner"], share, *said]), series, order)
+    return _Line(" ".join([*name, share, *said]), " ".join([*name, *said]), order)
 
 
 def _measure(records: Sequence[RunRecord], metric: str) -> Measured:

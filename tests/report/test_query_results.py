@@ -77,6 +77,34 @@ def test_settings_that_look_alike_are_told_apart_and_not_pooled(outputs: Path) -
     assert {len(place.scores) for place in results.places.values()} == {2}
 
 
+def test_runs_whose_start_chose_different_shares_are_not_pooled(tmp_path: Path) -> None:
+    """A run with `adapter.start` has no pruner, and trains the share that its start chose."""
+    for seed, (share, score) in enumerate([(0.01, 0.7), (0.02, 0.9)], start=1):
+        setting, scores = f"start-{share}", {"accuracy": score}
+        result = plain_result(
+            seed=seed, sparsity=0.0, setting=setting, adapter="sparse", pruner="none", scores=scores
+        )
+        result["config"]["adapter"] |= {"start": f"run{share}", "options": {"budget": "bias"}}
+        removed = round((1 - share) * result["sparsity"]["total"])
+        result["sparsity"] |= {"realised": 1 - share, "removed": removed}
+        write_record(tmp_path, result)
+    results = tabulated(tmp_path)
+    assert [row.label for row in results.table.rows] == ["sparse 98 %", "sparse 99 %"]
+    assert {row.series for row in results.table.rows} == {"sparse"}
+    assert [str(place) for place in results.places.values()] == ["70.00", "90.00"]
+
+
+def test_settings_of_one_label_are_numbered_and_not_pooled(tmp_path: Path) -> None:
+    """Here the hashes of the settings, which are all that differs, begin with the same digits."""
+    for last, score in (("1", 0.7), ("2", 0.9)):
+        result = plain_result(pruner="snip", setting=last, scores={"accuracy": score})
+        write_record(tmp_path, result | {"setting": f"{'a' * 15}{last}"})
+    results = tabulated(tmp_path)
+    first, second = (row.label for row in results.table.rows)
+    assert second == f"{first} (2)"
+    assert {str(place) for place in results.places.values()} == {"70.00", "90.00"}
+
+
 @pytest.mark.parametrize("shown", ["curves", "sparsity", "params"])
 def test_any_runs_are_drawn_also_from_an_archive(
     shown: str, outputs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
