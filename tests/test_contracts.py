@@ -73,6 +73,7 @@ from sparsead.tasks.superglue_questions import CopaTask, MultiRcTask, RecordTask
 from sparsead.tasks.text import TextTask
 from sparsead.tasks.text_to_text import TextToText
 from sparsead.train import train
+from sparsead.training.prediction import find_directions
 
 # What mypy checks, because the registries take any function or class.
 EVERY_TASK: list[Callable[..., Task]] = [
@@ -132,7 +133,8 @@ def test_every_task_is_scored_in_one_way_and_says_its_direction(choice: str) -> 
     task = TASKS.bind(spec.method, spec.arguments())()
     assert sum(isinstance(task, way) for way in WAYS_TO_BE_SCORED) == 1
     assert isinstance(task, StatesDirection)
-    assert task.higher_is_better
+    scores = [*spec.options["metrics"]] or ["accuracy"]
+    assert find_directions(task, scores, []) == dict.fromkeys(scores, "higher")
 
 
 @pytest.mark.parametrize(("metric", "higher"), [("mse", False), ("mae", False), ("pearson", True)])
@@ -140,7 +142,7 @@ def test_a_metric_says_its_direction(metric: str, higher: bool) -> None:
     spec = compose("task=demo_stsb", f"task.metrics=[{metric}]").task
     task = TASKS.bind(spec.method, spec.arguments())()
     assert isinstance(task, StatesDirection)
-    assert task.higher_is_better is higher
+    assert find_directions(task, [metric], []) == {metric: "higher" if higher else "lower"}
     assert RunRecord(Path("older"), {"scores": {metric: 0.5}}).higher_is_better is higher
 
 
@@ -220,6 +222,7 @@ def test_a_users_plain_class_is_a_task(
     record = train(ask_for(found, *QUICK, f"outputs={tmp_path}"))
     assert list(record.result["scores"]) == ["errors"]
     assert record.result["higher_is_better"] is False
+    assert record.result["directions"] == {"errors": "lower"}
     with pytest.raises(ConfigError, match="task=own: has no method 'encode_inputs'"):
         package.load(record.folder, trust="users_tasks").predict([{"text": "a 1"}])
 

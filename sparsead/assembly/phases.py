@@ -44,7 +44,7 @@ from sparsead.training.history import history
 from sparsead.training.labelled import skip_unlabelled
 from sparsead.training.patience import AlreadyFinishedError, EarlyStopping, restore_best
 from sparsead.training.precision import cast_frozen, resolve_precision
-from sparsead.training.prediction import store_predictions
+from sparsead.training.prediction import find_directions, store_predictions
 from sparsead.training.processes import broadcast_value, is_main
 from sparsead.training.resume import (
     checkpoint_epoch,
@@ -259,6 +259,7 @@ def score(
         **scores,
         "predictions": predictions,
         "higher_is_better": trainer.higher_is_better(next(iter(scores["scores"]))),
+        "directions": find_directions(task, [*scores["scores"]], splits),
         "history": epochs,
         **best,
     }

@@ -17,7 +17,7 @@ from sparsead.config.comments import describe_choice
 from sparsead.config.values.tasks import METRICS
 from sparsead.errors import ConfigError, unknown
 from sparsead.errors.display import to_columns, wrap
-from sparsead.runs.record import higher_is_better
+from sparsead.runs.record import known_direction
 
 _GROUPS = {
     "adapters": "adapter",
@@ -95,5 +95,5 @@ def _metrics() -> Iterator[tuple[str, str]]:
         for name in names:
             of[name].append("generated texts" if kind == "texts" else kind)
     for name, kinds in of.items():
-        better = "higher" if higher_is_better(name) else "lower"
+        better = "higher" if known_direction(name) else "lower"
         yield name, f"of {' and '.join(kinds)}; {better} is better"

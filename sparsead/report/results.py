@@ -7,11 +7,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from sparsead.config.groups import SPLITS
 from sparsead.config.search import Point
 from sparsead.errors import ConfigError, RecordError, unknown
 from sparsead.report.statistics import Estimate, Scores, average, pair_differences
-from sparsead.runs.record import RESULT_FILE, RunRecord, higher_is_better
+from sparsead.runs.record import RESULT_FILE, RunRecord, known_direction, without_split
 from sparsead.runs.states import Done, Failed, State, read_state
 from sparsead.tables.cells import AVERAGE, Cell, Column, TableSpec, list_cells
 from sparsead.tables.choice import Choice, choose_point
@@ -117,16 +116,19 @@ class Results:
     def direction(self, column: str) -> int:
         """Return 1 if a higher score of the column is better, −1 if a lower one is.
 
+        A column whose runs are to come may have a metric of the user's own, of which only they can
+        tell the direction; it then counts as 1.
+
         Raises:
             ConfigError: the average is over columns of both directions.
+            RecordError: the column's runs do not say which values of their score are better.
         """
-        if column != AVERAGE:
-            return self._direction_of_task(column)
-        found = {self._direction_of_task(name) for name in self.table.average}
+        columns = self.table.average if column == AVERAGE else [column]
+        found = {self._prefers_higher(name) for name in columns} - {None}
         if len(found) > 1:
             better = "a higher score is better in some of these columns, a lower one in others"
             raise ConfigError(f"{self.table.name}: average={self.table.average}: {better}")
-        return found.pop() if found else 1
+        return -1 if False in found else 1
 
     def improvements(self, backbone: str, row: str, over: str, column: str) -> list[float]:
         """Return by how many points `row` is better than `over`, for each paired seed, sorted."""
@@ -149,12 +151,13 @@ class Results:
         """Return the printed name of a row."""
         return next((r.label for r in self.table.rows if r.name == row), row)
 
-    def _direction_of_task(self, column: str) -> int:
+    def _prefers_higher(self, column: str) -> bool | None:
+        """Return whether a higher score of a column is better; None if only its runs will tell."""
         metric = next((c.metric for c in self.table.columns if c.name == column), "")
         for place, measured in self.places.items():
             for record in measured.records.values() if place.column == column else ():
-                return 1 if prefers_higher(record, metric) else -1
-        return 1 if prefers_higher_by_name(metric) else -1
+                return record.prefers_higher(metric)
+        return known_direction(without_split(metric))
 
     def _average(self, backbone: str, row: str) -> Measured:
         parts = [self.at(backbone, row, column) for column in self.table.average]
@@ -183,7 +186,7 @@ def measure(table: TableSpec, state: Callable[[Cell], State] = read_cell) -> Res
     Raises:
         ConfigError: the overrides of a cell are wrong, or the average is over columns of both
             directions.
-        RecordError: a record cannot be read, or lacks a column's metric.
+        RecordError: a record cannot be read, or lacks a column's metric or its direction.
     """
     columns = {column.name: column for column in table.columns}
     at_place: dict[Place, list[Cell]] = defaultdict(list)
@@ -238,34 +241,6 @@ def _is_uniform(record: RunRecord) -> bool:
     share = sum(each["removed"] for each in tensors) / max(total, 1)
     # Counts are rounded to whole weights.
     return all(abs(each["removed"] - share * each["total"]) <= 1 for each in tensors)
-
-
-def prefers_higher(record: RunRecord, metric: str) -> bool:
-    """Tell whether a higher value of a run's metric is better.
-
-    The record says it of its main metric; of another one only the name can tell.
-    """
-    main = next(iter(record.result.get("scores", {})), "")
-    name = _without_split(metric, record.result.get("data", {}))
-    return record.higher_is_better if name == main else higher_is_better(name)
-
-
-def prefers_higher_by_name(metric: str) -> bool:
-    """Tell from a metric's name alone, such as `test_mae`, whether a higher value is better."""
-    return higher_is_better(_without_split(metric))
-
-
-def _without_split(metric: str, splits: Iterable[str] = ()) -> str:
-    """Return the name of a metric without the split that may stand before it: `test_mae`.
-
-    Args:
-        metric: the name.
-        splits: the splits of the run, which may have some besides train, validation and test.
-    """
-    for split in sorted({*SPLITS, *splits}, key=len, reverse=True):  # of a and a_b first a_b
-        if metric.startswith(f"{split}_"):
-            return metric.removeprefix(f"{split}_")
-    return metric
 
 
 def main_score(record: RunRecord, metric: str) -> float | None:

@@ -3,30 +3,48 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sparsead.config.groups import SPLITS
 from sparsead.config.outputs_folder import check_no_links
+from sparsead.config.values.tasks import score_name
 from sparsead.errors import RecordError, StorageError, warn
 from sparsead.runs.checked import write_checksummed
 from sparsead.runs.claim import live_claim
 from sparsead.runs.files import is_folder_name
-from sparsead.runs.result import check_folder, is_named_after, name_of, read_result
+from sparsead.runs.result import SHARES, check_folder, is_named_after, name_of, read_result
 
 RESULT_FILE = "result.json"
 CONFIG_FILE = "config.yaml"
 _REPLACED_PREFIX = ".replaced-"
 
+_HIGHER_IS_BETTER = (*SHARES, "f1_answers")
 _LOWER_IS_BETTER = ("mae", "mse")
-"""Main metrics of which lower is better; used only for records that do not store the direction."""
+"""The project's metrics, of which the name tells which values are better."""
 
 
-def higher_is_better(metric: str) -> bool:
-    """Tell from the name of a main metric whether higher is better, if nothing else says so."""
-    return metric not in _LOWER_IS_BETTER
+def known_direction(metric: str) -> bool | None:
+    """Return whether a higher value of a metric of the project is better; None of other metrics."""
+    if metric in _HIGHER_IS_BETTER:
+        return True
+    return False if metric in _LOWER_IS_BETTER else None
+
+
+def without_split(score: str, splits: Iterable[str] = ()) -> str:
+    """Return the name of a score without the split that may stand before it: `test_mae`.
+
+    Args:
+        score: the name.
+        splits: the splits of the run, which may have some besides train, validation and test.
+    """
+    for split in sorted({*SPLITS, *splits}, key=len, reverse=True):  # of a and a_b first a_b
+        if score.startswith(f"{split}_"):
+            return score.removeprefix(f"{split}_")
+    return score
 
 
 @dataclass(frozen=True)
@@ -60,9 +78,44 @@ class RunRecord:
 
     @property
     def higher_is_better(self) -> bool:
-        """Whether a higher main metric is better; for older records it depends on the name."""
-        by_name = higher_is_better(next(iter(self.result["scores"])))
-        return bool(self.result.get("higher_is_better", by_name))
+        """Whether a higher main score is better.
+
+        Raises:
+            RecordError: nothing tells.
+        """
+        return self.prefers_higher(next(iter(self.result["scores"])))
+
+    def prefers_higher(self, score: str) -> bool:
+        """Tell whether a higher value of a score is better.
+
+        Older records say it of their main score at most. Of the others only the project's metrics
+        tell it, by their names.
+
+        Raises:
+            RecordError: nothing tells.
+        """
+        directions = self.result.get("directions", {})
+        if score in directions:
+            return bool(directions[score] == "higher")
+        metric = without_split(score, self.result.get("data", {}))
+        main = next(iter(self.result["scores"]), "")
+        if main in (score, metric) and "higher_is_better" in self.result:
+            return bool(self.result["higher_is_better"])
+        found = None if metric in self._own_metrics else known_direction(metric)
+        if found is None:
+            raise RecordError(
+                f"{self.folder}: does not say whether a higher or a lower {score} is better; state "
+                "it as higher_is_better of your metric or task, and train it again with rerun=true"
+            )
+        return found
+
+    @property
+    def _own_metrics(self) -> list[str]:
+        """Names of the scores that metrics of the user's own compute, whatever they are called."""
+        options = self.result.get("config", {}).get("task", {}).get("options", {})
+        metrics = options.get("metrics")
+        named = map(str, metrics if isinstance(metrics, list) else ())
+        return [score_name(metric) for metric in named if "." in metric]
 
     @classmethod
     def read(cls, folder: Path) -> RunRecord:

@@ -18,7 +18,7 @@ from sparsead.config.pruning import PrunerSpec
 from sparsead.config.schema import check_name
 from sparsead.config.seeds import Seeds
 from sparsead.config.values.tasks import check_score_name
-from sparsead.errors import ConfigError, RecordError
+from sparsead.errors import ConfigError, RecordError, unknown
 from sparsead.runs.checked import check_type, parse_unaltered
 
 NAMED_GROUPS = ("backbone", "task", "adapter", "pruner")
@@ -141,7 +141,11 @@ class SourceOfRun(TypedDict):
 
 
 class Summary(TypedDict):
-    """The part of a result that lists and tables need; the index of the records holds it."""
+    """The part of a result that lists and tables need; the index of the records holds it.
+
+    `directions` says which values of a score are better, of each score of which that is known;
+    `higher_is_better` says it of the main score. Older records have one of them or none.
+    """
 
     scores: Scores
     config: Config
@@ -149,6 +153,7 @@ class Summary(TypedDict):
     setting: Hash
     selection: NotRequired[Scores]
     higher_is_better: NotRequired[bool]
+    directions: NotRequired[dict[str, Literal["higher", "lower"]]]
     collapsed: NotRequired[bool]
     parameters: Parameters
     sparsity: Sparsity
@@ -186,6 +191,7 @@ def read_result(file: Path) -> dict[str, Any]:
         shares = _list_shares(result["config"]["task"])
         for key, scores in _list_scores(result):
             _check_scores(key, scores, shares)
+        _check_directions(result)
         _check_sparsity(result["sparsity"], result["config"]["sparsity"])
     except (ConfigError, ValueError) as error:
         raise RecordError(f"{file}: is not the result of a run ({error})") from error
@@ -257,6 +263,19 @@ def _check_scores(key: str, scores: Mapping[str, float | None], shares: Containe
         check_score_name(key, metric)
         if metric in shares and score is not None and not is_share(score):
             raise ConfigError(f"{key}.{metric}={score:g}: must be between -1 and 1")
+
+
+def _check_directions(result: Mapping[str, Any]) -> None:
+    """Check that directions are those of recorded scores, and that the main score has one only."""
+    scores, directions = result["scores"], result.get("directions", {})
+    if others := [name for name in directions if name not in scores]:
+        raise ConfigError(unknown("directions", others[0], scores))
+    main = next(iter(scores))
+    stated = "higher" if result.get("higher_is_better", True) else "lower"
+    if "higher_is_better" in result and directions.get(main, stated) != stated:
+        raise ConfigError(
+            f"directions.{main}={directions[main]}: higher_is_better says that {stated} is better"
+        )
 
 
 def is_share(score: float) -> bool:

@@ -261,11 +261,11 @@ class LearnsOptions(Protocol):
 
 @runtime_checkable
 class StatesDirection(Protocol):
-    """A task that states the direction of its main score."""
+    """A task that states which values of its scores are better."""
 
     @property
-    def higher_is_better(self) -> bool:
-        """Whether a higher main score is better."""
+    def higher_is_better(self) -> bool | Mapping[str, bool]:
+        """Whether a higher main score is better; or, by its name, whether a higher score is."""
 
 
 @runtime_checkable

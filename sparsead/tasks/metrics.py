@@ -153,9 +153,9 @@ class NamedScores(evaluate.Metric):  # type: ignore[misc]
         super().__init__(keep_in_memory=True)
 
     @property
-    def higher_is_better(self) -> bool:
-        """Whether a higher value of the main metric is better."""
-        return next(iter(self.chosen.values())).higher_is_better
+    def higher_is_better(self) -> dict[str, bool]:
+        """For each metric, the main one first, whether a higher value is better."""
+        return {name: metric.higher_is_better for name, metric in self.chosen.items()}
 
 
 class TaskScores(NamedScores):

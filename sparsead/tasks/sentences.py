@@ -152,8 +152,8 @@ class SentenceTask:
         ]
 
     @property
-    def higher_is_better(self) -> bool:
-        """Whether a higher value of the main metric is better."""
+    def higher_is_better(self) -> dict[str, bool]:
+        """For each metric, the main one first, whether a higher value is better."""
         return self._metric.higher_is_better
 
     def decoded(self, output: EvalPrediction, _encoded: Dataset) -> list[dict[str, Any]]:

@@ -195,8 +195,8 @@ class SquadTask:
         return [{key: record[key] for key in ("prediction", "n_best")} for record in answered]
 
     @property
-    def higher_is_better(self) -> bool:
-        """Whether a higher value of the main metric is better."""
+    def higher_is_better(self) -> dict[str, bool]:
+        """For each metric, the main one first, whether a higher value is better."""
         return AnswerScores(self.metrics).higher_is_better
 
     def record_scores(self, records: Sequence[Mapping[str, Any]]) -> dict[str, float]:

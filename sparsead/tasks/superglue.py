@@ -53,8 +53,7 @@ def read_superglue(
     if path is not None:
         return {split: read_file(Path(path) / file, columns) for split, file in files.items()}
     name, hub_name, config, revision = hub
-    source = data_source(name, "superglue", hub_name, config, revision)
-    return read_hub(source, hub_splits, columns)
+    return read_hub(data_source(name, name, hub_name, config, revision), hub_splits, columns)
 
 
 @TASKS.register("superglue")

@@ -10,7 +10,7 @@ import reprlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from accelerate import PartialState
@@ -21,7 +21,7 @@ from sparsead.config.values.tasks import check_score_name
 from sparsead.errors import ConfigError
 from sparsead.runs.files import write_atomically
 from sparsead.runs.predictions import write_predictions
-from sparsead.runs.record import higher_is_better as higher_is_better_by_name
+from sparsead.runs.record import known_direction, without_split
 from sparsead.runs.result import SHARES, PredictionsFile, is_share
 from sparsead.tasks.contract import (
     GeneratesText,
@@ -104,10 +104,47 @@ def have_collapsed(task: Task | GeneratesText, records: Sequence[Mapping[str, An
 
 
 def higher_is_better(task: Task, metric: str) -> bool:
-    """Tell whether a higher main metric is better: as the task states, or else by its name."""
-    if isinstance(task, StatesDirection):
-        return task.higher_is_better
-    return higher_is_better_by_name(metric)
+    """Tell whether a higher main score is better; it is if neither task nor metric says so."""
+    return _stated_directions(task, metric).get(metric, known_direction(metric) is not False)
+
+
+def find_directions(
+    task: Task, scores: Sequence[str], splits: Iterable[str]
+) -> dict[str, Literal["higher", "lower"]]:
+    """Return which values of each score are better, of those scores of which it is known.
+
+    Args:
+        task: the task, which states it of its main score or of each.
+        scores: names of the recorded scores, the main one first.
+        splits: the splits, whose names stand before the scores of all but the first.
+    """
+    main = scores[0]
+    stated = _stated_directions(task, main) | {main: higher_is_better(task, main)}
+    found: dict[str, Literal["higher", "lower"]] = {}
+    for score in scores:
+        metric = score if score in stated else without_split(score, splits)
+        higher = stated.get(metric, known_direction(metric))
+        if higher is not None:
+            found[score] = "higher" if higher else "lower"
+    return found
+
+
+def _stated_directions(task: Task, main: str) -> dict[str, bool]:
+    """Return whether a higher score is better, by its name, as far as the task states it.
+
+    Raises:
+        ConfigError: what the task states is neither true nor false.
+    """
+    if not isinstance(task, StatesDirection):
+        return {}
+    stated = task.higher_is_better
+    found = dict(stated) if isinstance(stated, Mapping) else {main: stated}
+    for name, direction in found.items():
+        if not isinstance(direction, bool):
+            raise ConfigError(
+                f"task: its higher_is_better of {name} is {direction!r}; it must be True or False"
+            )
+    return found
 
 
 def unfinished_predictions(folder: Path, split: str) -> Path:

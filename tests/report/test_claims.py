@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sparsead.errors import ConfigError
+from sparsead.errors import ConfigError, RecordError
 from sparsead.report.claims import Verdict, judge_claims
 from sparsead.report.comparisons import compare_rows, mark_cells
 from sparsead.report.histories import find_reached, measure_advantages, measure_savings
-from sparsead.report.results import Results, prefers_higher
+from sparsead.report.results import Results
 from sparsead.report.view import build_view
 from sparsead.runs.record import RunRecord
 from sparsead.tables.cells import Cell, Column, Row, TableSpec
@@ -228,7 +228,38 @@ def test_a_metric_of_any_split_has_the_direction_of_the_metric(
     name = "own" if metric.endswith("own") else "mae"
     splits: dict[str, Any] = {"train": {}, "validation": {}, "hard": {}, "very_hard": {}}
     result = {"scores": {name: 0.5, metric: 0.5}, "higher_is_better": main, "data": splits}
-    assert prefers_higher(RunRecord(Path("run"), result), metric) == higher
+    assert RunRecord(Path("run"), result).prefers_higher(metric) == higher
+
+
+def test_a_column_of_a_further_score_has_the_recorded_direction(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """`cost` is a metric of one's own, which only the record can tell, and not the main one."""
+    table = replace(TABLE, columns=[Column("one", "cost")], average=[])
+    results = measured(table, lambda cell: {"accuracy": 0.5, "cost": 3.2}, monkeypatch)
+    with pytest.raises(RecordError, match="does not say whether a higher or a lower cost is bett"):
+        results.direction("one")
+    for direction, sign in (("lower", -1), ("higher", 1)):
+        for place in results.places.values():
+            for record in place.records.values():
+                record.result["directions"] = {"accuracy": "higher", "cost": direction}
+        assert results.direction("one") == sign
+
+
+def test_a_metric_of_ones_own_is_not_judged_by_its_name() -> None:
+    result: dict[str, Any] = {"scores": {"accuracy": 0.5, "mae": 0.5}, "higher_is_better": True}
+    record = RunRecord(Path("run"), result)
+    assert not record.prefers_higher("mae")
+    result["config"] = {"task": {"options": {"metrics": ["accuracy", "mine.mae"]}}}
+    with pytest.raises(RecordError, match="run: does not say whether a higher or a lower mae"):
+        record.prefers_higher("mae")
+
+
+def test_an_average_is_not_refused_before_its_runs_tell_the_direction() -> None:
+    """So a metric of one's own is not taken for one of which higher is better."""
+    columns = [Column("one", "mae"), Column("two", "cost")]
+    table = replace(TABLE, columns=columns, average=["one", "two"])
+    assert Results(table, {}).direction("avg") == -1
 
 
 def test_an_average_over_both_directions_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

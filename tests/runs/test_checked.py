@@ -104,12 +104,19 @@ def test_what_is_no_result_is_named(text: str, reason: str, tmp_path: Path) -> N
         (["seconds"], {"train": 1e308}, "seconds.train=1e+308: must be less than"),
         (["environment"], {"peak_memory_bytes": "x"}, "environment.peak_memory_bytes='x'"),
         (["scores"], {"accuracy": 0.5, "run": 0.5}, "'run' is a column of every table"),
+        (
+            ["directions"],
+            {"accuracy": "up"},
+            "directions.accuracy='up': must be 'higher' or 'lower'",
+        ),
+        (["directions"], {"f1": "higher"}, "directions=f1: no such choice"),
+        (["directions"], {"accuracy": "lower"}, "higher_is_better says that higher is better"),
     ],
 )
 def test_a_value_that_cannot_be_right_is_named(
     keys: list[Any], value: Any, reason: str, tmp_path: Path
 ) -> None:
-    result = plain_result()
+    result = plain_result(higher_is_better=True)
     set_at(result, keys, value)
     (tmp_path / "result.json").write_text(json.dumps(result))
     with pytest.raises(RecordError) as caught:

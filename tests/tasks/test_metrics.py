@@ -173,7 +173,7 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 def test_a_metric_of_ones_own_is_named_by_its_dotted_path(own: None) -> None:
     scores = TaskScores(["own_metrics.cost", "accuracy"])
-    assert not scores.higher_is_better
+    assert scores.higher_is_better == {"cost": False, "accuracy": True}
     found = scores.compute(predictions=[0, 1, 0], references=[1, 1, 0])
     assert found == {"cost": 5.0, "accuracy": pytest.approx(2 / 3)}
     texts = TextScores(["own_metrics.cost", "chrf"])

@@ -12,7 +12,7 @@ from composing import compose
 from sparsead.assembly.build import build_task
 from sparsead.errors import ConfigError
 from sparsead.training.final_scores import evaluated_splits
-from sparsead.training.prediction import check_records, check_scores
+from sparsead.training.prediction import check_records, check_scores, find_directions
 
 
 @pytest.mark.parametrize(
@@ -73,3 +73,37 @@ def test_the_splits_for_which_texts_are_generated_stay_with_a_held_out_share() -
     assert evaluated_splits(task, data, held_out=True) == ["test", "validation"]
     object.__setattr__(task, "generated_splits", ["hard", "validation"])
     assert evaluated_splits(task, data, held_out=True) == ["hard", "test", "validation"]
+
+
+class Stating:
+    """A task of one's own that states this of its scores."""
+
+    def __init__(self, higher_is_better: Any) -> None:
+        self.higher_is_better = higher_is_better
+
+
+SCORES = ["cost", "accuracy", "speed", "hard_cost", "hard_speed", "hard_mae"]
+
+
+@pytest.mark.parametrize(
+    ("stated", "directions"),
+    [
+        (False, ["lower", "higher", None, "lower", None, "lower"]),
+        ({"cost": False, "speed": True}, ["lower", "higher", "higher", "lower", "higher", "lower"]),
+        ({"speed": False}, ["higher", "higher", "lower", "higher", "lower", "lower"]),
+    ],
+)
+def test_directions_are_those_that_are_known(stated: Any, directions: list[str | None]) -> None:
+    """Of the main score that is always so: without a statement higher is better."""
+    task: Any = Stating(stated)
+    found = find_directions(task, SCORES, ["validation", "hard"])
+    assert [found.get(name) for name in SCORES] == directions
+
+
+@pytest.mark.parametrize("stated", ["no", {"cost": 0}])
+def test_a_direction_that_is_neither_true_nor_false_is_refused(stated: Any) -> None:
+    task: Any = Stating(stated)
+    with pytest.raises(
+        ConfigError, match=r"its higher_is_better of cost is .*; it must be True or"
+    ):
+        find_directions(task, SCORES, [])
