@@ -28,7 +28,7 @@ from sparsead.config.choices import suggest_override
 from sparsead.config.search import GRID
 from sparsead.errors import ConfigError, warn
 from sparsead.errors.display import tell
-from sparsead.report.choice import choose_best_points, count_points
+from sparsead.report.choice import choose_best_points, count_points, describe_left_out
 from sparsead.report.formats import FORMATS, to_rich
 from sparsead.report.settings import group_by_setting, list_columns, rank_columns
 from sparsead.runs.files import write_result_file
@@ -113,6 +113,8 @@ def _settings(arguments: Namespace) -> str:
             tell(f"{where}: has no finished runs{which} yet")
             return "[]\n" if arguments.format == "json" else ""
         shown = choose_best_points(records) if best else records
+        for said in describe_left_out(records) if best else ():
+            warn(said)
         if form == _REPORT:
             return _report(shown, arguments.overrides)
     always = [f"protocol.{key}" for key in GRID] if best else []

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence, Set
+from typing import Any, NamedTuple
 
 from sparsead.config.search import GRID
 from sparsead.config.seeds import Seeds
+from sparsead.report.formats import pluralize
 from sparsead.report.settings import NOT_DECISIVE
 from sparsead.runs.defaults import leave_out_defaults
 from sparsead.runs.record import RunRecord
+from sparsead.runs.result import NAMED_GROUPS
 from sparsead.tables.choice import compute_quality
 
 
@@ -22,21 +24,79 @@ def choose_best_points(records: Iterable[RunRecord]) -> list[RunRecord]:
     score. That is the score on the selection split if the protocol holds one out, so that the
     validation split does not influence the choice; otherwise it is the validation score. Of equal
     points the one with the lowest rate is chosen, then that with the fewest epochs, then that with
-    the smallest batches. Points with fewer runs than others of their grid are left out: a single
-    lucky seed would win.
+    the smallest batches.
+
+    Points are compared on the seeds that all of them have. A point that lacks too many seeds of the
+    others is left out: a single lucky seed would win.
     """
-    return [r for grid in _grids(records) for r in _choose(grid)]
+    return [run for grid in _grids(records) for run in _choose(_compare(grid))]
 
 
 def count_points(records: Iterable[RunRecord]) -> dict[str, int]:
-    """Return by setting the number of points of its grid; 1 where nothing could be chosen."""
-    return {_setting(point[0]): len(grid) for grid in _grids(records) for point in grid}
+    """Return by setting how many points of its grid are compared; 1 where none could be chosen."""
+    compared = [_compare(grid).points for grid in _grids(records)]
+    return {_setting(point[0]): len(points) for points in compared for point in points}
 
 
-def _choose(grid: Sequence[list[RunRecord]]) -> list[RunRecord]:
-    most = max(map(len, grid))
-    whole = [point for point in grid if len(point) == most]
-    return max(sorted(whole, key=_point), key=compute_quality)
+def describe_left_out(records: Iterable[RunRecord]) -> list[str]:
+    """Return a text for each grid with points that are not compared; it names them."""
+    texts = []
+    for grid in _grids(records):
+        points = _compare(grid).points
+        left_out = [point for point in sorted(grid, key=_point) if point not in points]
+        if left_out:
+            config = left_out[0][0].result["config"]
+            names = ", ".join(config[group]["name"] for group in NAMED_GROUPS)
+            said = "; ".join(_describe_point(point) for point in left_out)
+            texts.append(
+                f"{names}, sparsity {config['sparsity']:g}: chosen among "
+                f"{pluralize(len(points), 'point')}, without those that have too few seeds in "
+                f"common with them: {said}"
+            )
+    return texts
+
+
+class _Compared(NamedTuple):
+    """The points of a grid that are compared, and on which seeds; None for all that each has."""
+
+    points: list[list[RunRecord]]
+    seeds: Set[Seeds | None] | None
+
+
+def _compare(grid: Sequence[list[RunRecord]]) -> _Compared:
+    """Return as many points as have most of the seeds in common.
+
+    Most are more than half of those that any point has. If even the points with the most seeds have
+    fewer in common, each of these is judged by its own.
+    """
+    seeds = [frozenset(map(_seeds, point)) for point in grid]
+    most = max(map(len, seeds))
+    for fewest in range(most // 2 + 1, most + 1):
+        points = [point for point, own in zip(grid, seeds, strict=True) if len(own) >= fewest]
+        shared = frozenset.intersection(*(own for own in seeds if len(own) >= fewest))
+        if 2 * len(shared) > most:
+            return _Compared(points, shared)
+    return _Compared(points, None)
+
+
+def _choose(compared: _Compared) -> list[RunRecord]:
+    def judge(point: Sequence[RunRecord]) -> float:
+        shared = compared.seeds
+        return compute_quality([run for run in point if shared is None or _seeds(run) in shared])
+
+    return max(sorted(compared.points, key=_point), key=judge)
+
+
+def _seeds(record: RunRecord) -> Seeds | None:
+    config = record.result.get("config", {})
+    return Seeds.read(config) if "seed" in config else None
+
+
+def _describe_point(point: Sequence[RunRecord]) -> str:
+    protocol = point[0].result["config"]["protocol"]
+    seeds = sorted({str(_seeds(run)) for run in point})
+    values = " ".join(f"{key}={protocol[key]:g}" for key in GRID if key in protocol)
+    return f"{values} (seed {', '.join(seeds)})"
 
 
 def _grids(records: Iterable[RunRecord]) -> list[list[list[RunRecord]]]:

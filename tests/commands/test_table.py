@@ -5,6 +5,7 @@ import io
 import json
 from pathlib import Path
 from statistics import mean, stdev
+from typing import Any
 
 import pytest
 
@@ -145,6 +146,50 @@ def test_a_point_with_fewer_seeds_than_others_is_not_chosen(tmp_path: Path) -> N
             point(tmp_path, rate, seed, 0.9 if rate == 1e-3 else 0.7, 0.6, "accuracy")
     best = choose_best_points(read_records(tmp_path))
     assert [run.result["config"]["protocol"]["learning_rate"] for run in best] == [1e-4, 1e-4]
+
+
+def show_best(
+    outputs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> tuple[list[dict[str, Any]], str]:
+    """Return the rows of `sparsead table --best`, and what it says beside them in one line."""
+    arguments = ["sparsead table", "--outputs", str(outputs), "--format", "json", "--best"]
+    monkeypatch.setattr("sys.argv", arguments)
+    table.main()
+    shown = capsys.readouterr()
+    return json.loads(shown.out), " ".join(shown.err.split())
+
+
+def test_a_worse_point_with_one_seed_more_does_not_win(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Both are compared on the seeds 1 to 3; on all of its own the worse one would win."""
+    for rate, scores in ((1e-4, (0.7, 0.7, 0.7)), (2e-4, (0.65, 0.65, 0.65, 1.0))):
+        for seed, score in enumerate(scores, start=1):
+            point(tmp_path, rate, seed, score, score, "accuracy")
+    (row,), said = show_best(tmp_path, monkeypatch, capsys)
+    assert float(row["protocol.learning_rate"]) == 1e-4
+    assert (row["n"], row["points"], said) == (3, 2, "")
+
+
+def test_only_the_compared_points_are_counted_and_the_others_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for rate, seeds in ((1e-4, (1, 2, 3)), (2e-4, (2,)), (5e-4, (1, 2, 3)), (1e-3, (4, 5))):
+        for seed in seeds:
+            point(tmp_path, rate, seed, 0.7 + rate, 0.6, "accuracy")
+    (row,), said = show_best(tmp_path, monkeypatch, capsys)
+    assert (float(row["protocol.learning_rate"]), row["points"]) == (5e-4, 2)
+    assert "chosen among 2 points, without those that have too few seeds in common" in said
+    assert "learning_rate=0.0002 epochs=5 batch_size=16 (seed 2); learning_rate=0.001" in said
+    assert said.endswith("(seed 4, 5)")
+
+
+def test_points_of_equally_many_other_seeds_are_compared_on_their_own(tmp_path: Path) -> None:
+    for rate, seeds in ((1e-4, (1, 2)), (2e-4, (3, 4))):
+        for seed in seeds:
+            point(tmp_path, rate, seed, 0.7 + rate, 0.6, "accuracy")
+    best = choose_best_points(read_records(tmp_path))
+    assert [run.result["config"]["protocol"]["learning_rate"] for run in best] == [2e-4, 2e-4]
 
 
 def test_data_of_another_content_are_no_points_of_one_grid(tmp_path: Path) -> None:
