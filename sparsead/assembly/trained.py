@@ -85,7 +85,10 @@ class TrainedRun:
 
     @property
     def history(self) -> list[dict[str, Any]]:
-        """Each evaluation's epoch, losses and scores, the scores as shares between 0 and 1."""
+        """Each evaluation's epoch, losses and scores, the scores as shares between 0 and 1.
+
+        They are of validation or, if the protocol holds out a part of train, of that part.
+        """
         return list(self.record.result.get("history", []))
 
     @property

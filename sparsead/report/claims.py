@@ -10,6 +10,7 @@ from typing import Any
 from sparsead.report.formats import pluralize
 from sparsead.report.histories import (
     REACHED,
+    describe_scored,
     measure_advantages,
     measure_savings,
     scored_columns,
@@ -175,9 +176,7 @@ def _earlier(results: Results, backbone: str, claim: Claim) -> list[Requirement]
     reached = float(claim.get("reached", REACHED))
     saved = sorted(measure_savings(results, backbone, row, than, reached).values())
     label = f"{results.label(row)} before {results.label(than)}"
-    lost = describe_lost(
-        results, backbone, (row, than), scored_columns(results, backbone, row, than)
-    )
+    label, lost = _describe_curves(results, backbone, (row, than), label)
     return [Requirement.above(label, saved, share, unit="of training", lost=lost)]
 
 
@@ -186,10 +185,18 @@ def _ahead(results: Results, backbone: str, claim: Claim) -> list[Requirement]:
     row, than = claim["row"], claim["than"]
     found = sorted(measure_advantages(results, backbone, row, than).values())
     label = f"{results.label(row)} − {results.label(than)} over training"
-    lost = describe_lost(
-        results, backbone, (row, than), scored_columns(results, backbone, row, than)
-    )
+    label, lost = _describe_curves(results, backbone, (row, than), label)
     return [Requirement.above(label, found, lost=lost)]
+
+
+def _describe_curves(
+    results: Results, backbone: str, rows: tuple[str, str], label: str
+) -> tuple[str, list[str]]:
+    """Return the label with what the learning curves are scored on, and the rows' lost seeds."""
+    columns = scored_columns(results, backbone, *rows)
+    scored = describe_scored(results, backbone, columns, rows)
+    lost = describe_lost(results, backbone, rows, columns)
+    return ", ".join(filter(None, (label, scored))), lost
 
 
 def _above(

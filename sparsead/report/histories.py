@@ -4,11 +4,14 @@ The speed of a row is measured on its own curve: by the share of training after 
 `REACHED` of its rise, the difference between its final and its first score. Shifting or scaling a
 curve does not change that share, so that a row that is better throughout does not seem faster. With
 `protocol.evaluations` the first score is that before training, otherwise that of the first epoch.
+
+A run that holds out a part of train is scored on that part during training, and on the split of the
+table's scores only after it. What is said of its curves names the part.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from statistics import fmean
 
 from sparsead.report.results import Results
@@ -89,6 +92,22 @@ def scored_columns(results: Results, backbone: str, *rows: str) -> list[str]:
     """
     names = [column.name for column in results.table.columns]
     return [n for n in names if any(read_curves(results, backbone, row, n) for row in rows)]
+
+
+def describe_scored(
+    results: Results, backbone: str, columns: Sequence[str], rows: Sequence[str]
+) -> str:
+    """Say on what the curves of these rows are scored, if it is not what the columns are of."""
+    found = {
+        results.at(backbone, row, column).records[seed].holds_out
+        for row in rows
+        for column in columns
+        for seed in read_curves(results, backbone, row, column)
+    }
+    if True not in found:
+        return ""
+    part = "on the held-out part of train"
+    return part if False not in found else f"in part {part}"
 
 
 def _saved(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from sparsead.errors import ConfigError, unknown
 from sparsead.report.front import find_points
-from sparsead.report.histories import REACHED, Curve, find_reached, read_curves
+from sparsead.report.histories import REACHED, Curve, describe_scored, find_reached, read_curves
 from sparsead.report.results import Results, backbone_of
 from sparsead.report.statistics import Estimate
 from sparsead.report.style import Line, Look, cycle_looks, start_figure
@@ -261,7 +261,8 @@ def _courses(axes: Axes, results: Results, backbone: str, column: str) -> None:
     rise = f"{REACHED:.0%} of its rise from its first to its final score"
     axes.set_xlim(left=0)
     axes.set_xlabel(f"training done, %\n★: {rise}")
-    axes.set_ylabel(_score_label(results, column))
+    scored = describe_scored(results, backbone, [column], [row.name for row in results.table.rows])
+    axes.set_ylabel("\n".join(filter(None, (_score_label(results, column), scored))))
 
 
 def _front(axes: Axes, results: Results, backbone: str, column: str) -> None:

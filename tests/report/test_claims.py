@@ -358,6 +358,24 @@ def test_a_row_that_converges_earlier_is_told_by_its_history(
     )
 
 
+def test_claims_on_curves_of_the_held_out_part_of_train_say_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    claims: list[dict[str, Any]] = [
+        {"text": "", "kind": "earlier", "row": "best", "than": "dense", "share": 0.25},
+        {"text": "", "kind": "ahead", "row": "best", "than": "dense"},
+        {"text": "", "kind": "beats", "row": "best", "over": "dense"},
+    ]
+    results = measured(replace(TABLE, claims=claims), score, monkeypatch)
+    labels = ["best before dense", "best − dense over training", "best − dense"]
+    assert [verdict.parts[0].label for verdict in judge_claims(results)] == labels
+    for row in ("best", "dense"):
+        for record in results.at("small", row, "one").records.values():
+            record.result["selection"] = {"accuracy": 0.9}
+    said = [f"{label}, on the held-out part of train" for label in labels[:2]]
+    assert [verdict.parts[0].label for verdict in judge_claims(results)] == [*said, labels[2]]
+
+
 def test_speeds_are_told_from_the_columns_that_are_scored_during_training(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -106,6 +106,27 @@ def test_it_is_marked_where_each_row_has_gone_most_of_its_own_way(results: Resul
     assert len(stars) == len(TABLE.rows)
 
 
+def test_a_course_on_the_held_out_part_of_train_is_labelled_so(results: Results) -> None:
+    """As with `protocol=clean`, of which the table has the scores on the dev set."""
+    held_out = [
+        record
+        for place, seen in results.places.items()
+        for record in seen.records.values()
+        if place.column == "one" or place.row == "full"
+    ]
+    for record in held_out:
+        record.result["selection"] = {"accuracy": 0.9}
+    figure = draw(results, "score_by_training")
+    assert figure is not None
+    assert [axes.get_ylabel() for axes in figure.axes] == [
+        "One, accuracy (%)\non the held-out part of train",
+        "Two, f1 (%)\nin part on the held-out part of train",
+    ]
+    figure = draw(results, "score_by_sparsity")  # of the scores after training
+    assert figure is not None
+    assert "held-out" not in figure.axes[0].get_ylabel()
+
+
 def test_a_course_is_by_the_share_of_training(results: Results) -> None:
     record = results.at("small", "dense", "one").records[1]
     points = read_curve(record, "accuracy")
