@@ -97,7 +97,8 @@ class RunRecord:
         directions = self.result.get("directions", {})
         if score in directions:
             return bool(directions[score] == "higher")
-        metric = without_split(score, self.result.get("data", {}))
+        splits = {*self.result.get("data", ()), *self.result.get("predictions", ())}
+        metric = without_split(score, splits)
         main = next(iter(self.result["scores"]), "")
         if main in (score, metric) and "higher_is_better" in self.result:
             return bool(self.result["higher_is_better"])
