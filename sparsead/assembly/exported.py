@@ -10,10 +10,10 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Protocol
 
 from sparsead.config.groups import BackboneSpec
-from sparsead.config.trust import check_trusted
 from sparsead.errors import ConfigError, RecordError, SourceError
 from sparsead.pruning.storage import StoredAdapter, check_config, load_weights
 from sparsead.runs.files import check_new, file_digest
+from sparsead.runs.query import check_trusted_run
 from sparsead.runs.record import RunRecord
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def read_run(
     Whether code is trusted, whether the target is new, and whether weights and configuration agree
     is checked first.
     """
-    check_trusted(record.result["config"], trust)
+    check_trusted_run(record, trust)
     check_new("", folder)
     stored = load_weights(record)
     check_config(record, stored)

@@ -28,6 +28,7 @@ from sparsead.report.outcome import describe_scores, describe_setting
 from sparsead.runs.prerequisites import drop_sources
 from sparsead.runs.query import find_trusted_run
 from sparsead.runs.record import RunRecord
+from sparsead.runs.result import rebuilt_config
 from sparsead.tasks.cache import count_cut_examples, without_bars
 from sparsead.tasks.contract import (
     Collator,
@@ -278,11 +279,10 @@ def recorded_spec(record: RunRecord, backbone: str | Path | None) -> RunSpec:
         RecordError: the record lacks a part of the configuration.
     """
     try:
-        config = record.result["config"]
+        config = rebuilt_config(record.result)
         source = config["backbone"] | ({} if backbone is None else {"path": str(backbone)})
         # The training data is not needed, and may have been deleted: clear the paths to it.
-        options = config["task"]["options"] | record.result.get("from_data", {})
-        task = config["task"] | dict.fromkeys(("path", *SPLITS)) | {"options": options}
+        task = config["task"] | dict.fromkeys(("path", *SPLITS))
         spec = RunSpec.from_dict(config | {"backbone": source, "task": task})
         return drop_sources(spec)
     except (KeyError, TypeError) as error:

@@ -47,11 +47,16 @@ def is_trusted(run: Mapping[str, Any]) -> bool:
     return not any(_list_code(run))
 
 
+def is_registered(method: str) -> bool:
+    """Tell whether a method is a name for the registries, and not the path of a user's own code."""
+    return method.isidentifier()
+
+
 def _list_code(run: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield the keys whose values would make this program import or fetch code, and the values."""
     for group in _METHODS:
         method = str(run[group]["method"])
-        if not method.isidentifier():
+        if not is_registered(method):
             yield f"{group}.method", method
     metrics = run["task"].get("options", {}).get("metrics", ())
     for metric in metrics if isinstance(metrics, list | tuple) else ():

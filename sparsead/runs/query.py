@@ -11,6 +11,7 @@ from sparsead.config.trust import check_trusted
 from sparsead.errors import ConfigError, RecordError
 from sparsead.runs.predictions import read_predictions
 from sparsead.runs.record import RESULT_FILE, RunRecord, restore_all_replaced
+from sparsead.runs.result import rebuilt_config
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -56,11 +57,24 @@ def find_trusted_run(run: str, outputs: Path, trust: str | Sequence[str] | None)
         RecordError: no run matches, or more than one does.
     """
     record = find_run(run, outputs)
+    check_trusted_run(record, trust)
+    return record
+
+
+def check_trusted_run(record: RunRecord, trust: str | Sequence[str] | None) -> None:
+    """Refuse a run whose record names code, in its configuration or in what its task learned.
+
+    Args:
+        record: the run.
+        trust: the packages whose code the record may name.
+
+    Raises:
+        ConfigError: the record names code of a package that is not trusted.
+    """
     try:
-        check_trusted(record.result["config"], trust)
+        check_trusted(rebuilt_config(record.result), trust)
     except ConfigError as error:
         raise ConfigError(f"{record.folder}: {error}") from error
-    return record
 
 
 def predictions(

@@ -17,8 +17,9 @@ from sparsead.config.protocol import ProtocolSpec
 from sparsead.config.pruning import PrunerSpec
 from sparsead.config.schema import check_name
 from sparsead.config.seeds import Seeds
+from sparsead.config.trust import is_registered
 from sparsead.config.values.tasks import check_score_name
-from sparsead.errors import ConfigError, RecordError, unknown
+from sparsead.errors import ConfigError, RecordError, unknown, unknown_key
 from sparsead.runs.checked import check_type, parse_unaltered
 
 NAMED_GROUPS = ("backbone", "task", "adapter", "pruner")
@@ -174,6 +175,16 @@ class Result(Summary):
     from_data: NotRequired[dict[str, Any]]
 
 
+class _Learned(TypedDict):
+    """The options that the project's own tasks learn from their data (`LearnsOptions`)."""
+
+    labels: NotRequired[list[str]]
+
+
+class _OfOwnTask(TypedDict):
+    from_data: NotRequired[_Learned]
+
+
 def read_result(file: Path) -> dict[str, Any]:
     """Return the content of `result.json`.
 
@@ -193,9 +204,21 @@ def read_result(file: Path) -> dict[str, Any]:
             _check_scores(key, scores, shares)
         _check_directions(result)
         _check_sparsity(result["sparsity"], result["config"]["sparsity"])
+        _check_learned(result)
     except (ConfigError, ValueError) as error:
         raise RecordError(f"{file}: is not the result of a run ({error})") from error
     return dict(result)
+
+
+def rebuilt_config(result: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the configuration from which a run's model is rebuilt: with what the task learned.
+
+    Whatever is to be checked before the model is built has to be checked on this configuration,
+    because `from_data` may replace any option of the task.
+    """
+    config = result["config"]
+    options = config["task"]["options"] | result.get("from_data", {})
+    return {**config, "task": config["task"] | {"options": options}}
 
 
 def check_names(config: Mapping[str, Any]) -> None:
@@ -276,6 +299,21 @@ def _check_directions(result: Mapping[str, Any]) -> None:
         raise ConfigError(
             f"directions.{main}={directions[main]}: higher_is_better says that {stated} is better"
         )
+
+
+def _check_learned(result: Mapping[str, Any]) -> None:
+    """Refuse options that a task of the project does not learn from its data.
+
+    A task of a user's own may learn any others. What they name is checked with the rest of the
+    configuration before the task is built: see `rebuilt_config`.
+    """
+    if not is_registered(result["config"]["task"]["method"]):
+        return
+    known = get_type_hints(_Learned)
+    for option in result.get("from_data", {}):
+        if option not in known:
+            raise ConfigError(unknown_key(f"from_data.{option}", known))
+    check_type(result, _OfOwnTask)
 
 
 def is_share(score: float) -> bool:

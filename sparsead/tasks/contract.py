@@ -256,6 +256,7 @@ class LearnsOptions(Protocol):
         """The derived values of these options; `load` must have been called.
 
         The record stores them, so that a run can be loaded without the data.
+        Of the project's own tasks, `sparsead.runs.result` reads back only those that it declares.
         """
 
 

@@ -11,9 +11,11 @@ from pathlib import Path
 import pytest
 
 import sparsead
+from composing import ask_for
 from damaged_records import VERBS, Damage, call, edit, record_runs, victim
 from exhaustive import spread
 from sparsead.errors import SparseadError
+from sparsead.train import train
 
 PAYLOAD = "open('{place}/HARM', 'w').write('x')\n\n\nclass X:\n    def insert(self, *_): pass\n"
 ESCAPE = "\x1b]0;title\x07\x1b[2J\x9b1A\u202e"
@@ -59,6 +61,20 @@ HOSTILE: dict[str, Damage] = {
     "a start elsewhere": edit(*ADAPTER, "start", to="/etc"),
     "a commit that is a path": edit("sources", to={"task": {"commit": "../../../x"}}),
     "options from the data": edit("from_data", to={"inputs": ["${oc.env:SECRET}"], "tests": 5}),
+    "classes from the data": edit("from_data", to={"labels": [ESCAPE, 5]}),
+    "metrics from the data": edit("from_data", to={"metrics": ["payload.X"]}),
+}
+SCORED_BY_OTHER_WAYS = {
+    "answers": ("task=demo_squad", "backbone=tiny-bert"),
+    "texts": (
+        *("task=demo_xsum", "backbone=tiny-bart"),
+        *("task.generation.num_beams=1", "task.generation.max_new_tokens=4"),
+    ),
+}
+"""Runs of tasks that import their metrics when they are built; `record_runs` has a classifier."""
+METRICS: dict[str, Damage] = {
+    "configured": edit(*TASK, "options", "metrics", to=["payload.X"]),
+    "learned": edit("from_data", to={"metrics": ["payload.X"]}),
 }
 
 
@@ -67,9 +83,24 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return record_runs(tmp_path_factory.mktemp("recorded"))
 
 
+@pytest.fixture(scope="module", params=SCORED_BY_OTHER_WAYS)
+def otherwise_scored(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    place = tmp_path_factory.mktemp(request.param)
+    (place / "rows.jsonl").write_text('{"question": "Who?", "context": "A.", "document": "A."}\n')
+    words = ("task.limit=8", "protocol.epochs=1", "adapter=lora", "device=cpu", "seed=1")
+    train(ask_for(*SCORED_BY_OTHER_WAYS[request.param], *words, f"outputs={place / 'outputs'}"))
+    return place
+
+
 @pytest.fixture
 def place(recorded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working folder with a copy of the runs, and payloads that Python could import."""
+    return lay_out(recorded, tmp_path, monkeypatch)
+
+
+def lay_out(recorded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "place"
     shutil.copytree(recorded, folder)
     for path in (folder / "payload.py", folder / "outputs" / "runs" / "payload.py"):
@@ -110,6 +141,27 @@ def test_loading_a_strangers_record_runs_no_code(hostile: str, place: Path, tmp_
         loaded.predict([dict.fromkeys(loaded.inputs, "A.")])
     assert not (tmp_path / "HARM").exists()
     assert not {"payload", "outputs"} & sys.modules.keys()
+
+
+@pytest.mark.parametrize("metrics", METRICS)
+@pytest.mark.parametrize("verb", ["predict", "export", "export --merged", "export --format"])
+def test_metrics_of_a_strangers_record_are_not_imported(
+    metrics: str,
+    verb: str,
+    otherwise_scored: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    place = lay_out(otherwise_scored, tmp_path, monkeypatch)
+    run = victim(place / "outputs")
+    METRICS[metrics](place / "outputs")
+    status, _, lines = call(verb, place, run, capsys)
+    assert status == 2
+    assert len(lines) == 1
+    assert "metrics" in lines[0]
+    assert not (tmp_path / "HARM").exists()
+    assert "payload" not in sys.modules
 
 
 def test_a_trusted_package_is_imported(place: Path, tmp_path: Path) -> None:

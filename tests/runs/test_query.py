@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
 from masked_runs import MASKS, OTHERS, write_run
-from sparsead.errors import RecordError
-from sparsead.runs.query import find_run
+from sparsead.errors import ConfigError, RecordError
+from sparsead.runs.query import find_run, find_trusted_run
+from synthetic import plain_result, write_record
 
 
 @pytest.fixture
@@ -49,6 +52,21 @@ def test_an_unknown_or_ambiguous_run_is_refused(
         find_run(named, outputs)
     assert "\n" not in str(caught.value)
     assert all(word in str(caught.value) for word in words), caught.value
+
+
+def test_what_a_task_learned_needs_the_same_trust_as_its_configuration(tmp_path: Path) -> None:
+    config = plain_result()["config"]
+    own = {**config, "task": config["task"] | {"method": "mine.Task"}}
+    for learned, trust, refused in (
+        ({"anything": 5}, "mine", None),
+        ({"metrics": ["strange.cost"]}, "mine", "task.metrics=strange.cost: is code of another"),
+        ({"metrics": ["strange.cost"]}, ["mine", "strange"], None),
+        ({}, None, "task.method=mine.Task: is code of another package"),
+    ):
+        folder = write_record(tmp_path, plain_result(config=own, from_data=learned))
+        with pytest.raises(ConfigError, match=refused) if refused else nullcontext():
+            find_trusted_run(str(folder), tmp_path, trust)
+        shutil.rmtree(folder)
 
 
 def test_many_matches_are_not_all_listed(tmp_path: Path) -> None:

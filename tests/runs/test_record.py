@@ -137,6 +137,22 @@ def test_what_is_no_record_is_named(tmp_path: Path) -> None:
         RunRecord.read(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("learned", "message"),
+    [
+        ({"metrics": ["a.b"]}, r"from_data\.metrics: no such key \(allowed: labels\)"),
+        ({"labels": ["a", 5]}, r"from_data\.labels\.1=5: must be a valid string"),
+        ({"labels": "a"}, r"from_data\.labels='a': must be a valid list"),
+    ],
+)
+def test_a_record_has_only_options_that_its_task_learns_from_data(
+    tmp_path: Path, learned: dict[str, object], message: str
+) -> None:
+    with pytest.raises(RecordError, match=message) as raised:
+        RunRecord.read(write_record(tmp_path, RESULT | {"from_data": learned}))
+    assert "\n" not in str(raised.value)
+
+
 def test_a_copied_or_foreign_folder_is_not_another_run(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
