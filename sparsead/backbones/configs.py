@@ -10,9 +10,10 @@ from typing import Any
 from transformers import CONFIG_MAPPING, AutoConfig, PretrainedConfig
 
 from sparsead.backbones.checks import STANDARD
-from sparsead.backbones.folders import check_plain, translate_errors, translate_read_errors
+from sparsead.backbones.folders import check_plain, translate_read_errors
 from sparsead.config.groups import BackboneSpec
 from sparsead.errors import ConfigError, unknown
+from sparsead.errors.translation import translate_errors
 
 NO_CODE: dict[str, Any] = {"trust_remote_code": False}
 """Without this option, transformers asks whether to run a Python file that is in the folder."""

@@ -6,15 +6,15 @@ import hashlib
 import importlib.util
 import json
 import logging
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 
 from sparsead.backbones.pickled import combine, convert
 from sparsead.config.groups import BackboneSpec
-from sparsead.errors import SourceError, SparseadError
-from sparsead.errors.memory import lacks_memory
+from sparsead.errors import SourceError
+from sparsead.errors.translation import translate_errors
 from sparsead.hub.commits import find_commit
 from sparsead.hub.models import PICKLED_WEIGHTS, fetch_model, find_conversion, find_weights
 from sparsead.hub.sources import INSTALL_WEIGHTS, Source, model_source
@@ -61,25 +61,6 @@ def own_folder(folder: Path) -> Path:
     return convert(folder, str(folder))
 
 
-@contextmanager
-def translate_errors(translate: Callable[[str], SparseadError]) -> Iterator[None]:
-    """Turn an error of a library in the block into one of the project's, of one line.
-
-    Errors of the project's own, and of a memory that is full, are left as they are.
-
-    Args:
-        translate: returns the error to raise, from the first sentence of the library's message.
-    """
-    try:
-        yield
-    except SparseadError:
-        raise
-    except Exception as error:
-        if lacks_memory(error):
-            raise
-        raise translate(_first_sentence(error)) from error
-
-
 def translate_read_errors(folder: Path, failed: str) -> AbstractContextManager[None]:
     """Turn an error of a library that reads a folder in the block into a SourceError of one line.
 
@@ -88,15 +69,6 @@ def translate_read_errors(folder: Path, failed: str) -> AbstractContextManager[N
         failed: what the message says of it, such as "cannot be loaded".
     """
     return translate_errors(lambda reason: SourceError(f"{folder}: {failed} ({reason})"))
-
-
-def _first_sentence(error: Exception) -> str:
-    """Return the first sentence of an error's message, which may go on for pages."""
-    if isinstance(error, KeyError):
-        return f"{error} is not known"
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    announced = len(lines) > 1 and lines[0].endswith(":")
-    return " ".join(lines[: 2 if announced else 1]) or type(error).__name__
 
 
 def check_plain(folder: Path) -> None:

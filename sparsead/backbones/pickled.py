@@ -6,18 +6,18 @@ import hashlib
 import json
 import logging
 import os
-import pickle
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-import torch
 from filelock import FileLock
 from safetensors.torch import save_file
 from torch import Tensor
 
+from sparsead.backbones.tensor_files import read_pickled
 from sparsead.errors import SourceError
+from sparsead.errors.translation import translate_errors
 from sparsead.runs.files import file_digest
 from sparsead.tasks.cache import CACHE_VARIABLE, CHECKSUMS_FILE, cache_folder, list_checksums
 
@@ -149,14 +149,5 @@ def _pickled_files(folder: Path) -> Iterator[Path]:
 
 def _read_tensors(file: Path) -> Mapping[str, Tensor]:
     """Return the tensors of a pickled file, each with memory of its own; it runs no code."""
-    try:
-        loaded = torch.load(file, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError) as error:
-        reason = str(error).strip().splitlines() or [type(error).__name__]
-        raise SourceError(
-            f"{file}: cannot be read as weights; it is damaged, or it holds something other than "
-            f"tensors, which is not unpickled because that could run code ({reason[0]})"
-        ) from error
-    if not isinstance(loaded, Mapping) or not all(isinstance(v, Tensor) for v in loaded.values()):
-        raise SourceError(f"{file}: does not hold tensors by name")
-    return {str(name): tensor.clone().contiguous() for name, tensor in loaded.items()}
+    with translate_errors(lambda why: SourceError(f"{file}: cannot be read as weights; {why}")):
+        return {name: t.clone().contiguous() for name, t in read_pickled(file).items()}

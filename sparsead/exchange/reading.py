@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from safetensors import SafetensorError
 
 from sparsead.backbones.contract import architectures
 from sparsead.config.values.adapters import find_prefix_scale
 from sparsead.errors import ConfigError
+from sparsead.errors.translation import translate_errors
 from sparsead.exchange.adapterhub import from_adapterhub
 from sparsead.exchange.peft import from_peft
 from sparsead.exchange.shira import from_shira
@@ -160,13 +160,14 @@ def _read_tensors(adapter: ForeignAdapter, files: Mapping[str, tuple[str, str]] 
     Raises:
         ConfigError: they cannot be read, or not all of them are finite.
     """
+    from sparsead.backbones.tensor_files import read_pickled  # imports torch
+
     safe, pickled = (adapter.folder / file for file in files[adapter.library])
-    try:
-        state = _read_safe(safe) if safe.is_file() else _read_pickled(pickled)
-        found = {name: _to_floats(tensor) for name, tensor in state.items()}
-    except (OSError, SafetensorError, ValueError) as error:
-        reason = str(error).partition("\n")[0]
-        raise ConfigError(f"its tensors cannot be read ({reason})") from error
+    file, read = (safe, _read_safe) if safe.is_file() else (pickled, read_pickled)
+    with translate_errors(
+        lambda reason: ConfigError(f"its tensors cannot be read ({file.name}: {reason})")
+    ):
+        found = {name: _to_floats(tensor) for name, tensor in read(file).items()}
     for name, tensor in found.items():
         if not np.isfinite(tensor).all():
             raise ConfigError(f"its {name} has values that are not finite")
@@ -179,24 +180,10 @@ def _read_safe(file: Path) -> Mapping[str, Any]:
     return load_file(file)
 
 
-def _read_pickled(file: Path) -> Mapping[str, Any]:
-    """Read a PyTorch file; nothing in it is executed, because only tensors are unpickled."""
-    from pickle import UnpicklingError
-
-    import torch
-
-    try:
-        state = torch.load(file, map_location="cpu", weights_only=True)
-        size = file.stat().st_size
-        if any(tensor.numel() * tensor.element_size() > size for tensor in state.values()):
-            raise ValueError(f"{file.name} holds a tensor that is larger than the file")
-        return {str(name): tensor for name, tensor in state.items()}
-    except (AttributeError, EOFError, RuntimeError, TypeError, UnpicklingError) as error:
-        raise ValueError(f"{file.name} does not hold tensors alone") from error
-
-
 def _to_floats(tensor: Any) -> npt.NDArray[np.float32]:
     try:
+        if tensor.is_complex():
+            raise TypeError("its imaginary part would be lost")
         floats: npt.NDArray[np.float32] = tensor.float().numpy()
     except (RuntimeError, TypeError) as error:
         raise ValueError(f"a tensor is of {tensor.dtype}, {tensor.layout}") from error

@@ -21,10 +21,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.numpy import save
 
 from sparsead.errors import RecordError
+from sparsead.errors.translation import translate_errors
 from sparsead.runs.files import check_readable, write_atomically
 from sparsead.runs.record import RESULT_FILE, RunRecord
 
@@ -171,8 +172,10 @@ def load_sparse(path: Path) -> StoredAdapter:
     Raises:
         RecordError: the file is missing, foreign, of another version, truncated or altered.
     """
-    document, flat = _read(path)
-    try:
+    with translate_errors(
+        lambda reason: RecordError(f"{path}: is not a readable sparse adapter ({reason})")
+    ):
+        document, flat = _read(path)
         if document.pop("sha256") != _checksum(document, flat):
             raise ValueError("it was altered: its checksum does not match")
         entries = _unpack_table(document["tensors"])
@@ -181,8 +184,6 @@ def load_sparse(path: Path) -> StoredAdapter:
         if not isinstance(document["metadata"], dict):
             raise TypeError("its metadata is not a mapping")
         return StoredAdapter(tensors, masks, document["metadata"])
-    except (KeyError, TypeError, ValueError, RecursionError, zlib.error) as error:
-        raise _unreadable(path, error) from error
 
 
 class _Entry(NamedTuple):
@@ -315,22 +316,14 @@ def _checksum(document: Mapping[str, Any], flat: Mapping[str, Array]) -> str:
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, Array]]:
-    try:
-        check_readable(path)
-        with safe_open(path, framework="numpy") as file:
-            text = (file.metadata() or {}).get(FORMAT, "null")
-            document = json.loads(text)
-            if not isinstance(document, dict) or document.get("format") != FORMAT:
-                raise ValueError(f"it is not of the format {FORMAT}")
-            if document.get("version") != VERSION:
-                raise ValueError(f"its version is {document.get('version')}, not {VERSION}")
-            if json.dumps(document) != text:
-                raise ValueError("it was altered: its metadata differs from what was written")
-            return document, {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    except (OSError, SafetensorError, TypeError, ValueError, RecursionError) as error:
-        raise _unreadable(path, error) from error
-
-
-def _unreadable(path: Path, error: Exception) -> RecordError:
-    reason = f"no {error}" if isinstance(error, KeyError) else str(error).partition("\n")[0]
-    return RecordError(f"{path}: is not a readable sparse adapter ({reason})")
+    check_readable(path)
+    with safe_open(path, framework="numpy") as file:
+        text = (file.metadata() or {}).get(FORMAT, "null")
+        document = json.loads(text)
+        if not isinstance(document, dict) or document.get("format") != FORMAT:
+            raise ValueError(f"it is not of the format {FORMAT}")
+        if document.get("version") != VERSION:
+            raise ValueError(f"its version is {document.get('version')}, not {VERSION}")
+        if json.dumps(document) != text:
+            raise ValueError("it was altered: its metadata differs from what was written")
+        return document, {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118

@@ -11,8 +11,11 @@ import torch
 from transformers import AutoModelForSequenceClassification
 
 from composing import ask_for, compose
+from crafted_pickles import CRAFTED, write_crafted
 from hub_files import BERT, bart_files, deberta_files, model_files, pickled_files
+from sparsead.backbones.folders import own_folder
 from sparsead.backbones.loading import Backbone, load_backbone
+from sparsead.backbones.tensor_files import read_pickled
 from sparsead.errors import SourceError
 from sparsead.hub.commits import forget_commits
 from sparsead.runs.identity import compute_identity
@@ -201,3 +204,22 @@ def test_nothing_but_tensors_of_a_folder_is_unpickled(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match=r"pytorch_model.bin: .*is not unpickled"):
         load("backbone=folder", given)
     assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("kind", CRAFTED)
+def test_a_crafted_pickle_is_refused_in_one_line(kind: str, tmp_path: Path) -> None:
+    put(tmp_path / "model", pickled_files())
+    file = tmp_path / "model" / "pytorch_model.bin"
+    write_crafted(kind, file)
+    with pytest.raises(SourceError, match=r"model\.bin: cannot be read as weights; it") as raised:
+        own_folder(tmp_path / "model")
+    assert "\n" not in str(raised.value)
+
+
+def test_tied_weights_are_read_under_each_of_their_names(tmp_path: Path) -> None:
+    one = torch.arange(1000.0)
+    file = tmp_path / "tied.bin"
+    torch.save(dict.fromkeys("abcd", one) | {"part": one[::2]}, file)
+    read = read_pickled(file)
+    assert all(torch.equal(read[name], one) for name in "abcd")
+    assert torch.equal(read["part"], one[::2])

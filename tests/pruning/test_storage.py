@@ -14,10 +14,12 @@ from typing import Any
 import hypothesis.extra.numpy as arrays
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors import safe_open
 from safetensors.numpy import save_file
+from safetensors.torch import save_file as torch_save_file
 
 from sparsead.errors import RecordError
 from sparsead.pruning.storage import FORMAT, load_sparse, save_sparse, sparse_size
@@ -175,6 +177,9 @@ def test_files_of_others_are_refused(tmp_path: Path) -> None:
     assert_refused(path, f"is not of the format {FORMAT}")
     save_file({"w": np.ones(3, np.float32)}, path, {FORMAT: "[1]"})
     assert_refused(path, f"is not of the format {FORMAT}")
+    of_format = {FORMAT: json.dumps({"format": FORMAT, "version": 1})}
+    torch_save_file({"w": torch.ones(3, dtype=torch.float8_e5m2)}, path, of_format)
+    assert_refused(path, "float8_e5m2")
     path.write_bytes(pickle.dumps(pytest.fail))
     assert_refused(path)
 
@@ -214,7 +219,7 @@ def test_rewriting_alone_changes_nothing(saved: Path) -> None:
         ({"arrays_": {"values.float32": np.ones(11, np.int32)}}, ["11 of float32"]),
         ({"tensors": table(["w", "float32", [-3], False])}, ["shape"]),
         ({"tensors": table(["w", "float32", [1 << 60], True])}, ["masks for"]),
-        ({"tensors": table(["w", "float16", [3, 4], True])}, ["no 'values.float16'"]),
+        ({"tensors": table(["w", "float16", [3, 4], True])}, ["it has no 'values.float16'"]),
         ({"tensors": table(["w"])}, ["missing"]),
         ({"tensors": table([7, "float32", [3], False])}, ["7 is no tensor's name"]),
         ({"tensors": table(["w", "float32", [3], 2])}, ["2 is not true or false"]),
