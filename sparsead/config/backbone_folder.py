@@ -30,6 +30,9 @@ _NO_ARCHITECTURE = (
 )
 """Keys of a `config.json` that say how the model was saved, or what its last head was for."""
 
+_DEEPEST = 20
+"""Levels of nested values in a `config.json`; real ones have three or four."""
+
 
 def expand_folders(arguments: Sequence[str]) -> list[str]:
     """Rewrite overrides that name a backbone by its folder to `backbone=folder backbone.path=…`.
@@ -124,9 +127,19 @@ def _read_architecture(folder: Path) -> dict[str, Any]:
         for key, value in content.items()
         if key not in _NO_ARCHITECTURE and not key.startswith("_") and not key.endswith(CODE_KEYS)
     }
+    if _is_nested_deeper(kept, _DEEPEST):  # OmegaConf would not get to the end of it
+        raise ConfigError(f"{file}: is nested deeper than a model's configuration is ({_DEEPEST})")
     if "${" in json.dumps(kept):  # OmegaConf would put other values in its place
         raise ConfigError(f"{file}: has a '${{', which a model's configuration does not need")
     return {"model_type": kept.pop("model_type"), **kept}
+
+
+def _is_nested_deeper(value: object, levels: int) -> bool:
+    """Tell whether mappings and lists lie within each other on more than so many levels."""
+    if not isinstance(value, dict | list):
+        return False
+    inner = value.values() if isinstance(value, dict) else value
+    return levels == 0 or any(_is_nested_deeper(each, levels - 1) for each in inner)
 
 
 def _check_architecture(config: DictConfig, found: Mapping[str, Any], folder: Path) -> None:

@@ -204,7 +204,7 @@ def read_complete_records(file: Path) -> list[Record]:
         text, _, checksum = line.rpartition(b"\t")
         try:
             record = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             break
         if checksum.decode("utf-8", "replace") != _checksum(text) or not isinstance(record, dict):
             break

@@ -86,6 +86,11 @@ def test_a_chosen_backbone_keeps_its_name_if_the_folder_is_of_its_architecture(
         ask_for("backbone.path='my roberta (v2)'")
 
 
+def nested(levels: int) -> str:
+    inner = '{"a":' * levels + "1" + "}" * levels
+    return f'{{"model_type": "bert", "a": {inner}}}'
+
+
 @pytest.mark.parametrize(
     ("overrides", "content", "message"),
     [
@@ -104,6 +109,8 @@ def test_a_chosen_backbone_keeps_its_name_if_the_folder_is_of_its_architecture(
         (["backbone=./x,minilm"], None, "backbone=./x,minilm: mixes folders and names"),
         (["backbone=./x"], "{", "x/config.json: cannot be read"),
         (["backbone=./x"], "[]", "x/config.json: names no model_type"),
+        (["backbone=./x"], nested(5000), "x/config.json: cannot be read"),
+        (["backbone=./x"], nested(200), "x/config.json: is nested deeper than a model's"),
         (["backbone=./x"], '{"model_type": 3}', "x/config.json: names no model_type"),
         (["backbone=./x"], '{"model_type": "${oc.env:HOME}"}', "x/config.json: has a '${'"),
     ],

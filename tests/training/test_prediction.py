@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,12 @@ from composing import compose
 from sparsead.assembly.build import build_task
 from sparsead.errors import ConfigError
 from sparsead.training.final_scores import evaluated_splits
-from sparsead.training.prediction import check_records, check_scores, find_directions
+from sparsead.training.prediction import (
+    check_records,
+    check_scores,
+    find_directions,
+    read_complete_records,
+)
 
 
 @pytest.mark.parametrize(
@@ -64,6 +70,13 @@ def test_two_records_of_one_id_are_refused() -> None:
     with pytest.raises(ConfigError, match='have the id "0"'):
         check_records(records)
     check_records(records[:1])
+
+
+@pytest.mark.parametrize("line", [b"{", b"[1]\t", 10_000 * b'{"a":' + b"\t", b'{"id": "1"}\t0000'])
+def test_records_are_read_up_to_the_first_line_that_is_none(tmp_path: Path, line: bytes) -> None:
+    whole = check_records([{"id": "0", "prediction": 1}]).encode()
+    (tmp_path / "predictions").write_bytes(whole + line + b"\n" + whole)
+    assert read_complete_records(tmp_path / "predictions") == [{"id": "0", "prediction": 1}]
 
 
 def test_the_splits_for_which_texts_are_generated_stay_with_a_held_out_share() -> None:
