@@ -18,6 +18,7 @@ from typing import Any
 
 from sparsead.config.run import RunSpec, drop_local_files
 from sparsead.errors import AlreadyRecordedError, RecordError, SparseadError, StorageError
+from sparsead.errors.translation import translate_errors
 from sparsead.runs.failure import (
     failure_file,
     list_failed,
@@ -27,6 +28,7 @@ from sparsead.runs.failure import (
 )
 from sparsead.runs.files import write_atomically
 from sparsead.runs.identity import compute_recipe
+from sparsead.runs.parquet_files import BoundedParquet
 from sparsead.runs.predictions import check_predictions
 from sparsead.runs.prerequisites import list_sources
 from sparsead.runs.record import RunRecord, read_records
@@ -37,10 +39,7 @@ from sparsead.runs.states import Done, Failed, Missing, State
 _NAME = r"[\w-][\w.-]{0,249}"
 _FILE = r"result\.json|config\.yaml|predictions-\w+\.parquet"
 _PATH = re.compile(rf"{_NAME}/({_FILE})|failed-{_NAME}\.json")
-_ROWS_AT_ONCE = 16
-LEAST_LIMIT = 1 << 28
-_LARGEST_RATIO = 1000
-"""An archive whose content has more bytes than this many times its own is refused."""
+_COLUMNS = {"path": "string", "content": "binary"}
 
 
 def pack(outputs: Path, names: Iterable[str], file: Path) -> None:
@@ -88,13 +87,11 @@ def _check_nothing_is_lost(file: Path, runs: Collection[str]) -> None:
     Raises:
         RecordError: the file is no archive, or it has runs that are not among `runs`.
     """
-    import pyarrow
-    from pyarrow import parquet
-
-    try:
-        paths = parquet.read_table(file, columns=["path"])["path"].to_pylist()
-    except (OSError, ValueError, KeyError, pyarrow.ArrowException) as error:
-        raise RecordError(f"{file}: exists and is no archive of records ({error})") from error
+    with translate_errors(
+        lambda reason: RecordError(f"{file}: exists and is no archive of records ({reason})")
+    ):
+        batches = _open(file).batches(["path"])
+        paths = [path for batch in batches for path in batch["path"].to_pylist()]
     lost = {_run_of(Path(str(path))) for path in paths}.difference(runs)
     if lost:
         raise RecordError(
@@ -136,24 +133,26 @@ def unpack(file: Path, outputs: Path) -> None:
     Raises:
         RecordError: the file is no archive, or a path in it leads out of the folder of the runs.
     """
-    import pyarrow
-    from pyarrow import parquet
-
     if not file.is_file():
         raise RecordError(f"{file}: is not a file")
-    try:
-        content = parquet.ParquetFile(file)
-        limit = max(LEAST_LIMIT, _LARGEST_RATIO * file.stat().st_size)
-        for batch in content.iter_batches(_ROWS_AT_ONCE, columns=["path", "content"]):
-            limit -= batch.nbytes
-            if limit < 0:
-                raise RecordError(
-                    f"{file}: is not an archive of records (its content is too large for its size)"
-                )
+    with translate_errors(
+        lambda reason: RecordError(f"{file}: is not an archive of records ({reason})")
+    ):
+        for batch in _open(file).batches(list(_COLUMNS)):
             for row in batch.to_pylist():
                 _unpack_file(file, row["path"], row["content"], outputs / "runs")
-    except (OSError, ValueError, KeyError, pyarrow.ArrowException) as error:
-        raise RecordError(f"{file}: is not an archive of records ({error})") from error
+
+
+def _open(file: Path) -> BoundedParquet:
+    """Open an archive, of which nothing is read yet.
+
+    Raises:
+        ValueError: its columns are not those of an archive.
+    """
+    archive = BoundedParquet(file)
+    if [(field.name, str(field.type)) for field in archive.schema] != list(_COLUMNS.items()):
+        raise ValueError("its columns are not path, of texts, and content, of bytes")
+    return archive
 
 
 def _unpack_file(archive: Path, path: object, content: object, runs: Path) -> None:

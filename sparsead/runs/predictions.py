@@ -13,14 +13,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sparsead.errors import RecordError, unknown
+from sparsead.errors.translation import translate_errors
 from sparsead.runs.checked import check_type
 from sparsead.runs.files import check_readable
+from sparsead.runs.parquet_files import BoundedParquet
 from sparsead.runs.record import RESULT_FILE, RunRecord
 from sparsead.runs.result import Predictions, PredictionsFile
 
 if TYPE_CHECKING:
     from pandas import DataFrame
-    from pyarrow import DataType, Table
+    from pyarrow import DataType, Schema, Table
 
 _IDENTITY = b"sparsead.identity"
 _NEEDED = ("id", "prediction")
@@ -125,9 +127,6 @@ def _described(record: RunRecord) -> dict[str, PredictionsFile]:
 
 
 def _read(file: Path, record: RunRecord, described: PredictionsFile) -> Table:
-    import pyarrow
-    from pyarrow import parquet
-
     try:
         check_readable(file)
         content = file.read_bytes()
@@ -135,36 +134,42 @@ def _read(file: Path, record: RunRecord, described: PredictionsFile) -> Table:
         raise RecordError(f"{file}: cannot be read ({error.strerror})") from error
     if hashlib.sha256(content).hexdigest() != described["sha256"]:
         raise RecordError(f"{file}: does not have the SHA-256 that {RESULT_FILE} records")
-    try:
-        table = parquet.ParquetFile(pyarrow.BufferReader(content)).read()
-    except (pyarrow.ArrowException, OSError, ValueError) as error:
-        reason = " ".join(str(error).split())
-        raise RecordError(f"{file}: is not a file of predictions ({reason})") from error
-    _check(file, table, record, described)
+    with translate_errors(
+        lambda reason: RecordError(f"{file}: is not a file of predictions ({reason})")
+    ):
+        opened = BoundedParquet(content)
+        _check_owner(file, opened, record, described)
+        _check_columns(file, opened.schema, record)
+        table = opened.read()
+    if table["id"].null_count:
+        raise RecordError(f"{file}: column id: an example has no id")
     return table
 
 
-def _check(file: Path, table: Table, record: RunRecord, described: PredictionsFile) -> None:
-    identity = (table.schema.metadata or {}).get(_IDENTITY, b"").decode("utf-8", "replace")
+def _check_owner(
+    file: Path, opened: BoundedParquet, record: RunRecord, described: PredictionsFile
+) -> None:
+    identity = (opened.schema.metadata or {}).get(_IDENTITY, b"").decode("utf-8", "replace")
     if identity != record.result.get("identity"):
         found = f"belongs to the run {identity}" if identity else "names no run"
         raise RecordError(f"{file}: {found}; it is not a file of this run")
-    if missing := [name for name in _NEEDED if name not in table.column_names]:
+    if opened.rows != described["examples"]:
+        recorded = described["examples"]
+        raise RecordError(f"{file}: has {opened.rows} examples, {RESULT_FILE} says {recorded}")
+
+
+def _check_columns(file: Path, schema: Schema, record: RunRecord) -> None:
+    if missing := [name for name in _NEEDED if name not in schema.names]:
         raise RecordError(f"{file}: has no column {missing[0]}")
-    names = table.schema.empty_table().flatten().column_names
+    names = schema.empty_table().flatten().column_names
     if twice := [name for name in names if names.count(name) > 1]:
         raise RecordError(f"{file}: has two columns {twice[0]}")
-    if table.num_rows != described["examples"]:
-        recorded = described["examples"]
-        raise RecordError(f"{file}: has {table.num_rows} examples, {RESULT_FILE} says {recorded}")
-    if table["id"].null_count:
-        raise RecordError(f"{file}: column id: an example has no id")
-    for field in table.schema:
+    for field in schema:
         if not _is_of_json(field.type):
             raise RecordError(f"{file}: column {field.name}: has values of the type {field.type}")
-    predicted = table.schema.field("prediction").type
+    predicted = schema.field("prediction").type
     for column, is_wanted in _wanted_types(record, predicted).items():
-        if column in table.column_names and not is_wanted(kind := table.schema.field(column).type):
+        if column in schema.names and not is_wanted(kind := schema.field(column).type):
             raise RecordError(f"{file}: column {column}: has values of the type {kind}")
 
 

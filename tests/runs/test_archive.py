@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pyarrow
 import pytest
@@ -21,6 +22,7 @@ from sparsead.runs.states import Done, Failed, Missing
 from sparsead.tables.cells import Cell, list_cells
 from sparsead.tables.files import load_table
 from synthetic import plain_result, synthetic_result, write_record
+from watched_memory import watched_memory
 
 TABLE = """\
 backbones: tiny-bert
@@ -201,7 +203,7 @@ def write_archive(file: Path, *rows: tuple[str | None, bytes]) -> Path:
     ],
 )
 def test_what_is_no_file_of_a_record_is_not_unpacked(tmp_path: Path, path: str | None) -> None:
-    write_archive(tmp_path / "a.parquet", (path, b"x"))
+    write_archive(tmp_path / "a.parquet", (path, b"x"), ("run/config.yaml", b"x"))
     with pytest.raises(RecordError, match="not the path of a file of a run"):
         unpack(tmp_path / "a.parquet", tmp_path / "unpacked")
     assert not (tmp_path / "unpacked").exists()
@@ -216,10 +218,32 @@ def test_a_file_that_an_archive_has_twice_is_refused(tmp_path: Path) -> None:
 def test_an_archive_that_unpacks_to_too_much_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sparsead.runs.archive.LEAST_LIMIT", 1000)
+    monkeypatch.setattr("sparsead.runs.parquet_files.LEAST_LIMIT", 1000)
     file = write_archive(tmp_path / "a.parquet", ("run/config.yaml", bytes(10_000_000)))
     with pytest.raises(RecordError, match="too large for its size"):
         unpack(file, tmp_path / "unpacked")
+
+
+def test_no_more_of_an_archive_is_decoded_than_there_is_room_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sparsead.runs.parquet_files.LEAST_LIMIT", 1 << 20)
+    monkeypatch.setattr("sparsead.runs.parquet_files.BYTES_AT_ONCE", 1 << 18)
+    content = pyarrow.DictionaryArray.from_arrays(pyarrow.array([0] * 200), [bytes(1 << 18)])
+    paths = [f"run{number}/config.yaml" for number in range(200)]
+    file = tmp_path / "a.parquet"
+    table = pyarrow.table({"path": paths, "content": content})
+    parquet.write_table(table, file, compression="zstd", store_schema=False)
+    with watched_memory() as most, pytest.raises(RecordError, match="too large for its size"):
+        unpack(file, tmp_path / "unpacked")
+    assert most() < 1 << 22
+    bomb = pyarrow.DictionaryArray.from_arrays(pyarrow.array([0] * 200), ["x" * (1 << 18)])
+    table = pyarrow.table({"path": bomb, "content": [b""] * 200})
+    parquet.write_table(table, file, compression="zstd", store_schema=False)
+    folder = write_record(tmp_path / "there", plain_result())
+    with watched_memory() as most, pytest.raises(RecordError, match="exists and is no archive"):
+        pack(tmp_path / "there", [folder.name], file)
+    assert most() < 1 << 22
 
 
 def test_a_record_under_another_name_is_not_added(tmp_path: Path) -> None:
@@ -317,9 +341,15 @@ def test_a_file_that_is_no_archive_is_refused(tmp_path: Path, content: bytes) ->
         unpack(tmp_path / "a.parquet", tmp_path / "unpacked")
 
 
-@pytest.mark.parametrize("columns", [{"score": [1]}, {"content": ["x"]}, {"content": [None]}])
+@pytest.mark.parametrize(
+    "columns",
+    [
+        *({"score": [1]}, {"content": ["x"]}, {"content": [None]}, {"path": [b"a/b"]}),
+        {"content": pyarrow.nulls(1, pyarrow.binary(1 << 30))},
+    ],
+)
 def test_a_parquet_file_of_other_columns_is_no_archive(
-    tmp_path: Path, columns: dict[str, list[object]]
+    tmp_path: Path, columns: dict[str, Any]
 ) -> None:
     parquet.write_table(pyarrow.table({"path": ["a/b"], **columns}), tmp_path / "a.parquet")
     with pytest.raises(RecordError, match="is not an archive of records"):

@@ -25,6 +25,7 @@ from sparsead.runs.predictions import (
 )
 from sparsead.runs.record import RunRecord
 from sparsead.train import train
+from watched_memory import watched_memory
 
 CLASSES = [
     {"id": 7, "label": "no", "prediction": "yes", "probabilities": {"no": 0.25, "yes": 0.75}},
@@ -114,6 +115,17 @@ def test_a_file_that_is_not_the_run_s_is_refused(
     run.result["predictions"]["validation"]["sha256"] = digest
     with pytest.raises(RecordError, match=message):
         read_predictions(run)
+
+
+def test_examples_that_the_result_does_not_have_are_not_decoded(tmp_path: Path) -> None:
+    run = record(tmp_path)
+    numbers = pyarrow.chunked_array([pyarrow.array([1.0] * 1000, pyarrow.float32())] * 4000)
+    ids = pyarrow.chunked_array([pyarrow.array(["a"] * 1000)] * 4000)
+    digest = damaged(predictions_file(tmp_path, "validation"), id=ids, prediction=numbers)
+    run.result["predictions"]["validation"]["sha256"] = digest
+    with watched_memory() as most, pytest.raises(RecordError, match="has 4000000 examples"):
+        read_predictions(run)
+    assert most() < 1 << 22
 
 
 def test_each_flipped_bit_is_noticed(tmp_path: Path) -> None:
