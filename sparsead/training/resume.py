@@ -26,6 +26,7 @@ from typing_extensions import TypedDict
 
 from sparsead.adapters.adapted import AdaptedModel
 from sparsead.errors import RecordError
+from sparsead.errors.memory import lacks_memory
 from sparsead.pruning.masks import Masks
 from sparsead.runs.checked import check_type, find_checked
 from sparsead.runs.files import check_readable, write_atomically
@@ -199,6 +200,8 @@ def checkpoint_epoch(checkpoint: str | None) -> float:
 def readable(checkpoint: str | None) -> Iterator[None]:
     """Read a checkpoint in the block; what cannot be read in it becomes one clear error.
 
+    That memory is full is no fault of the checkpoint's, which nobody should delete for it.
+
     Its checksums have been verified, so that only somebody who also wrote them can have changed it.
     Tensors and generators are read by `torch.load(weights_only=True)`, which runs no code.
 
@@ -208,6 +211,8 @@ def readable(checkpoint: str | None) -> Iterator[None]:
     try:
         yield
     except Exception as error:
+        if lacks_memory(error):
+            raise
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
         raise RecordError(
             f"{checkpoint}: is not a checkpoint of this run ({reason}); delete it to train from "

@@ -19,7 +19,13 @@ from composing import ask_for
 from sparsead.errors import RecordError, TrainingStopped
 from sparsead.runs.record import RunRecord
 from sparsead.runs.request import RunRequest
-from sparsead.training.resume import open_checkpoint, read_seconds, saved_steps, seal_checkpoint
+from sparsead.training.resume import (
+    open_checkpoint,
+    read_seconds,
+    readable,
+    saved_steps,
+    seal_checkpoint,
+)
 
 SMALL = (
     *("backbone=tiny-bert", "task=mrpc", "device=cpu", "precision=fp32", "adapter.bottleneck=4"),
@@ -176,6 +182,21 @@ def test_a_state_of_other_values_is_one_line(
     seal_checkpoint(staging, 36)
     with pytest.raises(RecordError, match=r"is not a checkpoint of this run"):
         training.train(request)
+
+
+@pytest.mark.parametrize(
+    ("error", "raised"),
+    [
+        (MemoryError(), MemoryError),
+        (torch.OutOfMemoryError("CUDA out of memory"), torch.OutOfMemoryError),
+        (IndexError("pop from empty list"), RecordError),
+    ],
+)
+def test_a_full_memory_is_not_the_fault_of_a_checkpoint(
+    error: Exception, raised: type[Exception]
+) -> None:
+    with pytest.raises(raised), readable("checkpoint-36"):
+        raise error
 
 
 def edit_tensors(
