@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.resources import files
 from importlib.util import find_spec
 from typing import Literal
@@ -25,6 +25,9 @@ _LIKE_OTHERS = "demo_xsum"
 class Source:
     """A model or data set of the hub, at a revision.
 
+    The hub is asked once for each source, so that only what it is asked for makes two sources
+    differ; the advice for where it fails does not.
+
     Attributes:
         group: the config group that asks for it, `backbone` or `task`.
         name: its name on the hub, such as `owner/name`.
@@ -38,8 +41,8 @@ class Source:
     name: str
     revision: str
     config: str | None
-    embedded: str
-    install: str | None = None
+    embedded: str = field(compare=False)
+    install: str | None = field(default=None, compare=False)
 
     @property
     def kind(self) -> Literal["model", "dataset"]:

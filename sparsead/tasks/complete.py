@@ -46,6 +46,7 @@ class Completion(TextToText):
     answer_after: str | None = None
     decimal_mark: str = "point"
 
+    method: ClassVar[str] = "complete"
     head: ClassVar[type[Any]] = AutoModelForCausalLM
 
     def encode_inputs(self, rows: Dataset, tokenizer: PreTrainedTokenizerBase) -> Dataset:

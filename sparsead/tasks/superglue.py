@@ -53,7 +53,8 @@ def read_superglue(
     if path is not None:
         return {split: read_file(Path(path) / file, columns) for split, file in files.items()}
     name, hub_name, config, revision = hub
-    return read_hub(data_source(name, name, hub_name, config, revision), hub_splits, columns)
+    source = data_source(name, "superglue", hub_name, config, revision)
+    return read_hub(source, hub_splits, columns)
 
 
 @TASKS.register("superglue")

@@ -85,6 +85,7 @@ class TextToText:
     revision: str | None = None
     hub_splits: Mapping[str, str] = field(default_factory=lambda: {s: s for s in SPLITS})
 
+    method: ClassVar[str] = "text_to_text"
     head: ClassVar[type[Any]] = AutoModelForSeq2SeqLM
     head_options: Mapping[str, Any] = field(default_factory=dict, init=False)
 
@@ -208,7 +209,7 @@ class TextToText:
         if self.hub is None:
             raise ConfigError(NO_FILE["text_to_text"])
         revision = self.revision or self.hub_revision
-        source = data_source(self.name, "text_to_text", self.hub, self.hub_config, revision)
+        source = data_source(self.name, self.method, self.hub, self.hub_config, revision)
         missing = [split for split in self._splits() if split not in self.hub_splits]
         if missing:
             raise ConfigError(f"task.hub_splits: name the hub's split for {missing[0]}")
