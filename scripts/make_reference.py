@@ -22,10 +22,11 @@ from sparsead.adapters.contract import ADAPTERS
 from sparsead.config.choices import config_folders, list_choices
 from sparsead.config.comments import choice_comments, describe_choice, read_comments
 from sparsead.config.compose import initialised
-from sparsead.config.help import find_comment, list_leaves
+from sparsead.config.help import find_comment
 from sparsead.config.pruning import SparsitySpec
 from sparsead.config.run import SECTIONS
 from sparsead.config.safe_yaml import read_mapping
+from sparsead.config.schema import list_leaves
 from sparsead.config.search import SearchSpec
 from sparsead.config.tracking import TrackingSpec
 from sparsead.pruning.contract import PRUNERS

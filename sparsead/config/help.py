@@ -13,6 +13,7 @@ from sparsead.config.choices import config_folders, list_choices, list_groups, s
 from sparsead.config.comments import choice_comments, read_comments
 from sparsead.config.compose import initialised
 from sparsead.config.overrides import expand
+from sparsead.config.schema import list_leaves
 from sparsead.errors.display import to_columns, to_paragraph
 
 _HEAD = """\
@@ -88,15 +89,6 @@ def find_comment(key: str, comments: Mapping[str, str]) -> str:
             return comments[key]
         key = key.rpartition(".")[0]
     return comments.get(key, "")
-
-
-def list_leaves(prefix: str, values: Any) -> Iterator[tuple[str, Any]]:
-    """Yield each key of nested values with its groups, and its value."""
-    for key, value in values.items():
-        if isinstance(value, dict) and value:
-            yield from list_leaves(f"{prefix}{key}.", value)
-        else:
-            yield f"{prefix}{key}", value
 
 
 def _written(value: Any) -> str:

@@ -151,6 +151,15 @@ def list_keys(config: DictConfig) -> list[str]:
     return list(_flatten("", OmegaConf.to_container(own)))
 
 
+def list_leaves(prefix: str, values: Any) -> Iterator[tuple[str, Any]]:
+    """Yield each key of nested mappings, joined by dots after the prefix, and its value."""
+    for key, value in values.items():
+        if isinstance(value, Mapping) and value:
+            yield from list_leaves(f"{prefix}{key}.", value)
+        else:
+            yield f"{prefix}{key}", value
+
+
 def _flatten(prefix: str, values: object) -> Iterator[str]:
     for key, value in values.items() if isinstance(values, dict) else ():
         yield f"{prefix}{key}"

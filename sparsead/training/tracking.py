@@ -23,6 +23,7 @@ from transformers.integrations.integration_utils import (
     WandbCallback,
 )
 
+from sparsead.config.schema import list_leaves
 from sparsead.config.tracking import TrackingSpec
 from sparsead.runs.request import RunRequest
 from sparsead.training.processes import is_main
@@ -233,13 +234,4 @@ _TRACKERS: Mapping[str, Callable[[RunRequest, TrackingSpec, int], Tracker]] = {
 
 
 def _flatten(request: RunRequest) -> dict[str, Any]:
-    return dict(_leaves("", request.spec.to_dict()))
-
-
-def _leaves(above: str, values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    for key, value in values.items():
-        name = f"{above}.{key}" if above else str(key)
-        if isinstance(value, Mapping) and value:
-            yield from _leaves(name, value)
-        else:
-            yield name, value
+    return dict(list_leaves("", request.spec.to_dict()))

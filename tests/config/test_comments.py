@@ -9,7 +9,8 @@ from omegaconf import OmegaConf
 from sparsead.config.choices import list_choices, list_groups
 from sparsead.config.comments import describe_choice, read_comments
 from sparsead.config.compose import initialised
-from sparsead.config.help import describe_train, find_comment, find_comments, list_leaves
+from sparsead.config.help import describe_train, find_comment, find_comments
+from sparsead.config.schema import list_leaves
 
 GROUPS = [group for group in list_groups() if group not in ("hydra", "table")]
 
