@@ -8,7 +8,7 @@ EXTRAS := offline,joblib,slurm,ray,optuna,dev
 
 TABLES := $(addprefix reproduce-,table1 table2 table3 table4 figure1 figure2 figure4 controls)
 ARGS ?=
-MEASURED := $(addprefix results/,$(addsuffix .yaml,table1 table3 controls budgets))
+MEASURED := $(addprefix results/,$(addsuffix .yaml,table1 table3 table4 controls budgets))
 DATA ?= data/glue
 MINUTES ?= 20
 DEMO := task=demo_stsb task.limit=400 protocol.epochs=2 protocol.learning_rate=2e-3

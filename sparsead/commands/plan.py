@@ -47,7 +47,6 @@ from sparsead.tables.estimate import (
 )
 from sparsead.tables.files import load_table
 from sparsead.tables.sweep import count_states
-from sparsead.tasks.contract import TASKS
 
 if TYPE_CHECKING:
     from datasets import DatasetDict
@@ -136,11 +135,12 @@ def calibrate(kinds: Mapping[str, RunRequest], tell: Callable[[str], object]) ->
 
 
 def _measure(request: RunRequest) -> Throughput:
-    from sparsead.training.quiet import quiet_libraries  # imports torch, which is slow
+    from sparsead.assembly.build import build_task  # imports torch, which is slow
+    from sparsead.training.quiet import quiet_libraries
 
     quiet_libraries()
     spec = request.spec
-    whole = TASKS.bind(spec.task.method, replace(spec.task, limit=None).arguments())().load()
+    whole = build_task(replace(spec, task=replace(spec.task, limit=None))).load()
     limit = _BATCHES * spec.protocol.batch_size
     with tempfile.TemporaryDirectory() as folder:
         short = replace(

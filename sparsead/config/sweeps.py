@@ -12,7 +12,7 @@ from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig
 
 from sparsead.config.choices import search_path
-from sparsead.config.compose import check_no_grid, list_swept_keys
+from sparsead.config.compose import check_no_grid, initialised, list_swept_keys
 
 
 def compose_jobs(overrides: Sequence[str]) -> Iterator[tuple[DictConfig, list[str]]]:
@@ -27,7 +27,7 @@ def compose_jobs(overrides: Sequence[str]) -> Iterator[tuple[DictConfig, list[st
         ConfigError: a job defines a further sweep, as search=grid does.
         HydraException: an override is wrong.
     """
-    with hydra.initialize_config_module("sparsead.conf", version_base="1.3"):
+    with initialised():
         loader = GlobalHydra.instance().config_loader()
         parsed = OverridesParser.create(loader).parse_overrides(list(overrides))
         if any(o.is_sweep_override() and not o.is_discrete_sweep() for o in parsed):
