@@ -36,7 +36,8 @@ def describe_setting(spec: RunSpec) -> str:
     pruned = f"{100 * spec.sparsity:.4g} % removed by {spec.pruner.name}{control}"
     what = pruned if spec.sparsity else "dense"
     if spec.adapter.chooses:
-        size = f" that trains {100 * (1 - spec.sparsity):.4g} % of {spec.adapter.options['budget']}"
+        trained, budget = 100 * (1 - spec.sparsity), spec.adapter.options["budget"]
+        size = f", which trains {trained:.4g} % of its budget of {budget}"
         chosen_by = "the start" if spec.adapter.start else f"{spec.pruner.name}{control}"
         what = f"chosen by {chosen_by}"
     return (
