@@ -14,14 +14,14 @@ END = "on tiny-bert; task demo_mrpc, seed 1"
 @pytest.mark.parametrize(
     ("overrides", "said"),
     [
-        (["sparsity=0.4"], "houlsby with r=64, 40 % removed by snip"),
-        (["sparsity=0"], "houlsby with r=64, dense"),
+        (["sparsity.ratio=0.4"], "houlsby with r=64, 40 % removed by snip"),
+        (["sparsity=dense"], "houlsby with r=64, dense"),
         (
-            ["adapter=sparse", "sparsity=0.4"],
+            ["adapter=sparse", "sparsity.ratio=0.4"],
             "sparse, which trains 60 % of its budget of houlsby:64, chosen by snip",
         ),
         (
-            ["adapter=bitfit", "adapter.budget=0.5", "sparsity=0"],
+            ["adapter=bitfit", "adapter.budget=0.5", "sparsity=dense"],
             "bitfit, which trains 100 % of its budget of 0.5, chosen by snip",
         ),
     ],
