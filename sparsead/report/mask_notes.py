@@ -49,13 +49,18 @@ def _describe(runs: Sequence[Mapping[str, Any]]) -> str:
     parts = []
     if low:
         parts.append(
-            f"{saved:,.0f} of them were kept only because of pruner.minimum_kept (in {low:.3g} of "
-            f"{tensors:.3g} tensors)"
+            f"{_mean_count(saved)} of them were kept only because of pruner.minimum_kept (in "
+            f"{low:.3g} of {tensors:.3g} tensors)"
         )
     if ties:
-        parts.append(f"{ties:,.0f} of them were drawn at random among equal scores")
+        parts.append(f"{_mean_count(ties)} of them were drawn at random among equal scores")
     means = "; means over these runs" if len(masks) > 1 else ""
     return (
         f"in {len(masks)} of {pluralize(len(runs), 'run')} the scores did not decide all of the "
         f"{kept:,.0f} kept weights: {', and '.join(parts)}{means}."
     )
+
+
+def _mean_count(mean_count: float) -> str:
+    """Return a mean of counts as it is printed, without a 0 for less than half a weight."""
+    return f"{mean_count:,.0f}" if mean_count >= 10 else f"{mean_count:.2g}"
