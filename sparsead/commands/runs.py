@@ -23,7 +23,7 @@ from sparsead.config.arguments import (
 )
 from sparsead.config.choices import suggest_override
 from sparsead.config.quoting import outputs_option
-from sparsead.errors import ConfigError, StorageError, unknown
+from sparsead.errors import ConfigError, unknown
 from sparsead.errors.display import to_columns
 from sparsead.progress import print_line
 from sparsead.report.export import EXPORTS
@@ -36,7 +36,7 @@ from sparsead.runs.deletion import (
     restore_from_trash,
     trash_folder,
 )
-from sparsead.runs.files import write_atomically
+from sparsead.runs.files import write_result_file
 from sparsead.runs.listing import COLUMNS, Filter, Listed, choose_runs, list_runs, shorten_name
 
 _EXAMPLES = "\n\n" + "".join(f"  {line.strip()}\n" for line in __doc__.splitlines()[2:])
@@ -191,10 +191,7 @@ def _export(runs: list[Listed], arguments: Namespace) -> None:
     file: Path = arguments.file
     if file.suffix not in EXPORTS:
         raise ConfigError(unknown(f"{file}: suffix", file.suffix, EXPORTS))
-    try:
-        write_atomically(file, EXPORTS[file.suffix](runs))
-    except OSError as error:
-        raise StorageError(f"{file}: cannot be written ({error})") from error
+    write_result_file(file, EXPORTS[file.suffix](runs))
     sys.stdout.write(f"{file}\n")
 
 
