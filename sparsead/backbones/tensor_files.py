@@ -61,7 +61,7 @@ def _check_tensors(tensors: Mapping[str, Tensor], size: int) -> None:
     """Refuse tensors that would take more memory, once copied, than a file of this size can fill.
 
     Raises:
-        ValueError: a tensor is of such a kind, or they are together.
+        ValueError: a tensor has no plain values, or one or all together are too large.
     """
     for name, tensor in tensors.items():
         if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_meta:

@@ -126,7 +126,7 @@ def read_search(name: str, changes: Mapping[str, str]) -> SearchSpec:
         changes: values by key as a user types them: `1e-5,2e-5` or `[1e-5,2e-5]`.
 
     Raises:
-        ConfigError: there is no such search or key, its file is none of a search, or a value is of
+        ConfigError: there is no such search or key, its file defines no search, or a value is of
             the wrong type or range.
     """
     if name not in list_choices("search"):

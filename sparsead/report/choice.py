@@ -64,10 +64,11 @@ class _Compared(NamedTuple):
 
 
 def _compare(grid: Sequence[list[RunRecord]]) -> _Compared:
-    """Return as many points as have most of the seeds in common.
+    """Choose the points of a grid that are compared, and the seeds on which they are.
 
-    Most are more than half of those that any point has. If even the points with the most seeds have
-    fewer in common, each of these is judged by its own.
+    The points with the fewest seeds are left out until all others share more than half as many
+    seeds as the largest point has. If they never do, the points with the most seeds are compared,
+    each on its own seeds.
     """
     seeds = [frozenset(map(_seeds, point)) for point in grid]
     most = max(map(len, seeds))

@@ -125,7 +125,7 @@ def _line(setting: Setting) -> _Line:
         if value is not None
     ]
     order = tuple((place[key] is not None, place[key]) for key in _ORDER)
-    # A run without a pruner trains the weights that its start chose: a share even so.
+    # With pruner=none, a share of the weights is trained if `adapter.start` chose them.
     pruner = [] if place["pruner"] == _DENSE else [place["pruner"]]
     name = [place["adapter"], *size, *pruner]
     if not pruner and not place["sparsity"]:

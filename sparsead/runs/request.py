@@ -94,7 +94,7 @@ class RunRequest:
         return self.outputs / "runs" / name
 
     def refuse_rerun(self, whole: str) -> None:
-        """Refuse `rerun=true` in a command that trains the missing ones of many runs.
+        """Refuse `rerun=true` in a command that only trains missing runs, such as `reproduce`.
 
         Raises:
             ConfigError: the run is to be trained again although it is recorded.

@@ -320,7 +320,8 @@ def build_trainer(
     )
     divides = gives_next_token(type(model)) and protocol.gradient_accumulation == 1
     if trainer.criterion is not None or not divides:
-        # The Trainer would multiply the loss by the number of processes, for models that divide it.
+        # Else the Trainer multiplies the loss by the number of processes, because it expects the
+        # model to have divided by the terms of all of them. Other models average over their own.
         trainer.model_accepts_loss_kwargs = False
     if protocol.head_learning_rate is not None or protocol.layer_decay != 1:
         trainer.rates = find_rates(protocol, model, head)
