@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import os
 import socket
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import cast
@@ -17,6 +18,7 @@ from torch.multiprocessing.spawn import spawn
 from transformers import PreTrainedModel
 from transformers.trainer_utils import SaveStrategy
 
+from forked import SECONDS
 from sparsead.adapters.adapted import AdaptedModel
 from sparsead.assembly.phases import share_masks
 from sparsead.pruning.prune import prune
@@ -25,11 +27,34 @@ from training.test_trainer import trainer_of
 
 
 def in_two_processes(work: Callable[[int, int, str], None], folder: Path) -> None:
-    """Call `work` in one process per rank, with the rank, a free port and the folder."""
+    """Call `work` in one process per rank, with the rank, a free port and the folder.
+
+    Raises:
+        TimeoutError: a process took longer than `SECONDS`; both are then killed.
+    """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    spawn(work, args=(port, str(folder)), nprocs=2)
+    context = spawn(_work_and_leave, args=(work, port, str(folder)), nprocs=2, join=False)
+    assert context is not None
+    ends = time.monotonic() + SECONDS
+    while not context.join(timeout=max(0.0, ends - time.monotonic())):
+        if time.monotonic() >= ends:
+            for process in context.processes:
+                process.kill()
+            raise TimeoutError(f"took longer than {SECONDS} s")
+
+
+def _work_and_leave(
+    rank: int, work: Callable[[int, int, str], None], port: int, folder: str
+) -> None:
+    """Call `work`, and end the process without destroying anything.
+
+    In torch 2.13 the destructor of a process group of gloo can wait forever: it keeps Python's lock
+    while it waits for a thread that needs that lock to free the last collective operation.
+    """
+    work(rank, port, folder)
+    os._exit(0)
 
 
 def worker(rank: int, port: int, folder: str) -> None:
@@ -60,7 +85,6 @@ def worker(rank: int, port: int, folder: str) -> None:
         nn.functional.cross_entropy(parallel(inputs), classes).backward()
         optimizer.step()
     torch.save({"state": model.state_dict(), "masks": dict(masks)}, f"{folder}/{rank}.pt")
-    dist.destroy_process_group()
 
 
 def _join(rank: int, port: int) -> None:
@@ -74,13 +98,11 @@ def _join(rank: int, port: int) -> None:
 def agreeing_worker(rank: int, port: int, folder: str) -> None:
     _join(rank, port)
     Path(folder, str(rank)).write_text(broadcast_value(f"found by {rank}"), "utf-8")
-    dist.destroy_process_group()
 
 
 def training_worker(rank: int, port: int, folder: str) -> None:
     _join(rank, port)
     train_undisturbed(Path(folder), f"{rank}.pt")
-    dist.destroy_process_group()
 
 
 def train_undisturbed(folder: Path, name: str) -> None:
@@ -109,4 +131,3 @@ def masking_worker(rank: int, port: int, folder: str) -> None:
     weight = nn.parallel.DistributedDataParallel(model).module.weight.detach()
     kept = {"own": own["weight"], "shared": shared, "weight": weight}
     torch.save(kept, f"{folder}/{rank}.pt")
-    dist.destroy_process_group()
