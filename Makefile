@@ -56,7 +56,7 @@ results-runs: $(INSTALLED) ## train what the tables in results/ still lack, with
 	$(BIN)/sparsead runs pack results/minilm.parquet
 
 test: $(INSTALLED) ## from nothing to a passing test suite
-	$(BIN)/pytest -n $(WORKERS)
+	$(BIN)/pytest -n $(WORKERS) --dist worksteal
 
 test-fast: $(INSTALLED) ## the tests that are not marked slow, in about a minute
 	$(BIN)/pytest -n $(WORKERS) -m "not slow" --durations=10 --durations-min=1
