@@ -64,7 +64,8 @@ def group_by_setting(
 ) -> list[Row]:
     """Return one row per setting; rows that would otherwise look alike show the differing keys.
 
-    Scores, sparsity and #param are percentages, as usual in papers.
+    Rows are sorted by task, backbone, adapter, r, pruner and sparsity, and then by the differing
+    keys, numbers by their size. Scores, sparsity and #param are percentages, as usual in papers.
 
     Args:
         records: records of finished runs.
@@ -72,11 +73,29 @@ def group_by_setting(
         points: if rows are the best points of grids, the number of points of each setting's grid;
             a row then says on what it was chosen.
     """
-    rows = [
+    return [
         _row(setting.place, setting.said, setting.records) | _chosen(setting.records[0], points)
-        for setting in find_settings(records, always)
+        for setting in sorted(find_settings(records, always), key=_rank_setting)
     ]
-    return sorted(rows, key=lambda row: [(row[c] is not None, row[c]) for c in _ORDER])
+
+
+def _rank_setting(setting: Setting) -> tuple[list[tuple[bool, Any]], list[tuple[int, float, str]]]:
+    """Return what a setting is sorted by."""
+    place = setting.place
+    return (
+        [(place[column] is not None, place[column]) for column in _ORDER],
+        [_rank_value(value) for value in setting.said.values()],
+    )
+
+
+def _rank_value(text: str | None) -> tuple[int, float, str]:
+    """Return what a value is sorted by: first none, then numbers by their size, then texts."""
+    if text is None:
+        return 0, 0.0, ""
+    try:
+        return 1, float(text), ""
+    except ValueError:
+        return 2, 0.0, text
 
 
 def find_settings(records: Iterable[RunRecord], always: Sequence[str] = ()) -> list[Setting]:

@@ -54,6 +54,15 @@ def test_rows_are_not_told_apart_by_a_key_that_does_not_count(
     assert f"{group}.{key}" not in rows[0]
 
 
+def test_rows_are_in_the_order_of_what_tells_them_apart(tmp_path: Path) -> None:
+    for rate in ("5e-5", "0.01", "0.002"):
+        request = ask_for(f"outputs={tmp_path}", f"protocol.learning_rate={rate}")
+        with staged(request.folder) as staging:
+            write_result(staging, synthetic_result(request), "")
+    rows = group_by_setting(read_records(tmp_path))
+    assert [row["protocol.learning_rate"] for row in rows] == ["5e-05", "0.002", "0.01"]
+
+
 def test_the_keys_that_tell_rows_apart_come_before_further_scores() -> None:
     score = Estimate.of([0.5])
     alike = {"task": "mrpc", "pruner": "snip", "#param": 1.2, "accuracy": score, "f1": score}
