@@ -1,4 +1,7 @@
-"""RESULTS.md and its pictures are what the commands in it give, byte for byte."""
+"""RESULTS.md and its pictures are what the commands in it give, byte for byte.
+
+Its tables train at the learning rates that were best on held-out examples.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +9,25 @@ import re
 import shutil
 import subprocess
 import sys
+from collections import defaultdict
+from functools import partial
 from pathlib import Path
+from statistics import fmean
+from typing import Any
 
 import pytest
 
+from sparsead.config.choices import use_own_folder
+from sparsead.runs.archive import unpacked
+from sparsead.runs.record import read_records
+from sparsead.tables.cells import list_cells
+from sparsead.tables.files import load_table
+
 ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "results"
 SCRIPT = ROOT / "scripts" / "make_results.py"
+Method = tuple[str, str, Any]
+"""A backbone, an adapter and its bottleneck."""
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -34,3 +50,46 @@ def test_every_table_in_the_results_is_made_by_a_command() -> None:
     by_hand = re.sub(r"<!-- sparsead .*?<!-- end -->", "", text, flags=re.DOTALL)
     assert "| ---" not in by_hand
     assert "![" not in by_hand
+
+
+def method_of(config: dict[str, Any]) -> Method:
+    adapter = config["adapter"]
+    return config["backbone"]["name"], adapter["name"], adapter["options"].get("bottleneck")
+
+
+@pytest.fixture(scope="module")
+def chosen_rates() -> dict[Method, float]:
+    """Return the rate with the best mean score on held-out examples, of all that were tried."""
+    scores: dict[Method, dict[float, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for archive in RESULTS.glob("*.parquet"):
+        with unpacked(archive) as outputs:
+            for record in read_records(outputs):
+                config = record.result["config"]
+                if record.holds_out and config["protocol"]["epochs"] == 3:
+                    rate = config["protocol"]["learning_rate"]
+                    scores[method_of(config)][rate].append(record.objective)
+    return {
+        method: max(tried, key=lambda rate: fmean(tried[rate])) for method, tried in scores.items()
+    }
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("file", sorted(RESULTS.glob("*.yaml")), ids=lambda file: file.stem)
+def test_every_table_is_whole_and_trains_at_the_rates_that_were_chosen(
+    file: Path, chosen_rates: dict[Method, float], request: pytest.FixtureRequest
+) -> None:
+    request.addfinalizer(partial(use_own_folder, None))
+    use_own_folder(RESULTS)
+    columns = [column.name for column in load_table(str(file)).columns]
+    table = load_table(str(file), ["seeds=1", f"only=column={columns[0]}"])
+    cells = list_cells(table)
+    assert [cell.row for cell in cells] == [row.name for row in table.rows]
+    if not file.stem.startswith("rates_"):
+        trained = {
+            cell.row: (method_of(cell.spec.to_dict()), cell.spec.protocol.learning_rate)
+            for cell in cells
+        }
+        chosen = {
+            row: (method, chosen_rates.get(method, rate)) for row, (method, rate) in trained.items()
+        }
+        assert trained == chosen

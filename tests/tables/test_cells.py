@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-from functools import partial
 from itertools import product
 from pathlib import Path
 
@@ -10,7 +9,6 @@ import yaml
 
 from composing import compose
 from exhaustive import choose
-from sparsead.config.choices import use_own_folder
 from sparsead.config.overrides import expand
 from sparsead.errors import ConfigError
 from sparsead.runs.checked import write_checksummed
@@ -351,19 +349,6 @@ def test_a_table_based_on_another_may_have_other_columns(tmp_path: Path) -> None
     file.write_text(f"base: figure2\n{columns}\nclaims: [{claim}]\n")
     with pytest.raises(ConfigError, match="claim 1: column=rte: no such choice"):
         load_table(str(file))
-
-
-RESULTS = TABLES.parents[1] / "results"
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("file", sorted(RESULTS.glob("*.yaml")), ids=lambda file: file.stem)
-def test_every_table_of_results_is_whole(file: Path, request: pytest.FixtureRequest) -> None:
-    request.addfinalizer(partial(use_own_folder, None))
-    use_own_folder(RESULTS)
-    columns = [column.name for column in load_table(str(file)).columns]
-    table = load_table(str(file), ["seeds=1", f"only=column={columns[0]}"])
-    assert [cell.row for cell in list_cells(table)] == [row.name for row in table.rows]
 
 
 def test_a_row_has_no_runs_in_a_column_that_it_leaves_out(tmp_path: Path) -> None:
