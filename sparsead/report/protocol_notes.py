@@ -20,7 +20,7 @@ _PAPER_SEARCHED = (
     "and task, chosen on the dev set; the best of 80 equally good settings scores 4 to 6 "
     "percentage points above their mean on RTE's dev set."
 )
-_NOT_OURS = "Ours were not searched: each row has one setting."
+_NOT_OURS = "Ours are not the best of a search on the dev set: each row has one setting."
 _PREFIX = ("key", "value")
 _RATE = "protocol.learning_rate="
 

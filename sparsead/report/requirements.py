@@ -25,6 +25,7 @@ class Requirement:
         p_fails: p-value of the null hypothesis that it is true, or at its bound; a small one shows
             that it is false.
         lost: the rows with failed or collapsed seeds.
+        published: the difference that the paper prints; None if it prints none.
     """
 
     label: str
@@ -36,6 +37,7 @@ class Requirement:
     p_holds: float = 1.0
     p_fails: float = 1.0
     lost: tuple[str, ...] = field(default=())
+    published: float | None = None
 
     @classmethod
     def above(
@@ -95,7 +97,8 @@ class Requirement:
             return f"{self.label}: no paired seeds"
         low_high = ", ".join(f"{end:+.2f}" for end in self.interval or ())
         interval = f" [{low_high}]" if low_high else ""
+        paper = "" if self.published is None else f"; in the paper {self.published:+.3g}"
         return (
             f"{self.label}: {self.difference:+.2f}{interval} {self.unit} "
-            f"(claimed: {self.claimed}), p = {self.p_holds:.3g}, n = {self.n}"
+            f"(claimed: {self.claimed}{paper}), p = {self.p_holds:.3g}, n = {self.n}"
         )

@@ -113,7 +113,7 @@ def _stack(shown: View, cell: ViewCell) -> Marked:
 
     The row that it is compared with is named in a table without a dense row for all others.
     """
-    below = [] if cell.paper is None else [f"paper {cell.paper:.1f}"]
+    below = [] if cell.paper is None else [f"paper {cell.paper_text}"]
     for compared in cell.compared:
         if shown.results.table.baseline is None:
             below.append(f"from {shown.results.label(compared.baseline)}:")

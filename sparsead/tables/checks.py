@@ -11,7 +11,7 @@ from sparsead.config.schema import check_finite
 from sparsead.errors import ConfigError
 from sparsead.tables.cells import AVERAGE, TableSpec
 from sparsead.tables.claims import check_claim
-from sparsead.tables.columns import check_known
+from sparsead.tables.columns import PAPER, check_known, find_claim_without_paper
 
 FIGURES = ("score_by_parameters", "score_by_sparsity", "score_by_training", "score_by_weights")
 """The kinds of figure that a table's `options` may ask for; `report/plots.py` draws them."""
@@ -74,6 +74,11 @@ def check_table(table: TableSpec) -> None:
     scored = [*columns, AVERAGE] if table.average else columns
     for number, claim in enumerate(table.claims, 1):
         name_place(f"claim {number}", partial(check_claim, rows=rows, columns=scored), claim)
+        if column := find_claim_without_paper(table, claim):
+            raise ConfigError(
+                f"claim {number}: points={PAPER}: the table has no score of the paper for both "
+                f"rows in the column {column}; give their keys published, or a number of points"
+            )
 
 
 def _check_overrides(table: TableSpec) -> None:

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from decimal import Decimal
+from statistics import mean
 from typing import Any
 
 from sparsead.errors import ConfigError, unknown
 from sparsead.tables.cells import AVERAGE, Column, Published, Row, TableSpec
+
+PAPER = "paper"
+"""The margin of a claim that is the difference that the paper prints for the same two rows."""
 
 _ALONE = " alone, also in the paper's numbers."
 
@@ -17,8 +22,9 @@ def with_columns(
 ) -> TableSpec:
     """Return the table with these columns instead of its own.
 
-    Claims about other columns, or about an average that is gone, are left out. The paper's averages
-    are of the table's own columns; they are computed anew where the paper prints a score for each
+    Claims about other columns, or about an average that is gone, are left out, and so are claims
+    with `points: paper` where the paper prints no scores. The paper's averages are of the table's
+    own columns; they are computed anew, to two decimals, where the paper prints a score for each
     averaged column, and left out elsewhere.
 
     Args:
@@ -37,7 +43,37 @@ def with_columns(
         tested=names_among(table.tested, names),
         claims=[claim for claim in table.claims if known.issuperset(claimed_columns(claim))],
     )
-    return narrowed if averaged == table.average else _with_average_of(narrowed, averaged)
+    if averaged != table.average:
+        narrowed = _with_average_of(narrowed, averaged)
+    kept = [claim for claim in narrowed.claims if find_claim_without_paper(narrowed, claim) is None]
+    return replace(narrowed, claims=kept)
+
+
+def published_difference(
+    table: TableSpec, backbone: str, row: str, of: str, column: str
+) -> float | None:
+    """Return the paper's score of one row minus that of another; None if it does not print both."""
+    rows = {each.name: each.published_for(backbone) for each in table.rows}
+    found: list[Decimal] = []
+    for name in (row, of):
+        printed = rows.get(name)
+        score = None if printed is None else printed.scores.get(column)
+        if score is None:
+            return None
+        found.append(Decimal(str(score)))
+    return float(found[0] - found[1])
+
+
+def find_claim_without_paper(table: TableSpec, claim: Mapping[str, Any]) -> str | None:
+    """Return the column in which a claim's margin is the paper's difference, which it lacks."""
+    if claim.get("points") != PAPER:
+        return None
+    for backbone in table.backbones:
+        for column in claimed_columns(claim):
+            pair = claim["row"], claim["over"]
+            if published_difference(table, backbone, *pair, column) is None:
+                return column
+    return None
 
 
 def claimed_columns(claim: Mapping[str, Any]) -> list[str]:
@@ -87,5 +123,6 @@ def _with_published_average(row: Row, averaged: Sequence[str]) -> Row:
 def _averaged(printed: Published, columns: Sequence[str]) -> Published:
     scores = {name: score for name, score in printed.scores.items() if name != AVERAGE}
     if scores.keys() >= set(columns):
-        scores[AVERAGE] = sum(scores[name] for name in columns) / len(columns)
+        printed_scores = [Decimal(str(scores[name])) for name in columns]
+        scores[AVERAGE] = float(round(mean(printed_scores), 2))
     return replace(printed, scores=scores)

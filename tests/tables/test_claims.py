@@ -11,8 +11,11 @@ import yaml
 from sparsead.errors import ConfigError
 from sparsead.report.claims import JUDGES
 from sparsead.report.plots import KINDS
+from sparsead.report.results import Measured
+from sparsead.report.view import ViewCell
 from sparsead.tables.checks import FIGURES
 from sparsead.tables.claims import KEYS, check_claim
+from sparsead.tables.columns import published_difference
 from sparsead.tables.files import load_table
 
 ROWS = ["dense", "snip", "random"]
@@ -158,3 +161,27 @@ def test_claims_about_an_average_that_is_gone_are_left_out(tmp_path: Path) -> No
     file = tmp_path / "mine.yaml"
     file.write_text("base: table1\naverage: false\n")
     assert not load_table(str(file)).claims
+
+
+def test_a_margin_of_the_paper_is_that_of_the_columns_that_are_left() -> None:
+    whole, two = load_table("table3"), load_table("table3", ["only=column=mrpc,stsb"])
+    pair = "roberta-base", "ls4x", "adapter"
+    assert [published_difference(table, *pair, "avg") for table in (whole, two)] == [1.3, 1.1]
+    assert published_difference(two, *pair, "cola") == 0.8
+    assert [claim["points"] for claim in two.claims if "points" in claim] == ["paper", "paper"]
+
+
+def test_an_average_of_the_paper_that_is_computed_anew_keeps_two_decimals() -> None:
+    table = load_table("table1", ["only=column=mrpc,stsb"])
+    printed = [row.published_for("roberta-base") for row in table.rows]
+    averages = [each.scores["avg"] for each in printed if each is not None]
+    assert {88.9, 88.95} < {*averages}
+    assert ViewCell("avg", Measured({}, {}, 1), 88.95, (), None).paper_text == "88.95"
+    assert ViewCell("avg", Measured({}, {}, 1), 88.9, (), None).paper_text == "88.9"
+
+
+def test_a_margin_of_the_paper_needs_its_scores(tmp_path: Path) -> None:
+    claim = "{text: x, kind: beats, row: snip-20, over: adapter, points: paper}"
+    (tmp_path / "mine.yaml").write_text(f"base: figure2\nclaims: [{claim}]\n", "utf-8")
+    with pytest.raises(ConfigError, match="points=paper: the table has no score of the paper"):
+        load_table(str(tmp_path / "mine.yaml"))

@@ -144,7 +144,7 @@ def test_the_point_is_chosen_for_each_cell_on_the_held_out_part_over_all_seeds(
     assert text.count(r" \[0.0005, 3, 16\]") == 6
     assert "of the point chosen among 4 for each row and task" in text
     assert "the dev set had no part in the choice" in text
-    assert "Ours were not searched" not in text
+    assert "Ours are not the best" not in text
     lines = json.loads(render(build_view(results), "json"))["cells"]
     assert (lines[0]["learning_rate"], lines[0]["epochs"], lines[0]["batch_size"]) == (5e-4, 3, 16)
 
