@@ -16,10 +16,15 @@ from sparsead.report.histories import (
     scored_columns,
 )
 from sparsead.report.requirements import Requirement
-from sparsead.report.results import Results, describe_lost, is_random_pruning
+from sparsead.report.results import (
+    DIFFERENT_EXAMPLES,
+    Results,
+    describe_lost,
+    is_random_pruning,
+)
 from sparsead.report.statistics import ALPHA, holm, smallest_p
 from sparsead.tables.cells import AVERAGE
-from sparsead.tables.columns import claimed_columns
+from sparsead.tables.columns import PAPER, claimed_columns, published_difference
 
 Claim = Mapping[str, Any]
 
@@ -62,6 +67,8 @@ class Verdict:
     @property
     def verdict(self) -> str:
         """Whether the claim holds, does not hold, or cannot be decided at the 5 % level."""
+        if any(each.endswith(DIFFERENT_EXAMPLES) for each in self._lost):
+            return "cannot be told: rows cannot be compared"
         if self.n and self._lost:
             return "cannot be told: seeds failed or collapsed"
         if self.n and self.p_holds_holm <= ALPHA:
@@ -73,10 +80,10 @@ class Verdict:
     @property
     def reason(self) -> str:
         """Why no decision was possible, if seeds are lost or too few; otherwise empty."""
-        if self.n == 0:
-            return "not measured yet"
         if self._lost:
             return "; ".join(self._lost)
+        if self.n == 0:
+            return "not measured yet"
         least = min(1.0, self.family * smallest_p(self.n, "greater"))
         return f"smallest attainable p: {least:.3g}" if least > ALPHA else ""
 
@@ -120,10 +127,24 @@ def _verdict(results: Results, backbone: str, claim: Claim) -> Verdict:
 
 
 def _beats(results: Results, backbone: str, claim: Claim) -> list[Requirement]:
-    """Superiority: `row` is more than `points` better than `over`; `points` is 0 by default."""
-    bound = float(claim.get("points", 0.0))
-    pairs = [(claim["over"], claim["row"])]
-    return _above(results, backbone, claim, pairs, bound)
+    """Superiority: `row` is more than `points` better than `over`; `points` is 0 by default.
+
+    With `points: paper` it is better by more than the paper prints for the same columns.
+    """
+    points, pairs = claim.get("points", 0.0), [(claim["over"], claim["row"])]
+    if points != PAPER:
+        return _above(results, backbone, claim, pairs, float(points))
+    return [
+        part
+        for column in claimed_columns(claim)
+        for part in _above(
+            results,
+            backbone,
+            {"column": column},
+            pairs,
+            _published(results, backbone, *pairs[0], column) or 0.0,
+        )
+    ]
 
 
 def _best(results: Results, backbone: str, claim: Claim) -> list[Requirement]:
@@ -159,7 +180,10 @@ def _comparable(results: Results, backbone: str, claim: Claim) -> list[Requireme
     """Equivalence: each of the `rows` is within `points` of `of`; `points` is the margin."""
     margin, of = float(claim["points"]), claim["of"]
     return [
-        Requirement.within(*_difference(results, backbone, of, row, column), margin, lost=lost)
+        replace(
+            Requirement.within(*_difference(results, backbone, of, row, column), margin, lost=lost),
+            published=_published(results, backbone, of, row, column),
+        )
         for row in _compared(results, backbone, claim["rows"])
         for column in claimed_columns(claim)
         for lost in [describe_lost(results, backbone, (row, of), [column])]
@@ -208,7 +232,10 @@ def _above(
 ) -> list[Requirement]:
     """Return, for each pair and column, that the second row exceeds the first by `bound`."""
     return [
-        Requirement.above(*_difference(results, backbone, of, row, column), bound, lost=lost)
+        replace(
+            Requirement.above(*_difference(results, backbone, of, row, column), bound, lost=lost),
+            published=_published(results, backbone, of, row, column),
+        )
         for of, row in pairs
         for column in claimed_columns(claim)
         for lost in [describe_lost(results, backbone, (row, of), [column])]
@@ -223,6 +250,12 @@ def _difference(
     where = "" if column == AVERAGE else f", {column}"
     label = f"{results.label(first)} − {results.label(second)}{where}"
     return label, results.improvements(backbone, row, of, column)
+
+
+def _published(results: Results, backbone: str, of: str, row: str, column: str) -> float | None:
+    """Return the paper's improvement of a row over another; None if it does not print both."""
+    found = published_difference(results.table, backbone, row, of, column)
+    return None if found is None else results.direction(column) * found
 
 
 def _compared(results: Results, backbone: str, rows: Sequence[str]) -> list[str]:

@@ -51,7 +51,8 @@ def compare_rows(results: Results, resampled: ResampledScores | None = None) -> 
     """Compare the table's rows with their dense row; all comparisons form one family for Holm.
 
     The columns are those of `Results.tested`. A pair of rows without a common seed is left out, and
-    so is Erdős–Rényi pruning where it is random pruning under another name.
+    so are one that was evaluated on different examples, and Erdős–Rényi pruning where it is random
+    pruning under another name.
 
     Args:
         results: the table.
@@ -124,6 +125,18 @@ def list_pairs(table: TableSpec) -> list[tuple[str, str]]:
     return [pair for pair in dict.fromkeys(pairs) if set(pair) <= set(rows)]
 
 
+def describe_different_examples(results: Results) -> list[str]:
+    """Return a sentence for each pair of rows that is not compared in a column for its examples."""
+    return [
+        f"{results.label(row)} and {results.label(baseline)} were evaluated on different examples "
+        f"in {column}, and are not compared there."
+        for backbone in results.table.backbones
+        for baseline, row in list_pairs(results.table)
+        for column in results.tested
+        if not results.share_examples(backbone, row, baseline, column)
+    ]
+
+
 def _pairs_of(claim: Mapping[str, Any]) -> list[tuple[str, str]]:
     if claim.get("kind") == "beats" and {"over", "row"} <= claim.keys():
         return [(claim["over"], claim["row"])]
@@ -138,6 +151,8 @@ def _compare(
     column: str,
     resampled: ResampledScores | None = None,
 ) -> Comparison | None:
+    if not results.share_examples(backbone, row, baseline, column):
+        return None
     one, other = (results.at(backbone, name, column).scores for name in (row, baseline))
     if resampled is None or len(one.keys() & other.keys()) < FEWEST_CROSSED:
         return compare(one, other)

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from sparsead.config.search import Point
 from sparsead.errors import ConfigError, RecordError, unknown
+from sparsead.report.evaluated import differ_in_examples
 from sparsead.report.statistics import Estimate, Scores, average, pair_differences
 from sparsead.runs.record import RESULT_FILE, RunRecord, known_direction, without_split
 from sparsead.runs.states import Done, Failed, State, read_state
@@ -17,6 +18,9 @@ from sparsead.tables.choice import Choice, choose_point
 
 NOT_RUN = "–"
 """Stands in the cells of a column in which a row has no runs."""
+
+DIFFERENT_EXAMPLES = "evaluated on different examples"
+"""Why two rows cannot be compared in a column."""
 
 _ERDOS_RENYI = ("er", "erk")
 
@@ -130,8 +134,24 @@ class Results:
             raise ConfigError(f"{self.table.name}: average={self.table.average}: {better}")
         return -1 if False in found else 1
 
+    def share_examples(self, backbone: str, row: str, other: str, column: str) -> bool:
+        """Tell whether two rows were evaluated on the same examples, as far as their records say.
+
+        Where they were not, a difference of their scores says nothing of the rows.
+        """
+        for name in self.table.average if column == AVERAGE else [column]:
+            ours, theirs = (self.at(backbone, each, name).records for each in (row, other))
+            if any(differ_in_examples(ours[seed], theirs[seed]) for seed in ours.keys() & theirs):
+                return False
+        return True
+
     def improvements(self, backbone: str, row: str, over: str, column: str) -> list[float]:
-        """Return by how many points `row` is better than `over`, for each paired seed, sorted."""
+        """Return by how many points `row` is better than `over`, for each paired seed, sorted.
+
+        There are none if the rows were evaluated on different examples.
+        """
+        if not self.share_examples(backbone, row, over, column):
+            return []
         one, other = (self.at(backbone, name, column).scores for name in (row, over))
         sign = self.direction(column)
         return sorted(sign * difference for difference in pair_differences(one, other))
@@ -210,13 +230,22 @@ def backbone_of(column: Column, backbone: str) -> str:
 def describe_lost(
     results: Results, backbone: str, rows: Sequence[str], columns: Sequence[str]
 ) -> list[str]:
-    """Return one text for each row with failed or collapsed seeds in these columns."""
+    """Return one text for each row with failed or collapsed seeds in these columns.
+
+    There is one as well for each column in which the rows were evaluated on different examples.
+    """
     found = [
         (results.label(row), column, results.at(backbone, row, column).lost)
         for row in rows
         for column in columns
     ]
-    return [f"{label} in {column}: {lost}" for label, column, lost in found if lost]
+    different = [
+        f"{results.label(row)} and {results.label(rows[0])} in {column}: {DIFFERENT_EXAMPLES}"
+        for row in rows[1:]
+        for column in columns
+        if not results.share_examples(backbone, row, rows[0], column)
+    ]
+    return [f"{label} in {column}: {lost}" for label, column, lost in found if lost] + different
 
 
 def is_random_pruning(results: Results, backbone: str, row: str) -> bool:

@@ -12,6 +12,7 @@ from sparsead.report.comparisons import (
     Mark,
     RowComparison,
     compare_rows,
+    describe_different_examples,
     mark_cells,
     smallest_corrected_p,
 )
@@ -41,6 +42,11 @@ class ViewCell:
     paper: float | None
     compared: tuple[RowComparison, ...]
     mark: Mark | None
+
+    @property
+    def paper_text(self) -> str:
+        """The published score with one decimal, or with two if it is an average that has two."""
+        return "" if self.paper is None else f"{self.paper:.2f}".removesuffix("0")
 
 
 @dataclass(frozen=True)
@@ -108,6 +114,7 @@ class View:
             *_notes_of_precision(self.results),
             *notes_of_sources(self.results),
             *_notes_of_random_pruning(self.results),
+            *dict.fromkeys(describe_different_examples(self.results)),
             *(_notes_of_tests(self) if self.compared else ()),
             *notes_of_intervals(self.compared, self.uncrossed, self._other_row),
             *_notes_of_claims(self.verdicts),
