@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from sparsead.config.search import Point
+from sparsead.config.seeds import PARTS
 from sparsead.errors import ConfigError, RecordError, unknown
 from sparsead.report.evaluated import differ_in_examples
 from sparsead.report.statistics import Estimate, Scores, average, pair_differences
@@ -38,11 +40,13 @@ class Measured:
     """The measured results of one table cell over its seeds.
 
     Attributes:
-        scores: scores in percent by seed; a score that is not finite is left out.
+        scores: scores in percent by seed; a score that is not finite is left out, and so is that of
+            a run that repeats another one.
         records: records of the finished runs by seed.
         asked: number of seeds that the table asks for; 0 where the row has no runs in the column.
         failed: the seeds that failed or whose score is not finite.
         collapsed: the seeds whose predictions are all the same; they do have a score.
+        repeated: the seeds whose run is that of a smaller seed, to the last bit.
         choice: the state of the search for this cell's point; None without a search. The scores are
             those at the chosen point, and there are none before it is chosen.
     """
@@ -53,6 +57,7 @@ class Measured:
     failed: frozenset[int] = frozenset()
     collapsed: frozenset[int] = frozenset()
     choice: Choice | None = None
+    repeated: frozenset[int] = frozenset()
 
     @property
     def estimate(self) -> Estimate | None:
@@ -311,8 +316,31 @@ def _measured(column: Column, states: Iterable[tuple[int, State]]) -> Measured:
     scores = {seed: main_score(record, column.metric) for seed, record in records.items()}
     finite = {seed: score for seed, score in scores.items() if score is not None}
     failed = {seed for seed, state in found if isinstance(state, Failed)} | (scores.keys() - finite)
-    collapsed = {seed for seed in finite if records[seed].result.get("collapsed")}
-    return Measured(finite, records, len(found), frozenset(failed), frozenset(collapsed))
+    repeated = _find_repeated(records)
+    once = {seed: score for seed, score in finite.items() if seed not in repeated}
+    collapsed = {seed for seed in once if records[seed].result.get("collapsed")}
+    return Measured(
+        once, records, len(found), frozenset(failed), frozenset(collapsed), repeated=repeated
+    )
+
+
+def _find_repeated(records: Mapping[int, RunRecord]) -> frozenset[int]:
+    """Return the seeds whose losses and scores are those of a smaller seed, to the last bit.
+
+    That can be where `seed_data`, `seed_init` or `seed_mask` fixes a part: a mask of magnitudes,
+    for instance, does not depend on any seed. Such runs are one observation, not several.
+    """
+    known: set[str] = set()
+    repeated: set[int] = set()
+    for seed, record in sorted(records.items()):
+        history, config = record.result.get("history"), record.result.get("config", {})
+        if not history or all(config.get(f"seed_{part}") is None for part in PARTS):
+            continue
+        content = json.dumps([history, record.result["scores"]], sort_keys=True)
+        if content in known:
+            repeated.add(seed)
+        known.add(content)
+    return frozenset(repeated)
 
 
 def _nothing(asked: int) -> Measured:

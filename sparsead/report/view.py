@@ -28,6 +28,7 @@ from sparsead.report.results import (
     backbone_of,
     is_random_pruning,
 )
+from sparsead.report.seed_notes import notes_of_seeds
 from sparsead.report.source_notes import notes_of_sources
 from sparsead.report.statistics import ALPHA, fewest_pairs
 from sparsead.tables.cells import AVERAGE, Column, Row
@@ -111,6 +112,7 @@ class View:
             *_notes_of_rows(self),
             *table.notes,
             *_notes_of_lost_seeds(self.results),
+            *notes_of_seeds(self.results),
             *_notes_of_precision(self.results),
             *notes_of_sources(self.results),
             *_notes_of_random_pruning(self.results),

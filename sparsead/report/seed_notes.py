@@ -1,0 +1,46 @@
+"""Notes below a table: what its seeds do not vary, and which of its runs repeat others."""
+
+from __future__ import annotations
+
+from sparsead.config.seeds import PARTS
+from sparsead.report.formats import pluralize
+from sparsead.report.results import Results
+
+_MEANING = {
+    "data": "the order of the training examples and dropout",
+    "init": "the initial weights",
+    "mask": "what a mask draws at random",
+}
+
+
+def notes_of_seeds(results: Results) -> list[str]:
+    """Say which parts of the runs have one fixed seed, and which runs are counted once."""
+    return [*_notes_of_fixed_parts(results), *_notes_of_repeated_runs(results)]
+
+
+def _notes_of_fixed_parts(results: Results) -> list[str]:
+    configs = [record.result.get("config", {}) for record in results.every_run()]
+    fixed = {
+        part: values.pop()
+        for part in PARTS
+        if len(values := {config.get(f"seed_{part}") for config in configs}) == 1
+    }
+    given = {part: seed for part, seed in fixed.items() if seed is not None}
+    if not given:
+        return []
+    keys = " and ".join(f"seed_{part}={seed}" for part, seed in given.items())
+    same = "; ".join(_MEANING[part] for part in given)
+    return [
+        f"{keys} in every run: the seeds of this table vary nothing of this: {same}. What is said "
+        "of other seeds does not hold for it."
+    ]
+
+
+def _notes_of_repeated_runs(results: Results) -> list[str]:
+    return [
+        f"{results.label(place.row)} in {place.column}: {pluralize(len(cell.repeated), 'run')} of "
+        f"{len(cell.records)} repeat the losses and scores of another seed, and are not counted; "
+        "nothing in these runs depends on the seed."
+        for place, cell in results.places.items()
+        if cell.repeated
+    ]
