@@ -12,6 +12,7 @@ from sparsead.config.seeds import Seeds
 from sparsead.report.formats import pluralize
 from sparsead.report.settings import NOT_DECISIVE
 from sparsead.runs.defaults import leave_out_defaults
+from sparsead.runs.identity import UNDECISIVE_KEYS
 from sparsead.runs.record import RunRecord
 from sparsead.runs.result import NAMED_GROUPS
 from sparsead.tables.choice import compute_quality
@@ -105,10 +106,35 @@ def _grids(records: Iterable[RunRecord]) -> list[list[list[RunRecord]]]:
     points: dict[str, list[RunRecord]] = defaultdict(list)
     for record in records:
         points[_setting(record)].append(record)
-    grids: dict[str, list[list[RunRecord]]] = defaultdict(list)
+    alike: dict[str, list[list[RunRecord]]] = defaultdict(list)
     for point in points.values():
-        grids[_grid(point[0].result)].append(point)
-    return list(grids.values())
+        alike[_grid(point[0].result)].append(point)
+    return [grid for found in alike.values() for grid in _split_by_data(found)]
+
+
+def _split_by_data(points: Sequence[list[RunRecord]]) -> list[list[list[RunRecord]]]:
+    """Return the points by the content of their data.
+
+    A file may have been changed under the same path. Older records do not have the hash of the
+    data: they belong to the others if these have one content.
+    """
+    hashes = [_data_of(point[0].result) for point in points]
+    if len({each for each in hashes if each is not None}) < 2:
+        return [[*points]]
+    grids: dict[str | None, list[list[RunRecord]]] = defaultdict(list)
+    for content, point in zip(hashes, points, strict=True):
+        grids[content].append(point)
+    return [*grids.values()]
+
+
+def _data_of(result: Mapping[str, Any]) -> str | None:
+    """Return the hashes of the splits as a text; None where the record has none."""
+    found = {
+        split: each["sha256"]
+        for split, each in result.get("data", {}).items()
+        if isinstance(each, dict) and "sha256" in each
+    }
+    return json.dumps(found, sort_keys=True) if found else None
 
 
 def _setting(record: RunRecord) -> str:
@@ -118,19 +144,17 @@ def _setting(record: RunRecord) -> str:
 def _grid(result: Mapping[str, Any]) -> str:
     """Return a key that all points of one grid share: the configuration without the grid's keys.
 
-    The content of the data belongs to it: a file may have been changed under the same path.
+    The keys that only say where weights are, or repeat others, do not count: older records lack
+    some of them.
     """
     config = leave_out_defaults(result.get("config", {}))
-    data = {
-        split: each["sha256"]
-        for split, each in result.get("data", {}).items()
-        if isinstance(each, dict) and "sha256" in each
-    }
+    for group, keys in UNDECISIVE_KEYS.items():
+        if group in config and group != "task":  # a task's files are told apart by their paths too
+            config[group] = {k: v for k, v in config[group].items() if k not in keys}
     shared = {key: value for key, value in config.items() if key not in NOT_DECISIVE}
     protocol = {k: v for k, v in shared.get("protocol", {}).items() if k not in GRID}
     separate = "seed" in config and Seeds.read(config).shared is None
-    told = {"protocol": protocol, "separate": separate, "data": data}
-    return json.dumps(shared | told, sort_keys=True)
+    return json.dumps(shared | {"protocol": protocol, "separate": separate}, sort_keys=True)
 
 
 def _point(runs: Sequence[RunRecord]) -> list[float]:

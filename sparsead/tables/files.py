@@ -250,10 +250,23 @@ def _only(table: TableSpec, value: str) -> TableSpec:
         names = [row.name for row in rows]
         compared = names_among(table.comparisons, names)
         claims = [claim for claim in table.claims if set(names).issuperset(claimed_rows(claim))]
-        return replace(table, rows=rows, comparisons=compared, claims=claims)
+        notes = [*table.notes, *_note_of_family(table, len(compared), len(claims))]
+        return replace(table, rows=rows, comparisons=compared, claims=claims, notes=notes)
     if axis == "column":
         return with_columns(table, _matching(axis, table.columns, patterns))
     raise ConfigError(unknown("only", axis, ("row", "column")))
+
+
+def _note_of_family(table: TableSpec, comparisons: int, claims: int) -> list[str]:
+    """Say that the corrected p-values count fewer tests than those of the whole table do."""
+    shown = {
+        f"{comparisons} of the table's {len(table.comparisons)} comparisons": (
+            0 < comparisons < len(table.comparisons)
+        ),
+        f"{claims} of its {len(table.claims)} claims": 0 < claims < len(table.claims),
+    }
+    kept = " and ".join(text for text, is_so in shown.items() if is_so)
+    return [f"Shown by only=row: {kept}; the corrections count no others."] if kept else []
 
 
 def _with_sources(rows: list[Row], kept: list[Row]) -> list[Row]:

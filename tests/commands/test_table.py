@@ -133,6 +133,22 @@ def test_a_point_that_was_chosen_on_the_dev_set_is_labelled_so(
     assert row["points"] == 2
 
 
+def test_older_records_that_lack_a_hash_are_points_of_the_same_grid(tmp_path: Path) -> None:
+    for rate, known in ((1e-4, True), (5e-4, False), (1e-3, True)):
+        result = plain_result(seed=1, setting=f"{rate:g}", scores={"accuracy": 0.6 + rate})
+        result["config"]["protocol"] |= {"learning_rate": rate, "epochs": 5, "batch_size": 16}
+        result["config"]["backbone"] |= {"tokenizer_sha256": "a"} if known else {}
+        result["data"] = {"train": {"examples": 8} | ({"sha256": "b"} if known else {})}
+        write_record(tmp_path, result)
+    (best,) = choose_best_points(read_records(tmp_path))
+    assert best.result["config"]["protocol"]["learning_rate"] == 1e-3
+    changed = plain_result(seed=1, setting="other", scores={"accuracy": 0.5})
+    changed["config"]["protocol"] |= {"learning_rate": 2e-3, "epochs": 5, "batch_size": 16}
+    changed["data"] = {"train": {"examples": 8, "sha256": "c"}}
+    write_record(tmp_path, changed)
+    assert len(choose_best_points(read_records(tmp_path))) == 3
+
+
 def test_of_errors_the_smallest_is_the_best(tmp_path: Path) -> None:
     for rate, error in ((1e-4, 0.9), (5e-4, 0.3), (1e-3, None)):
         point(tmp_path, rate, 1, error, error, "mse")

@@ -55,6 +55,16 @@ def test_only_some_rows_leave_out_the_claims_about_others() -> None:
     assert load_table("controls", ["only=row=*"]).claims == load_table("controls").claims
 
 
+def test_only_some_rows_say_that_the_corrections_count_no_others() -> None:
+    whole = load_table("controls")
+    some = load_table("controls", ["only=row=adapter,pruned-*,random-*"])
+    assert [note for note in some.notes if note not in whole.notes] == [
+        "Shown by only=row: 2 of the table's 4 comparisons and 2 of its 10 claims; the corrections "
+        "count no others."
+    ]
+    assert load_table("controls", ["only=row=*"]).notes == whole.notes
+
+
 @pytest.mark.slow
 def test_a_plain_sweep_asks_for_the_same_runs() -> None:
     (sweep,) = expand(["experiment=glob(table3/*)"])
