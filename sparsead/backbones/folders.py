@@ -23,6 +23,7 @@ from sparsead.runs.foreign import CONFIG as ADAPTER_CONFIG
 
 log = logging.getLogger(__name__)
 
+_WEIGHTS, _INDEX = "model.safetensors", "model.safetensors.index.json"
 _TOKENIZER = ("special_tokens_map.json", "tokenizer.json", "tokenizer_config.json", "vocab.txt")
 _NO_WEIGHTS = (
     "has neither safetensors nor a pytorch_model.bin; give a folder of weights with "
@@ -75,7 +76,8 @@ def check_plain(folder: Path) -> None:
     """Refuse a folder from which transformers would load code, or other weights than its own.
 
     Raises:
-        SourceError: it holds an adapter of peft, or its configuration names code of the hub.
+        SourceError: it holds an adapter of peft, its configuration names code of the hub or a file
+            of weights, or its index names weights outside the folder, which would not be hashed.
     """
     if (folder / ADAPTER_CONFIG).exists():
         raise SourceError(
@@ -91,6 +93,29 @@ def check_plain(folder: Path) -> None:
             raise SourceError(
                 f"{folder}: its config.json names {key}={value}, which is code of the hub; leave "
                 "it out"
+            )
+    if isinstance(values, dict) and "transformers_weights" in values:
+        raise SourceError(
+            f"{folder}: its config.json names transformers_weights={values['transformers_weights']}"
+            f", other weights than {_WEIGHTS}; leave it out"
+        )
+    _check_shards(folder)
+
+
+def _check_shards(folder: Path) -> None:
+    """Refuse an index of weights that names files outside the folder, or in folders below it."""
+    index = folder / _INDEX
+    if (folder / _WEIGHTS).exists() or not index.exists():
+        return
+    with translate_read_errors(folder, "cannot be loaded"):
+        check_readable(index)
+        shards = {
+            str(shard) for shard in json.loads(index.read_text("utf-8"))["weight_map"].values()
+        }
+    for shard in sorted(shards):
+        if Path(shard).name != shard or not shard.endswith(".safetensors"):
+            raise SourceError(
+                f"{index}: names the file of weights {shard}; name safetensors in the same folder"
             )
 
 
@@ -113,7 +138,7 @@ def _package_folder(spec: BackboneSpec) -> Path:
 
 def _with_checksum(spec: BackboneSpec, folder: Path) -> Path:
     """Return the folder if its weights and its tokenizer are those of the configuration."""
-    weights = folder / "model.safetensors"
+    weights = folder / _WEIGHTS
     if not weights.is_file() or file_digest(weights) != spec.sha256:
         raise SourceError(f"{weights}: is missing or has not the SHA-256 {spec.sha256}")
     if spec.tokenizer_sha256 not in (None, digest_tokenizer(folder)):

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from transformers import (
     AddedToken,
     AutoModel,
@@ -115,6 +116,7 @@ def test_no_code_of_a_folder_runs_even_if_the_user_would_say_yes(
 HOSTILE: dict[str, dict[str, object]] = {
     "code of the hub": {"_attn_implementation": "evil/kernel"},
     "code of the hub for a part": {"text_config": {"attn_implementation": "evil/kernel"}},
+    "another file of weights": {"transformers_weights": "other.safetensors"},
     "weights that need a library": {"quantization_config": {"quant_method": "gptq", "bits": 4}},
     "a quantisation that is a text": {"quantization_config": "x"},
     "an activation that is none": {"hidden_act": "os.system"},
@@ -151,6 +153,24 @@ def test_a_configuration_that_cannot_be_used_is_one_line(
     with pytest.raises(SourceError, match=r"backbone: (cannot|its|has no)") as error:
         load_backbone(spec).model(*HEAD, seed=1)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("shard", ["below/model.safetensors", "../model.safetensors", "model.bin"])
+def test_weights_that_are_not_hashed_are_not_loaded(
+    tiny_folder: Path, tmp_path: Path, shard: str
+) -> None:
+    folder = tmp_path / "backbone"
+    shutil.copytree(tiny_folder, folder)
+    (folder / "below").mkdir()
+    weights = folder / "model.safetensors"
+    names = load_file(weights)
+    shutil.copy(weights, folder / shard)
+    weights.rename(folder / "first.safetensors")
+    index = {"metadata": {}, "weight_map": dict.fromkeys(names, shard)}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index), "utf-8")
+    spec = compose("backbone=folder", f"backbone.path={folder}").backbone
+    with pytest.raises(SourceError, match=f"names the file of weights {shard}"):
+        load_backbone(spec).model(*HEAD, seed=1)
 
 
 @pytest.mark.parametrize(
