@@ -31,6 +31,10 @@ _SIMULATED = 2000
 _RANDOM_STATE = 0
 _MOST_SEEDS = 1000
 _LARGEST_EFFECT = 50.0
+"""In standard deviations: every test that has enough pairs shows it, as it does a larger one.
+
+A larger one is taken for it, because an infinite one times 0 is not a number.
+"""
 
 
 @dataclass(frozen=True)
@@ -165,6 +169,7 @@ def compute_power(effect: float, n: int, level: float) -> float:
     """
     if smallest_p(n) > level:
         return 0.0
+    effect = min(effect, _LARGEST_EFFECT)
     if n > ENUMERATED:
         from scipy.stats import nct, t
 

@@ -89,6 +89,13 @@ def test_so_few_seeds_show_no_difference_however_large() -> None:
     assert compute_power(effect, 8, 0.05) == pytest.approx(0.8, abs=0.01)
 
 
+@pytest.mark.parametrize("effect", [1e3, 1e300, float("inf")])
+def test_an_effect_however_large_needs_the_fewest_pairs(effect: float) -> None:
+    """As of a standard deviation of 1e-320 points, by which half a point divided is infinite."""
+    assert find_needed_seeds(effect, 0.05, 0.8) == fewest_pairs(1)
+    assert [compute_power(effect, n, 0.05) for n in (5, 6, 13, 14, 1000)] == [0, 1, 1, 1, 1]
+
+
 def test_the_spread_is_pooled_over_the_compared_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     results = measured(replace(TABLE, seeds=4), score, monkeypatch)
     spread = measure_spread(results, "avg")
