@@ -35,7 +35,12 @@ def state_of(cell: Cell, metric: str, score: Score, seconds: float = 1.0) -> Sta
     main = scores[metric]
     steps = [(epoch, 0.0 if main is None else main * epoch / 4) for epoch in range(1, 5)]
     result: dict[str, Any] = {
-        "config": {"task": {"name": cell.column}, "seed": cell.seed, "outputs": "o"},
+        "config": {
+            "task": {"name": cell.column},
+            "protocol": {"epochs": 4},
+            "seed": cell.seed,
+            "outputs": "o",
+        },
         "scores": scores,
         "collapsed": collapsed,
         "history": [{"epoch": float(e), "scores": {metric: value}} for e, value in steps],

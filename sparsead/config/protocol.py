@@ -139,6 +139,12 @@ class ProtocolSpec:
         """Return the number of steps of an epoch."""
         return max(1, math.ceil(self.batches_per_epoch(examples) / self.gradient_accumulation))
 
+    def planned_epochs(self, examples: int) -> float:
+        """Return the epochs of a whole training, the last one by the share of its batches."""
+        epochs, steps = divmod(self.steps(examples), self.steps_per_epoch(examples))
+        batches = max(1, self.batches_per_epoch(examples))
+        return epochs + steps * self.gradient_accumulation / batches
+
     def batches_per_epoch(self, examples: int) -> int:
         """Return the number of batches in an epoch."""
         return math.ceil(examples / self.batch_size)

@@ -5,6 +5,9 @@ The speed of a row is measured on its own curve: by the share of training after 
 curve does not change that share, so that a row that is better throughout does not seem faster. With
 `protocol.evaluations` the first score is that before training, otherwise that of the first epoch.
 
+A share of training is one of the planned training, also for a run that early stopping ended before.
+Its final score is that of the epoch whose weights it kept.
+
 A run that holds out a part of train is scored on that part during training, and on the split of the
 table's scores only after it. What is said of its curves names the part.
 """
@@ -12,14 +15,27 @@ table's scores only after it. What is said of its curves names the part.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from statistics import fmean
 
+from sparsead.config.protocol import ProtocolSpec
 from sparsead.report.results import Results
 from sparsead.report.statistics import Scores, average
 from sparsead.runs.record import RunRecord
 
-Curve = Mapping[float, float]
-"""A learning curve: share of training done (0 to 1, ascending) → score in percent."""
+
+@dataclass(frozen=True)
+class Curve:
+    """A learning curve in percent.
+
+    Attributes:
+        scores: the score by the share of the planned training that was done (0 to 1, ascending).
+        final: the score of the weights that were kept.
+    """
+
+    scores: Mapping[float, float]
+    final: float
+
 
 REACHED = 0.9
 """The share of the rise from the first to the final score at which speeds are compared."""
@@ -28,12 +44,32 @@ _DIGITS = 6
 _ROUNDING = 1e-9  # in points: rounding errors must not decide at which evaluation it is reached
 
 
-def read_curve(record: RunRecord, metric: str) -> Curve:
-    """Return a run's learning curve; scores that are not finite are left out."""
+def read_curve(record: RunRecord, metric: str) -> Curve | None:
+    """Return a run's learning curve without scores that are not finite; None if none is left."""
     history = [entry for entry in record.result.get("history", ()) if "scores" in entry]
     last = max((entry["epoch"] for entry in history), default=1.0) or 1.0
-    scores = {entry["epoch"] / last: entry["scores"].get(metric) for entry in history}
-    return {round(s, _DIGITS): 100 * score for s, score in scores.items() if score is not None}
+    planned = _plan_epochs(record) or last
+    found = {entry["epoch"]: entry["scores"].get(metric) for entry in history}
+    by_epoch = {epoch: 100 * score for epoch, score in found.items() if score is not None}
+    if not by_epoch:
+        return None
+    kept = record.result.get("best_epoch", last)
+    final = by_epoch.get(kept, by_epoch[max(by_epoch)])
+    return Curve({round(e / planned, _DIGITS): score for e, score in by_epoch.items()}, final)
+
+
+def _plan_epochs(record: RunRecord) -> float | None:
+    """Return the planned epochs of a run that early stopping may have ended before; None of others.
+
+    Without early stopping, the last recorded evaluation is at the end of the planned training.
+    """
+    protocol = record.result["config"]["protocol"]
+    if protocol.get("patience") is None:
+        return None
+    examples = record.result.get("data", {}).get("train", {}).get("examples")
+    if protocol.get("max_steps") is None or examples is None:
+        return float(protocol["epochs"])
+    return ProtocolSpec(**protocol).planned_epochs(examples)
 
 
 def read_curves(results: Results, backbone: str, row: str, column: str) -> dict[int, Curve]:
@@ -41,27 +77,37 @@ def read_curves(results: Results, backbone: str, row: str, column: str) -> dict[
     metric = next(c.metric for c in results.table.columns if c.name == column)
     records = results.at(backbone, row, column).records
     found = {seed: read_curve(record, metric) for seed, record in records.items()}
-    return {seed: points for seed, points in found.items() if points}
+    return {seed: curve for seed, curve in found.items() if curve is not None}
 
 
-def find_reached(points: Curve, share: float = REACHED, direction: int = 1) -> float:
-    """Return the share of training after which a curve has made `share` of its rise.
+def average_curves(curves: Sequence[Curve]) -> Curve | None:
+    """Return the mean learning curve, at the shares of training that all of them have recorded."""
+    shared = set.intersection(*(set(curve.scores) for curve in curves)) if curves else set()
+    if not shared:
+        return None
+    means = {share: fmean(curve.scores[share] for curve in curves) for share in sorted(shared)}
+    return Curve(means, fmean(curve.final for curve in curves))
+
+
+def find_reached(curve: Curve, share: float = REACHED, direction: int = 1) -> float:
+    """Return the share of the planned training after which a curve has made `share` of its rise.
 
     The rise is the difference between the final and the first score. A curve whose final score is
-    not better than its first counts as reaching every share of it at the end of training.
+    not better than its first counts as reaching every share of it at the end of the plan, whenever
+    the training ended. So does one that reaches its share at no evaluation, as a mean of runs of
+    which some stopped early may.
 
     Args:
-        points: the curve, of at least one point.
+        curve: the curve, of at least one score.
         share: share of the rise, above 0 and at most 1.
         direction: 1 if a higher score is better, −1 if a lower one is.
     """
-    scores = {at: direction * score for at, score in points.items()}
-    ordered = list(scores.values())
-    first, final = ordered[0], ordered[-1]
+    scores = {at: direction * score for at, score in curve.scores.items()}
+    first, final = next(iter(scores.values())), direction * curve.final
     if final <= first:
-        return max(scores)
+        return 1.0
     least = share * (final - first) - _ROUNDING
-    return next(at for at, score in scores.items() if score - first >= least)
+    return next((at for at, score in scores.items() if score - first >= least), 1.0)
 
 
 def measure_savings(
@@ -127,7 +173,7 @@ def _advantage(results: Results, backbone: str, row: str, than: str, column: str
     direction = results.direction(column)
     found: dict[int, float] = {}
     for seed in ours.keys() & theirs.keys():
-        shared = ours[seed].keys() & theirs[seed].keys()
-        differences = [direction * (ours[seed][at] - theirs[seed][at]) for at in sorted(shared)]
+        one, other = ours[seed].scores, theirs[seed].scores
+        differences = [direction * (one[at] - other[at]) for at in one if at in other]
         found |= {seed: fmean(differences)} if differences else {}
     return found

@@ -5,12 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from itertools import cycle
-from statistics import fmean
 from typing import TYPE_CHECKING
 
 from sparsead.errors import ConfigError, unknown
 from sparsead.report.front import find_points
-from sparsead.report.histories import REACHED, Curve, describe_scored, find_reached, read_curves
+from sparsead.report.histories import (
+    REACHED,
+    average_curves,
+    describe_scored,
+    find_reached,
+    read_curves,
+)
 from sparsead.report.results import Results, backbone_of
 from sparsead.report.statistics import Estimate
 from sparsead.report.style import Line, Look, cycle_looks, start_figure
@@ -250,14 +255,17 @@ def _courses(axes: Axes, results: Results, backbone: str, column: str) -> None:
     """Draw the learning curve of each row, and mark where it has made `REACHED` of its rise."""
     for row, look in zip(results.table.rows, cycle_looks(), strict=False):
         each = list(read_curves(results, backbone, row.name, column).values())
-        mean = _mean_curve(each)
-        shares = [100 * share for share in mean]
-        values = [[points[share] for points in each if share in points] for share in mean]
-        _band(axes, shares, values, look, row.label)
-        if mean:
-            at = find_reached(mean, REACHED, results.direction(column))
+        mean = average_curves(each)
+        if mean is None:
+            continue
+        values = [[curve.scores[share] for curve in each] for share in mean.scores]
+        _band(axes, [100 * share for share in mean.scores], values, look, row.label)
+        at = find_reached(mean, REACHED, results.direction(column))
+        if at in mean.scores:  # runs that stop early may have no common evaluation there
             axes.axvline(100 * at, color=look.color, linestyle=look.line, linewidth=0.9)
-            axes.plot(100 * at, mean[at], marker="*", markersize=13, color=look.color, zorder=5)
+            axes.plot(
+                100 * at, mean.scores[at], marker="*", markersize=13, color=look.color, zorder=5
+            )
     rise = f"{REACHED:.0%} of its rise from its first to its final score"
     axes.set_xlim(left=0)
     axes.set_xlabel(f"training done, %\n★: {rise}")
@@ -320,13 +328,6 @@ def _level(axes: Axes, estimate: Estimate | None, label: str, style: Line) -> No
     sd = estimate.sd or 0.0
     axes.axhline(estimate.mean, color="black", linestyle=style, linewidth=1.2, label=label)
     axes.axhspan(estimate.mean - sd, estimate.mean + sd, color="black", alpha=0.07, linewidth=0)
-
-
-def _mean_curve(each: Iterable[Curve]) -> Curve:
-    """Return the mean learning curve, at the shares of training that all seeds have recorded."""
-    found = list(each)
-    shared = set.intersection(*(set(points) for points in found)) if found else set()
-    return {share: fmean(points[share] for points in found) for share in sorted(shared)}
 
 
 def _parameters(results: Results, backbone: str, row: Row, column: str) -> float | None:

@@ -11,10 +11,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from composing import compose
 from sparsead.errors import ConfigError, RecordError
 from sparsead.report.claims import Verdict, judge_claims
 from sparsead.report.comparisons import compare_rows, mark_cells
-from sparsead.report.histories import find_reached, measure_advantages, measure_savings
+from sparsead.report.histories import (
+    Curve,
+    find_reached,
+    measure_advantages,
+    measure_savings,
+    read_curve,
+)
 from sparsead.report.results import Results
 from sparsead.report.view import build_view
 from sparsead.runs.record import RunRecord
@@ -329,8 +336,9 @@ def test_rows_of_equal_speed_save_nothing_though_one_is_better_throughout(
 def test_a_curve_reaches_its_share_at_the_same_time_wherever_it_lies(
     right: list[int], offset: float, share: float, direction: int
 ) -> None:
-    curve = {float(at): 100 * count / 408 for at, count in enumerate(right)}
-    moved = {at: score + offset for at, score in curve.items()}
+    scores = {float(at): 100 * count / 408 for at, count in enumerate(right)}
+    curve = Curve(scores, [*scores.values()][-1])
+    moved = Curve({at: score + offset for at, score in scores.items()}, curve.final + offset)
     assert find_reached(curve, share, direction) == find_reached(moved, share, direction)
 
 
@@ -396,9 +404,57 @@ def test_speeds_are_told_from_the_columns_that_are_scored_during_training(
 
 
 def test_a_curve_of_errors_rises_by_falling(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert find_reached({0.5: 40, 0.75: 12, 1: 10}, 0.9, direction=-1) == 0.75
-    assert find_reached({0.5: 40, 0.75: 12, 1: 10}, 0.9) == 1
-    assert find_reached({1.0: 3.0}) == 1
+    errors = Curve({0.5: 40, 0.75: 12, 1: 10}, 10)
+    assert find_reached(errors, 0.9, direction=-1) == 0.75
+    assert find_reached(errors, 0.9) == 1
+    assert find_reached(Curve({1.0: 3.0}, 3.0)) == 1
+
+
+EPOCHS = (0.1, 0.3, 0.2, 0.2, 0.3)
+"""Scores after each of five epochs, of which patience ends a training after the third."""
+
+
+def stop_early(record: RunRecord, epochs: int, kept: int) -> None:
+    """Let early stopping end a run of five epochs after so many, and keep one of them."""
+    record.result["config"]["protocol"] = {"epochs": 5, "patience": epochs - kept}
+    record.result["history"] = record.result["history"][:epochs]
+    record.result["best_epoch"] = float(kept)
+
+
+def test_a_training_that_stopped_early_is_not_the_faster_for_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Both rows are the same until one stops, so that neither is ahead of the other or earlier."""
+    results = measured(TABLE, score, monkeypatch)
+    for row in ("dense", "best"):
+        follow(results, row, lambda share: EPOCHS[round(5 * share) - 1], steps=5)
+    for record in results.at("small", "best", "one").records.values():
+        stop_early(record, epochs=3, kept=2)
+    curve = read_curve(record, "accuracy")
+    assert curve == Curve({0.2: 10, 0.4: 30, 0.6: 20}, 30)
+    nothing = dict.fromkeys(range(1, 6), 0)
+    assert measure_savings(results, "small", "best", "dense") == nothing
+    assert measure_advantages(results, "small", "best", "dense") == nothing
+    for record in results.at("small", "best", "one").records.values():
+        stop_early(record, epochs=2, kept=1)  # as if no epoch were better than the first
+    saved = measure_savings(results, "small", "best", "dense")
+    assert saved == pytest.approx(dict.fromkeys(range(1, 6), 0.4 - 1))
+
+
+@pytest.mark.parametrize(("max_steps", "planned"), [(9, 3.0), (7, 2.4), (None, 4.0)])
+def test_a_limit_of_the_steps_shortens_the_planned_training(
+    max_steps: int | None, planned: float
+) -> None:
+    """An epoch has ten batches, hence three steps, of four, four and two batches."""
+    protocol = compose("task=mrpc", "protocol=clean").to_dict()["protocol"]
+    protocol |= {"epochs": 4, "batch_size": 10, "gradient_accumulation": 4}
+    protocol |= {"patience": 1, "max_steps": max_steps}
+    history = [{"epoch": epoch, "scores": {"accuracy": 0.5}} for epoch in (1.0, 2.0)]
+    result = {"config": {"protocol": protocol}, "history": history, "best_epoch": 1.0}
+    result["data"] = {"train": {"examples": 95}}
+    curve = read_curve(RunRecord(Path("run"), result), "accuracy")
+    assert curve is not None
+    assert list(curve.scores) == pytest.approx([1 / planned, 2 / planned], abs=1e-6)
 
 
 @pytest.mark.slow

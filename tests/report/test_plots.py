@@ -106,6 +106,25 @@ def test_it_is_marked_where_each_row_has_gone_most_of_its_own_way(results: Resul
     assert len(stars) == len(TABLE.rows)
 
 
+def test_a_course_that_stopped_early_ends_where_it_stopped(results: Results) -> None:
+    """Two of three runs stop after half of the plan; the mark is where all of them have been."""
+    for seed, record in results.at("small", "full", "one").records.items():
+        record.result["config"]["protocol"] = {"epochs": 4, "patience": 1}
+        for entry, score in zip(record.result["history"], (0.1, 0.7, 0.7, 0.7), strict=True):
+            entry["scores"]["accuracy"] = score
+        if seed > 1:
+            record.result["history"] = record.result["history"][:2]
+    figure = draw(results, "score_by_training")
+    assert figure is not None
+    lines = [line for line in figure.axes[0].lines if line.get_color() == list_colours()[1]]
+    assert np.allclose(lines[0].get_xdata(), [25, 50])
+    assert np.allclose(lines[-1].get_xydata(), [[50, 70]])
+
+
+def list_colours() -> list[str]:
+    return [look.color for look in islice(cycle_looks(), len(TABLE.rows))]
+
+
 def test_a_course_on_the_held_out_part_of_train_is_labelled_so(results: Results) -> None:
     """As with `protocol=clean`, of which the table has the scores on the dev set."""
     held_out = [
@@ -129,11 +148,12 @@ def test_a_course_on_the_held_out_part_of_train_is_labelled_so(results: Results)
 
 def test_a_course_is_by_the_share_of_training(results: Results) -> None:
     record = results.at("small", "dense", "one").records[1]
-    points = read_curve(record, "accuracy")
-    assert list(points) == [0.25, 0.5, 0.75, 1]
-    assert points[1] == pytest.approx(72)
-    assert find_reached(points, 0.3) == 0.5
-    assert read_curve(record, "absent") == {}
+    curve = read_curve(record, "accuracy")
+    assert curve is not None
+    assert list(curve.scores) == [0.25, 0.5, 0.75, 1]
+    assert curve.scores[1] == curve.final == pytest.approx(72)
+    assert find_reached(curve, 0.3) == 0.5
+    assert read_curve(record, "absent") is None
 
 
 def test_points_of_the_same_size_do_not_hide_each_other(results: Results) -> None:
