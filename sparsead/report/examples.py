@@ -38,6 +38,8 @@ class ResampledScores:
     def at(self, backbone: str, row: str, column: str) -> Resampled | None:
         """Return a cell's scores in percent by seed; None where they cannot be computed.
 
+        An average has as many resamples as the task of it that has the fewest.
+
         They cannot where a run keeps no predictions, or damaged ones, where the metric cannot be
         computed from them or does not give the recorded score, and where runs of a column were
         evaluated on different examples.
@@ -55,7 +57,9 @@ class ResampledScores:
         if len(known) < len(parts):
             return None
         seeds = set.intersection(*(set(part) for part in known)) if known else set()
-        return {seed: np.mean([part[seed] for part in known], axis=0) for seed in seeds}
+        # A task with many examples has fewer resamples; the resamples of two tasks are independent.
+        fewest = min((len(scores) for part in known for scores in part.values()), default=0)
+        return {seed: np.mean([part[seed][:fewest] for part in known], axis=0) for seed in seeds}
 
     def _read(self, place: Place) -> Resampled | None:
         measured = self._results.at(*place)

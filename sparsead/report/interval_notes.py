@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from sparsead.report.comparisons import RowComparison
-from sparsead.report.resampling import RESAMPLES
-from sparsead.report.statistics import FEWEST_CROSSED
+from sparsead.report.statistics import FEWEST_CROSSED, Crossed
 
 _SEEDS_ALONE = "(seeds)"
 
@@ -34,21 +33,24 @@ def notes_of_intervals(
         baseline: what the row is called with which the others are compared.
         reasons: why the examples cannot be counted, by column.
     """
-    crossed = [each for each in compared if each.comparison.crossed is not None]
+    found = [each.comparison.crossed for each in compared]
+    crossed = [each for each in found if each is not None]
     alone = [each for each in compared if each.comparison.crossed is None]
     return [
-        *([_note_of_crossed(len(crossed), baseline)] if crossed else []),
+        *([_note_of_crossed(crossed, baseline)] if crossed else []),
         *_notes_of_alone(alone, reasons, baseline),
     ]
 
 
-def _note_of_crossed(number: int, baseline: str) -> str:
+def _note_of_crossed(crossed: Sequence[Crossed], baseline: str) -> str:
+    numbers = sorted({each.resamples for each in crossed})
+    resamples = " to ".join(f"{number:,}" for number in dict.fromkeys([numbers[0], numbers[-1]]))
     return (
         f"Difference: from {baseline}, with a 95 % interval that accounts for the variation over "
-        f"seeds and over evaluated examples, as two crossed random factors ({RESAMPLES:,} "
+        f"seeds and over evaluated examples, as two crossed random factors ({resamples} "
         "resamples of the examples, the same for all runs of a task, and Student's t over the "
         "seeds). It holds for other seeds and other examples of the same kind. p crossed is the "
-        f"p-value that belongs to this interval, corrected by Holm's method over {number}; p "
+        f"p-value that belongs to this interval, corrected by Holm's method over {len(crossed)}; p "
         "accounts for the seeds alone."
     )
 

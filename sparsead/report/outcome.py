@@ -16,7 +16,7 @@ _ENDS = (2.5, 97.5)
 _MOST_EXAMPLES = 20_000
 """Of more examples no interval is computed here: drawing the resamples would take seconds."""
 _CORPUS_METRICS = ("bleu", "chrf")
-"""Metrics that take long to compute on a thousand resamples."""
+"""Metrics that take long to compute on thousands of resamples."""
 
 
 class Interval(NamedTuple):

@@ -76,10 +76,14 @@ class MeanInterval(NamedTuple):
 
 
 class Crossed(NamedTuple):
-    """A mean difference's 95 % interval and two-sided p-value, over seeds and examples."""
+    """A mean difference's 95 % interval and two-sided p-value, over seeds and examples.
+
+    `resamples` is the number of resamples of the examples from which both were computed.
+    """
 
     interval: tuple[float, float]
     p: float
+    resamples: int
 
 
 class Comparison(NamedTuple):
@@ -185,13 +189,13 @@ def cross(differences: Sequence[float], resampled: Array) -> Crossed | None:
     of_both = max(of_single - of_examples, 0.0) / (n - 1)
     whole = max(of_seeds + max(of_examples - of_both, 0.0), of_examples / 2)
     if whole == 0:
-        return Crossed((mean, mean), float(mean == 0))
+        return Crossed((mean, mean), float(mean == 0), len(resampled))
     # The examples' degrees of freedom, their number less one, are too many to matter.
     freedom = whole**2 / (of_seeds**2 / (n - 1)) if of_seeds else float("inf")
     tests = [(whole, freedom), *([(of_seeds, n - 1)] if of_seeds else [])]
     half = max(float(t.ppf(1 - ALPHA / 2, free)) * part**0.5 for part, free in tests)
     p = max(2 * float(t.sf(abs(mean) / part**0.5, free)) for part, free in tests)
-    return Crossed((mean - half, mean + half), p)
+    return Crossed((mean - half, mean + half), p, len(resampled))
 
 
 def permutation_p(paired: Sequence[float], alternative: Alternative = "two-sided") -> float:

@@ -20,7 +20,7 @@ from sklearn.metrics import (
     mean_squared_error,
 )
 
-from sparsead.report.resampling import RESAMPLES, draw_resamples, score_resamples
+from sparsead.report.resampling import count_resamples, draw_resamples, score_resamples
 
 OF_CLASSES: dict[str, Callable[..., Any]] = {
     "accuracy": accuracy_score,
@@ -116,7 +116,7 @@ def test_a_score_that_a_task_gives_by_example_is_their_mean() -> None:
 
 def test_resamples_are_drawn_with_replacement_and_always_the_same() -> None:
     counts = draw_resamples("mrpc", 408)
-    assert counts.shape == (RESAMPLES, 408)
+    assert counts.shape == (10_000, 408)
     assert (counts.sum(axis=1) == 408).all()
     # A count has the binomial distribution of 408 draws with probability 1/408.
     assert counts.var() == pytest.approx(1 - 1 / 408, abs=0.02)
@@ -125,10 +125,36 @@ def test_resamples_are_drawn_with_replacement_and_always_the_same() -> None:
     assert (draw_resamples("rte", 408) != counts).any()
 
 
+def test_fewer_resamples_are_drawn_of_many_examples() -> None:
+    counted = [count_resamples(examples) for examples in (0, 1, 4000, 5000, 40_000, 400_000)]
+    assert counted == [10_000, 10_000, 10_000, 8000, 1000, 1000]
+    assert draw_resamples("mnli", 5000).shape == (8000, 5000)
+
+
+@pytest.mark.parametrize("scale", [1e-6, 1.0, 1e9])
+@pytest.mark.parametrize("offset", [0.0, 1e3])
+@pytest.mark.parametrize("outlier", [0.0, 1e4])
+def test_correlations_have_all_digits_whatever_the_unit(
+    scale: float, offset: float, outlier: float
+) -> None:
+    """As with differences from the mean of each resample, instead of sums of squares and products.
+
+    Of an outlier there are resamples without it, in which the other values hardly differ.
+    """
+    rng = np.random.default_rng(4)
+    true = rng.normal(3, 1, 40)
+    predicted = true + rng.normal(0, 1, 40)
+    predicted[7] += outlier
+    frame = pd.DataFrame({"label": true, "prediction": scale * (predicted + offset)})
+    counts = counts_of(rng, 40, 300)
+    wanted = expected(frame, OF_NUMBERS["pearson"], counts)
+    assert score_resamples(frame, "pearson", counts) == pytest.approx(wanted, rel=0, abs=1e-9)
+
+
 def test_many_examples_are_scored_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(0)
     frame = pd.DataFrame(rng.normal(size=(50, 2)), columns=["label", "prediction"])
     counts = counts_of(rng, 50, 40)
     whole = score_resamples(frame, "pearson", counts)
     monkeypatch.setattr("sparsead.report.resampling.COUNTS_AT_ONCE", 333)
-    assert (score_resamples(frame, "pearson", counts) == whole).all()
+    assert score_resamples(frame, "pearson", counts) == pytest.approx(whole, rel=1e-12)
