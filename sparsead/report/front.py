@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from sparsead.errors import warn
 from sparsead.report.results import Results
 from sparsead.report.statistics import Estimate, MeanInterval, t_interval
+from sparsead.runs.record import RunRecord
 
 COLUMNS = (
     *("backbone", "task", "method", "weights", "share %", "n", "collapsed", "score", "interval"),
@@ -23,9 +24,10 @@ RANKED = (
 class Point(NamedTuple):
     """A setting in one backbone and one task.
 
-    `weights` are the trained ones that were not removed, without the head, and `share` is their
-    share of the backbone's. `front` tells whether no setting with as few weights has a better mean
-    score. `collapsed` is the number of seeds whose predictions are all the same.
+    `weights` are the trained ones that were not removed, without the head (see `measure_trained`),
+    and `share` is their share of the backbone's. `front` tells whether no setting with as few
+    weights has a better mean score. `collapsed` is the number of seeds whose predictions are all
+    the same.
     """
 
     backbone: str
@@ -57,12 +59,26 @@ def find_points(results: Results, backbone: str, column: str) -> list[Point]:
         if "backbone" not in counts:
             warn(f"{record.folder}: does not count its backbone's parameters; it is left out")
             continue
-        weights = round(counts["nominal"] * counts["backbone"])
-        scores = tuple(measured.scores.values())
-        point = Point(backbone, column, row.label, weights, counts["nominal"], scores)
+        share, scores = measure_trained(record), tuple(measured.scores.values())
+        weights = round(share * counts["backbone"])
+        point = Point(backbone, column, row.label, weights, share, scores)
         found.append(point._replace(collapsed=len(measured.collapsed)))
     found.sort(key=lambda point: point.weights)
     return mark_front(found, results.direction(column))
+
+
+def measure_trained(record: RunRecord) -> float:
+    """Return how many weights a run trained besides the head, as a share of its backbone's.
+
+    `nominal`, the paper's #param, is the same share, except where a part of the adapter is frozen:
+    it counts the adapters that AdapterFusion combines. Records that lack a count have that alone.
+    """
+    counts = record.result["parameters"]
+    if not {"backbone", "head", "trainable_nonzero"} <= counts.keys():
+        return float(counts["nominal"])
+    frozen_head = record.result["config"]["adapter"]["options"].get("head") == "frozen"
+    trained = counts["trainable_nonzero"] - (0 if frozen_head else counts["head"])
+    return float(trained / counts["backbone"])
 
 
 def list_rows(results: Results) -> list[dict[str, Any]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import cycle
+from itertools import cycle, product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -32,6 +32,8 @@ _COLOURS = (
     "#882255",
 )
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*")
+_LEVEL_COLOURS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#882255", "#CC79A7")
+_LEVELS: tuple[Line, ...] = ((0, (8, 3)), (0, (1, 2)), (0, (4, 2, 1, 2)), (0, (2, 1)))
 _LINES: tuple[Line, ...] = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
 
 SETTINGS: Any = {
@@ -60,6 +62,11 @@ class Look(NamedTuple):
 def cycle_looks() -> Iterator[Look]:
     """Yield looks without end; colours, markers and lines cycle with different periods."""
     return map(Look, cycle(_COLOURS), cycle(_MARKERS), cycle(_LINES))
+
+
+def cycle_levels() -> Iterator[Look]:
+    """Yield looks of horizontal lines without end, 24 different ones: by dashes, then by colour."""
+    return cycle(Look(color, "", line) for color, line in product(_LEVEL_COLOURS, _LEVELS))
 
 
 @contextmanager

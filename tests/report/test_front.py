@@ -129,3 +129,20 @@ def test_filters_without_runs_are_refused(
 
 def test_every_column_has_its_rank() -> None:
     assert sorted(RANKED) == sorted(COLUMNS)
+
+
+def test_frozen_weights_are_not_counted_as_trained(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As of AdapterFusion, whose sources the paper's #param counts; a frozen head is left out."""
+    for setting, options, trained in (("fusion", {}, 70), ("bare", {"head": "frozen"}, 30)):
+        result = plain_result(setting=setting, scores={"accuracy": 0.8})
+        result["config"]["adapter"] |= {"name": setting, "options": options}
+        counts = {"backbone": 1000, "head": 40, "nominal": 0.3, "trainable_nonzero": trained}
+        write_record(tmp_path, result | {"parameters": counts})
+    cli.run("map", ["--outputs", str(tmp_path), "--format", "csv"])
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert {(row["method"].split()[0], row["weights"], row["share %"]) for row in rows} == {
+        ("fusion", "30", "3.0"),
+        ("bare", "30", "3.0"),
+    }

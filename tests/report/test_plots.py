@@ -2,21 +2,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from itertools import islice, product
+from itertools import combinations, islice, product
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from matplotlib.axes import Axes
 from matplotlib.container import ErrorbarContainer
 from matplotlib.lines import Line2D
 
 from sparsead.errors import ConfigError
 from sparsead.report.histories import find_reached, read_curve
+from sparsead.report.marks import set_aside
 from sparsead.report.plots import KINDS, draw
 from sparsead.report.publish import save_figure
-from sparsead.report.results import Results
-from sparsead.report.style import cycle_looks
+from sparsead.report.results import Place, Results
+from sparsead.report.style import cycle_levels, cycle_looks
 from sparsead.tables.cells import Cell, Column, Row, TableSpec
 from table_states import measured
 
@@ -85,9 +88,7 @@ def test_one_sparsity_is_drawn_as_marks_side_by_side(results: Results) -> None:
     assert figure is not None
     (axes,) = figure.axes
     marks = [c.lines[0] for c in axes.containers if isinstance(c, ErrorbarContainer)]
-    at = [line.get_transform().transform([20.0, 80.0])[0] for line in marks]
-    assert len(at) == 2
-    assert abs(at[0] - at[1]) >= 9
+    assert points_aside(axes, marks) == pytest.approx([0, 0.012])
     low, high = axes.get_xlim()
     assert low <= 15
     assert high >= 25
@@ -163,7 +164,8 @@ def test_points_of_the_same_size_do_not_hide_each_other(results: Results) -> Non
     assert shares == pytest.approx([1.23] * len(lines))  # the axis says the true share
     low, high = axes.get_ylim()
     assert all(low < float(np.ravel(line.get_ydata())[0]) < high for line in lines)
-    assert min(np.diff(points_aside(axes, lines))) == pytest.approx(6)
+    assert min(np.diff(points_aside(axes, lines))) == pytest.approx(0.012)
+    assert axes.get_xlabel().endswith("bars: one standard deviation over the seeds")
 
 
 def test_many_points_of_the_same_size_are_drawn_near_their_place(results: Results) -> None:
@@ -171,8 +173,35 @@ def test_many_points_of_the_same_size_are_drawn_near_their_place(results: Result
     axes, lines = draw_points(many)
     assert len(lines) == 5 * len(TABLE.rows)
     aside = points_aside(axes, lines)
-    assert min(np.diff(aside)) > 1
-    assert -18 <= min(aside) < 0 < max(aside) <= 18
+    assert min(np.diff(aside)) > 0.003
+    assert -0.056 <= min(aside) < 0 < max(aside) <= 0.056
+
+
+@given(st.lists(st.integers(0, 10**4).map(lambda place: place / 10**4), max_size=30))
+def test_marks_are_never_drawn_in_another_order_than_their_sizes(places: list[float]) -> None:
+    drawn = [place + aside for place, aside in zip(places, set_aside(places), strict=True)]
+    pairs = list(combinations(range(len(places)), 2))
+    assert all(drawn[i] < drawn[j] for i, j in pairs if places[i] < places[j])
+    assert all(drawn[i] != drawn[j] for i, j in pairs if places[i] == places[j])
+    for place in {place for place in places if places.count(place) == 1}:
+        assert drawn[places.index(place)] == place
+
+
+def test_of_equal_marks_the_one_on_the_front_stays_at_its_place() -> None:
+    shifts = set_aside([0.5, 0.5, 0.5, 0.9], first={2})
+    assert shifts == pytest.approx([0.012, -0.012, 0, 0])
+
+
+def test_a_size_is_that_of_the_weights_that_train(results: Results) -> None:
+    """AdapterFusion's sources count for the paper's #param, and do not train."""
+    counts = {"nominal": 0.0123, "backbone": 10**6, "head": 500, "trainable_nonzero": 2500}
+    for column in ("one", "two"):
+        for record in results.at("small", "full", column).records.values():
+            record.result["parameters"] = counts
+            record.result["config"]["adapter"] = {"options": {}}
+    _, lines = draw_points(results)
+    shares = [float(np.ravel(line.get_xdata())[0]) for line in lines]
+    assert sorted(shares) == pytest.approx([0.2, *([1.23] * (len(lines) - 1))])
 
 
 def draw_points(results: Results) -> tuple[Axes, list[Line2D]]:
@@ -184,15 +213,29 @@ def draw_points(results: Results) -> tuple[Axes, list[Line2D]]:
 
 
 def points_aside(axes: Axes, lines: Sequence[Line2D]) -> list[float]:
-    """Return how far each mark is drawn from its place, in typographic points, in order."""
-    figure = axes.get_figure(root=True)
-    assert figure is not None
-    return sorted(
-        float((line.get_transform().transform(at) - axes.transData.transform(at))[0, 0])
-        * (72 / figure.dpi)
+    """Return how far each mark is drawn from its place, in widths of the axes, in order."""
+    places = [
+        axes.transAxes.inverted().transform(transform.transform(line.get_xydata()))[0, 0]
         for line in lines
-        for at in [line.get_xydata()]
-    )
+        for transform in (line.get_transform(), axes.transData)
+    ]
+    return sorted(float(drawn - own) for drawn, own in zip(places[::2], places[1::2], strict=True))
+
+
+def test_horizontal_lines_differ_in_their_dashes_or_their_colour() -> None:
+    found = [(look.color, look.line) for look in islice(cycle_levels(), 24)]
+    assert len(set(found)) == 24
+
+
+def test_each_row_without_a_sparsity_has_a_line_of_its_own(results: Results) -> None:
+    rows = [Row(f"dense-{number}", f"Dense {number}") for number in "abcdefgh"]
+    dense = results.at("small", "dense", "one")
+    places = {Place("small", row.name, "one"): dense for row in rows}
+    table = replace(TABLE, rows=rows, average=[], baseline=rows[0].name)
+    figure = draw(Results(table, places), "score_by_sparsity")
+    assert figure is not None
+    colours = [line.get_color() for line in figure.axes[0].lines]
+    assert colours == [look.color for look in islice(cycle_levels(), len(rows))]
 
 
 def test_series_differ_without_their_colour() -> None:
