@@ -100,13 +100,14 @@ def search_over_seeds(
         )
     points = list_points(requests, space)
     file = trials_file(space, points)
-    read_trials(file)  # says so if it was altered; the journal has what is written anew below
+    written, _ = read_trials(file)  # says so if it was altered; below, it is written anew
     if requests[0].rerun:
         raise ConfigError(
             "rerun=true: search=asha goes on with the search that is recorded; leave rerun out, "
             f"or delete {journal_file(file)} to search anew"
         )
     journal = Journal(journal_file(file), space, points)
+    journal.check_against(file, written)
     tried = _try_all(journal, points, space, train, file)
     best = _best(tried)
     if best is None:

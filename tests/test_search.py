@@ -257,6 +257,32 @@ def test_a_damaged_journal_is_one_line(tmp_path: Path) -> None:
             searched(config, FakeTraining())
 
 
+@pytest.mark.parametrize(
+    ("kept", "said"), [(True, "is not the one in"), (False, "is not its last score")]
+)
+def test_a_journal_with_an_edited_score_chooses_no_point(
+    tmp_path: Path, kept: bool, said: str
+) -> None:
+    config = composed(tmp_path, *GRID)
+    searched(config, FakeTraining())
+    content = file_of(tmp_path)
+    (log,) = (tmp_path / "optuna").glob("*.log")
+    (file,) = (tmp_path / "search").iterdir()
+    worst = min(trial["scores"][-1] for trial in content["trials"] if trial["scores"][7:])
+    intermediate = '"intermediate_value":'
+    whole = log.read_text()
+    edited = whole.replace(f"{intermediate}{worst}", f"{intermediate}7.0")
+    assert edited != whole
+    if kept:
+        edited = edited.replace(f'"values":[{worst}]', '"values":[7.0]')
+    else:
+        file.unlink()
+    log.write_text(edited)
+    with pytest.raises(RecordError, match=f"{said}.*delete the journal"):
+        searched(config, FakeTraining())
+    assert not kept or file_of(tmp_path) == content
+
+
 def test_torchrun_shares_no_search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = composed(tmp_path, *GRID)
     monkeypatch.setenv("WORLD_SIZE", "2")

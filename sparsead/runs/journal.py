@@ -111,7 +111,8 @@ class Journal:
         is_whole = trial.state == "finished" and trial.scores[-1] == trial.scores[-1]
         states = {"stopped": TrialState.PRUNED}
         state = TrialState.COMPLETE if is_whole else states.get(trial.state, TrialState.FAIL)
-        value = trial.scores[-1] if is_whole else None
+        # A trial that was resumed may have scored a little otherwise than before it was killed.
+        value = _reported(self._frozen()[taken.number])[-1] if is_whole else None
         self._study.tell(taken, value, state=state)
 
     def list_running(self) -> list[int]:
@@ -126,16 +127,40 @@ class Journal:
             if trial.state.is_finished()
         }
 
+    def check_against(self, file: Path, written: Sequence[Trial]) -> None:
+        """Refuse a journal that does not say what the search's own file says of the same trials.
+
+        The file has a checksum and the journal has none: an edited score would choose a point.
+
+        Args:
+            file: the search's file, for the message.
+            written: the trials in it; the journal may have ended more of them since.
+
+        Raises:
+            RecordError: the scores, the state or the error of a trial differ.
+        """
+        known = {trial.identity: trial for trial in written}
+        for number, trial in self.list_ended().items():
+            if not trial.agrees_with(known.get(trial.identity, trial)):
+                raise RecordError(
+                    f"{self._journal}: trial {number} is not the one in {file}, so one of the two "
+                    "was edited; delete the journal, and the search begins anew"
+                )
+
     def _described(self, number: int, trial: optuna.trial.FrozenTrial) -> Trial:
         with self._readable():
             said = check_type({**trial.user_attrs}, _TrialAttributes)
         described = Trial.of(self._points[number][0])
-        reported = sorted(trial.intermediate_values.items())
-        described.scores = [score for _, score in reported]
+        described.scores = _reported(trial)
         described.state = said.get(_STATE, "stopped")
         described.error = said.get(_ERROR)
         if described.state == "finished" and not described.scores:
             raise RecordError(f"{self._journal}: trial {number} is finished without scores")
+        if trial.value is not None and described.scores[-1:] != [trial.value]:
+            raise RecordError(
+                f"{self._journal}: trial {number} ended at {trial.value:g}, but that is not its "
+                "last score, so it was edited; delete the journal, and the search begins anew"
+            )
         return described
 
     def _lock_of(self, number: int) -> Path:
@@ -177,6 +202,11 @@ class Journal:
                 f"{self._journal}: is not a journal of Optuna ({reason}); delete it, and the "
                 "search begins anew"
             ) from error
+
+
+def _reported(trial: optuna.trial.FrozenTrial) -> list[float]:
+    """Return the scores of a trial in the order of their epochs."""
+    return [score for _, score in sorted(trial.intermediate_values.items())]
 
 
 def _open_study(file: Path, space: SearchSpec) -> optuna.Study:

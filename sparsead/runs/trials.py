@@ -53,6 +53,10 @@ class Trial:
         point = run.spec.protocol
         return cls(point.learning_rate, point.epochs, point.batch_size, run.identity)
 
+    def agrees_with(self, other: Trial) -> bool:
+        """Tell whether a search's file would say the same of both; a score may be NaN."""
+        return _to_plain(self) == _to_plain(other)
+
     def __str__(self) -> str:
         reached = f" after epoch {len(self.scores)} at {self.scores[-1]:.4f}" if self.scores else ""
         point = f"learning rate {self.learning_rate:g}, {self.epochs} epochs, {self.batch_size}"
