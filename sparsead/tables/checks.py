@@ -26,6 +26,9 @@ OF_CELLS = {
 }
 """Keys that a table's cells decide, and what is said of an override."""
 
+_HYDRA = ("hydra.", "hydra/")
+"""How the keys begin that say where and how a command's runs are started."""
+
 Item = TypeVar("Item")
 
 
@@ -41,7 +44,7 @@ def check_table(table: TableSpec) -> None:
     """Refuse a table whose parts do not fit each other.
 
     Two rows or columns have one name or heading, a key refers to an unknown name, an override is of
-    what the cells decide, or a claim is malformed.
+    what the cells or the command decide, or a claim is malformed.
 
     Raises:
         ConfigError: the message names the key.
@@ -84,7 +87,8 @@ def check_table(table: TableSpec) -> None:
 def _check_overrides(table: TableSpec) -> None:
     """Refuse overrides of what the table's cells decide: their scores would stand elsewhere.
 
-    Only a column may have a backbone of its own.
+    Only a column may have a backbone of its own. Where the runs are recorded and how they are
+    started is the same for all cells, and only the command says it.
     """
     of_rows = [(f"row {row.name}", row.overrides) for row in table.rows]
     of_columns = [(f"column {column.name}", column.overrides) for column in table.columns]
@@ -92,6 +96,10 @@ def _check_overrides(table: TableSpec) -> None:
         for key in map(overridden_key, overrides):
             if key in OF_CELLS:
                 raise ConfigError(f"{where}: {key}: {OF_CELLS[key]}")
+            if key == "outputs" or key.startswith(_HYDRA):
+                raise ConfigError(
+                    f"{where}: {key}: is no key of a table's file; type {key}=… in the command"
+                )
             if key == "backbone" and not where.startswith("column "):
                 raise ConfigError(f"{where}: backbone: the table's key backbones names them")
 

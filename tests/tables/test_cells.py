@@ -184,6 +184,11 @@ def test_a_wrong_change_is_named(overrides: list[str], words: str) -> None:
         ({"overrides": ["+seed=3"]}, "mine: overrides: seed: a table uses the seeds"),
         ({"rows": [SNIP | {"overrides": "task=rte"}]}, "row snip: task: a table's columns"),
         ({"rows": [SNIP | {"overrides": "backbone=x"}]}, "row snip: backbone: the table's key"),
+        (
+            {"rows": [SNIP | {"overrides": "outputs=elsewhere"}]},
+            "row snip: outputs: is no key of a table's file; type outputs=… in the command",
+        ),
+        ({"overrides": ["hydra.run.dir=x"]}, "mine: overrides: hydra.run.dir: is no key of a"),
         ({"search": "grid"}, "mine: search: is no key of a table's file"),
         (
             {"columns": [{"task": "mrpc", "metric": "acuracy"}]},
