@@ -28,6 +28,7 @@ from sparsead.errors.display import to_columns
 from sparsead.progress import print_line
 from sparsead.report.export import EXPORTS
 from sparsead.report.formats import FORMATS, pluralize, to_plain
+from sparsead.report.replacing import write_asked_file
 from sparsead.report.screen import screen_width
 from sparsead.runs.deletion import (
     delete_permanently,
@@ -36,7 +37,6 @@ from sparsead.runs.deletion import (
     restore_from_trash,
     trash_folder,
 )
-from sparsead.runs.files import write_result_file
 from sparsead.runs.listing import COLUMNS, Filter, Listed, choose_runs, list_runs, shorten_name
 
 _EXAMPLES = "\n\n" + "".join(f"  {line.strip()}\n" for line in __doc__.splitlines()[2:])
@@ -191,7 +191,7 @@ def _export(runs: list[Listed], arguments: Namespace) -> None:
     file: Path = arguments.file
     if file.suffix not in EXPORTS:
         raise ConfigError(unknown(f"{file}: suffix", file.suffix, EXPORTS))
-    write_result_file(file, EXPORTS[file.suffix](runs))
+    write_asked_file(file, EXPORTS[file.suffix](runs))
     sys.stdout.write(f"{file}\n")
 
 

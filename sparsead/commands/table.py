@@ -30,8 +30,8 @@ from sparsead.errors import ConfigError, warn
 from sparsead.errors.display import tell
 from sparsead.report.choice import choose_best_points, count_points, describe_left_out
 from sparsead.report.formats import FORMATS, to_rich
+from sparsead.report.replacing import write_asked_file
 from sparsead.report.settings import group_by_setting, list_columns, rank_columns
-from sparsead.runs.files import write_result_file
 from sparsead.runs.listing import find_finished, open_place
 from sparsead.runs.record import RunRecord
 from sparsead.tables.files import is_table, unknown_table
@@ -67,7 +67,7 @@ def main() -> None:
     if arguments.out is None:
         sys.stdout.write(text)
     else:
-        write_result_file(arguments.out, text)
+        write_asked_file(arguments.out, text)
         sys.stdout.write(f"{arguments.out}\n")
 
 

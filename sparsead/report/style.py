@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sparsead.errors import RecordError
-from sparsead.runs.files import write_result_file
+from sparsead.report.replacing import write_asked_file
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -103,4 +103,4 @@ def save(figure: Figure, path: Path) -> None:
     """
     if path.suffix not in SUFFIXES:
         raise RecordError(f"{path}: must end in {' or '.join(SUFFIXES)}")
-    write_result_file(path, encode_figure(figure, path.suffix))
+    write_asked_file(path, encode_figure(figure, path.suffix))

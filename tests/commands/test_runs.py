@@ -7,6 +7,7 @@ import re
 import shutil
 from pathlib import Path
 
+import pyarrow
 import pytest
 from pyarrow import parquet
 
@@ -257,6 +258,23 @@ def test_every_export_says_the_same(
     with (outputs / "runs.csv").open() as stream:
         assert [row["run"] for row in csv.DictReader(stream)] == [row["run"] for row in columns]
     assert next(row for row in columns if row["state"] == "failed")["score"] is None
+
+
+def test_an_export_replaces_an_earlier_export_and_no_other_file(
+    outputs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mine = pyarrow.table({"text": ["a"], "label": [1]})
+    for suffix in ("parquet", "csv", "json"):
+        export = outputs / f"runs.{suffix}"
+        called(outputs, monkeypatch, capsys, "export", str(export), "seed=1")
+        few = export.read_bytes()
+        called(outputs, monkeypatch, capsys, "export", str(export))
+        assert export.read_bytes() != few
+        parquet.write_table(mine, export) if suffix == "parquet" else export.write_text("text,l\n")
+        kept = export.read_bytes()
+        with pytest.raises(RecordError, match="exists, and this command did not write it"):
+            called(outputs, monkeypatch, capsys, "export", str(export))
+        assert export.read_bytes() == kept
 
 
 def test_an_export_tells_runs_apart_and_has_every_score(

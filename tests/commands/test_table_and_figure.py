@@ -118,6 +118,30 @@ def test_files_are_written_where_they_are_asked_for(
     assert Path(drawn[0]).read_bytes().startswith(b"\x89PNG")
 
 
+def test_a_file_of_ones_own_is_kept_and_an_earlier_result_is_replaced(
+    own: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    forms = ("html", "csv", "md", "latex", "json", "rich")
+    for form in forms:
+        asked = ("--format", form, "--out", f"own.{form}")
+        assert call(monkeypatch, capsys, table, own, *asked) == f"own.{form}\n"
+        written = Path(f"own.{form}").read_bytes()
+        assert call(monkeypatch, capsys, table, own, *asked) == f"own.{form}\n"
+        assert Path(f"own.{form}").read_bytes() == written
+    for form, mine in zip(forms, ("<!doctype html>\n<p>mine", *["# mine\n"] * 5), strict=True):
+        Path("notes").write_text(mine)
+        with pytest.raises(
+            RecordError, match=r"notes: exists, and .* did not write it"
+        ):
+            call(monkeypatch, capsys, table, own, "--format", form, "--out", "notes")
+        assert Path("notes").read_text() == mine
+    drawn = call(monkeypatch, capsys, figure, own).split()
+    assert call(monkeypatch, capsys, figure, own).split() == drawn
+    Path(drawn[1]).write_text("<?xml version='1.0'?><svg/>")
+    with pytest.raises(RecordError, match=r"own.svg: exists, and .* did not write it"):
+        call(monkeypatch, capsys, figure, own)
+
+
 def test_what_cannot_be_done_is_one_line(
     own: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
