@@ -130,9 +130,7 @@ def test_a_file_of_ones_own_is_kept_and_an_earlier_result_is_replaced(
         assert Path(f"own.{form}").read_bytes() == written
     for form, mine in zip(forms, ("<!doctype html>\n<p>mine", *["# mine\n"] * 5), strict=True):
         Path("notes").write_text(mine)
-        with pytest.raises(
-            RecordError, match=r"notes: exists, and .* did not write it"
-        ):
+        with pytest.raises(RecordError, match=r"notes: exists, and .* did not write it"):
             call(monkeypatch, capsys, table, own, "--format", form, "--out", "notes")
         assert Path("notes").read_text() == mine
     drawn = call(monkeypatch, capsys, figure, own).split()
