@@ -94,10 +94,10 @@ def launch_jobs(
         config = _compose(loader, [*launcher, format_override("outputs", outputs)])
         callbacks = Callbacks(config)
         context = HydraContext(config_loader=loader, callbacks=callbacks)
+        callbacks.on_multirun_start(config=config, config_name="train", runs=len(jobs))
         chosen = Plugins.instance().instantiate_launcher(
             hydra_context=context, task_function=task, config=config
         )
-        callbacks.on_multirun_start(config=config, config_name="train", runs=len(jobs))
         with notice_lost_workers():
             returned = chosen.launch([expand(job) for job in jobs], initial_job_idx=0)
         callbacks.on_multirun_end(config=config, config_name="train")

@@ -17,7 +17,7 @@ from typing import Any
 
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, flag_override
 
 from sparsead.config.threads import JOBS, usable_cores
 from sparsead.errors import ConfigError, DeviceError, SparseadError
@@ -36,6 +36,8 @@ _LAUNCHER = "hydra/launcher="
 _NUMBER = "hydra.launcher.n_jobs="
 _JOBLIB = f"{_LAUNCHER}joblib"
 _SLURM = "submitit_slurm"
+_MOST_JOBS = 1024
+"""Processes that a user may ask for; more are never meant, and starting them takes minutes."""
 
 
 def expand_jobs(arguments: Sequence[str], multirun: bool) -> list[str]:
@@ -44,16 +46,16 @@ def expand_jobs(arguments: Sequence[str], multirun: bool) -> list[str]:
     Without a GPU, or with device=cpu, there are four processes in total.
 
     Raises:
-        ConfigError: the number is not a positive integer, this is not a sweep, or the overrides
+        ConfigError: the number is not one of processes, this is not a sweep, or the overrides
             choose another launcher or number of processes.
     """
+    for argument in arguments:
+        _check_number(argument)
     given = [argument for argument in arguments if argument.startswith(_JOBS)]
     if not given:
         return [*arguments]
     others = [argument for argument in arguments if argument not in given]
     jobs = given[-1].removeprefix(_JOBS)
-    if not (jobs.isdecimal() and int(jobs)):
-        raise ConfigError(f"{given[-1]}: must be a whole number, 1 or more")
     if not multirun:
         raise ConfigError(f"{given[-1]}: distributes the runs of a sweep; add -m")
     launchers = {argument for argument in others if argument.startswith(_LAUNCHER)} - {_JOBLIB}
@@ -64,6 +66,30 @@ def expand_jobs(arguments: Sequence[str], multirun: bool) -> list[str]:
         raise ConfigError(f"{given[-1]}: sets the same as {numbers[-1]}; give one of the two")
     gpus = [] if "device=cpu" in others else list_visible_gpus()
     return [*others, _JOBLIB, f"{_NUMBER}{int(jobs) * max(len(gpus), 1)}"]
+
+
+def _check_number(argument: str) -> None:
+    """Refuse a number of processes that joblib cannot start; joblib itself prints a traceback."""
+    key, _, number = argument.partition("=")
+    is_own = f"{key}=" == _JOBS
+    if not is_own and f"{key.lstrip('+')}=" != _NUMBER:
+        return
+    digits = number if is_own else number.removeprefix("-")  # -1 is joblib's word for all cores
+    if not (digits.isdecimal() and len(digits) < 9 and 1 <= int(digits) <= _MOST_JOBS):
+        cores = "" if is_own else ", or -1 for as many as there are cores"
+        raise ConfigError(f"{argument}: must be a whole number from 1 to {_MOST_JOBS}{cores}")
+
+
+def start_no_idle_processes(launcher: DictConfig, runs: int | None) -> None:
+    """Lower joblib's number of processes to that of the runs: it starts all of them at once.
+
+    Args:
+        launcher: the configuration of Hydra's launcher, which is changed.
+        runs: number of runs; None if it is not known.
+    """
+    if runs and (launcher.get("n_jobs") or 0) > runs:
+        with flag_override(launcher, "readonly", False):
+            launcher.n_jobs = runs
 
 
 class TakeGpu(Callback):

@@ -20,7 +20,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 from typing_extensions import TypedDict
 
-from sparsead.config.launchers import describe_slurm
+from sparsead.config.launchers import describe_slurm, start_no_idle_processes
 from sparsead.progress import format_seconds, print_line
 from sparsead.runs.checked import check_type
 from sparsead.runs.files import write_atomically
@@ -68,7 +68,7 @@ class Sweep:
         return ", ".join(parts)
 
     def entries(self) -> list[Entry]:
-        """Return what became of the runs so far.
+        """Return what became of the runs so far; of a run that several jobs name, only the last.
 
         A line that cannot be read, such as one that a full disk has cut off, is left out: it says
         nothing about the other runs, which go on.

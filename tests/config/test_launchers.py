@@ -7,6 +7,7 @@ from multiprocessing import current_process
 from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf
 
 from sparsead.config import launchers
 from sparsead.config.launchers import notice_lost_workers
@@ -53,6 +54,10 @@ def test_jobs_per_gpu_is_joblib_with_so_many_processes_for_each_gpu(
     [
         (["jobs_per_gpu=0"], True, "jobs_per_gpu=0: must be a whole number"),
         (["jobs_per_gpu=1.5"], True, "jobs_per_gpu=1.5: must be a whole number"),
+        (["jobs_per_gpu=1000000"], True, "jobs_per_gpu=1000000: must be .* from 1 to 1024"),
+        (["jobs_per_gpu=" + 5000 * "9"], True, "must be a whole number from 1 to 1024"),
+        (["hydra.launcher.n_jobs=0"], True, "n_jobs=0: must be .* from 1 to 1024, or -1 for"),
+        (["++hydra.launcher.n_jobs=1025"], True, "n_jobs=1025: must be a whole number"),
         (["jobs_per_gpu=2"], False, "add -m"),
         (["jobs_per_gpu=2", "hydra.launcher.n_jobs=7"], True, "give one of the two"),
         (["jobs_per_gpu=2", "hydra/launcher=ray"], True, "not with hydra/launcher=ray"),
@@ -61,6 +66,19 @@ def test_jobs_per_gpu_is_joblib_with_so_many_processes_for_each_gpu(
 def test_wrong_jobs_are_refused(arguments: list[str], multirun: bool, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         launchers.expand_jobs(arguments, multirun)
+
+
+@pytest.mark.parametrize(
+    ("asked", "runs", "started"),
+    [(1000, 2, 2), (2, 6, 2), (-1, 2, -1), (1000, None, 1000), (None, 2, None)],
+)
+def test_there_are_no_more_processes_than_runs(
+    asked: int | None, runs: int | None, started: int | None
+) -> None:
+    config = OmegaConf.create({"hydra": {"launcher": {"n_jobs": asked}}})
+    OmegaConf.set_readonly(config, True)
+    launchers.start_no_idle_processes(config.hydra.launcher, runs)
+    assert config.hydra.launcher.n_jobs == started
 
 
 SLURM = {"_target_": "hydra_plugins.x.SlurmLauncher", "timeout_min": 60, "partition": None}
