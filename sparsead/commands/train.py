@@ -37,13 +37,12 @@ from sparsead.config.launchers import (
 from sparsead.config.overrides import expand
 from sparsead.config.quoting import outputs_option
 from sparsead.config.search import SearchSpec
-from sparsead.config.sweeps import compose_jobs
+from sparsead.config.sweeps import compose_jobs, drop_repeated_values
 from sparsead.config.threads import bound_spinning
 from sparsead.config.tracebacks import let_hydra_raise, wants_traceback
 from sparsead.config.tracking import group_tracked
 from sparsead.errors import (
     AlreadyRecordedError,
-    ClaimedError,
     ConfigError,
     RecordError,
     RunFailedError,
@@ -77,7 +76,7 @@ from sparsead.runs.failure import failure_file
 from sparsead.runs.interrupt import Watch, stop_on_interrupt
 from sparsead.runs.prerequisites import find_prerequisites, resolve_sources
 from sparsead.runs.record import RunRecord
-from sparsead.runs.request import RunRequest, do_prerequisites, find_recorded
+from sparsead.runs.request import RunRequest, do_or_await, do_prerequisites, find_recorded
 from sparsead.runs.secrets import hide_secrets
 from sparsead.runs.tally import STARTED, Entry, note_run
 from sparsead.search import search
@@ -113,7 +112,8 @@ def _launch() -> None:
         return
     flags = [word for word in words if word not in arguments.overrides]
     overrides = expand_jobs(expand(arguments.overrides), arguments.multirun)
-    overrides = group_tracked(overrides) if arguments.multirun else overrides
+    if arguments.multirun:
+        overrides = group_tracked(drop_repeated_values(overrides))
     sys.argv[1:] = [*flags, *overrides]  # Hydra's parser needs the overrides to be consecutive
     check_slurm(overrides)
     set_ray_token(overrides)
@@ -211,14 +211,15 @@ def _train_one(
 def _do_in_sweep(request: RunRequest) -> RunRecord:
     """Find or train one run of a sweep; note it, and record a failure with its traceback.
 
+    Another job may work on the same run, as where a sweep varies what makes no other run of it.
     Of several processes that share a terminal, each prints only how its run has ended.
     """
     folder = Path(str(HydraConfig.get().sweep.dir))
     try:
         with output_as(quiet=is_worker(), json=False):
-            record = find_or_train(request)
-    except (StorageError, ClaimedError):
-        raise  # no failure of this run: nothing can be written, or another process works on it
+            record = do_or_await(request, find_or_train)
+    except StorageError:
+        raise  # no failure of this run: nothing can be written
     except Exception as error:
         request.record_failure(error)
         note_run(folder, request.folder, error)

@@ -1,4 +1,4 @@
-"""Compose all jobs of a sweep before the first one runs, so that mistakes are found at once."""
+"""The jobs of a sweep: each once, and all composed before the first one runs to find mistakes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from collections.abc import Iterator, Sequence
 import hydra
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import ChoiceSweep, Override, QuotedString
+from hydra.errors import HydraException
 from omegaconf import DictConfig
 
 from sparsead.config.choices import search_path
@@ -38,6 +39,39 @@ def compose_jobs(overrides: Sequence[str]) -> Iterator[tuple[DictConfig, list[st
             config = hydra.compose("train", words, return_hydra_config=True)
             check_no_grid(config, [*values, *swept])
             yield config, list(values)
+
+
+def drop_repeated_values(arguments: Sequence[str]) -> list[str]:
+    """Leave out values that a list of a sweep has before, such as the second 1 of `seed=1,1,2`.
+
+    Their runs are the same, and processes that begin them together would claim one run twice. Two
+    spellings of a number are one value. What Hydra cannot read is returned unchanged.
+    """
+    return [_without_repeats(argument) for argument in arguments]
+
+
+def _without_repeats(argument: str) -> str:
+    try:
+        override = OverridesParser.create().parse_override(argument)
+    except HydraException:
+        return argument
+    sweep = override.value()
+    if not isinstance(sweep, ChoiceSweep) or sweep.shuffle:
+        return argument
+    written = [*override.sweep_string_iterator()]
+    unique: dict[object, str] = {}
+    for value, text in zip(sweep.list, written, strict=True):
+        unique.setdefault(_meant(value), text)
+    if len(unique) == len(written):
+        return argument
+    return f"{argument.partition('=')[0]}={','.join(unique.values())}"
+
+
+def _meant(value: object) -> tuple[str, object]:
+    """Return what the spellings of one value have in common."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return "number", value
+    return "text", value.text if isinstance(value, QuotedString) else str(value)
 
 
 def _swept_by_choices(overrides: Sequence[Override]) -> list[str]:

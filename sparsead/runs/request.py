@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from omegaconf import DictConfig
 
@@ -34,6 +34,8 @@ _MOST_THREADS = 1024
 _LONGEST_NAME = 229
 """In bytes: the 255 of file systems, less 26 for what is added to an unfinished run's name."""
 _POLL_SECONDS = 1.0
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -212,16 +214,24 @@ def do_prerequisites(
     ]
     for run in first:
         log.info("prerequisite: %s", run.folder.name)
-        _do_or_await(run, do)
+        do_or_await(run, do)
     folders = [run.folder for run in first]
     return replace(request, spec=resolve_sources(request.spec, request.outputs, folders))
 
 
-def _do_or_await(run: RunRequest, do: Callable[[RunRequest], object]) -> None:
+def do_or_await(run: RunRequest, do: Callable[[RunRequest], Result]) -> Result:
+    """Do a run and return what `do` returns, as soon as no other process works on the run.
+
+    Args:
+        run: the run.
+        do: trains and records a run, unless it is recorded already.
+    """
+    told = False
     while True:
         try:
-            do(run)
-        except ClaimedError:
+            return do(run)
+        except ClaimedError as error:
+            if not told:
+                log.info("%s; waiting for it", error)
+            told = True
             time.sleep(_POLL_SECONDS)
-        else:
-            return

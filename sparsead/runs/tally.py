@@ -80,7 +80,7 @@ class Sweep:
             for line in (self.folder / _FILE).read_bytes().split(b"\n"):
                 with suppress(ValueError, RecursionError):
                     found.append(check_type(json.loads(line), Entry))
-        return found
+        return [*{entry["folder"]: entry for entry in found}.values()]
 
 
 STARTED = Sweep()
@@ -100,6 +100,7 @@ class NoteSweep(Callback):
         STARTED.folder = Path(str(config.hydra.sweep.dir))
         STARTED.runs = _count_runs(config) if runs is None else runs
         STARTED.began = time.monotonic()
+        start_no_idle_processes(config.hydra.launcher, STARTED.runs)
         asked = describe_slurm(config.hydra.launcher, STARTED.runs)
         if asked is not None:
             print_line(asked)

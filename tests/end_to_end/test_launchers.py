@@ -49,7 +49,7 @@ def test_a_launcher_leaves_the_records_of_a_run_alone(
     module = f"hydra_plugins.hydra_{launcher}_launcher"
     if not is_installed(module):
         pytest.skip(f"{module} is not installed")
-    sweep = f"seed={','.join(map(str, SEEDS))}"
+    sweep = f"seed={','.join(map(str, [*SEEDS, *SEEDS]))}"  # each is trained and counted once
     words = ["train", "-m", *SMALL, sweep, *LAUNCHERS[launcher]]
     if launcher == "joblib":  # its workers write to a pipe that nobody reads any more
         done = run_unread(tmp_path, words)
@@ -62,6 +62,7 @@ def test_a_launcher_leaves_the_records_of_a_run_alone(
         jobs_files = re.search(r"sweep output dir : (\S+)", done.stdout)
         assert jobs_files, done.stdout
         assert (tmp_path / jobs_files[1]).is_dir()
+        assert f"\n{len(SEEDS)} done;" in done.stdout
     assert not (tmp_path / ".ray").exists()
     assert len(list(read_records(tmp_path / "outputs"))) == len(SEEDS)
     for seed in SEEDS:

@@ -16,11 +16,13 @@ from threading import Barrier, Lock
 import psutil
 import pytest
 
+from composing import ask_for
 from sparsead.errors import AlreadyRecordedError, ClaimedError, RecordError
 from sparsead.runs import claim
 from sparsead.runs.claim import claimed, live_claim, newest_claim, remove_left_behind
 from sparsead.runs.processes import describe_process
 from sparsead.runs.record import write_result
+from sparsead.runs.request import RunRequest, do_or_await
 from sparsead.runs.staging import staged
 
 
@@ -254,3 +256,18 @@ def test_what_killed_owners_leave_goes_once_their_run_is_recorded(folder: Path) 
     left[busy].unlink()
     remove_left_behind(left)
     assert not left[begun].parent.exists()
+
+
+def test_a_job_of_a_sweep_waits_for_another_that_works_on_its_run(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("time.sleep", lambda _: None)
+    tries: list[RunRequest] = []
+
+    def do(request: RunRequest) -> str:
+        tries.append(request)
+        if len(tries) < 3:
+            raise ClaimedError("claimed")
+        return "its record"
+
+    assert do_or_await(ask_for("backbone=tiny-bert"), do) == "its record"

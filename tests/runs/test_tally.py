@@ -22,6 +22,17 @@ def test_a_sweep_counts_the_runs_that_failed(tmp_path: Path) -> None:
     assert Sweep().entries() == []
 
 
+def test_a_run_that_two_jobs_name_is_counted_once(tmp_path: Path) -> None:
+    note_run(tmp_path, tmp_path / "one", ValueError("no"))
+    note_run(tmp_path, tmp_path / "two", None)
+    note_run(tmp_path, tmp_path / "one", None)
+    entries = Sweep(tmp_path, runs=3).entries()
+    assert [(Path(e["folder"]).name, e["state"]) for e in entries] == [
+        ("one", "done"),
+        ("two", "done"),
+    ]
+
+
 @pytest.mark.parametrize(
     "line",
     [
