@@ -16,6 +16,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from omegaconf import OmegaConf
+
 from sparsead.config.run import RunSpec, drop_local_files
 from sparsead.errors import AlreadyRecordedError, RecordError, SparseadError, StorageError
 from sparsead.errors.translation import translate_errors
@@ -31,7 +33,7 @@ from sparsead.runs.identity import compute_recipe
 from sparsead.runs.parquet_files import BoundedParquet
 from sparsead.runs.predictions import check_predictions
 from sparsead.runs.prerequisites import list_sources
-from sparsead.runs.record import RunRecord, read_records
+from sparsead.runs.record import CONFIG_FILE, RESULT_FILE, RunRecord, read_records
 from sparsead.runs.result import is_named_after, is_run_name, name_of
 from sparsead.runs.staging import staged
 from sparsead.runs.states import Done, Failed, Missing, State
@@ -189,9 +191,21 @@ def add_missing(file: Path, outputs: Path) -> tuple[int, int]:
         for folder in _list_folders(place):
             with suppress(AlreadyRecordedError), staged(outputs / "runs" / folder.name) as staging:
                 shutil.copytree(folder, staging, dirs_exist_ok=True)
+                _write_config(RunRecord.read(folder), staging)
                 added += 1
         failed = len(list_failed(place))
     return added, failed
+
+
+def _write_config(record: RunRecord, folder: Path) -> None:
+    """Write what a person reads of a run's configuration from the record, whose result is checked.
+
+    The archive's own `config.yaml` has no checksum, and may say anything.
+    """
+    place = f"{record.folder.name}/{RESULT_FILE}"
+    with translate_errors(lambda reason: RecordError(f"{place}: config: is no YAML ({reason})")):
+        content = OmegaConf.to_yaml(record.result["config"])
+    (folder / CONFIG_FILE).write_text(content, "utf-8")
 
 
 def _list_folders(outputs: Path) -> list[Path]:

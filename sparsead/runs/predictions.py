@@ -100,14 +100,17 @@ def read_predictions(
 
 
 def check_predictions(record: RunRecord) -> None:
-    """Check the predictions that a run keeps; those that are missing are not looked for.
+    """Check the predictions in a run's folder; those that are missing are not looked for.
 
     Raises:
-        RecordError: a file is damaged or another run's.
+        RecordError: a file is damaged or another run's, or the record does not name it.
     """
-    if "predictions" not in record.result:
-        return
-    for split, described in _described(record).items():
+    named = _described(record) if "predictions" in record.result else {}
+    known = {predictions_file(record.folder, split) for split in named}
+    for file in sorted(record.folder.glob(predictions_file(Path(), "*").name)):
+        if file not in known and not file.is_symlink():
+            raise RecordError(f"{file}: its record, {RESULT_FILE}, does not name it; delete it")
+    for split, described in named.items():
         if predictions_file(record.folder, split).exists():
             _read(predictions_file(record.folder, split), record, described)
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pyarrow
 import pytest
+import yaml
 from pyarrow import parquet
 
 from composing import compose
@@ -320,6 +321,31 @@ def test_predictions_that_are_not_those_of_the_record_are_not_added(tmp_path: Pa
         add_missing(altered, tmp_path / "here")
     assert not (tmp_path / "here").exists()
     assert add_missing(whole, tmp_path / "here") == (1, 0)
+
+
+def test_the_configuration_that_a_person_reads_is_that_of_the_record(tmp_path: Path) -> None:
+    folder = write_record(tmp_path / "there", plain_result())
+    (folder / "config.yaml").write_text("seed: 99\n")
+    pack(tmp_path / "there", [folder.name], tmp_path / "a.parquet")
+    assert add_missing(tmp_path / "a.parquet", tmp_path / "here") == (1, 0)
+    written = yaml.safe_load((tmp_path / "here" / "runs" / folder.name / "config.yaml").read_text())
+    assert written == RunRecord.read(folder).result["config"]
+
+
+def test_predictions_that_the_record_does_not_name_are_neither_added_nor_packed(
+    tmp_path: Path,
+) -> None:
+    folder = write_record(tmp_path / "there", plain_result())
+    rows = [(f"{folder.name}/{path.name}", path.read_bytes()) for path in folder.iterdir()]
+    stray = "predictions-evil.parquet"
+    file = write_archive(tmp_path / "a.parquet", *rows, (f"{folder.name}/{stray}", b"junk"))
+    with pytest.raises(RecordError, match=rf"a\.parquet: .*{stray}: its record, .* not name it"):
+        add_missing(file, tmp_path / "here")
+    assert not (tmp_path / "here").exists()
+    (folder / stray).write_bytes(b"junk")
+    with pytest.raises(RecordError, match=f"{stray}: its record, .* does not name it; delete it"):
+        pack(tmp_path / "there", [folder.name], tmp_path / "b.parquet")
+    assert not (tmp_path / "b.parquet").exists()
 
 
 def test_what_a_record_links_to_is_not_packed(tmp_path: Path) -> None:
