@@ -62,7 +62,7 @@ def copa_questions(rows: Rows, *, labelled: bool = True) -> list[Question]:
         found.append(
             Question(
                 row=number,
-                id=str(row["idx"] if labelled else number),
+                id=rows.id_of(number, "idx") if labelled else str(number),
                 text=f"{rows.text(number, 'premise')} {_ASKED[asked]}",
                 candidates=choices,
                 statements=choices,
@@ -256,7 +256,7 @@ def _inner_id(rows: Rows, number: int, value: Any) -> str:
     """Return the id of a question within a row."""
     if not is_id(value):
         raise rows.error(number, "idx", f"{quote_value(value)} is not an id")
-    return str(value)
+    return class_name(value)
 
 
 def _unique(rows: Rows, questions: list[Question]) -> list[Question]:

@@ -60,7 +60,7 @@ class Rows:
         return DataError(f"{self.path}:{self.lines[row]}: {name}: {reason}")
 
     def check_unique(self, column: str) -> None:
-        """Check that no id in a column occurs twice; ids are compared as texts.
+        """Check that no id in a column occurs twice; 1, 1.0 and "1" are the same id.
 
         Raises:
             DataError: one does, and the message names both lines; or a value can be no id.
@@ -74,7 +74,7 @@ class Rows:
             first[name] = row
 
     def id_of(self, row: int, column: str) -> str:
-        """Return the id of a row as text.
+        """Return the id of a row as text, a whole number like the name of a class.
 
         Raises:
             DataError: the value is neither a text nor a number.
@@ -82,7 +82,7 @@ class Rows:
         value = self.values[row][column]
         if not is_id(value):
             raise self.error(row, column, f"{quote_value(value)} is not an id")
-        return str(value)
+        return class_name(value)
 
     def texts(self, column: str) -> list[str]:
         """Return a column of text.

@@ -268,3 +268,16 @@ def test_a_text_without_tokens_is_refused_where_the_tokenizer_adds_none(tmp_path
     task.encode(rows, load_backbone(compose("backbone=tiny-bert").backbone).tokenizer)
     with pytest.raises(DataError, match="train: example 2 is empty"):
         task.encode(rows, load_backbone(compose("backbone=tiny-gpt2").backbone).tokenizer)
+
+
+@pytest.mark.parametrize(("first", "second"), [("1", "1.0"), ("0.0", "-0.0"), ('"1"', "1.0")])
+def test_two_spellings_of_a_number_are_one_id(tmp_path: Path, first: str, second: str) -> None:
+    file = tmp_path / "a.jsonl"
+    ids = (first, "2", second)
+    lines = [f'{{"text": "a", "label": {n % 2}, "id": {each}}}\n' for n, each in enumerate(ids)]
+    file.write_text("".join(lines), "utf-8")
+    task = text(
+        f"task.train={file}", "task.validation_share=0.5", "task.inputs=[text]", "task.id=id"
+    )
+    with pytest.raises(DataError, match=r"a\.jsonl:3: id: .* is also the id of line 1"):
+        task.load()
