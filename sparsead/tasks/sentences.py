@@ -22,7 +22,7 @@ from transformers import (
 from sparsead.errors import ConfigError, DataError, unknown
 from sparsead.tasks.control_tokens import refuse_control_tokens
 from sparsead.tasks.metrics import TaskScores
-from sparsead.tasks.rows import Rows, class_name
+from sparsead.tasks.rows import Rows, class_name, is_blank
 from sparsead.tasks.splits import first_examples
 
 log = logging.getLogger(__name__)
@@ -99,7 +99,8 @@ class SentenceTask:
 
         Returns:
             The tokenizer's columns, `labels` if the rows have a label, and `whole_length`: the
-            number of tokens of an example before it is truncated to `max_length`.
+            number of tokens of an example before it is truncated to `max_length`. A split with
+            blank texts also has `empty_text`, which is true for them.
 
         Raises:
             DataError: a text is empty, and the tokenizer adds no tokens of its own, or it has a
@@ -118,7 +119,9 @@ class SentenceTask:
         )
         for split, rows in encoded.items():
             _refuse_no_tokens(self._place(split), rows["whole_length"])
-        return encoded
+        return DatasetDict(
+            {split: self._with_blank_texts(splits[split], rows) for split, rows in encoded.items()}
+        )
 
     def encode_inputs(self, rows: Dataset, tokenizer: PreTrainedTokenizerBase) -> Dataset:
         """Tokenise rows without labels in the same way as `encode`."""
@@ -230,6 +233,12 @@ class SentenceTask:
         examples = list(zip(*texts, strict=True))
         refuse_control_tokens(tokenizer, encoded["input_ids"], examples, places)
         return {**encoded, "whole_length": lengths}
+
+    def _with_blank_texts(self, texts: Dataset, encoded: Dataset) -> Dataset:
+        """Mark examples with a blank text, which a wrong `task.inputs` gives."""
+        examples = zip(*(texts[column][:] for column in self.columns), strict=True)
+        blank = [any(map(is_blank, example)) for example in examples]
+        return encoded.add_column("empty_text", blank) if any(blank) else encoded
 
     def _dataset(self, columns: Mapping[str, Sequence[Any]]) -> Dataset:
         """Return the rows with their label, if there is one, cast to the task's type."""

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from composing import compose
 from sparsead.backbones.loading import load_backbone
 from sparsead.errors import ConfigError, DataError, SparseadError
+from sparsead.tasks.cache import encode_once
 from sparsead.tasks.contract import TASKS
 from sparsead.tasks.files import read_file
 from sparsead.tasks.splits import split_rows
@@ -268,6 +269,19 @@ def test_a_text_without_tokens_is_refused_where_the_tokenizer_adds_none(tmp_path
     task.encode(rows, load_backbone(compose("backbone=tiny-bert").backbone).tokenizer)
     with pytest.raises(DataError, match="train: example 2 is empty"):
         task.encode(rows, load_backbone(compose("backbone=tiny-gpt2").backbone).tokenizer)
+
+
+def test_blank_texts_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SPARSEAD_CACHE", str(tmp_path / "cache"))
+    lines = "text,text_b,label\nabc,d,0\n \u200f,d,1\nabc,,1\n"
+    (tmp_path / "blank.csv").write_text(lines, "utf-8")
+    (tmp_path / "full.csv").write_text("text,text_b,label\nabc,d,0\n", "utf-8")
+    files = (f"task.train={tmp_path}/blank.csv", f"task.validation={tmp_path}/full.csv")
+    task = text(*files, "task.inputs=[text,text_b]")
+    tokenizer = load_backbone(compose("backbone=tiny-bert").backbone).tokenizer
+    _, described = encode_once(task, tokenizer)
+    assert described["train"]["counts"] == {"empty_text": 2, "cut": 0}
+    assert described["validation"]["counts"] == {"cut": 0}
 
 
 @pytest.mark.parametrize(("first", "second"), [("1", "1.0"), ("0.0", "-0.0"), ('"1"', "1.0")])
