@@ -126,8 +126,14 @@ def unknown(key: str, value: object, allowed: Iterable[str]) -> str:
     """Return the message that `key` has no choice `value`; it suggests the most similar choice."""
     choices = sorted(allowed)
     near = nearest_choice(str(value), choices)
-    hint = f"; did you mean {near}?" if near else ""
-    return f"{key}={value}: no such choice{hint} (allowed: {', '.join(choices)})"
+    hint = f"; did you mean {_with_spaces(near)}?" if near else ""
+    listed = ", ".join(map(_with_spaces, choices))
+    return f"{key}={_with_spaces(str(value))}: no such choice{hint} (allowed: {listed})"
+
+
+def _with_spaces(name: str) -> str:
+    """Return a name in quotes where one line would hide its spaces, such as ` label` of a CSV."""
+    return name if name == " ".join(name.split()) else repr(name)
 
 
 def wrong_type(key: str, value: object, annotation: str) -> str:

@@ -4,7 +4,7 @@ import pytest
 
 from sparsead.config.choices import list_choices, list_groups
 from sparsead.config.compose import compose, default_keys
-from sparsead.errors import ConfigError, unknown_key
+from sparsead.errors import ConfigError, unknown, unknown_key
 from sparsead.errors.hints import (
     OTHER_NAMES_OF_CHOICES,
     OTHER_NAMES_OF_KEYS,
@@ -83,6 +83,14 @@ def test_what_other_names_lead_to_exists() -> None:
 
 def test_a_key_beside_the_typed_one_is_preferred() -> None:
     assert "did you mean task.max_length?" in unknown_key("task.max_len", ["max_length", "limit"])
+
+
+def test_spaces_at_the_edge_of_a_name_can_be_seen() -> None:
+    said = unknown("a.csv:1: column", "l", [" l", "t", "of  two"])
+    assert said == (
+        "a.csv:1: column=l: no such choice; did you mean ' l'? (allowed: ' l', 'of  two', t)"
+    )
+    assert unknown("column", "l ", ["l", "t"]).startswith("column='l ': no such choice; did you ")
 
 
 def test_a_key_of_a_search_that_was_not_chosen_says_so() -> None:
