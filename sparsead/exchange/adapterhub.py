@@ -18,6 +18,7 @@ import numpy.typing as npt
 from sparsead.backbones.contract import AdapterHubNames, Architecture, sites_regex
 from sparsead.errors import ConfigError
 from sparsead.exchange.adapterhub_config import FUSION_CONFIG, build_config
+from sparsead.exchange.parts import check_parts
 
 Tensors = Mapping[str, npt.NDArray[Any]]
 
@@ -138,11 +139,14 @@ def from_adapterhub(
     scale = float(options.get("prefix", {}).get("scale", 1.0))
     tensors = _split_prefixes(names, theirs, prefixes, name, scale)
     translated = {ours: found.translate(ours) for ours in others}
-    norm = ".adapter_down.0." if options.get("layer_norm") == "before" else None  # a second name
+    pools = {_prefix_key(location, name) for _, location, *_ in _prefix_places(names, prefixes)}
+    read = {*translated.values(), *pools}
+    if options.get("layer_norm") == "before":  # there the norm has a second name
+        read |= {key for key in theirs if f".adapters.{name}.adapter_down.0." in key}
     for key in theirs:
-        known = key in translated.values() or (norm is not None and norm in key)
-        if f".adapters.{name}." in key and not known:
+        if re.search(rf"\.(adapters|loras)\.{re.escape(name)}\.", key) and key not in read:
             raise ConfigError(f"it has {key}, for which this run's adapter has no place")
+    check_parts(theirs, read)
     return tensors | {ours: _get(theirs, key) for ours, key in translated.items()}
 
 

@@ -13,11 +13,13 @@ from typing_extensions import TypedDict
 
 from sparsead.backbones.contract import architectures
 from sparsead.errors import ConfigError, RecordError
+from sparsead.exchange.parts import check_parts
 from sparsead.runs.checked import check_type
 
 _LORA_A = ".adapter.lora_A.weight"
 _CHANGE, _FACTOR = ".adapter.change", ".ia3_l"
 _OF_LAYERS = (".lora_A.weight", ".lora_B.weight", _FACTOR)
+_PREFIXES = "prompt_embeddings"
 _POSITIONS = ("position_embeddings.weight", "wpe.weight")
 
 
@@ -174,20 +176,30 @@ def from_peft(
         for key in theirs:
             if key.endswith(_OF_LAYERS) and key not in named.values():
                 raise ConfigError(f"it has {key}, for which this run's adapter has no place")
+        check_parts(theirs, [*named.values()])
         found = {name: theirs[key] for name, key in named.items() if key in theirs}
         if method == "lora":
             return found
         return {name: factors - np.float32(1) for name, factors in found.items()}
-    if not any(name.endswith(_POSITIONS) for name in theirs):
+    return _split_prefixes(theirs, wanted, scale)
+
+
+def _split_prefixes(
+    theirs: Mapping[str, npt.NDArray[Any]], wanted: Mapping[str, tuple[int, ...]], scale: float
+) -> dict[str, npt.NDArray[Any]]:
+    """Return the keys and values of each layer, (l, width), which are P / scale in the model."""
+    positions = [name for name in theirs if name.endswith(_POSITIONS)]
+    if not positions:
         raise ConfigError(
             "its prefixes take up the first positions, as peft's do, so that they would compute "
             "something else here; only prefixes that this program exported can be read"
         )
+    check_parts(theirs, [*positions, _PREFIXES])
     length, width = next(iter(wanted.values()))
-    prompt = theirs.get("prompt_embeddings", np.zeros((0, 0)))
+    prompt = theirs.get(_PREFIXES, np.zeros((0, 0)))
     if prompt.shape != (length, len(wanted) * width):
         raise ConfigError(
-            f"its prompt_embeddings have the shape {list(prompt.shape)}, and this run's prefixes "
+            f"its {_PREFIXES} have the shape {list(prompt.shape)}, and this run's prefixes "
             f"{[length, len(wanted) * width]}"
         )
     parts = np.split(prompt / np.float32(scale), len(wanted), axis=1)

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sparsead.errors import ConfigError
+from sparsead.exchange.parts import check_parts
 
 Array = npt.NDArray[Any]
 
@@ -85,7 +86,8 @@ def from_shira(
         there, (k,), float32; layers that are not changed are left out.
 
     Raises:
-        ConfigError: the folder changes another layer, or its places are not those of a matrix.
+        ConfigError: the folder changes another layer, has another part, or its places are not those
+            of a matrix.
     """
     layers = {
         key.removeprefix(_PREFIX).rpartition(".")[0]: key.rpartition(".")[0]
@@ -95,6 +97,9 @@ def from_shira(
     for layer in layers:
         if layer not in matrices:
             raise ConfigError(f"it changes {layer}, which is at none of this run's adapter.sites")
+    check_parts(
+        theirs, {f"{key}.{part}" for key in layers.values() for part in (_DIFFERENCES, _PLACES)}
+    )
     found = {}
     for layer, key in layers.items():
         differences = theirs[f"{key}.{_DIFFERENCES}"]

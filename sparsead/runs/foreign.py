@@ -40,8 +40,26 @@ _LORA_AS_HERE: Mapping[str, Any] = {
     "lora_bias": False,
     "composition_mode": "add",
     "use_gating": False,
+    "trainable_token_indices": None,
+    "layer_replication": None,
+    "target_parameters": None,
+    "alora_invocation_tokens": None,
+    "use_qalora": False,
+    "use_bdlora": None,
+    "arrow_config": None,
+    "kasa_config": None,
+    "monteclora_config": None,
+    "vera_d": None,
+    "vera_b": None,
 }
 """Keys of LoRA in peft and in `adapters`, as `_AS_HERE`."""
+_PREFIX_AS_HERE: Mapping[str, Any] = {"use_gating": False, "leave_out": []}
+"""Keys of prefixes in `adapters`, as `_AS_HERE`."""
+_LORA_INITS = (True, False, None, "gaussian", "orthogonal")
+"""peft's initial values of LoRA beside which the backbone keeps its weights, and all of it trains.
+
+With others, such as pissa, A and B belong to a backbone from which their product was subtracted.
+"""
 
 
 class _Bottleneck(TypedDict):
@@ -144,6 +162,7 @@ def _from_peft(folder: Path, values: Mapping[str, Any]) -> ForeignAdapter:
     if values["peft_type"] == "LORA":
         lora = check_type(values, _PeftLora)
         _check_as_here(values, _LORA_AS_HERE)
+        _check_lora_init(values.get("init_lora_weights"))
         options = {"bottleneck": lora["r"], "alpha": lora["lora_alpha"]}
         return ForeignAdapter(folder, "peft", "lora", options)
     if values["peft_type"] == "PREFIX_TUNING":
@@ -173,7 +192,9 @@ def _read_method(config: Mapping[str, Any], width: int) -> tuple[str, dict[str, 
         _check_as_here(config, _LORA_AS_HERE)
         return "lora", {"bottleneck": lora["r"], "alpha": lora["alpha"]}
     if architecture == "prefix_tuning":
-        return "prefix", {"bottleneck": check_type(config, _Flat)["prefix_length"]}
+        prefix = check_type(config, _Flat)
+        _check_as_here(config, _PREFIX_AS_HERE)
+        return "prefix", {"bottleneck": prefix["prefix_length"]}
     if architecture == "union":
         parts = check_type(config.get("configs"), list[dict[str, Any]])
         read = dict(_read_method(part, width) for part in parts)
@@ -208,3 +229,12 @@ def _check_as_here(config: Mapping[str, Any], as_here: Mapping[str, Any]) -> Non
         found = config.get(key)
         if found not in (value, None) and not (not found and not value):
             raise ConfigError(f"{key}={found}: this program only has {value}")
+
+
+def _check_lora_init(found: object) -> None:
+    if found not in _LORA_INITS:
+        raise ConfigError(
+            f"init_lora_weights={found}: this program only has LoRA on the backbone as it was, of "
+            "True, False, gaussian or orthogonal; save_pretrained of peft converts some others, "
+            "given path_initial_model_for_weight_conversion"
+        )
