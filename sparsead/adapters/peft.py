@@ -13,7 +13,7 @@ from transformers import PreTrainedModel
 
 from sparsead.adapters.adapted import AdaptedModel, freeze_backbone
 from sparsead.adapters.contract import ADAPTERS
-from sparsead.config.values.adapters import NO_PEFT, TUNERS
+from sparsead.config.values.adapters import FACTORS, NO_PEFT, TUNERS
 from sparsead.errors import ConfigError, unknown
 from sparsead.errors.display import one_line
 
@@ -22,17 +22,14 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_NORMALISATION = "ln_tuning_"
-"""Part of the names of the weights of normalisations, which peft's LN tuning trains."""
-
 
 @ADAPTERS.register("peft")
 @dataclass(frozen=True)
 class PeftTuner:
     """One of peft's tuners that change modules, such as LoHa, LoKr, (IA)³, OFT or MiSS.
 
-    Its matrices are prunable, or its vectors if it has no matrices; biases and the weights of
-    normalisations are not. What peft draws depends on the seed alone. peft renames the modules that
+    Its matrices are prunable, or its vectors if it has no matrices; biases and `FACTORS`, which
+    start at one, are not. What peft draws depends on the seed alone. peft renames the modules that
     it wraps, so that such a run cannot be merged or exported.
 
     Args:
@@ -62,7 +59,9 @@ class PeftTuner:
             if parameter.requires_grad and id(parameter) not in before
         }
         weights = [
-            name for name in trained if not name.endswith(".bias") and _NORMALISATION not in name
+            name
+            for name in trained
+            if not name.endswith(".bias") and not any(factor in name for factor in FACTORS)
         ]
         matrices = [name for name in weights if trained[name].ndim > 1]
         adapted = freeze_backbone(model, trained, prunable=matrices or weights)

@@ -14,6 +14,7 @@ from sparsead.adapters.adapted import AdaptedModel
 from sparsead.adapters.contract import ADAPTERS, Adapter
 from sparsead.backbones.places import SiteError, build_insertion_error
 from sparsead.config.run import RunSpec
+from sparsead.config.values.adapters import check_tuner_pruned
 from sparsead.errors import ConfigError
 from sparsead.pruning.contract import Pruner
 from sparsead.pruning.controls import Redraw
@@ -113,9 +114,11 @@ def prune_adapter(
         redraw: returns other initial weights, for pruner.control=reinit.
 
     Raises:
-        SparseadError: the scores are all zero or not finite, or the pruner cannot reach the
-            sparsity.
+        SparseadError: the scores are all zero or not finite, the pruner cannot reach the sparsity,
+            or removed weights would switch off parts of the backbone.
     """
+    if spec.adapter.method == "peft" and spec.masked:
+        check_tuner_pruned(spec.adapter.options)
     arguments: dict[str, Any] = {
         "tensors": adapted.prunable,
         "sparsity": removed_share(spec, adapted),

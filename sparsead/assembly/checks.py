@@ -27,7 +27,7 @@ from sparsead.config.groups import TaskSpec
 from sparsead.config.launchers import check_gpu
 from sparsead.config.registry import bind_options, import_object
 from sparsead.config.run import RunSpec
-from sparsead.config.values.adapters import NO_PEFT
+from sparsead.config.values.adapters import NO_PEFT, check_tuner_pruned
 from sparsead.errors import ConfigError
 from sparsead.hub.reach import check_reachable
 from sparsead.runs.options import check_data, check_sources
@@ -70,6 +70,8 @@ def check_buildable(spec: RunSpec) -> None:
     check_data(spec)
     if spec.adapter.method == "peft" and find_spec("peft") is None:
         raise ConfigError(NO_PEFT)
+    if spec.adapter.method == "peft" and spec.masked:
+        check_tuner_pruned(spec.adapter.options)
     _check_own_code(spec)
     _check_files(spec.task)
     _check_head(spec)

@@ -10,9 +10,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from composing import ask_for
+from composing import ask_for, compose
 from pruning_cases import transformers_loss
 from sparsead.adapters.peft import PeftTuner
+from sparsead.assembly.checks import check_buildable
 from sparsead.assembly.trained import load
 from sparsead.config.values.adapters import TUNERS
 from sparsead.errors import ConfigError
@@ -32,6 +33,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "oft": PLACES | {"r": 0, "oft_block_size": 8},
     "road": PLACES | {"group_size": 8},
 }
+ONLY_FACTORS = ("ia3", "ln_tuning")
 BATCH = {
     "input_ids": torch.tensor([[2, 7, 8, 9, 3], [2, 11, 12, 13, 3]]),
     "labels": torch.tensor([1, 0]),
@@ -59,7 +61,7 @@ def test_a_tuner_is_pruned_trains_and_is_loaded_by_its_names(tuner: str) -> None
     for name in adapted.stored:
         assert torch.equal(model.get_parameter(name), other.get_parameter(name))
     frozen = {n: p.detach().clone() for n, p in model.named_parameters() if not p.requires_grad}
-    if tuner == "ln_tuning":
+    if tuner in ONLY_FACTORS:
         assert adapted.prunable == ()
     else:
         masks = prune(
@@ -86,15 +88,36 @@ def test_a_tuner_is_pruned_trains_and_is_loaded_by_its_names(tuner: str) -> None
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("tuner", sorted({*CONFIGS} - {"hra"}))  # hra divides by its vectors' norms
+def test_without_its_prunable_weights_a_tuner_is_the_backbone(tuner: str) -> None:
+    """A removed weight takes a part of the adapter away, and never a part of the backbone."""
+    adapted = PeftTuner(tuner, CONFIGS[tuner]).insert(tiny_classifier(), seed=1)
+    with torch.no_grad():
+        for name in adapted.prunable:
+            adapted.model.get_parameter(name).zero_()
+    torch.testing.assert_close(logits(adapted.model), logits(tiny_classifier()), rtol=0, atol=1e-7)
+
+
+@pytest.mark.parametrize("tuner", ONLY_FACTORS)
+def test_a_tuner_of_factors_alone_is_not_pruned_but_trains_dense(tuner: str) -> None:
+    asked = ("adapter=peft", f"adapter.type={tuner}", "backbone=tiny-bert", "device=cpu")
+    with pytest.raises(ConfigError, match=f"adapter.type={tuner}: its weights are factors") as said:
+        check_buildable(compose(*asked, "pruner=random", "sparsity.ratio=0.5"))
+    assert "\n" not in str(said.value)
+    assert ("take adapter=ia3" in str(said.value)) is (tuner == "ia3")
+    check_buildable(compose(*asked, "pruner=none"))
+
+
+@pytest.mark.slow
 def test_a_run_is_recorded_and_loaded(tmp_path: Path) -> None:
     record = train(
         ask_for(
             *("backbone=tiny-bert", "task.limit=8", "protocol.epochs=1", "device=cpu"),
-            *("adapter=peft", "adapter.type=ia3", "++adapter.config.feedforward_modules=[]"),
-            *("sparsity.ratio=0.5", "precision=fp32", f"outputs={tmp_path}"),
+            *("adapter=peft", "adapter.type=c3a", "++adapter.config.block_size=8"),
+            *("pruner=random", "sparsity.ratio=0.5", "precision=fp32", f"outputs={tmp_path}"),
         )
     )
-    assert "_ia3_snip_" in record.folder.name
+    assert "_c3a_random_" in record.folder.name
     assert record.result["sparsity"]["realised"] == 0.5
     assert record.result["parameters"]["added_flops_per_token"] is None  # peft computes with it
     loaded = load(record.folder)

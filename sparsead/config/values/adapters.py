@@ -37,6 +37,14 @@ TUNERS = (
 That has to be so, because a record's configuration may come from someone else. peft's LoRA does
 both; `adapter=lora` and `adapter=dora` are the same methods.
 """
+FACTORS = ("boft_s", "ia3_l", "ln_tuning_", "road_alpha")
+"""Parts of the names of peft's weights that multiply what a module puts out, and start at one.
+
+They are not prunable: a removed weight is zero, which would switch off a part of the backbone
+instead of a part of the adapter. A test finds them among all `TUNERS`.
+"""
+_FACTORS_ALONE = ("ia3", "ln_tuning")
+"""The tuners of which no other weights train."""
 NO_PEFT = "adapter=peft: needs peft; pip install 'sparsead[peft]'"
 
 
@@ -147,6 +155,24 @@ def check_tuner(options: Options) -> None:
     """Check the name of a tuner of peft, but not yet that the installed version of peft has it."""
     if options["type"] not in TUNERS:
         raise ConfigError(unknown("adapter.type", options["type"], TUNERS))
+
+
+def check_tuner_pruned(options: Options) -> None:
+    """Refuse to prune a tuner of peft that has nothing but factors.
+
+    Args:
+        options: the options of a tuner of which weights are to be removed.
+
+    Raises:
+        ConfigError: all its weights are among `FACTORS`.
+    """
+    if options["type"] in _FACTORS_ALONE:
+        pruned = "adapter=ia3, whose weights are the differences from one, or "
+        raise ConfigError(
+            f"adapter.type={options['type']}: its weights are factors that start at one, so that "
+            "pruning them would switch off parts of the backbone; take "
+            f"{pruned if options['type'] == 'ia3' else ''}pruner=none"
+        )
 
 
 BOTTLENECK = (check_activation, check_dropout, check_layer_norm, check_init)
