@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,7 +20,7 @@ from sparsead.assembly.phases import fit, load, prune, save, score, set_up
 from sparsead.cli import run as run_verb
 from sparsead.config.compose import compose_as
 from sparsead.config.quoting import format_override
-from sparsead.errors import AlreadyRecordedError, RecordError
+from sparsead.errors import AlreadyRecordedError, ConfigError, RecordError
 from sparsead.errors.memory import explain_lack_of_memory
 from sparsead.runs.interrupt import Watch
 from sparsead.runs.provenance import describe_provenance
@@ -32,7 +33,11 @@ from sparsead.training.device import describe_environment, resolve_device
 from sparsead.training.prediction import remove_unfinished_predictions
 from sparsead.training.processes import broadcast_value, is_main, stage_once
 from sparsead.training.resume import remove_checkpoints, saved_steps
+from sparsead.training.threads import threads_within
 from sparsead.training.tracking import Tracker, describe_result, tracked
+
+_OF_THE_COMMAND = re.compile(r"-|[+~]*(?:hydra\b(?!\.searchpath\b)|jobs_per_gpu\b)")
+"""The words that say how the command starts runs: flags, Hydra's own keys and the launchers."""
 
 
 def train(request: RunRequest, watch: Watch | None = None) -> RunRecord:
@@ -71,7 +76,8 @@ def train(request: RunRequest, watch: Watch | None = None) -> RunRecord:
 def train_overrides(overrides: Sequence[str], *, outputs: str | Path = "outputs") -> RunRecord:
     """Train the run that `sparsead train OVERRIDES` would, unless it is recorded already.
 
-    In Python it is called `sparsead.train`. Runs that it starts from are trained first.
+    In Python it is called `sparsead.train`. Runs that it starts from are trained first. It computes
+    with as many threads as `threads` says, and leaves torch's number as it was.
 
     >>> import sparsead
     >>> tiny = ["backbone=tiny-bert", "task.limit=16", "protocol.epochs=1", "device=cpu"]
@@ -82,7 +88,7 @@ def train_overrides(overrides: Sequence[str], *, outputs: str | Path = "outputs"
     16
 
     Args:
-        overrides: as `sparsead train` takes them, without flags; not a sweep.
+        overrides: as `sparsead train` takes them, without flags and launchers; not a sweep.
         outputs: folder of the records; an override `outputs=` takes precedence.
 
     Returns:
@@ -92,10 +98,20 @@ def train_overrides(overrides: Sequence[str], *, outputs: str | Path = "outputs"
         ConfigError: an override is wrong.
         SparseadError: another error that the user can fix.
     """
+    _check_one_run(overrides)
     place = format_override("outputs", outputs)
     words = [place, *overrides]
     request = compose_as(RunRequest.from_config, words)
     return _find_or_train(do_prerequisites(request, words, _find_or_train))
+
+
+def _check_one_run(overrides: Sequence[str]) -> None:
+    for override in overrides:
+        if _OF_THE_COMMAND.match(override):
+            raise ConfigError(
+                f"{override}: is for the command `sparsead train` alone; sparsead.train trains one "
+                "run, in the process that calls it: leave it out"
+            )
 
 
 def _find_or_train(request: RunRequest) -> RunRecord:
@@ -104,7 +120,8 @@ def _find_or_train(request: RunRequest) -> RunRecord:
         return record
     check_trainable(request.spec)
     try:
-        return train(request)
+        with threads_within(request.threads):
+            return train(request)
     except AlreadyRecordedError:  # by another process, since we looked
         return RunRecord.read(request.folder)
 

@@ -63,6 +63,21 @@ def test_a_search_or_a_wrong_override_is_refused(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    "word",
+    [
+        *("-m", "--json", "jobs_per_gpu=2", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2"),
+        *("+hydra.launcher.n_jobs=2", "hydra.mode=MULTIRUN", "hydra.job.chdir=true"),
+    ],
+)
+def test_how_the_command_starts_runs_is_refused_in_python(word: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="is for the command `sparsead train` alone") as refused:
+        sparsead.train(["backbone=tiny-bert", "device=cpu", word], outputs=tmp_path)
+    assert str(refused.value).startswith(f"{word}: ")
+    assert "\n" not in str(refused.value)
+    assert not list(tmp_path.iterdir())
+
+
 def test_the_package_and_the_module_of_these_names_are_still_such() -> None:
     from sparsead import runs, train
     from sparsead.runs import record

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 
 import torch
@@ -21,9 +23,27 @@ def use_threads(threads: int | None = None) -> None:
         torch.set_num_threads(chosen)
 
 
-def choose_threads() -> int:
-    """Return the number of threads that `threads=auto` stands for."""
-    own = read_torch_threads()
+@contextmanager
+def threads_within(threads: int | None) -> Iterator[None]:
+    """Compute with so many threads in the block, and then with as many as before.
+
+    None is `threads=auto`, within the number that the program around the block has set.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(choose_threads(before) if threads is None else threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def choose_threads(own: int | None = None) -> int:
+    """Return the number of threads that `threads=auto` stands for.
+
+    Args:
+        own: the number that torch computes with; None is torch's own.
+    """
+    own = read_torch_threads() if own is None else own
     return own if list_thread_variables() else min(own, usable_cores().number)
 
 

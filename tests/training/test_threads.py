@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 import torch
 
+import sparsead
 from conftest import Cli
-from sparsead.config.threads import JOBS
+from sparsead.config.threads import JOBS, Cores
 from sparsead.training import threads
 
 _WAIT = ("GOMP_", "KMP_", "OMP_WAIT")
@@ -57,6 +58,31 @@ def test_a_run_computes_with_the_threads_that_are_given(
     done = forked(["train", *words, "threads=none"])
     assert done.returncode == 2
     assert "threads=none: must be auto or a whole number from 1 to 1024" in done.stderr
+
+
+@pytest.mark.slow
+def test_a_call_in_python_computes_with_the_given_threads_and_restores_the_number(
+    tmp_path: Path,
+) -> None:
+    tiny = ["backbone=tiny-bert", "task.limit=8", "protocol.epochs=1", "device=cpu"]
+    before = torch.get_num_threads()
+    record = sparsead.train([*tiny, f"threads={before + 1}"], outputs=tmp_path)
+    assert record.result["environment"]["device"]["threads"] == before + 1
+    assert torch.get_num_threads() == before
+
+
+def test_auto_in_a_block_takes_no_more_threads_than_the_program_around_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(threads, "usable_cores", lambda: Cores(2, {}))
+    for own, within in ((1, 1), (4, 2)):
+        torch.set_num_threads(own)
+        with pytest.raises(KeyError), threads.threads_within(None):
+            assert torch.get_num_threads() == within
+            raise KeyError
+        assert torch.get_num_threads() == own
 
 
 @pytest.mark.slow
