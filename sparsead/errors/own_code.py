@@ -6,10 +6,14 @@ import os
 import site
 import sysconfig
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 
+from sparsead.errors import ConfigError, SparseadError
 from sparsead.errors.display import one_line
+from sparsead.errors.memory import lacks_memory
 
 _TRACEBACK = "HYDRA_FULL_ERROR=1 shows the whole traceback"
 
@@ -31,6 +35,30 @@ def describe_own_error(error: BaseException) -> str | None:
     shown = last.filename if file.startswith("..") else file
     reason = f"{type(error).__name__}: {error}{_members(error)}"
     return one_line(f"{shown}:{last.lineno}: in {last.name}: {reason} ({_TRACEBACK})")
+
+
+@contextmanager
+def named_as_own(name: str) -> Iterator[None]:
+    """Call in the block what the user has chosen as code, and name it in its errors.
+
+    An error in a file of the user's own is left as it is: `describe_own_error` names that file. No
+    such file takes part where a function of a library, or one that is written in C, was chosen.
+
+    Args:
+        name: the choice, such as `pruner: posix.system`.
+
+    Raises:
+        ConfigError: the call fails, and no file of the user's own took part.
+    """
+    try:
+        yield
+    except SparseadError:
+        raise
+    except Exception as error:
+        if lacks_memory(error) or describe_own_error(error) is not None:
+            raise
+        reason = one_line(f"{type(error).__name__}: {error}")
+        raise ConfigError(f"{name} fails: {reason} ({_TRACEBACK})") from error
 
 
 def _is_own(file: str) -> bool:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from sparsead.config.pruning import CONTROLS, MINIMUM_KEPT, SCOPES
 from sparsead.errors import ConfigError, PruningError, unknown
+from sparsead.errors.own_code import named_as_own
 from sparsead.pruning.budget import (
     NotByScore,
     count_weights_to_remove,
@@ -176,6 +177,7 @@ def _score(scoring: Scoring, pruner: Pruner, *, probe: bool, control: str) -> Sc
         rescaled(scoring.model),
         probe_zero_tensors(parameters, scoring.seed) if probe else nullcontext(),
         nullcontext() if _is_ours(pruner) else refused_changes(scoring.model),
+        nullcontext() if _is_ours(pruner) else named_as_own(_describe(pruner)),
     ):
         scores = pruner(scoring)
         check_scores(scores, parameters)
@@ -184,8 +186,18 @@ def _score(scoring: Scoring, pruner: Pruner, *, probe: bool, control: str) -> Sc
 
 def _is_ours(pruner: Pruner) -> bool:
     """Tell whether a pruner is the project's, whose tests show that it changes nothing."""
-    function = pruner.func if isinstance(pruner, partial) else pruner
-    return str(getattr(function, "__module__", "")).startswith("sparsead.")
+    return str(getattr(_function(pruner), "__module__", "")).startswith("sparsead.")
+
+
+def _describe(pruner: Pruner) -> str:
+    """Return how a message names a pruner that is not the project's."""
+    function = _function(pruner)
+    name = getattr(function, "__qualname__", type(function).__qualname__)
+    return f"pruner: {function.__module__}.{name}"
+
+
+def _function(pruner: Pruner) -> Callable[..., object]:
+    return pruner.func if isinstance(pruner, partial) else pruner
 
 
 def _tell(found: NotByScore, tensors: int) -> None:

@@ -27,6 +27,7 @@ from sklearn.metrics import (
 from sparsead.config.registry import import_object
 from sparsead.config.values.tasks import check_metrics, score_name
 from sparsead.errors import ConfigError
+from sparsead.errors.own_code import named_as_own
 
 log = logging.getLogger(__name__)
 
@@ -110,9 +111,11 @@ def _compute_own(name: str, compute: Callable[..., Any], *values: Any) -> float:
     """Return what a metric of the user's own computes from copies of its two arguments.
 
     Raises:
-        ConfigError: it is no number.
+        ConfigError: it is no number, or a function of a library fails.
     """
-    return to_number(f"task.metrics={name}: returned", compute(*map(copy, values)))
+    with named_as_own(f"task.metrics={name}"):
+        value = compute(*map(copy, values))
+    return to_number(f"task.metrics={name}: returned", value)
 
 
 def to_number(what: str, value: Any) -> float:
