@@ -71,8 +71,8 @@ def describe_folder(config: DictConfig) -> DictConfig:
         raise ConfigError(
             f"backbone={_CHOICE}: needs backbone.path=FOLDER; backbone=./FOLDER is short for both"
         )
-    if path is None:
-        return config
+    if path is None or "architecture" not in backbone.keys():  # noqa: SIM118 - it may be ???
+        return config  # the key that a file of the user's own lacks is named where keys are read
     folder = Path(expand_user(str(path)))
     check_folder("backbone.path", str(path))
     if not (folder / _CONFIG_FILE).exists() and named:
@@ -91,7 +91,7 @@ def _expand(argument: str) -> list[str]:
     if key != "backbone" or not equals:
         return [argument]
     parts = [part.strip("'\" ") for part in value.split(",")]
-    paths = [part for part in parts if _is_path(part)]
+    paths = [part for part in parts if is_path(part)]
     if paths and len(paths) < len(parts):
         raise ConfigError(f"{argument}: mixes folders and names; sweep them one kind at a time")
     if paths:
@@ -103,7 +103,8 @@ def _expand(argument: str) -> list[str]:
     return [argument]
 
 
-def _is_path(value: str) -> bool:
+def is_path(value: str) -> bool:
+    """Tell whether what stands for a backbone is the path of a folder, and no name of a choice."""
     return value in (".", "..") or value.startswith(("./", "../", "/", "~"))
 
 

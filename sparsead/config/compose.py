@@ -15,12 +15,14 @@ from hydra.errors import (
     MissingConfigException,
     OverrideParseException,
 )
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigTypeError, OmegaConfBaseException, ValidationError
 from yaml import MarkedYAMLError
 
 from sparsead.config.choices import list_choices, search_path, suggest_override
 from sparsead.config.overrides import expand
+from sparsead.config.own_files import check_own_files
 from sparsead.config.run import RunSpec
 from sparsead.config.schema import list_keys
 from sparsead.errors import ConfigError, unknown, unknown_key
@@ -34,6 +36,12 @@ CONFIGURATION_ERRORS = (
     UnicodeDecodeError,
 )
 """What Hydra raises for wrong overrides, and for files of the user's own that are wrong."""
+
+_OTHER_ERRORS = (
+    *(ValueError, OSError, RecursionError, TypeError, AttributeError, LookupError),
+    AssertionError,
+)
+"""What Hydra and OmegaConf raise besides, where they meet values that they do not expect."""
 
 
 def compose(overrides: Sequence[str]) -> RunSpec:
@@ -55,16 +63,39 @@ def compose_as(read: Callable[[DictConfig], Read], overrides: Sequence[str]) -> 
     Raises:
         ConfigError: an override is wrong.
     """
+    config = compose_config(expand(overrides))
+    check_no_grid(config, overrides)
+    if "search" in config:
+        chosen = config.hydra.runtime.choices.get("search")
+        raise ConfigError(f"search={chosen}: works only with `sparsead train`")
+    try:
+        return read(config)
+    except CONFIGURATION_ERRORS as error:
+        raise ConfigError(describe_error(error)) from error
+
+
+def compose_config(overrides: Sequence[str], mode: RunMode = RunMode.RUN) -> DictConfig:
+    """Return the composed configuration with Hydra's own keys; its values are not checked.
+
+    Args:
+        overrides: overrides as Hydra takes them; see `expand`.
+        mode: MULTIRUN composes what a sweep starts with, in which the swept keys are not set yet.
+
+    Raises:
+        ConfigError: an override or a file of the user's own is wrong.
+    """
+    words = [*search_path(), *overrides]
     with initialised():
+        check_own_files(overrides)
         try:
-            words = [*search_path(), *expand(overrides)]
-            config = hydra.compose("train", words, return_hydra_config=True)
-            check_no_grid(config, overrides)
-            if "search" in config:
-                raise ConfigError(f"search={config.search.name}: works only with `sparsead train`")
-            return read(config)
+            if mode is RunMode.RUN:
+                return hydra.compose("train", words, return_hydra_config=True)
+            loader = GlobalHydra.instance().config_loader()
+            return loader.load_configuration("train", words, mode, validate_sweep_overrides=False)
         except CONFIGURATION_ERRORS as error:
             raise ConfigError(describe_error(error)) from error
+        except _OTHER_ERRORS as error:
+            raise ConfigError(f"cannot be composed: {_first_line(error)}") from error
 
 
 def check_no_grid(config: DictConfig, overrides: Sequence[str]) -> None:
@@ -85,7 +116,7 @@ def check_no_grid(config: DictConfig, overrides: Sequence[str]) -> None:
         )
         raise ConfigError(
             f"{chosen}: sweeps {', '.join(swept)}; give one value of each here, or run the whole "
-            "sweep with a separate sparsead train"
+            "sweep with a separate sparsead train -m"
         )
 
 
@@ -165,7 +196,8 @@ def _describe_composition(error: ConfigCompositionException) -> str:
     parent = getattr(cause, "parent_node", None)
     if isinstance(cause, OmegaConfBaseException) and isinstance(parent, DictConfig):
         return _describe_unknown_key(error, str(cause.full_key), parent)
-    return "; ".join(line.rstrip(".") for line in str(error).splitlines() if line.strip())
+    lines = [line.strip().rstrip(".:") for line in str(error).splitlines()]
+    return "; ".join(line for line in lines if line and not line.startswith(_SAYS_NOTHING))
 
 
 def _describe_unknown_key(error: BaseException, missing: str, parent: DictConfig) -> str:
@@ -178,6 +210,9 @@ def _describe_unknown_key(error: BaseException, missing: str, parent: DictConfig
     everywhere = [*list_keys(cast(DictConfig, parent._get_root())), *_UNCHOSEN]
     return unknown_key(key, allowed, everywhere)
 
+
+_SAYS_NOTHING = ("Config search path", "provider=", "full_key", "object_type=")
+"""How lines of Hydra's messages begin that tell users nothing about what is wrong."""
 
 _TYPED = re.compile(r"Could not override '([\w./@:-]+)'")
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import hydra
 import yaml
 from omegaconf import DictConfig, OmegaConf
 
-from sparsead.config.choices import config_folders, list_choices, list_groups, search_path
+from sparsead.config.choices import config_folders, list_choices, list_groups
 from sparsead.config.comments import choice_comments, read_comments
-from sparsead.config.compose import initialised
+from sparsead.config.compose import compose_config
 from sparsead.config.overrides import expand
 from sparsead.config.schema import list_leaves
 from sparsead.errors.display import to_columns, to_paragraph
@@ -44,11 +43,8 @@ def describe_train(overrides: Sequence[str]) -> str:
 
     Raises:
         ConfigError: an override is wrong.
-        HydraException: an override is wrong.
     """
-    with initialised():
-        words = [*search_path(), *expand(overrides)]
-        config = hydra.compose("train", words, return_hydra_config=True)
+    config = compose_config(expand(overrides))
     groups = [group for group in list_groups() if group not in _OTHER_GROUPS]
     choices = "".join(to_paragraph(f"{group}:", ", ".join(list_choices(group))) for group in groups)
     settings = to_columns(_settings(config, find_comments(config, groups)))

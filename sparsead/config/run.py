@@ -218,3 +218,6 @@ def _check_keys(config: DictConfig) -> None:
     for key in known:
         if key not in config:
             raise ConfigError(f"{key}: is missing")
+    for group in (*SECTIONS, "sparsity", "tracking"):
+        if not isinstance(config[group], DictConfig):
+            raise ConfigError(f"{group}={config[group]}: must have keys and values")

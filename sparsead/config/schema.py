@@ -197,6 +197,25 @@ def _refuse_other_kind(key: str, value: Any, annotation: str) -> None:
                 raise ConfigError(wrong_type(key, element, "str"))
 
 
+_BASES = {
+    "adapter": "houlsby",
+    "backbone": "folder",
+    "protocol": "default",
+    "pruner": "/base_pruner",
+    "task": "text",
+}
+"""What a file of the user's own in a group takes the keys from that it does not have itself."""
+
+
+def _describe_base(group: str) -> str:
+    base = _BASES.get(group)
+    if base is None:
+        return ""
+    return (
+        f"; a file of yours takes it from another one: begin it with `defaults: [{base}, _self_]`"
+    )
+
+
 def to_dataclass(group: str, schema: type[Spec], values: Mapping[str, Any]) -> Spec:
     """Return `values` as an instance of `schema`, converted to the types of its fields.
 
@@ -222,7 +241,8 @@ def to_dataclass(group: str, schema: type[Spec], values: Mapping[str, Any]) -> S
     try:
         result = OmegaConf.to_object(config)
     except MissingMandatoryValue as error:
-        raise ConfigError(f"{prefix}{error.full_key}: is missing") from error
+        hint = "" if str(error.full_key) in values else _describe_base(group)
+        raise ConfigError(f"{prefix}{error.full_key}: is missing{hint}") from error
     except InterpolationResolutionError as error:
         reason = str(error).partition("\n")[0]
         raise ConfigError(f"{prefix}{error.full_key}: {reason}") from error
