@@ -243,6 +243,13 @@ def test_a_sweep_trains_every_cell_and_a_second_request_trains_none(
     assert ",40.0," in table[2]
 
 
+@pytest.mark.slow
+def test_info_may_stand_after_the_overrides(forked: Cli) -> None:
+    done = forked(["train", "seed=7", "--info"])
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "seed: 7" in done.stdout
+
+
 def test_windows_is_refused_in_one_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -16,15 +16,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import hydra
-from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from sparsead.assembly.checks import check_buildable, check_trainable
-from sparsead.config.arguments import Parser, name_outputs
+from sparsead.config.arguments import name_outputs
 from sparsead.config.compose import CONFIGURATION_ERRORS, describe_error
+from sparsead.config.flags import read_flags
 from sparsead.config.help import describe_train
 from sparsead.config.launchers import (
     check_slurm,
@@ -104,21 +104,17 @@ def main() -> None:
 
 
 def _launch() -> None:
-    parser = Parser("sparsead train", parents=[get_args_parser()], add_help=False)
-    words = name_outputs(choose_output(sys.argv[1:]))
-    arguments = parser.parse(words)
+    arguments, flags = read_flags(name_outputs(choose_output(sys.argv[1:])))
     if arguments.help:
         sys.stdout.write(describe_train(arguments.overrides))
         return
-    flags = [word for word in words if word not in arguments.overrides]
     overrides = expand_jobs(expand(arguments.overrides), arguments.multirun)
     if arguments.multirun:
         overrides = group_tracked(drop_repeated_values(overrides))
-    sys.argv[1:] = [*flags, *overrides]  # Hydra's parser needs the overrides to be consecutive
+    # Hydra's parser needs the overrides to be consecutive, and a flag would take the next one.
+    sys.argv[1:] = [*overrides, *flags]
     check_slurm(overrides)
     set_ray_token(overrides)
-    if arguments.multirun and arguments.cfg:
-        fail("--cfg prints the configuration of one run: leave out -m")
     if arguments.multirun and not arguments.config_path:
         share_cores(overrides, _check_jobs(overrides))
     with stop_on_interrupt("run the same command again to resume"):
