@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache
 
 import hydra
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from sparsead.config.quoting import read_value
 from sparsead.config.run import RunSpec
@@ -27,6 +27,11 @@ def ask_for(*overrides: str) -> RunRequest:
         config = config.copy()
         config.outputs = outputs[-1]
     return RunRequest.from_config(config)
+
+
+def launched_by(launcher: str) -> DictConfig:
+    """Return what the launchers' helpers read of a sweep's configuration with this launcher."""
+    return OmegaConf.create({"hydra": {"runtime": {"choices": {"hydra/launcher": launcher}}}})
 
 
 @cache

@@ -244,6 +244,23 @@ def test_a_sweep_trains_every_cell_and_a_second_request_trains_none(
 
 
 @pytest.mark.slow
+def test_a_sweep_of_a_file_is_checked_before_its_first_run(
+    forked: Cli, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    own = tmp_path_factory.mktemp("own")
+    (own / "experiment").mkdir()
+    for name, mode in (("mine", "mode: MULTIRUN, "), ("half", "")):
+        (own / "experiment" / f"{name}.yaml").write_text(
+            f"# @package _global_\nhydra: {{{mode}sweeper: {{params: {{seed: '1,x'}}}}}}\n"
+        )
+    words = ["train", "--config-dir", str(own), *TINY, "task=demo_mrpc"]
+    for flag in ([], ["-m"]):
+        done = forked([*words, *flag, "experiment=mine"])
+        assert_refused(done, tmp_path, "sparsead: seed=x: must be a whole number")
+    assert_refused(forked([*words, "experiment=half"]), tmp_path, "half: sweeps seed", "train -m")
+
+
+@pytest.mark.slow
 def test_info_may_stand_after_the_overrides(forked: Cli) -> None:
     done = forked(["train", "seed=7", "--info"])
     assert (done.returncode, done.stderr) == (0, "")

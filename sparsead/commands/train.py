@@ -23,8 +23,13 @@ from omegaconf.errors import OmegaConfBaseException
 
 from sparsead.assembly.checks import check_buildable, check_trainable
 from sparsead.config.arguments import name_outputs
-from sparsead.config.compose import CONFIGURATION_ERRORS, describe_error
-from sparsead.config.flags import read_flags
+from sparsead.config.compose import (
+    CONFIGURATION_ERRORS,
+    check_no_grid,
+    compose_config,
+    describe_error,
+)
+from sparsead.config.flags import asks_about_run, read_flags
 from sparsead.config.help import describe_train
 from sparsead.config.launchers import (
     check_slurm,
@@ -37,7 +42,13 @@ from sparsead.config.launchers import (
 from sparsead.config.overrides import expand
 from sparsead.config.quoting import outputs_option
 from sparsead.config.search import SearchSpec
-from sparsead.config.sweeps import compose_jobs, drop_repeated_values
+from sparsead.config.sweeps import (
+    compose_jobs,
+    drop_repeated_values,
+    is_basic,
+    is_sweep,
+    type_swept,
+)
 from sparsead.config.threads import bound_spinning
 from sparsead.config.tracebacks import let_hydra_raise, wants_traceback
 from sparsead.config.tracking import group_tracked
@@ -109,14 +120,12 @@ def _launch() -> None:
         sys.stdout.write(describe_train(arguments.overrides))
         return
     overrides = expand_jobs(expand(arguments.overrides), arguments.multirun)
-    if arguments.multirun:
-        overrides = group_tracked(drop_repeated_values(overrides))
+    if asks_about_run(arguments):
+        config = compose_config(overrides, RunMode.MULTIRUN)
+        if not (arguments.cfg or arguments.info):
+            overrides = _prepare(overrides, config, arguments.multirun)
     # Hydra's parser needs the overrides to be consecutive, and a flag would take the next one.
     sys.argv[1:] = [*overrides, *flags]
-    check_slurm(overrides)
-    set_ray_token(overrides)
-    if arguments.multirun and not arguments.config_path:
-        share_cores(overrides, _check_jobs(overrides))
     with stop_on_interrupt("run the same command again to resume"):
         start = hydra.main(
             version_base="1.3", config_path="pkg://sparsead.conf", config_name="train"
@@ -129,6 +138,24 @@ def _launch() -> None:
                 raise
     if STARTED.folder is not None:
         _sum_up(STARTED.entries())
+
+
+def _prepare(overrides: list[str], config: DictConfig, multirun: bool) -> list[str]:
+    """Check what is to be run, and return the overrides with all that is swept.
+
+    Args:
+        overrides: overrides as Hydra takes them.
+        config: what is composed from them.
+        multirun: whether -m was given; a file can make the command a sweep too.
+    """
+    check_slurm(config)
+    set_ray_token(config)
+    if not (multirun or is_sweep(config)):
+        check_no_grid(config, overrides)
+        return overrides
+    overrides = drop_repeated_values(type_swept(group_tracked(overrides), config))
+    share_cores(config, _check_jobs(overrides))
+    return overrides
 
 
 def _check_jobs(overrides: list[str]) -> int:
@@ -169,7 +196,7 @@ def job(config: DictConfig) -> float:
     try:
         record = _train_one(config, _do_in_sweep if sweeping else find_or_train, sweeping)
     except RunFailedError:
-        if _is_optimised():
+        if not is_basic(HydraConfig.get().sweeper):
             raise  # the optimiser has to know
         return math.nan  # Hydra would print each failure once more
     except (SparseadError, OmegaConfBaseException) as error:
@@ -224,11 +251,6 @@ def _do_in_sweep(request: RunRequest) -> RunRecord:
         raise RunFailedError(f"{request.folder.name}: {one_line(reason)}") from error
     note_run(folder, request.folder, None)
     return record
-
-
-def _is_optimised() -> bool:
-    """Tell whether the sweeper chooses later runs by the scores of earlier ones, as Optuna does."""
-    return not str(HydraConfig.get().sweeper.get("_target_")).endswith("BasicSweeper")
 
 
 def _number() -> int:

@@ -49,6 +49,12 @@ def read_flags(words: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     return arguments, [word for word in words if word not in arguments.overrides]
 
 
+def asks_about_run(arguments: argparse.Namespace) -> bool:
+    """Tell whether the words are overrides of a run, composed from the files of the project."""
+    about_hydra = arguments.hydra_help or arguments.shell_completion
+    return not (about_hydra or arguments.config_path or arguments.config_name)
+
+
 def _check_completion(arguments: argparse.Namespace) -> None:
     """Refuse Hydra's completion of `sparsead train`: shells complete commands of one word only.
 

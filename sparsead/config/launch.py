@@ -10,16 +10,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from hydra._internal.callbacks import Callbacks
-from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.plugins import Plugins
 from hydra.core.utils import JobStatus
-from hydra.errors import HydraException
 from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig
 
-from sparsead.config.choices import search_path
-from sparsead.config.compose import describe_error, initialised
+from sparsead.config.compose import compose_config, describe_error, initialised
 from sparsead.config.launchers import (
     check_slurm,
     expand_jobs,
@@ -60,10 +57,8 @@ def check_launcher(launcher: Sequence[str]) -> None:
         ConfigError: there is no such launcher, it is not installed, it lacks a key, or its cluster
             is not there.
     """
-    check_slurm(launcher)
     if launcher:
-        with initialised():
-            _compose(_loader(), launcher)
+        check_slurm(_compose(launcher))
 
 
 def launch_jobs(
@@ -87,12 +82,12 @@ def launch_jobs(
         ConfigError: there is no such launcher, it is not installed, or it lacks a key.
         SparseadError: a worker process was killed.
     """
-    set_ray_token(launcher)
-    share_cores(launcher, len(jobs))
     with initialised():
-        loader = _loader()
-        config = _compose(loader, [*launcher, format_override("outputs", outputs)])
+        config = _compose([*launcher, format_override("outputs", outputs)])
+        set_ray_token(config)
+        share_cores(config, len(jobs))
         callbacks = Callbacks(config)
+        loader = GlobalHydra.instance().config_loader()
         context = HydraContext(config_loader=loader, callbacks=callbacks)
         callbacks.on_multirun_start(config=config, config_name="train", runs=len(jobs))
         chosen = Plugins.instance().instantiate_launcher(
@@ -104,14 +99,6 @@ def launch_jobs(
     return [describe_error(job._return_value) for job in returned if job.status is JobStatus.FAILED]
 
 
-def _loader() -> ConfigLoader:
-    return GlobalHydra.instance().config_loader()
-
-
-def _compose(loader: ConfigLoader, words: Sequence[str]) -> DictConfig:
+def _compose(words: Sequence[str]) -> DictConfig:
     """Compose the configuration of a sweep; a wrong override raises a ConfigError of one line."""
-    every = [*search_path(), "hydra.mode=MULTIRUN", *words]
-    try:
-        return loader.load_configuration("train", every, run_mode=RunMode.MULTIRUN)
-    except HydraException as error:
-        raise ConfigError(describe_error(error)) from error
+    return compose_config(["hydra.mode=MULTIRUN", *words], RunMode.MULTIRUN)

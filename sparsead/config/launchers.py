@@ -17,7 +17,7 @@ from typing import Any
 
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
-from omegaconf import DictConfig, flag_override
+from omegaconf import DictConfig, OmegaConf, flag_override
 
 from sparsead.config.threads import JOBS, usable_cores
 from sparsead.errors import ConfigError, DeviceError, SparseadError
@@ -118,26 +118,35 @@ def take_gpu(job: int) -> None:
         os.environ[_VISIBLE] = gpus[job % len(gpus)]
 
 
-def set_ray_token(overrides: Sequence[str]) -> None:
+def chosen_launcher(config: DictConfig) -> str | None:
+    """Return the choice of Hydra's launcher, whether it was typed or a file chooses it."""
+    choice: str | None = config.hydra.runtime.choices.get("hydra/launcher")
+    return choice
+
+
+def set_ray_token(config: DictConfig) -> None:
     """Set a temporary authentication token for the cluster that Ray starts for a sweep.
 
     Otherwise Ray writes a token file into the home directory. A token or a cluster that the user
     has configured takes precedence.
+
+    Args:
+        config: the configuration of the sweep, with Hydra's own keys.
     """
-    chosen = "hydra/launcher=ray" in overrides
+    chosen = chosen_launcher(config) == "ray"
     own = any(name.startswith(("RAY_AUTH", "RAY_ADDRESS")) for name in os.environ)
-    elsewhere = any("ray.init.address" in override for override in overrides)
+    elsewhere = OmegaConf.select(config, "hydra.launcher.ray.init.address") is not None
     if chosen and not (own or elsewhere or (Path.home() / ".ray" / "auth_token").exists()):
         os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
 
 
-def check_slurm(overrides: Sequence[str]) -> None:
+def check_slurm(config: DictConfig) -> None:
     """Refuse the launcher of SLURM where its commands are missing, as they are off a cluster.
 
     Raises:
         ConfigError: the launcher is chosen, and there is no `srun`.
     """
-    if f"{_LAUNCHER}{_SLURM}" in overrides and shutil.which("srun") is None:
+    if chosen_launcher(config) == _SLURM and shutil.which("srun") is None:
         raise ConfigError(
             f"{_LAUNCHER}{_SLURM}: there is no SLURM here (srun is not found); start it on a "
             "cluster's login node, or take jobs_per_gpu=N or hydra/launcher=submitit_local"
@@ -164,7 +173,7 @@ def describe_slurm(launcher: Mapping[str, Any], runs: int | None) -> str | None:
     )
 
 
-def share_cores(overrides: Sequence[str], jobs: int) -> None:
+def share_cores(config: DictConfig, jobs: int) -> None:
     """Tell the jobs of a sweep how many of them share the cores of this machine.
 
     joblib divides the cores among its processes itself; it is told about limits that it does not
@@ -172,12 +181,13 @@ def share_cores(overrides: Sequence[str], jobs: int) -> None:
     of its own.
 
     Args:
-        overrides: the overrides of the sweep.
+        config: the configuration of the sweep, with Hydra's own keys.
         jobs: the number of its jobs.
     """
-    if _JOBLIB in overrides:
+    launcher = chosen_launcher(config)
+    if launcher == "joblib":
         os.environ.setdefault("LOKY_MAX_CPU_COUNT", str(usable_cores().number))
-    if f"{_LAUNCHER}submitit_local" in overrides:
+    if launcher == "submitit_local":
         os.environ[JOBS] = str(jobs)
 
 

@@ -13,7 +13,7 @@ from hydra.errors import HydraException
 
 from sparsead.config.backbone_folder import expand_folders
 from sparsead.config.choices import list_choices, list_groups
-from sparsead.config.quoting import quote_override
+from sparsead.config.quoting import overridden_key, quote_override
 from sparsead.errors import ConfigError, unknown
 
 _OPEN = ("adapter.config.", "adapter.config=")
@@ -26,8 +26,9 @@ def expand(arguments: Sequence[str]) -> list[str]:
     The result is what Hydra accepts.
 
     Raises:
-        ConfigError: a list mixes numbers with names, a glob matches no experiment, or a group is
-            given a number, null or a list, for which Hydra prints a traceback.
+        ConfigError: a list mixes numbers with names, a glob matches no experiment, a group is given
+            a number, null or a list, or the sweeper is given keys; for the last two Hydra prints a
+            traceback.
     """
     readable = [quote_override(argument) for argument in expand_folders(arguments)]
     expanded = [_expand_experiments(argument) for argument in expand_numeric_sparsity(readable)]
@@ -83,6 +84,8 @@ def _expand_experiments(argument: str) -> str:
 
 def _check_choice(argument: str) -> None:
     name, equals, _ = argument.partition("=")
+    if overridden_key(argument).startswith("hydra.sweeper.params"):
+        raise ConfigError(f"{argument}: type what is to be swept itself, as in -m seed=1,2")
     if not (equals and name.partition("/")[0] in list_groups() and list_choices(name)):
         return
     try:

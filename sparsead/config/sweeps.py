@@ -1,19 +1,63 @@
-"""The jobs of a sweep: each once, and all composed before the first one runs to find mistakes."""
+"""Sweeps: the runs of one command, whether its words, a flag or a file makes it a sweep.
+
+Each run is one job, and all jobs are composed before the first one runs, so that mistakes are found
+at once.
+"""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
-import hydra
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ChoiceSweep, Override, QuotedString
 from hydra.errors import HydraException
-from omegaconf import DictConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
 
-from sparsead.config.choices import search_path
-from sparsead.config.compose import check_no_grid, initialised, list_swept_keys
+from sparsead.config.compose import check_no_grid, compose_config, initialised, list_swept_keys
+from sparsead.config.overrides import expand
+
+_PARAMS = "hydra.sweeper.params"
+
+
+def is_sweep(config: DictConfig) -> bool:
+    """Tell whether a configuration makes a command a sweep without -m, as search=grid does."""
+    return config.hydra.mode is RunMode.MULTIRUN
+
+
+def type_swept(overrides: Sequence[str], config: DictConfig) -> list[str]:
+    """Return the overrides of a sweep with those that its configuration sweeps, as if typed.
+
+    So `sparsity: 0.2,0.4` below `hydra.sweeper.params` in a file means the same as the override
+    `sparsity=0.2,0.4`. A typed override of the same key replaces it. Sweepers that choose the
+    values themselves, such as Optuna's, keep theirs.
+
+    Args:
+        overrides: overrides as Hydra takes them.
+        config: what is composed from them, with Hydra's own keys.
+
+    Raises:
+        ConfigError: a value cannot be swept.
+    """
+    swept = OmegaConf.to_container(OmegaConf.create(config.hydra.sweeper.get("params") or {}))
+    assert isinstance(swept, dict)
+    if not (swept and is_basic(config.hydra.sweeper)):
+        return [*overrides]
+    words = [f"{key!s}={'null' if value is None else value}" for key, value in swept.items()]
+    return [*expand(words), *overrides, f"{_PARAMS}=null"]
+
+
+def is_basic(sweeper: Mapping[str, object]) -> bool:
+    """Tell whether a sweeper runs all combinations of the values.
+
+    Another one, such as Optuna's, chooses later runs by the scores of earlier ones.
+
+    Args:
+        sweeper: the configuration of Hydra's sweeper.
+    """
+    return str(sweeper.get("_target_")).endswith("BasicSweeper")
 
 
 def compose_jobs(overrides: Sequence[str]) -> Iterator[tuple[DictConfig, list[str]]]:
@@ -25,8 +69,8 @@ def compose_jobs(overrides: Sequence[str]) -> Iterator[tuple[DictConfig, list[st
         overrides: overrides as `sparsead train -m` takes them.
 
     Raises:
-        ConfigError: a job defines a further sweep, as search=grid does.
-        HydraException: an override is wrong.
+        ConfigError: an override is wrong, or a job defines a further sweep, as search=grid does.
+        HydraException: an override cannot be read.
     """
     with initialised():
         loader = GlobalHydra.instance().config_loader()
@@ -34,9 +78,9 @@ def compose_jobs(overrides: Sequence[str]) -> Iterator[tuple[DictConfig, list[st
         if any(o.is_sweep_override() and not o.is_discrete_sweep() for o in parsed):
             return
         swept = _swept_by_choices(parsed)
-        for values in itertools.product(*(_expanded(override) for override in parsed)):
-            words = [*search_path(), *values]
-            config = hydra.compose("train", words, return_hydra_config=True)
+        given = {override.get_key_element(): _expanded(override) for override in parsed}
+        for values in itertools.product(*given.values()):
+            config = compose_config(values)
             check_no_grid(config, [*values, *swept])
             yield config, list(values)
 
@@ -75,13 +119,10 @@ def _meant(value: object) -> tuple[str, object]:
 
 
 def _swept_by_choices(overrides: Sequence[Override]) -> list[str]:
-    """Return the keys that the chosen configurations themselves sweep, as search=grid does."""
+    """Return the keys that a sweeper which chooses the values itself is to sweep."""
     fixed = [o for o in overrides if not o.is_sweep_override()]
     choices = [o for o in fixed if "." not in o.get_key_element() or o.is_hydra_override()]
-    lines = [str(choice.input_line) for choice in choices]
-    return list_swept_keys(
-        hydra.compose("train", [*search_path(), *lines], return_hydra_config=True)
-    )
+    return list_swept_keys(compose_config([str(choice.input_line) for choice in choices]))
 
 
 def _expanded(override: Override) -> list[str]:

@@ -21,6 +21,7 @@ from omegaconf import DictConfig, OmegaConf
 from typing_extensions import TypedDict
 
 from sparsead.config.launchers import describe_slurm, start_no_idle_processes
+from sparsead.config.sweeps import is_basic
 from sparsead.progress import format_seconds, print_line
 from sparsead.runs.checked import check_type
 from sparsead.runs.files import write_atomically
@@ -142,7 +143,7 @@ def _hide_in(file: Path) -> None:
 
 def _count_runs(config: DictConfig) -> int | None:
     """Return the number of runs of a sweep over lists of values; None for other sweepers."""
-    if not str(config.hydra.sweeper.get("_target_")).endswith("BasicSweeper"):
+    if not is_basic(config.hydra.sweeper):
         return None
     swept = OmegaConf.to_container(config.hydra.sweeper.get("params") or OmegaConf.create({}))
     assert isinstance(swept, dict)

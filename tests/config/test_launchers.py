@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
+from composing import launched_by
 from sparsead.config import launchers
 from sparsead.config.launchers import notice_lost_workers
 from sparsead.errors import ConfigError, SparseadError
@@ -108,11 +109,11 @@ def test_slurm_s_partition_gpus_and_time_are_said(
 
 def test_slurm_is_refused_where_it_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shutil.which", lambda _: None)
-    launchers.check_slurm(["hydra/launcher=joblib"])
+    launchers.check_slurm(launched_by("joblib"))
     with pytest.raises(ConfigError, match="there is no SLURM here"):
-        launchers.check_slurm(["hydra/launcher=submitit_slurm"])
+        launchers.check_slurm(launched_by("submitit_slurm"))
     monkeypatch.setattr("shutil.which", lambda name: f"/usr/bin/{name}")
-    launchers.check_slurm(["hydra/launcher=submitit_slurm"])
+    launchers.check_slurm(launched_by("submitit_slurm"))
 
 
 def test_a_killed_worker_is_one_line() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from composing import ask_for
+from composing import ask_for, launched_by
 from sparsead.config.launchers import share_cores
 from sparsead.config.threads import JOBS, bound_spinning, describe_waiting, usable_cores
 from sparsead.errors import ConfigError
@@ -97,16 +97,16 @@ def test_the_jobs_of_a_sweep_share_the_cores(
 def test_a_launcher_on_one_machine_tells_its_jobs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(JOBS, raising=False)
     monkeypatch.delenv("LOKY_MAX_CPU_COUNT", raising=False)
-    share_cores(["hydra/launcher=ray"], 4)
-    share_cores(["hydra/launcher=submitit_slurm"], 4)
+    share_cores(launched_by("ray"), 4)
+    share_cores(launched_by("submitit_slurm"), 4)
     assert JOBS not in os.environ
-    share_cores(["hydra/launcher=submitit_local"], 4)
+    share_cores(launched_by("submitit_local"), 4)
     assert os.environ[JOBS] == "4"
     monkeypatch.setenv(JOBS, "")
-    share_cores(["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"], 4)
+    share_cores(launched_by("joblib"), 4)
     assert int(os.environ["LOKY_MAX_CPU_COUNT"]) <= 6
     monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "1")
-    share_cores(["hydra/launcher=joblib"], 4)
+    share_cores(launched_by("joblib"), 4)
     assert os.environ["LOKY_MAX_CPU_COUNT"] == "1"  # the user's own
 
 
