@@ -218,6 +218,11 @@ def test_a_metric_that_returns_no_number_is_named(own: None, name: str, returned
             kind([f"own_metrics.{name}"]).compute(predictions=predictions, references=references)
 
 
+def test_a_function_of_a_library_that_fails_as_a_metric_is_named() -> None:
+    with pytest.raises(ConfigError, match=r"^task\.metrics=math\.hypot fails: TypeError: must be"):
+        TaskScores(["math.hypot"]).compute(predictions=[0, 1], references=[1, 1])
+
+
 @pytest.mark.slow
 def test_a_run_that_scores_no_texts_does_not_import_what_scores_them() -> None:
     code = (
