@@ -42,13 +42,7 @@ from sparsead.config.launchers import (
 from sparsead.config.overrides import expand
 from sparsead.config.quoting import outputs_option
 from sparsead.config.search import SearchSpec
-from sparsead.config.sweeps import (
-    compose_jobs,
-    drop_repeated_values,
-    is_basic,
-    is_sweep,
-    type_swept,
-)
+from sparsead.config.sweeps import compose_jobs, is_basic, is_sweep, type_swept
 from sparsead.config.threads import bound_spinning
 from sparsead.config.tracebacks import let_hydra_raise, wants_traceback
 from sparsead.config.tracking import group_tracked
@@ -153,7 +147,7 @@ def _prepare(overrides: list[str], config: DictConfig, multirun: bool) -> list[s
     if not (multirun or is_sweep(config)):
         check_no_grid(config, overrides)
         return overrides
-    overrides = drop_repeated_values(type_swept(group_tracked(overrides), config))
+    overrides = type_swept(group_tracked(overrides), config)
     share_cores(config, _check_jobs(overrides))
     return overrides
 

@@ -28,7 +28,7 @@ def is_sweep(config: DictConfig) -> bool:
 
 
 def type_swept(overrides: Sequence[str], config: DictConfig) -> list[str]:
-    """Return the overrides of a sweep with those that its configuration sweeps, as if typed.
+    """Return the overrides of a sweep, each value once, with those that its configuration sweeps.
 
     So `sparsity: 0.2,0.4` below `hydra.sweeper.params` in a file means the same as the override
     `sparsity=0.2,0.4`. A typed override of the same key replaces it. Sweepers that choose the
@@ -44,9 +44,9 @@ def type_swept(overrides: Sequence[str], config: DictConfig) -> list[str]:
     swept = OmegaConf.to_container(OmegaConf.create(config.hydra.sweeper.get("params") or {}))
     assert isinstance(swept, dict)
     if not (swept and is_basic(config.hydra.sweeper)):
-        return [*overrides]
+        return drop_repeated_values(overrides)
     words = [f"{key!s}={'null' if value is None else value}" for key, value in swept.items()]
-    return [*expand(words), *overrides, f"{_PARAMS}=null"]
+    return drop_repeated_values([*expand(words), *overrides, f"{_PARAMS}=null"])
 
 
 def is_basic(sweeper: Mapping[str, object]) -> bool:
