@@ -37,7 +37,7 @@ from sparsead.tables.cells import Cell
 from sparsead.tables.composed import compose_all
 from sparsead.tables.sweep import run_cells
 
-_LEAST = 3
+_LEAST, _MOST = 3, 100
 _NAMES = {
     "data": "order of the data, dropout",
     "init": "initial weights",
@@ -55,8 +55,8 @@ def main() -> None:
     parser.add_argument("--retry-failed", action="store_true", help="also train failed runs again")
     add_output_options(parser)
     arguments = parser.parse()
-    if arguments.seeds < _LEAST:
-        raise ConfigError(f"--seeds {arguments.seeds}: must be at least {_LEAST}")
+    if not _LEAST <= arguments.seeds <= _MOST:
+        raise ConfigError(f"--seeds {arguments.seeds}: must be from {_LEAST} to {_MOST}")
     launcher, overrides = take_launcher(arguments.overrides)
     if launcher:
         raise ConfigError(

@@ -24,6 +24,10 @@ AVERAGE = "avg"
 """The key of a row's published average, and of a #param that holds for all columns."""
 
 
+MOST_SEEDS = 1000
+"""The most seeds of a table; more would only be a slip of the keyboard."""
+
+
 @dataclass
 class Published:
     """The numbers that the paper prints for one row, in percent, by column name or `avg`.
@@ -145,8 +149,9 @@ class TableSpec:
 
     def __post_init__(self) -> None:
         check_name("name", self.name)
-        if self.seeds < 1:
-            raise ConfigError(f"seeds={self.seeds}: must be a whole number, at least 1")
+        if not 1 <= self.seeds <= MOST_SEEDS:
+            limits = f"from 1 to {MOST_SEEDS:,}"
+            raise ConfigError(f"seeds={self.seeds}: must be a whole number, {limits}")
         if twice := [name for name in self.backbones if self.backbones.count(name) > 1]:
             raise ConfigError(f"backbone={twice[0]}: is given twice; give each backbone once")
 

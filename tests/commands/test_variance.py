@@ -57,7 +57,8 @@ def test_nine_runs_of_three_seeds_give_the_variance_of_each_part(
     [
         (["seed=2"], "seed=2: the seeds are chosen here"),
         (["seed_mask=2"], "seed_mask=2: the seeds are chosen here"),
-        (["--seeds", "2"], "--seeds 2: must be at least 3"),
+        (["--seeds", "2"], "--seeds 2: must be from 3 to 100"),
+        (["--seeds", "100000"], "--seeds 100000: must be from 3 to 100"),
         (["adapter=fusion", "adapter.fusion.tasks=[mrpc]"], "starts from other runs"),
         (["pruner=snp"], "did you mean snip"),
     ],

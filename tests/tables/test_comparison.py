@@ -75,7 +75,7 @@ def test_values_that_differ_only_in_signs_are_rows_of_their_own(
         (["pruner=snip", "seed=1,2"], "compare: give a key with several values"),
         (["pruner=snip,snop"], "pruner=snop: no such choice; did you mean snip?"),
         (["pruner=snip,random", "seed=2,3"], "seed=2,3: compare takes the seeds 1 to N"),
-        (["pruner=snip,random", "seeds=0"], "seeds=0: must be a whole number, at least 1"),
+        (["pruner=snip,random", "seeds=0"], "seeds=0: must be a whole number, from 1 to 1,000"),
         (["protocol.learning_rate=interval(0,1)"], "compare takes lists of values"),
         (["pruner=snip,random", "seed=1,2", "seeds=1"], "seeds=1 and seed=1: give the seeds once"),
         (["pruner=snip,random", "seeds=1", "seeds=2"], "seeds=1 and seeds=2: give the seeds once"),
