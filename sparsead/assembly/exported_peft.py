@@ -34,6 +34,8 @@ from sparsead.exchange.shira import build_shira_config, choose_rank, to_shira
 from sparsead.runs.defaults import OPTIONS
 from sparsead.runs.record import RunRecord
 
+_WHOLE_MODELS = ("bitfit", "dora", "full", "head")
+"""The methods of which only `--format transformers` exports the model."""
 _BASE = "base"
 _TOKENIZERS = ("tokenizer.json", "vocab.txt", "vocab.json", "spm.model", "spiece.model")
 
@@ -61,7 +63,7 @@ def export_peft(
         raise ConfigError(
             f"{record.folder}: has adapter={config['adapter']['name']}; only adapter=lora, "
             "adapter=ia3, adapter=prefix and adapter=sparse can be exported for peft; try --format "
-            "adapters"
+            f"{'transformers' if method in _WHOLE_MODELS else 'adapters'}"
         )
     stored, source = read_run(record, folder, trust, backbone)
     weights = stored.tensors

@@ -349,3 +349,16 @@ def test_an_adapter_that_is_no_change_of_a_weight_cannot_be_merged(
     ):
         export_merged(record, tmp_path / "merged")
     assert not (tmp_path / "merged").exists()
+
+
+@pytest.mark.parametrize(
+    ("method", "format_name"),
+    [("dora", "transformers"), ("full", "transformers"), ("bottleneck", "adapters")],
+)
+def test_what_peft_does_not_load_is_said_with_the_format_that_does(
+    method: str, format_name: str, tmp_path: Path
+) -> None:
+    record = RunRecord(tmp_path / "run", {"config": {"adapter": {"name": "a", "method": method}}})
+    with pytest.raises(ConfigError, match=f"try --format {format_name}$"):
+        export(record, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
