@@ -18,7 +18,9 @@ from sparsead.adapters.accounting import count_adapter_costs
 from sparsead.assembly.checks import check_trainable
 from sparsead.assembly.phases import fit, load, prune, save, score, set_up
 from sparsead.cli import run as run_verb
+from sparsead.config.choices import own_folder_within
 from sparsead.config.compose import compose_as
+from sparsead.config.overrides import check_texts
 from sparsead.config.quoting import format_override
 from sparsead.errors import AlreadyRecordedError, ConfigError, RecordError
 from sparsead.errors.memory import explain_lack_of_memory
@@ -73,7 +75,12 @@ def train(request: RunRequest, watch: Watch | None = None) -> RunRecord:
     return RunRecord.read(folder)
 
 
-def train_overrides(overrides: Sequence[str], *, outputs: str | Path = "outputs") -> RunRecord:
+def train_overrides(
+    overrides: Sequence[str],
+    *,
+    outputs: str | Path = "outputs",
+    config_dir: str | Path | None = None,
+) -> RunRecord:
     """Train the run that `sparsead train OVERRIDES` would, unless it is recorded already.
 
     In Python it is called `sparsead.train`. Runs that it starts from are trained first. It computes
@@ -90,6 +97,7 @@ def train_overrides(overrides: Sequence[str], *, outputs: str | Path = "outputs"
     Args:
         overrides: as `sparsead train` takes them, without flags and launchers; not a sweep.
         outputs: folder of the records; an override `outputs=` takes precedence.
+        config_dir: folder with choices of your own, such as pruner/mine.yaml.
 
     Returns:
         The record; `sparsead.load(record.folder)` returns the trained model.
@@ -101,11 +109,13 @@ def train_overrides(overrides: Sequence[str], *, outputs: str | Path = "outputs"
     _check_one_run(overrides)
     place = format_override("outputs", outputs)
     words = [place, *overrides]
-    request = compose_as(RunRequest.from_config, words)
-    return _find_or_train(do_prerequisites(request, words, _find_or_train))
+    with own_folder_within(config_dir):
+        request = compose_as(RunRequest.from_config, words)
+        return _find_or_train(do_prerequisites(request, words, _find_or_train))
 
 
 def _check_one_run(overrides: Sequence[str]) -> None:
+    check_texts("overrides", overrides)
     for override in overrides:
         if _OF_THE_COMMAND.match(override):
             raise ConfigError(

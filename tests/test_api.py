@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import doctest
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,35 @@ def test_a_search_or_a_wrong_override_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"task\.train: name a CSV, TSV, JSONL or Parquet file"):
         sparsead.train(["task=text", "task.inputs=[text]", "device=cpu"], outputs=tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda: sparsead.train("sparsity=0.4"), r"overrides='sparsity=0.4': must be a list of"),
+        (lambda: sparsead.train([3]), "overrides: 3: must be a text"),  # type: ignore[list-item]
+        (lambda: sparsead.runs(["seed=1"]), r"filters: \['seed=1'\]: must be a text"),  # type: ignore[arg-type]
+        (lambda: sparsead.table("table1", 3), "overrides: 3: must be a text"),  # type: ignore[arg-type]
+        (lambda: sparsead.train([], config_dir="none"), "config_dir=none: is not a folder"),
+    ],
+)
+def test_what_is_no_list_of_texts_is_refused(call: Callable[[], object], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        call()
+
+
+def test_choices_of_ones_own_are_found_in_python(tmp_path: Path) -> None:
+    own = tmp_path / "own"
+    (own / "pruner").mkdir(parents=True)
+    text = "defaults: [/base_pruner, _self_]\nname: mine\nmethod: magnitude\n"
+    (own / "pruner" / "mine.yaml").write_text(text, "utf-8")
+    words = ["backbone=tiny-bert", "task.limit=16", "protocol.max_steps=1", "device=cpu"]
+    record = sparsead.train(
+        [*words, "pruner=mine", "sparsity=0.4"], outputs=tmp_path / "outputs", config_dir=own
+    )
+    assert record.result["config"]["pruner"]["name"] == "mine"
+    with pytest.raises(ConfigError, match="pruner=mine: no such choice"):
+        sparsead.train([*words, "pruner=mine"], outputs=tmp_path / "outputs")
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,8 @@ A folder of the user's own, which `--config-dir` names, may add choices to the g
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from filecmp import cmp
 from importlib.resources import files
 from pathlib import Path
@@ -40,6 +42,24 @@ def use_own_folder(folder: Path | None) -> None:
                 "another name"
             )
     _own_folders.append(folder.absolute())
+
+
+@contextmanager
+def own_folder_within(folder: str | Path | None) -> Iterator[None]:
+    """Find the choices of this folder too inside the block, and those of the former one after it.
+
+    Raises:
+        ConfigError: there is no such folder, or see `use_own_folder`.
+    """
+    former = _own_folders[-1] if _own_folders else None
+    if folder is not None and not Path(folder).is_dir():
+        raise ConfigError(f"config_dir={folder}: is not a folder")
+    try:
+        if folder is not None:
+            use_own_folder(Path(folder))
+        yield
+    finally:
+        use_own_folder(former)
 
 
 def config_folders() -> list[Path]:

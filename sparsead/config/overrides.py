@@ -20,6 +20,23 @@ _OPEN = ("adapter.config.", "adapter.config=")
 """Keys of a library's own, which our configuration cannot list: Hydra has to add them."""
 
 
+def check_texts(name: str, given: Sequence[object]) -> None:
+    """Refuse what a call in Python gives in place of several texts.
+
+    Args:
+        name: what the texts are called, for the message.
+        given: what was given.
+
+    Raises:
+        ConfigError: it is one text, or something in it is no text.
+    """
+    if isinstance(given, str):
+        raise ConfigError(f"{name}={given!r}: must be a list of texts, such as [{given!r}]")
+    for each in given:
+        if not isinstance(each, str):
+            raise ConfigError(f"{name}: {each!r}: must be a text, such as 'sparsity=0.4'")
+
+
 def expand(arguments: Sequence[str]) -> list[str]:
     """Rewrite numbers given to `sparsity`, globs, backbones' folders and values without quotes.
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sparsead.config.choices import own_folder_within
+from sparsead.config.overrides import check_texts
 from sparsead.report.export import export_rows
 from sparsead.report.opened import open_results
 from sparsead.report.tabulate import cell_lines
@@ -35,11 +37,17 @@ def runs(*filters: str, outputs: str | Path = "outputs") -> DataFrame:
     """
     from pandas import DataFrame
 
+    check_texts("filters", filters)
     chosen = choose_runs(list_runs(Path(outputs)), [Filter.read(given) for given in filters])
     return DataFrame(export_rows(chosen), columns=None if chosen else list(COLUMNS))
 
 
-def table(name: str, *overrides: str, outputs: str | Path = "outputs") -> DataFrame:
+def table(
+    name: str,
+    *overrides: str,
+    outputs: str | Path = "outputs",
+    config_dir: str | Path | None = None,
+) -> DataFrame:
     """Return a table as a frame, one row for each of its cells; it trains nothing.
 
     Scores are in percent. `state` says which cells have no result yet.
@@ -53,6 +61,7 @@ def table(name: str, *overrides: str, outputs: str | Path = "outputs") -> DataFr
         name: table1, …, or the path of a file that ends in .yaml.
         overrides: as `sparsead reproduce` takes them.
         outputs: folder of the runs.
+        config_dir: folder with choices of your own, such as pruner/mine.yaml.
 
     Raises:
         ConfigError: the table or an override is wrong.
@@ -60,5 +69,9 @@ def table(name: str, *overrides: str, outputs: str | Path = "outputs") -> DataFr
     """
     from pandas import DataFrame
 
-    with open_results(name, overrides, Path(outputs), None) as results:
+    check_texts("overrides", overrides)
+    with (
+        own_folder_within(config_dir),
+        open_results(name, overrides, Path(outputs), None) as results,
+    ):
         return DataFrame(cell_lines(build_view(results)))
