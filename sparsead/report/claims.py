@@ -67,7 +67,7 @@ class Verdict:
     @property
     def verdict(self) -> str:
         """Whether the claim holds, does not hold, or cannot be decided at the 5 % level."""
-        if any(each.endswith(DIFFERENT_EXAMPLES) for each in self._lost):
+        if self._differ:
             return "cannot be told: rows cannot be compared"
         if self.n and self._lost:
             return "cannot be told: seeds failed or collapsed"
@@ -80,10 +80,10 @@ class Verdict:
     @property
     def reason(self) -> str:
         """Why no decision was possible, if seeds are lost or too few; otherwise empty."""
+        if self.n == 0 and not self._differ:
+            return "not measured yet"
         if self._lost:
             return "; ".join(self._lost)
-        if self.n == 0:
-            return "not measured yet"
         least = min(1.0, self.family * smallest_p(self.n, "greater"))
         return f"smallest attainable p: {least:.3g}" if least > ALPHA else ""
 
@@ -91,6 +91,10 @@ class Verdict:
     def p_values(self) -> str:
         """The corrected p-values for and against the claim, as a text."""
         return f"{self.p_holds_holm:.3g} / {self.p_fails_holm:.3g}"
+
+    @property
+    def _differ(self) -> bool:
+        return any(each.endswith(DIFFERENT_EXAMPLES) for each in self._lost)
 
     @property
     def _lost(self) -> list[str]:

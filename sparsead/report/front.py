@@ -71,7 +71,8 @@ def measure_trained(record: RunRecord) -> float:
     """Return how many weights a run trained besides the head, as a share of its backbone's.
 
     `nominal`, the paper's #param, is the same share, except where a part of the adapter is frozen:
-    it counts the adapters that AdapterFusion combines. Records that lack a count have that alone.
+    it counts adapters of other runs that are combined here. Records that lack a count have that
+    alone.
     """
     counts = record.result["parameters"]
     if not {"backbone", "head", "trainable_nonzero"} <= counts.keys():
