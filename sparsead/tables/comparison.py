@@ -14,7 +14,7 @@ from sparsead.config.compose import compose, describe_error
 from sparsead.config.overrides import expand
 from sparsead.config.run import RunSpec
 from sparsead.errors import ConfigError
-from sparsead.tables.cells import Column, Row, TableSpec
+from sparsead.tables.cells import MOST_SEEDS, Column, Row, TableSpec
 
 _NAME = "compare"
 _OWN = ("seed", "seeds", "task", "backbone")
@@ -96,9 +96,10 @@ def _take_seeds(swept: dict[str, list[str]], fixed: list[str]) -> int:
     chosen = _take_once(("seed", "seeds"), swept, fixed, once)
     values = [override.partition("=")[2] for override in chosen]
     if chosen and chosen[0].startswith("seeds="):
-        if len(values) > 1 or not values[0].isdecimal() or not int(values[0]):
-            raise ConfigError(f"seeds={','.join(values)}: must be a whole number, at least 1")
-        return int(values[0])
+        if len(values) > 1 or not values[0].isdecimal():
+            limits = f"from 1 to {MOST_SEEDS:,}"
+            raise ConfigError(f"seeds={','.join(values)}: must be a whole number, {limits}")
+        return int(values[0])  # the table checks that it is in these limits
     if values and values != [str(number + 1) for number in range(len(values))]:
         raise ConfigError(
             f"seed={','.join(values)}: compare takes the seeds 1 to N; give seeds=N or seed=1,…,N"
