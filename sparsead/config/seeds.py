@@ -14,6 +14,9 @@ PARTS = ("data", "init", "mask")
 SEED_KEYS = ("seed", *(f"seed_{part}" for part in PARTS))
 
 
+MOST_SEEDS = 1000
+"""The most seeds of a table; more would only be a slip of the keyboard."""
+
 LARGEST = 2**32 - 1
 """The largest seed that NumPy's generators take."""
 
@@ -26,6 +29,11 @@ def check_seed(key: str, seed: int | None) -> None:
     """
     if seed is not None and not 0 <= seed <= LARGEST:
         raise ConfigError(f"{key}={seed}: must be a whole number from 0 to {LARGEST}")
+
+
+def build_seeds_error(given: object) -> ConfigError:
+    """Return the error for a number of seeds that no table has."""
+    return ConfigError(f"seeds={given}: must be a whole number, from 1 to {MOST_SEEDS:,}")
 
 
 @dataclass(frozen=True)

@@ -20,12 +20,11 @@ def notes_of_seeds(results: Results) -> list[str]:
 
 def _notes_of_fixed_parts(results: Results) -> list[str]:
     configs = [record.result.get("config", {}) for record in results.every_run()]
-    fixed = {
-        part: values.pop()
-        for part in PARTS
-        if len(values := {config.get(f"seed_{part}") for config in configs}) == 1
-    }
-    given = {part: seed for part, seed in fixed.items() if seed is not None}
+    given: dict[str, int] = {}
+    for part in PARTS:
+        seeds = {config.get(f"seed_{part}") for config in configs}
+        if len(seeds) == 1 and None not in seeds:
+            given[part] = seeds.pop()
     if not given:
         return []
     keys = " and ".join(f"seed_{part}={seed}" for part, seed in given.items())

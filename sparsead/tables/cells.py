@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from sparsead.config.run import RunSpec
 from sparsead.config.schema import check_name
 from sparsead.config.search import Point, SearchSpec
-from sparsead.config.seeds import Seeds
+from sparsead.config.seeds import MOST_SEEDS, Seeds, build_seeds_error
 from sparsead.errors import ConfigError, unknown
 from sparsead.progress import stage
 from sparsead.runs.prerequisites import find_prerequisites, format_sources_override, resolve_sources
@@ -22,10 +22,6 @@ from sparsead.tables.composed import compose_all
 
 AVERAGE = "avg"
 """The key of a row's published average, and of a #param that holds for all columns."""
-
-
-MOST_SEEDS = 1000
-"""The most seeds of a table; more would only be a slip of the keyboard."""
 
 
 @dataclass
@@ -150,8 +146,7 @@ class TableSpec:
     def __post_init__(self) -> None:
         check_name("name", self.name)
         if not 1 <= self.seeds <= MOST_SEEDS:
-            limits = f"from 1 to {MOST_SEEDS:,}"
-            raise ConfigError(f"seeds={self.seeds}: must be a whole number, {limits}")
+            raise build_seeds_error(self.seeds)
         if twice := [name for name in self.backbones if self.backbones.count(name) > 1]:
             raise ConfigError(f"backbone={twice[0]}: is given twice; give each backbone once")
 

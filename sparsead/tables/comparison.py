@@ -13,8 +13,9 @@ from hydra.errors import HydraException
 from sparsead.config.compose import compose, describe_error
 from sparsead.config.overrides import expand
 from sparsead.config.run import RunSpec
+from sparsead.config.seeds import build_seeds_error
 from sparsead.errors import ConfigError
-from sparsead.tables.cells import MOST_SEEDS, Column, Row, TableSpec
+from sparsead.tables.cells import Column, Row, TableSpec
 
 _NAME = "compare"
 _OWN = ("seed", "seeds", "task", "backbone")
@@ -97,8 +98,7 @@ def _take_seeds(swept: dict[str, list[str]], fixed: list[str]) -> int:
     values = [override.partition("=")[2] for override in chosen]
     if chosen and chosen[0].startswith("seeds="):
         if len(values) > 1 or not values[0].isdecimal():
-            limits = f"from 1 to {MOST_SEEDS:,}"
-            raise ConfigError(f"seeds={','.join(values)}: must be a whole number, {limits}")
+            raise build_seeds_error(",".join(values))
         return int(values[0])  # the table checks that it is in these limits
     if values and values != [str(number + 1) for number in range(len(values))]:
         raise ConfigError(

@@ -18,9 +18,10 @@ from sparsead.config.quoting import overridden_key
 from sparsead.config.safe_yaml import load_yaml, read_mapping
 from sparsead.config.schema import Spec, to_dataclass
 from sparsead.config.search import take_search
+from sparsead.config.seeds import build_seeds_error
 from sparsead.errors import ConfigError, unknown, unknown_key
 from sparsead.runs.files import check_readable
-from sparsead.tables.cells import AVERAGE, MOST_SEEDS, Column, Published, Row, TableSpec
+from sparsead.tables.cells import AVERAGE, Column, Published, Row, TableSpec
 from sparsead.tables.checks import OF_CELLS, check_published, check_table, name_place
 from sparsead.tables.claims import claimed_rows
 from sparsead.tables.columns import check_known, names_among, with_columns
@@ -223,7 +224,7 @@ def _mapping(values: Any) -> dict[str, Any]:
 
 def _with_seeds(table: TableSpec, value: str) -> TableSpec:
     if not value.isdecimal():
-        raise ConfigError(f"seeds={value}: must be a whole number, from 1 to {MOST_SEEDS:,}")
+        raise build_seeds_error(value)
     return replace(table, seeds=int(value))
 
 
