@@ -26,6 +26,15 @@ Until version 2 such weights did not change before the end of the training, so t
 those of the head alone. The version is hashed, so that records of that time are not found.
 """
 
+_DECAYED = 2
+"""Version of the results of runs with weight decay whose adapters are attached to a LayerNorm.
+
+Until version 2 these adapters had no weight decay in BERT, RoBERTa, BART and other architectures
+with a LayerNorm after each sublayer, whatever `protocol.weight_decay` said.
+"""
+
+_ATTACHED_TO_NORMS = ("pfeiffer", "fusion")
+
 UNDECISIVE_KEYS = {
     "task": (*SPLITS, "protocol", "family"),
     "adapter": ("protocol",),
@@ -105,6 +114,8 @@ def _decisive(spec: RunSpec) -> dict[str, Any]:
     decisive["task"]["name"] = spec.task.family or spec.task.name  # files may be renamed
     if spec.adapter.options.get("budget") is not None:
         decisive["adapter"]["chosen_weights"] = _CHOSEN_WEIGHTS
+    if spec.adapter.method in _ATTACHED_TO_NORMS and spec.protocol.weight_decay > 0:
+        decisive["adapter"]["decayed"] = _DECAYED
     backbone = _backbone_files(spec.backbone.path)
     decisive["backbone"]["path"] = {file.name: file_digest(file) for file in backbone}
     return decisive

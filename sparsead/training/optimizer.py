@@ -85,6 +85,16 @@ def find_biases(model: nn.Module) -> set[str]:
     }
 
 
+def find_attached_to_norms(model: nn.Module) -> list[tuple[str, nn.Module]]:
+    """Return the modules that are attached to a layer of normalisation, with their names."""
+    return [
+        (f"{name}.{child}", module)
+        for name, norm in model.named_modules()
+        if type(norm).__name__.endswith("Norm")
+        for child, module in norm.named_children()
+    ]
+
+
 def set_rates(optimizer: Optimizer, model: nn.Module, rates: Mapping[str, float]) -> None:
     """Split the parameter groups of an optimiser, which has not been used yet, by their rates."""
     names = {id(parameter): name for name, parameter in model.named_parameters()}

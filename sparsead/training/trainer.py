@@ -43,7 +43,13 @@ from sparsead.training.evaluation import (
 )
 from sparsead.training.history import best_epoch_end, epoch_ends, scores_of
 from sparsead.training.loss import Criterion, build_criterion
-from sparsead.training.optimizer import explained_schedule, find_biases, find_rates, set_rates
+from sparsead.training.optimizer import (
+    explained_schedule,
+    find_attached_to_norms,
+    find_biases,
+    find_rates,
+    set_rates,
+)
 from sparsead.training.prediction import (
     Scorer,
     build_scorer,
@@ -167,9 +173,16 @@ class SparseadTrainer(Trainer):
         return optimizer
 
     def get_decay_parameter_names(self, model: nn.Module) -> list[str]:
-        """Return the names of the parameters with weight decay: no biases, also no chosen ones."""
+        """Return the names of the parameters with weight decay: no biases, also no chosen ones.
+
+        The Trainer leaves out all that is below a LayerNorm. An adapter that is attached to one
+        has weight decay like any other.
+        """
         biases = find_biases(model)
-        return [n for n in super().get_decay_parameter_names(model) if n not in biases]
+        names = super().get_decay_parameter_names(model)
+        for place, module in find_attached_to_norms(model):
+            names += [f"{place}.{name}" for name in super().get_decay_parameter_names(module)]
+        return [name for name in names if name not in biases]
 
     def create_scheduler(self, *args: Any, **kwargs: Any) -> Any:
         """Return the schedule of the learning rates."""

@@ -66,6 +66,14 @@ def test_a_shorthand_and_what_it_stands_for_are_one_run() -> None:
     assert compute_identity(short) == compute_identity(long)
 
 
+@pytest.mark.slow
+def test_only_runs_that_lacked_weight_decay_by_mistake_have_another_identity() -> None:
+    assert compute_identity(compose("adapter=pfeiffer")) != "863ad178a01e997e"  # as it was
+    without = compose("adapter=pfeiffer", "protocol.weight_decay=0")
+    assert compute_identity(without) == "2f7de00003af9456"
+    assert compute_identity(compose("adapter=houlsby")) == "04cde908244374bb"
+
+
 def test_seeds_share_a_setting() -> None:
     assert compute_setting(compose("seed=1")) == compute_setting(compose("seed=2"))
     assert compute_setting(compose()) != compute_setting(compose("sparsity.ratio=0.5"))
@@ -102,7 +110,7 @@ RECORDED = {
     "adapter=lora pruner=grasp sparsity.ratio=0.2": ("c230fcfbce2fc619", "bdf85c6eea867666"),
     "adapter=mam task=demo_squad": ("94b3cc43c69ffbb0", "266ed7f8ec494885"),
     "adapter=full": ("902b7926741a0f50", "72d99a8a95e8478a"),
-    "adapter=fusion": ("6469620d98e55d75", "8ec319592dea1993"),
+    "adapter=fusion": ("0e624b4b8f246525", "30f766d701bcee4f"),
     "task=cola backbone=roberta-base protocol=paper": ("88108a6e425c382c", "dbc274085ec93afc"),
     "task=squad backbone=bert-base-cased adapter.bottleneck=256": (
         "d847e54e63122c8e",

@@ -277,6 +277,35 @@ def test_no_bias_has_weight_decay_also_where_some_of_them_are_chosen(folder: Pat
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("backbone", ["bert", "bart", "t5", "gpt2"])
+@pytest.mark.parametrize("adapter", ["houlsby", "pfeiffer", "parallel"])
+def test_an_adapters_matrices_have_weight_decay_wherever_it_is_attached(
+    folder: Path, backbone: str, adapter: str
+) -> None:
+    words = [f"adapter={adapter}", "adapter.bottleneck=4", "adapter.layer_norm=before"]
+    trainer = trainer_of(folder, f"backbone=tiny-{backbone}", *words)
+    model = cast(nn.Module, trainer.model)
+    decayed = set(trainer.get_decay_parameter_names(model))
+    of_adapter = {name: value for name, value in model.named_parameters() if ".adapter." in name}
+    matrices = {name for name, value in of_adapter.items() if value.ndim == 2}
+    assert matrices
+    assert of_adapter.keys() & decayed == matrices
+    kept = {name for name in decayed if name.endswith("bias") or "orm.weight" in name}
+    assert not kept
+
+
+def test_a_fusion_has_weight_decay(folder: Path) -> None:
+    options = {"adapters": [{"bottleneck": 4}], "prune": "qk"}
+    trainer = trainer_of(folder, "adapter=full", "sparsity=dense")
+    model = cast(PreTrainedModel, trainer.model)
+    FusionAdapter(fusion=options).insert(model, seed=1)
+    decayed = set(trainer.get_decay_parameter_names(model))
+    parts = [f"output.LayerNorm.adapter.{part}.weight" for part in ("query", "key", "value")]
+    assert all(f"bert.encoder.layer.0.{part}" in decayed for part in parts)
+    assert not any(name.endswith("adapter.query.bias") for name in decayed)
+
+
+@pytest.mark.slow
 def test_label_smoothing_leaves_the_regulariser_of_a_fusion_in_the_loss(folder: Path) -> None:
     options = {"adapters": [{"bottleneck": 4, "scale": 0.5}]}
     losses = []
