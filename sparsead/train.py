@@ -188,7 +188,7 @@ def run(
         "sources": describe_sources(spec, loaded.inputs.backbone.fingerprint()),
         "data": loaded.inputs.described,
         "from_data": loaded.learned_options,
-        "seconds": setup.clock.seconds(trainer.state),
+        "seconds": setup.clock.seconds(),
         "resumed_from_epoch": setup.resumed_from,
         "environment": describe_environment(setup.device, setup.precision),
         "provenance": provenance,

@@ -246,10 +246,10 @@ def score(
     epochs = history(trainer)
     last: Mapping[str, Any] = epochs[-1]
     best: dict[str, float] = {}
-    if spec.protocol.patience is not None:
-        last, epoch = restore_best(trainer, folder)
-        best = {"best_epoch": epoch}
     with setup.clock.timed("report"), stage("scoring the predictions"):
+        if spec.protocol.patience is not None:
+            last, epoch = restore_best(trainer, folder)
+            best = {"best_epoch": epoch}
         held_out = spec.protocol.selection > 0
         with fast_products(setup.precision, setup.device):
             scores = final_scores(trainer, task, data, folder, last, held_out)

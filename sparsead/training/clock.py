@@ -29,12 +29,12 @@ class Clock(TrainerCallback):
 
     def __init__(self, folder: Path, resumed_from: float) -> None:
         self._folder = folder
-        self._resumed_from = resumed_from
         self._earlier = read_seconds(folder) if resumed_from else {}
         self._began: dict[str, float] = {}
         self._ended: dict[str, float] = {}
         self._steps_began: float | None = None
         self._steps = 0.0
+        self._evaluated = 0.0
 
     @contextmanager
     def timed(self, phase: str) -> Iterator[None]:
@@ -59,9 +59,12 @@ class Clock(TrainerCallback):
             self._steps_began = None
 
     def on_evaluate(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **event: Any
     ) -> None:
-        """Time the steps again after an evaluation within an epoch."""
+        """Add an evaluation of the training, and time the steps again if it is within an epoch."""
+        if "train" in self._ended:  # the best epoch's is repeated for the final scores
+            return
+        self._evaluated += event["metrics"]["eval_runtime"]
         if not float(state.epoch or 0).is_integer() and state.global_step < state.max_steps:
             self._steps_began = perf_counter()
 
@@ -69,22 +72,15 @@ class Clock(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
         """Save the sums for a process that resumes from this checkpoint."""
-        save_seconds(self._folder, self.seconds(state))
+        save_seconds(self._folder, self.seconds())
 
-    def seconds(self, state: TrainerState) -> dict[str, float]:
+    def seconds(self) -> dict[str, float]:
         """Return the seconds of each phase so far, over all processes."""
         now = perf_counter()
         own = {phase: self._ended.get(phase, now) - began for phase, began in self._began.items()}
-        evaluated = _evaluation_seconds(state, self._resumed_from)
         steps = self._steps
         if self._steps_began is not None:  # training stopped in the middle of an epoch
             steps += now - self._steps_began
-        trainer = own["train"] - steps - evaluated
-        own |= {"train": steps, "evaluate": evaluated, "trainer": trainer}
+        trainer = own["train"] - steps - self._evaluated
+        own |= {"train": steps, "evaluate": self._evaluated, "trainer": trainer}
         return {phase: own.get(phase, 0.0) + self._earlier.get(phase, 0.0) for phase in _PHASES}
-
-
-def _evaluation_seconds(state: TrainerState, after: float) -> float:
-    """Return the seconds that the evaluations of the epochs after `after` took together."""
-    entries = [entry for entry in state.log_history if entry["epoch"] > after]
-    return float(sum(entry.get("eval_runtime", 0.0) for entry in entries))
