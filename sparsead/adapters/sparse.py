@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import dataclass, replace
 
 import torch
@@ -73,7 +74,7 @@ def _size(budget: str, model: PreTrainedModel) -> int:
     try:
         spec = compose([f"adapter={name}", f"adapter.bottleneck={bottleneck}", "pruner=none"])
         with torch.device("meta"):
-            empty = type(model)(model.config)
+            empty = type(model)(deepcopy(model.config))  # prefixes change the one they get
         other = ADAPTERS.bind(spec.adapter.method, spec.adapter.options)()
         counted = other.insert(empty, 0)
     except ConfigError as error:

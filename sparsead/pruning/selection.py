@@ -26,7 +26,7 @@ def highest(scores: Mapping[str, Tensor], count: int, seed: int) -> tuple[dict[s
         one that is not.
     """
     threshold = _highest_values(scores, count).min()
-    masks = {name: (score > threshold).cpu() for name, score in scores.items()}
+    masks = {name: (_flat(s) > threshold).view(s.shape) for name, s in scores.items()}
     open_places = count - sum(int(mask.sum()) for mask in masks.values())
     ties = {name: _ties(score, threshold) for name, score in scores.items()}
     keys = torch.cat([_keys(name, scores[name].numel(), seed)[at] for name, at in ties.items()])
@@ -41,16 +41,20 @@ def highest(scores: Mapping[str, Tensor], count: int, seed: int) -> tuple[dict[s
 
 def _highest_values(scores: Mapping[str, Tensor], count: int) -> Tensor:
     """Return the `count` highest of all scores, in no order."""
-    pool = torch.empty(0)
+    pool = torch.empty(0, dtype=torch.float64)
     for score in scores.values():
-        flat = score.detach().flatten().cpu()
-        pool = torch.cat([pool.to(flat.dtype), flat])
+        pool = torch.cat([pool, _flat(score)])
         pool = pool.topk(min(count, len(pool)), sorted=False).values
     return pool
 
 
 def _ties(score: Tensor, threshold: Tensor) -> Tensor:
-    return (score.detach().flatten().cpu() == threshold).nonzero().squeeze(1)
+    return (_flat(score) == threshold).nonzero().squeeze(1)
+
+
+def _flat(score: Tensor) -> Tensor:
+    """Return a tensor's scores in one row, in a precision that holds those of every type."""
+    return score.detach().flatten().cpu().double()
 
 
 def _keys(name: str, size: int, seed: int) -> Tensor:

@@ -169,11 +169,32 @@ def test_the_highest_scores_are_those_of_masks_from_scores(rows: Any, data: Any)
     assert ties == sum(score in removed for score in kept)
 
 
+@pytest.mark.parametrize("other", [torch.float32, torch.bfloat16, torch.int64, torch.bool])
+def test_scores_of_several_types_are_ranked_by_their_values(other: torch.dtype) -> None:
+    draws = torch.Generator().manual_seed(1)
+    exact = torch.rand(40, generator=draws, dtype=torch.float64) * 2
+    rounded = (torch.rand(40, generator=draws) * 3).to(other)
+    for scores in ({"a": exact, "b": rounded}, {"a": rounded, "b": exact}):
+        masks, ties = highest(scores, 10, seed=1)
+        values = torch.cat([scores[name].double() for name in scores])
+        marked = torch.cat([masks[name] for name in scores])
+        assert marked.sum() == 10
+        assert values[marked].min() >= values[~marked].max()
+        assert ties >= 0
+
+
 def test_a_named_budget_is_the_size_of_that_adapter() -> None:
     assert candidates("houlsby:8").budget == 4 * (2 * 32 * 8 + 8 + 32)
     lora = LoRAAdapter(bottleneck=2, sites=["query", "value"]).insert(tiny_classifier(), 1)
     size = sum(lora.model.get_parameter(name).numel() for name in lora.adapter)
     assert candidates("lora:2").budget == size
+
+
+def test_counting_a_named_budget_leaves_the_models_attention_as_it_is() -> None:
+    model = tiny_classifier("tiny-bert")
+    before = model.config._attn_implementation
+    SparseAdapter(budget="prefix:4", sites=SITES).insert(model, 1)
+    assert model.config._attn_implementation == before
 
 
 def test_counts_are_those_of_what_trains() -> None:
