@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from sparsead.adapters.adapted import AdaptedModel
-from sparsead.adapters.contract import UsesRepeatedly
+from sparsead.adapters.contract import CountsFlops
 from sparsead.backbones.loading import count_parameters
 
 
@@ -27,7 +27,7 @@ def count_adapter_costs(adapted: AdaptedModel, removed: int, stored_bytes: int) 
             head unless it is frozen.
         stored_bytes: as given.
         added_flops_per_token: multiplications and additions that the adapter's matrices add to a
-            forward pass. Each matrix is used once per token, unless the module's `uses` says more.
+            forward pass, 2 per weight and token unless the module's `flops` says otherwise.
             Pruned weights count as well, also those of units that bottlenecks do not compute. None
             if a library computes with them, see `AdaptedModel`.
     """
@@ -50,7 +50,7 @@ def count_adapter_costs(adapted: AdaptedModel, removed: int, stored_bytes: int) 
 
 def _count_flops(adapted: AdaptedModel) -> int:
     sizes = {name: adapted.model.get_parameter(name).numel() for name in _matrices(adapted)}
-    return 2 * sum(size * _uses(adapted, name) for name, size in sizes.items())
+    return sum(size * _flops(adapted, name) for name, size in sizes.items())
 
 
 def _matrices(adapted: AdaptedModel) -> list[str]:
@@ -59,10 +59,10 @@ def _matrices(adapted: AdaptedModel) -> list[str]:
     return [name for name in added if adapted.model.get_parameter(name).dim() == 2]
 
 
-def _uses(adapted: AdaptedModel, name: str) -> int:
+def _flops(adapted: AdaptedModel, name: str) -> int:
     place, _, matrix = name.partition(".adapter.")
     module = adapted.model.get_submodule(f"{place}.adapter")
-    return module.uses.get(matrix, 1) if isinstance(module, UsesRepeatedly) else 1
+    return module.flops.get(matrix, 2) if isinstance(module, CountsFlops) else 2
 
 
 def _nonzero(adapted: AdaptedModel) -> int:

@@ -58,11 +58,11 @@ class Mergeable(Protocol):
 
 
 @runtime_checkable
-class UsesRepeatedly(Protocol):
-    """A submodule `adapter` that uses some of its matrices more than once per token."""
+class CountsFlops(Protocol):
+    """A submodule `adapter` that does not use each of its matrices in one product per token."""
 
-    uses: Mapping[str, int]
-    """Number of uses per token, by the matrix's name; matrices not listed are used once."""
+    flops: Mapping[str, int]
+    """Multiplications and additions per token and weight, by the matrix's name; others have 2."""
 
 
 @runtime_checkable

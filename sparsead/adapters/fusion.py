@@ -43,7 +43,7 @@ class Fusion(nn.Module):
         self.query = nn.Linear(width, width)
         self.key = nn.Linear(width, width)
         self.value = nn.Linear(width, width, bias=False)
-        self.uses = dict.fromkeys(("key.weight", "value.weight"), len(tasks))
+        self.flops = dict.fromkeys(("key.weight", "value.weight"), 2 * len(tasks))
 
     def forward(self, x: Tensor) -> Tensor:
         """Map a tensor of shape (..., width) to the change of the same shape."""

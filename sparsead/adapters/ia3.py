@@ -35,6 +35,7 @@ class IA3(nn.Module):
         super().__init__()
         size = (1, linear.in_features) if of_input else (linear.out_features, 1)
         self.change = nn.Parameter(torch.empty(size))
+        self.flops = {"change": 1}
         self.of_input = of_input
 
     def forward(self, x: Tensor) -> Tensor:

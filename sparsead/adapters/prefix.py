@@ -32,7 +32,7 @@ class Prefix(nn.Module):
     def __init__(self, length: int, width: int, scale: float, queries: int) -> None:
         super().__init__()
         self.parameter_scale = scale
-        self.uses = dict.fromkeys(_PARAMETERS, queries)
+        self.flops = dict.fromkeys(_PARAMETERS, 2 * queries)
         self.key = nn.Parameter(torch.empty(length, width))
         self.value = nn.Parameter(torch.empty(length, width))
         self.seen = False

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from pruning_cases import transformers_loss
+from sparsead.adapters.accounting import count_adapter_costs
 from sparsead.adapters.adapted import AdaptedModel
 from sparsead.adapters.ia3 import IA3Adapter
 from sparsead.adapters.merging import merge
@@ -73,6 +74,11 @@ def test_it_has_a_weight_for_each_key_value_and_inner_activation() -> None:
     sizes = sorted(adapted.model.get_parameter(name).numel() for name in adapted.adapter)
     assert sizes == 4 * [32] + 2 * [INNER]
     assert adapted.prunable == adapted.adapter
+
+
+def test_it_adds_one_multiplication_per_weight_and_token() -> None:
+    counts = count_adapter_costs(inserted(), removed=0, stored_bytes=0)
+    assert counts["added_flops_per_token"] == counts["adapter"] == 2 * (32 + 32 + INNER)
 
 
 def test_a_removed_weight_leaves_its_activation_as_it_is() -> None:
