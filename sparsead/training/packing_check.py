@@ -15,7 +15,7 @@ from transformers import BatchEncoding, PreTrainedModel
 
 from sparsead.pruning.scoring import undisturbed
 
-_LENGTHS = (3, 5)
+_LENGTHS = (2, 3)
 _TOLERANCE = 1e-2
 """Greatest difference, as a share of the largest logit; rounding in fp32 gives 1e-6.
 

@@ -295,6 +295,14 @@ def test_where_it_is_not_exact_one_line_says_so(
     assert model.config._attn_implementation == active
 
 
+def test_a_backbone_with_three_positions_is_packed() -> None:
+    words = ["backbone=tiny-bert", "backbone.architecture.max_position_embeddings=3"]
+    loaded = load_backbone(compose(*words).backbone)
+    model = loaded.model(AutoModelForSequenceClassification, {}, seed=1)
+    collator = DataCollatorWithPadding(loaded.tokenizer)
+    assert isinstance(unpad(model, collator, "fp32"), PackingCollator)
+
+
 def without_boundaries(*args: Any, padded: Any, packing: Any = None, **options: Any) -> Any:
     """Attend as if the packing no longer reached the attention function."""
     return padded(*args, **options)
