@@ -56,9 +56,11 @@ def check_tokens(
     """
     if positions is not None and tokens + after > positions:
         others = f", and {after} may follow" if after else ""
+        free = positions - after
+        remedy = f"use {key}={free} or less" if free > 0 else "no position is left for a text"
         raise ConfigError(
             f"{key}={tokens}: backbone={backbone} has positions for {positions} tokens{others}; "
-            f"use {key}={positions - after} or less"
+            f"{remedy}"
         )
 
 

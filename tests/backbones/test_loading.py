@@ -450,6 +450,8 @@ def test_texts_longer_than_the_positions_are_refused(name: str, longest: int | N
     if longest is not None:
         with pytest.raises(ConfigError, match=f"use task.max_length={longest} or less"):
             backbone.check_length("task.max_length", longest + 1)
+        with pytest.raises(ConfigError, match="no position is left for a text"):
+            backbone.check_length("task.max_length", 1, after=longest)
         with pytest.raises((IndexError, RuntimeError)):
             model(torch.full((1, longest + 1), 7))
 
