@@ -22,7 +22,8 @@ NO_CODE: dict[str, Any] = {"trust_remote_code": False}
 def folder_config(folder: Path, options: Mapping[str, Any]) -> PretrainedConfig:
     """Return the configuration in a backbone's folder, with these options set.
 
-    Labels and output options of an earlier fine-tuning are replaced by the defaults.
+    Output options of an earlier fine-tuning are replaced by the defaults, and its labels if
+    `options` has others.
 
     Raises:
         SourceError: the folder has no configuration that can be read, or none that can be trusted.

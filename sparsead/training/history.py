@@ -26,6 +26,7 @@ def history(trainer: SparseadTrainer) -> list[dict[str, Any]]:
             row["train_loss"] = entry["loss"]
         if "eval_loss" in entry:
             row |= {"validation_loss": entry["eval_loss"], "scores": scores_of(entry)}
+            row.pop(COLLAPSED, None)  # of an earlier evaluation of the same epoch
             row |= {COLLAPSED: True} if entry.get(f"eval_{COLLAPSED}") else {}
     return list(epochs.values())
 
