@@ -30,6 +30,7 @@ from sparsead.seeding import make_generator
 from sparsead.tasks.contract import Collator
 from sparsead.training import packed_attention, unpadded
 from sparsead.training.packed_attention import attend_by_kernel, attend_by_products
+from sparsead.training.packing import PackingCollator
 from sparsead.training.unpadded import unpad
 
 CONF = Path(__file__).parents[2] / "conf"
