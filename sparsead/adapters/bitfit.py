@@ -10,6 +10,7 @@ from transformers.pytorch_utils import Conv1D
 
 from sparsead.adapters.adapted import AdaptedModel, freeze_backbone
 from sparsead.adapters.contract import ADAPTERS
+from sparsead.backbones.heads import list_backbone_parameters
 from sparsead.backbones.places import SiteError, build_bias_error
 from sparsead.errors import ConfigError
 
@@ -45,7 +46,7 @@ class BitFit:
                 of which it is not known that it adds its bias to its output.
             ConfigError: the budget is less than half a weight.
         """
-        backbone = {id(parameter) for parameter in model.base_model.parameters()}
+        backbone = {id(parameter) for parameter in list_backbone_parameters(model)}
         names = [
             name
             for name, parameter in model.named_parameters()

@@ -20,6 +20,7 @@ from sparsead.adapters.adapted import AdaptedModel, freeze_backbone
 from sparsead.adapters.contract import ADAPTERS
 from sparsead.adapters.initialisation import initialise
 from sparsead.backbones.dropout import Dropout
+from sparsead.backbones.heads import list_backbone_modules
 from sparsead.backbones.sites import site_modules
 from sparsead.config.values.adapters import BOTTLENECK, check_sites, check_trained_parts
 from sparsead.config.values.contract import check_all
@@ -190,7 +191,8 @@ class BottleneckAdapter(BottleneckOptions):
 
 def _norms(model: PreTrainedModel) -> list[str]:
     """Return the names of the parameters of the backbone's normalisation layers."""
-    backbone = {id(module) for module in model.base_model.modules()}
+    parts = list_backbone_modules(model)
+    backbone = {id(module) for part in parts for module in part.modules()}
     return [
         f"{name}.{parameter}"
         for name, module in model.named_modules()

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from sparsead.adapters.adapted import AdaptedModel
 from sparsead.adapters.chosen import VALUES, read_places
+from sparsead.backbones.heads import list_backbone_parameters
 from sparsead.config.run import RunSpec
 from sparsead.errors import ConfigError, RecordError
 from sparsead.exchange.reading import load_run, read_adapter, read_chosen, read_head
@@ -139,7 +140,7 @@ def _read_run(source: Path, adapted: AdaptedModel) -> dict[str, tuple[Tensor, Te
 
 def _list_backbone(adapted: AdaptedModel) -> list[str]:
     """Return the names of the parameters that the bare backbone has, without the head."""
-    of_backbone = {id(parameter) for parameter in adapted.model.base_model.parameters()}
+    of_backbone = {id(parameter) for parameter in list_backbone_parameters(adapted.model)}
     return [name for name, each in adapted.model.named_parameters() if id(each) in of_backbone]
 
 

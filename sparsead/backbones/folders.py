@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from sparsead.backbones.pickled import combine, convert
+from sparsead.backbones.weight_files import WEIGHTS, list_weight_files
 from sparsead.config.groups import BackboneSpec
 from sparsead.errors import SourceError
 from sparsead.errors.translation import translate_errors
@@ -23,7 +24,6 @@ from sparsead.runs.foreign import CONFIG as ADAPTER_CONFIG
 
 log = logging.getLogger(__name__)
 
-_WEIGHTS, _INDEX = "model.safetensors", "model.safetensors.index.json"
 _TOKENIZER = ("special_tokens_map.json", "tokenizer.json", "tokenizer_config.json", "vocab.txt")
 _NO_WEIGHTS = (
     "has neither safetensors nor a pytorch_model.bin; give a folder of weights with "
@@ -77,7 +77,8 @@ def check_plain(folder: Path) -> None:
 
     Raises:
         SourceError: it holds an adapter of peft, its configuration names code of the hub or a file
-            of weights, or its index names weights outside the folder, which would not be hashed.
+            of weights, its weights are quantised, or its index names weights outside the folder,
+            which would not be hashed.
     """
     if (folder / ADAPTER_CONFIG).exists():
         raise SourceError(
@@ -97,26 +98,15 @@ def check_plain(folder: Path) -> None:
     if isinstance(values, dict) and "transformers_weights" in values:
         raise SourceError(
             f"{folder}: its config.json names transformers_weights={values['transformers_weights']}"
-            f", other weights than {_WEIGHTS}; leave it out"
+            f", other weights than {WEIGHTS}; leave it out"
         )
-    _check_shards(folder)
-
-
-def _check_shards(folder: Path) -> None:
-    """Refuse an index of weights that names files outside the folder, or in folders below it."""
-    index = folder / _INDEX
-    if (folder / _WEIGHTS).exists() or not index.exists():
-        return
+    if isinstance(values, dict) and "quantization_config" in values:
+        raise SourceError(
+            f"{folder}: its config.json has quantization_config: quantised weights cannot be "
+            "trained; give them in float32, float16 or bfloat16"
+        )
     with translate_read_errors(folder, "cannot be loaded"):
-        check_readable(index)
-        shards = {
-            str(shard) for shard in json.loads(index.read_text("utf-8"))["weight_map"].values()
-        }
-    for shard in sorted(shards):
-        if Path(shard).name != shard or not shard.endswith(".safetensors"):
-            raise SourceError(
-                f"{index}: names the file of weights {shard}; name safetensors in the same folder"
-            )
+        list_weight_files(folder)
 
 
 def list_values(values: object) -> Iterator[tuple[str, object]]:
@@ -138,7 +128,7 @@ def _package_folder(spec: BackboneSpec) -> Path:
 
 def _with_checksum(spec: BackboneSpec, folder: Path) -> Path:
     """Return the folder if its weights and its tokenizer are those of the configuration."""
-    weights = folder / _WEIGHTS
+    weights = folder / WEIGHTS
     if not weights.is_file() or file_digest(weights) != spec.sha256:
         raise SourceError(f"{weights}: is missing or has not the SHA-256 {spec.sha256}")
     if spec.tokenizer_sha256 not in (None, digest_tokenizer(folder)):

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from safetensors import safe_open
-from safetensors.torch import load_file
-from torch import Tensor
-from transformers import PreTrainedModel
+import torch
+from torch import Tensor, nn
+from transformers import AutoModel, PreTrainedModel
 
+from sparsead.backbones.weight_files import list_weights, read_weights
 from sparsead.errors import SourceError
 
 _NEXT_TOKEN = ("ForCausalLM", "LMHeadModel")
@@ -24,15 +24,33 @@ def gives_next_token(kind: type[Any]) -> bool:
     return kind.__name__.endswith(_NEXT_TOKEN)
 
 
+def list_backbone_modules(model: PreTrainedModel) -> list[nn.Module]:
+    """Return the modules that are the bare backbone, without any head.
+
+    It is one module, but for T5's models that answer questions or generate texts, which have the
+    backbone's parts as their own.
+    """
+    if model.base_model is not model:
+        return [model.base_model]
+    with torch.device("meta"):
+        parts = dict(AutoModel.from_config(model.config).named_children())
+    return [module for name, module in model.named_children() if name in parts]
+
+
+def list_backbone_parameters(model: PreTrainedModel) -> list[nn.Parameter]:
+    """Return the parameters of the bare backbone, and of what is inserted into it."""
+    return [each for module in list_backbone_modules(model) for each in module.parameters()]
+
+
 def pretrained_parameters(model: PreTrainedModel) -> set[int]:
     """Return the `id` of each parameter that is the backbone's own.
 
-    The head that gives the next token was pretrained with the backbone, and therefore belongs to it
-    also where it is no copy of the embedding. All other heads are new.
+    The layer that gives the next token was pretrained with the backbone, and therefore belongs to
+    it also where it is no copy of the embedding. All other heads are new.
     """
-    parameters = list(model.base_model.parameters())
-    if gives_next_token(type(model)):
-        parameters += model.get_output_embeddings().parameters()
+    parameters = list_backbone_parameters(model)
+    if (output := model.get_output_embeddings()) is not None:
+        parameters += output.parameters()
     return {id(parameter) for parameter in parameters}
 
 
@@ -51,13 +69,11 @@ def read_without_head(folder: Path, model: PreTrainedModel) -> dict[str, Tensor]
     """
     if model.get_output_embeddings() is not None:
         return None
-    backbone = {id(parameter) for parameter in model.base_model.parameters()}
+    backbone = {id(parameter) for parameter in list_backbone_parameters(model)}
     new = {name for name, each in model.named_parameters() if id(each) not in backbone}
-    files = sorted(folder.glob("*.safetensors"))
-    if not any(new & set(_names(file)) for file in files):
+    if not new & list_weights(folder):
         return None
-    stored = {name: tensor for file in files for name, tensor in load_file(file).items()}
-    return {name: tensor for name, tensor in stored.items() if name not in new}
+    return {name: tensor for name, tensor in read_weights(folder).items() if name not in new}
 
 
 def rename_backbone(model: PreTrainedModel) -> dict[str, str] | None:
@@ -83,13 +99,8 @@ def check_output(folder: Path, model: PreTrainedModel) -> None:
         return
     output = model.get_output_embeddings().weight
     (name,) = [name for name, parameter in model.named_parameters() if parameter is output]
-    if not any(name in _names(file) for file in folder.glob("*.safetensors")):
+    if name not in list_weights(folder):
         raise SourceError(
             f"{folder}: has no {name}, the weights that give the next token; save the whole model, "
             "such as an AutoModelForCausalLM"
         )
-
-
-def _names(file: Path) -> list[str]:
-    with safe_open(file, "pt") as opened:
-        return list(opened.keys())

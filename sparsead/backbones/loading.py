@@ -40,6 +40,7 @@ from sparsead.backbones.heads import (
 from sparsead.backbones.lengths import check_tokens, count_positions
 from sparsead.backbones.places import build_head_error
 from sparsead.backbones.tokenizers import build_tokenizer
+from sparsead.backbones.weight_files import check_not_quantised
 from sparsead.config.groups import BackboneSpec
 from sparsead.errors import ConfigError, SourceError
 from sparsead.runs.files import file_digest
@@ -48,6 +49,8 @@ from sparsead.seeding import derive_seed
 _TOKENIZING: dict[str, Any] = {"split_special_tokens": True, "padding_side": "right"}
 """Without `padding_side`, some decoders' tokenizers pad on the left, which shifts positions."""
 _RANDOM_WEIGHTS_SEED = 0
+_OUTPUT_RANGE = 0.02
+"""Standard deviation of a random output layer whose configuration has none for its weights."""
 _RELATIVE_POSITIONS = 512
 """Longest input of a model with relative positions: the length that T5 was pretrained with."""
 
@@ -90,6 +93,7 @@ class Backbone:
         with translate_read_errors(folder, "cannot be loaded"):
             with torch.device("meta"):
                 empty = head.from_config(config)
+            check_not_quantised(folder)
             check_output(folder, empty)
             stored = read_without_head(folder, empty)
             model, found = type(empty).from_pretrained(
@@ -176,8 +180,9 @@ class Backbone:
             torch.manual_seed(_RANDOM_WEIGHTS_SEED)
             pretrained = AutoModel.from_config(config, dtype=torch.float32)
         model.base_model.load_state_dict(pretrained.state_dict(), strict=False)
-        if gives_next_token(type(model)) and not config.tie_word_embeddings:
-            model.get_output_embeddings().weight.data.normal_(0, config.initializer_range)
+        output = model.get_output_embeddings()
+        if output is not None and output.weight is not model.get_input_embeddings().weight:
+            output.weight.data.normal_(0, getattr(config, "initializer_range", _OUTPUT_RANGE))
         return model
 
 
