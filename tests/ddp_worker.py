@@ -25,6 +25,9 @@ from sparsead.pruning.prune import prune
 from sparsead.training.processes import broadcast_value
 from training.test_trainer import trainer_of
 
+OF_TOKENS = ("task=demo_xsum", "backbone=tiny-bart", "backbone.dropout=0")
+"""The words of a run whose loss is a mean over tokens, of which texts have different numbers."""
+
 
 def in_two_processes(work: Callable[[int, int, str], None], folder: Path) -> None:
     """Call `work` in one process per rank, with the rank, a free port and the folder.
@@ -105,9 +108,14 @@ def training_worker(rank: int, port: int, folder: str) -> None:
     train_undisturbed(Path(folder), f"{rank}.pt")
 
 
-def train_undisturbed(folder: Path, name: str) -> None:
+def text_training_worker(rank: int, port: int, folder: str) -> None:
+    _join(rank, port)
+    train_undisturbed(Path(folder), f"{rank}.pt", *OF_TOKENS)
+
+
+def train_undisturbed(folder: Path, name: str, *words: str) -> None:
     """Train two steps without dropout, and save the weights, and the loss of training and dev."""
-    trainer = trainer_of(folder, "protocol.epochs=1", "protocol.batch_size=16")
+    trainer = trainer_of(folder, "protocol.epochs=1", "protocol.batch_size=16", *words)
     model = cast(nn.Module, trainer.model)
     for module in model.modules():
         if isinstance(module, nn.Dropout):

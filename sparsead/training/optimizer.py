@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -27,7 +27,8 @@ def find_rates(protocol: ProtocolSpec, model: nn.Module, head: Collection[str]) 
     The head's is `protocol.head_learning_rate`. A parameter of a layer has the general rate,
     multiplied by `protocol.layer_decay` for each layer above it (Clark et al., 2020). A parameter
     below all layers has one factor more than those of the lowest layer, and one above all layers
-    has none.
+    has none. The layers of an encoder and of its decoder stand side by side: those of the same
+    number have the same rate.
 
     Args:
         protocol: the run's protocol.
@@ -51,7 +52,7 @@ def find_rates(protocol: ProtocolSpec, model: nn.Module, head: Collection[str]) 
             f"protocol.head_learning_rate={rate_of_head:g}: "
             f"{'no head trains here' if own else trains}"
         )
-    top = max(layers.values(), default=0)
+    top = _find_top(protocol, layers)
     below = _find_below(own, layers)
     depths = {name: layers.get(name, -1 if name in below else top) for name in own}
     of_own = {
@@ -60,6 +61,26 @@ def find_rates(protocol: ProtocolSpec, model: nn.Module, head: Collection[str]) 
     }
     of_head = protocol.learning_rate if rate_of_head is None else rate_of_head
     return {name: of_own.get(name, of_head) for name in names}
+
+
+def _find_top(protocol: ProtocolSpec, layers: Mapping[str, int]) -> int:
+    """Return the number of the highest layer that trains; 0 without layers.
+
+    Raises:
+        ConfigError: rates decay from layer to layer, and an encoder and its decoder have highest
+            layers of different numbers.
+    """
+    tops: dict[str, int] = {}
+    for name, number in layers.items():
+        stack = name[: name.index(f".{number}.")]
+        tops[stack] = max(number, tops.get(stack, 0))
+    if protocol.layer_decay != 1 and len(set(tops.values())) > 1:
+        counted = " and ".join(f"{top + 1} of {stack}" for stack, top in tops.items())
+        raise ConfigError(
+            f"protocol.layer_decay={protocol.layer_decay:g}: {counted} train; it needs as many "
+            "layers in each, use protocol.layer_decay=1"
+        )
+    return max(tops.values(), default=0)
 
 
 def _find_below(names: Sequence[str], layers: Collection[str]) -> set[str]:
@@ -76,23 +97,27 @@ def _find_below(names: Sequence[str], layers: Collection[str]) -> set[str]:
     return {*names[:first], *(name for name in names if _EMBEDDING.search(name))} - set(layers)
 
 
-def find_biases(model: nn.Module) -> set[str]:
-    """Return the names of the chosen biases, which no name tells from chosen weights."""
-    return {
+def find_decayed(model: nn.Module, names_of: Callable[[nn.Module], list[str]]) -> list[str]:
+    """Return the names of the parameters with weight decay: no norms and no biases.
+
+    The Trainer leaves out all that is below a LayerNorm; an adapter that is attached to one has
+    weight decay like any other. Chosen biases, which no name tells from chosen weights, have none.
+
+    Args:
+        model: the model with its adapter.
+        names_of: the Trainer's own rule for a module.
+    """
+    names = names_of(model)
+    for place, module in model.named_modules():
+        if type(module).__name__.endswith("Norm"):
+            for child, attached in module.named_children():
+                names += [f"{place}.{child}.{name}" for name in names_of(attached)]
+    biases = {
         f"{name}.values"
         for name, module in model.named_modules()
         if isinstance(module, ChosenWeights) and module.kind == "bias"
     }
-
-
-def find_attached_to_norms(model: nn.Module) -> list[tuple[str, nn.Module]]:
-    """Return the modules that are attached to a layer of normalisation, with their names."""
-    return [
-        (f"{name}.{child}", module)
-        for name, norm in model.named_modules()
-        if type(norm).__name__.endswith("Norm")
-        for child, module in norm.named_children()
-    ]
+    return [name for name in names if name not in biases]
 
 
 def set_rates(optimizer: Optimizer, model: nn.Module, rates: Mapping[str, float]) -> None:

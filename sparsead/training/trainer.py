@@ -43,13 +43,7 @@ from sparsead.training.evaluation import (
 )
 from sparsead.training.history import best_epoch_end, epoch_ends, scores_of
 from sparsead.training.loss import Criterion, build_criterion
-from sparsead.training.optimizer import (
-    explained_schedule,
-    find_attached_to_norms,
-    find_biases,
-    find_rates,
-    set_rates,
-)
+from sparsead.training.optimizer import explained_schedule, find_decayed, find_rates, set_rates
 from sparsead.training.prediction import (
     Scorer,
     build_scorer,
@@ -122,10 +116,17 @@ class SparseadTrainer(Trainer):
         self._losses: list[tuple[Tensor, int]] = []
         output = super().evaluation_loop(*args, **kwargs)
         name = f"{kwargs.get('metric_key_prefix', 'eval')}_loss"
-        if output.metrics and name in output.metrics and not self._shared_out:
-            total = sum(float(loss) * terms for loss, terms in self._losses)
-            output.metrics[name] = total / sum(terms for _, terms in self._losses)
+        if output.metrics and name in output.metrics:
+            total = self._mean(sum(float(loss) * terms for loss, terms in self._losses))
+            output.metrics[name] = total / self._mean(sum(terms for _, terms in self._losses))
         return output
+
+    def _mean(self, value: float) -> float:
+        """Return the mean of a number over all processes."""
+        if not self._shared_out:
+            return value
+        here = torch.tensor(value, dtype=torch.float64, device=self.args.device)
+        return float(self.accelerator.reduce(here, "mean"))
 
     def prediction_step(self, model: nn.Module, inputs: Any, *args: Any, **kwargs: Any) -> Any:
         """Run one evaluation step, and store its loss and the number of terms in it."""
@@ -143,26 +144,29 @@ class SparseadTrainer(Trainer):
     ) -> Any:
         """Return the loss of a batch; in training that of `criterion`, and its share of a step.
 
-        If a step accumulates several batches, each has a weight by the number of its terms of the
-        loss, as if all were one batch.
+        If a step has several batches, accumulated or in several processes, each has a weight by
+        the number of its terms of the loss, as if all were one batch.
         """
-        accumulates = self.args.gradient_accumulation_steps > 1
-        if not model.training or (self.criterion is None and not accumulates):
+        if not model.training or (self.criterion is None and not self._adds_batches):
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         loss, outputs = super().compute_loss(model, inputs, True, num_items_in_batch)
         if self.criterion is not None:
             loss = self.criterion(outputs["logits"], inputs["labels"]) + sum_regularisers(model)
-        if accumulates:  # the Trainer will divide by the number of batches
+        if self._adds_batches:  # the Trainer will divide by their number
             share = count_terms(inputs) / self._terms
             loss = loss * share * self.current_gradient_accumulation_steps
         return (loss, outputs) if return_outputs else loss
 
     def get_batch_samples(self, *args: Any, **kwargs: Any) -> Any:
-        """Return the batches of a step, and count the terms of their loss."""
+        """Return the batches of a step, and count the terms of their loss in each process."""
         batches, items = super().get_batch_samples(*args, **kwargs)
-        if self.args.gradient_accumulation_steps > 1:
-            self._terms = sum(count_terms(batch) for batch in batches)
+        if self._adds_batches:
+            self._terms = self._mean(sum(count_terms(batch) for batch in batches))
         return batches, items
+
+    @property
+    def _adds_batches(self) -> bool:
+        return self._shared_out or self.args.gradient_accumulation_steps > 1
 
     def create_optimizer(self, *args: Any, **kwargs: Any) -> torch.optim.Optimizer:
         """Return the optimiser, whose parameters have the learning rates `rates`."""
@@ -173,16 +177,8 @@ class SparseadTrainer(Trainer):
         return optimizer
 
     def get_decay_parameter_names(self, model: nn.Module) -> list[str]:
-        """Return the names of the parameters with weight decay: no biases, also no chosen ones.
-
-        The Trainer leaves out all that is below a LayerNorm. An adapter that is attached to one
-        has weight decay like any other.
-        """
-        biases = find_biases(model)
-        names = super().get_decay_parameter_names(model)
-        for place, module in find_attached_to_norms(model):
-            names += [f"{place}.{name}" for name in super().get_decay_parameter_names(module)]
-        return [name for name in names if name not in biases]
+        """Return the names of the parameters with weight decay."""
+        return find_decayed(model, super().get_decay_parameter_names)
 
     def create_scheduler(self, *args: Any, **kwargs: Any) -> Any:
         """Return the schedule of the learning rates."""
@@ -199,7 +195,7 @@ class SparseadTrainer(Trainer):
 
     @property
     def _shared_out(self) -> bool:
-        """Whether several processes share each evaluation, in batches of equal size."""
+        """Whether several processes share each step and evaluation, in batches of equal size."""
         return bool(self.args.world_size > 1)
 
     def _batches(self, rows: Dataset) -> list[list[int]]:
@@ -331,10 +327,10 @@ def build_trainer(
         int(model.config.num_labels or 0),
         of_next_token=gives_next_token(type(model)),
     )
-    divides = gives_next_token(type(model)) and protocol.gradient_accumulation == 1
-    if trainer.criterion is not None or not divides:
-        # Else the Trainer multiplies the loss by the number of processes, because it expects the
-        # model to have divided by the terms of all of them. Other models average over their own.
+    alone = protocol.gradient_accumulation == 1 and trainer.args.world_size == 1
+    if trainer.criterion is not None or not (gives_next_token(type(model)) and alone):
+        # Else the Trainer expects the model to divide by the terms of all batches of a step, and
+        # multiplies all of the loss by their number, what regularises the weights included.
         trainer.model_accepts_loss_kwargs = False
     if protocol.head_learning_rate is not None or protocol.layer_decay != 1:
         trainer.rates = find_rates(protocol, model, head)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 
 from ddp_worker import (
+    OF_TOKENS,
     agreeing_worker,
     in_two_processes,
     masking_worker,
+    text_training_worker,
     train_undisturbed,
     training_worker,
 )
@@ -35,9 +38,14 @@ def test_all_processes_have_the_masks_of_the_first(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_two_processes_train_what_one_does(tmp_path: Path) -> None:
-    in_two_processes(training_worker, tmp_path)
-    train_undisturbed(tmp_path, "alone.pt")
+@pytest.mark.parametrize(
+    ("worker", "words"), [(training_worker, ()), (text_training_worker, OF_TOKENS)]
+)
+def test_two_processes_train_what_one_does(
+    tmp_path: Path, worker: Callable[[int, int, str], None], words: tuple[str, ...]
+) -> None:
+    in_two_processes(worker, tmp_path)
+    train_undisturbed(tmp_path, "alone.pt", *words)
     alone, *both = (
         torch.load(tmp_path / f"{name}.pt", weights_only=True) for name in ("alone", 0, 1)
     )

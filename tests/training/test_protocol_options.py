@@ -262,6 +262,21 @@ def test_embeddings_behind_the_layers_are_below_them() -> None:
         assert rates[f"{stack}.layers.1.weight"] == rates[f"{stack}.layer_norm.weight"] == 0.8
 
 
+def test_stacks_of_different_height_have_no_layer_decay() -> None:
+    heights = {"encoder": 3, "decoder": 2}
+    stacks = {
+        name: nn.ModuleDict({"layers": nn.ModuleList([nn.Linear(2, 2) for _ in range(height)])})
+        for name, height in heights.items()
+    }
+    model = nn.ModuleDict(stacks)
+    protocol = compose(*SMALL).protocol
+    message = r"layer_decay=0.5: 3 of encoder.layers and 2 of decoder.layers train"
+    with pytest.raises(ConfigError, match=message):
+        find_rates(replace(protocol, layer_decay=0.5), model, head=())
+    rates = find_rates(protocol, model, head=())
+    assert set(rates.values()) == {protocol.learning_rate}
+
+
 def test_no_bias_has_weight_decay_also_where_some_of_them_are_chosen(folder: Path) -> None:
     trainer = trainer_of(folder, "adapter=bitfit", "adapter.budget=0.5", "pruner=random")
     model = trainer.model
