@@ -19,6 +19,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from sparsead.config.run import RunSpec, drop_local_files
+from sparsead.config.schema import SPLIT_NAME
 from sparsead.errors import AlreadyRecordedError, RecordError, SparseadError, StorageError
 from sparsead.errors.translation import translate_errors
 from sparsead.runs.failure import (
@@ -39,7 +40,7 @@ from sparsead.runs.staging import staged
 from sparsead.runs.states import Done, Failed, Missing, State
 
 _NAME = r"[\w-][\w.-]{0,249}"
-_FILE = r"result\.json|config\.yaml|predictions-\w+\.parquet"
+_FILE = rf"result\.json|config\.yaml|predictions-{SPLIT_NAME}\.parquet"
 _PATH = re.compile(rf"{_NAME}/({_FILE})|failed-{_NAME}\.json")
 _COLUMNS = {"path": "string", "content": "binary"}
 
