@@ -11,7 +11,7 @@ import re
 import shutil
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -20,7 +20,15 @@ from omegaconf import OmegaConf
 
 from sparsead.config.run import RunSpec, drop_local_files
 from sparsead.config.schema import SPLIT_NAME
-from sparsead.errors import AlreadyRecordedError, RecordError, SparseadError, StorageError
+from sparsead.errors import (
+    AlreadyRecordedError,
+    ClaimedError,
+    RecordError,
+    SparseadError,
+    StorageError,
+    TakenOverError,
+    warn,
+)
 from sparsead.errors.translation import translate_errors
 from sparsead.runs.failure import (
     failure_file,
@@ -29,7 +37,7 @@ from sparsead.runs.failure import (
     read_failures,
     run_of_failure,
 )
-from sparsead.runs.files import write_atomically
+from sparsead.runs.files import remove, write_atomically
 from sparsead.runs.identity import compute_recipe
 from sparsead.runs.parquet_files import BoundedParquet
 from sparsead.runs.predictions import check_predictions
@@ -178,7 +186,8 @@ def _unpack_file(archive: Path, path: object, content: object, runs: Path) -> No
 def add_missing(file: Path, outputs: Path) -> tuple[int, int]:
     """Put the records of an archive that `outputs` lacks beside its own, without weights.
 
-    Failures are left out: what failed on another machine need not fail here.
+    Failures are left out: what failed on another machine need not fail here. So is a record whose
+    run is being trained here, which is said.
 
     Returns:
         The number of records that were added, and of failed runs in the archive.
@@ -190,12 +199,30 @@ def add_missing(file: Path, outputs: Path) -> tuple[int, int]:
     added = 0
     with unpacked(file) as place:
         for folder in _list_folders(place):
-            with suppress(AlreadyRecordedError), staged(outputs / "runs" / folder.name) as staging:
-                shutil.copytree(folder, staging, dirs_exist_ok=True)
-                _write_config(RunRecord.read(folder), staging)
-                added += 1
+            added += _add(folder, outputs / "runs" / folder.name)
         failed = len(list_failed(place))
     return added, failed
+
+
+def _add(source: Path, folder: Path) -> bool:
+    """Add a record, unless there is one, or its run is being trained; return whether it was.
+
+    What an interrupted run has left is removed, so that the record has the archive's files alone.
+    """
+    try:
+        with staged(folder) as staging:
+            for path in staging.iterdir():
+                remove(path)
+            shutil.copytree(source, staging, dirs_exist_ok=True)
+            _write_config(RunRecord.read(source), staging)
+    except TakenOverError:
+        raise
+    except ClaimedError as error:
+        warn(f"{error}; it is left out")
+        return False
+    except AlreadyRecordedError:
+        return False
+    return True
 
 
 def _write_config(record: RunRecord, folder: Path) -> None:
