@@ -124,8 +124,11 @@ def unpacked(file: Path) -> Iterator[Path]:
         RecordError: the file is no archive, a record or a failure in it is malformed or under
             another name, or predictions were altered; the message names the archive, because the
             temporary folder is gone when somebody reads it.
+        StorageError: the folder of temporary files has no room for the archive's files.
     """
-    with TemporaryDirectory() as folder:
+    with _explain_full_storage(file):
+        temporary = TemporaryDirectory()
+    with temporary as folder:
         runs = Path(folder) / "runs"
         unpack(file, Path(folder))
         try:
@@ -143,6 +146,7 @@ def unpack(file: Path, outputs: Path) -> None:
 
     Raises:
         RecordError: the file is no archive, or a path in it leads out of the folder of the runs.
+        StorageError: `outputs` cannot be written.
     """
     if not file.is_file():
         raise RecordError(f"{file}: is not a file")
@@ -171,16 +175,34 @@ def _unpack_file(archive: Path, path: object, content: object, runs: Path) -> No
 
     Raises:
         RecordError: it is no file of a record, or the archive has it twice.
+        StorageError: it cannot be written.
     """
     if not isinstance(content, bytes):
         raise RecordError(f"{archive}: is not an archive of records (content must be bytes)")
     if not isinstance(path, str) or not _PATH.fullmatch(path):
         raise RecordError(f"{archive}: {path!r} is not the path of a file of a run")
     file = runs / path
-    file.parent.mkdir(parents=True, exist_ok=True)
     if file.exists():
         raise RecordError(f"{archive}: has {path!r} twice")
-    file.write_bytes(content)
+    with _explain_full_storage(archive):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(content)
+
+
+@contextmanager
+def _explain_full_storage(archive: Path) -> Iterator[None]:
+    """Turn an OSError in the block into one that says where the files of an archive are unpacked.
+
+    Raises:
+        StorageError: the message names the folder of temporary files.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(
+            f"{archive}: cannot be unpacked in the folder of temporary files ({error}); name one "
+            "with more space, as in TMPDIR=FOLDER sparsead …"
+        ) from error
 
 
 def add_missing(file: Path, outputs: Path) -> tuple[int, int]:

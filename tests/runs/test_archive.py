@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import shutil
 from contextlib import suppress
 from pathlib import Path
@@ -12,7 +13,7 @@ from pyarrow import parquet
 
 from composing import compose
 from sparsead.commands import figure, runs, table
-from sparsead.errors import RecordError
+from sparsead.errors import RecordError, StorageError
 from sparsead.runs.archive import ArchivedRuns, add_missing, pack, unpack
 from sparsead.runs.failure import record_failure
 from sparsead.runs.listing import open_place
@@ -353,6 +354,19 @@ def test_a_run_that_is_being_trained_is_left_out_of_those_that_are_added(
     said = capsys.readouterr().err
     assert said.startswith(f"sparsead: {here}: another process is working on this run")
     assert said.endswith("; it is left out\n")
+
+
+def test_an_archive_that_a_full_disk_cannot_take_is_not_called_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, _ = pack_one(tmp_path)
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(StorageError, match=r"a\.parquet: .* temporary files .*No space.*TMPDIR="):
+        add_missing(file, tmp_path / "here")
 
 
 def test_the_configuration_that_a_person_reads_is_that_of_the_record(tmp_path: Path) -> None:
