@@ -105,7 +105,11 @@ def _move(source: Path, target: Path) -> None:
     if not source.exists():  # the run only failed, or another process deletes it too
         return
     _delete_folder(target)
-    shutil.move(source, target)
+    if source.is_symlink():  # a relative link would lead elsewhere from its new folder
+        target.symlink_to(source.resolve())
+        source.unlink()
+    else:
+        shutil.move(source, target)
 
 
 def _delete_folder(path: Path) -> None:
