@@ -121,7 +121,7 @@ def list_unfinished(runs: Path) -> list[tuple[Path, Path]]:
     for staging in sorted(runs.glob(f"{_PREFIX}*")):
         name, _, token = staging.name.removeprefix(_PREFIX).rpartition(".")
         named = is_folder_name(name) and token.isalnum()
-        if named and staging.is_dir() and not staging.is_symlink():
+        if named and not staging.is_symlink() and staging.is_dir():
             found[runs / name] = staging
     return list(found.items())
 
