@@ -103,8 +103,8 @@ def check_data(spec: RunSpec) -> None:
     if task.method != "text":
         return
     held_out = task.options.get("validation_share") is not None
-    if held_out and (named := next(_named_validation(task), None)):
-        raise ConfigError(f"{named[0]}={named[1]}: {ONE_OF_TWO}")
+    if held_out and (twice := next(_named_validation(task), None)):
+        raise ConfigError(f"{twice[0]}={twice[1]}: {ONE_OF_TWO}")
     if elsewhere:
         return
     if task.train is None:
