@@ -232,6 +232,18 @@ WRONG: dict[str, Sequence[str]] = {
         *("train", "task=text", "task.train=good.csv", "task.validation=good.csv"),
         *("task.inputs=[text]", "task.hub_config=x"),
     ],
+    "task.files.validation=good.csv: name a file, or hold out a share": [
+        *("train", "task=text", "task.path=.", "task.inputs=[text]", "task.validation_share=0.1"),
+        "+task.files={train: good.csv, validation: good.csv}",
+    ],
+    "task.hub_splits.validation=test: name a file, or hold out a share": [
+        *("train", "task=text", "task.hub=owner/name", "task.inputs=[text]"),
+        *("task.hub_splits.validation=test", "task.validation_share=0.1"),
+    ],
+    "task.files=hard-2: the name of a split has only": [
+        *("train", "task=text", "task.path=.", "task.inputs=[text]"),
+        "+task.files={train: good.csv, validation: good.csv, hard-2: good.csv}",
+    ],
     "task.files.hard=h.csv: lies in the folder task.path": [
         *("train", "task=text", "task.train=good.csv", "task.validation=good.csv"),
         *("task.inputs=[text]", "+task.files.hard=h.csv"),

@@ -155,9 +155,18 @@ def _runs() -> list[str]:
     """
     folder = Path("outputs") / "runs"
     try:
-        return sorted(e.name for e in os.scandir(folder) if e.is_dir() and _NAME.fullmatch(e.name))
+        return sorted(
+            e.name for e in os.scandir(folder) if _NAME.fullmatch(e.name) and _is_folder(e)
+        )
     except OSError:
         return []
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # such as a link to itself
+        return False
 
 
 def _matching(word: str, words: Iterable[str]) -> list[str]:

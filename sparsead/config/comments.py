@@ -133,6 +133,8 @@ def _comment_behind(key: Node, value: Node, lines: list[str]) -> str:
     """Return the comment on the last line of a value, and on the lines below it, as one text."""
     is_block = not isinstance(value, ScalarNode) and not value.flow_style
     mark = key.end_mark if is_block else value.end_mark
+    if mark.line == len(lines):  # behind a text of several lines (`|`, `>`) at the end of the file
+        return ""
     rest = lines[mark.line][mark.column :].lstrip(" :")
     if not rest.startswith("#"):
         return ""

@@ -16,14 +16,13 @@ from sparsead.config.schema import (
     check_minimum,
     check_name,
     check_revision,
+    check_split_name,
     expand_user,
 )
 from sparsead.errors import ConfigError, wrong_type
 
 SPLITS = ("train", "validation", "test")
 _OWN_PROTOCOL_KEYS = ("epochs", "learning_rate", "batch_size")
-_NAMED_OPTIONS = ("tests", "hub_splits")
-"""Options of tasks whose keys become names of files: of submissions and of predictions."""
 
 
 @dataclass
@@ -111,11 +110,12 @@ class TaskSpec:
         check_name("task.name", self.name)
         check_revision("task.revision", self.revision)
         for split in self.files:
-            check_name("task.files", split)
-        for key in _NAMED_OPTIONS:
-            for name, chosen in _items(self.options.get(key)):
-                check_name(f"task.{key}", name)
-                _check_below(f"task.{key}.{name}.file", chosen)
+            check_split_name("task.files", split)
+        for split, _ in _items(self.options.get("hub_splits")):
+            check_split_name("task.hub_splits", split)
+        for name, chosen in _items(self.options.get("tests")):  # it names a submission's file
+            check_name("task.tests", name)
+            _check_below(f"task.tests.{name}.file", chosen)
         metrics = self.options.get("metrics", [])
         if not isinstance(metrics, list | tuple):
             raise ConfigError(wrong_type("task.metrics", metrics, "collections.abc.Sequence[str]"))

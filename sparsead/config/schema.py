@@ -27,6 +27,8 @@ _LARGEST = 2**31 - 1
 """The largest size or count that torch can take everywhere."""
 _REVISION = re.compile(r"\w[\w.-]*(/\w[\w.-]*)*")
 _NAME = re.compile(rf"[\w-][\w.-]{{0,{_LONGEST_NAME - 1}}}")
+SPLIT_NAME = rf"[A-Za-z_][A-Za-z0-9_]{{0,{_LONGEST_NAME - 1}}}"
+"""The pattern of the name of a split, which is a part of the names of scores and of files."""
 
 
 def read_group(config: DictConfig, group: str, schema: type[Spec]) -> Spec:
@@ -83,6 +85,22 @@ def check_name(key: str, value: str) -> None:
     raise ConfigError(
         f"{key}={value}: a name has only letters, digits, '.', '_' and '-', does not begin with a "
         f"dot, and has at most {_LONGEST_NAME} characters{hint}"
+    )
+
+
+def check_split_name(key: str, value: str) -> None:
+    """Refuse the name of a split under which a run's predictions could not be recorded.
+
+    Raises:
+        ConfigError: the name does not match `SPLIT_NAME`; the message suggests a similar name.
+    """
+    if re.fullmatch(SPLIT_NAME, value):
+        return
+    near = re.sub(r"[^A-Za-z0-9_]+", "_", value).strip("_")[:_LONGEST_NAME]
+    hint = f"; did you mean {near}?" if re.fullmatch(SPLIT_NAME, near) else ""
+    raise ConfigError(
+        f"{key}={value}: the name of a split has only the letters A to Z and a to z, digits and "
+        f"'_', does not begin with a digit, and has at most {_LONGEST_NAME} characters{hint}"
     )
 
 

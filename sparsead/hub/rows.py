@@ -29,13 +29,21 @@ _HUB_FILE = re.compile(r"hf://datasets/[^/]+(?:/[^/@]+)?@[^/]+/(?P<path>.+)")
 """The address of a file of a data set at a commit, as datasets has it."""
 _CHECKSUMS_FILE = "sparsead.json"
 """In a folder of datasets' cache: the SHA-256 of its files, of which datasets itself keeps none."""
+_CHOSEN_FILE = "sparsead.chosen"
+"""In such a folder: its configuration is the one that is read where a run names none.
+
+Only the hub knows which one it is. Without this file another one that was read before could be
+taken for it, and the same command would read other rows on another machine.
+"""
+_DEFAULT = "default"
+"""The name of a configuration that is read wherever none is named."""
 
 
 def load_rows(source: Source) -> DatasetDict:
     """Return all splits of a data set.
 
     Args:
-        source: the data set; without a configuration it must have only one.
+        source: the data set; without a configuration it must have only one, or a default one.
 
     Raises:
         SourceError: the rows cannot be obtained, or those in the cache are damaged.
@@ -68,12 +76,15 @@ def _download(source: Source, commit: str) -> DatasetDict:
         raise _build_config_error(source, error) or build_source_error(
             source, describe(error, source)
         ) from error
-    folder = _cached(source, commit)
-    if folder is None:  # the library has fallen back to the rows of another commit
+    folder = Path(builder.cache_dir)
+    if isinstance(builder, Cache) or folder.name != commit:
+        # The library has fallen back to rows of its cache: of another commit or configuration.
         raise SourceError(
             f"{source}: commit {commit} could not be read from the hub; run the command again"
         )
     _remember_checksums(folder)
+    if source.config is None:
+        _write(folder / _CHOSEN_FILE, "")
     return DatasetDict(splits)
 
 
@@ -106,19 +117,30 @@ def _cached(source: Source, commit: str) -> Path | None:
     found = [
         folder
         for folder in root.glob(f"{source.config or '*'}/*/{commit}")
-        if (folder / "dataset_info.json").is_file()
+        if (folder / "dataset_info.json").is_file() and (source.config or _is_chosen(folder))
     ]
     return found[0] if len(found) == 1 else None
+
+
+def _is_chosen(folder: Path) -> bool:
+    """Tell whether the configuration of cached rows is the one that is read where none is named."""
+    config = folder.parts[-3]
+    return config == _DEFAULT or (folder / _CHOSEN_FILE).is_file()
 
 
 def _remember_checksums(folder: Path) -> None:
     """Write the checksums of the rows' files; not those of what `Dataset.map` keeps beside them."""
     files = (file for file in folder.glob("*.arrow") if not file.name.startswith("cache-"))
     own = {file.name: _digest(file) for file in files}
-    beside = folder / f".{_CHECKSUMS_FILE}.{os.getpid()}"
+    _write(folder / _CHECKSUMS_FILE, json.dumps(own))
+
+
+def _write(file: Path, content: str) -> None:
+    """Write a file into the cache, which works without it too, such as on a full disk."""
+    beside = file.with_name(f".{file.name}.{os.getpid()}")
     try:
-        beside.write_text(json.dumps(own), "utf-8")
-        beside.replace(folder / _CHECKSUMS_FILE)
+        beside.write_text(content, "utf-8")
+        beside.replace(file)
     except OSError:
         log.debug("%s: cannot be written", beside, exc_info=True)
 

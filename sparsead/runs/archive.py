@@ -11,7 +11,7 @@ import re
 import shutil
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -19,7 +19,16 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from sparsead.config.run import RunSpec, drop_local_files
-from sparsead.errors import AlreadyRecordedError, RecordError, SparseadError, StorageError
+from sparsead.config.schema import SPLIT_NAME
+from sparsead.errors import (
+    AlreadyRecordedError,
+    ClaimedError,
+    RecordError,
+    SparseadError,
+    StorageError,
+    TakenOverError,
+    warn,
+)
 from sparsead.errors.translation import translate_errors
 from sparsead.runs.failure import (
     failure_file,
@@ -28,7 +37,7 @@ from sparsead.runs.failure import (
     read_failures,
     run_of_failure,
 )
-from sparsead.runs.files import write_atomically
+from sparsead.runs.files import remove, write_atomically
 from sparsead.runs.identity import compute_recipe
 from sparsead.runs.parquet_files import BoundedParquet
 from sparsead.runs.predictions import check_predictions
@@ -39,7 +48,7 @@ from sparsead.runs.staging import staged
 from sparsead.runs.states import Done, Failed, Missing, State
 
 _NAME = r"[\w-][\w.-]{0,249}"
-_FILE = r"result\.json|config\.yaml|predictions-\w+\.parquet"
+_FILE = rf"result\.json|config\.yaml|predictions-{SPLIT_NAME}\.parquet"
 _PATH = re.compile(rf"{_NAME}/({_FILE})|failed-{_NAME}\.json")
 _COLUMNS = {"path": "string", "content": "binary"}
 
@@ -115,8 +124,11 @@ def unpacked(file: Path) -> Iterator[Path]:
         RecordError: the file is no archive, a record or a failure in it is malformed or under
             another name, or predictions were altered; the message names the archive, because the
             temporary folder is gone when somebody reads it.
+        StorageError: the folder of temporary files has no room for the archive's files.
     """
-    with TemporaryDirectory() as folder:
+    with _explain_full_storage(file):
+        temporary = TemporaryDirectory()
+    with temporary as folder:
         runs = Path(folder) / "runs"
         unpack(file, Path(folder))
         try:
@@ -134,6 +146,7 @@ def unpack(file: Path, outputs: Path) -> None:
 
     Raises:
         RecordError: the file is no archive, or a path in it leads out of the folder of the runs.
+        StorageError: `outputs` cannot be written.
     """
     if not file.is_file():
         raise RecordError(f"{file}: is not a file")
@@ -162,22 +175,41 @@ def _unpack_file(archive: Path, path: object, content: object, runs: Path) -> No
 
     Raises:
         RecordError: it is no file of a record, or the archive has it twice.
+        StorageError: it cannot be written.
     """
     if not isinstance(content, bytes):
         raise RecordError(f"{archive}: is not an archive of records (content must be bytes)")
     if not isinstance(path, str) or not _PATH.fullmatch(path):
         raise RecordError(f"{archive}: {path!r} is not the path of a file of a run")
     file = runs / path
-    file.parent.mkdir(parents=True, exist_ok=True)
     if file.exists():
         raise RecordError(f"{archive}: has {path!r} twice")
-    file.write_bytes(content)
+    with _explain_full_storage(archive):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(content)
+
+
+@contextmanager
+def _explain_full_storage(archive: Path) -> Iterator[None]:
+    """Turn an OSError in the block into one that says where the files of an archive are unpacked.
+
+    Raises:
+        StorageError: the message names the folder of temporary files.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(
+            f"{archive}: cannot be unpacked in the folder of temporary files ({error}); name one "
+            "with more space, as in TMPDIR=FOLDER sparsead …"
+        ) from error
 
 
 def add_missing(file: Path, outputs: Path) -> tuple[int, int]:
     """Put the records of an archive that `outputs` lacks beside its own, without weights.
 
-    Failures are left out: what failed on another machine need not fail here.
+    Failures are left out: what failed on another machine need not fail here. So is a record whose
+    run is being trained here, which is said.
 
     Returns:
         The number of records that were added, and of failed runs in the archive.
@@ -189,12 +221,30 @@ def add_missing(file: Path, outputs: Path) -> tuple[int, int]:
     added = 0
     with unpacked(file) as place:
         for folder in _list_folders(place):
-            with suppress(AlreadyRecordedError), staged(outputs / "runs" / folder.name) as staging:
-                shutil.copytree(folder, staging, dirs_exist_ok=True)
-                _write_config(RunRecord.read(folder), staging)
-                added += 1
+            added += _add(folder, outputs / "runs" / folder.name)
         failed = len(list_failed(place))
     return added, failed
+
+
+def _add(source: Path, folder: Path) -> bool:
+    """Add a record, unless there is one, or its run is being trained; return whether it was.
+
+    What an interrupted run has left is removed, so that the record has the archive's files alone.
+    """
+    try:
+        with staged(folder) as staging:
+            for path in staging.iterdir():
+                remove(path)
+            shutil.copytree(source, staging, dirs_exist_ok=True)
+            _write_config(RunRecord.read(source), staging)
+    except TakenOverError:
+        raise
+    except ClaimedError as error:
+        warn(f"{error}; it is left out")
+        return False
+    except AlreadyRecordedError:
+        return False
+    return True
 
 
 def _write_config(record: RunRecord, folder: Path) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from sparsead.errors import StorageError
 from sparsead.runs.failure import failure_file
+from sparsead.runs.files import remove
 from sparsead.runs.record import replaced_folder
 from sparsead.runs.staging import list_unfinished
 
@@ -76,8 +77,8 @@ def delete_permanently(runs: Path, names: Iterable[str]) -> None:
         _finish_deletions(runs)
         for name in names:
             folder = runs / name
-            _delete(failure_file(folder))
-            _delete(replaced_folder(folder))  # otherwise readers would restore it
+            remove(failure_file(folder))
+            remove(replaced_folder(folder))  # otherwise readers would restore it
             _delete_folder(folder)
             for staging in _unfinished(runs, name):
                 _delete_folder(staging)
@@ -88,7 +89,7 @@ def _move_runs(source: Path, target: Path, names: Iterable[str]) -> None:
         target.mkdir(parents=True, exist_ok=True)
         _finish_deletions(target)
         for name in names:
-            _delete(replaced_folder(source / name))  # otherwise readers would restore it
+            remove(replaced_folder(source / name))  # otherwise readers would restore it
             _move(failure_file(source / name), failure_file(target / name))
             _move(source / name, target / name)
             for staging in _unfinished(source, name):
@@ -104,27 +105,23 @@ def _move(source: Path, target: Path) -> None:
     if not source.exists():  # the run only failed, or another process deletes it too
         return
     _delete_folder(target)
-    shutil.move(source, target)
+    if source.is_symlink():  # a relative link would lead elsewhere from its new folder
+        target.symlink_to(source.resolve())
+        source.unlink()
+    else:
+        shutil.move(source, target)
 
 
 def _delete_folder(path: Path) -> None:
     deleted = path.with_name(_PREFIX + path.name)
     with suppress(FileNotFoundError):
         path.rename(deleted)
-    _delete(deleted)
+    remove(deleted)
 
 
 def _finish_deletions(folder: Path) -> None:
     for half in folder.glob(f"{_PREFIX}*"):
-        _delete(half)
-
-
-def _delete(path: Path) -> None:
-    with suppress(FileNotFoundError):
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        else:
-            path.unlink()
+        remove(half)
 
 
 @contextmanager

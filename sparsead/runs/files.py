@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import uuid
+from contextlib import suppress
 from errno import EINVAL
 from functools import cache
 from pathlib import Path
@@ -66,6 +68,19 @@ def write_result_file(path: Path, content: str | bytes) -> None:
             write_atomically(path, content)
     except OSError as error:
         raise RecordError(f"{path}: cannot be written ({error})") from error
+
+
+def remove(path: Path) -> None:
+    """Remove a file, a link or a folder with all that is in it; what is gone already is ignored.
+
+    Raises:
+        OSError: it cannot be removed.
+    """
+    with suppress(FileNotFoundError):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
 
 
 def is_folder_name(name: str) -> bool:

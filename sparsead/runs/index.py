@@ -82,13 +82,15 @@ def _scan(runs: Path) -> list[tuple[str, list[int]]]:
     found = []
     with suppress(FileNotFoundError, NotADirectoryError):
         for entry in os.scandir(runs):
-            if entry.name.startswith(".") or not entry.is_dir():
+            if entry.name.startswith("."):
                 continue
             try:
+                if not entry.is_dir():
+                    continue
                 status = os.stat(os.path.join(entry.path, RESULT_FILE))
             except FileNotFoundError:
                 continue
-            except OSError as error:  # such as a folder of another user
+            except OSError as error:  # such as a folder of another user, or a link to itself
                 warn(f"{entry.path}: cannot be read ({error.strerror}); it is left out")
                 continue
             found.append((entry.name, [status.st_mtime_ns, status.st_size, status.st_ino]))

@@ -6,10 +6,11 @@ takes seconds. Here only what is certainly wrong is refused.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
 
+from sparsead.config.groups import TaskSpec
 from sparsead.config.run import RunSpec
 from sparsead.config.schema import check_largest
 from sparsead.config.values import check_values
@@ -99,15 +100,32 @@ def check_data(spec: RunSpec) -> None:
     named = (task.train, task.validation, task.test) != (None, None, None)
     if task.method in NO_FILE and not elsewhere and not named:
         raise ConfigError(NO_FILE[task.method])
-    if task.method != "text" or elsewhere:
+    if task.method != "text":
+        return
+    held_out = task.options.get("validation_share") is not None
+    if held_out and (twice := next(_named_validation(task), None)):
+        raise ConfigError(f"{twice[0]}={twice[1]}: {ONE_OF_TWO}")
+    if elsewhere:
         return
     if task.train is None:
         raise ConfigError(NO_FILE["text"])
-    held_out = task.options.get("validation_share") is not None
     if task.validation is None and not held_out:
         raise ConfigError(f"task.validation: {ONE_OF_TWO}")
-    if task.validation is not None and held_out:
-        raise ConfigError(f"task.validation={task.validation}: {ONE_OF_TWO}")
+
+
+def _named_validation(task: TaskSpec) -> Iterator[tuple[str, str]]:
+    """Yield each key with which the user names a validation split, and its value.
+
+    The hub's name that the task has by default is none: it is not read where a share is held out.
+    """
+    if task.validation is not None:
+        yield "task.validation", task.validation
+    if task.path is not None and "validation" in task.files:
+        yield "task.files.validation", task.files["validation"]
+    default = OPTIONS["task"]["text"]["hub_splits"]["validation"]
+    of_hub = task.options.get("hub_splits", {}).get("validation", default)
+    if task.hub is not None and of_hub != default:
+        yield "task.hub_splits.validation", of_hub
 
 
 def _check(

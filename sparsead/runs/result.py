@@ -15,7 +15,7 @@ from typing_extensions import TypedDict
 from sparsead.config.groups import SPLITS, AdapterSpec, BackboneSpec, TaskSpec
 from sparsead.config.protocol import ProtocolSpec
 from sparsead.config.pruning import PrunerSpec
-from sparsead.config.schema import check_name
+from sparsead.config.schema import SPLIT_NAME, check_name
 from sparsead.config.seeds import Seeds
 from sparsead.config.trust import is_registered
 from sparsead.config.values.tasks import check_score_name
@@ -40,7 +40,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0, lt=2**63)]
 Amount = Annotated[float, Field(ge=0, le=1e15)]
 """Seconds, epochs and shares of the backbone: no real one is larger, and sums stay finite."""
-SplitName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+SplitName = Annotated[str, StringConstraints(pattern=rf"^{SPLIT_NAME}$")]
 Scores = Annotated[dict[str, FiniteFloat | None], Field(min_length=1)]
 
 

@@ -24,7 +24,7 @@ from sparsead.errors import (
 )
 from sparsead.runs.claim import Claim, claimed, owns
 from sparsead.runs.failure import failure_file
-from sparsead.runs.files import is_folder_name
+from sparsead.runs.files import is_folder_name, remove
 from sparsead.runs.record import replaced_folder
 
 _PREFIX = ".partial-"
@@ -121,7 +121,7 @@ def list_unfinished(runs: Path) -> list[tuple[Path, Path]]:
     for staging in sorted(runs.glob(f"{_PREFIX}*")):
         name, _, token = staging.name.removeprefix(_PREFIX).rpartition(".")
         named = is_folder_name(name) and token.isalnum()
-        if named and staging.is_dir() and not staging.is_symlink():
+        if named and not staging.is_symlink() and staging.is_dir():
             found[runs / name] = staging
     return list(found.items())
 
@@ -212,10 +212,7 @@ def _left_by_others(folder: Path, but: Path | None = None) -> list[Path]:
 def _remove_temporary(folder: Path) -> None:
     """Remove what a process that was killed could not rename any more; its name is hidden."""
     for path in folder.glob(".*"):
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        else:
-            path.unlink()
+        remove(path)
 
 
 def _remove_all(folders: list[Path]) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 from datasets import Dataset, DatasetDict
 
+from sparsead.config.schema import check_split_name
 from sparsead.errors import ConfigError
 
 _NEEDED = ("train", "validation")
@@ -44,9 +45,13 @@ def check_loaded(splits: Any) -> DatasetDict:
     """Return what a task's method `load` returned.
 
     Raises:
-        ConfigError: it is no DatasetDict with the splits train and validation.
+        ConfigError: it is no DatasetDict with the splits train and validation, or a further split
+            has a name under which its predictions could not be recorded.
     """
-    return _check_splits("load", splits, _NEEDED)
+    loaded = _check_splits("load", splits, _NEEDED)
+    for split in loaded:
+        check_split_name("task: its method 'load' returns split", str(split))
+    return loaded
 
 
 def check_encoded(splits: Any, rows: DatasetDict, highest: int) -> DatasetDict:

@@ -59,8 +59,11 @@ class TextTask(SentenceTask):
 
     def __post_init__(self) -> None:
         check_all(TEXT, vars(self))
-        if self.validation is not None and self.validation_share is not None:
+        held_out = self.validation_share is not None
+        if self.validation is not None and held_out:
             raise ConfigError(f"task.validation={self.validation}: {ONE_OF_TWO}")
+        if self.path is not None and "validation" in self.files and held_out:
+            raise ConfigError(f"task.files.validation={self.files['validation']}: {ONE_OF_TWO}")
         names = [class_name(label) for label in self.labels]
         if names and (len(names) < 2 or len(set(names)) < len(names)):
             raise ConfigError(

@@ -30,6 +30,14 @@ def test_a_comment_stands_behind_its_key_or_goes_on_below(tmp_path: Path) -> Non
     }
 
 
+@pytest.mark.parametrize("text", ["a: |\n  x\n", "a: >-\n  x\n  y", "b: 1\na: |+\n  x\n\n"])
+def test_a_text_of_several_lines_at_the_end_of_a_file_has_no_comment(
+    text: str, tmp_path: Path
+) -> None:
+    (tmp_path / "choice.yaml").write_text(text, "utf-8")
+    assert read_comments(tmp_path / "choice.yaml") == {}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("group", [group for group in GROUPS if group != "experiment"])
 def test_every_key_of_every_choice_has_a_comment(group: str) -> None:

@@ -310,11 +310,20 @@ def test_letters_digits_dot_underscore_and_hyphen_are_allowed_in_a_name(name: st
     assert RunSpec.from_dict(values).task.name == name
 
 
-@pytest.mark.parametrize("key", ["tests", "hub_splits"])
-def test_the_names_of_files_that_a_task_writes_are_safe(key: str) -> None:
+def test_the_names_of_submissions_are_safe() -> None:
     values = compose("task=mnli").to_dict()
-    values["task"]["options"][key] = {"../../x": {"hub": "test", "file": "x.tsv"}}
-    with pytest.raises(ConfigError, match=rf"task\.{key}=\.\./\.\./x: a name has only"):
+    values["task"]["options"]["tests"] = {"../../x": {"hub": "test", "file": "x.tsv"}}
+    with pytest.raises(ConfigError, match=r"task\.tests=\.\./\.\./x: a name has only"):
+        RunSpec.from_dict(values)
+
+
+@pytest.mark.parametrize("name", ["../../x", "hard-2", "test.v2", "été", "2nd", "x\n", "n" * 65])
+@pytest.mark.parametrize("key", ["files", "hub_splits"])
+def test_a_split_has_a_name_under_which_its_predictions_can_be_read(key: str, name: str) -> None:
+    values = compose("task=mnli").to_dict()
+    place = values["task"] if key == "files" else values["task"]["options"]
+    place[key] = place[key] | {name: "x.tsv"}
+    with pytest.raises(ConfigError, match=rf"(?s)task\.{key}=.*: the name of a split has only"):
         RunSpec.from_dict(values)
 
 

@@ -128,6 +128,28 @@ def test_a_configuration_has_to_be_one_of_the_data_sets(hub: StandInHub) -> None
     assert rows["train"].to_list() == rte_rows(2, word="two")
 
 
+def test_another_configuration_of_the_cache_is_never_taken_instead(hub: StandInHub) -> None:
+    hub.commit("datasets", "owner/two", TWO)
+    unnamed = data_source("x", "text", "owner/two", None, None)
+    load_rows(data_source("x", "text", "owner/two", "two", None))
+    assert not is_cached(unnamed)
+    with pytest.raises(SourceError, match=r"choose task.hub_config=one, two"):
+        load_rows(unnamed)
+
+
+def test_the_default_configuration_is_read_whatever_else_the_cache_has(hub: StandInHub) -> None:
+    card = TWO["README.md"].replace(b"name: one\n", b"name: one\n  default: true\n")
+    hub.commit("datasets", "owner/two", {**TWO, "README.md": card})
+    unnamed = data_source("x", "text", "owner/two", None, None)
+    load_rows(data_source("x", "text", "owner/two", "two", None))
+    with hub.failing(Failure(500, path="README|parquet")), pytest.raises(SourceError):
+        load_rows(unnamed)
+    assert load_rows(unnamed)["train"].to_list() == rte_rows(2, word="one")
+    asked = len(hub.requests)
+    assert load_rows(unnamed)["train"].to_list() == rte_rows(2, word="one")
+    assert len(hub.requests) == asked
+
+
 def test_a_data_set_without_a_card_is_read_too(hub: StandInHub) -> None:
     plain = {"train.parquet": parquet(rte_rows(2)), "validation.parquet": parquet(rte_rows(3))}
     hub.commit("datasets", "owner/plain", plain)

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import errno
 import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ from pyarrow import parquet
 
 from composing import compose
 from sparsead.commands import figure, runs, table
-from sparsead.errors import RecordError
+from sparsead.errors import RecordError, StorageError
 from sparsead.runs.archive import ArchivedRuns, add_missing, pack, unpack
 from sparsead.runs.failure import record_failure
 from sparsead.runs.listing import open_place
@@ -321,6 +323,50 @@ def test_predictions_that_are_not_those_of_the_record_are_not_added(tmp_path: Pa
         add_missing(altered, tmp_path / "here")
     assert not (tmp_path / "here").exists()
     assert add_missing(whole, tmp_path / "here") == (1, 0)
+
+
+def pack_one(tmp_path: Path) -> tuple[Path, str]:
+    folder = write_record(tmp_path / "there", plain_result())
+    pack(tmp_path / "there", [folder.name], tmp_path / "a.parquet")
+    return tmp_path / "a.parquet", folder.name
+
+
+def test_nothing_of_an_interrupted_run_becomes_a_part_of_an_added_record(tmp_path: Path) -> None:
+    file, name = pack_one(tmp_path)
+    here = tmp_path / "here" / "runs" / name
+    with suppress(KeyboardInterrupt), staged(here) as staging:
+        (staging / "checkpoint-1").mkdir()
+        (staging / "adapter.safetensors").write_bytes(b"of the interrupted run")
+        raise KeyboardInterrupt
+    assert add_missing(file, tmp_path / "here") == (1, 0)
+    assert sorted(path.name for path in here.iterdir()) == ["config.yaml", "result.json"]
+
+
+def test_a_run_that_is_being_trained_is_left_out_of_those_that_are_added(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, name = pack_one(tmp_path)
+    here = tmp_path / "here" / "runs" / name
+    with staged(here) as staging:
+        (staging / "checkpoint-1").mkdir()
+        assert add_missing(file, tmp_path / "here") == (0, 0)
+        assert (staging / "checkpoint-1").is_dir()
+    said = capsys.readouterr().err
+    assert said.startswith(f"sparsead: {here}: another process is working on this run")
+    assert said.endswith("; it is left out\n")
+
+
+def test_an_archive_that_a_full_disk_cannot_take_is_not_called_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, _ = pack_one(tmp_path)
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(StorageError, match=r"a\.parquet: .* temporary files .*No space.*TMPDIR="):
+        add_missing(file, tmp_path / "here")
 
 
 def test_the_configuration_that_a_person_reads_is_that_of_the_record(tmp_path: Path) -> None:

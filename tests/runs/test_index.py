@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from composing import ask_for
 from sparsead.runs.checked import parse_unaltered, write_checksummed
 from sparsead.runs.index import INDEX_FILE, read_summaries
-from sparsead.runs.record import RunRecord, write_result
+from sparsead.runs.record import RunRecord, read_records, write_result
 from sparsead.runs.staging import staged
 from synthetic import synthetic_result
 
@@ -70,6 +70,19 @@ def test_a_record_that_cannot_be_looked_at_is_left_out(
     assert len(read_summaries(tmp_path)) == 1
     said = capsys.readouterr().err
     assert said.startswith(f"sparsead: {other}: cannot be read (")
+    assert said.endswith("; it is left out\n")
+
+
+def test_a_link_in_the_place_of_a_record_that_leads_nowhere_is_left_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record(tmp_path, 1)
+    loop = tmp_path / "runs" / "loop"
+    loop.symlink_to("loop")
+    assert len(read_summaries(tmp_path)) == 1
+    assert len(list(read_records(tmp_path))) == 1
+    said = capsys.readouterr().err
+    assert said.startswith(f"sparsead: {loop}: cannot be read (")
     assert said.endswith("; it is left out\n")
 
 

@@ -312,6 +312,19 @@ def test_a_run_in_the_trash_is_replaced_by_a_newer_one(folder: Path) -> None:
     move_to_trash(outputs, ["absent"])
 
 
+def test_a_record_that_is_a_relative_link_is_deleted_and_restored(folder: Path) -> None:
+    outputs = folder.parent.parent
+    work(folder, write(0.5))
+    folder.rename(outputs.parent / "elsewhere")
+    folder.symlink_to(Path("../../elsewhere"))
+    move_to_trash(outputs, [NAME])
+    assert find_record(folder) is None
+    assert score_in(outputs / "trash" / "runs" / NAME) == 0.5
+    restore_from_trash(outputs, [NAME])
+    assert score_in(folder) == 0.5
+    assert not list((outputs / "trash" / "runs").iterdir())
+
+
 # Storage.
 
 

@@ -23,6 +23,7 @@ LOADED = DatasetDict(train=ROWS, validation=ROWS)
         ({"train": ROWS, "validation": ROWS}, "'load' must return a DatasetDict, not dict"),
         (DatasetDict(train=ROWS), "returns no split 'validation' .it returns train"),
         (DatasetDict(validation=ROWS), "returns no split 'train'"),
+        (DatasetDict({**LOADED, "hard-2": ROWS}), "split=hard-2: .* did you mean hard_2"),
     ],
 )
 def test_splits_that_are_missing_are_named(splits: Any, said: str) -> None:
