@@ -96,22 +96,25 @@ def check_revision(key: str, revision: str | None) -> None:
         raise ConfigError(f"{key}={revision}: must be a branch, a tag or a commit of the hub")
 
 
-def check_finite(key: str, value: object) -> None:
-    """Refuse a number that is not finite, also within a mapping or a list of values.
+def check_recordable(key: str, value: object) -> None:
+    """Refuse what JSON cannot hold: a number that is not finite, or a key that is no text.
 
     Args:
         key: the key that the user types; the keys of a mapping are added to it.
-        value: any value of a configuration; `options` holds keys that are typed without that name.
+        value: any value of a configuration, also a mapping or a list of values; `options` holds
+            keys that are typed without that name.
 
     Raises:
-        ConfigError: the message names the key of the number.
+        ConfigError: the message names the key of the number, or of the mapping.
     """
     if isinstance(value, Mapping):
         for name, each in value.items():
-            check_finite(key if name == "options" else f"{key}.{name}".lstrip("."), each)
+            if not isinstance(name, str):
+                raise ConfigError(f"{key}: its key {name} is not a text; give it a name")
+            check_recordable(key if name == "options" else f"{key}.{name}".lstrip("."), each)
     elif isinstance(value, list | tuple):
         for each in value:
-            check_finite(key, each)
+            check_recordable(key, each)
     elif isinstance(value, float) and not math.isfinite(value):
         raise ConfigError(f"{key}={value:g}: must be a finite number")
 
