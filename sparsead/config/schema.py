@@ -97,7 +97,9 @@ def check_revision(key: str, revision: str | None) -> None:
 
 
 def check_recordable(key: str, value: object) -> None:
-    """Refuse what JSON cannot hold: a number that is not finite, or a key that is no text.
+    """Refuse what a record cannot hold: a key that is no text, a number that no machine computes.
+
+    Such a number is not finite, or whole and larger than 64 bits: no float is near it.
 
     Args:
         key: the key that the user types; the keys of a mapping are added to it.
@@ -117,6 +119,8 @@ def check_recordable(key: str, value: object) -> None:
             check_recordable(key, each)
     elif isinstance(value, float) and not math.isfinite(value):
         raise ConfigError(f"{key}={value:g}: must be a finite number")
+    elif isinstance(value, int) and not -(2**63) <= value < 2**63:
+        raise ConfigError(f"{key}: its whole number has more than 64 bits; choose a smaller one")
 
 
 def check_largest(group: str, values: Mapping[str, Any]) -> None:

@@ -104,6 +104,7 @@ _PERCENT = "sparsity.ratio=40: the share removed must be at least 0 and below 1;
         ("protocol.betas=[nan,0.9]", "protocol.betas=nan: must be a finite number"),
         ("+adapter.sizes={1:2,r:4}", "adapter.sizes: its key 1 is not a text; give it a name"),
         ("+adapter.sizes={a:[{true:2}]}", "adapter.sizes.a: its key True is not a text"),
+        (f"+adapter.sizes=[{2**64}]", "adapter.sizes: its whole number has more than 64 bits"),
         ("backbone.package=no.such", "backbone.package=no.such: must be the name of a package"),
         ("seed_data=one", "seed_data=one"),
         ("device=gpu", "device=gpu: no such choice; did you mean cuda?"),
