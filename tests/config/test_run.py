@@ -230,6 +230,7 @@ def test_an_unknown_protocol_key_of_a_task_is_refused() -> None:
             "pruner.density=4/4: must be a share such as 2/4, above 0 and",
         ),
         (["pruner=nm", "pruner.n=1.5"], "pruner.density=1.5/4: must be a share such as 2/4"),
+        (["pruner=nm", "pruner.density='1e-20'"], "pruner.density=1e-20: must be a share"),
         (["pruner=nm", "pruner.m=0"], "pruner.density=2/0: must be a share such as 2/4"),
     ],
 )
@@ -244,6 +245,7 @@ def test_a_pruner_of_one_density_takes_its_sparsity_or_none() -> None:
     third = f"sparsity.ratio={2 / 3}"
     assert compose("pruner=nm", "pruner.n=1", "pruner.m=3", third).sparsity == 2 / 3
     assert compose("pruner=nm", "sparsity.ratio=0").sparsity == 0
+    assert compose("pruner=nm", "pruner.density=0.5", "sparsity.ratio=0.5").sparsity == 0.5
     unchecked = compose_one(["pruner=nm", "pruner.density=null"])
     assert compute_identity(unchecked) == compute_identity(compose_one(["pruner=nm"]))
 
