@@ -12,7 +12,7 @@ from threading import Thread
 from huggingface_hub import HfApi, constants
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from huggingface_hub.file_download import repo_folder_name
-from huggingface_hub.utils import validate_repo_id
+from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
 from sparsead.hub.failures import NOT_ASKED, TOO_SLOW, Failure, build_source_error, describe
 from sparsead.hub.quiet import quiet_clients, quiet_loggers
