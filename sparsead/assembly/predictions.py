@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from sparsead.assembly.trained import TrainedRun
-from sparsead.errors import ConfigError, DataError
+from sparsead.errors import ConfigError
 from sparsead.runs.files import check_new, write_result_file
 from sparsead.tasks.contract import NewRow, ReadsJson, WritesSubmission
 
@@ -30,16 +30,15 @@ def predict_file(run: TrainedRun, file: Path) -> Iterator[dict[str, Any]]:
         names = [{"id": row["id"]} for row in values]
         texts = [{column: row[column] for column in run.inputs} for row in values]
         new: Sequence[NewRow] = [NewRow(*each) for each in enumerate(texts)]
+        places = [f"{file}: question {row['id']!r}" for row in values]
     else:
         rows, new = run.read_rows(file)
         names = [
             {"line": rows.lines[each.row]} | ({} if each.id is None else {"id": each.id})
             for each in new
         ]
-    try:
-        records = run.predict_new(new)
-    except DataError as error:
-        raise DataError(f"{file}: {error}") from error
+        places = [f"{file}:{rows.lines[each.row]}" for each in new]
+    records = run.predict_new(new, places)
     for name, record in zip(names, records, strict=True):
         yield name | record
 

@@ -40,6 +40,7 @@ from sparsead.tasks.contract import (
     Record,
     Task,
 )
+from sparsead.tasks.examples import encode_new_rows
 from sparsead.tasks.files import read_file, read_layout, read_mappings
 from sparsead.tasks.rows import Rows, is_text, quote_value
 from sparsead.training.emulation import fast_products
@@ -124,11 +125,11 @@ class TrainedRun:
         if not rows:
             return []
         if isinstance(reader, ReadsNewRows):
-            return self.predict_new(reader.new_rows(read_mappings(rows, reader.layouts)))
+            return self._predict_given(reader.new_rows(read_mappings(rows, reader.layouts)))
         for number, row in enumerate(rows):
             _check_row(number, row, reader.inputs)
         columns = [{column: row[column] for column in reader.inputs} for row in rows]
-        return self.predict_new([NewRow(*each) for each in enumerate(columns)])
+        return self._predict_given([NewRow(*each) for each in enumerate(columns)])
 
     def read_rows(self, file: Path) -> tuple[Rows, Sequence[NewRow]]:
         """Return the rows of a file, and the inputs to be predicted in them.
@@ -146,16 +147,15 @@ class TrainedRun:
         columns = [dict(zip(texts, row, strict=True)) for row in zip(*texts.values(), strict=True)]
         return rows, [NewRow(*each) for each in enumerate(columns)]
 
-    def predict_new(self, rows: Sequence[NewRow]) -> list[Record]:
+    def predict_new(self, rows: Sequence[NewRow], places: Sequence[str]) -> list[Record]:
         """Return the task's prediction for each of at least one new row, in their order.
 
         Raises:
-            DataError: a text cannot be encoded.
+            DataError: a text cannot be encoded; the message begins with its place in `places`.
             RecordError: the model's outputs are nan.
         """
-        columns = Dataset.from_list([dict(row.columns) for row in rows])
         with without_bars():
-            encoded = self._reader().encode_inputs(columns, self.tokenizer)
+            encoded = encode_new_rows(self._reader(), rows, places, self.tokenizer)
         if cut := count_cut_examples(encoded):
             longest, all_rows = self.spec.task.max_length, max(len(rows), len(encoded))
             log.warning("%d of %d rows are truncated to %d tokens", cut, all_rows, longest)
@@ -163,6 +163,10 @@ class TrainedRun:
         products = fast_products(self.precision, self.model.device.type)
         with frozen_stored(self.adapted, self.precision), products:
             return self._predicted(encoded)
+
+    def _predict_given(self, rows: Sequence[NewRow]) -> list[Record]:
+        """Predict rows that a call gives, which counts them from 0 as Python does."""
+        return self.predict_new(rows, [f"row {row.row}" for row in rows])
 
     def _reader(self) -> EncodesNewRows:
         name = self.spec.task.name

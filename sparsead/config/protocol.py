@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from sparsead.config.schedules import check_schedule
-from sparsead.config.schema import check_choice, check_finite, check_largest, check_minimum
+from sparsead.config.schema import check_choice, check_largest, check_minimum, check_recordable
 from sparsead.errors import ConfigError
 
 _WITHOUT_WARMUP = ("constant", "reduce_lr_on_plateau")
@@ -81,7 +81,7 @@ class ProtocolSpec:
     deterministic: bool = False
 
     def __post_init__(self) -> None:
-        check_finite("protocol", asdict(self))
+        check_recordable("protocol", asdict(self))
         check_largest("protocol", asdict(self))
         counts = ("epochs", "batch_size", "eval_batch_size", "gradient_accumulation")
         for key in (*counts, "evaluations", "max_steps", "patience"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
@@ -12,6 +13,7 @@ from sparsead.errors import ConfigError
 
 SCOPES = ("global", "tensor")
 CONTROLS = ("none", "shuffle", "reinit", "invert")
+_SHARE = re.compile(r"\d{1,9}/\d{1,9}|0?\.\d{1,9}", re.ASCII)
 MINIMUM_KEPT = 0.01
 """The default of `pruner.minimum_kept`."""
 
@@ -58,10 +60,7 @@ class PrunerSpec:
         """
         if self.density is None:
             return
-        try:
-            share = Fraction(self.density)
-        except (ValueError, ZeroDivisionError):
-            share = Fraction(0)
+        share = _read_share(self.density)
         if not 0 < share < 1:
             raise ConfigError(
                 f"pruner.density={self.density}: must be a share such as 2/4, above 0 and below 1"
@@ -72,6 +71,17 @@ class PrunerSpec:
                 f"sparsity.ratio={sparsity:g}: pruner={self.name} keeps {self.density} of the "
                 f"weights; choose sparsity={only}"
             )
+
+
+def _read_share(text: str) -> Fraction:
+    """Return a share such as 2/4 or 0.5; 0 for any other text, also for a power of ten.
+
+    A record may be a stranger's, and its 1e-999999999 would be computed for hours.
+    """
+    try:
+        return Fraction(text) if _SHARE.fullmatch(text) else Fraction(0)
+    except ZeroDivisionError:
+        return Fraction(0)
 
 
 @dataclass

@@ -99,11 +99,11 @@ def import_object(key: str, path: str) -> Any:
         path: its dotted path.
 
     Raises:
-        ConfigError: there is no such object.
+        ConfigError: there is no such object, or its module is not Python.
     """
-    try:
+    try:  # the traceback of a SyntaxError has no frame in the module by which to name it later
         return pkgutil.resolve_name(path)
-    except (ImportError, AttributeError, ValueError) as error:
+    except (ImportError, AttributeError, ValueError, SyntaxError) as error:
         raise ConfigError(f"{key}={path}: cannot be imported ({error})") from error
 
 

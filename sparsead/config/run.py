@@ -16,7 +16,7 @@ from sparsead.config.protocol import ProtocolSpec
 from sparsead.config.pruning import MINIMUM_KEPT, PrunerSpec, SparsitySpec
 from sparsead.config.schema import (
     check_choice,
-    check_finite,
+    check_recordable,
     is_interpolated,
     list_keys,
     read_group,
@@ -51,7 +51,7 @@ class RunSpec:
     seed_mask: int | None = None
 
     def __post_init__(self) -> None:
-        check_finite("", self.to_dict())
+        check_recordable("", self.to_dict())
         for key in SEED_KEYS:
             check_seed(key, getattr(self, key))
         check_choice("device", self.device, DEVICES)

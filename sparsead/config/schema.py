@@ -44,11 +44,12 @@ def read_group(config: DictConfig, group: str, schema: type[Spec]) -> Spec:
     if not isinstance(values, dict):
         raise ConfigError(f"{group}={values}: is not a configuration group")
     target = values.pop("_target_", None)
-    if target is not None:
-        values["method"] = target
     names = {f.name for f in fields(schema)}  # type: ignore[arg-type]
-    options = {str(key): value for key, value in values.items() if key not in names}
-    known: dict[str, Any] = {str(key): values[key] for key in values if key in names}
+    declared = names - {"options", "method"}  # which are no keys of a configuration
+    options = {str(key): value for key, value in values.items() if key not in declared}
+    known: dict[str, Any] = {str(key): values[key] for key in values if key in declared}
+    if target is not None:
+        known["method"] = target
     if "options" in names:
         return to_dataclass(group, schema, known | {"options": options})
     return to_dataclass(group, schema, known | options)
@@ -114,24 +115,31 @@ def check_revision(key: str, revision: str | None) -> None:
         raise ConfigError(f"{key}={revision}: must be a branch, a tag or a commit of the hub")
 
 
-def check_finite(key: str, value: object) -> None:
-    """Refuse a number that is not finite, also within a mapping or a list of values.
+def check_recordable(key: str, value: object) -> None:
+    """Refuse what a record cannot hold: a key that is no text, a number that no machine computes.
+
+    Such a number is not finite, or whole and larger than 64 bits: no float is near it.
 
     Args:
         key: the key that the user types; the keys of a mapping are added to it.
-        value: any value of a configuration; `options` holds keys that are typed without that name.
+        value: any value of a configuration, also a mapping or a list of values; `options` holds
+            keys that are typed without that name.
 
     Raises:
-        ConfigError: the message names the key of the number.
+        ConfigError: the message names the key of the number, or of the mapping.
     """
     if isinstance(value, Mapping):
         for name, each in value.items():
-            check_finite(key if name == "options" else f"{key}.{name}".lstrip("."), each)
+            if not isinstance(name, str):
+                raise ConfigError(f"{key}: its key {name} is not a text; give it a name")
+            check_recordable(key if name == "options" else f"{key}.{name}".lstrip("."), each)
     elif isinstance(value, list | tuple):
         for each in value:
-            check_finite(key, each)
+            check_recordable(key, each)
     elif isinstance(value, float) and not math.isfinite(value):
         raise ConfigError(f"{key}={value:g}: must be a finite number")
+    elif isinstance(value, int) and not -(2**63) <= value < 2**63:
+        raise ConfigError(f"{key}: its whole number has more than 64 bits; choose a smaller one")
 
 
 def check_largest(group: str, values: Mapping[str, Any]) -> None:

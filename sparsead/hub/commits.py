@@ -10,8 +10,9 @@ from pathlib import Path
 from threading import Thread
 
 from huggingface_hub import HfApi, constants
-from huggingface_hub.errors import HfHubHTTPError
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from huggingface_hub.file_download import repo_folder_name
+from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
 from sparsead.hub.failures import NOT_ASKED, TOO_SLOW, Failure, build_source_error, describe
 from sparsead.hub.quiet import quiet_clients, quiet_loggers
@@ -52,11 +53,22 @@ def resolve(source: Source) -> Resolved:
     """Return the commit that a source's revision points to.
 
     A process asks once for each branch or tag, so that all its runs read the same commit. Where the
-    hub does not answer, it is the commit that its cache had for that branch or tag before.
+    hub does not answer, it is the commit that its cache had for that branch or tag before. For a
+    commit it is not asked, so that only the name is looked at.
     """
-    if is_commit(source.revision):
-        return Resolved(source.revision, None)
-    return _resolve(source)
+    if not is_commit(source.revision):
+        return _resolve(source)
+    refused = _refuse_name(source)
+    return Resolved(source.revision if refused is None else None, refused)
+
+
+def _refuse_name(source: Source) -> Failure | None:
+    """Return why a name can be that of nothing on the hub; None if it can."""
+    try:
+        validate_repo_id(source.name)
+    except HFValidationError as error:
+        return describe(error, source)
+    return None
 
 
 @cache
@@ -135,7 +147,7 @@ def _reference(source: Source) -> Path:
 def cached_commit(source: Source) -> str | None:
     """Return the commit that the hub's cache has for a source's revision; the hub is not asked."""
     if is_commit(source.revision):
-        return source.revision
+        return None if _refuse_name(source) else source.revision
     try:
         commit = _reference(source).read_text("utf-8").strip()
     except (OSError, ValueError):

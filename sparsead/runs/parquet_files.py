@@ -2,7 +2,7 @@
 
 A few bytes of Parquet can stand for any number of values, of any length. What a file would become
 in memory is therefore computed from its footer before anything is decoded, and counted again while
-it is decoded. The limit is a multiple of the file's own size.
+it is decoded. The limit is a multiple of the file's own size, but never below `LEAST_LIMIT`.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pyarrow import Array, DataType, RecordBatch, Schema, Table
 
 LEAST_LIMIT = 1 << 28
+"""Bytes that every file may become, however small it is: columns of equal values compress well."""
 _LARGEST_RATIO = 1000
 """A file whose values take more bytes than this many times its own is refused."""
 BYTES_AT_ONCE = 1 << 26

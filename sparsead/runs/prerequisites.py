@@ -73,7 +73,8 @@ def resolve_sources(spec: RunSpec, outputs: Path, done: Sequence[Path] = ()) -> 
     spec = _second_stage(spec, done) if done else spec
     if not list_sources(spec):
         return spec
-    found = [_find_source(spec, source, outputs) for source in list_sources(spec)]
+    given = map(expand_user, list_sources(spec))
+    found = [_find_source(spec, source, outputs) for source in given]
     folders, options = ([each[part] for each in found] for part in (0, 1))
     return _with_options(spec, sources=folders, adapters=options)
 
@@ -200,12 +201,12 @@ def _find_source(spec: RunSpec, source: str, outputs: Path) -> tuple[str, Mappin
 
 
 def _resolve_start(spec: RunSpec, outputs: Path) -> RunSpec:
-    start = spec.adapter.start
-    if start is None:
+    if spec.adapter.start is None:
         return spec
+    start = expand_user(spec.adapter.start)
     key = f"adapter.start={start}"
-    if is_foreign(Path(expand_user(start))):
-        foreign = read_foreign(Path(expand_user(start)))
+    if is_foreign(Path(start)):
+        foreign = read_foreign(Path(start))
         folder, method, options = foreign.folder, foreign.method, foreign.options
     else:
         try:

@@ -15,7 +15,7 @@ from typing_extensions import TypedDict
 from sparsead.config.groups import SPLITS, AdapterSpec, BackboneSpec, TaskSpec
 from sparsead.config.protocol import ProtocolSpec
 from sparsead.config.pruning import PrunerSpec
-from sparsead.config.schema import SPLIT_NAME, check_name
+from sparsead.config.schema import SPLIT_NAME, check_name, check_recordable
 from sparsead.config.seeds import Seeds
 from sparsead.config.trust import is_registered
 from sparsead.config.values.tasks import check_score_name
@@ -222,11 +222,13 @@ def rebuilt_config(result: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def check_names(config: Mapping[str, Any]) -> None:
-    """Check what a recorded configuration is named and sorted by.
+    """Check what a recorded configuration is named, sorted and compared by.
 
     Raises:
-        ConfigError: a name could not be a part of a path, or the bottleneck is no number.
+        ConfigError: a name could not be a part of a path, the bottleneck is no number, or a number
+            is too large to be compared with another.
     """
+    check_recordable("config", config)
     for group in NAMED_GROUPS:
         check_name(f"config.{group}.name", config[group]["name"])
     bottleneck = config["adapter"].get("options", {}).get("bottleneck")

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from sparsead.config.quoting import overridden_key
-from sparsead.config.schema import check_finite
+from sparsead.config.schema import check_recordable
 from sparsead.errors import ConfigError
 from sparsead.tables.cells import AVERAGE, TableSpec
 from sparsead.tables.claims import check_claim
@@ -111,7 +111,7 @@ def check_published(table: TableSpec) -> None:
         for printed in row.published:
             for key, numbers in (("scores", printed.scores), ("params", printed.params)):
                 check_known(f"row {row.name}: published: {key}", [*numbers], columns)
-                check_finite(f"row {row.name}: published.{key}", numbers)
+                check_recordable(f"row {row.name}: published.{key}", numbers)
 
 
 def _check_once(key: str, names: Sequence[str]) -> None:

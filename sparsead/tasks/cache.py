@@ -290,12 +290,19 @@ def _format_description(values: dict[str, Any]) -> str:
 def _key(task: Task, digests: Mapping[str, str], tokenizer: PreTrainedTokenizerBase) -> str:
     digest = hashlib.sha256()
     options = {name: value for name, value in vars(task).items() if name not in _PLACES}
-    public = {name: value for name, value in options.items() if not name.startswith("_")}
+    public = _name_keys({n: value for n, value in options.items() if not n.startswith("_")})
     versions = (_FORMAT, transformers.__version__, tokenizers.__version__)
     digest.update(json.dumps([versions, public, digests], sort_keys=True, default=str).encode())
     for part in (*_code(task), *_tokenizer_files(tokenizer)):
         digest.update(hashlib.sha256(part).digest())
     return digest.hexdigest()[:32]
+
+
+def _name_keys(value: Any) -> Any:
+    """Return a value whose mappings have texts as keys: JSON cannot sort keys of several types."""
+    if isinstance(value, Mapping):
+        return {str(key): _name_keys(each) for key, each in value.items()}
+    return [_name_keys(each) for each in value] if isinstance(value, list | tuple) else value
 
 
 def _code(task: Task) -> Iterator[bytes]:

@@ -9,9 +9,10 @@ from typing import Any, ClassVar
 from datasets import Dataset
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase
 
-from sparsead.errors import ConfigError, DataError
+from sparsead.errors import ConfigError
 from sparsead.tasks.contract import TASKS
 from sparsead.tasks.control_tokens import refuse_control_tokens
+from sparsead.tasks.examples import ExampleError
 from sparsead.tasks.text_scores import TextScores
 from sparsead.tasks.text_to_text import TextToText
 
@@ -54,7 +55,7 @@ class Completion(TextToText):
 
         def tokenise(batch: Mapping[str, list[str]]) -> dict[str, Any]:
             texts = batch[self.inputs[0]]
-            places = [f"{self.name}: row {number}" for number in range(len(texts))]
+            places = [f"{self.name}: example {number}" for number, _ in enumerate(texts, start=1)]
             prompts = self._prompts(texts, tokenizer, places)
             return self._examples(prompts, [[] for _ in prompts])
 
@@ -95,13 +96,13 @@ class Completion(TextToText):
         """Return the tokens of each prompt, truncated, and their number before.
 
         Raises:
-            DataError: a prompt has no token that a completion could follow.
+            ExampleError: a prompt has no token that a completion could follow.
         """
         whole = [f"{self.prefix}{text}{self.suffix}" for text in texts]
         prompts = []
         for begin, tokens, place in zip(*_tokens(tokenizer, whole, places), places, strict=True):
             if not begin and not tokens:
-                raise DataError(f"{place}: has an empty prompt, which nothing can follow")
+                raise ExampleError(place, "has an empty prompt, which nothing can follow")
             kept = tokens[max(0, len(begin) + len(tokens) - self.max_length) :]
             prompts.append(([*begin, *kept], len(begin) + len(tokens)))
         return prompts

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from transformers import PreTrainedTokenizerBase
 
-from sparsead.errors import DataError
+from sparsead.tasks.examples import ExampleError
 from sparsead.tasks.rows import quote_value
 
 
@@ -28,7 +28,7 @@ def refuse_control_tokens(
         places: of each example, for the message.
 
     Raises:
-        DataError: an example has more control tokens than the tokenizer adds.
+        ExampleError: an example has more control tokens than the tokenizer adds.
     """
     control = set(tokenizer.all_special_ids) - {tokenizer.unk_token_id}
     added = {1: tokenizer.num_special_tokens_to_add(), 2: tokenizer.num_special_tokens_to_add(True)}
@@ -36,8 +36,9 @@ def refuse_control_tokens(
         found = sum(map(control.__contains__, tokens))
         if found > added[len(parts)]:
             quoted = " and ".join(map(quote_value, parts))
-            raise DataError(
-                f"{place}: {quoted}: has a control token, one of "
+            raise ExampleError(
+                place,
+                f"{quoted}: has a control token, one of "
                 f"{', '.join(tokenizer.all_special_tokens)}, which the backbone's tokenizer cannot "
-                "read as text; change or leave out the example"
+                "read as text; change or leave out the example",
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +15,8 @@ from datasets import ClassLabel, Dataset, DatasetDict
 from sparsead.errors import DataError
 from sparsead.hub.sources import Source, data_source
 from sparsead.tasks.contract import TASKS
-from sparsead.tasks.hub_rows import load_splits
+from sparsead.tasks.hub_rows import load_splits, read_split
+from sparsead.tasks.rows import Rows, quote_value
 from sparsead.tasks.sentences import SentenceTask
 from sparsead.tasks.tsv import read_tsv
 
@@ -87,34 +89,61 @@ class GlueTask(SentenceTask):
 
     def _splits(self) -> DatasetDict:
         if self.path is None:
-            return self._labelled(load_splits(self._source(self.hub_config), self.hub_splits))
+            source = self._source(self.hub_config)
+            loaded = load_splits(source, self.hub_splits)
+            return DatasetDict({s: self._labelled(source, s, rows) for s, rows in loaded.items()})
         folder = Path(self.path)
         return DatasetDict({split: self._read(folder / file) for split, file in self.files.items()})
 
-    def _labelled(self, splits: DatasetDict) -> DatasetDict:
-        """Return the hub's splits with the task's classes; its test sets have −1 for labels.
+    def _labelled(self, source: Source, split: str, rows: Dataset) -> Dataset:
+        """Return one of the hub's splits with the task's classes; its test sets have −1 for labels.
 
         Raises:
-            DataError: a split has no labels, or declares other classes than the task has.
+            DataError: the split has no labels or declares other classes than the task has, or one
+                of its values is not a text or a label.
         """
-        for split, rows in splits.items():
-            if len(rows) and min(rows["label"][:]) < 0:
-                raise DataError(
-                    f"task.hub_splits.{split}={self.hub_splits[split]}: {self.hub} has no labels "
-                    "in this split; leave it out"
-                )
-        return DatasetDict({split: self._in_order(rows) for split, rows in splits.items()})
+        theirs = self.hub_splits[split]
+        read = read_split(f"{source}: {theirs}", rows, [*self.inputs, "label"])
+        if all(label in (None, -1) for label in read.column("label")):
+            raise DataError(
+                f"task.hub_splits.{split}={theirs}: {self.hub} has no labels in this split; "
+                "leave it out"
+            )
+        self._check_classes(read.declared.get("label"))
+        for column in self.inputs:
+            read.texts(column)
+        self._check_labels(read)
+        return self._in_order(rows)
+
+    def _check_classes(self, declared: Sequence[str] | None) -> None:
+        """Refuse the classes that a data set declares, if it does, unless they are the task's."""
+        if declared is None or (not self.regression and {*declared} == {*self.classes}):
+            return
+        raise DataError(
+            f"task.hub={self.hub}: its classes are {', '.join(declared)}, and those of "
+            f"task={self.name} are {', '.join(self.classes) or 'numbers'}; choose another data set"
+        )
+
+    def _check_labels(self, rows: Rows) -> None:
+        """Refuse a label that is missing or that the task does not have; the message names it."""
+        if "label" in rows.declared:
+            rows.classes("label", dict.fromkeys(self.classes, 0))
+            return
+        highest = len(self.classes) - 1
+        wanted = f"the number of a class, 0 to {highest}; task=text reads classes by their names"
+        for number, label in enumerate(rows.column("label")):
+            known = type(label) is int and 0 <= label <= highest
+            if self.regression:
+                known = type(label) in (int, float) and 0 <= label < math.inf
+                wanted = "a finite number of at least 0"
+            if not known:
+                raise rows.error(number, "label", f"{quote_value(label)} is not {wanted}")
 
     def _in_order(self, rows: Dataset) -> Dataset:
         """Return rows whose classes have the task's numbers; those that declare none have them."""
         declared, names = rows.features["label"], list(self.classes)
         if not isinstance(declared, ClassLabel) or declared.names == names:
             return rows
-        if self.regression or set(declared.names) != set(names):
-            raise DataError(
-                f"task.hub={self.hub}: its classes are {', '.join(declared.names)}, and those of "
-                f"task={self.name} are {', '.join(names) or 'numbers'}; choose another data set"
-            )
         numbers = [names.index(name) for name in declared.names]
         renumbered = rows.map(lambda row: {"label": numbers[row["label"]]})
         return renumbered.cast_column("label", ClassLabel(names=names))
@@ -122,9 +151,11 @@ class GlueTask(SentenceTask):
     def _load_test(self, test: Mapping[str, Any], folder: Path | None) -> Dataset | None:
         if folder is None:
             source = self._source(test.get("hub_config", self.hub_config))
-            return load_splits(source, {"test": test["hub"]})["test"].select_columns(
-                list(self.inputs)
-            )
+            rows = load_splits(source, {"test": test["hub"]})["test"]
+            read = read_split(f"{source}: {test['hub']}", rows, self.inputs)
+            for column in self.inputs:
+                read.texts(column)
+            return rows.select_columns(list(self.inputs))
         file = folder / test["file"]
         if test.get("optional", False) and not file.exists():
             log.warning("%s: is not there, and left out", file)

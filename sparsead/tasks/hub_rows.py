@@ -31,7 +31,7 @@ def read_hub(source: Source, splits: Mapping[str, str], columns: Sequence[str]) 
         SourceError: the data set cannot be obtained.
     """
     loaded = load_splits(source, splits)
-    return {ours: _read(f"{source}: {splits[ours]}", loaded[ours], columns) for ours in loaded}
+    return {ours: read_split(f"{source}: {splits[ours]}", loaded[ours], columns) for ours in loaded}
 
 
 def load_splits(source: Source, splits: Mapping[str, str]) -> DatasetDict:
@@ -51,7 +51,17 @@ def load_splits(source: Source, splits: Mapping[str, str]) -> DatasetDict:
     return DatasetDict({ours: loaded[theirs] for ours, theirs in splits.items()})
 
 
-def _read(place: str, rows: Dataset, columns: Sequence[str]) -> Rows:
+def read_split(place: str, rows: Dataset, columns: Sequence[str]) -> Rows:
+    """Return the named columns of a split; a class is its name, or None where it is secret (-1).
+
+    Args:
+        place: the data set and its split, for messages.
+        rows: the split.
+        columns: names of the columns; `translation.en` is the key `en` of a column of objects.
+
+    Raises:
+        DataError: the split has no such column or no rows, or a number is that of no class.
+    """
     flat = rows.flatten()
     check_header(place, flat.column_names)
     check_columns(place, columns, flat.column_names)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import unicodedata
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from sparsead.errors import DataError
 
 _LARGEST = 2.0**127 * (2 - 2.0**-23)  # the largest float32, the dtype of labels
 _EXACT = 2**53  # below it, a float writes every whole number exactly
+_DIGITS = re.compile(r"[0-9]{1,18}")
 _LONGEST_QUOTE = 40
 """Most characters of a value in an error message."""
 
@@ -187,6 +189,13 @@ def is_id(value: Any) -> bool:
     """Tell whether a value can be an id: a text or a number."""
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     return is_number or is_text(value)
+
+
+def whole_number(value: Any) -> int | None:
+    """Return a whole number from 0 on, or the one that a text of CSV or TSV writes; else None."""
+    if isinstance(value, str) and _DIGITS.fullmatch(value):
+        return int(value)
+    return value if type(value) is int and value >= 0 else None
 
 
 def _is_no_number(value: Any) -> bool:

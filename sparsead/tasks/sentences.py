@@ -19,8 +19,9 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from sparsead.errors import ConfigError, DataError, unknown
+from sparsead.errors import ConfigError, unknown
 from sparsead.tasks.control_tokens import refuse_control_tokens
+from sparsead.tasks.examples import ExampleError
 from sparsead.tasks.metrics import TaskScores
 from sparsead.tasks.rows import Rows, class_name, is_blank
 from sparsead.tasks.splits import first_examples
@@ -260,7 +261,8 @@ class SentenceTask:
 
 def _refuse_no_tokens(split: str, lengths: Sequence[int]) -> None:
     if 0 in lengths:
-        raise DataError(
-            f"{split}: example {list(lengths).index(0) + 1} is empty, and the backbone's tokenizer "
-            "adds no token of its own that could stand for it; leave it out"
+        raise ExampleError(
+            f"{split}: example {list(lengths).index(0) + 1}",
+            "is empty, and the backbone's tokenizer adds no token of its own that could stand for "
+            "it; leave it out",
         )

@@ -19,7 +19,7 @@ from sparsead.hub.sources import data_source
 from sparsead.tasks.contract import TASKS, NewRow
 from sparsead.tasks.files import read_file
 from sparsead.tasks.hub_rows import read_hub
-from sparsead.tasks.rows import Rows, class_name, quote_value
+from sparsead.tasks.rows import Rows, class_name, quote_value, whole_number
 from sparsead.tasks.sentences import SentenceTask
 
 _WSC_HUB = ("text", "span1_text", "span2_text", "span2_index")
@@ -146,9 +146,10 @@ class WicTask(SuperGlueTask):
     def _marked(self, rows: Rows, number: int, column: str, side: int) -> str:
         row = rows.values[number]
         text = rows.text(number, column)
-        start, end = (row[f"{edge}{side}"] for edge in ("start", "end"))
-        if not (type(start) is int and type(end) is int and 0 <= start < end <= len(text)):
-            place = f"{quote_value(start)} to {quote_value(end)}"
+        given = [row[f"{edge}{side}"] for edge in ("start", "end")]
+        start, end = map(whole_number, given)
+        if start is None or end is None or not start < end <= len(text):
+            place = " to ".join(map(quote_value, given))
             raise rows.error(
                 number, f"start{side}", f"{place} is not a range of characters in {column}"
             )
@@ -186,9 +187,10 @@ class WscTask(SuperGlueTask):
     def _pair(self, rows: Rows, number: int) -> tuple[str, str]:
         _, noun, pronoun, index = _WSC_HUB if _WSC_HUB[1] in rows.values[number] else _WSC_FILE
         text, spoken = rows.text(number, "text"), rows.text(number, pronoun)
-        place = rows.values[number][index]
-        if type(place) is not int:
-            raise rows.error(number, index, f"{quote_value(place)} is not a whole number")
+        given = rows.values[number][index]
+        place = whole_number(given)
+        if place is None:
+            raise rows.error(number, index, f"{quote_value(given)} is not a whole number from 0 on")
         found = find_words(text, spoken, place)
         if found is None:
             raise rows.error(number, pronoun, f"{quote_value(spoken)} is not a part of the text")

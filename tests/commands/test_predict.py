@@ -102,6 +102,23 @@ def test_a_malformed_file_is_refused_with_its_line(
 
 
 @pytest.mark.slow
+def test_a_row_that_cannot_be_encoded_is_refused_with_its_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    places = ("device=cpu", f"outputs={tmp_path}/outputs")
+    small = ("backbone=tiny-qwen", "protocol.epochs=1", "task.limit=4", "task.suffix=''")
+    record = train.train(ask_for("task=demo_sums", *small, *places))
+    (column,) = sparsead.load(record.folder).inputs
+    rows = [{column: text} for text in ("1 + 1", "2 + 2", "", "3 + 3", "")]
+    file = tmp_path / "in.jsonl"
+    file.write_text("\n".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(DataError, match=r"^\S*in\.jsonl:5: has an empty prompt"):
+        verb(monkeypatch, record.folder, "--device", "cpu", "--input", file)
+    with pytest.raises(DataError, match=r"^row 2: has an empty prompt"):
+        sparsead.load(record.folder).predict(rows)
+
+
+@pytest.mark.slow
 def test_the_questions_of_superglue_are_answered(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -37,6 +37,16 @@ def test_a_users_own_function_is_found_by_its_path(
     assert not caplog.text
 
 
+def test_a_module_that_is_not_python_is_named_with_its_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "broken_pruners.py").write_text("import math\ndef largest(:\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    said = r"^pruner\._target_=broken_pruners\.largest: .*\(broken_pruners\.py, line 2\)\)$"
+    with pytest.raises(ConfigError, match=said):
+        PRUNERS.get("broken_pruners.largest")
+
+
 def test_a_function_that_cannot_be_called_so_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -102,6 +102,10 @@ _PERCENT = "sparsity.ratio=40: the share removed must be at least 0 and below 1;
         ("protocol.batch_size=9999999999", "protocol.batch_size=9999999999: must be at most 21474"),
         ("protocol.warmup=inf", "protocol.warmup=inf: must be a finite number"),
         ("protocol.betas=[nan,0.9]", "protocol.betas=nan: must be a finite number"),
+        ("+adapter.sizes={1:2,r:4}", "adapter.sizes: its key 1 is not a text; give it a name"),
+        ("+adapter.sizes={a:[{true:2}]}", "adapter.sizes.a: its key True is not a text"),
+        (f"+adapter.sizes=[{2**64}]", "adapter.sizes: its whole number has more than 64 bits"),
+        ("backbone.package=no.such", "backbone.package=no.such: must be the name of a package"),
         ("seed_data=one", "seed_data=one"),
         ("device=gpu", "device=gpu: no such choice; did you mean cuda?"),
         ("precision=fp16", "precision=fp16: no such choice; did you mean bf16?"),
@@ -226,6 +230,7 @@ def test_an_unknown_protocol_key_of_a_task_is_refused() -> None:
             "pruner.density=4/4: must be a share such as 2/4, above 0 and",
         ),
         (["pruner=nm", "pruner.n=1.5"], "pruner.density=1.5/4: must be a share such as 2/4"),
+        (["pruner=nm", "pruner.density='1e-20'"], "pruner.density=1e-20: must be a share"),
         (["pruner=nm", "pruner.m=0"], "pruner.density=2/0: must be a share such as 2/4"),
     ],
 )
@@ -240,6 +245,7 @@ def test_a_pruner_of_one_density_takes_its_sparsity_or_none() -> None:
     third = f"sparsity.ratio={2 / 3}"
     assert compose("pruner=nm", "pruner.n=1", "pruner.m=3", third).sparsity == 2 / 3
     assert compose("pruner=nm", "sparsity.ratio=0").sparsity == 0
+    assert compose("pruner=nm", "pruner.density=0.5", "sparsity.ratio=0.5").sparsity == 0.5
     unchecked = compose_one(["pruner=nm", "pruner.density=null"])
     assert compute_identity(unchecked) == compute_identity(compose_one(["pruner=nm"]))
 

@@ -9,6 +9,7 @@ from huggingface_hub import constants
 from composing import compose
 from sparsead.errors import ConfigError, SourceError
 from sparsead.hub.commits import find_commit, forget_commits, resolve
+from sparsead.hub.reach import is_cached
 from sparsead.hub.sources import model_source
 from stand_in_hub import Failure, StandInHub
 
@@ -110,10 +111,13 @@ def test_offline_mode_is_not_called_unreachable(
     assert hub.requests == []
 
 
+@pytest.mark.parametrize("revision", [None, 40 * "0"])
 @pytest.mark.parametrize("name", ["../../etc", "a/b/c", "a b"])
-def test_what_is_no_name_is_refused(name: str, hub: StandInHub) -> None:
+def test_what_is_no_name_is_refused(name: str, revision: str | None, hub: StandInHub) -> None:
+    source = model_source(name, revision)
     with pytest.raises(SourceError, match=r"is not the name of a model on the hub"):
-        find_commit(model_source(name, None))
+        find_commit(source)
+    assert not is_cached(source)
 
 
 @pytest.mark.parametrize("group", ["backbone=bert-base backbone", "task=rte task"])

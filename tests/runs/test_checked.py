@@ -94,6 +94,11 @@ def test_what_is_no_result_is_named(text: str, reason: str, tmp_path: Path) -> N
         (["config", "sparsity"], 1.5, "config.sparsity=1.5"),
         (["config", "adapter", "name"], "../../x", "config.adapter.name=../../x: a name has only"),
         (["config", "task", "name"], ".hidden", "config.task.name=.hidden: a name has only"),
+        (
+            ["config", "task", "options", "n_best"],
+            2**64,
+            "config.task.n_best: its whole number has",
+        ),
         (["config", "adapter", "options"], None, "config.adapter.options=None"),
         (["sparsity", "realised"], 0.7, "sparsity.realised=0.7: 400000000 of 1000000000"),
         (["sparsity", "requested"], 0.7, "sparsity.requested=0.7: the run has 0.4"),

@@ -82,6 +82,24 @@ def test_by_task_or_by_any_name_it_is_the_same_run(tmp_path: Path) -> None:
     assert len({each.identity for each in (by_task, pruned, dense, swapped)}) == 4
 
 
+def test_a_source_or_a_start_may_lie_in_the_home_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    request = ask_for("backbone=tiny-bert", "adapter=pfeiffer", f"outputs={tmp_path}")
+    record(request)
+    called = f"'~/runs/{request.folder.name}'"
+    (folder,) = list_sources(fused(tmp_path, f"adapter.fusion.sources=[{called}]").spec)
+    given = (
+        "backbone=tiny-bert",
+        f"outputs={tmp_path}",
+        "adapter=pfeiffer",
+        f"adapter.start={called}",
+    )
+    started = do_prerequisites(ask_for(*given), list(given), record)
+    assert (folder, started.spec.adapter.start) == (str(request.folder),) * 2
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "message"),

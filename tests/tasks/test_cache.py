@@ -103,6 +103,14 @@ def test_what_the_tokenizer_did_before_does_not_matter(cache: Path, file: Path) 
     assert len(folders(cache)) == 1
 
 
+def test_a_task_of_ones_own_may_have_keys_of_several_types(cache: Path, file: Path) -> None:
+    for weights in ({1: 2, "a": 3, ("b", 1): 4}, {1: 2, "a": 3, ("b", 1): 5}):
+        own = text(file)
+        vars(own)["weights"] = [weights]
+        encode_once(own, tokenizer())
+    assert len(folders(cache)) == 2
+
+
 @pytest.mark.slow
 def test_a_change_of_rows_options_or_tokenizer_is_noticed(cache: Path, file: Path) -> None:
     encode_once(text(file), tokenizer())

@@ -212,6 +212,30 @@ def test_other_classes_on_the_hub_are_refused(name: str, monkeypatch: pytest.Mon
         task(f"task={name}", "task.hub=mine/rows").load()
 
 
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        (
+            {"label": ["yes", "no"]},
+            r":1: label: 'yes' is not the number of a class, 0 to 1; task=t",
+        ),
+        ({"label": [0, 2]}, r":2: label: 2 is not the number of a class"),
+        ({"label": [1, None]}, r":2: label: None is not the number of a class"),
+        ({"label": [1, -1]}, r":2: label: -1 is not the number of a class"),
+        ({"sentence2": ["c", None]}, r":2: sentence2: None is not a text"),
+        ({"label": None}, r": column=label: no such choice"),
+    ],
+)
+def test_values_on_the_hub_that_are_no_texts_or_labels_are_named(
+    changed: dict[str, list[object] | None], said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    columns = {"sentence1": ["a", "b"], "sentence2": ["c", "d"], "label": [0, 1]} | changed
+    split = Dataset.from_dict({name: given for name, given in columns.items() if given})
+    monkeypatch.setattr(glue, "load_splits", lambda *_: DatasetDict(train=split, validation=split))
+    with pytest.raises(DataError, match=rf"^mine/rows\S*: train{said}"):
+        task("task=mrpc", "task.hub=mine/rows").load()
+
+
 def test_an_unknown_metric_is_refused() -> None:
     with pytest.raises(ConfigError, match="did you mean accuracy"):
         task("task=mrpc", "task.metrics=[acuracy]").scores(

@@ -269,6 +269,28 @@ def test_new_rows_are_read_like_those_of_a_split(name: str, form: str, tmp_path:
 
 
 @pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("wic", "sentence1,start1,end1,sentence2,start2,end2\na cat,2,5,cat,0,3\n"),
+        ("wsc", "text,span1_text,span2_text,span2_index\nTom said he left,Tom,he,2\n"),
+    ],
+)
+def test_new_rows_of_a_csv_file_write_their_numbers_as_texts(
+    name: str, text: str, tmp_path: Path
+) -> None:
+    (tmp_path / "new.csv").write_text(text)
+    read = task(f"task={name}")
+    (new,) = read.new_rows(read_layout(tmp_path / "new.csv", read.layouts))
+    assert (
+        list(new.columns.values())
+        == {
+            "wic": ["a *cat*", "*cat*"],
+            "wsc": ["Tom said *he* left", "Tom"],
+        }[name]
+    )
+
+
+@pytest.mark.parametrize(
     ("name", "row", "reason"),
     [
         ("copa", {"premise": "a", "choice1": "b", "choice2": "c"}, "column=question: no such"),
