@@ -44,12 +44,12 @@ def read_group(config: DictConfig, group: str, schema: type[Spec]) -> Spec:
     if not isinstance(values, dict):
         raise ConfigError(f"{group}={values}: is not a configuration group")
     target = values.pop("_target_", None)
-    names = {f.name for f in fields(schema)}  # type: ignore[arg-type]
-    declared = names - {"options", "method"}  # which are no keys of a configuration
-    options = {str(key): value for key, value in values.items() if key not in declared}
-    known: dict[str, Any] = {str(key): values[key] for key in values if key in declared}
     if target is not None:
-        known["method"] = target
+        values["method"] = target
+    names = {f.name for f in fields(schema)}  # type: ignore[arg-type]
+    own = names - {"options"}  # no key of a configuration is called so
+    options = {str(key): value for key, value in values.items() if key not in own}
+    known: dict[str, Any] = {str(key): values[key] for key in values if key in own}
     if "options" in names:
         return to_dataclass(group, schema, known | {"options": options})
     return to_dataclass(group, schema, known | options)
