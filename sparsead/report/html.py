@@ -25,7 +25,9 @@ _FIGURES = {
     "score_by_sparsity": "Score against sparsity",
     "score_by_training": "Score against the share of training; ★ where a row has made "
     f"{REACHED:.0%} of its rise from its first to its final score",
+    "score_by_weights": "Score and trained weights; the line joins the best of as few weights",
 }
+"""The caption of each kind of figure that a table's `options` may ask for."""
 
 
 class _Figure(NamedTuple):
