@@ -31,6 +31,7 @@ from sparsead.errors.display import tell
 from sparsead.report.choice import choose_best_points, count_points, describe_left_out
 from sparsead.report.formats import FORMATS, to_rich
 from sparsead.report.replacing import write_asked_file
+from sparsead.report.screen import layout_for_file
 from sparsead.report.settings import group_by_setting, list_columns, rank_columns
 from sparsead.runs.listing import find_finished, open_place
 from sparsead.runs.record import RunRecord
@@ -63,12 +64,13 @@ def main() -> None:
     if arguments.table is not None and not is_table(arguments.table):
         example = suggest_override(arguments.table) or "task=mrpc"
         raise ConfigError(f"{unknown_table(arguments.table)}, or filters such as {example}")
-    text = _text(arguments)
     if arguments.out is None:
-        sys.stdout.write(text)
-    else:
-        write_asked_file(arguments.out, text)
-        sys.stdout.write(f"{arguments.out}\n")
+        sys.stdout.write(_text(arguments))
+        return
+    with layout_for_file():
+        text = _text(arguments)
+    write_asked_file(arguments.out, text)
+    sys.stdout.write(f"{arguments.out}\n")
 
 
 def _text(arguments: Namespace) -> str:
@@ -84,7 +86,7 @@ def _text(arguments: Namespace) -> str:
     searched = any(override.startswith("search=") for override in arguments.overrides)
     grid = ["search=grid"] if arguments.best and not searched else []
     with open_results(arguments.table, [*grid, *arguments.overrides], *place) as results:
-        text = render(build_view(results), arguments.format, wide=is_wide(arguments))
+        text = render(build_view(results), arguments.format, wide=arguments.wide)
     if arguments.records is None:  # an archive is read whole; there are no other runs to name
         others = describe_other_settings(list_cells(results.table))
         if others is not None:
@@ -95,11 +97,6 @@ def _text(arguments: Namespace) -> str:
 def _is_filter(word: str) -> bool:
     """Tell whether a word is KEY=PATTERN, and not the path of a table's file."""
     return "=" in word and not word.endswith((".yaml", ".yml"))
-
-
-def is_wide(arguments: Namespace) -> bool:
-    """Tell whether a table shows all columns: on request, and in a file."""
-    return bool(arguments.wide or arguments.out)
 
 
 def _settings(arguments: Namespace) -> str:
@@ -121,7 +118,7 @@ def _settings(arguments: Namespace) -> str:
     rows = group_by_setting(shown, always, count_points(records) if best else None)
     columns = list_columns(rows)
     if form == "rich":
-        return to_rich(columns, rows, rank_columns(rows), wide=is_wide(arguments))
+        return to_rich(columns, rows, rank_columns(rows), wide=arguments.wide)
     return FORMATS[form](columns, rows)
 
 

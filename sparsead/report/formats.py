@@ -5,16 +5,20 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 import re
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Any, Literal
 
 from sparsead.errors.display import escape_controls, escape_formula, one_line
-from sparsead.report.screen import LEAST_WIDTH, describe_hidden, fit_columns, screen_width
+from sparsead.report.screen import (
+    LEAST_WIDTH,
+    describe_hidden,
+    fit_columns,
+    is_on_screen,
+    screen_width,
+)
 from sparsead.report.statistics import Estimate, MeanInterval
 
 Rows = Sequence[Mapping[str, Any]]
@@ -123,7 +127,7 @@ def to_rich(
     for row in rows:
         table.add_row(*(_styled(cell) for cell in _cells(shown, row)))
     console = Console(
-        file=(text := io.StringIO()), width=width or _UNBOUNDED, force_terminal=_on_terminal()
+        file=(text := io.StringIO()), width=width or _UNBOUNDED, force_terminal=is_on_screen()
     )
     console.print(table)
     lines = [line.rstrip() for line in text.getvalue().splitlines()]
@@ -318,7 +322,3 @@ def _fit(
     fitted = fit_columns(columns, cells, order or columns, width, gap, least)
     how = "a wider terminal" if wide is None else "--wide"
     return fitted.shown, describe_hidden(fitted, columns, cells, how)
-
-
-def _on_terminal() -> bool:
-    return sys.stdout.isatty() and "NO_COLOR" not in os.environ

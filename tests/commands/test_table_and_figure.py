@@ -140,6 +140,19 @@ def test_a_file_of_ones_own_is_kept_and_an_earlier_result_is_replaced(
         call(monkeypatch, capsys, figure, own)
 
 
+def test_a_file_is_the_same_whatever_the_terminal(
+    own: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    off = call(monkeypatch, capsys, table, own)
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "60")
+    on = call(monkeypatch, capsys, table, own)
+    assert "\x1b[" in on
+    assert max(map(len, on.splitlines())) < max(map(len, off.splitlines()))
+    call(monkeypatch, capsys, table, own, "--out", "own.txt")
+    assert Path("own.txt").read_text("utf-8") == off
+
+
 def test_what_cannot_be_done_is_one_line(
     own: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
