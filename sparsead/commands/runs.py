@@ -168,7 +168,12 @@ def _is_confirmed(count: int) -> bool:
     if not sys.stdin.isatty():
         runs = pluralize(count, "run")
         raise ConfigError(f"runs delete: would delete {runs}; confirm with --yes")
-    return input(f"delete {pluralize(count, 'run')}? [y/N] ").strip().lower() in ("y", "yes")
+    try:
+        answer = input(f"delete {pluralize(count, 'run')}? [y/N] ")
+    except EOFError:  # Ctrl-D: no answer
+        sys.stdout.write("\n")
+        return False
+    return answer.strip().lower() in ("y", "yes")
 
 
 def _restore(runs: list[Listed], arguments: Namespace) -> None:

@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import io
 import json
 import re
 import shutil
+import sys
 from pathlib import Path
 
 import pyarrow
@@ -152,6 +154,16 @@ def test_deleting_asks_and_spares_the_others(
     left = json.loads(called(outputs, monkeypatch, capsys, "list", "--format", "json"))
     assert {row["pruner"] for row in left} == {"random"}
     assert len(list((outputs / "runs").iterdir())) == 2
+
+
+def test_no_answer_deletes_nothing(
+    outputs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO(""))  # as after Ctrl-D
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True)
+    said = called(outputs, monkeypatch, capsys, "delete", "state=failed")
+    assert said.endswith("delete 1 run? [y/N] \nnothing deleted\n")
+    assert len(list((outputs / "runs").iterdir())) == 5
 
 
 @pytest.mark.parametrize("words", [(), ("--yes",), ("--yes", "--permanently")])
