@@ -23,7 +23,7 @@ from sparsead.config.arguments import (
 )
 from sparsead.config.choices import suggest_override
 from sparsead.config.quoting import outputs_option
-from sparsead.errors import ConfigError, unknown
+from sparsead.errors import ConfigError, RecordError, unknown
 from sparsead.errors.display import to_columns
 from sparsead.progress import print_line
 from sparsead.report.export import EXPORTS
@@ -196,6 +196,8 @@ def _export(runs: list[Listed], arguments: Namespace) -> None:
     file: Path = arguments.file
     if file.suffix not in EXPORTS:
         raise ConfigError(unknown(f"{file}: suffix", file.suffix, EXPORTS))
+    if not runs:
+        raise RecordError(f"{arguments.outputs}: has no such runs to export")
     write_asked_file(file, EXPORTS[file.suffix](runs))
     sys.stdout.write(f"{file}\n")
 

@@ -26,7 +26,7 @@ from sparsead.config.arguments import (
 )
 from sparsead.config.choices import suggest_override
 from sparsead.config.search import GRID
-from sparsead.errors import ConfigError, warn
+from sparsead.errors import ConfigError, RecordError, warn
 from sparsead.errors.display import tell
 from sparsead.report.choice import choose_best_points, count_points, describe_left_out
 from sparsead.report.formats import FORMATS, to_rich
@@ -107,7 +107,10 @@ def _settings(arguments: Namespace) -> str:
         if not records:
             where = arguments.records or arguments.outputs
             which = f" with {' '.join(arguments.overrides)}" if arguments.overrides else ""
-            tell(f"{where}: has no finished runs{which} yet")
+            lack = f"{where}: has no finished runs{which}"
+            if arguments.out is not None:  # an earlier table would be lost for an empty file
+                raise RecordError(f"{lack} to write")
+            tell(f"{lack} yet")
             return "[]\n" if arguments.format == "json" else ""
         shown = choose_best_points(records) if best else records
         for said in describe_left_out(records) if best else ():

@@ -115,17 +115,23 @@ def test_an_unknown_filter_is_named_also_where_there_are_no_runs(
         called(tmp_path, monkeypatch, capsys, word)
 
 
-@pytest.mark.parametrize("words", [["--format", "csv"], ["export", "runs.csv"]])
 def test_csv_of_no_runs_has_a_header(
-    words: list[str],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    out = called(tmp_path, monkeypatch, capsys, *words)
-    written = Path("runs.csv").read_text("utf-8") if words[0] == "export" else out
-    assert written == ",".join(COLUMNS) + "\n"
+    out = called(tmp_path, monkeypatch, capsys, "--format", "csv")
+    assert out == ",".join(COLUMNS) + "\n"
+
+
+@pytest.mark.parametrize("suffix", ["csv", "json", "parquet"])
+def test_an_export_of_no_runs_is_refused_and_replaces_no_earlier_one(
+    suffix: str, outputs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    export = outputs / f"runs.{suffix}"
+    called(outputs, monkeypatch, capsys, "export", str(export))
+    full = export.read_bytes()
+    with pytest.raises(RecordError, match="has no such runs to export"):
+        called(outputs, monkeypatch, capsys, "export", str(export), "task=cola")
+    assert export.read_bytes() == full
 
 
 @pytest.mark.parametrize(

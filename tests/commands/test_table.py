@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from sparsead.commands import table
-from sparsead.errors import ConfigError
+from sparsead.errors import ConfigError, RecordError
 from sparsead.report.choice import choose_best_points
 from sparsead.report.settings import group_by_setting
 from sparsead.runs.record import read_records
@@ -85,6 +85,22 @@ def test_no_runs_is_no_error(
     monkeypatch.setattr("sys.argv", ["sparsead table", "--outputs", str(tmp_path)])
     table.main()
     assert "no finished runs" in capsys.readouterr().err
+
+
+def test_no_runs_make_no_file(
+    outputs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = outputs / "all.csv"
+    words = ["sparsead table", f"outputs={outputs}", "--format", "csv", "--out", str(file)]
+    monkeypatch.setattr("sys.argv", words)
+    table.main()
+    full = file.read_bytes()
+    for out in (file, outputs / "new.csv"):
+        monkeypatch.setattr("sys.argv", [*words[:-1], str(out), "task=rte"])
+        with pytest.raises(RecordError, match="has no finished runs with task=rte to write"):
+            table.main()
+    assert file.read_bytes() == full
+    assert not (outputs / "new.csv").exists()
 
 
 def point(
