@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import sys
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from sparsead.config.arguments import (
     Parser,
@@ -115,21 +115,26 @@ def _settings(arguments: Namespace) -> str:
         shown = choose_best_points(records) if best else records
         for said in describe_left_out(records) if best else ():
             warn(said)
+        points = count_points(records) if best else None
         if form == _REPORT:
-            return _report(shown, arguments.overrides)
+            return _report(shown, arguments.overrides, points)
     always = [f"protocol.{key}" for key in GRID] if best else []
-    rows = group_by_setting(shown, always, count_points(records) if best else None)
+    rows = group_by_setting(shown, always, points)
     columns = list_columns(rows)
     if form == "rich":
         return to_rich(columns, rows, rank_columns(rows), wide=arguments.wide)
     return FORMATS[form](columns, rows)
 
 
-def _report(records: Sequence[RunRecord], filters: Sequence[str]) -> str:
-    """Return the HTML report of some runs."""
+def _report(
+    records: Sequence[RunRecord], filters: Sequence[str], points: Mapping[str, int] | None
+) -> str:
+    """Return the HTML report of some runs, or of the best of so many points of each setting."""
     from sparsead.report.query_results import tabulate_settings
     from sparsead.report.tabulate import render
     from sparsead.report.view import build_view
 
     title = f"Runs with {' '.join(filters)}" if filters else "All runs"
-    return render(build_view(tabulate_settings(records, "runs", title)), _REPORT)
+    if points is not None:
+        title += ", the best point of each grid"
+    return render(build_view(tabulate_settings(records, "runs", title, points)), _REPORT)

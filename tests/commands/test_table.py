@@ -149,6 +149,25 @@ def test_a_point_that_was_chosen_on_the_dev_set_is_labelled_so(
     assert row["points"] == 2
 
 
+def test_a_report_names_the_best_points_and_on_what_they_were_chosen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for seed in (1, 2):
+        for rate in (1e-4, 5e-4):
+            result = plain_result(seed=seed, setting=f"{rate:g}", scores={"accuracy": 0.6 + rate})
+            result["config"]["protocol"] |= {"learning_rate": rate, "epochs": 5, "batch_size": 16}
+            write_record(tmp_path, result)
+    record(tmp_path, 1, 0.7, pruner="random")
+    words = ["sparsead table", f"outputs={tmp_path}", "--best", "--format", "html"]
+    monkeypatch.setattr("sys.argv", words)
+    table.main()
+    report = capsys.readouterr().out
+    assert "<h1>All runs, the best point of each grid</h1>" in report
+    assert "60.05 ± 0.00 [0.0005, 5, 16; chosen on dev]" in report
+    assert "of the point chosen among 2 for each row and task" in report
+    assert ">70.00 (n=1)<" in report
+
+
 def test_older_records_that_lack_a_hash_are_points_of_the_same_grid(tmp_path: Path) -> None:
     for rate, known in ((1e-4, True), (5e-4, False), (1e-3, True)):
         result = plain_result(seed=1, setting=f"{rate:g}", scores={"accuracy": 0.6 + rate})
