@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
+from sparsead.config.seeds import Seeds
 from sparsead.errors.display import escape_controls
 from sparsead.report.formats import pluralize
 from sparsead.report.histories import REACHED
@@ -18,6 +19,7 @@ from sparsead.report.settings import NOT_DECISIVE
 from sparsead.report.style import encode_figure
 from sparsead.report.view import View
 from sparsead.runs.listing import flatten
+from sparsead.runs.record import RunRecord
 
 _PEAK = "peak_memory_bytes"
 _FIGURES = {
@@ -45,7 +47,7 @@ class _Run(NamedTuple):
     row: str
     column: str
     backbone: str
-    seed: int
+    seed: str
     score: str
     folder: str
     link: str
@@ -121,11 +123,16 @@ def _runs(results: Results, folder: Path | None) -> Iterator[_Run]:
                 results.label(place.row),
                 place.column,
                 place.backbone,
-                seed,
+                _seed_of(record),
                 "not finite" if score is None else f"{score:.2f}",
                 record.folder.name,
                 _link(record.folder.resolve(), folder),
             )
+
+
+def _seed_of(record: RunRecord) -> str:
+    """Return a run's seed, or the seeds of its parts, such as 1-2-3, where they differ."""
+    return str(Seeds.read(record.result["config"]))
 
 
 def _link(run: Path, folder: Path | None) -> str:
