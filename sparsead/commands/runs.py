@@ -24,10 +24,10 @@ from sparsead.config.arguments import (
 from sparsead.config.choices import suggest_override
 from sparsead.config.quoting import outputs_option
 from sparsead.errors import ConfigError, RecordError, unknown
-from sparsead.errors.display import to_columns
+from sparsead.errors.display import pluralize, to_columns
 from sparsead.progress import print_line
 from sparsead.report.export import EXPORTS
-from sparsead.report.formats import FORMATS, pluralize, to_plain
+from sparsead.report.formats import FORMATS, to_plain
 from sparsead.report.replacing import write_asked_file
 from sparsead.report.screen import screen_width
 from sparsead.runs.deletion import (

@@ -25,8 +25,9 @@ from sparsead.config.quoting import overridden_key
 from sparsead.config.run import RunSpec
 from sparsead.config.seeds import SEED_KEYS, Seeds
 from sparsead.errors import ConfigError
+from sparsead.errors.display import pluralize
 from sparsead.progress import output_as, printed_log
-from sparsead.report.formats import pluralize, to_rich
+from sparsead.report.formats import to_rich
 from sparsead.report.screen import wrap
 from sparsead.report.variance import REST, Component, decompose, latin_square
 from sparsead.runs.interrupt import stop_on_interrupt

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sparsead.errors import RecordError
-from sparsead.report.formats import pluralize, to_rich
+from sparsead.errors.display import pluralize
+from sparsead.report.formats import to_rich
 from sparsead.report.masks import summarize_run
 from sparsead.report.resampling import draw_resamples
 from sparsead.report.rescoring import recorded_score, rescore

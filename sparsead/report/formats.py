@@ -62,11 +62,6 @@ _LATEX_FIT = r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%"
 _LATEX_MARKS = {"bold": r"\textbf{{{}}}", "underline": r"\underline{{{}}}"}
 
 
-def pluralize(number: int, noun: str) -> str:
-    """Return a number and a noun, in the plural where needed: "1 seed", "2 seeds"."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"
-
-
 @dataclass(frozen=True)
 class Marked:
     """A text to print in bold or underlined, and smaller lines below it in the same cell."""

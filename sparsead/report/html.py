@@ -10,8 +10,7 @@ from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from sparsead.config.seeds import Seeds
-from sparsead.errors.display import escape_controls
-from sparsead.report.formats import pluralize
+from sparsead.errors.display import escape_controls, pluralize
 from sparsead.report.histories import REACHED
 from sparsead.report.plots import draw
 from sparsead.report.results import Results

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sparsead.report.formats import pluralize
+from sparsead.errors.display import pluralize
 from sparsead.report.results import Results
 from sparsead.runs.record import RunRecord
 from sparsead.tables.choice import Choice
@@ -41,7 +41,7 @@ def notes_of_protocol(results: Results) -> list[str]:
     rates = {_point(record).get("learning_rate") for record in records}
     outside = sorted(rate for rate in rates if rate is not None and rate not in PAPER_RATES)
     if outside:
-        named = " and ".join(f"{rate:g}" for rate in outside)
+        named = ", ".join(f"{rate:g}" for rate in outside)
         notes.append(
             f"Learning rates outside the paper's grid: {named}.{_origin(results, outside)}"
         )
@@ -66,8 +66,8 @@ def _origin(results: Results, rates: Sequence[float]) -> str:
     if _choices(results) or not defaults:
         return ""
     return (
-        f" The default of {' and '.join(defaults)} was chosen with minilm, by the scores of "
-        "single runs, and on no other backbone."
+        " Chosen as a default with minilm, by the scores of single runs, and on no other backbone: "
+        f"{', '.join(defaults)}."
     )
 
 

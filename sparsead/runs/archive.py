@@ -20,6 +20,7 @@ from omegaconf import OmegaConf
 
 from sparsead.config.run import RunSpec, drop_local_files
 from sparsead.errors import AlreadyRecordedError, RecordError, SparseadError, StorageError
+from sparsead.errors.display import pluralize
 from sparsead.errors.translation import translate_errors
 from sparsead.runs.failure import (
     failure_file,
@@ -97,8 +98,8 @@ def _check_nothing_is_lost(file: Path, runs: Collection[str]) -> None:
     lost = {_run_of(Path(str(path))) for path in paths}.difference(runs)
     if lost:
         raise RecordError(
-            f"{file}: has {len(lost)} runs that would be lost, such as {min(lost)}; choose another "
-            "file, or delete this one"
+            f"{file}: has {pluralize(len(lost), 'run')} that would be lost, such as {min(lost)}; "
+            "choose another file, or delete this one"
         )
 
 

@@ -81,9 +81,9 @@ def test_a_table_of_ones_own_is_read_from_its_records(
     said = capsys.readouterr()
     assert "missing" in said.out
     assert said.err.startswith(
-        "sparsead: 4 finished runs match missing cells except for their settings:"
+        "sparsead: not shown, because of other settings than the missing cells have: "
     )
-    assert said.err.endswith(": protocol.epochs=5\n")
+    assert said.err.endswith(": 4 finished runs with protocol.epochs=5\n")
 
 
 @pytest.mark.slow
