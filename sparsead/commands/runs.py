@@ -30,6 +30,7 @@ from sparsead.report.export import EXPORTS
 from sparsead.report.formats import FORMATS, to_plain
 from sparsead.report.replacing import write_asked_file
 from sparsead.report.screen import screen_width
+from sparsead.report.signed import format_score
 from sparsead.runs.deletion import (
     delete_permanently,
     is_recorded_anew,
@@ -161,7 +162,7 @@ def _show(runs: Sequence[Listed], *, wide: bool = False) -> None:
 
 
 def _two_places(score: float | None) -> str | None:
-    return None if score is None else f"{score:.2f}"
+    return None if score is None else format_score(score)
 
 
 def _is_confirmed(count: int) -> bool:

@@ -29,6 +29,7 @@ from sparsead.errors.display import pluralize
 from sparsead.progress import output_as, printed_log
 from sparsead.report.formats import to_rich
 from sparsead.report.screen import wrap
+from sparsead.report.signed import format_score
 from sparsead.report.variance import REST, Component, decompose, latin_square
 from sparsead.runs.interrupt import stop_on_interrupt
 from sparsead.runs.prerequisites import find_prerequisites, list_sources
@@ -164,7 +165,7 @@ def _as_text(report: _Report) -> str:
     mean = sum(report.scores.values()) / len(report.scores)
     runs = pluralize(len(report.scores), "run")
     lost = f"; {report.collapsed} of them collapsed" if report.collapsed else ""
-    head = f"{report.metric}: {mean:.2f}, mean of {runs}{lost}\n"
+    head = f"{report.metric}: {format_score(mean)}, mean of {runs}{lost}\n"
     columns = ["cause", "standard deviation", "share of the variance", "p"]
     notes = [_NOTE, _NOTE_OF_COLLAPSED] if report.collapsed else [_NOTE]
     table = to_rich(columns, [_row(each, total) for each in report.components])

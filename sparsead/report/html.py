@@ -15,6 +15,7 @@ from sparsead.report.histories import REACHED
 from sparsead.report.plots import draw
 from sparsead.report.results import Results
 from sparsead.report.settings import NOT_DECISIVE
+from sparsead.report.signed import format_score, format_signed
 from sparsead.report.style import encode_figure
 from sparsead.report.view import View
 from sparsead.runs.listing import flatten
@@ -76,6 +77,7 @@ def render_html(shown: View, folder: Path | None = None) -> str:
     results = shown.results
     return environment.get_template("report.html.j2").render(
         shown=shown,
+        format_signed=format_signed,
         pluralize=pluralize,
         table=results.table,
         tested=set(results.tested) if shown.compared else set(),
@@ -123,7 +125,7 @@ def _runs(results: Results, folder: Path | None) -> Iterator[_Run]:
                 place.column,
                 place.backbone,
                 _seed_of(record),
-                "not finite" if score is None else f"{score:.2f}",
+                "not finite" if score is None else format_score(score),
                 record.folder.name,
                 _link(record.folder.resolve(), folder),
             )

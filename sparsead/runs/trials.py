@@ -59,7 +59,9 @@ class Trial:
         return _to_plain(self) == _to_plain(other)
 
     def __str__(self) -> str:
-        reached = f" after epoch {len(self.scores)} at {self.scores[-1]:.4f}" if self.scores else ""
+        reached = (
+            f" after epoch {len(self.scores)} at {self.scores[-1]:z.4f}" if self.scores else ""
+        )
         point = f"learning rate {self.learning_rate:g}, {pluralize(self.epochs, 'epoch')}"
         return f"{point}, {self.batch_size} a batch: {self.error or self.state + reached}"
 
