@@ -84,7 +84,7 @@ def main() -> None:
 
 def _compose(overrides: list[str]) -> RunRequest:
     for override in overrides:
-        if overridden_key(override) in SEED_KEYS:
+        if overridden_key(override) in (*SEED_KEYS, "seeds"):
             raise ConfigError(f"{override}: the seeds are chosen here; say how many with --seeds N")
     (request,) = compose_all([tuple(expand(overrides))])
     request.refuse_rerun("variance")
