@@ -63,6 +63,11 @@ def test_only_some_rows_say_that_the_corrections_count_no_others() -> None:
         "count no others."
     ]
     assert load_table("controls", ["only=row=*"]).notes == whole.notes
+    again = load_table("controls", ["only=row=adapter,pruned-*,random-*", "only=row=ad*,*-40"])
+    assert [note for note in again.notes if note not in whole.notes] == [
+        "Shown by only=row: 1 of the table's 4 comparisons and 1 of its 10 claims; the corrections "
+        "count no others."
+    ]
 
 
 @pytest.mark.slow
