@@ -14,7 +14,7 @@ import yaml
 
 from sparsead.config.choices import config_folders, find_choice, list_choices, list_groups
 from sparsead.config.launch import take_launcher
-from sparsead.config.quoting import overridden_key
+from sparsead.config.quoting import overridden_key, unquote_values
 from sparsead.config.safe_yaml import load_yaml, read_mapping
 from sparsead.config.schema import Spec, to_dataclass
 from sparsead.config.search import take_search
@@ -56,7 +56,7 @@ def load_table(name_or_path: str, overrides: Sequence[str] = ()) -> TableSpec:
     for override in overrides:
         key, _, value = override.partition("=")
         if key in _OWN:
-            table = _OWN[key](table, value)
+            table = _OWN[key](table, unquote_values(value))
         else:
             table = replace(table, overrides=[*table.overrides, override])
     return replace(table, notes=[*table.notes, *_note_of_family(whole, table)])

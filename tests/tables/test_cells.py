@@ -70,6 +70,14 @@ def test_only_some_rows_say_that_the_corrections_count_no_others() -> None:
     ]
 
 
+@pytest.mark.parametrize("name", ['"bert-base"', "'bert-base'", "bert-base"])
+def test_quotes_around_a_table_s_own_values_do_not_count(name: str) -> None:
+    changes = [f"backbone={name},minilm", "only=row='snip',random", 'seeds="3"']
+    table = load_table("table1", changes)
+    assert table.backbones == ["bert-base", "minilm"]
+    assert ([row.name for row in table.rows], table.seeds) == (["random", "snip"], 3)
+
+
 @pytest.mark.slow
 def test_a_plain_sweep_asks_for_the_same_runs() -> None:
     (sweep,) = expand(["experiment=glob(table3/*)"])
