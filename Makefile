@@ -32,7 +32,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true
 	touch $@
 
-demo: $(INSTALLED) ## from nothing to a pruned, trained, evaluated and tabulated run, in a minute
+demo: $(INSTALLED) ## from nothing to a pruned, trained, evaluated and tabulated run, in half a minute once installed
 	$(BIN)/sparsead train $(DEMO)
 	$(BIN)/sparsead table
 

@@ -14,12 +14,14 @@ import sys
 
 from sparsead.config.arguments import (
     Parser,
+    add_json,
     add_outputs,
     add_overrides,
     add_records,
     folder_of_pictures,
+    read_format,
 )
-from sparsead.errors import ConfigError, unknown, warn
+from sparsead.errors import warn
 from sparsead.report.formats import FORMATS, to_rich
 from sparsead.report.front import COLUMNS, RANKED, describe_single_runs, list_rows
 from sparsead.report.publish import save_figure
@@ -32,14 +34,14 @@ def main() -> None:
     """Entry point of `sparsead map`."""
     parser = Parser("sparsead map", __doc__)
     add_overrides(parser, "filters KEY=PATTERN, as `sparsead runs` takes them; all must match")
-    parser.add_argument("--format", default="rich", help=f"one of {', '.join(FORMATS)}")
+    parser.add_argument("--format", choices=sorted(FORMATS), help="default: rich")
     add_outputs(parser)
     add_records(parser)
+    add_json(parser)
     where = "folder of the PNG and the SVG (default: OUTPUTS/figures)"
     parser.add_argument("--out", metavar="FOLDER", type=folder_of_pictures, help=where)
     arguments = parser.parse()
-    if arguments.format not in FORMATS:
-        raise ConfigError(unknown("--format", arguments.format, FORMATS))
+    arguments.format = read_format(arguments, "rich")
     place = (arguments.outputs, arguments.records)
     with open_matching(arguments.overrides, *place, "map", "map") as results:
         results.table.options["kind"] = _KIND

@@ -27,7 +27,7 @@ from sparsead.config.launch import check_launcher, launch_jobs, take_launcher
 from sparsead.config.launchers import is_worker
 from sparsead.config.tracking import group_tracked
 from sparsead.errors import ConfigError, StorageError
-from sparsead.errors.display import one_line, tell
+from sparsead.errors.display import one_line, pluralize, tell
 from sparsead.progress import (
     JSON,
     OUTPUT_VARIABLE,
@@ -108,7 +108,7 @@ def reproduce(
     failed = print_failures(wanted)
     left = count_runs(wanted, retry=False) if launcher else 0
     if left:
-        tell(f"{left} runs are not finished; give the command again")
+        tell(f"not finished: {pluralize(left, 'run')}; give the command again")
     raise SystemExit(1 if failed or left else 0)
 
 

@@ -23,13 +23,14 @@ from sparsead.config.arguments import (
 )
 from sparsead.config.choices import suggest_override
 from sparsead.config.quoting import outputs_option
-from sparsead.errors import ConfigError, unknown
-from sparsead.errors.display import to_columns
+from sparsead.errors import ConfigError, RecordError, unknown
+from sparsead.errors.display import pluralize, to_columns
 from sparsead.progress import print_line
 from sparsead.report.export import EXPORTS
-from sparsead.report.formats import FORMATS, pluralize, to_plain
+from sparsead.report.formats import FORMATS, to_plain
 from sparsead.report.replacing import write_asked_file
 from sparsead.report.screen import screen_width
+from sparsead.report.signed import format_score
 from sparsead.runs.deletion import (
     delete_permanently,
     is_recorded_anew,
@@ -161,14 +162,19 @@ def _show(runs: Sequence[Listed], *, wide: bool = False) -> None:
 
 
 def _two_places(score: float | None) -> str | None:
-    return None if score is None else f"{score:.2f}"
+    return None if score is None else format_score(score)
 
 
 def _is_confirmed(count: int) -> bool:
     if not sys.stdin.isatty():
         runs = pluralize(count, "run")
         raise ConfigError(f"runs delete: would delete {runs}; confirm with --yes")
-    return input(f"delete {pluralize(count, 'run')}? [y/N] ").strip().lower() in ("y", "yes")
+    try:
+        answer = input(f"delete {pluralize(count, 'run')}? [y/N] ")
+    except EOFError:  # Ctrl-D: no answer
+        sys.stdout.write("\n")
+        return False
+    return answer.strip().lower() in ("y", "yes")
 
 
 def _restore(runs: list[Listed], arguments: Namespace) -> None:
@@ -191,6 +197,8 @@ def _export(runs: list[Listed], arguments: Namespace) -> None:
     file: Path = arguments.file
     if file.suffix not in EXPORTS:
         raise ConfigError(unknown(f"{file}: suffix", file.suffix, EXPORTS))
+    if not runs:
+        raise RecordError(f"{arguments.outputs}: has no such runs to export")
     write_asked_file(file, EXPORTS[file.suffix](runs))
     sys.stdout.write(f"{file}\n")
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import sys
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from sparsead.config.arguments import (
     Parser,
@@ -26,11 +26,12 @@ from sparsead.config.arguments import (
 )
 from sparsead.config.choices import suggest_override
 from sparsead.config.search import GRID
-from sparsead.errors import ConfigError, warn
+from sparsead.errors import ConfigError, RecordError, warn
 from sparsead.errors.display import tell
 from sparsead.report.choice import choose_best_points, count_points, describe_left_out
 from sparsead.report.formats import FORMATS, to_rich
 from sparsead.report.replacing import write_asked_file
+from sparsead.report.screen import layout_for_file
 from sparsead.report.settings import group_by_setting, list_columns, rank_columns
 from sparsead.runs.listing import find_finished, open_place
 from sparsead.runs.record import RunRecord
@@ -63,12 +64,13 @@ def main() -> None:
     if arguments.table is not None and not is_table(arguments.table):
         example = suggest_override(arguments.table) or "task=mrpc"
         raise ConfigError(f"{unknown_table(arguments.table)}, or filters such as {example}")
-    text = _text(arguments)
     if arguments.out is None:
-        sys.stdout.write(text)
-    else:
-        write_asked_file(arguments.out, text)
-        sys.stdout.write(f"{arguments.out}\n")
+        sys.stdout.write(_text(arguments))
+        return
+    with layout_for_file():
+        text = _text(arguments)
+    write_asked_file(arguments.out, text)
+    sys.stdout.write(f"{arguments.out}\n")
 
 
 def _text(arguments: Namespace) -> str:
@@ -84,7 +86,7 @@ def _text(arguments: Namespace) -> str:
     searched = any(override.startswith("search=") for override in arguments.overrides)
     grid = ["search=grid"] if arguments.best and not searched else []
     with open_results(arguments.table, [*grid, *arguments.overrides], *place) as results:
-        text = render(build_view(results), arguments.format, wide=is_wide(arguments))
+        text = render(build_view(results), arguments.format, wide=arguments.wide)
     if arguments.records is None:  # an archive is read whole; there are no other runs to name
         others = describe_other_settings(list_cells(results.table))
         if others is not None:
@@ -97,11 +99,6 @@ def _is_filter(word: str) -> bool:
     return "=" in word and not word.endswith((".yaml", ".yml"))
 
 
-def is_wide(arguments: Namespace) -> bool:
-    """Tell whether a table shows all columns: on request, and in a file."""
-    return bool(arguments.wide or arguments.out)
-
-
 def _settings(arguments: Namespace) -> str:
     """Return all finished runs, or those that match filters, one row per setting."""
     form, best = arguments.format, arguments.best
@@ -110,26 +107,34 @@ def _settings(arguments: Namespace) -> str:
         if not records:
             where = arguments.records or arguments.outputs
             which = f" with {' '.join(arguments.overrides)}" if arguments.overrides else ""
-            tell(f"{where}: has no finished runs{which} yet")
+            lack = f"{where}: has no finished runs{which}"
+            if arguments.out is not None:  # an earlier table would be lost for an empty file
+                raise RecordError(f"{lack} to write")
+            tell(f"{lack} yet")
             return "[]\n" if arguments.format == "json" else ""
         shown = choose_best_points(records) if best else records
         for said in describe_left_out(records) if best else ():
             warn(said)
+        points = count_points(records) if best else None
         if form == _REPORT:
-            return _report(shown, arguments.overrides)
+            return _report(shown, arguments.overrides, points)
     always = [f"protocol.{key}" for key in GRID] if best else []
-    rows = group_by_setting(shown, always, count_points(records) if best else None)
+    rows = group_by_setting(shown, always, points)
     columns = list_columns(rows)
     if form == "rich":
-        return to_rich(columns, rows, rank_columns(rows), wide=is_wide(arguments))
+        return to_rich(columns, rows, rank_columns(rows), wide=arguments.wide)
     return FORMATS[form](columns, rows)
 
 
-def _report(records: Sequence[RunRecord], filters: Sequence[str]) -> str:
-    """Return the HTML report of some runs."""
+def _report(
+    records: Sequence[RunRecord], filters: Sequence[str], points: Mapping[str, int] | None
+) -> str:
+    """Return the HTML report of some runs, or of the best of so many points of each setting."""
     from sparsead.report.query_results import tabulate_settings
     from sparsead.report.tabulate import render
     from sparsead.report.view import build_view
 
     title = f"Runs with {' '.join(filters)}" if filters else "All runs"
-    return render(build_view(tabulate_settings(records, "runs", title)), _REPORT)
+    if points is not None:
+        title += ", the best point of each grid"
+    return render(build_view(tabulate_settings(records, "runs", title, points)), _REPORT)

@@ -25,9 +25,11 @@ from sparsead.config.quoting import overridden_key
 from sparsead.config.run import RunSpec
 from sparsead.config.seeds import SEED_KEYS, Seeds
 from sparsead.errors import ConfigError
+from sparsead.errors.display import pluralize
 from sparsead.progress import output_as, printed_log
-from sparsead.report.formats import pluralize, to_rich
+from sparsead.report.formats import to_rich
 from sparsead.report.screen import wrap
+from sparsead.report.signed import format_score
 from sparsead.report.variance import REST, Component, decompose, latin_square
 from sparsead.runs.interrupt import stop_on_interrupt
 from sparsead.runs.prerequisites import find_prerequisites, list_sources
@@ -82,7 +84,7 @@ def main() -> None:
 
 def _compose(overrides: list[str]) -> RunRequest:
     for override in overrides:
-        if overridden_key(override) in SEED_KEYS:
+        if overridden_key(override) in (*SEED_KEYS, "seeds"):
             raise ConfigError(f"{override}: the seeds are chosen here; say how many with --seeds N")
     (request,) = compose_all([tuple(expand(overrides))])
     request.refuse_rerun("variance")
@@ -163,7 +165,7 @@ def _as_text(report: _Report) -> str:
     mean = sum(report.scores.values()) / len(report.scores)
     runs = pluralize(len(report.scores), "run")
     lost = f"; {report.collapsed} of them collapsed" if report.collapsed else ""
-    head = f"{report.metric}: {mean:.2f}, mean of {runs}{lost}\n"
+    head = f"{report.metric}: {format_score(mean)}, mean of {runs}{lost}\n"
     columns = ["cause", "standard deviation", "share of the variance", "p"]
     notes = [_NOTE, _NOTE_OF_COLLAPSED] if report.collapsed else [_NOTE]
     table = to_rich(columns, [_row(each, total) for each in report.components])

@@ -17,6 +17,8 @@ _OVERRIDE = re.compile(r"(?P<key>\+{0,2}[\w./@:-]+)=(?P<value>.*)", re.DOTALL)
 _PLAIN = re.compile(r"[A-Za-z0-9_./+-]*")
 _OPENING = ("[", "{", "'", '"')
 _PARTS = re.compile(r"""'(?:\\'|[^'])*'|"(?:\\"|[^"])*"|[\[\]{},]|[^\[\]{},]+""")
+_QUOTED = re.compile(r"""(?<![^,=])(?P<sign>['"])(?P<text>[\w./+*-]*)(?P=sign)(?![^,])""")
+"""A name that is a value, or one of several, in quotes that it does not need."""
 _UNQUOTED = re.compile(r"[A-Za-z0-9_\-/.%+@?|$*:\\ ]*|\$\{.*\}")
 """The characters of a value without quotes in Hydra's grammar."""
 
@@ -31,6 +33,11 @@ def quote(value: str) -> str:
     escaped = re.sub(r"(\\*)'", r"\1\1\\'", value)
     ending = re.search(r"\\*$", escaped)
     return f"'{escaped}{ending.group() if ending else ''}'"
+
+
+def unquote_values(value: str) -> str:
+    """Return the value of an override, or several with commas between, without needless quotes."""
+    return _QUOTED.sub(r"\g<text>", value)
 
 
 def overridden_key(override: str) -> str:

@@ -48,6 +48,11 @@ def one_line(text: str) -> str:
     return escape_controls(" ".join(text.split()))
 
 
+def pluralize(number: int, noun: str) -> str:
+    """Return a number and a noun, in the plural where needed: "1 seed", "2 seeds"."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 def wrap(text: str) -> str:
     """Break a line of the terminal between words; a path stays whole, so that it can be copied."""
     width = terminal_width()

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from sparsead.errors import PruningError
+from sparsead.errors.display import pluralize
 from sparsead.pruning.contract import ScalesParameters, Scores
 from sparsead.seeding import make_generator
 
@@ -190,9 +191,9 @@ def check_scores(scores: Scores, parameters: Mapping[str, nn.Parameter]) -> None
     blind = [name for name, score in scores.items() if not (score.any() or parameters[name].any())]
     if blind:
         raise PruningError(
-            f"{len(blind)} tensors ({blind[0]}, …) are zero at initialisation, so their scores "
-            "are all 0 and say nothing; use adapter.init=bert, or pruner.probe=true to score "
-            "them at N(0, 0.02^2)"
+            "zero at initialisation, with scores that are all 0 and say nothing: "
+            f"{pluralize(len(blind), 'tensor')}, such as {blind[0]}; use adapter.init=bert, or "
+            "pruner.probe=true to score at N(0, 0.02^2)"
         )
     if not any(score.any() for score in scores.values()):
         raise PruningError("all scores are 0, so they say nothing about what to remove")

@@ -126,7 +126,7 @@ def _describe_spread(record: RunRecord, others: Iterable[RunRecord]) -> list[str
     lines = []
     if (interval := score_interval(record)) is not None:
         lines.append(
-            f"The main score lies between {interval.low / 100:.4f} and {interval.high / 100:.4f} "
+            f"The main score lies between {interval.low / 100:z.4f} and {interval.high / 100:z.4f} "
             f"with 95 % confidence, over the {interval.examples} evaluated examples (bootstrap)."
         )
     same = [other for other in others if other.result["setting"] == record.result["setting"]]
@@ -158,4 +158,4 @@ def _quote(text: str | None) -> str:
 
 
 def _format(score: float | None) -> str:
-    return "not defined" if score is None else f"{score:.4f}"
+    return "not defined" if score is None else f"{score:z.4f}"

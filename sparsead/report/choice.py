@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from sparsead.config.search import GRID
 from sparsead.config.seeds import Seeds
-from sparsead.report.formats import pluralize
+from sparsead.errors.display import pluralize
 from sparsead.report.settings import NOT_DECISIVE
 from sparsead.runs.defaults import leave_out_defaults
 from sparsead.runs.identity import UNDECISIVE_KEYS

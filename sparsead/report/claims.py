@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
-from sparsead.report.formats import pluralize
+from sparsead.errors.display import pluralize
 from sparsead.report.histories import (
     REACHED,
     describe_scored,

@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sparsead.errors import RecordError
-from sparsead.report.formats import pluralize, to_rich
+from sparsead.errors.display import pluralize
+from sparsead.report.formats import to_rich
 from sparsead.report.masks import summarize_run
 from sparsead.report.resampling import draw_resamples
 from sparsead.report.rescoring import recorded_score, rescore
 from sparsead.report.screen import wrap
+from sparsead.report.signed import format_interval, format_signed
 from sparsead.report.statistics import FEWEST_EXAMPLES, examples_interval, mcnemar_p
 from sparsead.runs.predictions import list_predicted_splits, read_predictions
 from sparsead.runs.record import RunRecord
@@ -127,7 +129,7 @@ def _describe_difference(runs: Sequence[_Predicted], split: str, metric: str) ->
     except RecordError as error:
         return _wrap(f"{metric}: no difference ({error})")
     difference = one - other
-    said = f"{metric}: {difference:+.2f} points from the other run"
+    said = f"{metric}: {format_signed(difference)} points from the other run"
     examples = len(runs[0].frame)
     if examples < FEWEST_EXAMPLES:
         return f"{said}\n"
@@ -140,7 +142,7 @@ def _describe_difference(runs: Sequence[_Predicted], split: str, metric: str) ->
     if interval is None:
         return f"{said}\n"
     return _wrap(
-        f"{metric}: {difference:+.2f} [{interval[0]:+.2f}, {interval[1]:+.2f}] points from the "
+        f"{metric}: {format_signed(difference)} {format_interval(interval)} points from the "
         "other run (95 %; accounts for the choice of the examples, not for other seeds)"
     )
 

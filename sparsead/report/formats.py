@@ -5,16 +5,20 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 import re
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Any, Literal
 
 from sparsead.errors.display import escape_controls, escape_formula, one_line
-from sparsead.report.screen import LEAST_WIDTH, describe_hidden, fit_columns, screen_width
+from sparsead.report.screen import (
+    LEAST_WIDTH,
+    describe_hidden,
+    fit_columns,
+    is_on_screen,
+    screen_width,
+)
 from sparsead.report.statistics import Estimate, MeanInterval
 
 Rows = Sequence[Mapping[str, Any]]
@@ -27,7 +31,7 @@ _PLAIN_GAP = 2
 _SHORT = 18
 """Cells of at most this many characters are never broken over lines."""
 _RULED_ROWS = 200
-_NUMBER = re.compile(r"[-+−]?\d|missing|failed")
+_NUMBER = re.compile(r"[*_]*[-+−]?\d|missing|failed")
 _LATEX_SPECIAL = {character: rf"\{character}" for character in "%#_&${}"} | {
     "\\": r"\textbackslash{}",
     "~": r"\textasciitilde{}",
@@ -48,17 +52,14 @@ _MARKDOWN_SPECIAL = {character: rf"\{character}" for character in "\\`*_|[]"} | 
     "&": "&amp;",
 }
 _MARKDOWN_MARKS = {"bold": "**{}**", "underline": "<u>{}</u>"}
+_PLAIN_MARKS = {"bold": "**{}**", "underline": "_{}_"}
+"""What stands for bold and underlined text where the output has no styles."""
 _LATEX_MINUS = re.compile(r"(?<![\w.])-(?=\d)")
 """The sign of a negative number, which LaTeX would print as a hyphen."""
 _LATEX_PACKAGES = r"\usepackage{booktabs, graphicx}"
 _LATEX_FIT = r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%"
 """Scales a table down to the width of the text; one that is narrower stays as it is."""
 _LATEX_MARKS = {"bold": r"\textbf{{{}}}", "underline": r"\underline{{{}}}"}
-
-
-def pluralize(number: int, noun: str) -> str:
-    """Return a number and a noun, in the plural where needed: "1 seed", "2 seeds"."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,7 @@ def to_plain(
 
     On a terminal only the columns that fit are shown, as by `to_rich`.
     """
+    rows = _write_marks(rows)
     shown, hidden = _fit(columns, rows, order, wide=wide, gap=_PLAIN_GAP)
     lines = [_heads(shown), *([_flat(cell) for cell in _cells(shown, row)] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
@@ -93,7 +95,7 @@ def to_plain(
 def to_rich(
     columns: Sequence[str], rows: Rows, order: Sequence[str] = (), *, wide: bool | None = None
 ) -> str:
-    """Return a table for the terminal, with styles only on one.
+    """Return a table for the terminal, with styles only on one; elsewhere `**` stands for bold.
 
     On a terminal the table is as wide as that, and columns that do not fit are named below it;
     elsewhere it is as wide as its content. A table of more than 200 rows is returned as plain text.
@@ -114,6 +116,10 @@ def to_rich(
 
     width = None if wide else screen_width()
     fitted = width is not None
+    console = Console(
+        file=(text := io.StringIO()), width=width or _UNBOUNDED, force_terminal=is_on_screen()
+    )
+    rows = rows if console.color_system else _write_marks(rows)
     shown, hidden = _fit(columns, rows, order, wide=wide)
     table = Table(box=SIMPLE_HEAD if fitted else HEAVY_HEAD, pad_edge=not fitted)
     for head, values in zip(_heads(shown), _columns(shown, rows), strict=True):
@@ -122,9 +128,6 @@ def to_rich(
         table.add_column(Text(head), justify=justify, no_wrap=short)
     for row in rows:
         table.add_row(*(_styled(cell) for cell in _cells(shown, row)))
-    console = Console(
-        file=(text := io.StringIO()), width=width or _UNBOUNDED, force_terminal=_on_terminal()
-    )
     console.print(table)
     lines = [line.rstrip() for line in text.getvalue().splitlines()]
     return "".join(f"{line}\n" for line in lines if line) + hidden
@@ -279,6 +282,17 @@ def _styled(cell: Any) -> Any:
     return Text.assemble(Text(cell.text, style=_mark(cell)), *below)
 
 
+def _write_marks(rows: Rows) -> list[dict[str, Any]]:
+    """Return the rows with the marks of their cells as characters, which need no styles."""
+    return [{head: _write_mark(cell) for head, cell in row.items()} for row in rows]
+
+
+def _write_mark(cell: Any) -> Any:
+    if not isinstance(cell, Marked) or cell.mark is None:
+        return cell
+    return Marked(_PLAIN_MARKS[cell.mark].format(cell.text), below=cell.below)
+
+
 def _flat(cell: Any) -> str:
     return str(cell).replace("\n", "; ")
 
@@ -318,7 +332,3 @@ def _fit(
     fitted = fit_columns(columns, cells, order or columns, width, gap, least)
     how = "a wider terminal" if wide is None else "--wide"
     return fitted.shown, describe_hidden(fitted, columns, cells, how)
-
-
-def _on_terminal() -> bool:
-    return sys.stdout.isatty() and "NO_COLOR" not in os.environ

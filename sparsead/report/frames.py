@@ -50,7 +50,8 @@ def table(
 ) -> DataFrame:
     """Return a table as a frame, one row for each of its cells; it trains nothing.
 
-    Scores are in percent. `state` says which cells have no result yet.
+    Scores are in percent. `n` is how many of the `asked` runs have a score, and `failed` how many
+    failed; `mean` is missing as long as no run has a score.
 
     >>> import sparsead
     >>> frame = sparsead.table("table3", "backbone=minilm", "seeds=1")

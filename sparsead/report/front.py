@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from sparsead.errors import warn
+from sparsead.errors.display import pluralize
 from sparsead.report.results import Results
 from sparsead.report.statistics import Estimate, MeanInterval, t_interval
 from sparsead.runs.record import RunRecord
@@ -120,8 +121,8 @@ def describe_single_runs(rows: Sequence[Mapping[str, Any]]) -> str | None:
     if not single:
         return None
     return (
-        f"{single} of the {len(front)} settings on the front have one seed and no interval; the "
-        "best of many single runs is there in part by chance"
+        f"with one seed and no interval: {single} of {pluralize(len(front), 'setting')} on the "
+        "front; the best of many single runs is there in part by chance"
     )
 
 

@@ -9,15 +9,17 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
-from sparsead.errors.display import escape_controls
-from sparsead.report.formats import pluralize
+from sparsead.config.seeds import Seeds
+from sparsead.errors.display import escape_controls, pluralize
 from sparsead.report.histories import REACHED
 from sparsead.report.plots import draw
 from sparsead.report.results import Results
 from sparsead.report.settings import NOT_DECISIVE
+from sparsead.report.signed import format_score, format_signed
 from sparsead.report.style import encode_figure
 from sparsead.report.view import View
 from sparsead.runs.listing import flatten
+from sparsead.runs.record import RunRecord
 
 _PEAK = "peak_memory_bytes"
 _FIGURES = {
@@ -25,7 +27,9 @@ _FIGURES = {
     "score_by_sparsity": "Score against sparsity",
     "score_by_training": "Score against the share of training; ★ where a row has made "
     f"{REACHED:.0%} of its rise from its first to its final score",
+    "score_by_weights": "Score and trained weights; the line joins the best of as few weights",
 }
+"""The caption of each kind of figure that a table's `options` may ask for."""
 
 
 class _Figure(NamedTuple):
@@ -43,7 +47,7 @@ class _Run(NamedTuple):
     row: str
     column: str
     backbone: str
-    seed: int
+    seed: str
     score: str
     folder: str
     link: str
@@ -73,6 +77,7 @@ def render_html(shown: View, folder: Path | None = None) -> str:
     results = shown.results
     return environment.get_template("report.html.j2").render(
         shown=shown,
+        format_signed=format_signed,
         pluralize=pluralize,
         table=results.table,
         tested=set(results.tested) if shown.compared else set(),
@@ -119,11 +124,16 @@ def _runs(results: Results, folder: Path | None) -> Iterator[_Run]:
                 results.label(place.row),
                 place.column,
                 place.backbone,
-                seed,
-                "not finite" if score is None else f"{score:.2f}",
+                _seed_of(record),
+                "not finite" if score is None else format_score(score),
                 record.folder.name,
                 _link(record.folder.resolve(), folder),
             )
+
+
+def _seed_of(record: RunRecord) -> str:
+    """Return a run's seed, or the seeds of its parts, such as 1-2-3, where they differ."""
+    return str(Seeds.read(record.result["config"]))
 
 
 def _link(run: Path, folder: Path | None) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from sparsead.report.comparisons import RowComparison
+from sparsead.report.signed import format_interval, format_signed
 from sparsead.report.statistics import FEWEST_CROSSED, Crossed
 
 _SEEDS_ALONE = "(seeds)"
@@ -13,14 +14,12 @@ _SEEDS_ALONE = "(seeds)"
 def describe_difference(compared: RowComparison) -> str:
     """Return a mean difference with its interval, which says where it counts seeds alone."""
     comparison = compared.comparison
-    difference = f"{comparison.difference:+.2f}"
+    difference = format_signed(comparison.difference)
     if comparison.crossed is not None:
-        low, high = comparison.crossed.interval
-        return f"{difference} [{low:+.2f}, {high:+.2f}]"
+        return f"{difference} {format_interval(comparison.crossed.interval)}"
     if comparison.interval is None:
         return difference
-    low, high = comparison.interval
-    return f"{difference} [{low:+.2f}, {high:+.2f}] {_SEEDS_ALONE}"
+    return f"{difference} {format_interval(comparison.interval)} {_SEEDS_ALONE}"
 
 
 def notes_of_intervals(

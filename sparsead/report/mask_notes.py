@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from sparsead.report.formats import pluralize
+from sparsead.errors.display import pluralize
 from sparsead.report.results import Results
 
 
@@ -49,11 +49,11 @@ def _describe(runs: Sequence[Mapping[str, Any]]) -> str:
     parts = []
     if low:
         parts.append(
-            f"{_mean_count(saved)} of them were kept only because of pruner.minimum_kept (in "
+            f"{_mean_count(saved)} kept only because of pruner.minimum_kept (in "
             f"{low:.3g} of {tensors:.3g} tensors)"
         )
     if ties:
-        parts.append(f"{_mean_count(ties)} of them were drawn at random among equal scores")
+        parts.append(f"{_mean_count(ties)} drawn at random among equal scores")
     means = "; means over these runs" if len(masks) > 1 else ""
     return (
         f"in {len(masks)} of {pluralize(len(runs), 'run')} the scores did not decide all of the "

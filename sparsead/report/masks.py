@@ -25,6 +25,7 @@ from sparsead.report.mask_structure import (
     sum_overlaps,
 )
 from sparsead.report.screen import wrap
+from sparsead.report.signed import format_score
 from sparsead.runs.record import RESULT_FILE, RunRecord
 
 _DEFINITION = (
@@ -149,7 +150,7 @@ def summarize_run(record: RunRecord) -> str:
 
 
 def _score(metric: str, score: float | None) -> str:
-    return f"{metric} not defined" if score is None else f"{metric} {100 * score:.2f}"
+    return f"{metric} not defined" if score is None else f"{metric} {format_score(100 * score)}"
 
 
 @contextmanager

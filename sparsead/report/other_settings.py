@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from sparsead.errors.display import pluralize
 from sparsead.report.settings import select_decisive
 from sparsead.runs.index import read_summaries
 from sparsead.runs.states import Missing, read_state
@@ -37,7 +38,10 @@ def describe_other_settings(wanted: Sequence[Cell]) -> str | None:
     if not found:
         return None
     settings, count = found.most_common(1)[0]
-    return f"{count} finished runs match missing cells except for their settings: {settings}"
+    return (
+        "not shown, because of other settings than the missing cells have: "
+        f"{pluralize(count, 'finished run')} with {settings}"
+    )
 
 
 def _row(config: Mapping[str, Any]) -> tuple[Any, ...]:

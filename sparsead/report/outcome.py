@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from sparsead.config.quoting import outputs_option
 from sparsead.config.run import RunSpec
 from sparsead.errors import RecordError
+from sparsead.report.signed import format_score
 from sparsead.report.statistics import FEWEST_EXAMPLES
 from sparsead.runs.listing import flatten_config, shorten_name
 from sparsead.runs.record import RunRecord
@@ -78,7 +79,7 @@ def chose_weights(record: RunRecord) -> bool:
 def describe_scores(record: RunRecord) -> str:
     """Return a run's scores in percent, as tables have them."""
     return ", ".join(
-        f"{name} not defined" if score is None else f"{name} {100 * score:.2f}"
+        f"{name} not defined" if score is None else f"{name} {format_score(100 * score)}"
         for name, score in record.result["scores"].items()
     )
 
@@ -140,7 +141,7 @@ def _describe_interval(record: RunRecord) -> Sequence[str]:
         return []
     metric = next(iter(record.result["scores"]))
     return [
-        f"95 % interval of {metric}: {interval.low:.1f} to {interval.high:.1f}, over the "
+        f"95 % interval of {metric}: {interval.low:z.1f} to {interval.high:z.1f}, over the "
         f"{interval.examples} examples of {interval.split}"
     ]
 

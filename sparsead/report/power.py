@@ -13,8 +13,8 @@ from functools import cache
 from statistics import variance
 from typing import TYPE_CHECKING, Any
 
+from sparsead.errors.display import pluralize
 from sparsead.report.comparisons import list_pairs
-from sparsead.report.formats import pluralize
 from sparsead.report.results import Results, is_random_pruning
 from sparsead.report.statistics import ALPHA, ENUMERATED, fewest_pairs, smallest_p
 

@@ -6,8 +6,10 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from sparsead.errors.display import pluralize
 from sparsead.report.results import Results
 from sparsead.runs.record import RunRecord
+from sparsead.tables.choice import Choice
 
 PAPER_RATES = (1e-5, 2e-5, 5e-5, 1e-4, 2e-4)
 """The learning rates of the paper's grid."""
@@ -20,6 +22,11 @@ _PAPER_SEARCHED = (
     "and task, chosen on the dev set; the best of 80 equally good settings scores 4 to 6 "
     "percentage points above their mean on RTE's dev set."
 )
+_ON_DEV = (
+    "the dev set itself: these scores are chosen on the dev set, and are too high by what the best "
+    "of so many points gains by chance"
+)
+_ON_TRAIN = "the held-out part of the training set"
 _NOT_OURS = "Ours are not the best of a search on the dev set: each row has one setting."
 _PREFIX = ("key", "value")
 _RATE = "protocol.learning_rate="
@@ -28,13 +35,13 @@ _RATE = "protocol.learning_rate="
 def notes_of_protocol(results: Results) -> list[str]:
     """Say how the paper's numbers and ours were tuned, as far as the table shows any of them."""
     records = _records(results)
-    notes = [] if results.table.search is None else [_note_of_search(results)]
+    notes = [_note_of_search(results)] if _choices(results) else []
     if any(published.scores for row in results.table.rows for published in row.published):
         notes.append(" ".join((_PAPER_SEARCHED, *([] if results.table.search else [_NOT_OURS]))))
     rates = {_point(record).get("learning_rate") for record in records}
     outside = sorted(rate for rate in rates if rate is not None and rate not in PAPER_RATES)
     if outside:
-        named = " and ".join(f"{rate:g}" for rate in outside)
+        named = ", ".join(f"{rate:g}" for rate in outside)
         notes.append(
             f"Learning rates outside the paper's grid: {named}.{_origin(results, outside)}"
         )
@@ -56,32 +63,38 @@ def _origin(results: Results, rates: Sequence[float]) -> str:
         for record in measured.records.values()
     }
     defaults = [f"{rate:g}" for rate in rates if rate in DEFAULT_RATES and rate in used]
-    if results.table.search is not None or not defaults:
+    if _choices(results) or not defaults:
         return ""
     return (
-        f" The default of {' and '.join(defaults)} was chosen with minilm, by the scores of "
-        "single runs, and on no other backbone."
+        " Chosen as a default with minilm, by the scores of single runs, and on no other backbone: "
+        f"{', '.join(defaults)}."
     )
 
 
 def _note_of_search(results: Results) -> str:
     """Say what the brackets of a searched table mean, and what the points were chosen on."""
-    search = results.table.search
-    points = 0 if search is None else len(search.points)
-    choices = [measured.choice for measured in results.places.values() if measured.choice]
+    choices = _choices(results)
     failed = sum(choice.failed for choice in choices)
-    left_out = f" {failed} points were left out, because a run failed." if failed else ""
-    on_dev = not all(record.holds_out for record in _records(results))
-    where = (
-        "the dev set itself: these scores are chosen on the dev set, and are too high by what the "
-        "best of so many points gains by chance"
-        if on_dev
-        else "the held-out part of the training set; the dev set had no part in the choice"
-    )
+    left_out = f" Left out because a run failed: {pluralize(failed, 'point')}." if failed else ""
+    sizes = sorted({choice.points for choice in choices})
+    points = " to ".join(str(size) for size in dict.fromkeys([sizes[0], sizes[-1]]))
     return (
         f"In brackets: learning rate, epochs and batch size of the point chosen among {points} for "
-        f"each row and task, by the mean over the seeds on {where}.{left_out}"
+        f"each row and task, by the mean over the seeds on {_chosen_on(results)}.{left_out}"
     )
+
+
+def _chosen_on(results: Results) -> str:
+    """Say on which examples the points of a table were chosen, and what follows for its scores."""
+    searched = [each for each in results.places.values() if each.choice]
+    held_out = {record.holds_out for each in searched for record in each.records.values()}
+    if held_out == {True, False}:
+        return f"{_ON_TRAIN}, or, where a cell says so, on {_ON_DEV}"
+    return _ON_DEV if False in held_out else f"{_ON_TRAIN}; the dev set had no part in the choice"
+
+
+def _choices(results: Results) -> list[Choice]:
+    return [each.choice for each in results.places.values() if each.choice]
 
 
 def notes_of_parts(results: Results) -> list[str]:

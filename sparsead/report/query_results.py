@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from sparsead.config.search import GRID, Point
 from sparsead.config.seeds import Seeds
 from sparsead.errors import RecordError
 from sparsead.report.results import Measured, Place, Results, main_score
-from sparsead.report.settings import Setting, find_settings
+from sparsead.report.settings import Setting, count_points_of, find_settings
 from sparsead.runs.listing import find_finished, open_place
 from sparsead.runs.record import RunRecord
 from sparsead.tables.cells import Column, Row, TableSpec
+from sparsead.tables.choice import Choice
 
 _ORDER = ("adapter", "r", "pruner", "sparsity")
 _DENSE = "none"
@@ -56,7 +58,9 @@ def open_matching(
         yield tabulate_settings(records, name, wanted or "all runs")
 
 
-def tabulate_settings(records: Sequence[RunRecord], name: str, title: str) -> Results:
+def tabulate_settings(
+    records: Sequence[RunRecord], name: str, title: str, points: Mapping[str, int] | None = None
+) -> Results:
     """Return the runs as a table: a row for each setting, a column for each task.
 
     A row is called by its adapter, pruner and sparsity, and by the keys in which it differs from
@@ -67,6 +71,8 @@ def tabulate_settings(records: Sequence[RunRecord], name: str, title: str) -> Re
         records: of finished runs, at least one.
         name: of the table's files.
         title: of the table.
+        points: if the runs are the best points of grids, the number of points of each setting's
+            grid; a cell then names its point.
     """
     found: dict[Place, list[RunRecord]] = {}
     lines: dict[str, _Line] = {}
@@ -79,7 +85,11 @@ def tabulate_settings(records: Sequence[RunRecord], name: str, title: str) -> Re
         found[place] = setting.records
     most = max(map(len, found.values()))
     places = {
-        place: replace(_measure(runs, columns[place.column].metric), asked=most)
+        place: replace(
+            _measure(runs, columns[place.column].metric),
+            asked=most,
+            choice=None if points is None else _find_choice(runs[0], points),
+        )
         for place, runs in found.items()
     }
     table = TableSpec(
@@ -132,6 +142,15 @@ def _line(setting: Setting) -> _Line:
         return _Line(" ".join([*name, *said]), None, order)
     share = f"{place['sparsity']:g} %"
     return _Line(" ".join([*name, share, *said]), " ".join([*name, *said]), order)
+
+
+def _find_choice(record: RunRecord, points: Mapping[str, int]) -> Choice | None:
+    """Return the point of a run that was chosen; None where there was no other one."""
+    number = count_points_of(record, points)
+    protocol = record.result["config"]["protocol"]
+    if number == 1 or not {*GRID} <= protocol.keys():
+        return None
+    return Choice(Point(**{key: protocol[key] for key in GRID}), number, number, failed=0)
 
 
 def _measure(records: Sequence[RunRecord], metric: str) -> Measured:

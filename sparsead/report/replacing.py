@@ -18,7 +18,7 @@ _ALIKE = 16
 """Number of bytes that two tables begin with alike: those of their first headings."""
 _FIRST_COLUMNS = 3
 _EMPTY = (b"", b"[]")
-"""What a file holds that was written when there were no runs."""
+"""What a file holds in which nothing is lost."""
 
 
 def write_asked_file(path: Path, content: str | bytes) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
 
+from sparsead.report.signed import format_interval, format_signed
 from sparsead.report.statistics import permutation_p, t_interval
 
 
@@ -95,10 +96,9 @@ class Requirement:
     def __str__(self) -> str:
         if self.difference is None:
             return f"{self.label}: no paired seeds"
-        low_high = ", ".join(f"{end:+.2f}" for end in self.interval or ())
-        interval = f" [{low_high}]" if low_high else ""
+        interval = "" if self.interval is None else f" {format_interval(self.interval)}"
         paper = "" if self.published is None else f"; in the paper {self.published:+.3g}"
         return (
-            f"{self.label}: {self.difference:+.2f}{interval} {self.unit} "
+            f"{self.label}: {format_signed(self.difference)}{interval} {self.unit} "
             f"(claimed: {self.claimed}{paper}), p = {self.p_holds:.3g}, n = {self.n}"
         )

@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 import sys
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import NamedTuple
 
 from sparsead.errors.display import terminal_width
@@ -16,6 +18,8 @@ _KEY = re.compile(r"[a-z_]+(\.\w+)+")
 """A key of the configuration as a heading."""
 _MARGIN = 2
 """Number of characters that stay free at the end of a line of a table."""
+_FOR_FILE = ContextVar("for_file", default=False)
+"""Whether what is laid out now is written to a file and not to standard output."""
 
 
 class Fitted(NamedTuple):
@@ -25,9 +29,24 @@ class Fitted(NamedTuple):
     hidden: list[str]
 
 
+@contextmanager
+def layout_for_file() -> Iterator[None]:
+    """Lay out within the block what is written to a file: the same text whatever the terminal."""
+    token = _FOR_FILE.set(True)
+    try:
+        yield
+    finally:
+        _FOR_FILE.reset(token)
+
+
+def is_on_screen() -> bool:
+    """Tell whether what is laid out is shown on a terminal, which has a width and styles."""
+    return sys.stdout.isatty() and not _FOR_FILE.get()
+
+
 def screen_width() -> int | None:
     """Return the number of columns of the terminal; None if the output goes somewhere else."""
-    return terminal_width() if sys.stdout.isatty() else None
+    return terminal_width() if is_on_screen() else None
 
 
 def wrap(text: str) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sparsead.config.seeds import PARTS
-from sparsead.report.formats import pluralize
+from sparsead.errors.display import pluralize
 from sparsead.report.results import Results
 
 _MEANING = {
@@ -37,9 +37,9 @@ def _notes_of_fixed_parts(results: Results) -> list[str]:
 
 def _notes_of_repeated_runs(results: Results) -> list[str]:
     return [
-        f"{results.label(place.row)} in {place.column}: {pluralize(len(cell.repeated), 'run')} of "
-        f"{len(cell.records)} repeat the losses and scores of another seed, and are not counted; "
-        "nothing in these runs depends on the seed."
+        f"{results.label(place.row)} in {place.column}: not counted: "
+        f"{pluralize(len(cell.repeated), 'run')} of {len(cell.records)}, with the losses and "
+        "scores of another seed; nothing in such a run depends on the seed."
         for place, cell in results.places.items()
         if cell.repeated
     ]

@@ -223,11 +223,16 @@ def _row(place: Row, said: Row, group: list[RunRecord]) -> Row:
     return row
 
 
+def count_points_of(record: RunRecord, points: Mapping[str, int]) -> int:
+    """Return how many points of a run's grid are compared, from their number by setting."""
+    return points.get(record.result.get("setting", record.folder.name), 1)
+
+
 def _chosen(record: RunRecord, points: Mapping[str, int] | None) -> Row:
     """Return on what the point of a row was chosen, from how many; nothing without a choice."""
     if points is None:
         return {}
-    number = points.get(record.result.get("setting", record.folder.name), 1)
+    number = count_points_of(record, points)
     on = "held-out part of train" if record.holds_out else "the dev set itself"
     return {"points": number, "chosen on": on if number > 1 else None}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 
-from sparsead.report.formats import pluralize
+from sparsead.errors.display import pluralize
 from sparsead.report.results import Results
 
 _READ = {"backbone": "weights", "task": "rows"}

@@ -17,6 +17,8 @@ from functools import cache
 from statistics import fmean, stdev, variance
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from sparsead.report.signed import format_score
+
 if TYPE_CHECKING:
     import numpy
 
@@ -62,7 +64,7 @@ class Estimate(NamedTuple):
         return cls(mean, math.dist(values, [mean] * n) / math.sqrt(n - 1) if n > 1 else None)
 
     def __str__(self) -> str:
-        return f"{self.mean:.2f}" + ("" if self.sd is None else f" ± {self.sd:.2f}")
+        return format_score(self.mean) + ("" if self.sd is None else f" ± {self.sd:.2f}")
 
 
 class MeanInterval(NamedTuple):
@@ -72,7 +74,9 @@ class MeanInterval(NamedTuple):
     high: float | None
 
     def __str__(self) -> str:
-        return "" if self.low is None else f"{self.low:.2f} to {self.high:.2f}"
+        if self.low is None or self.high is None:
+            return ""
+        return f"{format_score(self.low)} to {format_score(self.high)}"
 
 
 class Crossed(NamedTuple):

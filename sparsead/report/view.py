@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from sparsead.errors.display import pluralize
 from sparsead.report.claims import Verdict, judge_claims
 from sparsead.report.comparisons import (
     Mark,
@@ -17,7 +18,6 @@ from sparsead.report.comparisons import (
     smallest_corrected_p,
 )
 from sparsead.report.examples import ResampledScores
-from sparsead.report.formats import pluralize
 from sparsead.report.interval_notes import notes_of_intervals
 from sparsead.report.mask_notes import notes_of_masks
 from sparsead.report.protocol_notes import notes_of_parts, notes_of_protocol

@@ -29,6 +29,7 @@ from sparsead.errors import (
     TakenOverError,
     warn,
 )
+from sparsead.errors.display import pluralize
 from sparsead.errors.translation import translate_errors
 from sparsead.runs.failure import (
     failure_file,
@@ -106,8 +107,8 @@ def _check_nothing_is_lost(file: Path, runs: Collection[str]) -> None:
     lost = {_run_of(Path(str(path))) for path in paths}.difference(runs)
     if lost:
         raise RecordError(
-            f"{file}: has {len(lost)} runs that would be lost, such as {min(lost)}; choose another "
-            "file, or delete this one"
+            f"{file}: has {pluralize(len(lost), 'run')} that would be lost, such as {min(lost)}; "
+            "choose another file, or delete this one"
         )
 
 

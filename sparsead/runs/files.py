@@ -59,8 +59,10 @@ def write_result_file(path: Path, content: str | bytes) -> None:
     A device or a pipe, such as /dev/stdout, is written to and not replaced.
 
     Raises:
-        RecordError: it cannot be written.
+        RecordError: there is a folder at this path, or it cannot be written.
     """
+    if path.is_dir():
+        raise RecordError(f"{path}: is a folder; name a file")
     try:
         if path.parent == _DEVICES or path.is_fifo():
             path.write_bytes(content if isinstance(content, bytes) else content.encode("utf-8"))

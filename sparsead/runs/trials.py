@@ -18,6 +18,7 @@ from pydantic import FiniteFloat
 from typing_extensions import TypedDict
 
 from sparsead.config.search import SearchSpec
+from sparsead.errors.display import pluralize
 from sparsead.runs.checked import find_checksummed, write_checksummed
 from sparsead.runs.record import RunRecord
 from sparsead.runs.request import RunRequest
@@ -58,9 +59,11 @@ class Trial:
         return _to_plain(self) == _to_plain(other)
 
     def __str__(self) -> str:
-        reached = f" after epoch {len(self.scores)} at {self.scores[-1]:.4f}" if self.scores else ""
-        point = f"learning rate {self.learning_rate:g}, {self.epochs} epochs, {self.batch_size}"
-        return f"{point} a batch: {self.error or self.state + reached}"
+        reached = (
+            f" after epoch {len(self.scores)} at {self.scores[-1]:z.4f}" if self.scores else ""
+        )
+        point = f"learning rate {self.learning_rate:g}, {pluralize(self.epochs, 'epoch')}"
+        return f"{point}, {self.batch_size} a batch: {self.error or self.state + reached}"
 
 
 def list_points(requests: Sequence[RunRequest], space: SearchSpec) -> list[list[RunRequest]]:

@@ -121,7 +121,7 @@ class TableSpec:
         overrides: overrides of `sparsead train` that apply to every cell.
         search: the grid from which one point is chosen for each row and column; None: no search.
         notes: sentences that are printed below the table.
-        options: the remaining keys of a figure's file, such as `kind`.
+        options: of the table's figure: its `kind`.
     """
 
     name: str

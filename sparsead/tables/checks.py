@@ -8,13 +8,16 @@ from typing import Any, TypeVar
 
 from sparsead.config.quoting import overridden_key
 from sparsead.config.schema import check_recordable
-from sparsead.errors import ConfigError
+from sparsead.errors import ConfigError, unknown_key
 from sparsead.tables.cells import AVERAGE, TableSpec
 from sparsead.tables.claims import check_claim
-from sparsead.tables.columns import PAPER, check_known, find_claim_without_paper
+from sparsead.tables.columns import PAPER, check_known, check_once, find_claim_without_paper
 
 FIGURES = ("score_by_parameters", "score_by_sparsity", "score_by_training", "score_by_weights")
 """The kinds of figure that a table's `options` may ask for; `report/plots.py` draws them."""
+
+_KIND = "kind"
+"""The only key that `options` may have."""
 
 _HEADS = ("backbone", "method", "#param")
 """Headings of the columns that every printed table has."""
@@ -63,16 +66,11 @@ def check_table(table: TableSpec) -> None:
     for index, row in enumerate(table.rows):
         check_known("not_run", list(row.not_run), columns)
         check_known("sources", [row.sources], rows[:index])
-    check_known("baseline", [table.baseline], rows)
-    check_known("comparisons", table.comparisons, rows)
-    _check_once("comparisons", table.comparisons)
-    if table.baseline in table.comparisons:
-        raise ConfigError(f"comparisons: {table.baseline} is the baseline; leave it out of them")
+    _check_comparisons(table, rows)
     for key, names in (("average", table.average), ("tested", table.tested)):
         check_known(key, names, columns)
-        _check_once(key, names)
-    if "kind" in table.options:
-        check_known("options: kind", [table.options["kind"]], FIGURES)
+        check_once(key, names)
+    _check_options(table)
     _check_overrides(table)
     scored = [*columns, AVERAGE] if table.average else columns
     for number, claim in enumerate(table.claims, 1):
@@ -82,6 +80,28 @@ def check_table(table: TableSpec) -> None:
                 f"claim {number}: points={PAPER}: the table has no score of the paper for both "
                 f"rows in the column {column}; give their keys published, or a number of points"
             )
+
+
+def _check_comparisons(table: TableSpec, rows: Sequence[str]) -> None:
+    """Refuse rows to compare that are unknown, named twice, or have no row to be compared with."""
+    check_known("baseline", [table.baseline], rows)
+    check_known("comparisons", table.comparisons, rows)
+    check_once("comparisons", table.comparisons)
+    if table.comparisons and table.baseline is None:
+        raise ConfigError(
+            f"comparisons: {', '.join(table.comparisons)}: the table names no row that these are "
+            "compared with; add its name as baseline"
+        )
+    if table.baseline in table.comparisons:
+        raise ConfigError(f"comparisons: {table.baseline} is the baseline; leave it out of them")
+
+
+def _check_options(table: TableSpec) -> None:
+    """Refuse an option that no figure has: a misspelt one would give another figure, or none."""
+    for key in table.options:
+        if key != _KIND:
+            raise ConfigError(f"options: {unknown_key(str(key), [_KIND])}")
+    check_known(f"options: {_KIND}", [table.options.get(_KIND)], FIGURES)
 
 
 def _check_overrides(table: TableSpec) -> None:
@@ -112,8 +132,3 @@ def check_published(table: TableSpec) -> None:
             for key, numbers in (("scores", printed.scores), ("params", printed.params)):
                 check_known(f"row {row.name}: published: {key}", [*numbers], columns)
                 check_recordable(f"row {row.name}: published.{key}", numbers)
-
-
-def _check_once(key: str, names: Sequence[str]) -> None:
-    if twice := [name for name in names if names.count(name) > 1]:
-        raise ConfigError(f"{key}: {twice[0]} is named twice; name it once")

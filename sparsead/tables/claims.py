@@ -8,7 +8,7 @@ from typing import Any
 
 from sparsead.errors import ConfigError, unknown, unknown_key
 from sparsead.tables.cells import AVERAGE
-from sparsead.tables.columns import PAPER, check_known
+from sparsead.tables.columns import PAPER, check_known, check_once
 
 _COLUMNS = ("column", "columns")
 
@@ -86,6 +86,8 @@ def _check_form(key: str, value: Any) -> None:
         raise ConfigError(f"pairs={value}: must be a list of pairs [row, row]")
     if key in ("rows", "columns") and not _is_names(value):
         raise ConfigError(f"{key}={value}: must be a list of names")
+    if key in _LISTS:
+        check_once(key, value)
     if key not in _RANGES:
         return
     low, high = _RANGES[key]

@@ -97,6 +97,17 @@ def check_known(key: str, given: Sequence[str | None], allowed: Sequence[str]) -
             raise ConfigError(unknown(key, name, allowed))
 
 
+def check_once(key: str, given: Sequence[Any]) -> None:
+    """Refuse a name, or a pair of names, that is given twice: it would be tested twice.
+
+    Raises:
+        ConfigError: the message begins with `key`.
+    """
+    if twice := [each for each in given if given.count(each) > 1]:
+        name = ", ".join(twice[0]) if isinstance(twice[0], list) else twice[0]
+        raise ConfigError(f"{key}: {name} is named twice; name it once")
+
+
 def _narrowed(row: Row, columns: Sequence[str]) -> Row:
     reasons = {name: reason for name, reason in row.not_run.items() if name in columns}
     return replace(row, not_run=reasons)

@@ -12,6 +12,7 @@ from hydra.errors import HydraException
 
 from sparsead.config.compose import compose, describe_error
 from sparsead.config.overrides import expand
+from sparsead.config.quoting import unquote_values
 from sparsead.config.run import RunSpec
 from sparsead.config.seeds import build_seeds_error
 from sparsead.errors import ConfigError
@@ -113,7 +114,7 @@ def _take_choices(
     """Take the choices of a group out of the overrides; without any there is the default."""
     once = f"give {group} once, as {group}=A,B for several"
     chosen = _take_once((group,), swept, fixed, once) or [f"{group}={default}"]
-    return [override.partition("=")[2] for override in chosen]
+    return [unquote_values(override.partition("=")[2]) for override in chosen]
 
 
 def _take_once(
@@ -138,7 +139,7 @@ def _rows(combinations: Iterable[Sequence[str]]) -> list[Row]:
     """Return a row for each combination of values; names that would be equal get a number."""
     rows: dict[str, Row] = {}
     for values in combinations:
-        label = ", ".join(value.partition("=")[2] for value in values)
+        label = ", ".join(unquote_values(value.partition("=")[2]) for value in values)
         plain = re.sub(r"[^\w.-]+", "-", label)
         numbered = (f"{plain}-{number}" for number in itertools.count(2))
         name = next(each for each in itertools.chain([plain], numbered) if each not in rows)

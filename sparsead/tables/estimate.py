@@ -19,6 +19,7 @@ from typing_extensions import TypedDict
 
 from sparsead.config.run import RunSpec
 from sparsead.config.search import SearchSpec
+from sparsead.errors.display import pluralize
 from sparsead.runs.checked import find_checksummed, write_checksummed
 from sparsead.runs.request import RunRequest
 from sparsead.runs.states import Missing, read_state
@@ -95,7 +96,8 @@ def describe_plan(
     counts = count_states(wanted)
     line = ", ".join(f"{counts[state]} {state}" for state in ("done", "failed", "running"))
     waiting = f", {counts['waiting']} waiting for prerequisites" if counts["waiting"] else ""
-    text = f"{grid}{sum(counts.values())} runs: {line}, {counts['missing']} to run{waiting}\n"
+    runs = pluralize(sum(counts.values()), "run")
+    text = f"{grid}{runs}: {line}, {counts['missing']} to run{waiting}\n"
     cost = estimate_cost(wanted)
     if not counts["missing"]:
         return text
@@ -150,7 +152,7 @@ def _describe_grid(wanted: Sequence[Cell]) -> str:
     seeds = {cell.seed for cell in searched}
     return (
         f"search: points x cells x seeds = {len(points)} x {len(cells)} x {len(seeds)}; "
-        f"without a search {len(cells) * len(seeds)} runs\n"
+        f"without a search {pluralize(len(cells) * len(seeds), 'run')}\n"
     )
 
 

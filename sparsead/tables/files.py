@@ -14,7 +14,7 @@ import yaml
 
 from sparsead.config.choices import config_folders, find_choice, list_choices, list_groups
 from sparsead.config.launch import take_launcher
-from sparsead.config.quoting import overridden_key
+from sparsead.config.quoting import overridden_key, unquote_values
 from sparsead.config.safe_yaml import load_yaml, read_mapping
 from sparsead.config.schema import Spec, to_dataclass
 from sparsead.config.search import take_search
@@ -52,13 +52,14 @@ def load_table(name_or_path: str, overrides: Sequence[str] = ()) -> TableSpec:
     search, overrides = take_search(overrides)
     if search is not None:
         table = replace(table, search=search, overrides=[*table.overrides, _HELD_OUT])
+    whole = table
     for override in overrides:
         key, _, value = override.partition("=")
         if key in _OWN:
-            table = _OWN[key](table, value)
+            table = _OWN[key](table, unquote_values(value))
         else:
             table = replace(table, overrides=[*table.overrides, override])
-    return table
+    return replace(table, notes=[*table.notes, *_note_of_family(whole, table)])
 
 
 def _check_keys(overrides: Sequence[str]) -> None:
@@ -251,23 +252,25 @@ def _only(table: TableSpec, value: str) -> TableSpec:
         names = [row.name for row in rows]
         compared = names_among(table.comparisons, names)
         claims = [claim for claim in table.claims if set(names).issuperset(claimed_rows(claim))]
-        notes = [*table.notes, *_note_of_family(table, len(compared), len(claims))]
-        return replace(table, rows=rows, comparisons=compared, claims=claims, notes=notes)
+        return replace(table, rows=rows, comparisons=compared, claims=claims)
     if axis == "column":
         return with_columns(table, _matching(axis, table.columns, patterns))
     raise ConfigError(unknown("only", axis, ("row", "column")))
 
 
-def _note_of_family(table: TableSpec, comparisons: int, claims: int) -> list[str]:
-    """Say that the corrected p-values count fewer tests than those of the whole table do."""
-    shown = {
-        f"{comparisons} of the table's {len(table.comparisons)} comparisons": (
-            0 < comparisons < len(table.comparisons)
-        ),
-        f"{claims} of its {len(table.claims)} claims": 0 < claims < len(table.claims),
-    }
-    kept = " and ".join(text for text, is_so in shown.items() if is_so)
-    return [f"Shown by only=row: {kept}; the corrections count no others."] if kept else []
+def _note_of_family(whole: TableSpec, shown: TableSpec) -> list[str]:
+    """Say that the corrected p-values count fewer tests than those of all of a table's rows do."""
+    if len(shown.rows) == len(whole.rows):
+        return []
+    counts = (
+        (len(shown.comparisons), f"{len(whole.comparisons)} comparisons", len(whole.comparisons)),
+        (len(shown.claims), f"{len(whole.claims)} claims", len(whole.claims)),
+    )
+    fewer = [(number, every) for number, every, total in counts if 0 < number < total]
+    whose = ("the table's", "its")
+    kept = [f"{n} of {its} {every}" for its, (n, every) in zip(whose, fewer, strict=False)]
+    said = f"Shown by only=row: {' and '.join(kept)}; the corrections count no others."
+    return [said] if kept else []
 
 
 def _with_sources(rows: list[Row], kept: list[Row]) -> list[Row]:

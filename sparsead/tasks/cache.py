@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
 from sparsead.errors import ConfigError, DataError, SourceError
+from sparsead.errors.display import pluralize
 from sparsead.progress import stage
 from sparsead.tasks.checked import check_encoded, check_loaded
 from sparsead.tasks.contract import Task
@@ -271,7 +272,7 @@ def _drop_described(rows: Dataset) -> Dataset:
 def _format_description(values: dict[str, Any]) -> str:
     tokens = values["tokens"]
     parts = [
-        f"{values['examples']} examples",
+        pluralize(values["examples"], "example"),
         f"tokens mean {tokens['mean']:.0f}, median {tokens['median']:.0f}, max {tokens['max']}, "
         f"longest kept {tokens['longest_kept']}",
     ]

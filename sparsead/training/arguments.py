@@ -12,6 +12,7 @@ from transformers import TrainingArguments
 from sparsead.config.protocol import ProtocolSpec
 from sparsead.config.run import RunSpec
 from sparsead.errors import ConfigError
+from sparsead.errors.display import pluralize
 
 _CHECKPOINTING = next(
     field.name
@@ -92,14 +93,15 @@ def _check_steps(spec: RunSpec, examples: int) -> None:
     if wanted is not None and wanted > whole:
         needed = -(-wanted // of_epoch)
         raise ConfigError(
-            f"protocol.max_steps={wanted}: {protocol.epochs} epochs have only {whole} steps; leave "
-            f"it out, or choose protocol.epochs={needed}"
+            f"protocol.max_steps={wanted}: there are only {pluralize(whole, 'step')} in "
+            f"{pluralize(protocol.epochs, 'epoch')}; leave it out, or choose "
+            f"protocol.epochs={needed}"
         )
     steps = protocol.steps(examples)
     if protocol.warmup >= max(steps, 1):
         raise ConfigError(
-            f"protocol.warmup={protocol.warmup:g}: the training has only {steps} steps; give "
-            "fewer, or a share of them below 1"
+            f"protocol.warmup={protocol.warmup:g}: the training has only "
+            f"{pluralize(steps, 'step')}; give fewer, or a share of them below 1"
         )
     _check_decay(protocol, steps)
 
@@ -118,10 +120,10 @@ def _check_decay(protocol: ProtocolSpec, steps: int) -> None:
     if stable and stable + falls > left:
         raise ConfigError(
             f"protocol.scheduler_options.num_stable_steps={stable}: with num_decay_steps={falls} "
-            f"it takes more than the {left} steps after the warm-up; give fewer"
+            f"it takes more than the {pluralize(left, 'step')} after the warm-up; give fewer"
         )
     if falls > left:
         raise ConfigError(
-            f"protocol.scheduler_options.num_decay_steps={falls}: the training has only {left} "
-            "steps after the warm-up; give fewer"
+            f"protocol.scheduler_options.num_decay_steps={falls}: the training has only "
+            f"{pluralize(left, 'step')} after the warm-up; give fewer"
         )

@@ -131,7 +131,7 @@ def generate_splits(
         file = unfinished_predictions(folder, split)
         generate_file(generator, data[split], file)
         scores[split] = check_scores(generator.task.record_scores(read_complete_records(file)))
-        line = ", ".join(f"{name} {100 * value:.2f}" for name, value in scores[split].items())
+        line = ", ".join(f"{name} {100 * value:z.2f}" for name, value in scores[split].items())
         log.info("%s: %s", split, line)
     return scores
 

@@ -86,7 +86,7 @@ class ShowTraining(TrainerCallback):
         self._leave()
         scores = scores_of(metrics or {})
         name, score = next(iter(scores.items()), ("", None))
-        self._score = "" if score is None else f"{name} {100 * score:.2f}"
+        self._score = "" if score is None else f"{name} {100 * score:z.2f}"
         self._describe()
 
     def on_predict(self, *_args: Any, **_kwargs: Any) -> None:

@@ -269,7 +269,7 @@ class SparseadTrainer(Trainer):
         if not math.isfinite(logs.get("loss", 0.0)):
             log.warning("epoch %g: the training loss is not finite: it diverges", logs["epoch"])
         if "eval_loss" in logs:
-            shown = {name: f"{100 * value:.2f}" for name, value in scores_of(logs).items()}
+            shown = {name: f"{100 * value:z.2f}" for name, value in scores_of(logs).items()}
             shown = shown or {"loss": f"{logs['eval_loss']:.4f}"}
             line = ", ".join(f"{name} {value}" for name, value in shown.items())
             log.info("epoch %g: %s", logs["epoch"], line)

@@ -26,9 +26,11 @@ def test_lists_and_tables(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    write_record(tmp_path / "outputs", plain_result(scores={"accuracy": 0.75}))
+    counts = {"nominal": 0.02, "backbone": 1000}
+    write_record(tmp_path / "outputs", plain_result(scores={"accuracy": 0.75}, parameters=counts))
     assert printed(["runs"], monkeypatch, capsys)[0]["score"] == 75
     assert printed(["table"], monkeypatch, capsys)[0]["accuracy"] == 75
+    assert printed(["map"], monkeypatch, capsys)[0]["score"] == 75
     assert "houlsby" in printed(["list", "adapters"], monkeypatch, capsys)
     assert "snip" in printed(["list"], monkeypatch, capsys)["pruners"]
 

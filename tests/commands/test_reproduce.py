@@ -59,7 +59,7 @@ def test_a_table_is_planned_done_and_rendered_again(
 ) -> None:
     assert called(plan, monkeypatch, *words, "only=row=snip") == 0
     planned = capsys.readouterr().out
-    assert "1 runs: 0 done, 0 failed, 0 running, 1 to run" in planned
+    assert "1 run: 0 done, 0 failed, 0 running, 1 to run" in planned
     assert "on this machine" in planned
     assert not (tmp_path / "outputs" / "runs").exists()
 

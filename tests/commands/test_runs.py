@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import io
 import json
 import re
 import shutil
+import sys
 from pathlib import Path
 
 import pyarrow
@@ -113,17 +115,23 @@ def test_an_unknown_filter_is_named_also_where_there_are_no_runs(
         called(tmp_path, monkeypatch, capsys, word)
 
 
-@pytest.mark.parametrize("words", [["--format", "csv"], ["export", "runs.csv"]])
 def test_csv_of_no_runs_has_a_header(
-    words: list[str],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    out = called(tmp_path, monkeypatch, capsys, *words)
-    written = Path("runs.csv").read_text("utf-8") if words[0] == "export" else out
-    assert written == ",".join(COLUMNS) + "\n"
+    out = called(tmp_path, monkeypatch, capsys, "--format", "csv")
+    assert out == ",".join(COLUMNS) + "\n"
+
+
+@pytest.mark.parametrize("suffix", ["csv", "json", "parquet"])
+def test_an_export_of_no_runs_is_refused_and_replaces_no_earlier_one(
+    suffix: str, outputs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    export = outputs / f"runs.{suffix}"
+    called(outputs, monkeypatch, capsys, "export", str(export))
+    full = export.read_bytes()
+    with pytest.raises(RecordError, match="has no such runs to export"):
+        called(outputs, monkeypatch, capsys, "export", str(export), "task=cola")
+    assert export.read_bytes() == full
 
 
 @pytest.mark.parametrize(
@@ -152,6 +160,16 @@ def test_deleting_asks_and_spares_the_others(
     left = json.loads(called(outputs, monkeypatch, capsys, "list", "--format", "json"))
     assert {row["pruner"] for row in left} == {"random"}
     assert len(list((outputs / "runs").iterdir())) == 2
+
+
+def test_no_answer_deletes_nothing(
+    outputs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO(""))  # as after Ctrl-D
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True)
+    said = called(outputs, monkeypatch, capsys, "delete", "state=failed")
+    assert said.endswith("delete 1 run? [y/N] \nnothing deleted\n")
+    assert len(list((outputs / "runs").iterdir())) == 5
 
 
 @pytest.mark.parametrize("words", [(), ("--yes",), ("--yes", "--permanently")])

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from sparsead.commands import table
-from sparsead.errors import ConfigError
+from sparsead.errors import ConfigError, RecordError
 from sparsead.report.choice import choose_best_points
 from sparsead.report.settings import group_by_setting
 from sparsead.runs.record import read_records
@@ -87,6 +87,22 @@ def test_no_runs_is_no_error(
     assert "no finished runs" in capsys.readouterr().err
 
 
+def test_no_runs_make_no_file(
+    outputs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = outputs / "all.csv"
+    words = ["sparsead table", f"outputs={outputs}", "--format", "csv", "--out", str(file)]
+    monkeypatch.setattr("sys.argv", words)
+    table.main()
+    full = file.read_bytes()
+    for out in (file, outputs / "new.csv"):
+        monkeypatch.setattr("sys.argv", [*words[:-1], str(out), "task=rte"])
+        with pytest.raises(RecordError, match="has no finished runs with task=rte to write"):
+            table.main()
+    assert file.read_bytes() == full
+    assert not (outputs / "new.csv").exists()
+
+
 def point(
     outputs: Path, rate: float, seed: int, selection: float | None, score: float | None, metric: str
 ) -> None:
@@ -131,6 +147,25 @@ def test_a_point_that_was_chosen_on_the_dev_set_is_labelled_so(
     (row,) = json.loads(capsys.readouterr().out)
     assert row["chosen on"] == "the dev set itself"
     assert row["points"] == 2
+
+
+def test_a_report_names_the_best_points_and_on_what_they_were_chosen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for seed in (1, 2):
+        for rate in (1e-4, 5e-4):
+            result = plain_result(seed=seed, setting=f"{rate:g}", scores={"accuracy": 0.6 + rate})
+            result["config"]["protocol"] |= {"learning_rate": rate, "epochs": 5, "batch_size": 16}
+            write_record(tmp_path, result)
+    record(tmp_path, 1, 0.7, pruner="random")
+    words = ["sparsead table", f"outputs={tmp_path}", "--best", "--format", "html"]
+    monkeypatch.setattr("sys.argv", words)
+    table.main()
+    report = capsys.readouterr().out
+    assert "<h1>All runs, the best point of each grid</h1>" in report
+    assert "60.05 ± 0.00 [0.0005, 5, 16; chosen on dev]" in report
+    assert "of the point chosen among 2 for each row and task" in report
+    assert ">70.00 (n=1)<" in report
 
 
 def test_older_records_that_lack_a_hash_are_points_of_the_same_grid(tmp_path: Path) -> None:

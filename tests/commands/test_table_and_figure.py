@@ -81,9 +81,9 @@ def test_a_table_of_ones_own_is_read_from_its_records(
     said = capsys.readouterr()
     assert "missing" in said.out
     assert said.err.startswith(
-        "sparsead: 4 finished runs match missing cells except for their settings:"
+        "sparsead: not shown, because of other settings than the missing cells have: "
     )
-    assert said.err.endswith(": protocol.epochs=5\n")
+    assert said.err.endswith(": 4 finished runs with protocol.epochs=5\n")
 
 
 @pytest.mark.slow
@@ -138,6 +138,19 @@ def test_a_file_of_ones_own_is_kept_and_an_earlier_result_is_replaced(
     Path(drawn[1]).write_text("<?xml version='1.0'?><svg/>")
     with pytest.raises(RecordError, match=r"own.svg: exists, and .* did not write it"):
         call(monkeypatch, capsys, figure, own)
+
+
+def test_a_file_is_the_same_whatever_the_terminal(
+    own: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    off = call(monkeypatch, capsys, table, own)
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "60")
+    on = call(monkeypatch, capsys, table, own)
+    assert "\x1b[" in on
+    assert max(map(len, on.splitlines())) < max(map(len, off.splitlines()))
+    call(monkeypatch, capsys, table, own, "--out", "own.txt")
+    assert Path("own.txt").read_text("utf-8") == off
 
 
 def test_what_cannot_be_done_is_one_line(

@@ -56,6 +56,7 @@ def test_nine_runs_of_three_seeds_give_the_variance_of_each_part(
     ("words", "message"),
     [
         (["seed=2"], "seed=2: the seeds are chosen here"),
+        (["seeds=5"], "seeds=5: the seeds are chosen here; say how many with --seeds N"),
         (["seed_mask=2"], "seed_mask=2: the seeds are chosen here"),
         (["--seeds", "2"], "--seeds 2: must be from 3 to 100"),
         (["--seeds", "100000"], "--seeds 100000: must be from 3 to 100"),

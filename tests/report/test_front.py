@@ -91,7 +91,7 @@ def test_a_single_run_on_the_front_is_said(
     assert "one seed" not in capsys.readouterr().err  # the single run is beaten
     record(tmp_path, "random", 0.2, 1, 0.81)
     cli.run("map", ["--outputs", str(tmp_path), "--format", "csv"])
-    assert "1 of the 2 settings on the front have one seed" in capsys.readouterr().err
+    assert "with one seed and no interval: 1 of 2 settings on the front" in capsys.readouterr().err
 
 
 def test_a_run_that_does_not_count_its_backbone_is_left_out(

@@ -36,7 +36,7 @@ def test_what_the_minimum_and_ties_decided_is_said(monkeypatch: pytest.MonkeyPat
     (note,) = [note for note in build_view(results).notes if "did not decide" in note]
     assert note == (
         "SynFlow, 80 %: in 2 of 2 runs the scores did not decide all of the 2,000 kept weights: "
-        "300 of them were kept only because of pruner.minimum_kept (in 2 of 24 tensors); means "
+        "300 kept only because of pruner.minimum_kept (in 2 of 24 tensors); means "
         "over these runs."
     )
     again = {place._replace(column="again"): found for place, found in results.places.items()}
@@ -47,7 +47,7 @@ def test_what_the_minimum_and_ties_decided_is_said(monkeypatch: pytest.MonkeyPat
         for record in found.records.values():
             record.result["sparsity"]["not_by_score"] = {"minimum": 0, "ties": 7, "at_minimum": []}
     text = "\n".join(build_view(results).notes)
-    assert "7 of them were drawn at random among equal scores; means over these runs." in text
+    assert "7 drawn at random among equal scores; means over these runs." in text
     first = next(iter(results.places))
     results.places[first].records[1].result["sparsity"]["not_by_score"] = {}
     assert "in 1 of 2 runs the scores did not decide" in "\n".join(build_view(results).notes)

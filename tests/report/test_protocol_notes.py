@@ -78,7 +78,7 @@ def test_the_papers_search_and_our_rates_are_said(
         for seed, record in found.records.items():
             record.result["config"]["protocol"] = {"learning_rate": 1e-3 if seed == 1 else 5e-5}
     assert "Learning rates outside the paper's grid: 0.001." in notes(results)
-    assert "The default of 0.001 was chosen with minilm" in notes(results)
+    assert "Chosen as a default with minilm" in notes(results)
     unpublished = TableSpec(**{**vars(TABLE), "rows": [Row("mam")]})
     plain = measured(unpublished, lambda _: {"accuracy": 0.5, "f1": 0.5}, monkeypatch)
     assert "grid search" not in notes(plain)
@@ -100,4 +100,4 @@ def test_a_rate_that_the_table_names_is_not_called_a_default(
         for record in found.records.values():
             record.result["config"]["protocol"] = {"learning_rate": 1e-3}
     assert "Learning rates outside the paper's grid: 0.001." in notes(typed)
-    assert "The default" not in notes(typed)
+    assert "as a default" not in notes(typed)

@@ -141,3 +141,17 @@ def test_any_runs_have_an_html_report(
     assert "<h1>Runs with pruner=snip,none</h1>" in text
     assert text.count("<figure>") == 3
     assert "85.50" in text
+
+
+def test_a_report_names_the_seeds_of_runs_whose_parts_have_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for seeds in ({}, {"seed_init": 7, "seed_mask": 8}):
+        result = plain_result(seed=3, setting="one", scores={"accuracy": 0.5})
+        result["config"] |= seeds
+        write_record(tmp_path, result)
+    monkeypatch.setattr("sys.argv", ["sparsead", "table", f"outputs={tmp_path}", "--format=html"])
+    cli.main()
+    report = capsys.readouterr().out
+    assert [f'<td class="number">{seed}</td>' in report for seed in ("3", "3-7-8")] == [True, True]
+    assert '<td class="number">-' not in report

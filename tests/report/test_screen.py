@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from typing import Any
 
 import pytest
@@ -79,6 +80,25 @@ def test_off_a_terminal_every_column_is_there(monkeypatch: pytest.MonkeyPatch) -
     at_width(monkeypatch, None)
     head = to_rich(COLUMNS, ROWS).splitlines()[1]
     assert all(column in head for column in COLUMNS)
+
+
+@pytest.mark.parametrize("form", [to_rich, to_plain])
+def test_off_a_terminal_marks_are_characters(form: Any) -> None:
+    rows = [{"best": Marked("9.1", "bold"), "equal": Marked("9.0", "underline"), "other": "8.0"}]
+    text = form(list(rows[0]), rows)
+    assert all(cell in text.split() for cell in ("**9.1**", "_9.0_", "8.0"))
+
+
+def test_a_terminal_without_colours_has_bold_type(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("NO_COLOR", "1")
+    rows = [{"best": Marked("9.1", "bold"), "other": Marked("8.0", below=("dim",))}]
+    text = to_rich(list(rows[0]), rows)
+    assert "\x1b[1m9.1" in text
+    assert "\x1b[3" not in text
+    monkeypatch.setenv("TERM", "dumb")
+    assert "**9.1**" in to_rich(list(rows[0]), rows)
 
 
 def test_long_texts_are_broken_over_lines(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -49,7 +49,9 @@ def test_runs_that_repeat_another_seed_are_counted_once(monkeypatch: pytest.Monk
     (compared,) = compare_rows(results)
     assert compared.comparison.n == 1
     notes = build_view(results).notes
-    assert any("magnitude-40 in one: 3 runs of 4 repeat the losses" in note for note in notes)
+    assert any(
+        "magnitude-40 in one: not counted: 3 runs of 4, with the losses" in note for note in notes
+    )
 
 
 def test_equal_runs_without_a_fixed_seed_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,6 +18,7 @@ from sparsead.report.formats import Marked, to_latex
 from sparsead.report.tabulate import TABLE_FORMATS, render
 from sparsead.report.view import View, build_view
 from sparsead.tables.cells import Cell, Column, Published, Row, TableSpec
+from sparsead.tables.checks import FIGURES
 from table_states import cells, measured
 
 ODD = r"<script>alert(1)</script> A&B_c | 50 % $x$ #1 {y} ~^\ [red]×−"
@@ -87,6 +88,16 @@ def test_a_report_lists_an_environment_once_with_the_range_of_its_peak_memory(
     assert report.count("<td>python</td>") == 1
     assert f"<summary>{len(records)} runs</summary>" in report
     assert f"<td>500 to {499 + len(records)} MB</td>" in report
+
+
+@pytest.mark.parametrize("kind", FIGURES)
+def test_a_report_has_every_kind_of_figure_that_a_table_may_ask_for(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = replace(TABLE, options={"kind": kind})
+    report = render(build_view(measured(table, score, monkeypatch)), "html")
+    assert report.count("<figure>") == 1
+    assert report.count("<figcaption>Score ") == 1
 
 
 def test_the_numbers_are_those_worked_by_hand(shown: View) -> None:

@@ -28,6 +28,17 @@ def test_a_result_goes_to_a_new_file_and_not_through_a_link(tmp_path: Path) -> N
         write_result_file(tmp_path / "table.md" / "a.md", "new")
 
 
+@pytest.mark.parametrize("given", [".", "", "/", "mine"])
+def test_a_result_takes_the_place_of_no_folder(
+    given: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("mine").mkdir()
+    with pytest.raises(RecordError, match="is a folder; name a file"):
+        write_result_file(Path(given), "new")
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+
+
 def test_a_device_is_written_to_and_not_replaced() -> None:
     write_result_file(Path("/dev/null"), "new")
     assert Path("/dev/null").is_char_device()

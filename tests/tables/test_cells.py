@@ -63,6 +63,19 @@ def test_only_some_rows_say_that_the_corrections_count_no_others() -> None:
         "count no others."
     ]
     assert load_table("controls", ["only=row=*"]).notes == whole.notes
+    again = load_table("controls", ["only=row=adapter,pruned-*,random-*", "only=row=ad*,*-40"])
+    assert [note for note in again.notes if note not in whole.notes] == [
+        "Shown by only=row: 1 of the table's 4 comparisons and 1 of its 10 claims; the corrections "
+        "count no others."
+    ]
+
+
+@pytest.mark.parametrize("name", ['"bert-base"', "'bert-base'", "bert-base"])
+def test_quotes_around_a_table_s_own_values_do_not_count(name: str) -> None:
+    changes = [f"backbone={name},minilm", "only=row='snip',random", 'seeds="3"']
+    table = load_table("table1", changes)
+    assert table.backbones == ["bert-base", "minilm"]
+    assert ([row.name for row in table.rows], table.seeds) == (["random", "snip"], 3)
 
 
 @pytest.mark.slow

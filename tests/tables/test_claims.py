@@ -49,6 +49,15 @@ def test_every_kind_of_claim_and_figure_is_known_in_both_places() -> None:
         ({"kind": "keeps", "text": "x", "pairs": [["snip"]]}, "must be a list of pairs"),
         ({"kind": "keeps", "text": "x", "pairs": [[["snip"], "dense"]]}, "must be a list of pairs"),
         ({"kind": "rises", "text": "x", "rows": [["snip", "dense"], "x"]}, "must be a list of na"),
+        ({**BEATS, "columns": ["rte", "rte"]}, "columns: rte is named twice; name it once"),
+        (
+            {"kind": "best", "text": "x", "row": "snip", "rows": ["dense", "dense"]},
+            "rows: dense is named twice",
+        ),
+        (
+            {"kind": "keeps", "text": "x", "pairs": [["dense", "snip"], ["dense", "snip"]]},
+            "pairs: dense, snip is named twice",
+        ),
         ({**BEATS, "columns": [["rte"]]}, "columns=[['rte']]: must be a list of names"),
         (
             {"kind": "comparable", "text": "x", "rows": ["snip"], "of": "dense", "points": 0},
@@ -78,6 +87,8 @@ ROW = {"label": "dense", "overrides": ["pruner=none"]}
         ({"average": ["rte", "rte"]}, "average: rte is named twice"),
         ({"baseline": "dense", "comparisons": ["dense"]}, "comparisons: dense is the baseline"),
         ({"options": {"kind": "pie"}}, "options: kind=pie: no such choice"),
+        ({"options": {"knd": "score_by_sparsity"}}, "options: knd: no such key; did you mean kind"),
+        ({"comparisons": ["dense"]}, "comparisons: dense: the table names no row that these are"),
         (
             {"rows": [{**ROW, "published": {"any": {"scores": {"ret": 80.0}}}}]},
             "row dense: published: scores=ret: no such choice; did you mean rte?",

@@ -49,6 +49,15 @@ def test_what_is_not_given_is_the_default() -> None:
     assert compare_table(["pruner=snip,random", "seeds=7"]).seeds == 7
 
 
+def test_quotes_around_values_do_not_count() -> None:
+    table = compare_table(['backbone="tiny-bert"', "task='demo_mrpc'", "pruner='snip',\"random\""])
+    assert table.backbones == ["tiny-bert"]
+    assert [column.label for column in table.columns] == ["demo_mrpc"]
+    assert (
+        [row.name for row in table.rows] == [row.label for row in table.rows] == ["snip", "random"]
+    )
+
+
 def test_values_that_differ_only_in_signs_are_rows_of_their_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -174,7 +174,7 @@ def test_a_point_with_a_failed_seed_is_left_out_and_said_to_be(tmp_path: Path) -
     found = results.at("tiny-bert", "pfeiffer", "demo_mrpc")
     assert found.choice is not None
     assert found.choice.point == Point(1e-4, 3, 16)
-    assert "2 points were left out, because a run failed." in "\n".join(build_view(results).notes)
+    assert "Left out because a run failed: 2 points." in "\n".join(build_view(results).notes)
     assert count_states(list_cells(table)) == {"done": 14, "failed": 2}
 
 

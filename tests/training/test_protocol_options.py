@@ -349,7 +349,7 @@ def test_label_smoothing_leaves_the_regulariser_of_a_fusion_in_the_loss(folder: 
         ),
         (
             ["protocol.max_steps=11"],
-            "2 epochs have only 10 steps; leave it out, or choose protocol",
+            "there are only 10 steps in 2 epochs; leave it out, or choose protocol",
         ),
         (["protocol.warmup=10"], r"protocol\.warmup=10: the training has only 10 steps"),
         (["protocol.scheduler=polynomial", "protocol.max_steps=1"], "the warm-up takes all steps"),
