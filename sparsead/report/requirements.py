@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
 
-from sparsead.report.statistics import permutation_p, t_interval
+from sparsead.report.statistics import permutation_p, smallest_p, t_interval
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,7 @@ class Requirement:
             that it is false.
         lost: the rows with failed or collapsed seeds.
         published: the difference that the paper prints; None if it prints none.
+        sides: number of ways in which the statement can be false, for which `p_fails` is corrected.
     """
 
     label: str
@@ -38,6 +39,12 @@ class Requirement:
     p_fails: float = 1.0
     lost: tuple[str, ...] = field(default=())
     published: float | None = None
+    sides: int = 1
+
+    @property
+    def smallest_p_fails(self) -> float:
+        """The smallest value that `p_fails` can have with so many pairs."""
+        return min(1.0, self.sides * smallest_p(self.n, "greater"))
 
     @classmethod
     def above(
@@ -90,6 +97,7 @@ class Requirement:
             max(low.p_holds, high.p_fails),
             min(1.0, 2 * min(low.p_fails, high.p_holds)),
             low.lost,
+            sides=2,
         )
 
     def __str__(self) -> str:
