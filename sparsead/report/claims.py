@@ -80,7 +80,7 @@ class Verdict:
         """Whether the claim holds, does not hold, or cannot be decided at the 5 % level."""
         if self._differ:
             return "cannot be told: rows cannot be compared"
-        if self.n and self._lost:
+        if self._lost:
             return "cannot be told: seeds failed or collapsed"
         if self.n and self.p_holds_holm <= ALPHA:
             return "holds"
@@ -91,10 +91,10 @@ class Verdict:
     @property
     def reason(self) -> str:
         """Why no decision was possible, if seeds are lost or too few; otherwise empty."""
-        if self.n == 0 and not self._differ:
-            return "not measured yet"
         if self._lost:
             return "; ".join(self._lost)
+        if self.n == 0:
+            return "not measured yet"
         return f"smallest attainable p: {self.least:.3g}" if self.least > ALPHA else ""
 
     @property

@@ -138,6 +138,21 @@ def test_a_failed_or_collapsed_seed_blocks_a_claim(
     assert str(cell).endswith("(n=9, 1 failed)" if kind == "failed" else "(1 collapsed)")
 
 
+def test_a_row_of_which_every_seed_failed_is_not_to_be_measured_yet(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    claim = {"text": "claimed", "kind": "beats", "row": "better", "over": "dense"}
+    (found,) = judge_claims(
+        measured(
+            replace(TABLE, claims=[claim]),
+            lambda cell: "failed" if cell.row == "better" else score(cell),
+            monkeypatch,
+        )
+    )
+    assert found.verdict == "cannot be told: seeds failed or collapsed"
+    assert found.reason == "better in avg: 5 failed"
+
+
 def test_equivalence_is_the_larger_of_two_one_sided_tests(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ten seeds lose 0.1 and 0.3 points in turn: enumerate the signs of what is left to ±0.35."""
     claim = {"kind": "comparable", "rows": ["close"], "of": "dense", "points": 0.35}
