@@ -23,6 +23,12 @@ NOT_RUN = "–"
 DIFFERENT_EXAMPLES = "evaluated on different examples"
 """Why two rows cannot be compared in a column."""
 
+_UNITS = {
+    "mae": "hundredths of the labels' unit",
+    "mse": "hundredths of the labels' unit squared",
+}
+_UNKNOWN_UNIT = "100 times the score"
+
 _ERDOS_RENYI = ("er", "erk")
 
 
@@ -223,6 +229,21 @@ def measure(table: TableSpec, state: Callable[[Cell], State] = read_cell) -> Res
     results = Results(table, places)
     results.direction(AVERAGE)  # refuses an average over both directions
     return results
+
+
+def describe_unit(results: Results, column: str) -> str:
+    """Return the unit of a column's numbers, which are 100 times the recorded scores.
+
+    That is percent, but not of errors, of which lower ones are better: those of a metric of one's
+    own may have any unit. An average of columns of several such units has none.
+    """
+    if results.direction(column) > 0:
+        return "%"
+    names = results.table.average if column == AVERAGE else [column]
+    metrics = [each.metric for each in results.table.columns if each.name in names]
+    splits = {name for record in results.every_run() for name in record.result.get("data", ())}
+    units = {_UNITS.get(without_split(metric, splits), _UNKNOWN_UNIT) for metric in metrics}
+    return units.pop() if len(units) == 1 else _UNKNOWN_UNIT
 
 
 def backbone_of(column: Column, backbone: str) -> str:
