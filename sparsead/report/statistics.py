@@ -41,6 +41,8 @@ FEWEST_EXAMPLES = 100
 
 _RESAMPLES = 9999
 _RANDOM_STATE = 0
+_BITS = 62
+"""Signs that differ between any two assignments that are drawn; a number of 64 bits has them."""
 _ROUNDING = 1e-9
 """Relative rounding error below which two sums of differences count as equal."""
 
@@ -202,9 +204,10 @@ def permutation_p(paired: Sequence[float], alternative: Alternative = "two-sided
     """Return the p-value of the paired permutation test of mean difference zero (Fisher, 1935).
 
     Under the null hypothesis, the sign of each difference is equally likely to be plus or minus.
-    All 2ⁿ assignments of signs are enumerated for n ≤ 13. For larger n, 9,999 are drawn at random,
-    and p = (r + 1) / (9,999 + 1), where r of them are at least as extreme as the data. Sums that
-    differ by rounding alone are equal; scipy's permutation_test counts some of them as less.
+    All 2ⁿ assignments of signs are enumerated for n ≤ 13. For larger n, 9,999 different ones are
+    drawn at random besides the observed one, and p = (r + 1) / (9,999 + 1), where r of them are at
+    least as extreme as the data (Phipson and Smyth, 2010). Sums that differ by rounding alone are
+    equal; scipy's permutation_test counts some of them as less.
 
     Args:
         paired: n ≥ 1 differences.
@@ -228,14 +231,18 @@ def permutation_p(paired: Sequence[float], alternative: Alternative = "two-sided
 
 @cache
 def _signs(n: int) -> Array:
-    """Return assignments of signs to n differences, 1 and -1: all of them, or those drawn."""
+    """Return assignments of signs to n differences, 1 and -1: all of them, or those drawn.
+
+    Of those that are drawn none is the observed one, so that `smallest_p` is attained.
+    """
     import numpy as np
 
-    if n > ENUMERATED:
-        draws = np.random.default_rng(_RANDOM_STATE).integers(0, 2, (_RESAMPLES, n))
-    else:
-        draws = np.arange(2**n)[:, None] >> np.arange(n) & 1
-    return 1.0 - 2.0 * draws
+    if n <= ENUMERATED:
+        return 1.0 - 2.0 * (np.arange(2**n)[:, None] >> np.arange(n) & 1)
+    rng, told = np.random.default_rng(_RANDOM_STATE), min(n, _BITS)
+    numbers = 1 + rng.choice(2**told - 1, _RESAMPLES, replace=False)
+    first = numbers[:, None] >> np.arange(told) & 1
+    return 1.0 - 2.0 * np.hstack([first, rng.integers(0, 2, (_RESAMPLES, n - told))])
 
 
 def smallest_p(n: int, alternative: Alternative = "two-sided") -> float:
