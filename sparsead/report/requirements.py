@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
 
-from sparsead.report.statistics import permutation_p, smallest_p, t_interval
+from sparsead.report.statistics import permutation_p, smallest_p, subtract, t_interval
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Requirement:
         claimed = f"above {bound:+g}" if bound else "above 0"
         if not paired:
             return cls(label, claimed, unit, lost=tuple(lost))
-        shifted = [difference - bound for difference in paired]
+        shifted = [subtract(difference, bound) for difference in paired]
         return cls(
             label,
             claimed,

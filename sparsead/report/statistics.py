@@ -44,7 +44,7 @@ _RANDOM_STATE = 0
 _BITS = 62
 """Signs that differ between any two assignments that are drawn; a number of 64 bits has them."""
 _ROUNDING = 1e-9
-"""Relative rounding error below which two sums of differences count as equal."""
+"""Rounding error, in points or relative to the values, up to which two values count as equal."""
 
 ENUMERATED = 13
 """Largest number of pairs for which the permutation test enumerates all assignments of signs."""
@@ -115,7 +115,16 @@ def pair_differences(row: Scores, baseline: Scores) -> list[float]:
 
     They are sorted so that no result depends on the order of the seeds.
     """
-    return sorted(row[seed] - baseline[seed] for seed in row.keys() & baseline.keys())
+    return sorted(subtract(row[seed], baseline[seed]) for seed in row.keys() & baseline.keys())
+
+
+def subtract(one: float, other: float) -> float:
+    """Return the difference of two numbers, 0 where they are equal but for rounding errors.
+
+    A test would count the sign of such an error.
+    """
+    equal = math.isclose(one, other, rel_tol=_ROUNDING, abs_tol=_ROUNDING)
+    return 0.0 if equal else one - other
 
 
 def compare(

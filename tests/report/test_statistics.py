@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import norm
 
+from sparsead.report.requirements import Requirement
 from sparsead.report.statistics import (
     Alternative,
     average,
@@ -77,6 +78,20 @@ def test_fourteen_pairs_are_tested_as_exactly_as_drawn_signs_allow() -> None:
     exact = 2 * (sums >= values.sum() - 1e-9).mean()
     assert 0.05 < exact < 0.5
     assert permutation_p(values.tolist()) == pytest.approx(exact, rel=0.05)
+
+
+@pytest.mark.parametrize("difference", [0.4 - 0.3, 0.3 - 0.2, 0.8 - 0.7])
+def test_differences_at_the_bound_are_ties(difference: float) -> None:
+    """As if every seed had saved one of ten epochs: rounding must not decide such a claim."""
+    found = Requirement.above("saved", [difference] * 10, 0.1)
+    assert (found.p_holds, found.p_fails) == (1, 1)
+
+
+def test_scores_that_differ_by_rounding_alone_are_equal() -> None:
+    row = dict.fromkeys(range(10), 100 * (0.1 + 0.2))
+    found = compare(row, dict.fromkeys(row, 100 * 0.3))
+    assert found is not None
+    assert (found.difference, found.p) == (0, 1)
 
 
 def test_two_sided_smallest_p_is_two_in_two_to_the_n() -> None:
