@@ -19,7 +19,7 @@ class Requirement:
         unit: unit of the difference.
         n: number of paired seeds.
         difference: mean difference; None without a pair.
-        interval: its 95 % confidence interval; None for fewer than two pairs.
+        interval: its 95 % confidence interval; None for fewer than two pairs, and for equal ones.
         p_holds: p-value of the null hypothesis that the statement is false; a small one shows that
             it is true.
         p_fails: p-value of the null hypothesis that it is true, or at its bound; a small one shows
