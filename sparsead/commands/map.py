@@ -23,7 +23,13 @@ from sparsead.config.arguments import (
 )
 from sparsead.errors import warn
 from sparsead.report.formats import FORMATS, to_rich
-from sparsead.report.front import COLUMNS, RANKED, describe_single_runs, list_rows
+from sparsead.report.front import (
+    COLUMNS,
+    RANKED,
+    describe_shared_seeds,
+    describe_single_runs,
+    list_rows,
+)
 from sparsead.report.publish import save_figure
 from sparsead.report.query_results import open_matching
 
@@ -52,8 +58,9 @@ def main() -> None:
             sys.stdout.write(to_rich(columns, rows, RANKED))
         else:
             sys.stdout.write(FORMATS[arguments.format](columns, rows))
-        if by_chance := describe_single_runs(rows):
-            warn(by_chance)
+        for said in (describe_single_runs(rows), describe_shared_seeds(results)):
+            if said is not None:
+                warn(said)
         paths = save_figure(results, arguments.out or arguments.outputs / "figures")
     for path in paths:
         sys.stderr.write(f"{path}\n")

@@ -30,6 +30,7 @@ from sparsead.errors import ConfigError, RecordError, warn
 from sparsead.errors.display import tell
 from sparsead.report.choice import choose_best_points, count_points, describe_left_out
 from sparsead.report.formats import FORMATS, to_rich
+from sparsead.report.repeated import count_once
 from sparsead.report.replacing import write_asked_file
 from sparsead.report.screen import layout_for_file
 from sparsead.report.settings import group_by_setting, list_columns, rank_columns
@@ -112,7 +113,7 @@ def _settings(arguments: Namespace) -> str:
                 raise RecordError(f"{lack} to write")
             tell(f"{lack} yet")
             return "[]\n" if arguments.format == "json" else ""
-        shown = choose_best_points(records) if best else records
+        shown = count_once(choose_best_points(records) if best else records)
         for said in describe_left_out(records) if best else ():
             warn(said)
         points = count_points(records) if best else None

@@ -178,7 +178,7 @@ def _row(component: Component, total: float) -> dict[str, str]:
         "cause": _NAMES[component.name],
         "standard deviation": f"{variance**0.5:.2f}",
         "share of the variance": f"{100 * variance / total if total else 0:.0f} %",
-        "p": "–" if component.p is None else f"{component.p:.3f}",
+        "p": "–" if component.p is None else f"{component.p:.3g}",
     }
 
 

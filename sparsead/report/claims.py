@@ -33,17 +33,18 @@ Claim = Mapping[str, Any]
 class Verdict:
     """A claim about one backbone, with the tested requirements of which it consists.
 
-    `family` is the number of claims that are tested together, over all backbones of the table.
-    `p_holds_holm` and `p_fails_holm` are the p-values after Holm's correction over them.
+    `p_holds_holm` and `p_fails_holm` are the p-values after Holm's correction over all claims and
+    backbones of the table. `least` is the smallest p-value that the claim could have had after it,
+    for or against, beside the p-values of the other claims.
     """
 
     text: str
     kind: str
     backbone: str
     parts: tuple[Requirement, ...]
-    family: int = 1
     p_holds_holm: float = 1.0
     p_fails_holm: float = 1.0
+    least: float = 1.0
 
     @property
     def n(self) -> int:
@@ -65,11 +66,21 @@ class Verdict:
         return min(holm([part.p_fails for part in self.parts]), default=1.0)
 
     @property
+    def smallest_p_holds(self) -> float:
+        """The smallest value that `p_holds` can have with these seeds."""
+        return smallest_p(self.n, "greater")
+
+    @property
+    def smallest_p_fails(self) -> float:
+        """The smallest value that `p_fails` can have with these seeds."""
+        return min(holm([part.smallest_p_fails for part in self.parts]), default=1.0)
+
+    @property
     def verdict(self) -> str:
         """Whether the claim holds, does not hold, or cannot be decided at the 5 % level."""
         if self._differ:
             return "cannot be told: rows cannot be compared"
-        if self.n and self._lost:
+        if self._lost:
             return "cannot be told: seeds failed or collapsed"
         if self.n and self.p_holds_holm <= ALPHA:
             return "holds"
@@ -80,12 +91,11 @@ class Verdict:
     @property
     def reason(self) -> str:
         """Why no decision was possible, if seeds are lost or too few; otherwise empty."""
-        if self.n == 0 and not self._differ:
-            return "not measured yet"
         if self._lost:
             return "; ".join(self._lost)
-        least = min(1.0, self.family * smallest_p(self.n, "greater"))
-        return f"smallest attainable p: {least:.3g}" if least > ALPHA else ""
+        if self.n == 0:
+            return "not measured yet"
+        return f"smallest attainable p: {self.least:.3g}" if self.least > ALPHA else ""
 
     @property
     def p_values(self) -> str:
@@ -116,13 +126,37 @@ def judge_claims(results: Results) -> list[Verdict]:
         for backbone in results.table.backbones
     ]
     tested = [index for index, verdict in enumerate(found) if verdict.n]
-    holds = holm([found[index].p_holds for index in tested])
-    fails = holm([found[index].p_fails for index in tested])
-    for index, p_holds, p_fails in zip(tested, holds, fails, strict=True):
-        found[index] = replace(
-            found[index], family=len(tested), p_holds_holm=p_holds, p_fails_holm=p_fails
-        )
+    judged = _correct([found[index] for index in tested])
+    for index, verdict in zip(tested, judged, strict=True):
+        found[index] = verdict
     return found
+
+
+def _correct(tested: Sequence[Verdict]) -> list[Verdict]:
+    """Return the verdicts with their p-values corrected over all of them."""
+    holds = [verdict.p_holds for verdict in tested]
+    fails = [verdict.p_fails for verdict in tested]
+    corrected = zip(tested, holm(holds), holm(fails), strict=True)
+    return [
+        replace(
+            verdict,
+            p_holds_holm=p_holds,
+            p_fails_holm=p_fails,
+            least=min(
+                _correct_instead(holds, index, verdict.smallest_p_holds),
+                _correct_instead(fails, index, verdict.smallest_p_fails),
+            ),
+        )
+        for index, (verdict, p_holds, p_fails) in enumerate(corrected)
+    ]
+
+
+def _correct_instead(p_values: Sequence[float], index: int, p: float) -> float:
+    """Return what Holm's method makes of `p` in the place of one of the p-values.
+
+    By how much it multiplies depends on the others: a claim of fewer seeds comes later.
+    """
+    return holm([*p_values[:index], p, *p_values[index + 1 :]])[index]
 
 
 def _verdict(results: Results, backbone: str, claim: Claim) -> Verdict:

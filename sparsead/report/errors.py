@@ -9,11 +9,12 @@ from sparsead.errors import RecordError
 from sparsead.errors.display import pluralize
 from sparsead.report.formats import to_rich
 from sparsead.report.masks import summarize_run
+from sparsead.report.pair_of_runs import examples_interval, mcnemar_p
 from sparsead.report.resampling import draw_resamples
 from sparsead.report.rescoring import recorded_score, rescore
 from sparsead.report.screen import wrap
 from sparsead.report.signed import format_interval, format_signed
-from sparsead.report.statistics import FEWEST_EXAMPLES, examples_interval, mcnemar_p
+from sparsead.report.statistics import FEWEST_EXAMPLES, find_fault
 from sparsead.runs.predictions import list_predicted_splits, read_predictions
 from sparsead.runs.record import RunRecord
 
@@ -138,9 +139,10 @@ def _describe_difference(runs: Sequence[_Predicted], split: str, metric: str) ->
         first, second = (rescore(run, split, metric, frame, counts) for run, frame in runs)
     except RecordError as error:
         return _wrap(f"{said} (no interval: {error})")
-    interval = examples_interval(difference, 100 * (first - second))
+    resampled = 100 * (first - second)
+    interval = examples_interval(difference, resampled)
     if interval is None:
-        return f"{said}\n"
+        return _wrap(f"{said} (no interval: the difference is {find_fault(resampled)})")
     return _wrap(
         f"{metric}: {format_signed(difference)} {format_interval(interval)} points from the "
         "other run (95 %; accounts for the choice of the examples, not for other seeds)"

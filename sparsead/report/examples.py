@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sparsead.errors import RecordError
+from sparsead.errors.display import pluralize
 from sparsead.report.resampling import Array, draw_resamples
 from sparsead.report.rescoring import rescore
 from sparsead.report.results import Place, Results
-from sparsead.report.statistics import Resampled
+from sparsead.report.statistics import FEWEST_EXAMPLES, Resampled
 from sparsead.runs.predictions import list_predicted_splits, read_predictions
 from sparsead.runs.record import RunRecord
 from sparsead.tables.cells import AVERAGE
@@ -41,8 +42,8 @@ class ResampledScores:
         An average has as many resamples as the task of it that has the fewest.
 
         They cannot where a run keeps no predictions, or damaged ones, where the metric cannot be
-        computed from them or does not give the recorded score, and where runs of a column were
-        evaluated on different examples.
+        computed from them or does not give the recorded score, where runs of a column were
+        evaluated on different examples, and where these are fewer than `FEWEST_EXAMPLES`.
         """
         if column == AVERAGE:
             return self._average(backbone, row)
@@ -89,6 +90,11 @@ class ResampledScores:
         split, name = _split_of(record, metric)
         frame = read_predictions(record, split, without=["n_best"])
         self._check_examples(column, record, frame)
+        if len(frame) < FEWEST_EXAMPLES:
+            raise RecordError(
+                f"{record.folder}: was evaluated on {pluralize(len(frame), 'example')}, fewer than "
+                f"{FEWEST_EXAMPLES}"
+            )
         task = record.result["config"]["task"]["name"]
         counts = draw_resamples(f"{task}/{split}", len(frame))
         return rescore(record, split, name, frame, counts)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from sparsead.config.seeds import Seeds
 from sparsead.errors import warn
 from sparsead.errors.display import pluralize
 from sparsead.report.results import Results
@@ -28,7 +29,8 @@ class Point(NamedTuple):
     `weights` are the trained ones that were not removed, without the head (see `measure_trained`),
     and `share` is their share of the backbone's. `front` tells whether no setting with as few
     weights has a better mean score. `collapsed` is the number of seeds whose predictions are all
-    the same.
+    the same. `shares_seeds` tells whether runs of the setting may have a seed of the data, the
+    initial weights or the mask in common, and are then not independent.
     """
 
     backbone: str
@@ -39,6 +41,7 @@ class Point(NamedTuple):
     scores: tuple[float, ...]
     front: bool = False
     collapsed: int = 0
+    shares_seeds: bool = False
 
     @property
     def estimate(self) -> Estimate:
@@ -63,7 +66,8 @@ def find_points(results: Results, backbone: str, column: str) -> list[Point]:
         share, scores = measure_trained(record), tuple(measured.scores.values())
         weights = round(share * counts["backbone"])
         point = Point(backbone, column, row.label, weights, share, scores)
-        found.append(point._replace(collapsed=len(measured.collapsed)))
+        collapsed, shares = len(measured.collapsed), _share_seeds(measured.records.values())
+        found.append(point._replace(collapsed=collapsed, shares_seeds=shares))
     found.sort(key=lambda point: point.weights)
     return mark_front(found, results.direction(column))
 
@@ -86,7 +90,8 @@ def measure_trained(record: RunRecord) -> float:
 def list_rows(results: Results) -> list[dict[str, Any]]:
     """Return a line for each setting of each backbone and task, those on the front marked.
 
-    `interval` is the 95 % t interval of the mean score over the seeds.
+    `interval` is the 95 % t interval of the mean score over the seeds. Runs with separate seeds
+    for their parts have none, because they are not independent.
     """
     labels = {column.name: column.label for column in results.table.columns}
     return [
@@ -99,7 +104,7 @@ def list_rows(results: Results) -> list[dict[str, Any]]:
             "n": len(point.scores),
             "collapsed": point.collapsed or None,
             "score": point.estimate,
-            "interval": _interval(point.scores),
+            "interval": _interval(point),
             "front": "yes" if point.front else None,
         }
         for backbone in results.table.backbones
@@ -138,5 +143,23 @@ def mark_front(points: Sequence[Point], direction: int) -> list[Point]:
     return [point._replace(front=not any(beaten(n))) for n, point in enumerate(points)]
 
 
-def _interval(scores: Sequence[float]) -> MeanInterval:
-    return MeanInterval(*(t_interval(scores) or (None, None)))
+def describe_shared_seeds(results: Results) -> str | None:
+    """Return how many settings have no interval for their separate seeds; None if all have one."""
+    number = sum(_share_seeds(cell.records.values()) for cell in results.places.values())
+    if not number:
+        return None
+    return (
+        f"{pluralize(number, 'setting')}: no interval, because the runs have separate seeds for "
+        "data, initial weights and mask (seed_data, seed_init, seed_mask), so that they may share "
+        "some and are not independent"
+    )
+
+
+def _share_seeds(records: Collection[RunRecord]) -> bool:
+    seeds = [Seeds.read(record.result["config"]) for record in records]
+    return len(seeds) > 1 and any(each.shared is None for each in seeds)
+
+
+def _interval(point: Point) -> MeanInterval:
+    known = None if point.shares_seeds else t_interval(point.scores)
+    return MeanInterval(*(known or (None, None)))

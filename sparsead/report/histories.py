@@ -73,10 +73,17 @@ def _plan_epochs(record: RunRecord) -> float | None:
 
 
 def read_curves(results: Results, backbone: str, row: str, column: str) -> dict[int, Curve]:
-    """Return the learning curve of each seed of a cell; runs without a history are left out."""
+    """Return the learning curve of each seed of a cell.
+
+    Runs without a history are left out, and so are those that repeat another seed.
+    """
     metric = next(c.metric for c in results.table.columns if c.name == column)
-    records = results.at(backbone, row, column).records
-    found = {seed: read_curve(record, metric) for seed, record in records.items()}
+    cell = results.at(backbone, row, column)
+    found = {
+        seed: read_curve(record, metric)
+        for seed, record in cell.records.items()
+        if seed not in cell.repeated
+    }
     return {seed: curve for seed, curve in found.items() if curve is not None}
 
 

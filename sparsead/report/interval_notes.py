@@ -58,13 +58,27 @@ def _notes_of_alone(
     alone: Sequence[RowComparison], reasons: Mapping[str, str], baseline: str
 ) -> list[str]:
     with_interval = [each for each in alone if each.comparison.interval is not None]
-    if not with_interval:
-        return []
-    few = [f"fewer than {FEWEST_CROSSED} paired seeds"]
-    are_few = any(each.comparison.n < FEWEST_CROSSED for each in with_interval)
-    why = "; ".join([*(few if are_few else []), *dict.fromkeys(reasons.values())])
-    because = f" ({why})" if why else ""
-    return [
-        f"Difference with {_SEEDS_ALONE}: from {baseline}, with a 95 % t interval over the "
-        f"seeds alone: it holds for the evaluated examples, and says nothing of others{because}."
-    ]
+    # Of a single pair, which its number tells, no interval is expected.
+    equal = [each for each in alone if each not in with_interval and each.comparison.n > 1]
+    found = []
+    if with_interval:
+        found.append(
+            f"Difference with {_SEEDS_ALONE}: from {baseline}, with a 95 % t interval over the "
+            "seeds alone: it holds for the evaluated examples, and says nothing of others"
+            f"{_because(with_interval, reasons)}."
+        )
+    if equal:
+        found.append(
+            f"Difference without an interval: from {baseline}, and the same for every seed, from "
+            f"which nothing follows for other seeds and examples{_because(equal, reasons)}."
+        )
+    return found
+
+
+def _because(alone: Sequence[RowComparison], reasons: Mapping[str, str]) -> str:
+    """Return in brackets why the examples are not counted, as far as it is known."""
+    are_few = any(each.comparison.n < FEWEST_CROSSED for each in alone)
+    few = [f"fewer than {FEWEST_CROSSED} paired seeds"] if are_few else []
+    faults = [f"a difference is {each.comparison.fault}" for each in alone if each.comparison.fault]
+    why = "; ".join(dict.fromkeys([*few, *reasons.values(), *faults]))
+    return f" ({why})" if why else ""

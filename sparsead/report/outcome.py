@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sparsead.config.quoting import outputs_option
 from sparsead.config.run import RunSpec
 from sparsead.errors import RecordError
 from sparsead.report.signed import format_score
-from sparsead.report.statistics import FEWEST_EXAMPLES
+from sparsead.report.statistics import FEWEST_EXAMPLES, find_fault
 from sparsead.runs.listing import flatten_config, shorten_name
 from sparsead.runs.record import RunRecord
+
+if TYPE_CHECKING:
+    from sparsead.report.resampling import Array
 
 _ENDS = (2.5, 97.5)
 _MOST_EXAMPLES = 20_000
@@ -107,11 +110,28 @@ def score_interval(record: RunRecord) -> Interval | None:
     resampled examples lie. It does not account for other seeds.
 
     Returns:
-        The interval; None where the run keeps no predictions that give the recorded score, and on
-        fewer than `FEWEST_EXAMPLES`, where it would contain the true score too seldom.
+        The interval; None where the run keeps no predictions that give the recorded score, on
+        fewer than `FEWEST_EXAMPLES`, where it would contain the true score too seldom, and where
+        no resample has another score: that every example is right here does not show that all are.
     """
     import numpy as np
 
+    found = _resample_score(record)
+    if found is None or find_fault(found.scores):
+        return None
+    low, high = np.percentile(found.scores, _ENDS)
+    return Interval(float(low), float(high), found.examples, found.split)
+
+
+class _Resampled(NamedTuple):
+    """A run's main score on resamples of the evaluated examples, in percent."""
+
+    scores: Array
+    examples: int
+    split: str
+
+
+def _resample_score(record: RunRecord) -> _Resampled | None:
     from sparsead.report.resampling import draw_resamples
     from sparsead.report.rescoring import rescore
     from sparsead.runs.predictions import read_predictions
@@ -129,21 +149,19 @@ def score_interval(record: RunRecord) -> Interval | None:
         scores = rescore(record, split, metric, frame, counts)
     except RecordError:  # the predictions are unusable, or the metric is the user's own
         return None
-    if not np.isfinite(scores).all():
-        return None
-    low, high = np.percentile(100 * scores, _ENDS)
-    return Interval(float(low), float(high), examples, split)
+    return _Resampled(100 * scores, examples, split)
 
 
 def _describe_interval(record: RunRecord) -> Sequence[str]:
-    interval = score_interval(record)
-    if interval is None:
-        return []
     metric = next(iter(record.result["scores"]))
-    return [
-        f"95 % interval of {metric}: {interval.low:z.1f} to {interval.high:z.1f}, over the "
-        f"{interval.examples} examples of {interval.split}"
-    ]
+    interval = score_interval(record)
+    if interval is not None:
+        return [
+            f"95 % interval of {metric}: {interval.low:z.1f} to {interval.high:z.1f}, over the "
+            f"{interval.examples} examples of {interval.split}"
+        ]
+    found = _resample_score(record)
+    return [] if found is None else [f"no interval of {metric}: it is {find_fault(found.scores)}"]
 
 
 def _remarks(record: RunRecord) -> Sequence[str]:

@@ -16,7 +16,7 @@ from sparsead.report.histories import (
     read_curves,
 )
 from sparsead.report.marks import Mark, draw_band, draw_level, draw_marks, find_ends
-from sparsead.report.results import Results, backbone_of
+from sparsead.report.results import Results, backbone_of, describe_unit
 from sparsead.report.style import cycle_levels, cycle_looks, start_figure
 from sparsead.tables.cells import AVERAGE, Row
 
@@ -260,4 +260,4 @@ def _score_label(results: Results, column: str) -> str:
     heads = {each.name: f"{each.label}, {each.metric}" for each in results.table.columns}
     labels = {each.name: each.label for each in results.table.columns}
     over = ", ".join(labels[name] for name in results.table.average)
-    return f"{heads[column]} (%)" if column in heads else f"mean of {over} (%)"
+    return f"{heads.get(column, f'mean of {over}')} ({describe_unit(results, column)})"

@@ -99,6 +99,9 @@ def describe_needed_seeds(results: Results, power: float, effect: float, guess: 
     compared = count_comparisons(results)
     lines = []
     for label, spread, needed in _needed_seeds(results, compared, power, effect, guess):
+        if fewest_pairs(compared) is None:
+            lines.append(f"{label}: {_describe_too_many(compared)}\n")
+            continue
         seeds = f"more than {_MOST_SEEDS} seeds" if needed is None else pluralize(needed, "seed")
         lines.append(
             f"{label}: {seeds} to show {effect:g} points{_terms(spread, compared, power)}\n"
@@ -232,11 +235,16 @@ def _shown(n: int, spread: Spread, compared: int, power: float) -> str:
     effect = find_detectable_effect(n, ALPHA / compared, power)
     if effect is None:
         least = fewest_pairs(compared)
-        comparisons = pluralize(compared, "comparison")
         if least is None:
-            return f"no difference can be shown among {comparisons}, whatever the number of seeds"
+            return _describe_too_many(compared)
+        comparisons = pluralize(compared, "comparison")
         return f"no difference can be shown; {comparisons} need at least {least} seeds"
     return f"can show {effect * spread.sd:.2g} points{_terms(spread, compared, power)}"
+
+
+def _describe_too_many(compared: int) -> str:
+    comparisons = pluralize(compared, "comparison")
+    return f"no difference can be shown among {comparisons}, whatever the number of seeds"
 
 
 def _terms(spread: Spread, compared: int, power: float) -> str:

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from sparsead.config.search import GRID, Point
 from sparsead.config.seeds import Seeds
 from sparsead.errors import RecordError
+from sparsead.report.repeated import count_once
 from sparsead.report.results import Measured, Place, Results, main_score
 from sparsead.report.settings import Setting, count_points_of, find_settings
 from sparsead.runs.listing import find_finished, open_place
@@ -38,6 +39,8 @@ def open_matching(
 ) -> Iterator[Results]:
     """Open the finished runs that match filters, as `tabulate_settings` returns them.
 
+    Runs that repeat another one of their setting are counted once.
+
     Args:
         filters: as of `sparsead runs`; all must match.
         outputs: folder of the runs.
@@ -55,7 +58,7 @@ def open_matching(
         if not records:
             where, which = archive or outputs, wanted and f" with {wanted}"
             raise RecordError(f"{where}: has no finished runs{which} to {purpose}")
-        yield tabulate_settings(records, name, wanted or "all runs")
+        yield tabulate_settings(count_once(records), name, wanted or "all runs")
 
 
 def tabulate_settings(

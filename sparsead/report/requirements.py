@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from statistics import fmean
 
 from sparsead.report.signed import format_interval, format_signed
-from sparsead.report.statistics import permutation_p, t_interval
+from sparsead.report.statistics import permutation_p, smallest_p, subtract, t_interval
 
 
 @dataclass(frozen=True)
@@ -20,13 +20,14 @@ class Requirement:
         unit: unit of the difference.
         n: number of paired seeds.
         difference: mean difference; None without a pair.
-        interval: its 95 % confidence interval; None for fewer than two pairs.
+        interval: its 95 % confidence interval; None for fewer than two pairs, and for equal ones.
         p_holds: p-value of the null hypothesis that the statement is false; a small one shows that
             it is true.
         p_fails: p-value of the null hypothesis that it is true, or at its bound; a small one shows
             that it is false.
         lost: the rows with failed or collapsed seeds.
         published: the difference that the paper prints; None if it prints none.
+        sides: number of ways in which the statement can be false, for which `p_fails` is corrected.
     """
 
     label: str
@@ -39,6 +40,12 @@ class Requirement:
     p_fails: float = 1.0
     lost: tuple[str, ...] = field(default=())
     published: float | None = None
+    sides: int = 1
+
+    @property
+    def smallest_p_fails(self) -> float:
+        """The smallest value that `p_fails` can have with so many pairs."""
+        return min(1.0, self.sides * smallest_p(self.n, "greater"))
 
     @classmethod
     def above(
@@ -54,7 +61,7 @@ class Requirement:
         claimed = f"above {bound:+g}" if bound else "above 0"
         if not paired:
             return cls(label, claimed, unit, lost=tuple(lost))
-        shifted = [difference - bound for difference in paired]
+        shifted = [subtract(difference, bound) for difference in paired]
         return cls(
             label,
             claimed,
@@ -91,6 +98,7 @@ class Requirement:
             max(low.p_holds, high.p_fails),
             min(1.0, 2 * min(low.p_fails, high.p_holds)),
             low.lost,
+            sides=2,
         )
 
     def __str__(self) -> str:

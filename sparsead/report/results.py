@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from sparsead.config.search import Point
-from sparsead.config.seeds import PARTS
 from sparsead.errors import ConfigError, RecordError, unknown
 from sparsead.report.evaluated import differ_in_examples
+from sparsead.report.repeated import find_repeated
 from sparsead.report.statistics import Estimate, Scores, average, pair_differences
 from sparsead.runs.record import RESULT_FILE, RunRecord, known_direction, without_split
 from sparsead.runs.states import Done, Failed, State, read_state
@@ -23,6 +22,12 @@ NOT_RUN = "–"
 
 DIFFERENT_EXAMPLES = "evaluated on different examples"
 """Why two rows cannot be compared in a column."""
+
+_UNITS = {
+    "mae": "hundredths of the labels' unit",
+    "mse": "hundredths of the labels' unit squared",
+}
+_UNKNOWN_UNIT = "100 times the score"
 
 _ERDOS_RENYI = ("er", "erk")
 
@@ -226,6 +231,21 @@ def measure(table: TableSpec, state: Callable[[Cell], State] = read_cell) -> Res
     return results
 
 
+def describe_unit(results: Results, column: str) -> str:
+    """Return the unit of a column's numbers, which are 100 times the recorded scores.
+
+    That is percent, but not of errors, of which lower ones are better: those of a metric of one's
+    own may have any unit. An average of columns of several such units has none.
+    """
+    if results.direction(column) > 0:
+        return "%"
+    names = results.table.average if column == AVERAGE else [column]
+    metrics = [each.metric for each in results.table.columns if each.name in names]
+    splits = {name for record in results.every_run() for name in record.result.get("data", ())}
+    units = {_UNITS.get(without_split(metric, splits), _UNKNOWN_UNIT) for metric in metrics}
+    return units.pop() if len(units) == 1 else _UNKNOWN_UNIT
+
+
 def backbone_of(column: Column, backbone: str) -> str:
     """Return the backbone of a column: the one in its own overrides, else `backbone`."""
     own = [word.partition("=")[2] for word in column.overrides if word.startswith("backbone=")]
@@ -316,31 +336,12 @@ def _measured(column: Column, states: Iterable[tuple[int, State]]) -> Measured:
     scores = {seed: main_score(record, column.metric) for seed, record in records.items()}
     finite = {seed: score for seed, score in scores.items() if score is not None}
     failed = {seed for seed, state in found if isinstance(state, Failed)} | (scores.keys() - finite)
-    repeated = _find_repeated(records)
+    repeated = find_repeated(records)
     once = {seed: score for seed, score in finite.items() if seed not in repeated}
     collapsed = {seed for seed in once if records[seed].result.get("collapsed")}
     return Measured(
         once, records, len(found), frozenset(failed), frozenset(collapsed), repeated=repeated
     )
-
-
-def _find_repeated(records: Mapping[int, RunRecord]) -> frozenset[int]:
-    """Return the seeds whose losses and scores are those of a smaller seed, to the last bit.
-
-    That can be where `seed_data`, `seed_init` or `seed_mask` fixes a part: a mask of magnitudes,
-    for instance, does not depend on any seed. Such runs are one observation, not several.
-    """
-    known: set[str] = set()
-    repeated: set[int] = set()
-    for seed, record in sorted(records.items()):
-        history, config = record.result.get("history"), record.result.get("config", {})
-        if not history or all(config.get(f"seed_{part}") is None for part in PARTS):
-            continue
-        content = json.dumps([history, record.result["scores"]], sort_keys=True)
-        if content in known:
-            repeated.add(seed)
-        known.add(content)
-    return frozenset(repeated)
 
 
 def _nothing(asked: int) -> Measured:

@@ -107,8 +107,7 @@ def find_settings(records: Iterable[RunRecord], always: Sequence[str] = ()) -> l
     """
     groups: dict[tuple[str, ...], list[RunRecord]] = defaultdict(list)
     for record in records:
-        setting = record.result.get("setting", record.folder.name)
-        groups[(setting, *commits_of(record.result).values())].append(record)
+        groups[identify_setting(record)].append(record)
     settings = [(_place(group), group) for group in groups.values()]
     number = Counter(tuple(place.values()) for place, _ in settings)
     # A configuration is needed only where places look alike; to flatten all of them takes long.
@@ -155,6 +154,12 @@ def _tell_apart(settings: Sequence[Setting], hashes: Sequence[str]) -> list[Sett
 def _split_config(result: Mapping[str, Any], config: dict[str, Any]) -> _Config:
     """Return the configuration of a result, with and without the keys that have their defaults."""
     return _Config(config, _flat(leave_out_defaults(result["config"])) | commits_of(result))
+
+
+def identify_setting(record: RunRecord) -> tuple[str, ...]:
+    """Return the hash of a run's setting, and the commits of what it read from the hub."""
+    setting = record.result.get("setting", record.folder.name)
+    return (setting, *commits_of(record.result).values())
 
 
 def list_columns(rows: Sequence[Row]) -> list[str]:

@@ -26,6 +26,7 @@ from sparsead.report.results import (
     Place,
     Results,
     backbone_of,
+    describe_unit,
     is_random_pruning,
 )
 from sparsead.report.seed_notes import notes_of_seeds
@@ -200,9 +201,10 @@ def _with_own_backbone(shown: View) -> list[Column]:
 
 
 def _notes_of_errors(results: Results) -> list[str]:
-    """Note which columns are not in percent, but errors in units of the labels."""
+    """Note which columns are not in percent, but errors, and in which unit."""
     return [
-        f"{column.label}: {column.metric} in hundredths of the labels' unit; lower is better."
+        f"{column.label}: {column.metric} in {describe_unit(results, column.name)}; lower is "
+        "better."
         for column in results.table.columns
         if results.direction(column.name) < 0
     ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
@@ -10,8 +10,14 @@ from sparsead.config.quoting import overridden_key
 from sparsead.config.schema import check_recordable
 from sparsead.errors import ConfigError, unknown_key
 from sparsead.tables.cells import AVERAGE, TableSpec
-from sparsead.tables.claims import check_claim
-from sparsead.tables.columns import PAPER, check_known, check_once, find_claim_without_paper
+from sparsead.tables.claims import KEYS, check_claim, claimed_rows
+from sparsead.tables.columns import (
+    PAPER,
+    check_known,
+    check_once,
+    claimed_columns,
+    find_claim_without_paper,
+)
 
 FIGURES = ("score_by_parameters", "score_by_sparsity", "score_by_training", "score_by_weights")
 """The kinds of figure that a table's `options` may ask for; `report/plots.py` draws them."""
@@ -75,6 +81,7 @@ def check_table(table: TableSpec) -> None:
     scored = [*columns, AVERAGE] if table.average else columns
     for number, claim in enumerate(table.claims, 1):
         name_place(f"claim {number}", partial(check_claim, rows=rows, columns=scored), claim)
+        name_place(f"claim {number}", partial(_check_runs, table), claim)
         if column := find_claim_without_paper(table, claim):
             raise ConfigError(
                 f"claim {number}: points={PAPER}: the table has no score of the paper for both "
@@ -102,6 +109,20 @@ def _check_options(table: TableSpec) -> None:
         if key != _KIND:
             raise ConfigError(f"options: {unknown_key(str(key), [_KIND])}")
     check_known(f"options: {_KIND}", [table.options.get(_KIND)], FIGURES)
+
+
+def _check_runs(table: TableSpec, claim: Mapping[str, Any]) -> None:
+    """Refuse a claim about a row in a column in which it has no runs: it could never be decided."""
+    has_columns = "column" in KEYS[claim["kind"]][1]
+    named = claimed_columns(claim) if has_columns else [each.name for each in table.columns]
+    columns = [*named, *(table.average if AVERAGE in named else ())]
+    for row in table.rows:
+        lacking = [name for name in columns if name in row.not_run]
+        if row.name in claimed_rows(claim) and lacking:
+            raise ConfigError(
+                f"{claim['text']}: the row {row.name} has no runs in {lacking[0]}, as its key "
+                "not_run says; leave the row out of the claim, or name other columns"
+            )
 
 
 def _check_overrides(table: TableSpec) -> None:

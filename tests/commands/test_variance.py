@@ -11,7 +11,9 @@ import pytest
 from sparsead.commands import variance
 from sparsead.errors import ConfigError
 from sparsead.runs.index import read_summaries
+from sparsead.runs.record import RunRecord
 from sparsead.runs.request import RunRequest
+from synthetic import synthetic_result, write_record
 
 RUN = ["backbone=tiny-bert", "task=mrpc", "protocol.epochs=1", "device=cpu", "pruner=random"]
 
@@ -50,6 +52,27 @@ def test_nine_runs_of_three_seeds_give_the_variance_of_each_part(
     said = json.loads(capsys.readouterr().out)
     assert {"1-1-3", "2-2-2"} < said["scores"].keys()
     assert said["collapsed"] == collapsed
+
+
+def test_a_small_p_is_not_printed_as_zero(
+    tmp_path: Path,
+    glue_fixture: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Of the initial weights alone, and of rounding, the scores depend: p is tiny, but not zero."""
+
+    def record(request: RunRequest) -> RunRecord:
+        seeds = request.spec.seeds
+        score = 0.5 + seeds.init / 10 + seeds.data * seeds.mask / 10**5
+        scores = {"scores": {"accuracy": score, "f1": score}}
+        return RunRecord.read(write_record(tmp_path, synthetic_result(request) | scores))
+
+    monkeypatch.setattr(variance, "train_run", record)
+    called(monkeypatch, *RUN, f"task.path={glue_fixture}", f"outputs={tmp_path}", "--seeds", "3")
+    (line,) = [each for each in capsys.readouterr().out.splitlines() if "initial weights" in each]
+    p = float(line.split("│")[-2])
+    assert 0 < p < 1e-4
 
 
 @pytest.mark.parametrize(

@@ -48,7 +48,6 @@ from sparsead.errors import ConfigError
         ("hydra.job.chdir=x", "hydra.job.chdir: Value 'x' is not a valid bool"),
         ("hydra.mode=nope", "hydra.mode: Invalid value 'nope', expected one of [RUN, MULTIRUN]"),
         ("pruner={a:1}", "pruner.a: no such key"),
-        ("+task.options={prefix: x}", "task.options: no such key"),
     ],
 )
 def test_a_wrong_override_is_one_line_with_the_nearest_choice(override: str, message: str) -> None:

@@ -344,3 +344,9 @@ def test_a_test_set_lies_below_its_folder(file: str) -> None:
 def test_a_head_starts_from_nothing_without_a_start() -> None:
     with pytest.raises(ConfigError, match=r"adapter.start_head=true: needs adapter.start=RUN"):
         compose("adapter.start_head=true")
+
+
+@pytest.mark.parametrize("group", ["adapter", "pruner", "task"])
+def test_a_key_named_options_is_refused_and_not_dropped(group: str) -> None:
+    with pytest.raises(ConfigError, match=rf"{group}\.options: no such key"):
+        compose("task=mrpc", f"+{group}.options={{a: 1}}")

@@ -99,7 +99,7 @@ def test_the_numbers_of_a_verdict_are_those_worked_by_hand(monkeypatch: pytest.M
     found = verdict(monkeypatch, kind="rises", rows=["dense", "better", "worse"])
     rise, fall = found.parts
     assert rise.difference == pytest.approx(1)
-    assert rise.interval == pytest.approx((1, 1))
+    assert rise.interval is None  # all seeds gain the same, from which nothing follows for others
     assert (rise.p_holds, fall.p_holds) == pytest.approx((1 / 32, 1))
     # one of two inequalities is contradicted: 1/32, doubled by Holm, is not below 5 %
     assert found.p_fails == pytest.approx(2 / 32)
@@ -138,6 +138,21 @@ def test_a_failed_or_collapsed_seed_blocks_a_claim(
     assert str(cell).endswith("(n=9, 1 failed)" if kind == "failed" else "(1 collapsed)")
 
 
+def test_a_row_of_which_every_seed_failed_is_not_to_be_measured_yet(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    claim = {"text": "claimed", "kind": "beats", "row": "better", "over": "dense"}
+    (found,) = judge_claims(
+        measured(
+            replace(TABLE, claims=[claim]),
+            lambda cell: "failed" if cell.row == "better" else score(cell),
+            monkeypatch,
+        )
+    )
+    assert found.verdict == "cannot be told: seeds failed or collapsed"
+    assert found.reason == "better in avg: 5 failed"
+
+
 def test_equivalence_is_the_larger_of_two_one_sided_tests(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ten seeds lose 0.1 and 0.3 points in turn: enumerate the signs of what is left to ±0.35."""
     claim = {"kind": "comparable", "rows": ["close"], "of": "dense", "points": 0.35}
@@ -172,7 +187,6 @@ def test_claims_and_backbones_are_corrected_together(monkeypatch: pytest.MonkeyP
             TABLE, seeds=seeds, backbones=["small", "large"], claims=[*claims, dict(wrong)]
         )
         found = judge_claims(measured(table, score, monkeypatch))
-        assert [each.family for each in found] == [6] * 6
         assert [each.p_holds for each in found[:4]] == pytest.approx([2**-seeds] * 4)
         assert [each.p_holds_holm for each in found[:4]] == pytest.approx([6 * 2**-seeds] * 4)
         assert [each.p_fails_holm for each in found[4:]] == pytest.approx([6 * 2**-seeds] * 2)
@@ -191,7 +205,58 @@ def test_a_claim_about_what_is_not_measured_does_not_count_in_the_correction(
     ]
     table = replace(TABLE, claims=claims)
     one, other = judge_claims(measured(table, score, monkeypatch))
-    assert (one.family, one.verdict, other.reason) == (1, "holds", "not measured yet")
+    assert (one.p_holds_holm, one.verdict) == (1 / 32, "holds")
+    assert other.reason == "not measured yet"
+
+
+@pytest.mark.parametrize(
+    ("seeds", "bound"),
+    [
+        (5, ""),  # after the claim of ten seeds it is multiplied by one: 1/32
+        (4, "smallest attainable p: 0.0625"),  # 1/16, again by one, and not 2/16
+    ],
+)
+def test_the_smallest_attainable_p_is_that_beside_the_other_claims(
+    seeds: int, bound: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a family of unequal numbers of seeds the claim of fewer comes later in Holm's order."""
+
+    def few(cell: Cell) -> Mapping[str, float | None] | str:
+        return "missing" if cell.row == "best" and cell.seed > seeds else score(cell)
+
+    claims = [
+        {"text": "", "kind": "beats", "row": row, "over": "dense"} for row in ("better", "best")
+    ]
+    table = replace(TABLE, claims=claims, seeds=10)
+    many, fewer = judge_claims(measured(table, few, monkeypatch))
+    assert (many.verdict, many.reason) == ("holds", "")
+    assert fewer.p_holds_holm == 2**-seeds
+    assert (fewer.verdict == "holds", fewer.reason) == (seeds == 5, bound)
+
+
+@pytest.mark.parametrize(
+    ("kind", "bound"),
+    [
+        ({"kind": "within", "row": "best"}, ""),  # 1/32
+        ({"kind": "comparable", "rows": ["best"]}, "smallest attainable p: 0.0625"),  # 2/32
+    ],
+)
+def test_a_claim_that_could_be_refuted_has_enough_seeds(
+    kind: dict[str, Any], bound: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Four claims of ten seeds are refuted before it, so that a p-value against it counts once.
+
+    A p-value for it would come first and count five times.
+    """
+
+    def few(cell: Cell) -> Mapping[str, float | None] | str:
+        return "missing" if cell.row == "best" and cell.seed > 5 else score(cell)
+
+    wrong = {"text": "", "kind": "beats", "row": "worse", "over": "dense"}
+    claim = {"text": "", "of": "better", "points": 1.0, **kind}
+    table = replace(TABLE, claims=[*[dict(wrong) for _ in range(4)], claim], seeds=10)
+    *_, found = judge_claims(measured(table, few, monkeypatch))
+    assert (found.verdict, found.reason) == ("cannot be told with 5 seeds", bound)
 
 
 def test_a_lower_error_is_better(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -92,6 +92,22 @@ def test_a_score_has_an_interval_where_it_has_enough_examples(
     assert (interval.examples, interval.split) == (100, "validation")
 
 
+def test_a_run_that_is_right_on_every_example_has_no_interval(tmp_path: Path) -> None:
+    """All 300 resamples of it are right too, but at 99 % it would be so once in twenty times."""
+    records = [{"id": n, "label": "no", "prediction": "no"} for n in range(300)]
+    records[0] |= {"label": "yes", "prediction": "yes"}
+    record, other = (run(tmp_path, records, {"accuracy": 1.0}, name) for name in ("one", "two"))
+    assert score_interval(record) is None
+    assert "no interval of accuracy: it is the same on every resample of the examples" in (
+        describe_outcome(record)
+    )
+    said = " ".join(compare_errors(record, other).split())
+    assert (
+        "accuracy: +0.00 points from the other run (no interval: the difference is the same on "
+        "every resample of the examples)"
+    ) in said
+
+
 def test_numbers_are_listed_by_their_distance_from_the_true_one(tmp_path: Path) -> None:
     text = summarize_errors(run(tmp_path, NUMBERS, {"pearson": 0.1}))
     assert "mean absolute error 1.1667 of 3 examples" in text

@@ -68,6 +68,10 @@ def score(cell: Cell) -> Mapping[str, float | None]:
 @pytest.fixture
 def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Results:
     """The table, whose runs lie in a folder with their predictions."""
+    return record_all(tmp_path, monkeypatch)
+
+
+def record_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Results:
     found = measured(TABLE, score, monkeypatch)
     for place, seen in found.places.items():
         for seed, record in seen.records.items():
@@ -274,6 +278,33 @@ def test_an_interval_counts_seeds_alone_where_the_predictions_do_not_allow_more(
         assert found["low_crossed"] is None
         assert found["p_crossed_holm"] is None
         assert found["low"] is not None
+
+
+def test_on_fewer_than_a_hundred_examples_an_interval_counts_seeds_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that counted the examples would contain the true difference too seldom."""
+    monkeypatch.setitem(EXAMPLES, "rte", 99)
+    results = record_all(tmp_path, monkeypatch)
+    for column in ("rte", "avg"):
+        found = comparison(results, column)
+        assert (found["low_crossed"], found["p_crossed"]) == (None, None)
+        assert found["low"] is not None
+    (note,) = [note for note in build_view(results).notes if "seeds alone: it holds" in note]
+    assert "was evaluated on 99 examples, fewer than 100)" in note
+
+
+def test_rows_that_agree_on_every_example_have_no_interval(results: Results) -> None:
+    """That they do here does not show that they do elsewhere, with 95 % confidence or any other."""
+    for place in [place for place in results.places if place.row == "snip-40"]:
+        results.places[place] = results.places[place._replace(row="dense")]
+    ends = ("low", "high", "low_crossed", "high_crossed", "p_crossed")
+    for column in ("rte", "avg"):
+        found = comparison(results, column)
+        assert (found["difference"], found["p"]) == (0, 1)
+        assert [found[end] for end in ends] == [None] * 5
+    notes = build_view(results).notes
+    assert any(note.startswith("Difference without an interval: from") for note in notes)
 
 
 def test_fewer_than_five_seeds_are_said_to_be_too_few(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -79,6 +80,44 @@ def test_runs_are_listed_by_weights_with_their_interval_and_drawn(
     assert dense["interval_low"] == dense["interval_high"] == ""
     assert [Path(line).suffix for line in printed.err.splitlines()] == [".png", ".svg"]
     assert all(Path(line).is_file() for line in printed.err.splitlines())
+
+
+def record_with_seeds(outputs: Path, seeds: dict[str, int], score: float) -> None:
+    result = plain_result(setting="separate", pruner="magnitude", scores={"accuracy": score})
+    result["config"] |= seeds
+    result["identity"] = "".join(map(str, seeds.values())).zfill(16)
+    result["parameters"] |= {"backbone": 1000}
+    result["history"] = [{"epoch": 1.0, "loss": score, "scores": {"accuracy": score}}]
+    write_record(outputs, result)
+
+
+@pytest.mark.parametrize(("verb", "runs"), [("map", 4), ("table", 5)])
+def test_runs_that_repeat_another_seed_are_counted_once(
+    verb: str, runs: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A mask of magnitudes depends on no seed, so that the data and the weights decide all."""
+    for seed in range(2, 2 + runs):
+        record_with_seeds(tmp_path, {"seed": seed, "seed_data": 1, "seed_init": 1}, 0.84)
+    cli.run(verb, ["--outputs", str(tmp_path), "--format", "csv"])
+    printed = capsys.readouterr()
+    (row,) = csv.DictReader(io.StringIO(printed.out))
+    assert row["n"] == "1"
+    assert row.get("interval_low", "") == ""
+    assert f"not counted: {runs - 1} runs of {runs}, with the losses and scores" in printed.err
+
+
+def test_runs_that_share_seeds_of_their_parts_have_no_interval(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As those of `sparsead variance`, of which several have one seed of the initial weights."""
+    for data, init in product((1, 2, 3), repeat=2):
+        seeds = {"seed_data": data, "seed_init": init, "seed_mask": (data + init) % 3 + 1}
+        record_with_seeds(tmp_path, seeds, 0.8 + init / 100 + data / 1000)
+    cli.run("map", ["--outputs", str(tmp_path), "--format", "csv"])
+    printed = capsys.readouterr()
+    (row,) = csv.DictReader(io.StringIO(printed.out))
+    assert (row["n"], row["interval_low"], row["interval_high"]) == ("9", "", "")
+    assert "1 setting: no interval, because the runs have separate seeds" in printed.err
 
 
 def test_a_single_run_on_the_front_is_said(

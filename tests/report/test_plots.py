@@ -20,6 +20,7 @@ from sparsead.report.plots import KINDS, draw
 from sparsead.report.publish import save_figure
 from sparsead.report.results import Place, Results
 from sparsead.report.style import cycle_levels, cycle_looks
+from sparsead.report.view import build_view
 from sparsead.tables.cells import Cell, Column, Row, TableSpec
 from table_states import measured
 
@@ -124,6 +125,27 @@ def test_a_course_that_stopped_early_ends_where_it_stopped(results: Results) -> 
 
 def list_colours() -> list[str]:
     return [look.color for look in islice(cycle_looks(), len(TABLE.rows))]
+
+
+@pytest.mark.parametrize(
+    ("metric", "unit"),
+    [
+        ("mae", "hundredths of the labels' unit"),
+        ("mse", "hundredths of the labels' unit squared"),
+        ("hard_mse", "hundredths of the labels' unit squared"),
+        ("perplexity", "100 times the score"),
+    ],
+)
+def test_errors_are_not_in_percent(metric: str, unit: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = replace(TABLE, columns=[Column("one", metric, label="One")], average=[])
+    results = measured(table, lambda cell: {metric: 0.7 + cell.seed / 50}, monkeypatch)
+    for place in results.places.values():
+        for record in place.records.values():
+            record.result.update({"directions": {metric: "lower"}, "data": {"hard": {}}})
+    figure = draw(results, "score_by_sparsity")
+    assert figure is not None
+    assert figure.axes[0].get_ylabel() == f"One, {metric} ({unit})"
+    assert f"One: {metric} in {unit}; lower is better." in build_view(results).notes
 
 
 def test_a_course_on_the_held_out_part_of_train_is_labelled_so(results: Results) -> None:

@@ -159,5 +159,10 @@ def test_a_family_of_too_many_comparisons_is_said(monkeypatch: pytest.MonkeyPatc
     """Drawn permutations bound the p-value, so that no number of seeds is enough."""
     results = measured(replace(TABLE, seeds=5), score, monkeypatch)
     monkeypatch.setattr("sparsead.report.power.count_comparisons", lambda _: 300)
-    told = describe_power(results, 0.8, 1.0)
-    assert "no difference can be shown among 300 comparisons, whatever the number of seeds" in told
+    for told in (
+        describe_power(results, 0.8, 1.0),
+        describe_needed_seeds(results, 0.8, 0.5, 1.0),
+    ):
+        assert (
+            "no difference can be shown among 300 comparisons, whatever the number of seeds" in told
+        )

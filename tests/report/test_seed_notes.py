@@ -8,6 +8,7 @@ import pytest
 
 from sparsead.report import results as measuring
 from sparsead.report.comparisons import compare_rows
+from sparsead.report.histories import measure_advantages, measure_savings
 from sparsead.report.results import Place, Results
 from sparsead.report.view import build_view
 from sparsead.tables.cells import Cell, Column, Row, TableSpec
@@ -52,6 +53,14 @@ def test_runs_that_repeat_another_seed_are_counted_once(monkeypatch: pytest.Monk
     assert any(
         "magnitude-40 in one: not counted: 3 runs of 4, with the losses" in note for note in notes
     )
+
+
+def test_learning_curves_that_repeat_another_seed_are_counted_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    results = measure(monkeypatch, varies=False, seed_data=1, seed_init=1)
+    assert [*measure_advantages(results, "small", "magnitude-40", "dense")] == [1]
+    assert [*measure_savings(results, "small", "magnitude-40", "dense")] == [1]
 
 
 def test_equal_runs_without_a_fixed_seed_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:

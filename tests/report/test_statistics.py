@@ -11,12 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import norm
 
+from sparsead.report.pair_of_runs import mcnemar_p
+from sparsead.report.requirements import Requirement
 from sparsead.report.statistics import (
     Alternative,
     average,
     compare,
     holm,
-    mcnemar_p,
     pair_differences,
     permutation_p,
     smallest_p,
@@ -63,11 +64,34 @@ def test_equal_sums_of_shares_of_examples_are_ties(
     assert permutation_p(differences, alternative) == enumerated_p(whole, alternative)
 
 
-@pytest.mark.parametrize("n", [1, 2, 5, 13, 15])
+@pytest.mark.parametrize("n", [1, 2, 5, 13, 14, 15, 17, 19, 80])
 def test_the_smallest_p_is_that_of_differences_of_one_sign(n: int) -> None:
     assert permutation_p([0.5] * n) == pytest.approx(smallest_p(n))
     assert permutation_p([0.5] * n, "greater") == pytest.approx(smallest_p(n, "greater"))
     assert permutation_p([0.5] * n, "less") == pytest.approx(1)
+
+
+def test_fourteen_pairs_are_tested_as_exactly_as_drawn_signs_allow() -> None:
+    """All 2¹⁴ assignments of signs, of which 9,999 are drawn: p is theirs but for its error."""
+    values = np.random.default_rng(2).normal(0.4, 1.0, 14).round(2)
+    sums = (1.0 - 2.0 * (np.arange(2**14)[:, None] >> np.arange(14) & 1)) @ values
+    exact = 2 * (sums >= values.sum() - 1e-9).mean()
+    assert 0.05 < exact < 0.5
+    assert permutation_p(values.tolist()) == pytest.approx(exact, rel=0.05)
+
+
+@pytest.mark.parametrize("difference", [0.4 - 0.3, 0.3 - 0.2, 0.8 - 0.7])
+def test_differences_at_the_bound_are_ties(difference: float) -> None:
+    """As if every seed had saved one of ten epochs: rounding must not decide such a claim."""
+    found = Requirement.above("saved", [difference] * 10, 0.1)
+    assert (found.p_holds, found.p_fails) == (1, 1)
+
+
+def test_scores_that_differ_by_rounding_alone_are_equal() -> None:
+    row = dict.fromkeys(range(10), 100 * (0.1 + 0.2))
+    found = compare(row, dict.fromkeys(row, 100 * 0.3))
+    assert found is not None
+    assert (found.difference, found.p) == (0, 1)
 
 
 def test_two_sided_smallest_p_is_two_in_two_to_the_n() -> None:
@@ -96,7 +120,8 @@ def test_the_t_interval_by_hand() -> None:
     half = 2.776 * (2.5 / 5) ** 0.5
     assert t_interval([1, 2, 3, 4, 5]) == pytest.approx((3 - half, 3 + half), abs=1e-3)
     assert t_interval([1.0]) is None
-    assert t_interval([1.5, 1.5, 1.5]) == (1.5, 1.5)
+    assert t_interval([1.5, 1.5, 1.5]) is None  # that three are equal does not show that all are
+    assert t_interval([0.9 - 0.8, 0.8 - 0.7, 0.1]) is None  # equal but for rounding
 
 
 def draw_differences(kind: str, rng: np.random.Generator, n: int) -> np.ndarray:
@@ -116,8 +141,8 @@ def count_covered(interval: Callable[..., Any], kind: str, n: int, repeats: int)
     rng = np.random.default_rng(1)
     covered = 0
     for _ in range(repeats):
-        low, high = interval(draw_differences(kind, rng, n).tolist())
-        covered += low <= 1 <= high
+        found = interval(draw_differences(kind, rng, n).tolist())
+        covered += found is not None and found[0] <= 1 <= found[1]
     return covered / repeats
 
 

@@ -195,7 +195,7 @@ def test_missing_and_failed_cells_are_called_so(monkeypatch: pytest.MonkeyPatch)
     assert random.count("failed") == 3
     assert "84.00 ± 1.00 (n=3, 2 failed)" in snip  # seeds 1…3 of 82 + s
     assert shown.compared == ()
-    assert "cannot be told with 0 seeds, not measured yet" in text
+    assert "cannot be told: seeds failed or collapsed" in text
     of_values = ("csv", "json")  # as in the next test
     for form in {*TABLE_FORMATS} - {*of_values}:
         assert "missing" in render(shown, form)

@@ -79,6 +79,31 @@ def test_a_claim_about_the_average_needs_one() -> None:
 
 
 ROW = {"label": "dense", "overrides": ["pruner=none"]}
+SNIP = {"label": "snip", "overrides": ["pruner=snip"], "not_run": {"rte": "it is too slow"}}
+
+
+@pytest.mark.parametrize(
+    ("claim", "refused"),
+    [
+        (BEATS, True),  # about the average, of which rte is a part
+        ({**BEATS, "column": "rte"}, True),
+        ({**BEATS, "column": "mrpc"}, False),
+        (EARLIER, True),
+    ],
+)
+def test_a_claim_about_a_cell_without_runs_is_refused(
+    claim: dict[str, Any], refused: bool, tmp_path: Path
+) -> None:
+    """It would stand as not measured yet for ever."""
+    columns = [{"task": task, "metric": "accuracy"} for task in ("rte", "mrpc")]
+    average = {"average": ["rte", "mrpc"]}
+    values = {"rows": [ROW, SNIP], "columns": columns, "claims": [claim], **average}
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(values))
+    if not refused:
+        assert load_table(str(tmp_path / "mine.yaml")).claims == [claim]
+        return
+    with pytest.raises(ConfigError, match="claim 1: x: the row snip has no runs in rte, as its k"):
+        load_table(str(tmp_path / "mine.yaml"))
 
 
 @pytest.mark.parametrize(
