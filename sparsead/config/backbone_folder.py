@@ -18,7 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from sparsead.config.choices import list_choices
 from sparsead.config.own_names import name_from_path
-from sparsead.config.schema import check_folder, expand_user
+from sparsead.config.schema import check_folder, check_recordable, expand_user
 from sparsead.config.trust import CODE_KEYS
 from sparsead.errors import ConfigError
 
@@ -132,6 +132,10 @@ def _read_architecture(folder: Path) -> dict[str, Any]:
         raise ConfigError(f"{file}: is nested deeper than a model's configuration is ({_DEEPEST})")
     if "${" in json.dumps(kept):  # OmegaConf would put other values in its place
         raise ConfigError(f"{file}: has a '${{', which a model's configuration does not need")
+    try:
+        check_recordable("", kept)
+    except ConfigError as error:
+        raise ConfigError(f"{file}: {error}") from error
     return {"model_type": kept.pop("model_type"), **kept}
 
 

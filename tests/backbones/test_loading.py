@@ -138,7 +138,6 @@ HOSTILE: dict[str, dict[str, object]] = {
     "positions that transformers dropped": {"position_embedding_type": "relative_key"},
     "heads that transformers would not prune": {"pruned_heads": {"0": [0]}},
     "a token that there is not": {"bos_token_id": -9},
-    "a number that no float holds": {"intermediate_size": 10**400},
 }
 
 
@@ -153,6 +152,17 @@ def test_a_configuration_that_cannot_be_used_is_one_line(
     with pytest.raises(SourceError, match=r"backbone: (cannot|its|has no)") as error:
         load_backbone(spec).model(*HEAD, seed=1)
     assert "\n" not in str(error.value)
+
+
+def test_a_number_that_no_float_holds_is_refused_with_the_name_of_the_file(
+    tiny_folder: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "backbone"
+    shutil.copytree(tiny_folder, folder)
+    with_own_code(folder / "config.json", {}, intermediate_size=10**400)
+    message = r"backbone/config\.json: intermediate_size: its whole number has more than 64 bits"
+    with pytest.raises(ConfigError, match=message):
+        compose("backbone=folder", f"backbone.path={folder}")
 
 
 @pytest.mark.parametrize("shard", ["below/model.safetensors", "../model.safetensors", "model.bin"])

@@ -121,7 +121,7 @@ def edit_prefix(run: Written, prefix: object, *, in_weights: bool) -> None:
         ({"scale": 0}, "adapter.prefix.scale=0: must be a number above 0"),
         ({"scale": -1}, "adapter.prefix.scale=-1: must be a number above 0"),
         ({"scale": "x"}, "adapter.prefix.scale='x': must be a number above 0"),
-        ({"scale": 10**400}, "must be a number above 0"),
+        ({"scale": 10**400}, "adapter.prefix.scale: its whole number has more than 64 bits"),
         ({"scale": 1e308}, "has values that are not finite"),
         (5, "adapter.prefix=5: must be a mapping"),
     ],
@@ -137,7 +137,7 @@ def test_a_run_whose_prefixes_cannot_be_so_is_no_start(
     with pytest.raises(RecordError, match=r"prefix\..* the weights beside it were trained with"):
         read()
     edit_prefix(run, prefix, in_weights=True)
-    with pytest.raises(ConfigError, match=re.escape(message)) as error:
+    with pytest.raises((ConfigError, RecordError), match=re.escape(message)) as error:
         read()
     assert "\n" not in str(error.value)
 

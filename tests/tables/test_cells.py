@@ -255,6 +255,7 @@ def test_the_short_forms_of_a_table_mean_the_long_ones(tmp_path: Path) -> None:
             {"label": "Dense"},
         ],
         "average": True,
+        "baseline": "Dense",
         "comparisons": "snip",
     }
     long = short | {

@@ -276,7 +276,7 @@ def test_a_searched_table_is_done_and_shown_by_the_commands(
         reproduce.main()
     assert not end.value.code
     done = capsys.readouterr().out
-    assert "search: points x cells x seeds = 2 x 1 x 1; without a search 1 runs" in done
+    assert "search: points x cells x seeds = 2 x 1 x 1; without a search 1 run" in done
     assert "pfeiffer, demo_mrpc, tiny-bert, seed 1, point 0.0001, 1, 8" in done
     shown = [*words, *small, *point[:2], "--best", "--outputs", str(tmp_path / "outputs")]
     monkeypatch.setattr("sys.argv", ["x", *shown])

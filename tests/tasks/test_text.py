@@ -267,7 +267,7 @@ def test_a_text_without_tokens_is_refused_where_the_tokenizer_adds_none(tmp_path
     task = text(f"task.train={file}", f"task.validation={file}", "task.inputs=[text]")
     rows = task.load()
     task.encode(rows, load_backbone(compose("backbone=tiny-bert").backbone).tokenizer)
-    with pytest.raises(DataError, match="train: example 2 is empty"):
+    with pytest.raises(DataError, match="train: example 2: is empty"):
         task.encode(rows, load_backbone(compose("backbone=tiny-gpt2").backbone).tokenizer)
 
 
