@@ -77,8 +77,11 @@ def restore_best(trainer: SparseadTrainer, folder: Path) -> tuple[Mapping[str, A
     if best.step != last.step:
         log.info("the weights of epoch %g, the best one, are kept", best.epoch)
         load_weights(trainer.model, folder, best.step)
+        reached, trainer.state.epoch = trainer.state.epoch, best.epoch  # of which epoch it is told
         trainer.evaluate()
-    return history(trainer)[-1], best.epoch
+        trainer.state.epoch = reached
+    evaluated = {row["epoch"]: row for row in history(trainer)}
+    return evaluated[best.epoch], best.epoch
 
 
 def load_weights(model: Any, folder: Path, step: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import logging
 import math
 from collections.abc import Iterator
 from dataclasses import replace
@@ -390,7 +391,7 @@ def test_max_steps_ends_within_an_epoch_and_a_resumed_training_makes_no_further_
 
 @pytest.mark.slow
 def test_patience_ends_the_training_and_keeps_the_best_epoch(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
+    folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     words = ["protocol.epochs=9", "protocol.selection=0.2", "protocol.patience=2"]
     trainer = trainer_of(folder, *words)
@@ -418,8 +419,11 @@ def test_patience_ends_the_training_and_keeps_the_best_epoch(
     monkeypatch.setattr(trainer, "evaluate", remember)
     trainer.train()
     assert [end.quality for end in epoch_ends(trainer)] == [0.5, 0.7, 0.6, 0.7]
-    _, epoch = restore_best(trainer, folder)
-    assert epoch == 2.0
+    with caplog.at_level(logging.INFO):
+        row, epoch = restore_best(trainer, folder)
+    assert epoch == row["epoch"] == 2.0
+    told = [record.message for record in caplog.records if record.message.startswith("epoch")]
+    assert [line.partition(":")[0] for line in told] == ["epoch 2"]
     for name, value in model.named_parameters():
         if value.requires_grad:
             assert torch.equal(value, weights[2.0][name])
