@@ -8,8 +8,9 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TypeVar
 
+import torch
 from accelerate import PartialState
-from accelerate.utils import broadcast_object_list
+from accelerate.utils import broadcast_object_list, reduce
 
 from sparsead.errors import AlreadyRecordedError
 from sparsead.runs.staging import Steps, staged
@@ -28,6 +29,14 @@ def broadcast_value(value: Value) -> Value:
         return value
     (value,) = broadcast_object_list([value])
     return value
+
+
+def average(value: float) -> float:
+    """Return the mean of a number over all processes; each of them calls it."""
+    if not _are_several():
+        return value
+    here = torch.tensor(value, dtype=torch.float64, device=PartialState().device)
+    return float(reduce(here, "mean"))
 
 
 @contextmanager

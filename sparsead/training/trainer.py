@@ -50,6 +50,7 @@ from sparsead.training.prediction import (
     higher_is_better,
     unfinished_predictions,
 )
+from sparsead.training.processes import average
 from sparsead.training.resume import check_weights, readable, seal_checkpoint
 from sparsead.training.sampling import SeededOrder
 
@@ -117,16 +118,9 @@ class SparseadTrainer(Trainer):
         output = super().evaluation_loop(*args, **kwargs)
         name = f"{kwargs.get('metric_key_prefix', 'eval')}_loss"
         if output.metrics and name in output.metrics:
-            total = self._mean(sum(float(loss) * terms for loss, terms in self._losses))
-            output.metrics[name] = total / self._mean(sum(terms for _, terms in self._losses))
+            total = average(sum(float(loss) * terms for loss, terms in self._losses))
+            output.metrics[name] = total / average(sum(terms for _, terms in self._losses))
         return output
-
-    def _mean(self, value: float) -> float:
-        """Return the mean of a number over all processes."""
-        if not self._shared_out:
-            return value
-        here = torch.tensor(value, dtype=torch.float64, device=self.args.device)
-        return float(self.accelerator.reduce(here, "mean"))
 
     def prediction_step(self, model: nn.Module, inputs: Any, *args: Any, **kwargs: Any) -> Any:
         """Run one evaluation step, and store its loss and the number of terms in it."""
@@ -161,7 +155,7 @@ class SparseadTrainer(Trainer):
         """Return the batches of a step, and count the terms of their loss in each process."""
         batches, items = super().get_batch_samples(*args, **kwargs)
         if self._adds_batches:
-            self._terms = self._mean(sum(count_terms(batch) for batch in batches))
+            self._terms = average(sum(count_terms(batch) for batch in batches))
         return batches, items
 
     @property
