@@ -20,6 +20,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from errno import ENOTDIR
 from pathlib import Path
+from stat import S_ISDIR
 from threading import Event, Thread
 from typing import Any, TextIO
 
@@ -167,11 +168,22 @@ def _create(path: Path) -> TextIO:
     while True:
         try:
             path.parent.mkdir(exist_ok=True)
-        except FileExistsError as error:  # and not because another process has claimed the run
-            reason = os.strerror(ENOTDIR)
-            raise NotADirectoryError(ENOTDIR, reason, str(path.parent)) from error
+        except FileExistsError as error:
+            # Another process may have removed the empty folder since mkdir found it.
+            if _is_no_folder(path.parent):
+                reason = os.strerror(ENOTDIR)
+                raise NotADirectoryError(ENOTDIR, reason, str(path.parent)) from error
+            continue
         with suppress(FileNotFoundError):  # another process has just removed the empty folder
             return path.open("x", encoding="utf-8")
+
+
+def _is_no_folder(path: Path) -> bool:
+    """Tell whether there is something at a path that is not a folder."""
+    try:
+        return not S_ISDIR(path.stat().st_mode)
+    except FileNotFoundError:
+        return path.is_symlink()  # to nothing
 
 
 def _claims_folder(folder: Path) -> Path:

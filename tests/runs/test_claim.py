@@ -205,10 +205,10 @@ def test_many_at_once_never_hold_one_run_together(folder: Path) -> None:
 
     def work(worker: int) -> None:
         for turn in range(25):
-            barrier.wait()
+            barrier.wait(60)
             if worker == 0 and turn % 2:
                 leave_claim(folder, DEAD_HERE)
-            barrier.wait()
+            barrier.wait(60)  # not for ever: another thread may have failed
             try:
                 with claimed(folder):
                     with lock:
@@ -225,6 +225,22 @@ def test_many_at_once_never_hold_one_run_together(folder: Path) -> None:
         list(pool.map(work, range(workers)))
     assert most == [1]
     assert len(taken) >= 25
+
+
+def test_a_folder_of_claims_may_go_while_it_is_looked_at(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make, made = Path.mkdir, []
+
+    def find_what_goes(path: Path, *args: object, **options: bool) -> None:
+        made.append(path)
+        if len(made) == 1:
+            raise FileExistsError
+        make(path, **options)
+
+    monkeypatch.setattr(Path, "mkdir", find_what_goes)
+    with claimed(folder):
+        assert len(made) == 2
 
 
 @pytest.mark.slow
