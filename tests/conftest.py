@@ -8,17 +8,13 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from copy import deepcopy
 from pathlib import Path
 
 import absl.logging
 import pytest
-from hydra._internal.core_plugins.importlib_resources_config_source import (
-    ImportlibResourcesConfigSource,
-)
-from hydra.plugins.config_source import ConfigResult
 from hypothesis import settings
 
+import conf_files  # noqa: F401 - changes how Hydra reads conf/
 from exhaustive import EXHAUSTIVE
 from forked import start_command
 from sparsead.progress import LineHandler
@@ -41,20 +37,6 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # each command would compile th
 absl.logging.get_absl_handler().python_handler.stream = sys.__stderr__
 
 _END_TO_END = Path(__file__).parent / "end_to_end"
-_PARSED: dict[tuple[str, str, str], ConfigResult] = {}
-_parse = ImportlibResourcesConfigSource.load_config
-
-
-def _parse_once(source: ImportlibResourcesConfigSource, config_path: str) -> ConfigResult:
-    """Return a file of conf/ as Hydra parses it; Hydra parses each again in every composition."""
-    key = (source.path, source.provider, config_path)
-    if key not in _PARSED:
-        _PARSED[key] = _parse(source, config_path)
-    return deepcopy(_PARSED[key])
-
-
-ImportlibResourcesConfigSource.load_config = _parse_once  # type: ignore[assignment, method-assign]
-
 Cli = Callable[..., subprocess.CompletedProcess[str]]
 
 
