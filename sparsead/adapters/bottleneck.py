@@ -42,7 +42,8 @@ class Bottleneck(nn.Module):
     def __init__(self, width: int, options: BottleneckOptions) -> None:
         super().__init__()
         self.down = nn.Linear(width, options.bottleneck)
-        self.act = ACT2FN[options.activation]
+        # Some have weights of their own, which transformers makes in bfloat16 for one of them.
+        self.act = ACT2FN[options.activation].to(self.down.weight.dtype)
         self.dropout = Dropout(options.dropout)
         self.up = nn.Linear(options.bottleneck, width)
         self.scale = options.scale

@@ -167,16 +167,26 @@ class _Places:
         }
         self._name = name
         self._norm = options.get("layer_norm")
+        self._activation = options.get("activation")
         self.used = {self._place(ours)[0] for ours in tensors if ".lora_" not in ours}
 
     def translate(self, ours: str) -> str:
-        """Return the package's name of a bottleneck's or LoRA's tensor."""
+        """Return the package's name of a bottleneck's or LoRA's tensor.
+
+        Raises:
+            ConfigError: it is a weight of the activation.
+        """
         place, part = _split_name(ours)
         if part.startswith("lora_"):
             return f"{place}.loras.{self._name}.{part.removesuffix('.weight')}"
         layer, _, kind = part.rpartition(".")
         down = f"adapter_down.{int(self._norm == 'before')}"
         layers = {"down": down, "up": "adapter_up", "norm": f"adapter_norm_{self._norm}"}
+        if layer not in layers:
+            raise ConfigError(
+                f"adapter.activation={self._activation}: has weights of its own, which cannot be "
+                "exchanged with the package adapters"
+            )
         return f"{self._place(ours)[1]}.adapters.{self._name}.{layers[layer]}.{kind}"
 
     def fusion(self, ours: str) -> str:

@@ -71,7 +71,7 @@ def run(tmp_path: Path, glue_fixture: Path) -> RunRecord:
     [
         ["backbone=tiny-bert"],
         ["backbone=tiny-roberta", "adapter=lora", "pruner=random"],
-        ["backbone=tiny-bart", "pruner=none"],
+        ["backbone=tiny-bart", "pruner=none", "adapter.activation=xielu"],
         ["backbone=tiny-bert", "adapter=full"],
     ],
 )

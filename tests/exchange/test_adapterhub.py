@@ -130,6 +130,11 @@ def test_the_package_computes_the_bottleneck_from_the_factor(width: int, bottlen
         ("tiny-bert", ["adapter=houlsby", "adapter.backbone_norms=trained"], "to the backbone"),
         (
             "tiny-bert",
+            ["adapter=pfeiffer", "adapter.activation=prelu"],
+            "adapter.activation=prelu: has weights of its own",
+        ),
+        (
+            "tiny-bert",
             ["adapter=lora", "adapter.sites=[attention_projection]"],
             "adapter.sites=attention_projection: LoRA of the package adapters has no such site",
         ),
