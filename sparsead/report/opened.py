@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from sparsead.config.quoting import format_override
+from sparsead.errors import RecordError
 from sparsead.report.results import Results, measure
 from sparsead.runs.archive import ArchivedRuns
 from sparsead.runs.listing import open_place
@@ -30,7 +31,8 @@ def open_results(
 
     Raises:
         ConfigError: the table or an override is malformed.
-        RecordError: the archive or a record cannot be read.
+        RecordError: the archive or a record cannot be read, or the archive's runs of a cell were
+            not trained on the same data from the same weights.
     """
     if archive is None:
         yield measure(load_table(table, [format_override("outputs", outputs), *overrides]))
@@ -43,4 +45,23 @@ def open_results(
 
         # In a folder without runs, each cell lists all runs that it starts from in `needs`.
         nothing = folder / "nothing"
-        yield measure(load_table(table, [format_override("outputs", nothing), *overrides]), find)
+        results = measure(
+            load_table(table, [format_override("outputs", nothing), *overrides]), find
+        )
+        _check_settings(results, archive)
+        yield results
+
+
+def _check_settings(results: Results, archive: Path) -> None:
+    """Refuse an archive whose runs of a cell differ in more than their seeds.
+
+    Their configurations are the same, but not the content of the files that these name.
+    """
+    for place, measured in results.places.items():
+        of_setting = {r.result["setting"]: r.folder.name for r in measured.records.values()}
+        if len(of_setting) > 1:
+            one, other, *_ = of_setting.values()
+            raise RecordError(
+                f"{archive}: {results.label(place.row)} in {place.column} has runs with different "
+                f"data or weights, such as {one} and {other}; pack those of one kind alone"
+            )

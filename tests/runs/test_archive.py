@@ -14,6 +14,7 @@ from pyarrow import parquet
 from composing import compose
 from sparsead.commands import figure, runs, table
 from sparsead.errors import RecordError, StorageError
+from sparsead.report.opened import open_results
 from sparsead.runs.archive import ArchivedRuns, add_missing, pack, unpack
 from sparsead.runs.failure import record_failure
 from sparsead.runs.listing import open_place
@@ -446,3 +447,22 @@ def test_runs_that_start_from_each_other_are_refused(tmp_path: Path) -> None:
         write_record(tmp_path, run | {"config": run["config"] | {"adapter": adapter}})
     with pytest.raises(RecordError, match="which starts from it"):
         ArchivedRuns(tmp_path)
+
+
+def test_runs_on_other_data_are_no_seeds_of_one_row(tmp_path: Path, glue_fixture: Path) -> None:
+    file, outputs, archive = (tmp_path / name for name in ("mine.yaml", "outputs", "a.parquet"))
+    file.write_text(TABLE)
+    for seed in (1, 2):
+        data = tmp_path / str(seed)
+        shutil.copytree(glue_fixture, data)
+        with (data / "MRPC" / "train.tsv").open("a") as stream:
+            stream.write(seed * "1\t1\t2\tOne more.\tOne more.\n")
+        words = [f"outputs={outputs}", f"task.path={data}", "only=row=pfeiffer", "only=column=mrpc"]
+        write(list_cells(load_table(str(file), words))[seed - 1])
+    pack(outputs, [folder.name for folder in (outputs / "runs").iterdir()], archive)
+    words = ["only=row=pfeiffer", "only=column=mrpc"]
+    with (
+        pytest.raises(RecordError, match="pfeiffer in mrpc has runs with different data"),
+        open_results(str(file), words, outputs, archive),
+    ):
+        pass
