@@ -36,6 +36,17 @@ def build_seeds_error(given: object) -> ConfigError:
     return ConfigError(f"seeds={given}: must be a whole number, from 1 to {MOST_SEEDS:,}")
 
 
+def read_seeds(given: str) -> int:
+    """Return a number of seeds that was typed; a table checks that it is not too small or large.
+
+    Raises:
+        ConfigError: it is no whole number, or has too many digits to be one of seeds.
+    """
+    if not given.isdecimal() or len(given) > len(str(MOST_SEEDS)):
+        raise build_seeds_error(given)
+    return int(given)
+
+
 @dataclass(frozen=True)
 class Seeds:
     """The seed of each part of a run that is random. Runs of equal seeds have equal results.

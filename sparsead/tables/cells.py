@@ -19,6 +19,7 @@ from sparsead.runs.request import RunRequest
 from sparsead.runs.states import Done, read_state
 from sparsead.tables.choice import find_choice
 from sparsead.tables.composed import compose_all
+from sparsead.tables.same_runs import check_rows_differ
 
 AVERAGE = "avg"
 """The key of a row's published average, and of a #param that holds for all columns."""
@@ -204,6 +205,7 @@ def list_cells(table: TableSpec) -> list[Cell]:
     for (_, column, _), request in zip(places, requests, strict=True):
         _check_metric(table, column, request.spec)
         request.refuse_rerun("a table")
+    check_rows_differ(table.name, places, [request.spec for request in requests])
     return [
         cell
         for place, chosen, request in zip(places, overrides, requests, strict=True)

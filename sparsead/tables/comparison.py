@@ -14,7 +14,7 @@ from sparsead.config.compose import compose, describe_error
 from sparsead.config.overrides import expand
 from sparsead.config.quoting import unquote_values
 from sparsead.config.run import RunSpec
-from sparsead.config.seeds import build_seeds_error
+from sparsead.config.seeds import read_seeds
 from sparsead.errors import ConfigError
 from sparsead.tables.cells import Column, Row, TableSpec
 
@@ -98,9 +98,7 @@ def _take_seeds(swept: dict[str, list[str]], fixed: list[str]) -> int:
     chosen = _take_once(("seed", "seeds"), swept, fixed, once)
     values = [override.partition("=")[2] for override in chosen]
     if chosen and chosen[0].startswith("seeds="):
-        if len(values) > 1 or not values[0].isdecimal():
-            raise build_seeds_error(",".join(values))
-        return int(values[0])  # the table checks that it is in these limits
+        return read_seeds(",".join(values))
     if values and values != [str(number + 1) for number in range(len(values))]:
         raise ConfigError(
             f"seed={','.join(values)}: compare takes the seeds 1 to N; give seeds=N or seed=1,…,N"

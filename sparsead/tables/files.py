@@ -18,7 +18,7 @@ from sparsead.config.quoting import overridden_key, unquote_values
 from sparsead.config.safe_yaml import load_yaml, read_mapping
 from sparsead.config.schema import Spec, to_dataclass
 from sparsead.config.search import take_search
-from sparsead.config.seeds import build_seeds_error
+from sparsead.config.seeds import read_seeds
 from sparsead.errors import ConfigError, unknown, unknown_key
 from sparsead.runs.files import check_readable
 from sparsead.tables.cells import AVERAGE, Column, Published, Row, TableSpec
@@ -59,6 +59,7 @@ def load_table(name_or_path: str, overrides: Sequence[str] = ()) -> TableSpec:
             table = _OWN[key](table, unquote_values(value))
         else:
             table = replace(table, overrides=[*table.overrides, override])
+    _check_rows_decide(table, overrides)
     return replace(table, notes=[*table.notes, *_note_of_family(whole, table)])
 
 
@@ -74,6 +75,31 @@ def _check_keys(overrides: Sequence[str]) -> None:
             continue  # Hydra checks the keys inside a group
         if _OWN.keys() & get_close_matches(key, allowed, n=1):
             raise ConfigError(unknown_key(key, allowed))
+
+
+def _check_rows_decide(table: TableSpec, overrides: Sequence[str]) -> None:
+    """Refuse an override of what a row itself says: its label would not be true of its runs."""
+    for key in map(_decided_key, overrides):
+        row = next((each for each in table.rows if key in _decided_keys(each)), None)
+        if row is not None:
+            raise ConfigError(
+                f"{key}: the row {row.name} of {table.name} decides it, and its label says so; "
+                f"leave it out, or write a table of your own with base: {table.name}"
+            )
+
+
+def _decided_keys(row: Row) -> set[str]:
+    """Return the keys of a row's overrides, and what every experiment decides.
+
+    What else an experiment says, such as the bottleneck, may be changed for a whole table.
+    """
+    keys = {_decided_key(override) for override in row.overrides}
+    return keys if row.experiment is None else keys | {"pruner", "sparsity"}
+
+
+def _decided_key(override: str) -> str:
+    key = overridden_key(override)
+    return "sparsity" if key == "sparsity.ratio" else key
 
 
 def is_table(name_or_path: str) -> bool:
@@ -224,9 +250,7 @@ def _mapping(values: Any) -> dict[str, Any]:
 
 
 def _with_seeds(table: TableSpec, value: str) -> TableSpec:
-    if not value.isdecimal():
-        raise build_seeds_error(value)
-    return replace(table, seeds=int(value))
+    return replace(table, seeds=read_seeds(value))
 
 
 def _with_backbones(table: TableSpec, value: str) -> TableSpec:

@@ -176,11 +176,24 @@ def test_a_key_of_the_protocol_changes_every_cell() -> None:
         (["only=colour=red"], "allowed: column, row"),
         (["backbone=tinny-bert"], "did you mean tiny-bert"),
         (["task.limt=8"], "did you mean task.limit"),
+        ([f"seeds={5000 * '9'}"], "must be a whole number"),
+        (["pruner=none"], "pruner: the row fine-tune of table3 decides it"),
+        (["adapter=lora"], "the rows .* and .* would be the same runs in mrpc"),
     ],
 )
 def test_a_wrong_change_is_named(overrides: list[str], words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         list_cells(load_table("table3", ["only=column=mrpc", *overrides]))
+
+
+def test_an_override_of_what_a_row_says_is_refused_where_the_row_is_shown() -> None:
+    shown = ["only=column=mrpc", "only=row=adapter,pruned-40", "seeds=1"]
+    with pytest.raises(ConfigError, match=r"sparsity: the row adapter of controls decides it"):
+        load_table("controls", [*shown, "sparsity.ratio=0.6"])
+    with pytest.raises(ConfigError, match=r"sparsity: the row pruned-80 .* with base: controls"):
+        load_table("controls", ["only=row=*-80", "sparsity=0.6"])
+    with pytest.raises(ConfigError, match="pruner: the row adapter of controls decides it"):
+        load_table("controls", [*shown, "pruner=snip"])
 
 
 @pytest.mark.parametrize(
