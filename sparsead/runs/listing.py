@@ -237,7 +237,7 @@ def _check_known(wanted: Filter, runs: Sequence[Listed]) -> None:
 
 def _matches(value: Any, pattern: str) -> bool:
     if isinstance(value, bool) or value is None:
-        return fnmatchcase({True: "true", False: "false", None: "null"}[value], pattern)
+        return fnmatchcase({True: "true", False: "false", None: "null"}[value], pattern.lower())
     number = _number(pattern)
     if isinstance(value, int | float) and number is not None:
         return math.isclose(value, number, rel_tol=1e-9)
