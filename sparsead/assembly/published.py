@@ -30,7 +30,7 @@ def check_repository(name: str) -> None:
         raise ConfigError(f"--push {name}: {one_line(str(error))}") from error
 
 
-def publish(folder: Path, repository: str, base: str | None) -> None:
+def publish(folder: Path, repository: str, base: str | None, commit: str | None) -> None:
     """Upload an exported folder to a repository on the hub, which is created where necessary.
 
     The folder keeps its configuration; the uploaded one names the backbone by its name on the hub.
@@ -39,6 +39,7 @@ def publish(folder: Path, repository: str, base: str | None) -> None:
         folder: the exported folder.
         repository: its name on the hub, such as "me/my-adapter".
         base: the backbone's name on the hub; None if it has none.
+        commit: the backbone's commit there, from which the run read it; None if it is not known.
 
     Raises:
         SourceError: the hub cannot be reached or refuses the upload; the folder stays.
@@ -47,7 +48,7 @@ def publish(folder: Path, repository: str, base: str | None) -> None:
 
     files = (file for file in sorted(folder.rglob("*")) if file.is_file())
     operations = [
-        CommitOperationAdd(str(file.relative_to(folder)), _content(file, base))
+        CommitOperationAdd(str(file.relative_to(folder)), _content(file, base, commit))
         for file in files
         if file.relative_to(folder).parts[0] != _LOCAL
     ]
@@ -65,11 +66,11 @@ def publish(folder: Path, repository: str, base: str | None) -> None:
         ) from error
 
 
-def _content(file: Path, base: str | None) -> bytes:
+def _content(file: Path, base: str | None, commit: str | None) -> bytes:
     content = file.read_bytes()
     if file.name != "adapter_config.json":
         return content
     config = json.loads(content)
     if "base_model_name_or_path" in config:
-        config["base_model_name_or_path"] = base
+        config |= {"base_model_name_or_path": base} | ({"revision": commit} if commit else {})
     return json.dumps(config, indent=2).encode()

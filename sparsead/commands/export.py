@@ -44,11 +44,12 @@ def main() -> None:
     if arguments.card or arguments.push:
         place = arguments.push or f"./{arguments.folder.absolute().name}"
         base = None if arguments.push else find_backbone(record, arguments.backbone, {})
-        others = read_records(record.folder.absolute().parent.parent)
+        others = read_records(record.folder.resolve().parent.parent)
         card = write_card(record, chosen, place, others, base)
         (arguments.folder / "README.md").write_text(card, "utf-8")
     if arguments.push:
-        publish(arguments.folder, arguments.push, hub_name(record.result["config"]["backbone"]))
+        base = hub_name(record.result["config"]["backbone"])
+        publish(arguments.folder, arguments.push, base, record.backbone_commit)
     sys.stdout.write(f"{arguments.folder}\n")
     if chosen != "transformers" and arguments.backbone is None:
         warn_of_random(record.result["config"]["backbone"])

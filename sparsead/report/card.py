@@ -17,10 +17,10 @@ from sparsead.runs.record import RunRecord
 
 _LOADING = {
     "adapters": "import adapters\nfrom transformers import {head}\n\n"
-    "model = {head}.from_pretrained({base}{classes})\n"
+    "model = {head}.from_pretrained({base}{revision}{classes})\n"
     "adapters.init(model)\nmodel.{load}({place}, set_active=True)",
     "peft": "from peft import PeftModel\nfrom transformers import {head}\n\n"
-    "model = {head}.from_pretrained({base}{classes})\n"
+    "model = {head}.from_pretrained({base}{revision}{classes})\n"
     "model = PeftModel.from_pretrained(model, {place})",
     "transformers": "from transformers import {head}\n\nmodel = {head}.from_pretrained({place})",
 }
@@ -142,11 +142,13 @@ def _loading(record: RunRecord, library: str, place: str, folder: str | None) ->
     tensors = load_weights(record).tensors
     head = [t for name, t in tensors.items() if ".adapter." not in name and name.endswith("weight")]
     classes = len(head[-1]) if head else 2  # 2 is what transformers assumes
+    commit = record.backbone_commit if hub_name(backbone) else None
     fused = config["adapter"]["method"] == "fusion"
     return _LOADING[library].format(
         head=_HEADS.get(config["task"]["method"], "AutoModelForSequenceClassification"),
         load="load_adapter_setup" if fused else "load_adapter",
         base=_quote(hub_name(backbone) or folder or backbone["name"]),
+        revision=f', revision="{commit}"' if commit else "",
         classes=f", num_labels={classes}" if classes != 2 else "",
         place=_quote(place),
     )

@@ -118,6 +118,12 @@ class RunRecord:
         named = map(str, metrics if isinstance(metrics, list) else ())
         return [score_name(metric) for metric in named if "." in metric]
 
+    @property
+    def backbone_commit(self) -> str | None:
+        """The commit of the hub's repository from which the backbone's weights were read."""
+        sources = self.result.get("sources", {})
+        return sources["backbone"].get("commit") if "backbone" in sources else None
+
     @classmethod
     def read(cls, folder: Path) -> RunRecord:
         """Read the record in a run's folder.

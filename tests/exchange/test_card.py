@@ -23,6 +23,8 @@ from sparsead.errors.display import escape_controls
 from sparsead.report.card import write_card
 from stand_in_hub import Failure, StandInHub
 
+COMMIT = "0123456789" * 4
+
 
 def test_a_card_has_scores_sparsity_seed_hash_and_how_to_load_it(tmp_path: Path) -> None:
     run = write_run(tmp_path, "tiny-bert", "adapter=lora", "adapter.bottleneck=3")
@@ -50,17 +52,27 @@ def test_a_card_has_scores_sparsity_seed_hash_and_how_to_load_it(tmp_path: Path)
     assert 'base_model: "owner/minilm"' in write_card(run.record, "peft", "me/mine", [])
 
 
+@pytest.mark.parametrize("place", [".", "../OTHER/../RUN"])
 def test_a_card_written_within_the_runs_folder_has_the_other_seeds(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lora = ("adapter=lora", "adapter.bottleneck=3")
     run, other = (write_run(tmp_path, "tiny-bert", *lora, f"seed={seed}") for seed in (1, 2))
     assert run.record.folder.parent == other.record.folder.parent
     monkeypatch.chdir(run.record.folder)
-    monkeypatch.setattr("sys.argv", ["sparsead export", ".", str(tmp_path / "new"), "--card"])
+    place = place.replace("OTHER", other.record.folder.name).replace("RUN", run.record.folder.name)
+    monkeypatch.setattr("sys.argv", ["sparsead export", place, str(tmp_path / "new"), "--card"])
     main()
     card = (tmp_path / "new" / "README.md").read_text("utf-8")
     assert "By seed of the same setting: 1: 0.5000, 2: 0.5000." in card
+
+
+def test_a_card_loads_the_commit_of_the_backbone_that_the_run_read(tmp_path: Path) -> None:
+    run = write_run(tmp_path, "tiny-bert", "adapter=lora")
+    run.record.result["config"]["backbone"]["hub"] = "me/base"
+    run.record.result["sources"] = {"backbone": {"hub": "me/base", "commit": COMMIT}}
+    card = write_card(run.record, "peft", "me/mine", [])
+    assert f'from_pretrained("me/base", revision="{COMMIT}")' in card
 
 
 def test_a_card_names_the_seed_of_each_part(tmp_path: Path) -> None:
@@ -131,10 +143,12 @@ def test_what_is_published_is_loaded_from_the_hub(hub: StandInHub, tmp_path: Pat
         (Failure(500, path="commit"), r"fails \(500\)"),
     ):
         with hub.failing(failure), pytest.raises(SourceError, match=reason) as error:
-            publish(tmp_path / "peft", "me/mine", None)
+            publish(tmp_path / "peft", "me/mine", None, None)
         assert len(str(error.value).splitlines()) == 1
-    publish(tmp_path / "peft", "me/mine", None)
+    publish(tmp_path / "peft", "me/mine", "me/base", COMMIT)
     files = hub.commits[hub.branches["models", "me/mine"]["main"]]
+    named = json.loads(files["adapter_config.json"])
+    assert (named["base_model_name_or_path"], named["revision"]) == ("me/base", COMMIT)
     assert files["adapter_model.safetensors"]
     assert not any(name.startswith("base/") for name in files)
     base = AutoModelForSequenceClassification.from_pretrained(run.base)
@@ -151,4 +165,4 @@ def test_a_hub_that_refuses_is_said_in_one_line(
 
     monkeypatch.setattr(huggingface_hub.HfApi, "create_repo", refuse)
     with pytest.raises(SourceError, match=r"me/mine: was not published \(401 Client Error\.\)"):
-        publish(tmp_path, "me/mine", None)
+        publish(tmp_path, "me/mine", None, None)
