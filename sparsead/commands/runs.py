@@ -205,7 +205,7 @@ def _export(runs: list[Listed], arguments: Namespace) -> None:
 
 def _pack(runs: list[Listed], arguments: Namespace) -> None:
     """Write the records of these runs, without weights, to an archive."""
-    from sparsead.runs.archive import pack
+    from sparsead.runs.archive_writing import pack
 
     if arguments.file.suffix != ".parquet":
         raise ConfigError(f"{arguments.file}: must end in .parquet")

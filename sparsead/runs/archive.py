@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import shutil
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -29,16 +29,9 @@ from sparsead.errors import (
     TakenOverError,
     warn,
 )
-from sparsead.errors.display import pluralize
 from sparsead.errors.translation import translate_errors
-from sparsead.runs.failure import (
-    failure_file,
-    list_failed,
-    read_failure,
-    read_failures,
-    run_of_failure,
-)
-from sparsead.runs.files import remove, write_atomically
+from sparsead.runs.failure import list_failed, read_failure, read_failures
+from sparsead.runs.files import remove
 from sparsead.runs.identity import compute_recipe
 from sparsead.runs.parquet_files import BoundedParquet
 from sparsead.runs.predictions import check_predictions
@@ -49,72 +42,10 @@ from sparsead.runs.staging import staged
 from sparsead.runs.states import Done, Failed, Missing, State
 
 _NAME = r"[\w-][\w.-]{0,249}"
-_FILE = rf"result\.json|config\.yaml|predictions-{SPLIT_NAME}\.parquet"
-_PATH = re.compile(rf"{_NAME}/({_FILE})|failed-{_NAME}\.json")
+FILE_OF_RECORD = rf"result\.json|config\.yaml|predictions-{SPLIT_NAME}\.parquet"
+"""The name of a file of a record that an archive may hold, as a regular expression."""
+_PATH = re.compile(rf"{_NAME}/({FILE_OF_RECORD})|failed-{_NAME}\.json")
 _COLUMNS = {"path": "string", "content": "binary"}
-
-
-def pack(outputs: Path, names: Iterable[str], file: Path) -> None:
-    """Write finished and failed runs to a Parquet file; the same runs give the same bytes.
-
-    Args:
-        outputs: folder of the runs.
-        names: the names of the runs' folders.
-        file: the archive to write.
-
-    Raises:
-        RecordError: there are no runs, one of them is damaged, or the file is there and holds
-            something else than these.
-        StorageError: a file cannot be read or written.
-    """
-    import pyarrow
-    from pyarrow import parquet
-
-    runs = outputs / "runs"
-    names = sorted(names)
-    files = [path for name in names for path in _list_files(runs / name)]
-    if not files:
-        raise RecordError(f"{outputs}: has no such runs to pack")
-    for name in names:
-        if (runs / name).is_dir():
-            _check_record(runs / name)
-        else:
-            read_failure(runs / name)
-    if file.exists():
-        _check_nothing_is_lost(file, {_run_of(path.relative_to(runs)) for path in files})
-    sink = pyarrow.BufferOutputStream()
-    try:
-        content = [path.read_bytes() for path in files]
-        paths = [str(path.relative_to(runs)) for path in files]
-        table = pyarrow.table({"path": paths, "content": content})
-        parquet.write_table(table, sink, compression="zstd")
-        write_atomically(file, sink.getvalue().to_pybytes())
-    except OSError as error:
-        raise StorageError(f"{file}: cannot be written ({error})") from error
-
-
-def _check_nothing_is_lost(file: Path, runs: Collection[str]) -> None:
-    """Refuse to replace an archive by one that lacks runs of it, or any other file.
-
-    Raises:
-        RecordError: the file is no archive, or it has runs that are not among `runs`.
-    """
-    with translate_errors(
-        lambda reason: RecordError(f"{file}: exists and is no archive of records ({reason})")
-    ):
-        batches = _open(file).batches(["path"])
-        paths = [path for batch in batches for path in batch["path"].to_pylist()]
-    lost = {_run_of(Path(str(path))) for path in paths}.difference(runs)
-    if lost:
-        raise RecordError(
-            f"{file}: has {pluralize(len(lost), 'run')} that would be lost, such as {min(lost)}; "
-            "choose another file, or delete this one"
-        )
-
-
-def _run_of(path: Path) -> str:
-    """Return the name of the run to which a file belongs, by its path below the runs' folder."""
-    return path.parts[0] if len(path.parts) > 1 else run_of_failure(path)
 
 
 @contextmanager
@@ -134,7 +65,7 @@ def unpacked(file: Path) -> Iterator[Path]:
         unpack(file, Path(folder))
         try:
             for run in _list_folders(Path(folder)):
-                _check_record(run)
+                check_record(run)
             for run in list_failed(Path(folder)):
                 read_failure(run)
         except RecordError as error:
@@ -154,12 +85,12 @@ def unpack(file: Path, outputs: Path) -> None:
     with translate_errors(
         lambda reason: RecordError(f"{file}: is not an archive of records ({reason})")
     ):
-        for batch in _open(file).batches(list(_COLUMNS)):
+        for batch in open_archive(file).batches(list(_COLUMNS)):
             for row in batch.to_pylist():
                 _unpack_file(file, row["path"], row["content"], outputs / "runs")
 
 
-def _open(file: Path) -> BoundedParquet:
+def open_archive(file: Path) -> BoundedParquet:
     """Open an archive, of which nothing is read yet.
 
     Raises:
@@ -263,7 +194,12 @@ def _list_folders(outputs: Path) -> list[Path]:
     return sorted(path for path in (outputs / "runs").glob("*") if path.is_dir())
 
 
-def _check_record(folder: Path) -> None:
+def check_record(folder: Path) -> None:
+    """Check that a run's folder holds a record of this run that an archive may hold.
+
+    Raises:
+        RecordError: the record is malformed or of another run, or predictions were altered.
+    """
     record = RunRecord.read(folder)
     if not is_named_after(folder, record.result):
         raise RecordError(f"{folder}: holds the run {name_of(record.result)} under another name")
@@ -335,14 +271,3 @@ class ArchivedRuns:
 def _config(state: State) -> Any:
     assert isinstance(state, Failed)
     return state.failure["config"]
-
-
-def _list_files(folder: Path) -> list[Path]:
-    """Return the files of a record except weights, or the file of the run's failure.
-
-    A link is none of them: in somebody else's record it may lead to any file of this machine.
-    """
-    if not folder.is_dir():
-        return [failure_file(folder)]
-    files = (path for path in folder.iterdir() if path.is_file() and not path.is_symlink())
-    return sorted(path for path in files if re.fullmatch(_FILE, path.name))

@@ -14,7 +14,8 @@ from pyarrow import parquet
 from composing import compose
 from sparsead.commands import figure, runs, table
 from sparsead.errors import RecordError, StorageError
-from sparsead.runs.archive import ArchivedRuns, add_missing, pack, unpack
+from sparsead.runs.archive import ArchivedRuns, add_missing, unpack
+from sparsead.runs.archive_writing import pack
 from sparsead.runs.failure import record_failure
 from sparsead.runs.listing import open_place
 from sparsead.runs.predictions import write_predictions

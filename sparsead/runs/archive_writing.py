@@ -1,0 +1,95 @@
+"""Write an archive of records; see `sparsead.runs.archive`, which reads it.
+
+An archive is never replaced by one that lacks runs of it: it may be the only copy of a record.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable
+from pathlib import Path
+
+from sparsead.errors import RecordError, StorageError
+from sparsead.errors.display import pluralize
+from sparsead.errors.translation import translate_errors
+from sparsead.runs.archive import FILE_OF_RECORD, check_record, open_archive
+from sparsead.runs.failure import failure_file, read_failure, run_of_failure
+from sparsead.runs.files import write_atomically
+
+
+def pack(outputs: Path, names: Iterable[str], file: Path) -> None:
+    """Write finished and failed runs to a Parquet file; the same runs give the same bytes.
+
+    Args:
+        outputs: folder of the runs.
+        names: the names of the runs' folders.
+        file: the archive to write.
+
+    Raises:
+        RecordError: there are no runs, one of them is damaged, or the file is there and holds
+            something that would be lost.
+        StorageError: a file cannot be read or written.
+    """
+    import pyarrow
+    from pyarrow import parquet
+
+    runs = outputs / "runs"
+    names = sorted(names)
+    files = [path for name in names for path in _list_files(runs / name)]
+    if not files:
+        raise RecordError(f"{outputs}: has no such runs to pack")
+    for name in names:
+        if (runs / name).is_dir():
+            check_record(runs / name)
+        else:
+            read_failure(runs / name)
+    paths = [str(path.relative_to(runs)) for path in files]
+    if file.exists():
+        _check_nothing_is_lost(file, paths)
+    sink = pyarrow.BufferOutputStream()
+    try:
+        content = [path.read_bytes() for path in files]
+        table = pyarrow.table({"path": paths, "content": content})
+        parquet.write_table(table, sink, compression="zstd")
+        write_atomically(file, sink.getvalue().to_pybytes())
+    except OSError as error:
+        raise StorageError(f"{file}: cannot be written ({error})") from error
+
+
+def _check_nothing_is_lost(file: Path, paths: Collection[str]) -> None:
+    """Refuse to replace an archive by one that lacks runs of it, or any other file.
+
+    Args:
+        file: the archive.
+        paths: the paths of the files that the new one will have.
+
+    Raises:
+        RecordError: the file is no archive, or it has runs that are not among `paths`.
+    """
+    with translate_errors(
+        lambda reason: RecordError(f"{file}: exists and is no archive of records ({reason})")
+    ):
+        batches = open_archive(file).batches(["path"])
+        archived = [str(path) for batch in batches for path in batch["path"].to_pylist()]
+    lost = set(map(_run_of, archived)).difference(map(_run_of, paths))
+    if lost:
+        raise RecordError(
+            f"{file}: has {pluralize(len(lost), 'run')} that would be lost, such as {min(lost)}; "
+            "choose another file, or delete this one"
+        )
+
+
+def _run_of(path: str) -> str:
+    """Return the name of the run to which a file belongs, by its path below the runs' folder."""
+    return path.partition("/")[0] if "/" in path else run_of_failure(Path(path))
+
+
+def _list_files(folder: Path) -> list[Path]:
+    """Return the files of a record except weights, or the file of the run's failure.
+
+    A link is none of them: in somebody else's record it may lead to any file of this machine.
+    """
+    if not folder.is_dir():
+        return [failure_file(folder)]
+    files = (path for path in folder.iterdir() if path.is_file() and not path.is_symlink())
+    return sorted(path for path in files if re.fullmatch(FILE_OF_RECORD, path.name))
