@@ -1,6 +1,6 @@
 """Write an archive of records; see `sparsead.runs.archive`, which reads it.
 
-An archive is never replaced by one that lacks runs of it: it may be the only copy of a record.
+An archive is never replaced by one that has less: the archive may be the only copy of a record.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from sparsead.errors.translation import translate_errors
 from sparsead.runs.archive import FILE_OF_RECORD, check_record, open_archive
 from sparsead.runs.failure import failure_file, read_failure, run_of_failure
 from sparsead.runs.files import write_atomically
+from sparsead.runs.record import CONFIG_FILE
 
 
 def pack(outputs: Path, names: Iterable[str], file: Path) -> None:
@@ -57,26 +58,41 @@ def pack(outputs: Path, names: Iterable[str], file: Path) -> None:
 
 
 def _check_nothing_is_lost(file: Path, paths: Collection[str]) -> None:
-    """Refuse to replace an archive by one that lacks runs of it, or any other file.
+    """Refuse to replace an archive by one that lacks runs or files of it, or any other file.
+
+    What a person reads of the configuration is not missed: it is written from the result. Nor is
+    the failure of a run that was finished later.
 
     Args:
         file: the archive.
         paths: the paths of the files that the new one will have.
 
     Raises:
-        RecordError: the file is no archive, or it has runs that are not among `paths`.
+        RecordError: the file is no archive, or it has something that is not among `paths`.
     """
     with translate_errors(
         lambda reason: RecordError(f"{file}: exists and is no archive of records ({reason})")
     ):
         batches = open_archive(file).batches(["path"])
         archived = [str(path) for batch in batches for path in batch["path"].to_pylist()]
+    remedy = "choose another file, or delete this one"
     lost = set(map(_run_of, archived)).difference(map(_run_of, paths))
     if lost:
         raise RecordError(
             f"{file}: has {pluralize(len(lost), 'run')} that would be lost, such as {min(lost)}; "
-            "choose another file, or delete this one"
+            f"{remedy}"
         )
+    lost = {path for path in archived if _is_missed(path)}.difference(paths)
+    if lost:
+        raise RecordError(
+            f"{file}: has {pluralize(len(lost), 'file')} that would be lost, because the runs to "
+            f"pack do not have them, such as {min(lost)}; {remedy}"
+        )
+
+
+def _is_missed(path: str) -> bool:
+    """Tell whether a file of an archive is a result or a file of predictions."""
+    return "/" in path and Path(path).name != CONFIG_FILE
 
 
 def _run_of(path: str) -> str:
