@@ -23,7 +23,7 @@ from sparsead.config.arguments import (
 )
 from sparsead.config.choices import suggest_override
 from sparsead.config.quoting import outputs_option
-from sparsead.errors import ConfigError, RecordError, unknown
+from sparsead.errors import ConfigError, RecordError, unknown, warn
 from sparsead.errors.display import pluralize, to_columns
 from sparsead.progress import print_line
 from sparsead.report.export import EXPORTS
@@ -210,10 +210,16 @@ def _pack(runs: list[Listed], arguments: Namespace) -> None:
     if arguments.file.suffix != ".parquet":
         raise ConfigError(f"{arguments.file}: must end in .parquet")
     over = [run.row["run"] for run in runs if run.row["state"] in ("done", "failed")]
-    pack(arguments.outputs, over, arguments.file)
+    sources = pack(arguments.outputs, over, arguments.file)
     failed = sum(run.row["state"] == "failed" for run in runs)
     among = f", {failed} of them failed" if failed else ""
     sys.stdout.write(f"{arguments.file}: {pluralize(len(over), 'run')}{among}\n")
+    if sources:
+        warn(
+            f"{arguments.file}: lacks {pluralize(len(sources), 'source')} of its runs: "
+            f"{', '.join(sources)}; a table that reads it leaves out the runs that start from "
+            "them, unless they are packed too"
+        )
 
 
 def _unpack(_: list[Listed], arguments: Namespace) -> None:

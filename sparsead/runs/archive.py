@@ -194,8 +194,8 @@ def _list_folders(outputs: Path) -> list[Path]:
     return sorted(path for path in (outputs / "runs").glob("*") if path.is_dir())
 
 
-def check_record(folder: Path) -> None:
-    """Check that a run's folder holds a record of this run that an archive may hold.
+def check_record(folder: Path) -> RunRecord:
+    """Return the record in a run's folder, if it is one that an archive may hold.
 
     Raises:
         RecordError: the record is malformed or of another run, or predictions were altered.
@@ -204,6 +204,7 @@ def check_record(folder: Path) -> None:
     if not is_named_after(folder, record.result):
         raise RecordError(f"{folder}: holds the run {name_of(record.result)} under another name")
     check_predictions(record)
+    return record
 
 
 class ArchivedRuns:
@@ -214,17 +215,16 @@ class ArchivedRuns:
     """
 
     def __init__(self, outputs: Path) -> None:
-        """Read all runs below `outputs`.
-
-        Raises:
-            RecordError: a record is malformed.
-        """
+        """Read all runs below `outputs`; those that no table can find are left out and named."""
         self._states: dict[str, State] = {r.folder.name: Done(r) for r in read_records(outputs)}
         for folder, failure in read_failures(outputs):
             self._states.setdefault(folder.name, Failed(failure))
         self._named: dict[str, list[str]] = defaultdict(list)
         for name in self._states:
-            self._named[self._recipe(name)].append(name)
+            try:
+                self._named[self._recipe(name)].append(name)
+            except RecordError as error:
+                warn(f"{error}; it is left out")
 
     def find(self, spec: RunSpec, sources: Iterable[RunSpec] = ()) -> State:
         """Return the state of a run; it is missing if no archived run has its configuration.
@@ -246,28 +246,67 @@ class ArchivedRuns:
         return self._states[names[0]] if names else Missing()
 
     def _recipe(self, name: str, starting: tuple[str, ...] = ()) -> str:
-        """Return the recipe of a run; `starting` are the runs that start from it."""
-        spec = self._spec(name)
-        sources = [Path(folder).name for folder in list_sources(spec)]
-        runs = [source for source in sources if is_run_name(source)]
-        for source in runs:
-            if source not in self._states:
-                raise RecordError(f"{name}: its source {source} is not in the archive")
-            if source in (*starting, name):
-                raise RecordError(f"{name}: starts from {source}, which starts from it")
-        recipes = {source: self._recipe(source, (*starting, name)) for source in runs}
-        # A source that is no run is the folder of another library's adapter, named by itself.
-        return compute_recipe(spec, [recipes.get(source, source) for source in sources])
+        """Return the recipe of a run; `starting` are the runs that start from it.
 
-    def _spec(self, name: str) -> RunSpec:
-        state = self._states[name]
+        Raises:
+            RecordError: its configuration cannot be read, or a source is missing or unusable.
+        """
+        with _explain_configuration(name):
+            spec = _read_spec(self._config(name))
+            sources = [Path(folder).name for folder in list_sources(spec)]
+            recipes = {
+                source: self._source_recipe(name, source, starting)
+                for source in sources
+                if is_run_name(source)
+            }
+            # A source that is no run is the folder of another library's adapter, named by itself.
+            return compute_recipe(spec, [recipes.get(source, source) for source in sources])
+
+    def _source_recipe(self, name: str, source: str, starting: tuple[str, ...]) -> str:
+        """Return the recipe of a run from which the run `name` starts."""
+        if source not in self._states:
+            raise RecordError(f"{name}: its source {source} is not in the archive")
+        if source in (*starting, name):
+            raise RecordError(f"{name}: starts from {source}, which starts from it")
         try:
-            config = state.record.result["config"] if isinstance(state, Done) else _config(state)
-            return RunSpec.from_dict(drop_local_files(config))
-        except (SparseadError, KeyError, TypeError, AttributeError) as error:
-            raise RecordError(f"{name}: its configuration cannot be read ({error})") from error
+            return self._recipe(source, (*starting, name))
+        except RecordError as error:
+            raise RecordError(f"{name}: its source cannot be used ({error})") from error
+
+    def _config(self, name: str) -> Any:
+        state = self._states[name]
+        if isinstance(state, Done):
+            return state.record.result["config"]
+        assert isinstance(state, Failed)
+        return state.failure["config"]
 
 
-def _config(state: State) -> Any:
-    assert isinstance(state, Failed)
-    return state.failure["config"]
+def list_source_runs(name: str, config: Any) -> list[str]:
+    """Return the names of the runs that a run with a recorded configuration starts from.
+
+    Raises:
+        RecordError: the configuration of the run, which is called `name`, cannot be read.
+    """
+    with _explain_configuration(name):
+        sources = [Path(folder).name for folder in list_sources(_read_spec(config))]
+    return [source for source in sources if is_run_name(source)]
+
+
+def _read_spec(config: Any) -> RunSpec:
+    """Return a recorded run without the local files that it read, which may be missing here."""
+    return RunSpec.from_dict(drop_local_files(config))
+
+
+@contextmanager
+def _explain_configuration(name: str) -> Iterator[None]:
+    """Turn what a configuration raises that somebody else wrote into an error that names its run.
+
+    Raises:
+        RecordError: of the block itself, or the configuration cannot be read.
+    """
+    try:
+        yield
+    except RecordError:
+        raise
+    except (SparseadError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise RecordError(f"{name}: its configuration cannot be read ({error})") from error

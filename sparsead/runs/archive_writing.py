@@ -9,22 +9,25 @@ import re
 from collections.abc import Collection, Iterable
 from pathlib import Path
 
-from sparsead.errors import RecordError, StorageError
+from sparsead.errors import RecordError, StorageError, warn
 from sparsead.errors.display import pluralize
 from sparsead.errors.translation import translate_errors
-from sparsead.runs.archive import FILE_OF_RECORD, check_record, open_archive
+from sparsead.runs.archive import FILE_OF_RECORD, check_record, list_source_runs, open_archive
 from sparsead.runs.failure import failure_file, read_failure, run_of_failure
 from sparsead.runs.files import write_atomically
 from sparsead.runs.record import CONFIG_FILE
 
 
-def pack(outputs: Path, names: Iterable[str], file: Path) -> None:
+def pack(outputs: Path, names: Iterable[str], file: Path) -> list[str]:
     """Write finished and failed runs to a Parquet file; the same runs give the same bytes.
 
     Args:
         outputs: folder of the runs.
         names: the names of the runs' folders.
         file: the archive to write.
+
+    Returns:
+        The names of the runs that packed ones start from and that are not packed themselves.
 
     Raises:
         RecordError: there are no runs, one of them is damaged, or the file is there and holds
@@ -39,11 +42,7 @@ def pack(outputs: Path, names: Iterable[str], file: Path) -> None:
     files = [path for name in names for path in _list_files(runs / name)]
     if not files:
         raise RecordError(f"{outputs}: has no such runs to pack")
-    for name in names:
-        if (runs / name).is_dir():
-            check_record(runs / name)
-        else:
-            read_failure(runs / name)
+    sources = {source for name in names for source in _list_sources(runs / name)}
     paths = [str(path.relative_to(runs)) for path in files]
     if file.exists():
         _check_nothing_is_lost(file, paths)
@@ -55,6 +54,21 @@ def pack(outputs: Path, names: Iterable[str], file: Path) -> None:
         write_atomically(file, sink.getvalue().to_pybytes())
     except OSError as error:
         raise StorageError(f"{file}: cannot be written ({error})") from error
+    return sorted(sources.difference(names))
+
+
+def _list_sources(folder: Path) -> list[str]:
+    """Return the names of the runs that a finished or failed run starts from.
+
+    Raises:
+        RecordError: the record or the failure is damaged.
+    """
+    result = check_record(folder).result if folder.is_dir() else read_failure(folder)
+    try:
+        return list_source_runs(folder.name, result["config"])
+    except RecordError as error:
+        warn(f"{error}; a table that reads the archive leaves it out")
+        return []
 
 
 def _check_nothing_is_lost(file: Path, paths: Collection[str]) -> None:

@@ -178,8 +178,6 @@ def test_a_run_is_found_by_its_configuration_alone(
         if (c.row, c.column, c.seed) == (other.row, other.column, other.seed)
     )
     shutil.rmtree(failed.folder)
-    with pytest.raises(RecordError, match=f"its source {failed.folder.name} is not in"):
-        ArchivedRuns(outputs)
     record_failure(
         failed.folder, ValueError("why"), identity=failed.identity, config=failed.spec.to_dict()
     )
@@ -436,7 +434,9 @@ def test_a_missing_archive_is_refused_without_a_table_too(
         call(monkeypatch, table, "--records", "a.parquet", "--outputs", str(tmp_path))
 
 
-def test_runs_that_start_from_each_other_are_refused(tmp_path: Path) -> None:
+def test_runs_that_start_from_each_other_are_left_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     config = compose("adapter=fusion").to_dict()
     one, two = (
         plain_result(seed=seed, sparsity=0.0, config=config | {"seed": seed}) for seed in (1, 2)
@@ -445,5 +445,52 @@ def test_runs_that_start_from_each_other_are_refused(tmp_path: Path) -> None:
         options = {"fusion": {"sources": [f"elsewhere/{name_of(source)}"]}}
         adapter = run["config"]["adapter"] | {"options": options}
         write_record(tmp_path, run | {"config": run["config"] | {"adapter": adapter}})
-    with pytest.raises(RecordError, match="which starts from it"):
-        ArchivedRuns(tmp_path)
+    archived = ArchivedRuns(tmp_path)
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 2
+    assert all(line.endswith("which starts from it); it is left out") for line in said)
+    assert isinstance(archived.find(compose("adapter=fusion")), Missing)
+
+
+def start_from(source: str, option: object = None) -> dict[str, Any]:
+    """Return the result of a run that starts from another one, or has this option of sources."""
+    config = compose("adapter=fusion").to_dict()
+    options = {"fusion": option or {"sources": [f"elsewhere/{source}"]}}
+    config["adapter"] |= {"options": options}
+    return plain_result(sparsity=0.0, adapter="fusion", config=config)
+
+
+def test_a_run_that_lacks_its_source_does_not_stop_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spec = compose("adapter=lora")
+    whole = plain_result(sparsity=spec.sparsity, config=spec.to_dict())
+    source = plain_result(adapter="pfeiffer")
+    second = write_record(tmp_path, start_from(name_of(source)))
+    for result in (whole, source):
+        write_record(tmp_path, result)
+    file = str(tmp_path / "a.parquet")
+    where = ("--outputs", str(tmp_path))
+    call(monkeypatch, runs, "pack", file, "adapter=lora,fusion", *where)
+    printed = capsys.readouterr()
+    assert printed.out == f"{file}: 2 runs\n"
+    assert f"{file}: lacks 1 source of its runs: {name_of(source)}; " in printed.err
+    unpack(Path(file), tmp_path / "unpacked")
+    found = ArchivedRuns(tmp_path / "unpacked").find(spec)
+    assert isinstance(found, Done)
+    said = f"{second.name}: its source {name_of(source)} is not in the archive; it is left out\n"
+    assert capsys.readouterr().err == f"sparsead: {said}"
+    call(monkeypatch, runs, "pack", file, *where)
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("option", [["a"], "a", {"sources": 1}])
+def test_a_run_of_which_the_sources_cannot_be_read_is_left_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], option: object
+) -> None:
+    folder = write_record(tmp_path, start_from("", option))
+    ArchivedRuns(tmp_path)
+    said = capsys.readouterr().err
+    assert said.startswith(f"sparsead: {folder.name}: its configuration cannot be read (")
+    assert said.endswith("; it is left out\n")
+    assert pack(tmp_path, [folder.name], tmp_path / "a.parquet") == []
