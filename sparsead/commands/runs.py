@@ -224,7 +224,7 @@ def _pack(runs: list[Listed], arguments: Namespace) -> None:
 
 def _unpack(_: list[Listed], arguments: Namespace) -> None:
     """Add the records of an archive to the runs, for tables that are to be completed here."""
-    from sparsead.runs.archive import add_missing
+    from sparsead.runs.archive_adding import add_missing
 
     added, failed = add_missing(arguments.file, arguments.outputs)
     left = f"; {failed} that failed elsewhere may be tried here" if failed else ""

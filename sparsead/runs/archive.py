@@ -8,7 +8,6 @@ but the files that records have is unpacked, and no more than a multiple of the 
 from __future__ import annotations
 
 import re
-import shutil
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -16,29 +15,22 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from omegaconf import OmegaConf
-
 from sparsead.config.run import RunSpec, drop_local_files
 from sparsead.config.schema import SPLIT_NAME
 from sparsead.errors import (
-    AlreadyRecordedError,
-    ClaimedError,
     RecordError,
     SparseadError,
     StorageError,
-    TakenOverError,
     warn,
 )
 from sparsead.errors.translation import translate_errors
 from sparsead.runs.failure import list_failed, read_failure, read_failures
-from sparsead.runs.files import remove
 from sparsead.runs.identity import compute_recipe
 from sparsead.runs.parquet_files import BoundedParquet
 from sparsead.runs.predictions import check_predictions
 from sparsead.runs.prerequisites import list_sources
-from sparsead.runs.record import CONFIG_FILE, RESULT_FILE, RunRecord, read_records
+from sparsead.runs.record import RunRecord, read_records
 from sparsead.runs.result import is_named_after, is_run_name, name_of
-from sparsead.runs.staging import staged
 from sparsead.runs.states import Done, Failed, Missing, State
 
 _NAME = r"[\w-][\w.-]{0,249}"
@@ -64,7 +56,7 @@ def unpacked(file: Path) -> Iterator[Path]:
         runs = Path(folder) / "runs"
         unpack(file, Path(folder))
         try:
-            for run in _list_folders(Path(folder)):
+            for run in list_folders(Path(folder)):
                 check_record(run)
             for run in list_failed(Path(folder)):
                 read_failure(run)
@@ -137,60 +129,8 @@ def _explain_full_storage(archive: Path) -> Iterator[None]:
         ) from error
 
 
-def add_missing(file: Path, outputs: Path) -> tuple[int, int]:
-    """Put the records of an archive that `outputs` lacks beside its own, without weights.
-
-    Failures are left out: what failed on another machine need not fail here. So is a record whose
-    run is being trained here, which is said.
-
-    Returns:
-        The number of records that were added, and of failed runs in the archive.
-
-    Raises:
-        RecordError: the file is no archive, or a record in it is malformed.
-        StorageError: `outputs` cannot be written.
-    """
-    added = 0
-    with unpacked(file) as place:
-        for folder in _list_folders(place):
-            added += _add(folder, outputs / "runs" / folder.name)
-        failed = len(list_failed(place))
-    return added, failed
-
-
-def _add(source: Path, folder: Path) -> bool:
-    """Add a record, unless there is one, or its run is being trained; return whether it was.
-
-    What an interrupted run has left is removed, so that the record has the archive's files alone.
-    """
-    try:
-        with staged(folder) as staging:
-            for path in staging.iterdir():
-                remove(path)
-            shutil.copytree(source, staging, dirs_exist_ok=True)
-            _write_config(RunRecord.read(source), staging)
-    except TakenOverError:
-        raise
-    except ClaimedError as error:
-        warn(f"{error}; it is left out")
-        return False
-    except AlreadyRecordedError:
-        return False
-    return True
-
-
-def _write_config(record: RunRecord, folder: Path) -> None:
-    """Write what a person reads of a run's configuration from the record, whose result is checked.
-
-    The archive's own `config.yaml` has no checksum, and may say anything.
-    """
-    place = f"{record.folder.name}/{RESULT_FILE}"
-    with translate_errors(lambda reason: RecordError(f"{place}: config: is no YAML ({reason})")):
-        content = OmegaConf.to_yaml(record.result["config"])
-    (folder / CONFIG_FILE).write_text(content, "utf-8")
-
-
-def _list_folders(outputs: Path) -> list[Path]:
+def list_folders(outputs: Path) -> list[Path]:
+    """Return the folders of the records below an unpacked archive."""
     return sorted(path for path in (outputs / "runs").glob("*") if path.is_dir())
 
 
@@ -200,10 +140,20 @@ def check_record(folder: Path) -> RunRecord:
     Raises:
         RecordError: the record is malformed or of another run, or predictions were altered.
     """
+    record = read_own(folder)
+    check_predictions(record)
+    return record
+
+
+def read_own(folder: Path) -> RunRecord:
+    """Return the record in a folder that has the name of its run.
+
+    Raises:
+        RecordError: the record is malformed, or of another run.
+    """
     record = RunRecord.read(folder)
     if not is_named_after(folder, record.result):
         raise RecordError(f"{folder}: holds the run {name_of(record.result)} under another name")
-    check_predictions(record)
     return record
 
 

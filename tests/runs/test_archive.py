@@ -14,7 +14,8 @@ from pyarrow import parquet
 from composing import compose
 from sparsead.commands import figure, runs, table
 from sparsead.errors import RecordError, StorageError
-from sparsead.runs.archive import ArchivedRuns, add_missing, unpack
+from sparsead.runs.archive import ArchivedRuns, unpack
+from sparsead.runs.archive_adding import add_missing
 from sparsead.runs.archive_writing import pack
 from sparsead.runs.failure import record_failure
 from sparsead.runs.listing import open_place
@@ -353,6 +354,51 @@ def test_a_run_that_is_being_trained_is_left_out_of_those_that_are_added(
     said = capsys.readouterr().err
     assert said.startswith(f"sparsead: {here}: another process is working on this run")
     assert said.endswith("; it is left out\n")
+
+
+def test_a_record_that_is_damaged_here_is_replaced_by_the_archives(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, name = pack_one(tmp_path)
+    here = tmp_path / "here" / "runs" / name
+    assert add_missing(file, tmp_path / "here") == (1, 0)
+    whole = (here / "result.json").read_bytes()
+    (here / "adapter.safetensors").write_bytes(b"of the damaged record")
+    for damaged in (b"{}", None):
+        (here / "result.json").unlink()
+        if damaged is not None:
+            (here / "result.json").write_bytes(damaged)
+        assert add_missing(file, tmp_path / "here") == (1, 0)
+        assert (here / "result.json").read_bytes() == whole
+        assert sorted(path.name for path in here.iterdir()) == ["config.yaml", "result.json"]
+        (said,) = capsys.readouterr().err.splitlines()
+        assert said.startswith(f"sparsead: {here}")
+        assert said.endswith("; the archive's record, which is whole, has replaced it")
+    assert [path.name for path in here.parent.iterdir()] == [name]
+
+
+def test_a_readable_record_is_never_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, name = pack_one(tmp_path)
+    result = tmp_path / "here" / "runs" / name / "result.json"
+    own = plain_result()
+    write_record(tmp_path / "here", own | {"scores": {"accuracy": 0.75}})
+    before = result.read_bytes()
+    assert add_missing(file, tmp_path / "here") == (0, 0)
+    opened = Path.open
+
+    def refuse(path: Path, *arguments: Any, **options: Any) -> Any:
+        if path == result:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return opened(path, *arguments, **options)
+
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(StorageError, match="Permission denied"):
+        add_missing(file, tmp_path / "here")
+    monkeypatch.undo()
+    assert result.read_bytes() == before
+    assert capsys.readouterr().err == ""
 
 
 def test_an_archive_that_a_full_disk_cannot_take_is_not_called_damaged(
