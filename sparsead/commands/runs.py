@@ -58,7 +58,10 @@ def main() -> None:
     read = _filter if named is None else Filter.read
     wanted = [read(given) for given in arguments.filters]
     outputs: Path = arguments.outputs
-    every = list_runs(trash_folder(outputs) if action == "restore" else outputs)
+    if action == "unpack":  # which chooses none, and would say twice which record is damaged
+        every = []
+    else:
+        every = list_runs(trash_folder(outputs) if action == "restore" else outputs)
     ACTIONS[action](choose_runs(every, wanted), arguments)
 
 
@@ -217,8 +220,8 @@ def _pack(runs: list[Listed], arguments: Namespace) -> None:
     if sources:
         warn(
             f"{arguments.file}: lacks {pluralize(len(sources), 'source')} of its runs: "
-            f"{', '.join(sources)}; a table that reads it leaves out the runs that start from "
-            "them, unless they are packed too"
+            f"{', '.join(sources)}; a table that reads this file leaves out every run that starts "
+            "from a missing source"
         )
 
 

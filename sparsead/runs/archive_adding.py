@@ -7,6 +7,7 @@ from pathlib import Path
 
 from omegaconf import OmegaConf
 
+from sparsead.config.outputs_folder import check_no_links
 from sparsead.errors import (
     AlreadyRecordedError,
     ClaimedError,
@@ -33,9 +34,11 @@ def add_missing(file: Path, outputs: Path) -> tuple[int, int]:
         The number of records that were added, and of failed runs in the archive.
 
     Raises:
+        ConfigError: a link in the outputs would lead elsewhere.
         RecordError: the file is no archive, or a record in it is malformed.
         StorageError: `outputs` cannot be written.
     """
+    check_no_links(outputs)
     added = 0
     with unpacked(file) as place:
         for folder in list_folders(place):

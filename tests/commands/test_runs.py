@@ -269,6 +269,27 @@ def test_an_archive_is_not_replaced_by_one_that_lacks_a_result_or_predictions_of
     assert file.read_bytes() == before
 
 
+def test_a_damaged_record_is_said_once_to_be_replaced_by_an_archives(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    result = write_record(tmp_path, plain_result()) / "result.json"
+    file = tmp_path / "a.parquet"
+    called(tmp_path, monkeypatch, capsys, "pack", str(file))
+    result.write_text("{}")
+    monkeypatch.setattr(
+        "sys.argv", ["sparsead runs", "unpack", str(file), "--outputs", str(tmp_path)]
+    )
+    runs.main()
+    said = capsys.readouterr()
+    assert said.out == f"{tmp_path}: 1 run added\n"
+    (line,) = said.err.splitlines()
+    assert "has replaced it" in line
+    result.parent.parent.rename(tmp_path / "elsewhere")
+    (tmp_path / "runs").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(ConfigError, match="runs: is a link"):
+        runs.main()
+
+
 def test_running_and_interrupted_runs_are_listed_and_a_running_one_is_not_deleted(
     outputs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
