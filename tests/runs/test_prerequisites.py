@@ -128,6 +128,7 @@ def test_what_cannot_be_fused_is_named(tmp_path: Path, changes: list[str], messa
         fused(tmp_path, *changes)
 
 
+@pytest.mark.slow
 def test_of_a_source_without_weights_it_is_said_how_it_is_trained_again(tmp_path: Path) -> None:
     fusing = fused(tmp_path, TASKS)
     (source, _) = map(Path, list_sources(fusing.spec))
