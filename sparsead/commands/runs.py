@@ -23,7 +23,7 @@ from sparsead.config.arguments import (
 )
 from sparsead.config.choices import suggest_override
 from sparsead.config.quoting import outputs_option
-from sparsead.errors import ConfigError, RecordError, unknown
+from sparsead.errors import ConfigError, RecordError, unknown, warn
 from sparsead.errors.display import pluralize, to_columns
 from sparsead.progress import print_line
 from sparsead.report.export import EXPORTS
@@ -58,7 +58,10 @@ def main() -> None:
     read = _filter if named is None else Filter.read
     wanted = [read(given) for given in arguments.filters]
     outputs: Path = arguments.outputs
-    every = list_runs(trash_folder(outputs) if action == "restore" else outputs)
+    if action == "unpack":  # which chooses none, and would say twice which record is damaged
+        every = []
+    else:
+        every = list_runs(trash_folder(outputs) if action == "restore" else outputs)
     ACTIONS[action](choose_runs(every, wanted), arguments)
 
 
@@ -205,20 +208,26 @@ def _export(runs: list[Listed], arguments: Namespace) -> None:
 
 def _pack(runs: list[Listed], arguments: Namespace) -> None:
     """Write the records of these runs, without weights, to an archive."""
-    from sparsead.runs.archive import pack
+    from sparsead.runs.archive_writing import pack
 
     if arguments.file.suffix != ".parquet":
         raise ConfigError(f"{arguments.file}: must end in .parquet")
     over = [run.row["run"] for run in runs if run.row["state"] in ("done", "failed")]
-    pack(arguments.outputs, over, arguments.file)
+    sources = pack(arguments.outputs, over, arguments.file)
     failed = sum(run.row["state"] == "failed" for run in runs)
     among = f", {failed} of them failed" if failed else ""
     sys.stdout.write(f"{arguments.file}: {pluralize(len(over), 'run')}{among}\n")
+    if sources:
+        warn(
+            f"{arguments.file}: lacks {pluralize(len(sources), 'source')} of its runs: "
+            f"{', '.join(sources)}; a table that reads this file leaves out every run that starts "
+            "from a missing source"
+        )
 
 
 def _unpack(_: list[Listed], arguments: Namespace) -> None:
     """Add the records of an archive to the runs, for tables that are to be completed here."""
-    from sparsead.runs.archive import add_missing
+    from sparsead.runs.archive_adding import add_missing
 
     added, failed = add_missing(arguments.file, arguments.outputs)
     left = f"; {failed} that failed elsewhere may be tried here" if failed else ""

@@ -8,113 +8,36 @@ but the files that records have is unpacked, and no more than a multiple of the 
 from __future__ import annotations
 
 import re
-import shutil
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from omegaconf import OmegaConf
-
 from sparsead.config.run import RunSpec, drop_local_files
 from sparsead.config.schema import SPLIT_NAME
 from sparsead.errors import (
-    AlreadyRecordedError,
-    ClaimedError,
     RecordError,
     SparseadError,
     StorageError,
-    TakenOverError,
     warn,
 )
-from sparsead.errors.display import pluralize
 from sparsead.errors.translation import translate_errors
-from sparsead.runs.failure import (
-    failure_file,
-    list_failed,
-    read_failure,
-    read_failures,
-    run_of_failure,
-)
-from sparsead.runs.files import remove, write_atomically
+from sparsead.runs.failure import list_failed, read_failure, read_failures
 from sparsead.runs.identity import compute_recipe
 from sparsead.runs.parquet_files import BoundedParquet
 from sparsead.runs.predictions import check_predictions
 from sparsead.runs.prerequisites import list_sources
-from sparsead.runs.record import CONFIG_FILE, RESULT_FILE, RunRecord, read_records
+from sparsead.runs.record import RunRecord, read_records
 from sparsead.runs.result import is_named_after, is_run_name, name_of
-from sparsead.runs.staging import staged
 from sparsead.runs.states import Done, Failed, Missing, State
 
 _NAME = r"[\w-][\w.-]{0,249}"
-_FILE = rf"result\.json|config\.yaml|predictions-{SPLIT_NAME}\.parquet"
-_PATH = re.compile(rf"{_NAME}/({_FILE})|failed-{_NAME}\.json")
+FILE_OF_RECORD = rf"result\.json|config\.yaml|predictions-{SPLIT_NAME}\.parquet"
+"""The name of a file of a record that an archive may hold, as a regular expression."""
+_PATH = re.compile(rf"{_NAME}/({FILE_OF_RECORD})|failed-{_NAME}\.json")
 _COLUMNS = {"path": "string", "content": "binary"}
-
-
-def pack(outputs: Path, names: Iterable[str], file: Path) -> None:
-    """Write finished and failed runs to a Parquet file; the same runs give the same bytes.
-
-    Args:
-        outputs: folder of the runs.
-        names: the names of the runs' folders.
-        file: the archive to write.
-
-    Raises:
-        RecordError: there are no runs, one of them is damaged, or the file is there and holds
-            something else than these.
-        StorageError: a file cannot be read or written.
-    """
-    import pyarrow
-    from pyarrow import parquet
-
-    runs = outputs / "runs"
-    names = sorted(names)
-    files = [path for name in names for path in _list_files(runs / name)]
-    if not files:
-        raise RecordError(f"{outputs}: has no such runs to pack")
-    for name in names:
-        if (runs / name).is_dir():
-            _check_record(runs / name)
-        else:
-            read_failure(runs / name)
-    if file.exists():
-        _check_nothing_is_lost(file, {_run_of(path.relative_to(runs)) for path in files})
-    sink = pyarrow.BufferOutputStream()
-    try:
-        content = [path.read_bytes() for path in files]
-        paths = [str(path.relative_to(runs)) for path in files]
-        table = pyarrow.table({"path": paths, "content": content})
-        parquet.write_table(table, sink, compression="zstd")
-        write_atomically(file, sink.getvalue().to_pybytes())
-    except OSError as error:
-        raise StorageError(f"{file}: cannot be written ({error})") from error
-
-
-def _check_nothing_is_lost(file: Path, runs: Collection[str]) -> None:
-    """Refuse to replace an archive by one that lacks runs of it, or any other file.
-
-    Raises:
-        RecordError: the file is no archive, or it has runs that are not among `runs`.
-    """
-    with translate_errors(
-        lambda reason: RecordError(f"{file}: exists and is no archive of records ({reason})")
-    ):
-        batches = _open(file).batches(["path"])
-        paths = [path for batch in batches for path in batch["path"].to_pylist()]
-    lost = {_run_of(Path(str(path))) for path in paths}.difference(runs)
-    if lost:
-        raise RecordError(
-            f"{file}: has {pluralize(len(lost), 'run')} that would be lost, such as {min(lost)}; "
-            "choose another file, or delete this one"
-        )
-
-
-def _run_of(path: Path) -> str:
-    """Return the name of the run to which a file belongs, by its path below the runs' folder."""
-    return path.parts[0] if len(path.parts) > 1 else run_of_failure(path)
 
 
 @contextmanager
@@ -133,8 +56,8 @@ def unpacked(file: Path) -> Iterator[Path]:
         runs = Path(folder) / "runs"
         unpack(file, Path(folder))
         try:
-            for run in _list_folders(Path(folder)):
-                _check_record(run)
+            for run in list_folders(Path(folder)):
+                check_record(run)
             for run in list_failed(Path(folder)):
                 read_failure(run)
         except RecordError as error:
@@ -154,12 +77,12 @@ def unpack(file: Path, outputs: Path) -> None:
     with translate_errors(
         lambda reason: RecordError(f"{file}: is not an archive of records ({reason})")
     ):
-        for batch in _open(file).batches(list(_COLUMNS)):
+        for batch in open_archive(file).batches(list(_COLUMNS)):
             for row in batch.to_pylist():
                 _unpack_file(file, row["path"], row["content"], outputs / "runs")
 
 
-def _open(file: Path) -> BoundedParquet:
+def open_archive(file: Path) -> BoundedParquet:
     """Open an archive, of which nothing is read yet.
 
     Raises:
@@ -206,68 +129,32 @@ def _explain_full_storage(archive: Path) -> Iterator[None]:
         ) from error
 
 
-def add_missing(file: Path, outputs: Path) -> tuple[int, int]:
-    """Put the records of an archive that `outputs` lacks beside its own, without weights.
-
-    Failures are left out: what failed on another machine need not fail here. So is a record whose
-    run is being trained here, which is said.
-
-    Returns:
-        The number of records that were added, and of failed runs in the archive.
-
-    Raises:
-        RecordError: the file is no archive, or a record in it is malformed.
-        StorageError: `outputs` cannot be written.
-    """
-    added = 0
-    with unpacked(file) as place:
-        for folder in _list_folders(place):
-            added += _add(folder, outputs / "runs" / folder.name)
-        failed = len(list_failed(place))
-    return added, failed
-
-
-def _add(source: Path, folder: Path) -> bool:
-    """Add a record, unless there is one, or its run is being trained; return whether it was.
-
-    What an interrupted run has left is removed, so that the record has the archive's files alone.
-    """
-    try:
-        with staged(folder) as staging:
-            for path in staging.iterdir():
-                remove(path)
-            shutil.copytree(source, staging, dirs_exist_ok=True)
-            _write_config(RunRecord.read(source), staging)
-    except TakenOverError:
-        raise
-    except ClaimedError as error:
-        warn(f"{error}; it is left out")
-        return False
-    except AlreadyRecordedError:
-        return False
-    return True
-
-
-def _write_config(record: RunRecord, folder: Path) -> None:
-    """Write what a person reads of a run's configuration from the record, whose result is checked.
-
-    The archive's own `config.yaml` has no checksum, and may say anything.
-    """
-    place = f"{record.folder.name}/{RESULT_FILE}"
-    with translate_errors(lambda reason: RecordError(f"{place}: config: is no YAML ({reason})")):
-        content = OmegaConf.to_yaml(record.result["config"])
-    (folder / CONFIG_FILE).write_text(content, "utf-8")
-
-
-def _list_folders(outputs: Path) -> list[Path]:
+def list_folders(outputs: Path) -> list[Path]:
+    """Return the folders of the records below an unpacked archive."""
     return sorted(path for path in (outputs / "runs").glob("*") if path.is_dir())
 
 
-def _check_record(folder: Path) -> None:
+def check_record(folder: Path) -> RunRecord:
+    """Return the record in a run's folder, if it is one that an archive may hold.
+
+    Raises:
+        RecordError: the record is malformed or of another run, or predictions were altered.
+    """
+    record = read_own(folder)
+    check_predictions(record)
+    return record
+
+
+def read_own(folder: Path) -> RunRecord:
+    """Return the record in a folder that has the name of its run.
+
+    Raises:
+        RecordError: the record is malformed, or of another run.
+    """
     record = RunRecord.read(folder)
     if not is_named_after(folder, record.result):
         raise RecordError(f"{folder}: holds the run {name_of(record.result)} under another name")
-    check_predictions(record)
+    return record
 
 
 class ArchivedRuns:
@@ -278,17 +165,16 @@ class ArchivedRuns:
     """
 
     def __init__(self, outputs: Path) -> None:
-        """Read all runs below `outputs`.
-
-        Raises:
-            RecordError: a record is malformed.
-        """
+        """Read all runs below `outputs`; those that no table can find are left out and named."""
         self._states: dict[str, State] = {r.folder.name: Done(r) for r in read_records(outputs)}
         for folder, failure in read_failures(outputs):
             self._states.setdefault(folder.name, Failed(failure))
         self._named: dict[str, list[str]] = defaultdict(list)
         for name in self._states:
-            self._named[self._recipe(name)].append(name)
+            try:
+                self._named[self._recipe(name)].append(name)
+            except RecordError as error:
+                warn(f"{error}; it is left out")
 
     def find(self, spec: RunSpec, sources: Iterable[RunSpec] = ()) -> State:
         """Return the state of a run; it is missing if no archived run has its configuration.
@@ -310,39 +196,67 @@ class ArchivedRuns:
         return self._states[names[0]] if names else Missing()
 
     def _recipe(self, name: str, starting: tuple[str, ...] = ()) -> str:
-        """Return the recipe of a run; `starting` are the runs that start from it."""
-        spec = self._spec(name)
-        sources = [Path(folder).name for folder in list_sources(spec)]
-        runs = [source for source in sources if is_run_name(source)]
-        for source in runs:
-            if source not in self._states:
-                raise RecordError(f"{name}: its source {source} is not in the archive")
-            if source in (*starting, name):
-                raise RecordError(f"{name}: starts from {source}, which starts from it")
-        recipes = {source: self._recipe(source, (*starting, name)) for source in runs}
-        # A source that is no run is the folder of another library's adapter, named by itself.
-        return compute_recipe(spec, [recipes.get(source, source) for source in sources])
+        """Return the recipe of a run; `starting` are the runs that start from it.
 
-    def _spec(self, name: str) -> RunSpec:
-        state = self._states[name]
+        Raises:
+            RecordError: its configuration cannot be read, or a source is missing or unusable.
+        """
+        with _explain_configuration(name):
+            spec = _read_spec(self._config(name))
+            sources = [Path(folder).name for folder in list_sources(spec)]
+            recipes = {
+                source: self._source_recipe(name, source, starting)
+                for source in sources
+                if is_run_name(source)
+            }
+            # A source that is no run is the folder of another library's adapter, named by itself.
+            return compute_recipe(spec, [recipes.get(source, source) for source in sources])
+
+    def _source_recipe(self, name: str, source: str, starting: tuple[str, ...]) -> str:
+        """Return the recipe of a run from which the run `name` starts."""
+        if source not in self._states:
+            raise RecordError(f"{name}: its source {source} is not in the archive")
+        if source in (*starting, name):
+            raise RecordError(f"{name}: starts from {source}, which starts from it")
         try:
-            config = state.record.result["config"] if isinstance(state, Done) else _config(state)
-            return RunSpec.from_dict(drop_local_files(config))
-        except (SparseadError, KeyError, TypeError, AttributeError) as error:
-            raise RecordError(f"{name}: its configuration cannot be read ({error})") from error
+            return self._recipe(source, (*starting, name))
+        except RecordError as error:
+            raise RecordError(f"{name}: its source cannot be used ({error})") from error
+
+    def _config(self, name: str) -> Any:
+        state = self._states[name]
+        if isinstance(state, Done):
+            return state.record.result["config"]
+        assert isinstance(state, Failed)
+        return state.failure["config"]
 
 
-def _config(state: State) -> Any:
-    assert isinstance(state, Failed)
-    return state.failure["config"]
+def list_source_runs(name: str, config: Any) -> list[str]:
+    """Return the names of the runs that a run with a recorded configuration starts from.
 
-
-def _list_files(folder: Path) -> list[Path]:
-    """Return the files of a record except weights, or the file of the run's failure.
-
-    A link is none of them: in somebody else's record it may lead to any file of this machine.
+    Raises:
+        RecordError: the configuration of the run, which is called `name`, cannot be read.
     """
-    if not folder.is_dir():
-        return [failure_file(folder)]
-    files = (path for path in folder.iterdir() if path.is_file() and not path.is_symlink())
-    return sorted(path for path in files if re.fullmatch(_FILE, path.name))
+    with _explain_configuration(name):
+        sources = [Path(folder).name for folder in list_sources(_read_spec(config))]
+    return [source for source in sources if is_run_name(source)]
+
+
+def _read_spec(config: Any) -> RunSpec:
+    """Return a recorded run without the local files that it read, which may be missing here."""
+    return RunSpec.from_dict(drop_local_files(config))
+
+
+@contextmanager
+def _explain_configuration(name: str) -> Iterator[None]:
+    """Turn what a configuration raises that somebody else wrote into an error that names its run.
+
+    Raises:
+        RecordError: of the block itself, or the configuration cannot be read.
+    """
+    try:
+        yield
+    except RecordError:
+        raise
+    except (SparseadError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise RecordError(f"{name}: its configuration cannot be read ({error})") from error

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from sparsead.config.compose import compose
-from sparsead.config.quoting import overridden_key, quote
+from sparsead.config.quoting import outputs_option, overridden_key, quote
 from sparsead.config.run import RunSpec
 from sparsead.config.schema import expand_user
 from sparsead.errors import ConfigError, RecordError
@@ -23,7 +23,7 @@ from sparsead.runs.defaults import OPTIONS
 from sparsead.runs.files import file_digest
 from sparsead.runs.foreign import digest_foreign, is_foreign, read_foreign
 from sparsead.runs.query import find_run
-from sparsead.runs.record import RunRecord
+from sparsead.runs.record import RESULT_FILE, RunRecord
 from sparsead.runs.sources import pin_revisions
 
 _OPTION = "fusion"
@@ -295,5 +295,20 @@ def _weights(folder: Path) -> list[str]:
         return digest_foreign(folder)
     files = sorted(folder.glob("*.safetensors"))
     if not files:
-        raise RecordError(f"{folder}: is not the folder of a finished run with its weights")
+        raise _explain_missing_weights(folder)
     return [file_digest(file) for file in files]
+
+
+def _explain_missing_weights(folder: Path) -> RecordError:
+    """Return the error that a folder from which a run is to start has no weights.
+
+    A record that came with an archive has none. It counts as finished, so that nothing trains this
+    run as long as the record is there.
+    """
+    if folder.parent.name != "runs" or not (folder / RESULT_FILE).is_file():
+        return RecordError(f"{folder}: is not the folder of a finished run with its weights")
+    where = outputs_option(folder.parent.parent)
+    return RecordError(
+        f"{folder}: has a record but no weights, from which another run starts; "
+        f"`sparsead runs delete run={folder.name}{where}` lets it be trained again"
+    )

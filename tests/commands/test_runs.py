@@ -16,11 +16,13 @@ from pyarrow import parquet
 from composing import ask_for
 from sparsead.commands import runs
 from sparsead.errors import ConfigError, RecordError
+from sparsead.runs.failure import record_failure
 from sparsead.runs.listing import COLUMNS
+from sparsead.runs.predictions import write_predictions
 from sparsead.runs.record import write_result
 from sparsead.runs.staging import staged
 from sparsead.runs.unfinished import note_started
-from synthetic import synthetic_result
+from synthetic import plain_result, synthetic_result, write_record
 
 
 @pytest.fixture
@@ -236,6 +238,56 @@ def test_an_archive_is_not_replaced_by_one_that_lacks_its_runs(
     file.write_text("other")
     with pytest.raises(RecordError, match="exists and is no archive"):
         called(outputs, monkeypatch, capsys, "pack", str(file))
+
+
+@pytest.mark.parametrize(
+    ("part", "lost"), [("result.json", "2 files"), ("predictions-validation.parquet", "1 file")]
+)
+def test_an_archive_is_not_replaced_by_one_that_lacks_a_result_or_predictions_of_it(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    part: str,
+    lost: str,
+) -> None:
+    result = plain_result()
+    predicted = [{"id": 1, "prediction": 2.0}]
+    described = write_predictions(tmp_path, "validation", predicted, str(result["identity"]))
+    folder = write_record(tmp_path, result | {"predictions": {"validation": described}})
+    (tmp_path / "predictions-validation.parquet").rename(folder / "predictions-validation.parquet")
+    file = tmp_path / "a.parquet"
+    assert "1 run\n" in called(tmp_path, monkeypatch, capsys, "pack", str(file))
+    before = file.read_bytes()
+    (folder / part).unlink()
+    if part == "result.json":  # the run was deleted, and failed when it was trained again
+        shutil.rmtree(folder)
+        record_failure(
+            folder, ValueError("no"), identity=result["identity"], config=result["config"]
+        )
+    with pytest.raises(RecordError, match=f"{lost} that would be lost, .*such as {folder.name}/"):
+        called(tmp_path, monkeypatch, capsys, "pack", str(file))
+    assert file.read_bytes() == before
+
+
+def test_a_damaged_record_is_said_once_to_be_replaced_by_an_archives(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    result = write_record(tmp_path, plain_result()) / "result.json"
+    file = tmp_path / "a.parquet"
+    called(tmp_path, monkeypatch, capsys, "pack", str(file))
+    result.write_text("{}")
+    monkeypatch.setattr(
+        "sys.argv", ["sparsead runs", "unpack", str(file), "--outputs", str(tmp_path)]
+    )
+    runs.main()
+    said = capsys.readouterr()
+    assert said.out == f"{tmp_path}: 1 run added\n"
+    (line,) = said.err.splitlines()
+    assert "has replaced it" in line
+    result.parent.parent.rename(tmp_path / "elsewhere")
+    (tmp_path / "runs").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(ConfigError, match="runs: is a link"):
+        runs.main()
 
 
 def test_running_and_interrupted_runs_are_listed_and_a_running_one_is_not_deleted(

@@ -9,7 +9,7 @@ import pytest
 from sparsead import cli
 from sparsead.report.query_results import tabulate_settings
 from sparsead.report.results import Results
-from sparsead.runs.archive import pack
+from sparsead.runs.archive_writing import pack
 from sparsead.runs.listing import find_finished
 from synthetic import plain_result, write_record
 

@@ -15,7 +15,9 @@ from composing import compose
 from sparsead.commands import figure, runs, table
 from sparsead.errors import RecordError, StorageError
 from sparsead.report.opened import open_results
-from sparsead.runs.archive import ArchivedRuns, add_missing, pack, unpack
+from sparsead.runs.archive import ArchivedRuns, unpack
+from sparsead.runs.archive_adding import add_missing
+from sparsead.runs.archive_writing import pack
 from sparsead.runs.failure import record_failure
 from sparsead.runs.listing import open_place
 from sparsead.runs.predictions import write_predictions
@@ -178,8 +180,6 @@ def test_a_run_is_found_by_its_configuration_alone(
         if (c.row, c.column, c.seed) == (other.row, other.column, other.seed)
     )
     shutil.rmtree(failed.folder)
-    with pytest.raises(RecordError, match=f"its source {failed.folder.name} is not in"):
-        ArchivedRuns(outputs)
     record_failure(
         failed.folder, ValueError("why"), identity=failed.identity, config=failed.spec.to_dict()
     )
@@ -357,6 +357,51 @@ def test_a_run_that_is_being_trained_is_left_out_of_those_that_are_added(
     assert said.endswith("; it is left out\n")
 
 
+def test_a_record_that_is_damaged_here_is_replaced_by_the_archives(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, name = pack_one(tmp_path)
+    here = tmp_path / "here" / "runs" / name
+    assert add_missing(file, tmp_path / "here") == (1, 0)
+    whole = (here / "result.json").read_bytes()
+    (here / "adapter.safetensors").write_bytes(b"of the damaged record")
+    for damaged in (b"{}", None):
+        (here / "result.json").unlink()
+        if damaged is not None:
+            (here / "result.json").write_bytes(damaged)
+        assert add_missing(file, tmp_path / "here") == (1, 0)
+        assert (here / "result.json").read_bytes() == whole
+        assert sorted(path.name for path in here.iterdir()) == ["config.yaml", "result.json"]
+        (said,) = capsys.readouterr().err.splitlines()
+        assert said.startswith(f"sparsead: {here}")
+        assert said.endswith("; the archive's record, which is whole, has replaced it")
+    assert [path.name for path in here.parent.iterdir()] == [name]
+
+
+def test_a_readable_record_is_never_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, name = pack_one(tmp_path)
+    result = tmp_path / "here" / "runs" / name / "result.json"
+    own = plain_result()
+    write_record(tmp_path / "here", own | {"scores": {"accuracy": 0.75}})
+    before = result.read_bytes()
+    assert add_missing(file, tmp_path / "here") == (0, 0)
+    opened = Path.open
+
+    def refuse(path: Path, *arguments: Any, **options: Any) -> Any:
+        if path == result:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return opened(path, *arguments, **options)
+
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(StorageError, match="Permission denied"):
+        add_missing(file, tmp_path / "here")
+    monkeypatch.undo()
+    assert result.read_bytes() == before
+    assert capsys.readouterr().err == ""
+
+
 def test_an_archive_that_a_full_disk_cannot_take_is_not_called_damaged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -436,7 +481,9 @@ def test_a_missing_archive_is_refused_without_a_table_too(
         call(monkeypatch, table, "--records", "a.parquet", "--outputs", str(tmp_path))
 
 
-def test_runs_that_start_from_each_other_are_refused(tmp_path: Path) -> None:
+def test_runs_that_start_from_each_other_are_left_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     config = compose("adapter=fusion").to_dict()
     one, two = (
         plain_result(seed=seed, sparsity=0.0, config=config | {"seed": seed}) for seed in (1, 2)
@@ -445,8 +492,55 @@ def test_runs_that_start_from_each_other_are_refused(tmp_path: Path) -> None:
         options = {"fusion": {"sources": [f"elsewhere/{name_of(source)}"]}}
         adapter = run["config"]["adapter"] | {"options": options}
         write_record(tmp_path, run | {"config": run["config"] | {"adapter": adapter}})
-    with pytest.raises(RecordError, match="which starts from it"):
-        ArchivedRuns(tmp_path)
+    archived = ArchivedRuns(tmp_path)
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 2
+    assert all(line.endswith("which starts from it); it is left out") for line in said)
+    assert isinstance(archived.find(compose("adapter=fusion")), Missing)
+
+
+def start_from(source: str, option: object = None) -> dict[str, Any]:
+    """Return the result of a run that starts from another one, or has this option of sources."""
+    config = compose("adapter=fusion").to_dict()
+    options = {"fusion": option or {"sources": [f"elsewhere/{source}"]}}
+    config["adapter"] |= {"options": options}
+    return plain_result(sparsity=0.0, adapter="fusion", config=config)
+
+
+def test_a_run_that_lacks_its_source_does_not_stop_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spec = compose("adapter=lora")
+    whole = plain_result(sparsity=spec.sparsity, config=spec.to_dict())
+    source = plain_result(adapter="pfeiffer")
+    second = write_record(tmp_path, start_from(name_of(source)))
+    for result in (whole, source):
+        write_record(tmp_path, result)
+    file = str(tmp_path / "a.parquet")
+    where = ("--outputs", str(tmp_path))
+    call(monkeypatch, runs, "pack", file, "adapter=lora,fusion", *where)
+    printed = capsys.readouterr()
+    assert printed.out == f"{file}: 2 runs\n"
+    assert f"{file}: lacks 1 source of its runs: {name_of(source)}; " in printed.err
+    unpack(Path(file), tmp_path / "unpacked")
+    found = ArchivedRuns(tmp_path / "unpacked").find(spec)
+    assert isinstance(found, Done)
+    said = f"{second.name}: its source {name_of(source)} is not in the archive; it is left out\n"
+    assert capsys.readouterr().err == f"sparsead: {said}"
+    call(monkeypatch, runs, "pack", file, *where)
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("option", [["a"], "a", {"sources": 1}])
+def test_a_run_of_which_the_sources_cannot_be_read_is_left_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], option: object
+) -> None:
+    folder = write_record(tmp_path, start_from("", option))
+    ArchivedRuns(tmp_path)
+    said = capsys.readouterr().err
+    assert said.startswith(f"sparsead: {folder.name}: its configuration cannot be read (")
+    assert said.endswith("; it is left out\n")
+    assert pack(tmp_path, [folder.name], tmp_path / "a.parquet") == []
 
 
 def test_runs_on_other_data_are_no_seeds_of_one_row(tmp_path: Path, glue_fixture: Path) -> None:

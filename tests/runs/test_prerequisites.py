@@ -13,7 +13,8 @@ import sparsead
 from composing import ask_for
 from sparsead.commands import train as launch
 from sparsead.config.run import RunSpec
-from sparsead.errors import ConfigError
+from sparsead.errors import ConfigError, RecordError
+from sparsead.runs.identity import compute_identity
 from sparsead.runs.prerequisites import find_prerequisites, list_sources
 from sparsead.runs.record import find_record, write_result
 from sparsead.runs.request import RunRequest, do_prerequisites
@@ -125,6 +126,16 @@ def test_what_cannot_be_fused_is_named(tmp_path: Path, changes: list[str], messa
         record(run)
     with pytest.raises(ConfigError, match=message):
         fused(tmp_path, *changes)
+
+
+@pytest.mark.slow
+def test_of_a_source_without_weights_it_is_said_how_it_is_trained_again(tmp_path: Path) -> None:
+    fusing = fused(tmp_path, TASKS)
+    (source, _) = map(Path, list_sources(fusing.spec))
+    (source / "adapter.safetensors").unlink()  # as `sparsead runs unpack` adds a record
+    remedy = f"`sparsead runs delete run={source.name} --outputs {tmp_path}` lets it be trained"
+    with pytest.raises(RecordError, match=f"{source}: has a record but no weights, .*{remedy}"):
+        compute_identity(fusing.spec)
 
 
 @pytest.mark.slow
