@@ -79,6 +79,15 @@ def test_a_wrong_option_is_refused_as_the_registry_refuses_it(overrides: str, me
         ("adapter.head=froze", "adapter.head=froze: no such choice; did you mean frozen?"),
         ("adapter.sites=[ffn_out]", "adapter.sites=ffn_out: no such choice; did you mean ffn_outp"),
         ("adapter=mam adapter.length=0", "adapter.length=0: must be at least 1"),
+        *(
+            (f"adapter={name} adapter.scale=0", "adapter.scale=0: must not be 0, because the adap")
+            for name in ("houlsby", "pfeiffer", "parallel", "mam")
+        ),
+        ("adapter.scale=-0.0", "adapter.scale=0: must not be 0"),
+        ("adapter.scale=-1e300", "adapter.scale=-1e+300: its absolute value must be at least 1e-0"),
+        ("adapter=lora adapter.alpha=0", "adapter.alpha=0: must not be 0, because the adapter wou"),
+        ("adapter=dora adapter.alpha=0", "adapter.alpha=0: must not be 0"),
+        ("adapter=lora adapter.alpha=1e-9", "adapter.alpha=1e-09: its absolute value must be at "),
         ("adapter=prefix adapter.prefix.scale=0", "adapter.prefix.scale=0: must be a number above"),
         ("adapter=sparse adapter.budget=2", "adapter.budget=2: must be above 0 and at most 1"),
         (
