@@ -27,6 +27,8 @@ from sparsead.errors import ConfigError, unknown_key
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 PRECISIONS = ("auto", "fp32", "bf16")
+_SCORING_MASKED = ("force", "synflow")
+"""The methods of pruners that score a model in which weights of lower scores are set to zero."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,12 @@ class RunSpec:
             raise ConfigError(
                 f"pruner={pruner.name}: keeps {pruner.density} of the weights, and {name} keeps as "
                 "many as adapter.budget says"
+            )
+        if pruner.method in _SCORING_MASKED:
+            raise ConfigError(
+                f"pruner={pruner.name}: scores the model with weights set to zero, and those of "
+                f"{name} keep their values where they are not chosen; choose a pruner that scores "
+                "the model as it is, such as pruner=snip"
             )
         if pruner.control == "reinit":
             raise ConfigError(

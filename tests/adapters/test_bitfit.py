@@ -96,3 +96,9 @@ def test_without_a_budget_all_biases_train_and_none_is_prunable() -> None:
 def test_pruners_of_matrices_are_refused(pruner: str) -> None:
     with pytest.raises((ConfigError, PruningError)):
         choose(pruner, "sparsity=dense")
+
+
+@pytest.mark.parametrize("pruner", ["force", "synflow"])
+def test_pruners_that_set_biases_to_zero_are_refused(pruner: str) -> None:
+    with pytest.raises(ConfigError, match=f"pruner={pruner}: scores the model with weights set to"):
+        compose("adapter=bitfit", "adapter.budget=0.5", f"pruner={pruner}")
