@@ -11,6 +11,7 @@ from transformers import PreTrainedModel
 
 from sparsead.adapters.adapted import AdaptedModel, freeze_backbone
 from sparsead.adapters.contract import ADAPTERS
+from sparsead.backbones.places import check_distinct
 from sparsead.backbones.sites import linear_modules
 from sparsead.config.compose import compose
 from sparsead.config.values.adapters import check_budget
@@ -45,11 +46,12 @@ class SparseAdapter:
 
         Raises:
             SiteError: the architecture has no such site.
-            ConfigError: a site's modules are not linear layers, or there are fewer weights than the
-                budget.
+            ConfigError: a site's modules are not linear layers, two sites are one module, or there
+                are fewer weights than the budget.
         """
         why = "adapter=sparse trains weights of linear layers"
         layers = [name for site in self.sites for name in linear_modules(model, site, why)]
+        check_distinct(model.config.model_type, self.sites)
         names = [f"{layer}.weight" for layer in layers]
         names = list(dict.fromkeys(names))
         adapted = freeze_backbone(model, names, prunable=names)

@@ -166,6 +166,10 @@ def test_a_value_out_of_range_is_refused_where_torch_is_not_needed(
             "backbone=tiny-modernbert adapter.sites=[ffn_norm]",
             "adapter=houlsby cannot be inserted into backbone=tiny-modernbert: modernbert has no",
         ),
+        (
+            "backbone=tiny-llama adapter.sites=[attention_output,attention_projection]",
+            "adapter.sites: attention_output and attention_projection are one module in llama, lay",
+        ),
     ],
 )
 def test_a_run_that_cannot_be_assembled_is_refused_before_torch_is_imported(
