@@ -20,6 +20,7 @@ from sparsead.pruning.contract import Pruner
 from sparsead.pruning.controls import Redraw
 from sparsead.pruning.masks import Masks
 from sparsead.pruning.prune import choose_weights, prune
+from sparsead.pruning.scoring import ZeroTensorsError
 from sparsead.pruning.storage import save_sparse
 from sparsead.seeding import derive_seed
 from sparsead.tasks.contract import TASKS, Task, check_scored
@@ -131,9 +132,14 @@ def prune_adapter(
         "seed": spec.seeds.mask,
         "control": spec.pruner.control,
     }
-    if adapted.budget is not None:
-        return choose_weights(adapted.model, **arguments)
-    return prune(adapted.model, **arguments, redraw=redraw)
+    try:
+        if adapted.budget is not None:
+            return choose_weights(adapted.model, **arguments)
+        return prune(adapted.model, **arguments, redraw=redraw)
+    except ZeroTensorsError as error:
+        if "init" not in spec.adapter.options:
+            raise
+        raise ZeroTensorsError(f"{error}, or adapter.init=bert") from error
 
 
 def removed_share(spec: RunSpec, adapted: AdaptedModel) -> float:
