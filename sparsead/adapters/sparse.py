@@ -32,7 +32,8 @@ class SparseAdapter:
         budget: how many weights train at sparsity 0: as many as the weights of another adapter,
             such as "houlsby:64", which is its name and its bottleneck, or a share of the weights of
             `sites`, such as 0.001. A sparsity leaves that share of the budget out.
-        sites: kinds of linear layer, fields of `sparsead.backbones.contract.Sites`.
+        sites: kinds of linear layer, fields of `sparsead.backbones.contract.Sites`. A layer that
+            is at none of them, such as `up_proj` of Llama, cannot be chosen.
     """
 
     budget: str | float

@@ -105,6 +105,9 @@ def prune_adapter(
 ) -> Masks:
     """Prune the adapter as configured, and return the masks, which keep removed weights at zero.
 
+    Weights are scored by the loss that the model computes itself, without the label smoothing and
+    the class weights of the protocol.
+
     If the adapter has a budget, the masks only say which weights train: (1 - sparsity) · budget.
 
     Args:
