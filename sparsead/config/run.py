@@ -70,6 +70,7 @@ class RunSpec:
             )
         self.pruner.check_sparsity(self.sparsity)
         self._check_choice_of_weights()
+        self._check_temperature()
         self._check_protocol()
 
     def _check_choice_of_weights(self) -> None:
@@ -110,6 +111,16 @@ class RunSpec:
         if self.protocol.torch_compile:
             raise ConfigError(
                 f"protocol.torch_compile=true: cannot be combined with {name}; leave it out"
+            )
+
+    def _check_temperature(self) -> None:
+        """Refuse to divide logits where the task's loss has none."""
+        temperature = self.pruner.options.get("temperature", 1)
+        divides = self.pruner.method == "grasp" and self.masked and temperature != 1
+        if divides and self.task.predicts == "numbers":
+            raise ConfigError(
+                f"pruner.temperature={temperature}: divides the logits of a cross-entropy, and "
+                f"task={self.task.name} predicts numbers; choose pruner.temperature=1"
             )
 
     def _check_protocol(self) -> None:

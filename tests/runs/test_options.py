@@ -103,7 +103,12 @@ def test_a_wrong_option_is_refused_as_the_registry_refuses_it(overrides: str, me
         ("pruner.faithful=papr", "pruner.faithful=papr: no such choice; did you mean paper?"),
         ("pruner.draws=3", "pruner.draws=3: without dropout all passes are equal; set pruner.mode"),
         ("pruner.mode=train pruner.draws=0", "pruner.draws=0: must be at least 1"),
-        ("pruner=grasp pruner.temperature=0", "pruner.temperature=0: must be a number above 0"),
+        ("pruner=grasp pruner.temperature=0", "pruner.temperature=0: must be at least 1e-06 and "),
+        ("pruner=grasp pruner.temperature=1e-320", "pruner.temperature=1e-320: must be at least 1"),
+        (
+            "pruner=grasp pruner.temperature=200 task=demo_stsb",
+            "pruner.temperature=200: divides the logits of a cross-entropy, and task=demo_stsb ",
+        ),
         ("pruner=force pruner.rounds=0", "pruner.rounds=0: must be at least 1"),
         ("pruner=synflow pruner.rounds=-1", "pruner.rounds=-1: must be at least 1"),
         ("pruner=force pruner.rounds=10001", "pruner.rounds=10001: must be at most 10000"),
