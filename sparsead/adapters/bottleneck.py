@@ -21,6 +21,7 @@ from sparsead.adapters.contract import ADAPTERS
 from sparsead.adapters.initialisation import initialise
 from sparsead.backbones.dropout import Dropout
 from sparsead.backbones.heads import list_backbone_modules
+from sparsead.backbones.places import check_distinct
 from sparsead.backbones.sites import site_modules
 from sparsead.config.values.adapters import BOTTLENECK, check_sites, check_trained_parts
 from sparsead.config.values.contract import check_all
@@ -177,12 +178,14 @@ class BottleneckAdapter(BottleneckOptions):
         """Attach the adapters to the model's sites and freeze the backbone.
 
         Raises:
-            ConfigError: a site is unknown, or the architecture has none of a kind.
+            ConfigError: a site is unknown, the architecture has none of a kind, or two are one
+                module.
         """
         norms = _norms(model) if self.backbone_norms == "trained" else []
         places: dict[str, nn.Module] = {}
         for site in self.sites:
             places |= _with_output_of_width(model, site)
+        check_distinct(model.config.model_type, self.sites)
         for module in places.values():
             self.attach(model, module)
             module.register_forward_hook(_apply_adapter)

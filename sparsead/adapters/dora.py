@@ -64,7 +64,8 @@ class DoRAAdapter(LoRAAdapter):
         """Attach A, B and m to the model's linear layers and freeze the backbone.
 
         Raises:
-            ConfigError: a site is unknown, or its modules are not linear layers.
+            ConfigError: a site is unknown, its modules are not linear layers, or two sites are one
+                module.
         """
         matrices = self.attach(model, seed, DoRA, _rescale)
         layers = dict.fromkeys(name.partition(".adapter.")[0] for name in matrices)

@@ -13,6 +13,7 @@ from sparsead.adapters.adapted import AdaptedModel, freeze_backbone
 from sparsead.adapters.contract import ADAPTERS
 from sparsead.adapters.initialisation import initialise
 from sparsead.backbones.dropout import Dropout
+from sparsead.backbones.places import check_distinct
 from sparsead.backbones.sites import linear_modules
 from sparsead.config.values.adapters import LOW_RANK
 from sparsead.config.values.contract import check_all
@@ -78,7 +79,8 @@ class LoRAAdapter:
         keep their names.
 
         Raises:
-            ConfigError: a site is unknown, or its modules are not linear layers.
+            ConfigError: a site is unknown, its modules are not linear layers, or two sites are one
+                module.
         """
         names = self.attach(model, seed, LoRA, _add_change)
         return freeze_backbone(model, names, prunable=names)
@@ -98,13 +100,15 @@ class LoRAAdapter:
             The names of all A and B.
 
         Raises:
-            ConfigError: a site is unknown, or its modules are not linear layers.
+            ConfigError: a site is unknown, its modules are not linear layers, or two sites are one
+                module.
         """
         linears = {
             name: module
             for site in self.sites
             for name, module in linear_modules(model, site, "LoRA needs linear layers").items()
         }
+        check_distinct(model.config.model_type, self.sites)
         for linear in linears.values():
             lora = kind(linear, self.bottleneck, self.alpha, self.dropout)
             lora.hook = linear.register_forward_hook(hook)

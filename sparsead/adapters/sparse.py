@@ -11,6 +11,7 @@ from transformers import PreTrainedModel
 
 from sparsead.adapters.adapted import AdaptedModel, freeze_backbone
 from sparsead.adapters.contract import ADAPTERS
+from sparsead.backbones.places import check_distinct
 from sparsead.backbones.sites import linear_modules
 from sparsead.config.compose import compose
 from sparsead.config.values.adapters import check_budget
@@ -31,7 +32,8 @@ class SparseAdapter:
         budget: how many weights train at sparsity 0: as many as the weights of another adapter,
             such as "houlsby:64", which is its name and its bottleneck, or a share of the weights of
             `sites`, such as 0.001. A sparsity leaves that share of the budget out.
-        sites: kinds of linear layer, fields of `sparsead.backbones.contract.Sites`.
+        sites: kinds of linear layer, fields of `sparsead.backbones.contract.Sites`. A layer that
+            is at none of them, such as `up_proj` of Llama, cannot be chosen.
     """
 
     budget: str | float
@@ -45,11 +47,12 @@ class SparseAdapter:
 
         Raises:
             SiteError: the architecture has no such site.
-            ConfigError: a site's modules are not linear layers, or there are fewer weights than the
-                budget.
+            ConfigError: a site's modules are not linear layers, two sites are one module, or there
+                are fewer weights than the budget.
         """
         why = "adapter=sparse trains weights of linear layers"
         layers = [name for site in self.sites for name in linear_modules(model, site, why)]
+        check_distinct(model.config.model_type, self.sites)
         names = [f"{layer}.weight" for layer in layers]
         names = list(dict.fromkeys(names))
         adapted = freeze_backbone(model, names, prunable=names)

@@ -20,6 +20,7 @@ from sparsead.pruning.contract import Pruner
 from sparsead.pruning.controls import Redraw
 from sparsead.pruning.masks import Masks
 from sparsead.pruning.prune import choose_weights, prune
+from sparsead.pruning.scoring import ZeroTensorsError
 from sparsead.pruning.storage import save_sparse
 from sparsead.seeding import derive_seed
 from sparsead.tasks.contract import TASKS, Task, check_scored
@@ -104,6 +105,9 @@ def prune_adapter(
 ) -> Masks:
     """Prune the adapter as configured, and return the masks, which keep removed weights at zero.
 
+    Weights are scored by the loss that the model computes itself, without the label smoothing and
+    the class weights of the protocol.
+
     If the adapter has a budget, the masks only say which weights train: (1 - sparsity) · budget.
 
     Args:
@@ -131,9 +135,14 @@ def prune_adapter(
         "seed": spec.seeds.mask,
         "control": spec.pruner.control,
     }
-    if adapted.budget is not None:
-        return choose_weights(adapted.model, **arguments)
-    return prune(adapted.model, **arguments, redraw=redraw)
+    try:
+        if adapted.budget is not None:
+            return choose_weights(adapted.model, **arguments)
+        return prune(adapted.model, **arguments, redraw=redraw)
+    except ZeroTensorsError as error:
+        if "init" not in spec.adapter.options:
+            raise
+        raise ZeroTensorsError(f"{error}, or adapter.init=bert") from error
 
 
 def removed_share(spec: RunSpec, adapted: AdaptedModel) -> float:

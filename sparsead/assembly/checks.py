@@ -20,6 +20,7 @@ from sparsead.backbones.places import (
     build_head_error,
     build_insertion_error,
     build_prefix_error,
+    check_distinct,
     check_linear,
     find_patterns,
 )
@@ -41,6 +42,8 @@ _SITES = {
 }
 """By adapter method, the sites that it goes to where none of its options names them."""
 
+_AT_DISTINCT_SITES = ("bottleneck", "dora", "lora", "sparse")
+"""The adapter methods of which no two sites may be one module."""
 _COMPLETIONS = ("complete", "demo_sums")
 """The methods of tasks in which a decoder continues a prompt."""
 _READ_TWICE = 1 << 24
@@ -152,6 +155,8 @@ def _check_sites(spec: RunSpec) -> None:
             find_patterns(entry.model_type, site)
         for site in sites if method in ("dora", "lora") else ():
             check_linear(entry.model_type, site)
+        if method in _AT_DISTINCT_SITES:
+            check_distinct(entry.model_type, sites)
         _check_parts(spec, entry)
     except SiteError as error:
         raise build_insertion_error(spec.adapter.name, spec.backbone.name, error) from error

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from sparsead.adapters.adapted import AdaptedModel
-from sparsead.adapters.chosen import VALUES, read_places
+from sparsead.adapters.chosen import PLACES, VALUES, read_places
 from sparsead.backbones.heads import list_backbone_parameters
 from sparsead.config.run import RunSpec
 from sparsead.errors import ConfigError, RecordError
@@ -127,8 +127,9 @@ def _read_shira(source: Path, parameters: Mapping[str, Tensor]) -> dict[str, tup
 
 
 def _read_run(source: Path, adapted: AdaptedModel) -> dict[str, tuple[Tensor, Tensor]]:
-    stored = load_run(RunRecord.read(source))
-    tensors = {name: torch.from_numpy(tensor) for name, tensor in stored.items()}
+    record = RunRecord.read(source)
+    tensors = {name: torch.from_numpy(tensor) for name, tensor in load_run(record).items()}
+    _check_layers(tensors, adapted, record.result["config"]["adapter"]["options"].get("sites", ()))
     found = {}
     for name, indices in read_places(adapted, tensors).items():
         values = tensors.get(f"{name.rpartition('.')[0]}.adapter.{VALUES}")
@@ -136,6 +137,22 @@ def _read_run(source: Path, adapted: AdaptedModel) -> dict[str, tuple[Tensor, Te
             raise ConfigError(f"has no values of the {len(indices)} weights of {name}")
         found[name] = indices, values
     return found
+
+
+def _check_layers(tensors: Iterable[str], adapted: AdaptedModel, sites: Iterable[str]) -> None:
+    """Refuse a start that changes a layer of which this run cannot train a weight.
+
+    Args:
+        tensors: the names of the start's tensors.
+        adapted: the model of this run.
+        sites: the option `adapter.sites` of the start; empty if its adapter has none.
+    """
+    own = {name.rpartition(".")[0] for name in adapted.prunable}
+    changed = [name.rpartition(".adapter.") for name in tensors]
+    lost = [layer for layer, _, part in changed if part == PLACES and layer not in own]
+    if lost:
+        remedy = f"; set adapter.sites=[{','.join(sites)}]" if sites else ""
+        raise ConfigError(f"it changes {lost[0]}, of which this run trains no weights{remedy}")
 
 
 def _list_backbone(adapted: AdaptedModel) -> list[str]:

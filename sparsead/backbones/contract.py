@@ -43,7 +43,8 @@ class Sites:
         ffn_projection: the last linear layer of the feed-forward sublayer.
         attention: the modules that call the attention function.
         ffn_input: the first linear layer of the feed-forward sublayer; its input is the sublayer's
-            input.
+            input. Of two such layers, whose outputs are multiplied, it is the one before the
+            activation; the other is at no site.
         ffn_norm: the LayerNorms after the feed-forward sublayer's residual connection.
         ffn_sum: in pre-LayerNorm architectures, the modules whose output is the sum of the
             feed-forward sublayer's residual connection.

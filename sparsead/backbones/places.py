@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from sparsead.backbones.contract import architectures
 from sparsead.errors import ConfigError, unknown
 
@@ -53,6 +55,30 @@ def find_patterns(model_type: str, site: str) -> tuple[str, ...]:
         reason = f": {entry.absent[site]}" if site in entry.absent else ""
         raise SiteError(f"{model_type} has no {_PLACES[site]}{reason}")
     return patterns
+
+
+def check_distinct(model_type: str, sites: Iterable[str]) -> None:
+    """Refuse two kinds of site that are one module, which would get one adapter instead of two.
+
+    In another architecture they may be two modules, so that the same options would give an adapter
+    of another size there.
+
+    Args:
+        model_type: the name in transformers of an architecture that has an entry.
+        sites: fields of `Sites` that the architecture has.
+
+    Raises:
+        ConfigError: the message names both, and the module.
+    """
+    first: dict[str, str] = {}
+    for site in sites:
+        for module in find_patterns(model_type, site):
+            other = first.setdefault(module, site)
+            if other != site:
+                raise ConfigError(
+                    f"adapter.sites: {other} and {site} are one module in {model_type}, {module}; "
+                    "name one of the two"
+                )
 
 
 def check_linear(model_type: str, site: str) -> None:

@@ -27,6 +27,8 @@ from sparsead.errors import ConfigError, unknown_key
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 PRECISIONS = ("auto", "fp32", "bf16")
+_SCORING_MASKED = ("force", "synflow")
+"""The methods of pruners that score a model in which weights of lower scores are set to zero."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,7 @@ class RunSpec:
             )
         self.pruner.check_sparsity(self.sparsity)
         self._check_choice_of_weights()
+        self._check_temperature()
         self._check_protocol()
 
     def _check_choice_of_weights(self) -> None:
@@ -90,6 +93,12 @@ class RunSpec:
                 f"pruner={pruner.name}: keeps {pruner.density} of the weights, and {name} keeps as "
                 "many as adapter.budget says"
             )
+        if pruner.method in _SCORING_MASKED:
+            raise ConfigError(
+                f"pruner={pruner.name}: scores the model with weights set to zero, and those of "
+                f"{name} keep their values where they are not chosen; choose a pruner that scores "
+                "the model as it is, such as pruner=snip"
+            )
         if pruner.control == "reinit":
             raise ConfigError(
                 f"pruner.control=reinit: draws weights anew, and those of {name} are pretrained"
@@ -102,6 +111,16 @@ class RunSpec:
         if self.protocol.torch_compile:
             raise ConfigError(
                 f"protocol.torch_compile=true: cannot be combined with {name}; leave it out"
+            )
+
+    def _check_temperature(self) -> None:
+        """Refuse to divide logits where the task's loss has none."""
+        temperature = self.pruner.options.get("temperature", 1)
+        divides = self.pruner.method == "grasp" and self.masked and temperature != 1
+        if divides and self.task.predicts == "numbers":
+            raise ConfigError(
+                f"pruner.temperature={temperature}: divides the logits of a cross-entropy, and "
+                f"task={self.task.name} predicts numbers; choose pruner.temperature=1"
             )
 
     def _check_protocol(self) -> None:

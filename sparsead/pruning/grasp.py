@@ -35,7 +35,7 @@ def grasp(scoring: Scoring, *, temperature: float = 1.0) -> Scores:
         One tensor of scores per prunable tensor, of its shape, with sign.
 
     Raises:
-        ConfigError: the temperature is not above 0.
+        ConfigError: the temperature is not within its limits.
         PruningError: there are no batches, an operation of the model has no second derivative, or
             there is a temperature and the loss is no cross-entropy.
     """

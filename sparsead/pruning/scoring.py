@@ -16,6 +16,10 @@ from sparsead.seeding import make_generator
 PROBE_STD = 0.02
 
 
+class ZeroTensorsError(PruningError):
+    """Tensors that are all zero have scores that are all 0, and say nothing."""
+
+
 @contextmanager
 def undisturbed(model: nn.Module, tensors: Mapping[str, nn.Parameter]) -> Iterator[None]:
     """Score in eval mode, without autocast, with gradients for `tensors` alone; then restore all.
@@ -176,8 +180,8 @@ def check_scores(scores: Scores, parameters: Mapping[str, nn.Parameter]) -> None
     """Refuse scores that do not give an order of all weights.
 
     Raises:
-        PruningError: scores are missing, have another shape, are not finite, are all 0, or are all
-            0 in a tensor that is all 0.
+        ZeroTensorsError: the scores of a tensor that is all 0 are all 0.
+        PruningError: scores are missing, have another shape, are not finite, or are all 0.
     """
     if not isinstance(scores, Mapping):
         raise PruningError(f"the pruner must return scores by name, not a {type(scores).__name__}")
@@ -190,10 +194,10 @@ def check_scores(scores: Scores, parameters: Mapping[str, nn.Parameter]) -> None
     check_finite(scores)
     blind = [name for name, score in scores.items() if not (score.any() or parameters[name].any())]
     if blind:
-        raise PruningError(
+        raise ZeroTensorsError(
             "zero at initialisation, with scores that are all 0 and say nothing: "
-            f"{pluralize(len(blind), 'tensor')}, such as {blind[0]}; use adapter.init=bert, or "
-            "pruner.probe=true to score at N(0, 0.02^2)"
+            f"{pluralize(len(blind), 'tensor')}, such as {blind[0]}; use pruner.probe=true to "
+            "score at N(0, 0.02^2)"
         )
     if not any(score.any() for score in scores.values()):
         raise PruningError("all scores are 0, so they say nothing about what to remove")

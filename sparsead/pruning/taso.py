@@ -34,6 +34,8 @@ from sparsead.pruning.scoring import keep_only
 
 _LORA = re.compile(r"(?P<layer>.+?)\.(?:adapter\.)?lora_(?P<side>[AB])(?:\.\w+)?\.weight")
 """Names of LoRA's matrices: LAYER.adapter.lora_A.weight here, LAYER.lora_A.NAME.weight in peft."""
+_LENGTHS = ("adapter.magnitude", "lora_magnitude_vector")
+"""What the names of DoRA's lengths of the rows of W begin with after LAYER: here, and in peft."""
 
 
 class _Side(NamedTuple):
@@ -54,7 +56,8 @@ def taso(scoring: Scoring) -> Scores:
         a row of B, have the same score.
 
     Raises:
-        PruningError: a tensor is none of LoRA's matrices, or there are no batches.
+        PruningError: a tensor is none of LoRA's matrices, or one of DoRA's, or there are no
+            batches.
     """
     sides = {name: _side(scoring.model, name) for name in scoring.tensors}
     weights = {side.base: scoring.model.get_parameter(side.base) for side in sides.values()}
@@ -74,6 +77,12 @@ def _side(model: nn.Module, name: str) -> _Side:
     match = _LORA.fullmatch(name)
     if match is None:
         raise PruningError(f"pruner=taso: {name} is no matrix of LoRA; choose adapter=lora")
+    lengths = tuple(f"{match['layer']}.{part}" for part in _LENGTHS)
+    if any(parameter.startswith(lengths) for parameter, _ in model.named_parameters()):
+        raise PruningError(
+            f"pruner=taso: {name} is of DoRA, which rescales the rows of the pretrained weight "
+            "even without LoRA; choose adapter=lora"
+        )
     modules = dict(model.named_modules())
     for layer in (match["layer"], f"{match['layer']}.base_layer"):
         if isinstance(modules.get(layer), nn.Linear):

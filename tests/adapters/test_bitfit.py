@@ -96,3 +96,18 @@ def test_without_a_budget_all_biases_train_and_none_is_prunable() -> None:
 def test_pruners_of_matrices_are_refused(pruner: str) -> None:
     with pytest.raises((ConfigError, PruningError)):
         choose(pruner, "sparsity=dense")
+
+
+def test_the_remedy_for_biases_of_zero_is_a_key_that_bitfit_has() -> None:
+    spec = compose("adapter=bitfit", "adapter.budget=0.5", "pruner=snip")
+    adapted = BitFit(budget=0.5).insert(tiny_classifier(), 1)
+    for name in adapted.prunable:
+        adapted.model.get_parameter(name).data.zero_()
+    with pytest.raises(PruningError, match=r"use pruner\.probe=true to score at N\(0, 0\.02\^2\)$"):
+        prune_adapter(spec, PRUNERS.bind("snip", spec.pruner.options), adapted, [labelled_batch()])
+
+
+@pytest.mark.parametrize("pruner", ["force", "synflow"])
+def test_pruners_that_set_biases_to_zero_are_refused(pruner: str) -> None:
+    with pytest.raises(ConfigError, match=f"pruner={pruner}: scores the model with weights set to"):
+        compose("adapter=bitfit", "adapter.budget=0.5", f"pruner={pruner}")

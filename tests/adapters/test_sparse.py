@@ -229,6 +229,8 @@ def test_the_size_of_the_file_is_foreseen(budget: float, tmp_path: Path) -> None
             "pruner=snip: with adapter.start=FOLDER, the weights that were chosen in that run or ",
         ),
         (["pruner=nm"], "pruner=nm: keeps 2/4 of the weights"),
+        (["pruner=force"], "pruner=force: scores the model with weights set to zero, and those of"),
+        (["pruner=synflow"], "such as pruner=snip"),
         (["pruner=snip", "pruner.control=reinit"], "pruner.control=reinit: draws weights anew"),
         (["pruner=snip", "pruner.minimum_kept=0.1"], "pruner.minimum_kept=0.1: adapter=sparse"),
         (["pruner=snip", "protocol.torch_compile=true"], "protocol.torch_compile=true"),

@@ -198,6 +198,13 @@ def test_a_method_that_cannot_go_in_says_why(backbone: str, adapter: str, words:
         count_costs(compose(f"backbone={backbone}", f"adapter={adapter}"))
 
 
+@pytest.mark.parametrize("adapter", ["houlsby", "lora", "dora", "sparse"])
+def test_two_sites_that_are_one_module_are_refused(adapter: str) -> None:
+    words = r"ffn_output and ffn_projection are one module in llama, layers\.{i}\.mlp\.down_proj; n"
+    with pytest.raises(ConfigError, match=words):
+        inserted(plain("tiny-llama")[0], adapter, "adapter.sites=[ffn_output,ffn_projection]")
+
+
 @pytest.mark.parametrize("backbone", ["tiny-bart", "tiny-t5"])
 def test_a_head_that_is_the_backbones_embedding_cannot_train_alone(backbone: str) -> None:
     loaded = load_backbone(compose(f"backbone={backbone}").backbone)

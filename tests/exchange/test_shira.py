@@ -14,6 +14,7 @@ from torch import Tensor
 
 import sparsead
 from composing import compose
+from exported_runs import write_run
 from sparsead.adapters.adapted import AdaptedModel
 from sparsead.adapters.chosen import train_chosen
 from sparsead.assembly.build import build_adapter, build_task, insert_adapter
@@ -23,7 +24,8 @@ from sparsead.backbones.loading import load_backbone
 from sparsead.config.run import RunSpec
 from sparsead.errors import ConfigError
 from sparsead.exchange.shira import from_shira, to_shira
-from sparsead.pruning.storage import load_weights
+from sparsead.pruning.masks import Masks
+from sparsead.pruning.storage import WEIGHTS_FILE, load_weights, save_sparse
 from tiny_models import labelled_batch
 
 TINY = ("backbone=tiny-bert", "task=demo_mrpc", "task.limit=16", "protocol.epochs=1")
@@ -93,6 +95,26 @@ def test_what_does_not_fit_is_refused(tmp_path: Path, words: list[str], message:
     with pytest.raises(ConfigError, match=message) as refused:
         started(compose(*(w for w in given if w.partition("=")[0] not in changed), *words))
     assert "\n" not in str(refused.value)
+
+
+def test_a_run_that_changes_weights_at_other_sites_is_refused(tmp_path: Path) -> None:
+    words = ("task=demo_mrpc", "adapter=sparse", "adapter.budget=0.25")
+    sites = ("pruner=random", "sparsity=dense", "adapter.sites=[query,value]")
+    run = write_run(tmp_path, "tiny-bert", *words, *sites)
+    first_rows = {name: torch.zeros(32, 32, dtype=torch.bool) for name in run.adapted.prunable}
+    for mask in first_rows.values():
+        mask[:8] = True
+    trained = train_chosen(run.adapted, Masks(first_rows))
+    tensors = {name: tensor.numpy() for name, tensor in trained.trained_state().items()}
+    metadata = load_weights(run.record).metadata
+    save_sparse(run.record.folder / WEIGHTS_FILE, tensors, {}, metadata)
+    start = (f"adapter.start={run.record.folder}", "pruner=none", "backbone=tiny-bert")
+    started(compose(*words, *start, "adapter.sites=[query,value]"))
+    lost = (
+        r"it changes bert\.encoder\.layer\.0\.attention\.self\.value, of which this run trains no "
+    )
+    with pytest.raises(ConfigError, match=lost + r"weights; set adapter\.sites=\[query,value\]$"):
+        started(compose(*words, *start, "adapter.sites=[query]"))
 
 
 def damaged(change: Callable[[dict[str, np.ndarray]], object]) -> dict[str, np.ndarray]:

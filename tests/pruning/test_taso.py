@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
 import peft
 import pytest
 import torch
 from torch import Tensor, nn
 
 from pruning_cases import scoring, transformers_loss
+from sparsead.adapters.dora import DoRAAdapter
 from sparsead.adapters.lora import LoRAAdapter
 from sparsead.errors import PruningError
 from sparsead.pruning.prune import prune
@@ -95,3 +98,13 @@ def test_other_adapters_are_refused_in_one_line() -> None:
     model = nn.Sequential(nn.Linear(3, 2))
     with pytest.raises(PruningError, match=r"0\.weight is no matrix of LoRA; choose adapter=lora"):
         taso(scoring(model, [torch.ones(1, 3)], lambda m, x: m(x).sum()))
+
+
+def test_dora_here_and_in_peft_is_refused_in_one_line() -> None:
+    ours = DoRAAdapter(bottleneck=2, sites=["query"]).insert(tiny_classifier(), 1)
+    config = peft.LoraConfig(r=2, target_modules=["query"], use_dora=True)
+    theirs = peft.get_peft_model(tiny_classifier(), config)
+    names = [name for name, _ in theirs.named_parameters() if re.search("lora_[AB]", name)]
+    for model, which in ((ours.model, ours.prunable), (theirs, names)):
+        with pytest.raises(PruningError, match=r"query\S* is of DoRA, .*; choose adapter=lora$"):
+            taso(scoring(model, [], transformers_loss, tensors=which))

@@ -79,6 +79,15 @@ def test_a_wrong_option_is_refused_as_the_registry_refuses_it(overrides: str, me
         ("adapter.head=froze", "adapter.head=froze: no such choice; did you mean frozen?"),
         ("adapter.sites=[ffn_out]", "adapter.sites=ffn_out: no such choice; did you mean ffn_outp"),
         ("adapter=mam adapter.length=0", "adapter.length=0: must be at least 1"),
+        *(
+            (f"adapter={name} adapter.scale=0", "adapter.scale=0: must not be 0, because the adap")
+            for name in ("houlsby", "pfeiffer", "parallel", "mam")
+        ),
+        ("adapter.scale=-0.0", "adapter.scale=0: must not be 0"),
+        ("adapter.scale=-1e300", "adapter.scale=-1e+300: its absolute value must be at least 1e-0"),
+        ("adapter=lora adapter.alpha=0", "adapter.alpha=0: must not be 0, because the adapter wou"),
+        ("adapter=dora adapter.alpha=0", "adapter.alpha=0: must not be 0"),
+        ("adapter=lora adapter.alpha=1e-9", "adapter.alpha=1e-09: its absolute value must be at "),
         ("adapter=prefix adapter.prefix.scale=0", "adapter.prefix.scale=0: must be a number above"),
         ("adapter=sparse adapter.budget=2", "adapter.budget=2: must be above 0 and at most 1"),
         (
@@ -94,7 +103,12 @@ def test_a_wrong_option_is_refused_as_the_registry_refuses_it(overrides: str, me
         ("pruner.faithful=papr", "pruner.faithful=papr: no such choice; did you mean paper?"),
         ("pruner.draws=3", "pruner.draws=3: without dropout all passes are equal; set pruner.mode"),
         ("pruner.mode=train pruner.draws=0", "pruner.draws=0: must be at least 1"),
-        ("pruner=grasp pruner.temperature=0", "pruner.temperature=0: must be a number above 0"),
+        ("pruner=grasp pruner.temperature=0", "pruner.temperature=0: must be at least 1e-06 and "),
+        ("pruner=grasp pruner.temperature=1e-320", "pruner.temperature=1e-320: must be at least 1"),
+        (
+            "pruner=grasp pruner.temperature=200 task=demo_stsb",
+            "pruner.temperature=200: divides the logits of a cross-entropy, and task=demo_stsb ",
+        ),
         ("pruner=force pruner.rounds=0", "pruner.rounds=0: must be at least 1"),
         ("pruner=synflow pruner.rounds=-1", "pruner.rounds=-1: must be at least 1"),
         ("pruner=force pruner.rounds=10001", "pruner.rounds=10001: must be at most 10000"),
@@ -156,6 +170,10 @@ def test_a_value_out_of_range_is_refused_where_torch_is_not_needed(
         (
             "backbone=tiny-modernbert adapter.sites=[ffn_norm]",
             "adapter=houlsby cannot be inserted into backbone=tiny-modernbert: modernbert has no",
+        ),
+        (
+            "backbone=tiny-llama adapter.sites=[attention_output,attention_projection]",
+            "adapter.sites: attention_output and attention_projection are one module in llama, lay",
         ),
     ],
 )

@@ -378,7 +378,7 @@ def pruned_decoders() -> list[Any]:
             adapter
             for adapter in ADAPTERS_OF_DECODERS
             if pruner != "taso" or adapter == "lora"
-            if pruner not in ("units", "nm") or adapter != "sparse"
+            if pruner not in ("force", "nm", "synflow", "units") or adapter != "sparse"
         ]
         backbone = ("tiny-llama", "tiny-qwen")[number % 2]
         chosen = fitting if EXHAUSTIVE else [fitting[number // 2 % min(len(fitting), 2)]]

@@ -28,6 +28,9 @@ ACTIVATIONS = (
 )
 """The names of transformers' activations; a test compares them."""
 
+_SMALLEST_FACTOR, _LARGEST_FACTOR = 1e-6, 1e6
+"""Limits of a factor's absolute value: far beyond them, numbers in fp32 become 0 or infinite."""
+
 TUNERS = (
     *("boft", "c3a", "delora", "fourierft", "gralora", "hira", "hra", "ia3", "ln_tuning", "loha"),
     *("lokr", "miss", "oft", "randlora", "road", "shira"),
@@ -64,6 +67,30 @@ def check_dropout(options: Options) -> None:
     """Check an adapter's dropout probability."""
     if not 0 <= options["dropout"] < 1:
         raise ConfigError(f"adapter.dropout={options['dropout']:g}: must be at least 0 and below 1")
+
+
+def check_scale(options: Options) -> None:
+    """Check the factor on a bottleneck's output."""
+    _check_factor("adapter.scale", options["scale"])
+
+
+def check_alpha(options: Options) -> None:
+    """Check the numerator of the factor on a low-rank change, alpha / r."""
+    _check_factor("adapter.alpha", options["alpha"])
+
+
+def _check_factor(key: str, factor: float) -> None:
+    """Refuse a factor with which an adapter has no effect, or no finite one."""
+    if factor == 0:
+        raise ConfigError(
+            f"{key}=0: must not be 0, because the adapter would have no effect; to train the head "
+            "alone, choose adapter=head"
+        )
+    if not _SMALLEST_FACTOR <= abs(factor) <= _LARGEST_FACTOR:
+        raise ConfigError(
+            f"{key}={factor:g}: its absolute value must be at least {_SMALLEST_FACTOR:g} and at "
+            f"most {_LARGEST_FACTOR:g}"
+        )
 
 
 def check_layer_norm(options: Options) -> None:
@@ -175,8 +202,8 @@ def check_tuner_pruned(options: Options) -> None:
         )
 
 
-BOTTLENECK = (check_activation, check_dropout, check_layer_norm, check_init)
-LOW_RANK = (check_dropout, check_init)
+BOTTLENECK = (check_activation, check_scale, check_dropout, check_layer_norm, check_init)
+LOW_RANK = (check_alpha, check_dropout, check_init)
 
 CHECKS: Mapping[str, Sequence[Callable[[Options], None]]] = {
     "bottleneck": (*BOTTLENECK, check_trained_parts, check_sites),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 
 from sparsead.config.schema import check_minimum
@@ -11,6 +10,8 @@ from sparsead.errors import ConfigError, unknown
 
 _MODES = ("eval", "train")
 _FAITHFUL = ("paper",)
+_SMALLEST_TEMPERATURE, _LARGEST_TEMPERATURE = 1e-6, 1e6
+"""Limits of what logits are divided by: beyond them they become infinite or all alike in fp32."""
 _MOST_PASSES = 10_000
 """Limit of rounds and draws: each computes a gradient, and the SynFlow paper uses 100 rounds."""
 
@@ -32,9 +33,11 @@ def check_snip(options: Options) -> None:
 
 def check_temperature(options: Options) -> None:
     """Check what the logits are divided by."""
-    if not 0 < options["temperature"] < math.inf:
+    temperature = options["temperature"]
+    if not _SMALLEST_TEMPERATURE <= temperature <= _LARGEST_TEMPERATURE:
         raise ConfigError(
-            f"pruner.temperature={options['temperature']:g}: must be a number above 0"
+            f"pruner.temperature={temperature}: must be at least {_SMALLEST_TEMPERATURE:g} and at "
+            f"most {_LARGEST_TEMPERATURE:g}"
         )
 
 
