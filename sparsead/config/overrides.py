@@ -58,13 +58,22 @@ def expand(arguments: Sequence[str]) -> list[str]:
 def expand_numeric_sparsity(arguments: Sequence[str]) -> list[str]:
     """Rewrite `sparsity=0.4` (a number, or a list or range of numbers) to `sparsity.ratio=0.4`.
 
-    Hydra refuses a number as the choice of a config group. Flags, other keys and overrides that
-    Hydra cannot parse are returned unchanged, so that Hydra reports its own errors.
+    Hydra refuses a number as the choice of a config group. Of a number and a choice after it, the
+    choice alone counts, because the last value of a key does; a number after a choice is that
+    choice's ratio. Flags, other keys and overrides that Hydra cannot parse are returned unchanged,
+    so that Hydra reports its own errors.
 
     Raises:
         ConfigError: a list mixes numbers with names of choices.
     """
-    return [_expand(argument) for argument in arguments]
+    expanded = [_expand(argument) for argument in arguments]
+    chosen = [place for place, each in enumerate(expanded) if each.startswith("sparsity=")]
+    begin = max(chosen, default=0)
+    return [
+        each
+        for place, (typed, each) in enumerate(zip(arguments, expanded, strict=True))
+        if place >= begin or each == typed
+    ]
 
 
 def _expand(argument: str) -> str:

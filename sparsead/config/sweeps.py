@@ -46,7 +46,7 @@ def type_swept(overrides: Sequence[str], config: DictConfig) -> list[str]:
     if not (swept and is_basic(config.hydra.sweeper)):
         return drop_repeated_values(overrides)
     words = [f"{key!s}={'null' if value is None else value}" for key, value in swept.items()]
-    return drop_repeated_values([*expand(words), *overrides, f"{_PARAMS}=null"])
+    return drop_repeated_values([*expand([*words, *overrides]), f"{_PARAMS}=null"])
 
 
 def is_basic(sweeper: Mapping[str, object]) -> bool:

@@ -42,3 +42,14 @@ def test_everything_else_passes_through(argument: str) -> None:
 def test_numbers_and_names_do_not_mix() -> None:
     with pytest.raises(ConfigError, match="mixes numbers and names"):
         expand_numeric_sparsity(["sparsity=0.4,large_sparse"])
+
+
+def test_a_choice_after_a_number_replaces_it_and_a_number_after_a_choice_is_its_ratio() -> None:
+    assert expand_numeric_sparsity(["sparsity=0.5", "seed=1", "sparsity=dense"]) == [
+        *("seed=1", "sparsity=dense"),
+    ]
+    both = expand_numeric_sparsity(["sparsity=large_sparse", "sparsity=0.4"])
+    assert both == ["sparsity=large_sparse", "sparsity.ratio=0.4"]
+    assert expand_numeric_sparsity(["sparsity.ratio=0.4", "sparsity=half"]) == [
+        *("sparsity.ratio=0.4", "sparsity=half"),
+    ]
