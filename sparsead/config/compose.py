@@ -108,7 +108,7 @@ def check_no_grid(config: DictConfig, overrides: Sequence[str]) -> None:
     Raises:
         ConfigError: a swept key is not fixed by the overrides.
     """
-    given = {override.partition("=")[0] for override in overrides}
+    given = {override.partition("=")[0].lstrip("+") for override in overrides}
     swept = [key for key in list_swept_keys(config) if key not in given]
     if swept:
         chosen = " ".join(
