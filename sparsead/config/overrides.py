@@ -1,6 +1,6 @@
 """Rewrite overrides that Hydra itself refuses.
 
-They are such as `sparsity=0.4`, `experiment=glob(…)`, `backbone=./FOLDER` and `adapter.config.r=4`.
+They are such as `sparsity=0.4`, `pruner=glob(…)`, `backbone=./FOLDER` and `adapter.config.r=4`.
 """
 
 from __future__ import annotations
@@ -43,12 +43,12 @@ def expand(arguments: Sequence[str]) -> list[str]:
     The result is what Hydra accepts.
 
     Raises:
-        ConfigError: a list mixes numbers with names, a glob matches no experiment, a group is given
+        ConfigError: a list mixes numbers with names, a glob matches no choice, a group is given
             a number, null or a list, or the sweeper is given keys; for the last two Hydra prints a
             traceback.
     """
     readable = [quote_override(argument) for argument in expand_folders(arguments)]
-    expanded = [_expand_experiments(argument) for argument in expand_numeric_sparsity(readable)]
+    expanded = [_expand_glob(argument) for argument in expand_numeric_sparsity(readable)]
     expanded = [f"++{each}" if each.startswith(_OPEN) else each for each in expanded]
     for argument in expanded:
         _check_choice(argument)
@@ -91,9 +91,14 @@ def _expand(argument: str) -> str:
     return argument
 
 
-def _expand_experiments(argument: str) -> str:
-    """Rewrite `experiment=glob(table3/*)` to the list of matches: Hydra ignores subfolders."""
-    if not argument.startswith("experiment=glob("):
+def _expand_glob(argument: str) -> str:
+    """Rewrite `pruner=glob(snip*)` to the list of the choices that match.
+
+    Hydra itself ignores subfolders, as in `experiment=glob(table3/*)`, and folders of the user's
+    own; and it runs nothing at all for a glob of another key.
+    """
+    group, _, value = argument.partition("=")
+    if not value.startswith("glob("):
         return argument
     try:
         glob: object = OverridesParser.create().parse_override(argument).value()
@@ -101,11 +106,16 @@ def _expand_experiments(argument: str) -> str:
         return argument
     if not isinstance(glob, Glob):
         return argument
-    experiments = list_choices("experiment")
-    chosen = glob.filter(experiments)
+    choices = list_choices(group) if group.partition("/")[0] in list_groups() else []
+    if not choices:
+        raise ConfigError(
+            f"{argument}: a glob is for the names of choices, as in pruner=glob(snip*); give "
+            f"{overridden_key(argument)} a list of values"
+        )
+    chosen = glob.filter(choices)
     if not chosen:
-        raise ConfigError(f"{argument}: matches none of {', '.join(experiments)}")
-    return f"experiment={','.join(chosen)}"
+        raise ConfigError(f"{argument}: matches none of {', '.join(choices)}")
+    return f"{group}={','.join(chosen)}"
 
 
 def _check_choice(argument: str) -> None:
