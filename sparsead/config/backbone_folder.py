@@ -18,6 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from sparsead.config.choices import list_choices
 from sparsead.config.own_names import name_from_path
+from sparsead.config.quoting import overridden_key
 from sparsead.config.schema import check_folder, check_recordable, expand_user
 from sparsead.config.trust import CODE_KEYS
 from sparsead.errors import ConfigError
@@ -44,15 +45,19 @@ def expand_folders(arguments: Sequence[str]) -> list[str]:
     for argument in arguments:
         expanded += _expand(argument)
     chosen = any(argument.startswith("backbone=") for argument in expanded)
-    path = [argument for argument in expanded if argument.startswith("backbone.path=")]
-    if path and not chosen and path[-1] != "backbone.path=null":
+    path = [argument for argument in expanded if _sets_path(argument)]
+    if path and not chosen and path[-1].partition("=")[2] != "null":
         expanded.insert(expanded.index(path[0]), f"backbone={_CHOICE}")
     return expanded
 
 
 def names_folder(override: str) -> bool:
     """Tell whether an override lets the backbone's configuration depend on files of a folder."""
-    return override.startswith("backbone.path=") or _expand(override) != [override]
+    return _sets_path(override) or _expand(override) != [override]
+
+
+def _sets_path(override: str) -> bool:
+    return overridden_key(override) == "backbone.path" and not override.startswith("~")
 
 
 def describe_folder(config: DictConfig) -> DictConfig:

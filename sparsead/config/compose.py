@@ -20,8 +20,9 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigTypeError, OmegaConfBaseException, ValidationError
 from yaml import MarkedYAMLError
 
-from sparsead.config.choices import list_choices, search_path, suggest_override
+from sparsead.config.choices import list_choices, read_choice, search_path, suggest_override
 from sparsead.config.overrides import expand
+from sparsead.config.own_columns import list_families
 from sparsead.config.own_files import check_own_files
 from sparsead.config.run import RunSpec
 from sparsead.config.schema import list_keys
@@ -108,7 +109,7 @@ def check_no_grid(config: DictConfig, overrides: Sequence[str]) -> None:
     Raises:
         ConfigError: a swept key is not fixed by the overrides.
     """
-    given = {override.partition("=")[0] for override in overrides}
+    given = {override.partition("=")[0].lstrip("+") for override in overrides}
     swept = [key for key in list_swept_keys(config) if key not in given]
     if swept:
         chosen = " ".join(
@@ -165,15 +166,33 @@ _QUOTES = """a comma or bracket of a value itself needs quotes, as in "task.trai
 
 
 def _describe_unknown_choice(file: str, options: Sequence[str]) -> str:
-    if file.startswith("experiment/"):  # Hydra's list omits experiments that lie in subfolders
-        return unknown(
-            "experiment", file.removeprefix("experiment/"), [*list_choices("experiment"), *options]
-        )
-    group, _, choice = file.rpartition("/")
-    if group == "hydra/launcher" and choice in _LAUNCHERS:
-        extra = _LAUNCHERS[choice]
-        return f"{group}={choice}: is not installed; pip install 'sparsead[{extra}]'"
-    return unknown(group, choice, options)
+    if file.startswith("hydra/"):
+        group, _, choice = file.rpartition("/")
+        if group == "hydra/launcher" and choice in _LAUNCHERS:
+            extra = _LAUNCHERS[choice]
+            return f"{group}={choice}: is not installed; pip install 'sparsead[{extra}]'"
+        return unknown(group, choice, options)
+    group, _, choice = file.partition("/")  # a choice may have a `/`, but no group of ours has one
+    # Hydra's list omits choices that lie in subfolders, as experiments do.
+    choices = {*list_choices(group), *options}
+    if group == "backbone" and "/" in choice:
+        return _describe_hub(choice, sorted(choices))
+    return unknown(group, choice, choices)
+
+
+def _describe_hub(name: str, choices: Sequence[str]) -> str:
+    """Return the message about a backbone that is given by what may be a model's name on the hub.
+
+    Names that resemble it, such as bert-base-cased for bert-base-uncased, are other models.
+    """
+    same = [each for each in choices if read_choice("backbone", each).get("hub") == name]
+    if same:
+        return f"backbone={name}: no such choice; this model of the hub is backbone={same[0]}"
+    return (
+        f"backbone={name}: no such choice; a model of the hub is given as backbone.hub={name} "
+        "beside the backbone of its architecture, or by the folder that it was downloaded to, as "
+        f"backbone=./FOLDER (allowed: {', '.join(choices)})"
+    )
 
 
 _LAUNCHERS = {
@@ -205,10 +224,27 @@ def _describe_unknown_key(error: BaseException, missing: str, parent: DictConfig
     key = typed[1] if typed and not missing.startswith(f"{typed[1]}.") else missing
     if missing == "search":
         return f"{key}: {_NO_SEARCH}"
+    if tasks := _families_with(key):
+        return (
+            f"{key}: no such key of this task; it is a key of task={', '.join(tasks)} "
+            f"(allowed here: {', '.join(sorted(map(str, parent)))})"
+        )
     unchosen = () if "." in missing else _UNCHOSEN
     allowed = {*map(str, parent), *unchosen} - {"hydra"}
     everywhere = [*list_keys(cast(DictConfig, parent._get_root())), *_UNCHOSEN]
     return unknown_key(key, allowed, everywhere)
+
+
+def _families_with(key: str) -> list[str]:
+    """Return the tasks for data of the user's own that have this key."""
+    if not key.startswith("task."):
+        return []
+    with initialised():
+        return [
+            family
+            for family in list_families()
+            if key in list_keys(hydra.compose("train", [*search_path(), f"task={family}"]))
+        ]
 
 
 _SAYS_NOTHING = ("Config search path", "provider=", "full_key", "object_type=")

@@ -19,6 +19,7 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, flag_override
 
+from sparsead.config.quoting import overridden_key, unquote_values
 from sparsead.config.threads import JOBS, usable_cores
 from sparsead.errors import ConfigError, DeviceError, SparseadError
 
@@ -61,10 +62,12 @@ def expand_jobs(arguments: Sequence[str], multirun: bool) -> list[str]:
     launchers = {argument for argument in others if argument.startswith(_LAUNCHER)} - {_JOBLIB}
     if launchers:
         raise ConfigError(f"{given[-1]}: works only with {_JOBLIB}, not with {launchers.pop()}")
-    numbers = [argument for argument in others if argument.startswith(_NUMBER)]
+    numbers = [argument for argument in others if f"{overridden_key(argument)}=" == _NUMBER]
     if numbers:
         raise ConfigError(f"{given[-1]}: sets the same as {numbers[-1]}; give one of the two")
-    gpus = [] if "device=cpu" in others else list_visible_gpus()
+    devices = [argument for argument in others if overridden_key(argument) == "device"]
+    on_cpu = unquote_values("".join(devices[-1:]).partition("=")[2]) == "cpu"
+    gpus = [] if on_cpu else list_visible_gpus()
     return [*others, _JOBLIB, f"{_NUMBER}{int(jobs) * max(len(gpus), 1)}"]
 
 

@@ -1,6 +1,6 @@
 """Rewrite overrides that Hydra itself refuses.
 
-They are such as `sparsity=0.4`, `experiment=glob(…)`, `backbone=./FOLDER` and `adapter.config.r=4`.
+They are such as `sparsity=0.4`, `pruner=glob(…)`, `backbone=./FOLDER` and `adapter.config.r=4`.
 """
 
 from __future__ import annotations
@@ -43,12 +43,12 @@ def expand(arguments: Sequence[str]) -> list[str]:
     The result is what Hydra accepts.
 
     Raises:
-        ConfigError: a list mixes numbers with names, a glob matches no experiment, a group is given
+        ConfigError: a list mixes numbers with names, a glob matches no choice, a group is given
             a number, null or a list, or the sweeper is given keys; for the last two Hydra prints a
             traceback.
     """
     readable = [quote_override(argument) for argument in expand_folders(arguments)]
-    expanded = [_expand_experiments(argument) for argument in expand_numeric_sparsity(readable)]
+    expanded = [_expand_glob(argument) for argument in expand_numeric_sparsity(readable)]
     expanded = [f"++{each}" if each.startswith(_OPEN) else each for each in expanded]
     for argument in expanded:
         _check_choice(argument)
@@ -58,13 +58,22 @@ def expand(arguments: Sequence[str]) -> list[str]:
 def expand_numeric_sparsity(arguments: Sequence[str]) -> list[str]:
     """Rewrite `sparsity=0.4` (a number, or a list or range of numbers) to `sparsity.ratio=0.4`.
 
-    Hydra refuses a number as the choice of a config group. Flags, other keys and overrides that
-    Hydra cannot parse are returned unchanged, so that Hydra reports its own errors.
+    Hydra refuses a number as the choice of a config group. Of a number and a choice after it, the
+    choice alone counts, because the last value of a key does; a number after a choice is that
+    choice's ratio. Flags, other keys and overrides that Hydra cannot parse are returned unchanged,
+    so that Hydra reports its own errors.
 
     Raises:
         ConfigError: a list mixes numbers with names of choices.
     """
-    return [_expand(argument) for argument in arguments]
+    expanded = [_expand(argument) for argument in arguments]
+    chosen = [place for place, each in enumerate(expanded) if each.startswith("sparsity=")]
+    begin = max(chosen, default=0)
+    return [
+        each
+        for place, (typed, each) in enumerate(zip(arguments, expanded, strict=True))
+        if place >= begin or each == typed
+    ]
 
 
 def _expand(argument: str) -> str:
@@ -82,9 +91,14 @@ def _expand(argument: str) -> str:
     return argument
 
 
-def _expand_experiments(argument: str) -> str:
-    """Rewrite `experiment=glob(table3/*)` to the list of matches: Hydra ignores subfolders."""
-    if not argument.startswith("experiment=glob("):
+def _expand_glob(argument: str) -> str:
+    """Rewrite `pruner=glob(snip*)` to the list of the choices that match.
+
+    Hydra itself ignores subfolders, as in `experiment=glob(table3/*)`, and folders of the user's
+    own; and it runs nothing at all for a glob of another key.
+    """
+    group, _, value = argument.partition("=")
+    if not value.startswith("glob("):
         return argument
     try:
         glob: object = OverridesParser.create().parse_override(argument).value()
@@ -92,11 +106,16 @@ def _expand_experiments(argument: str) -> str:
         return argument
     if not isinstance(glob, Glob):
         return argument
-    experiments = list_choices("experiment")
-    chosen = glob.filter(experiments)
+    choices = list_choices(group) if group.partition("/")[0] in list_groups() else []
+    if not choices:
+        raise ConfigError(
+            f"{argument}: a glob is for the names of choices, as in pruner=glob(snip*); give "
+            f"{overridden_key(argument)} a list of values"
+        )
+    chosen = glob.filter(choices)
     if not chosen:
-        raise ConfigError(f"{argument}: matches none of {', '.join(experiments)}")
-    return f"experiment={','.join(chosen)}"
+        raise ConfigError(f"{argument}: matches none of {', '.join(choices)}")
+    return f"{group}={','.join(chosen)}"
 
 
 def _check_choice(argument: str) -> None:

@@ -44,13 +44,17 @@ def name_columns(config: DictConfig) -> DictConfig:
     return DictConfig({"task": values})
 
 
+def list_families() -> list[str]:
+    """Return the tasks for data of the user's own, such as text, after which families are named."""
+    return [each for each in list_choices("task") if "family" in read_choice("task", each)]
+
+
 def _read_family(family: str) -> Mapping[str, Any]:
     """Return what the file of a family of tasks says: `family`, and the columns by default."""
-    choices = list_choices("task")
-    values = read_choice("task", family) if family in choices else {}
-    if "family" not in values:
-        families = [choice for choice in choices if "family" in read_choice("task", choice)]
+    families = list_families()
+    if family not in families:
         raise ConfigError(unknown("task.family", family, families))
+    values = read_choice("task", family)
     inputs, label = (values.get(key) for key in _KEYS)
     if not (isinstance(inputs, list) and isinstance(label, str)):
         file = find_choice("task", family)

@@ -11,6 +11,7 @@ from omegaconf import DictConfig
 
 from sparsead.config.choices import find_choice, list_choices, read_choice
 from sparsead.config.protocol import ProtocolSpec, check_rate
+from sparsead.config.quoting import unquote_values
 from sparsead.config.schema import check_minimum, read_group, to_dataclass
 from sparsead.errors import ConfigError, unknown, unknown_key
 
@@ -174,22 +175,23 @@ def take_search(overrides: Sequence[str]) -> tuple[SearchSpec | None, list[str]]
     """Split the overrides of a table into its search and the overrides of its runs.
 
     Where there is a search, `search.KEY=VALUES`, and `protocol.KEY=VALUES` for the keys of the
-    grid, narrow its grid; without one, all overrides are those of the runs.
+    grid, narrow its grid; without one, all overrides are those of the runs. A key with a `+` or
+    `++` before it is the same key.
 
     Raises:
         ConfigError: the search or a value is wrong, or both forms of a key are given.
     """
-    names = [o.partition("=")[2] for o in overrides if o.startswith("search=")]
+    typed = [(o.partition("=")[0].lstrip("+"), o.partition("=")[2], o) for o in overrides]
+    names = [unquote_values(value) for key, value, _ in typed if key == "search"]
     if not names or names[-1] == "null":
-        for override in overrides:
-            if override.startswith("search."):
+        for key, _, override in typed:
+            if key.startswith("search."):
                 raise ConfigError(f"{override}: works only with search=grid or search=asha")
-        return None, [o for o in overrides if not o.startswith("search=")]
+        return None, [override for key, _, override in typed if key != "search"]
     grid = {f"{group}.{key}" for group in ("search", "protocol") for key in GRID}
     changes: dict[str, str] = {}
     kept = []
-    for override in overrides:
-        name, _, value = override.partition("=")
+    for name, value, override in typed:
         key = name.partition(".")[2]
         if name in grid or name.startswith("search."):
             if key in changes:

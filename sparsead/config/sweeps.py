@@ -45,7 +45,9 @@ def type_swept(overrides: Sequence[str], config: DictConfig) -> list[str]:
     assert isinstance(swept, dict)
     if not (swept and is_basic(config.hydra.sweeper)):
         return drop_repeated_values(overrides)
-    words = [f"{key!s}={'null' if value is None else value}" for key, value in swept.items()]
+    typed = {override.partition("=")[0].lstrip("+") for override in overrides}
+    left = {key: value for key, value in swept.items() if str(key) not in typed}
+    words = [f"{key!s}={'null' if value is None else value}" for key, value in left.items()]
     return drop_repeated_values([*expand(words), *overrides, f"{_PARAMS}=null"])
 
 

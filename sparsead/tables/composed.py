@@ -19,7 +19,7 @@ from typing_extensions import TypedDict
 from sparsead.config.backbone_folder import names_folder
 from sparsead.config.choices import config_folders, list_groups
 from sparsead.config.compose import compose_as
-from sparsead.config.quoting import read_value
+from sparsead.config.quoting import overridden_key, read_value
 from sparsead.config.schema import expand_user
 from sparsead.config.trust import is_trusted
 from sparsead.errors import ConfigError
@@ -128,11 +128,11 @@ def _recall(entry: Any, overrides: Sequence[str]) -> RunRequest | None:
 
 def _is_cacheable(overrides: Iterable[Sequence[str]]) -> bool:
     """Tell whether only conf/ is read: with `hydra.searchpath`, other files are read too."""
-    return not any(o.startswith(("hydra", "+hydra")) for each in overrides for o in each)
+    return not any(overridden_key(o).startswith("hydra") for each in overrides for o in each)
 
 
 def _outputs(overrides: Sequence[str]) -> Path:
-    given = [read_value(override) for override in overrides if override.startswith("outputs=")]
+    given = [read_value(each) for each in overrides if overridden_key(each) == "outputs"]
     return Path((given or ["outputs"])[-1])
 
 

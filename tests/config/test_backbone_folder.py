@@ -43,6 +43,7 @@ def write(folder: Path, **changes: object) -> None:
     [
         ["backbone=./my roberta (v2)"],
         ["backbone.path=my roberta (v2)"],
+        ["++backbone.path=my roberta (v2)"],
         ["backbone=folder", "backbone.path=./my roberta (v2)/"],
         ["backbone=./a/../my roberta (v2)"],
     ],
@@ -134,6 +135,7 @@ def test_what_is_no_models_folder_is_refused_in_one_line(
 def test_a_sweep_over_folders_is_one_over_their_paths() -> None:
     assert expand(["backbone=./a,../b"]) == ["backbone=folder", "backbone.path=./a,../b"]
     assert expand(["backbone.path=null"]) == ["backbone.path=null"]
+    assert expand(["++backbone.path=null"]) == ["++backbone.path=null"]
     assert expand(["backbone=minilm,bert-base"]) == ["backbone=minilm,bert-base"]
 
 

@@ -43,8 +43,16 @@ def test_jobs_per_gpu_is_joblib_with_so_many_processes_for_each_gpu(
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,7")
     launcher = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=6"]
     assert launchers.expand_jobs(["seed=1,2", "jobs_per_gpu=3"], True) == ["seed=1,2", *launcher]
-    on_cpu = launchers.expand_jobs(["jobs_per_gpu=3", "device=cpu"], True)
-    assert on_cpu[-1] == "hydra.launcher.n_jobs=3"
+    for words in (
+        ["device=cpu"],
+        ["++device=cpu"],
+        ["device='cpu'"],
+        ["device=auto", "device=cpu"],
+    ):
+        on_cpu = launchers.expand_jobs(["jobs_per_gpu=3", *words], True)
+        assert on_cpu[-1] == "hydra.launcher.n_jobs=3"
+    for words in (["device=cpu", "device=cuda"], ["device=cpu,cuda"]):
+        assert launchers.expand_jobs(["jobs_per_gpu=3", *words], True)[-1] == launcher[-1]
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     assert launchers.expand_jobs(["jobs_per_gpu=3"], True)[-1] == "hydra.launcher.n_jobs=3"
     assert launchers.expand_jobs(["seed=1"], False) == ["seed=1"]
@@ -61,6 +69,7 @@ def test_jobs_per_gpu_is_joblib_with_so_many_processes_for_each_gpu(
         (["++hydra.launcher.n_jobs=1025"], True, "n_jobs=1025: must be a whole number"),
         (["jobs_per_gpu=2"], False, "add -m"),
         (["jobs_per_gpu=2", "hydra.launcher.n_jobs=7"], True, "give one of the two"),
+        (["jobs_per_gpu=2", "++hydra.launcher.n_jobs=7"], True, "give one of the two"),
         (["jobs_per_gpu=2", "hydra/launcher=ray"], True, "not with hydra/launcher=ray"),
     ],
 )

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sparsead.config.overrides import expand_numeric_sparsity
+from sparsead.config.overrides import expand, expand_numeric_sparsity
 from sparsead.errors import ConfigError
 
 
@@ -42,3 +42,32 @@ def test_everything_else_passes_through(argument: str) -> None:
 def test_numbers_and_names_do_not_mix() -> None:
     with pytest.raises(ConfigError, match="mixes numbers and names"):
         expand_numeric_sparsity(["sparsity=0.4,large_sparse"])
+
+
+def test_a_choice_after_a_number_replaces_it_and_a_number_after_a_choice_is_its_ratio() -> None:
+    assert expand_numeric_sparsity(["sparsity=0.5", "seed=1", "sparsity=dense"]) == [
+        *("seed=1", "sparsity=dense"),
+    ]
+    both = expand_numeric_sparsity(["sparsity=large_sparse", "sparsity=0.4"])
+    assert both == ["sparsity=large_sparse", "sparsity.ratio=0.4"]
+    assert expand_numeric_sparsity(["sparsity.ratio=0.4", "sparsity=half"]) == [
+        *("sparsity.ratio=0.4", "sparsity=half"),
+    ]
+
+
+def test_a_glob_is_the_list_of_the_choices_that_match() -> None:
+    assert expand(["pruner=glob(snip*)"]) == ["pruner=snip,snip_authors,snip_paper"]
+    assert expand(["sparsity=glob(*,exclude=[d*,l*])"]) == ["sparsity=fixed,half"]
+    assert expand(["sparsity=0.4", "sparsity=glob(d*)"]) == ["sparsity=dense"]
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ("pruner=glob(snop*)", r"pruner=glob\(snop\*\): matches none of er, erk, "),
+        ("++seed=glob(*)", r"\+\+seed=glob\(\*\): a glob is for .*; give seed a list of values"),
+    ],
+)
+def test_a_glob_that_matches_no_choice_is_refused(argument: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        expand([argument])

@@ -48,6 +48,16 @@ def test_what_a_file_sweeps_is_what_the_same_words_sweep(own: Path) -> None:
     assert len(typed) == len(list(compose_jobs(swept(own, 'sparsity: "0.2,0.4", seed: "1,2"'))))
 
 
+def test_a_typed_choice_of_sparsity_replaces_the_numbers_of_a_file(own: Path) -> None:
+    jobs = list(compose_jobs(swept(own, 'sparsity: "0.2,0.4", seed: "1,2"', "sparsity=dense")))
+    assert [(job.sparsity.ratio, job.seed) for job, _ in jobs] == [(0, 1), (0, 2)]
+
+
+def test_a_typed_key_with_plus_signs_replaces_that_of_a_file(own: Path) -> None:
+    jobs = list(compose_jobs(swept(own, 'seed: "1,2,4"', "++seed=3")))
+    assert [job.seed for job, _ in jobs] == [3]
+
+
 def test_a_file_sweeps_folders_of_backbones(own: Path) -> None:
     found = swept(own, 'backbone: "./a,./b"')
     assert found[:2] == ["backbone=folder", "backbone.path=./a,./b"]

@@ -49,6 +49,11 @@ def test_what_is_not_given_is_the_default() -> None:
     assert compare_table(["pruner=snip,random", "seeds=7"]).seeds == 7
 
 
+def test_a_glob_is_a_row_for_each_choice_that_matches() -> None:
+    table = compare_table(["pruner=glob(snip*)"])
+    assert [row.label for row in table.rows] == ["snip", "snip_authors", "snip_paper"]
+
+
 def test_quotes_around_values_do_not_count() -> None:
     table = compare_table(['backbone="tiny-bert"', "task='demo_mrpc'", "pruner='snip',\"random\""])
     assert table.backbones == ["tiny-bert"]

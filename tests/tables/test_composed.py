@@ -114,3 +114,14 @@ def test_outputs_of_the_cache_are_those_that_were_typed(tmp_path: Path) -> None:
     forget_compositions()
     (request,) = compose_all(overrides)
     assert request.outputs == tmp_path
+
+
+def test_a_changed_folder_of_a_backbone_is_read_again_whatever_signs_its_key_has(
+    tmp_path: Path,
+) -> None:
+    overrides = [f"++backbone.path={tmp_path}", f"++outputs={tmp_path}"]
+    for layers in (2, 3):
+        architecture = {"model_type": "bert", "num_hidden_layers": layers}
+        (tmp_path / "config.json").write_text(json.dumps(architecture))
+        (request,) = compose_all([overrides])
+        assert request.spec.backbone.architecture == architecture

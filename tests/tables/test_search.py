@@ -284,6 +284,18 @@ def test_a_searched_table_is_done_and_shown_by_the_commands(
     assert re.search(r"\[(0.0001|0.005), 1, 8\]", capsys.readouterr().out)
 
 
+def test_a_key_with_plus_signs_narrows_the_grid_too(tmp_path: Path) -> None:
+    grid = ("++search=grid", "++protocol.learning_rate=1e-4", "+search.epochs=[3]")
+    table = searched(tmp_path, grid=grid)
+    assert table.search is not None
+    assert table.search.points == [Point(1e-4, 3, 16)]
+    assert not [word for word in table.overrides if "learning_rate" in word or "epochs" in word]
+    with pytest.raises(ConfigError, match="the search has epochs=1 already"):
+        searched(tmp_path, "++protocol.epochs=2", grid=("search=grid", "protocol.epochs=1"))
+    with pytest.raises(ConfigError, match="works only with search=grid or search=asha"):
+        searched(tmp_path, grid=("+search.epochs=[3]",))
+
+
 def test_a_plan_measures_each_kind_at_the_grids_smallest_batch_alone(tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text(TABLE, "utf-8")
     words = ["only=row=pfeiffer", f"outputs={tmp_path / 'outputs'}", "search=grid"]
