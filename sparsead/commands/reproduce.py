@@ -25,6 +25,7 @@ from sparsead.commands.train import job, train_run
 from sparsead.config.arguments import Parser, add_output_options, add_table
 from sparsead.config.launch import check_launcher, launch_jobs, take_launcher
 from sparsead.config.launchers import is_worker
+from sparsead.config.quoting import outputs_option
 from sparsead.config.tracking import group_tracked
 from sparsead.errors import ConfigError, StorageError
 from sparsead.errors.display import one_line, pluralize, tell
@@ -45,6 +46,7 @@ from sparsead.report.results import Results, measure
 from sparsead.report.view import build_view
 from sparsead.runs.failure import failure_file
 from sparsead.runs.interrupt import stop_on_interrupt
+from sparsead.runs.prerequisites import lacks_weights
 from sparsead.runs.states import Done, Failed, read_state
 from sparsead.search import search_cells
 from sparsead.tables.cells import AVERAGE, Cell, TableSpec, by_place, list_cells
@@ -109,7 +111,8 @@ def reproduce(
     left = count_runs(wanted, retry=False) if launcher else 0
     if left:
         tell(f"not finished: {pluralize(left, 'run')}; give the command again")
-    raise SystemExit(1 if failed or left else 0)
+    stopped = print_missing_weights(wanted)
+    raise SystemExit(1 if failed or left or stopped else 0)
 
 
 def _check_before(table: TableSpec, wanted: Sequence[Cell]) -> None:
@@ -149,6 +152,21 @@ def print_failures(wanted: Sequence[Cell]) -> int:
     if failed:
         tell(f"{failed} failed; --retry-failed trains them again")
     return failed
+
+
+def print_missing_weights(wanted: Sequence[Cell]) -> int:
+    """Print which sources have no weights, if any; return the number of runs that need them."""
+    stopped = [cell for cell in wanted if any(lacks_weights(run.folder) for run in cell.needs)]
+    if stopped:
+        needed = {run.folder for cell in stopped for run in cell.needs}
+        names = ",".join(sorted(folder.name for folder in needed if lacks_weights(folder)))
+        where = outputs_option(stopped[0].request.outputs)
+        tell(
+            f"not trained: {pluralize(len(stopped), 'run')}, because the weights of what they "
+            f"start from are not here; `sparsead runs delete run={names}{where}` lets it be "
+            "trained again"
+        )
+    return len(stopped)
 
 
 def count_runs(wanted: Sequence[Cell], *, retry: bool) -> int:

@@ -25,6 +25,7 @@ from sparsead.runs.foreign import digest_foreign, is_foreign, read_foreign
 from sparsead.runs.query import find_run
 from sparsead.runs.record import RESULT_FILE, RunRecord
 from sparsead.runs.sources import pin_revisions
+from sparsead.runs.states import Done, read_state
 
 _OPTION = "fusion"
 _FIRST_STAGE = "pfeiffer"
@@ -129,6 +130,16 @@ def fingerprint_sources(spec: RunSpec, *, by_setting: bool) -> dict[str, Any]:
     named = _setting if by_setting else _weights
     sources = [named(Path(folder)) for folder in list_sources(spec)]
     return {_OPTION: {"sources": sources, "prune": spec.adapter.options[_OPTION].get("prune")}}
+
+
+def is_ready_as_source(folder: Path) -> bool:
+    """Tell whether another run can start from a run: it is done, and its weights are here."""
+    return isinstance(read_state(folder), Done) and not lacks_weights(folder)
+
+
+def lacks_weights(folder: Path) -> bool:
+    """Tell whether a run's folder has a record without weights, from which no run can start."""
+    return (folder / RESULT_FILE).is_file() and not any(folder.glob("*.safetensors"))
 
 
 def fingerprint_start(spec: RunSpec, *, by_setting: bool) -> str | list[str] | None:
@@ -305,7 +316,7 @@ def _explain_missing_weights(folder: Path) -> RecordError:
     A record that came with an archive has none. It counts as finished, so that nothing trains this
     run as long as the record is there.
     """
-    if folder.parent.name != "runs" or not (folder / RESULT_FILE).is_file():
+    if folder.parent.name != "runs" or not lacks_weights(folder):
         return RecordError(f"{folder}: is not the folder of a finished run with its weights")
     where = outputs_option(folder.parent.parent)
     return RecordError(

@@ -14,9 +14,13 @@ from sparsead.config.search import Point, SearchSpec
 from sparsead.config.seeds import MOST_SEEDS, Seeds, build_seeds_error
 from sparsead.errors import ConfigError, unknown
 from sparsead.progress import stage
-from sparsead.runs.prerequisites import find_prerequisites, format_sources_override, resolve_sources
+from sparsead.runs.prerequisites import (
+    find_prerequisites,
+    format_sources_override,
+    is_ready_as_source,
+    resolve_sources,
+)
 from sparsead.runs.request import RunRequest
-from sparsead.runs.states import Done, read_state
 from sparsead.tables.choice import find_choice
 from sparsead.tables.composed import compose_all
 from sparsead.tables.same_runs import check_rows_differ
@@ -259,7 +263,7 @@ def _over_seeds(
         needs = [_with_seed(run, seed) for run in sources.runs]
         if row.sources is None:
             needs = [replace(request, spec=s) for s in find_prerequisites(seeded.spec, overrides)]
-        if not sources.chosen or not all(isinstance(read_state(run.folder), Done) for run in needs):
+        if not sources.chosen or not all(is_ready_as_source(run.folder) for run in needs):
             cell = replace(cell, needs=tuple(needs))
         else:
             cell = _ready(cell, row, [run.folder for run in needs])

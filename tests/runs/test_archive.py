@@ -12,7 +12,7 @@ import yaml
 from pyarrow import parquet
 
 from composing import compose
-from sparsead.commands import figure, runs, table
+from sparsead.commands import figure, reproduce, runs, table
 from sparsead.errors import RecordError, StorageError
 from sparsead.report.opened import open_results
 from sparsead.runs.archive import ArchivedRuns, unpack
@@ -560,3 +560,28 @@ def test_runs_on_other_data_are_no_seeds_of_one_row(tmp_path: Path, glue_fixture
         open_results(str(file), words, outputs, archive),
     ):
         pass
+
+
+@pytest.mark.slow
+def test_sources_without_their_weights_stop_only_the_rows_that_start_from_them(
+    made: tuple[Path, list[str]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    file, overrides = made
+    archive, outputs = tmp_path / "a.parquet", tmp_path / "unpacked"
+    outputs.mkdir()
+    pack(tmp_path / "outputs", [p.name for p in (tmp_path / "outputs" / "runs").iterdir()], archive)
+    call(monkeypatch, runs, "unpack", str(archive), "--outputs", str(outputs))
+    capsys.readouterr()
+    words = [*overrides, f"outputs={outputs}"]
+    cells = list_cells(load_table(str(file), words))
+    assert {cell.row for cell in cells if cell.waits} == {"fusion", "s-fusion"}
+    with pytest.raises(SystemExit) as stopped:
+        call(monkeypatch, reproduce, str(file), *words)
+    assert stopped.value.code == 1
+    printed = capsys.readouterr()
+    assert "16 runs: 8 done, 0 failed, 0 running, 0 to run, 8 waiting" in printed.out
+    assert "not trained: 8 runs, because the weights of what they start from are not" in printed.err
+    assert printed.err.count("`sparsead runs delete run=") == 1
