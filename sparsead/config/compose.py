@@ -229,6 +229,8 @@ def _describe_unknown_key(error: BaseException, missing: str, parent: DictConfig
             f"{key}: no such key of this task; it is a key of task={', '.join(tasks)} "
             f"(allowed here: {', '.join(sorted(map(str, parent)))})"
         )
+    if key.startswith(_OF_LIBRARY):
+        return f"{key}: no such key; a key that is not there yet is added as +{key}=VALUE"
     unchosen = () if "." in missing else _UNCHOSEN
     allowed = {*map(str, parent), *unchosen} - {"hydra"}
     everywhere = [*list_keys(cast(DictConfig, parent._get_root())), *_UNCHOSEN]
@@ -237,7 +239,7 @@ def _describe_unknown_key(error: BaseException, missing: str, parent: DictConfig
 
 def _families_with(key: str) -> list[str]:
     """Return the tasks for data of the user's own that have this key."""
-    if not key.startswith("task."):
+    if key.rpartition(".")[0] != "task":
         return []
     with initialised():
         return [
@@ -251,6 +253,9 @@ _SAYS_NOTHING = ("Config search path", "provider=", "full_key", "object_type=")
 """How lines of Hydra's messages begin that tell users nothing about what is wrong."""
 
 _TYPED = re.compile(r"Could not override '([\w./@:-]+)'")
+
+_OF_LIBRARY = "protocol.scheduler_options."
+"""How keys of a library's own begin, which our configuration cannot list."""
 
 _UNCHOSEN = ("experiment", "search")
 """The optional groups: without a choice, the configuration does not contain their key at all."""
