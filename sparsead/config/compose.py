@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TypeVar, cast
 
 import hydra
@@ -16,6 +16,7 @@ from hydra.errors import (
     OverrideParseException,
 )
 from hydra.types import RunMode
+from hydra.version import VersionBase
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigTypeError, OmegaConfBaseException, ValidationError
 from yaml import MarkedYAMLError
@@ -126,14 +127,36 @@ def list_swept_keys(config: DictConfig) -> list[str]:
     return [str(key) for key in OmegaConf.select(config, "hydra.sweeper.params") or {}]
 
 
-def initialised() -> AbstractContextManager[object]:
-    """Return a context in which Hydra is initialised with the project's configuration.
+@contextmanager
+def initialised() -> Iterator[None]:
+    """Let Hydra read the project's configuration inside the block.
 
-    A Hydra job has initialised it already.
+    A job of the project's own has initialised it already. Another program, which calls this one
+    from Python, may have initialised Hydra with its own configuration, and finds that again after
+    the block.
     """
-    if GlobalHydra.instance().is_initialized():
-        return nullcontext()
-    return hydra.initialize_config_module("sparsead.conf", version_base="1.3", job_name="train")
+    if _reads_our_configuration():
+        yield
+        return
+    other, version = GlobalHydra.instance().hydra, VersionBase.instance().version_base
+    GlobalHydra.instance().clear()
+    try:
+        with hydra.initialize_config_module(_MODULE, version_base="1.3", job_name="train"):
+            yield
+    finally:
+        GlobalHydra.instance().hydra = other
+        VersionBase.instance().version_base = version
+
+
+_MODULE = "sparsead.conf"
+
+
+def _reads_our_configuration() -> bool:
+    """Tell whether Hydra is initialised, and its main configuration is the project's."""
+    if not GlobalHydra.instance().is_initialized():
+        return False
+    places = GlobalHydra.instance().config_loader().get_search_path().get_path()
+    return any((place.provider, place.path) == ("main", f"pkg://{_MODULE}") for place in places)
 
 
 def describe_error(error: BaseException) -> str:

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
+import hydra
 import pytest
+from hydra.core.global_hydra import GlobalHydra
 
 from sparsead.config.compose import compose
 from sparsead.errors import ConfigError
@@ -72,3 +75,15 @@ def test_a_wrong_override_is_one_line_with_the_nearest_choice(override: str, mes
     with pytest.raises(ConfigError, match=re.escape(message)) as error:
         compose([override])
     assert "\n" not in str(error.value)
+
+
+def test_another_program_of_hydra_keeps_its_own_configuration(tmp_path: Path) -> None:
+    (tmp_path / "train.yaml").write_text("x: 1\n")
+    with hydra.initialize_config_dir(str(tmp_path), version_base="1.2"):
+        loader = GlobalHydra.instance().config_loader()
+        assert compose(["backbone=tiny-bert"]).backbone.name == "tiny-bert"
+        with pytest.raises(ConfigError, match="x: no such key"):
+            compose(["x=2"])
+        assert GlobalHydra.instance().config_loader() is loader
+        assert hydra.compose("train") == {"x": 1}
+    assert not GlobalHydra.instance().is_initialized()
