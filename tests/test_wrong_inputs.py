@@ -114,7 +114,7 @@ WRONG: dict[str, Sequence[str]] = {
     "pruner.scope=layer": ["train", "pruner.scope=layer"],
     "choose sparsity=0.5": ["train", "pruner=nm", "sparsity=0.4"],
     "adapter.sites=[]: name at least one": ["train", "adapter.sites=[]"],
-    "adapter.sites=None: must be a list of texts": ["train", "adapter.sites=null"],
+    "adapter.sites=null: must be a list of texts": ["train", "adapter.sites=null"],
     "adapter.sites=query: must be a list of texts": ["train", "adapter.sites=query"],
     "adapter.sites: query is named twice": ["train", "adapter.sites=[query,query]"],
     "adapter.bottleneck=99999999999: must be at most": ["train", "adapter.bottleneck=99999999999"],

@@ -101,7 +101,7 @@ def _expand(argument: str) -> list[str]:
         raise ConfigError(f"{argument}: mixes folders and names; sweep them one kind at a time")
     if paths:
         return [f"backbone={_CHOICE}", f"backbone.path={value}"]
-    if Path(value).is_dir() and value not in list_choices("backbone"):
+    if value and Path(value).is_dir() and value not in list_choices("backbone"):
         raise ConfigError(
             f"{argument}: no such choice; the folder of this name is backbone=./{value}"
         )

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TypeVar, cast
 
 import hydra
@@ -16,6 +16,7 @@ from hydra.errors import (
     OverrideParseException,
 )
 from hydra.types import RunMode
+from hydra.version import VersionBase
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigTypeError, OmegaConfBaseException, ValidationError
 from yaml import MarkedYAMLError
@@ -126,14 +127,36 @@ def list_swept_keys(config: DictConfig) -> list[str]:
     return [str(key) for key in OmegaConf.select(config, "hydra.sweeper.params") or {}]
 
 
-def initialised() -> AbstractContextManager[object]:
-    """Return a context in which Hydra is initialised with the project's configuration.
+@contextmanager
+def initialised() -> Iterator[None]:
+    """Let Hydra read the project's configuration inside the block.
 
-    A Hydra job has initialised it already.
+    A job of the project's own has initialised it already. Another program, which calls this one
+    from Python, may have initialised Hydra with its own configuration, and finds that again after
+    the block.
     """
-    if GlobalHydra.instance().is_initialized():
-        return nullcontext()
-    return hydra.initialize_config_module("sparsead.conf", version_base="1.3", job_name="train")
+    if _reads_our_configuration():
+        yield
+        return
+    other, version = GlobalHydra.instance().hydra, VersionBase.instance().version_base
+    GlobalHydra.instance().clear()
+    try:
+        with hydra.initialize_config_module(_MODULE, version_base="1.3", job_name="train"):
+            yield
+    finally:
+        GlobalHydra.instance().hydra = other
+        VersionBase.instance().version_base = version
+
+
+_MODULE = "sparsead.conf"
+
+
+def _reads_our_configuration() -> bool:
+    """Tell whether Hydra is initialised, and its main configuration is the project's."""
+    if not GlobalHydra.instance().is_initialized():
+        return False
+    places = GlobalHydra.instance().config_loader().get_search_path().get_path()
+    return any((place.provider, place.path) == ("main", f"pkg://{_MODULE}") for place in places)
 
 
 def describe_error(error: BaseException) -> str:
@@ -229,6 +252,8 @@ def _describe_unknown_key(error: BaseException, missing: str, parent: DictConfig
             f"{key}: no such key of this task; it is a key of task={', '.join(tasks)} "
             f"(allowed here: {', '.join(sorted(map(str, parent)))})"
         )
+    if key.startswith(_OF_LIBRARY):
+        return f"{key}: no such key; a key that is not there yet is added as +{key}=VALUE"
     unchosen = () if "." in missing else _UNCHOSEN
     allowed = {*map(str, parent), *unchosen} - {"hydra"}
     everywhere = [*list_keys(cast(DictConfig, parent._get_root())), *_UNCHOSEN]
@@ -237,7 +262,7 @@ def _describe_unknown_key(error: BaseException, missing: str, parent: DictConfig
 
 def _families_with(key: str) -> list[str]:
     """Return the tasks for data of the user's own that have this key."""
-    if not key.startswith("task."):
+    if key.rpartition(".")[0] != "task":
         return []
     with initialised():
         return [
@@ -251,6 +276,9 @@ _SAYS_NOTHING = ("Config search path", "provider=", "full_key", "object_type=")
 """How lines of Hydra's messages begin that tell users nothing about what is wrong."""
 
 _TYPED = re.compile(r"Could not override '([\w./@:-]+)'")
+
+_OF_LIBRARY = "protocol.scheduler_options."
+"""How keys of a library's own begin, which our configuration cannot list."""
 
 _UNCHOSEN = ("experiment", "search")
 """The optional groups: without a choice, the configuration does not contain their key at all."""

@@ -122,8 +122,11 @@ def _check_choice(argument: str) -> None:
     name, equals, _ = argument.partition("=")
     if overridden_key(argument).startswith("hydra.sweeper.params"):
         raise ConfigError(f"{argument}: type what is to be swept itself, as in -m seed=1,2")
-    if not (equals and name.partition("/")[0] in list_groups() and list_choices(name)):
+    key = name.lstrip("+")
+    if not (equals and key.partition("/")[0] in list_groups() and list_choices(key)):
         return
+    if key != name:
+        raise ConfigError(f"{argument}: give it without +")
     try:
         values = _values(OverridesParser.create().parse_override(argument))
     except HydraException:

@@ -146,7 +146,14 @@ def wrong_type(key: str, value: object, annotation: str) -> str:
         hint = "; YAML reads no, yes, off and on as true or false: put it in quotes"
     elif _TEXTS & {*annotated} and _has_number(elements):
         hint = f"; a number that is meant as a text needs quotes, as in \"{key}='1'\""
-    return f"{key}={value}: must be {' or '.join(kinds)}{hint}"
+    return f"{key}={_as_typed(value)}: must be {' or '.join(kinds)}{hint}"
+
+
+def _as_typed(value: object) -> str:
+    """Return a value as a user types it: null and true, where Python says None and True."""
+    if value is None:
+        return "null"
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _has_number(elements: Iterable[object]) -> bool:

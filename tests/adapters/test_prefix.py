@@ -266,7 +266,7 @@ def test_keys_and_values_are_drawn_from_n_0_002_and_prunable_unless_told() -> No
     [
         ({"prun": True}, "did you mean adapter.prefix.prune"),
         ({"prune": 1}, "must be true or"),
-        ({"scale": True}, r"adapter\.prefix\.scale=True"),
+        ({"scale": True}, r"adapter\.prefix\.scale=true"),
         ({"prune": "maybe"}, r"adapter\.prefix\.prune=maybe"),
         ({"scale": 0}, r"adapter\.prefix\.scale=0: must be a number above 0"),
         ({"scale": "much"}, r"adapter\.prefix\.scale=much"),

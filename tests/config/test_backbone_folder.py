@@ -107,6 +107,7 @@ def nested(levels: int) -> str:
             None,
             "backbone=x: no such choice; the folder of this name is backbone=./x",
         ),
+        (["backbone="], None, "backbone=: no such choice (allowed: "),
         (["backbone=./x,minilm"], None, "backbone=./x,minilm: mixes folders and names"),
         (["backbone=./x"], "{", "x/config.json: cannot be read"),
         (["backbone=./x"], "[]", "x/config.json: names no model_type"),

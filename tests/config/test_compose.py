@@ -1,8 +1,11 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
+import hydra
 import pytest
+from hydra.core.global_hydra import GlobalHydra
 
 from sparsead.config.compose import compose
 from sparsead.errors import ConfigError
@@ -33,6 +36,12 @@ from sparsead.errors import ConfigError
             "backbone=bert-base",
         ),
         ("backbone=me/x", "; a model of the hub is given as backbone.hub=me/x beside the backbone"),
+        ("+sparsity=0.4", "+sparsity=0.4: give it without +"),
+        ("+experiment=table1/snip", "+experiment=table1/snip: give it without +"),
+        ("++task=rte", "++task=rte: give it without +"),
+        ("seed=null", "seed=null: must be a whole number"),
+        ("protocol.scheduler_options.num_cycles=2", "added as +protocol.scheduler_options.num_cy"),
+        ("protocol.scheduler_options={num_cycles:2}", "as +protocol.scheduler_options.num_cycl"),
         ("task=demo_rte/", "task=demo_rte/: no such choice; did you mean demo_rte?"),
         ("protocol=papr", "protocol=papr: no such choice; did you mean paper?"),
         ("protocol=3", "protocol=3: no such choice (allowed: clean, "),
@@ -66,3 +75,15 @@ def test_a_wrong_override_is_one_line_with_the_nearest_choice(override: str, mes
     with pytest.raises(ConfigError, match=re.escape(message)) as error:
         compose([override])
     assert "\n" not in str(error.value)
+
+
+def test_another_program_of_hydra_keeps_its_own_configuration(tmp_path: Path) -> None:
+    (tmp_path / "train.yaml").write_text("x: 1\n")
+    with hydra.initialize_config_dir(str(tmp_path), version_base="1.2"):
+        loader = GlobalHydra.instance().config_loader()
+        assert compose(["backbone=tiny-bert"]).backbone.name == "tiny-bert"
+        with pytest.raises(ConfigError, match="x: no such key"):
+            compose(["x=2"])
+        assert GlobalHydra.instance().config_loader() is loader
+        assert hydra.compose("train") == {"x": 1}
+    assert not GlobalHydra.instance().is_initialized()

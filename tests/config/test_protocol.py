@@ -40,7 +40,7 @@ from sparsead.errors import ConfigError
             ["protocol.label_smoothing=0.1", "task=squad"],
             "protocol.label_smoothing=0.1: task=squad predicts neither",
         ),
-        (["protocol.class_weights=true"], "protocol.class_weights=True: must be a text or null"),
+        (["protocol.class_weights=true"], "protocol.class_weights=true: must be a text or null"),
         (["protocol.class_weights=equal"], "protocol.class_weights=equal: no such choice"),
         (
             ["protocol.class_weights=balanced", "task=xsum"],

@@ -134,5 +134,5 @@ def test_the_number_of_threads_is_no_part_of_a_runs_identity(
 
 @pytest.mark.parametrize("given", ["0", "-1", "1.5", "all", "null", "true"])
 def test_a_wrong_number_of_threads_is_refused(given: str) -> None:
-    with pytest.raises(ConfigError, match=f"threads={given}|threads=True|threads=None"):
+    with pytest.raises(ConfigError, match=f"threads={given}"):
         ask_for(f"threads={given}")

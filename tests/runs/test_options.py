@@ -53,7 +53,7 @@ def test_the_listed_options_are_those_without_a_default(group: str) -> None:
         ("+adapter.bottlneck=3", "adapter.bottlneck: no such key; did you mean adapter.bottleneck"),
         ("pruner=random +pruner.rounds=3", "pruner.rounds: no such key"),
         ("pruner=force pruner.rounds=few", "pruner.rounds=few: must be a whole number"),
-        ("pruner=force pruner.rounds=true", "pruner.rounds=True: must be a whole number"),
+        ("pruner=force pruner.rounds=true", "pruner.rounds=true: must be a whole number"),
         ("pruner=grasp pruner.temperature=hot", "pruner.temperature=hot: must be a number"),
         ("adapter.dropout=x", "adapter.dropout=x: must be a number"),
         ("adapter=lora adapter.init=3", "adapter.init=3: must be a text"),

@@ -145,9 +145,9 @@ def test_booleans_that_yaml_made_of_the_labels_are_explained(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("task.label=true", "task.label=True: must be a text; YAML reads no, yes, off and on"),
+        ("task.label=true", "task.label=true: must be a text; YAML reads no, yes, off and on"),
         ("task.inputs=[true]", r"task.inputs=\[True\]: must be a list of texts; YAML"),
-        ("task.metrics=true", "task.metrics=True: must be a list of texts; YAML reads"),
+        ("task.metrics=true", "task.metrics=true: must be a list of texts; YAML reads"),
         ("task.labels=[null,a]", "task.labels: None is not the name of a class"),
     ],
 )
