@@ -19,7 +19,7 @@ from sparsead.tables.files import load_table
 _PRUNER = "defaults: [/base_pruner, _self_]\nname: largest\n_target_: my_package.largest\n"
 _TABLE = """
 title: mine
-rows: [{name: a, experiment: table3/head}]
+rows: [{name: a, overrides: [adapter.bottleneck=8]}]
 columns: [{task: rte, metric: accuracy}]
 """
 
