@@ -80,12 +80,11 @@ def export_peft(
             describe = _describe_prefixes if method == "prefix" else _describe_chosen
             described, tensors = describe(record, backbone, weights)
             described["base_model_name_or_path"] = base
-        if base is not None and base == config["backbone"]["hub"] and record.backbone_commit:
-            described["revision"] = record.backbone_commit
     with translate_rebuild_errors(record), new_folder(folder) as staging:
         if _write_labelled_base(record, backbone, weights, staging, described["task_type"]):
             described["base_model_name_or_path"] = str(folder.absolute() / _BASE)
-            described.pop("revision", None)
+        elif record.backbone_commit and base == config["backbone"]["hub"]:
+            described["revision"] = record.backbone_commit
         write_json(staging / "adapter_config.json", described)
         (staging / "adapter_model.safetensors").write_bytes(save(tensors, {"format": "pt"}))
 

@@ -12,7 +12,7 @@ from sparsead.config.run import RunSpec
 from sparsead.config.schema import check_name
 from sparsead.config.search import Point, SearchSpec
 from sparsead.config.seeds import MOST_SEEDS, Seeds, build_seeds_error
-from sparsead.errors import ConfigError, unknown
+from sparsead.errors import ConfigError
 from sparsead.progress import stage
 from sparsead.runs.prerequisites import (
     find_prerequisites,
@@ -23,7 +23,7 @@ from sparsead.runs.prerequisites import (
 from sparsead.runs.request import RunRequest
 from sparsead.tables.choice import find_choice
 from sparsead.tables.composed import compose_all
-from sparsead.tables.same_runs import check_rows_differ
+from sparsead.tables.run_checks import check_metric, check_rows_differ
 
 AVERAGE = "avg"
 """The key of a row's published average, and of a #param that holds for all columns."""
@@ -193,8 +193,8 @@ def list_cells(table: TableSpec) -> list[Cell]:
     search, there is a cell for each point of the grid as well.
 
     Raises:
-        ConfigError: the overrides of a cell are wrong, ask for runs to be trained again, or its
-            task lacks the column's metric.
+        ConfigError: the overrides of a cell are wrong, ask for runs to be trained again, or make
+            two rows the same runs, or its task lacks the column's metric.
     """
     places = [
         (backbone, column, row)
@@ -207,7 +207,7 @@ def list_cells(table: TableSpec) -> list[Cell]:
     with stage(f"composing the runs of {table.name}"):
         requests = compose_all(overrides)
     for (_, column, _), request in zip(places, requests, strict=True):
-        _check_metric(table, column, request.spec)
+        check_metric(table.name, column, request.spec)
         request.refuse_rerun("a table")
     check_rows_differ(table.name, places, [request.spec for request in requests])
     return [
@@ -235,13 +235,6 @@ def by_place(cells: Iterable[Cell]) -> list[list[Cell]]:
 
 
 Place = tuple[str, Column, Row]
-
-
-def _check_metric(table: TableSpec, column: Column, spec: RunSpec) -> None:
-    scores = spec.task.scores()
-    if scores and column.metric not in scores:
-        where = f"{table.name}: column {column.name}"
-        raise ConfigError(f"{where}: {unknown('metric', column.metric, scores)}")
 
 
 def _over_seeds(

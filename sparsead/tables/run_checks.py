@@ -1,4 +1,4 @@
-"""Rows of a table that would be the same runs under two labels."""
+"""Checks of a table's runs, once their configurations are composed."""
 
 from __future__ import annotations
 
@@ -7,10 +7,27 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from sparsead.config.run import RunSpec
-from sparsead.errors import ConfigError
+from sparsead.errors import ConfigError, unknown
 
 if TYPE_CHECKING:  # it imports this module
-    from sparsead.tables.cells import Place
+    from sparsead.tables.cells import Column, Place
+
+
+def check_metric(table: str, column: Column, spec: RunSpec) -> None:
+    """Refuse a column whose metric its task does not compute.
+
+    Args:
+        table: the table's name.
+        column: the column.
+        spec: a run of it; a task that does not say what it computes is not checked.
+
+    Raises:
+        ConfigError: the message names the nearest metric.
+    """
+    scores = spec.task.scores()
+    if scores and column.metric not in scores:
+        where = f"{table}: column {column.name}"
+        raise ConfigError(f"{where}: {unknown('metric', column.metric, scores)}")
 
 
 def check_rows_differ(table: str, places: Sequence[Place], specs: Sequence[RunSpec]) -> None:
