@@ -14,13 +14,16 @@ import torch
 import yaml
 from transformers import AutoModelForSequenceClassification
 
+from composing import ask_for
 from exported_runs import write_run
+from hub_files import BERT, model_files
 from sparsead.assembly.exported_peft import export_peft
 from sparsead.assembly.published import publish
 from sparsead.commands.export import main
 from sparsead.errors import ConfigError, SourceError
 from sparsead.errors.display import escape_controls
 from sparsead.report.card import write_card
+from sparsead.train import train
 from stand_in_hub import Failure, StandInHub
 
 COMMIT = "0123456789" * 4
@@ -133,6 +136,19 @@ def test_export_publishes_a_folder_without_what_is_local(
     assert published["base_model_name_or_path"] is None
     kept = json.loads((tmp_path / "peft" / "adapter_config.json").read_text())
     assert kept["base_model_name_or_path"] == str(run.base)
+
+
+@pytest.mark.slow
+def test_an_export_for_peft_names_the_commit_that_the_run_read(
+    hub: StandInHub, tmp_path: Path
+) -> None:
+    commit = hub.commit("models", BERT, model_files())
+    words = ("backbone=tiny-bert", f"backbone.hub={BERT}", "task=demo_mrpc", "task.limit=16")
+    small = ("adapter=lora", "protocol.epochs=1", "device=cpu", "sparsity.ratio=0", "pruner=none")
+    run = train(ask_for(*words, *small, f"outputs={tmp_path / 'runs'}"))
+    export_peft(run, tmp_path / "peft")
+    described = json.loads((tmp_path / "peft" / "adapter_config.json").read_text())
+    assert (described["base_model_name_or_path"], described["revision"]) == (BERT, commit)
 
 
 def test_what_is_published_is_loaded_from_the_hub(hub: StandInHub, tmp_path: Path) -> None:
