@@ -22,6 +22,7 @@ from io import StringIO
 from pathlib import Path
 
 from sparsead import cli
+from sparsead.runs.archive import archives_kept_unpacked
 
 RESULTS = "RESULTS.md"
 _DRAWING = ("figure", "map")
@@ -43,15 +44,16 @@ def main() -> None:
 def write_results(folder: Path) -> None:
     """Run the commands in a folder's RESULTS.md, and write what they print after each of them."""
     file = folder / RESULTS
-    text = _BLOCK.sub(partial(run_block, folder), file.read_text("utf-8"))
+    with archives_kept_unpacked():
+        text = _BLOCK.sub(partial(run_block, folder), file.read_text("utf-8"))
     file.write_text(text, "utf-8")
 
 
 def run_block(folder: Path, block: re.Match[str]) -> str:
     """Return the block with what its command prints now.
 
-    All commands run in this process, so that torch is imported once and a configuration that is in
-    several tables is composed once.
+    All commands run in this process, so that torch is imported once, an archive is unpacked once
+    and a configuration that is in several tables is composed once.
 
     Raises:
         SystemExit: the command failed, and has said why.

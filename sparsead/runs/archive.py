@@ -7,10 +7,13 @@ but the files that records have is unpacked, and no more than a multiple of the 
 
 from __future__ import annotations
 
+import json
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
+from functools import cache, lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -37,12 +40,18 @@ _NAME = r"[\w-][\w.-]{0,249}"
 FILE_OF_RECORD = rf"result\.json|config\.yaml|predictions-{SPLIT_NAME}\.parquet"
 """The name of a file of a record that an archive may hold, as a regular expression."""
 _PATH = re.compile(rf"{_NAME}/({FILE_OF_RECORD})|failed-{_NAME}\.json")
+_RUNS_OF_A_PAGE = 4096
+"""So many recipes are kept, because a page has many tables of the same runs."""
 _COLUMNS = {"path": "string", "content": "binary"}
+
+
+_KEEP: ContextVar[Callable[[Path], Path] | None] = ContextVar("_KEEP", default=None)
+"""Returns the folder of an archive that stays unpacked; None where no archive does."""
 
 
 @contextmanager
 def unpacked(file: Path) -> Iterator[Path]:
-    """Yield a temporary outputs folder with the runs of an archive.
+    """Yield a temporary outputs folder with the runs of an archive, in which nothing is written.
 
     Raises:
         RecordError: the file is no archive, a record or a failure in it is malformed or under
@@ -50,6 +59,30 @@ def unpacked(file: Path) -> Iterator[Path]:
             temporary folder is gone when somebody reads it.
         StorageError: the folder of temporary files has no room for the archive's files.
     """
+    keep = _KEEP.get()
+    if keep is not None:
+        yield keep(file.absolute())
+        return
+    with _unpacked_anew(file) as folder:
+        yield folder
+
+
+@contextmanager
+def archives_kept_unpacked() -> Iterator[None]:
+    """Unpack and check an archive once in the block, however many commands read it there.
+
+    What the first command found is read by the others, even if the file changes meanwhile.
+    """
+    with ExitStack() as folders:
+        token = _KEEP.set(cache(lambda file: folders.enter_context(_unpacked_anew(file))))
+        try:
+            yield
+        finally:
+            _KEEP.reset(token)
+
+
+@contextmanager
+def _unpacked_anew(file: Path) -> Iterator[Path]:
     with _explain_full_storage(file):
         temporary = TemporaryDirectory()
     with temporary as folder:
@@ -202,15 +235,15 @@ class ArchivedRuns:
             RecordError: its configuration cannot be read, or a source is missing or unusable.
         """
         with _explain_configuration(name):
-            spec = _read_spec(self._config(name))
-            sources = [Path(folder).name for folder in list_sources(spec)]
+            text = json.dumps(self._config(name))
+            sources = [Path(folder).name for folder in list_sources(_read_spec(text))]
             recipes = {
                 source: self._source_recipe(name, source, starting)
                 for source in sources
                 if is_run_name(source)
             }
             # A source that is no run is the folder of another library's adapter, named by itself.
-            return compute_recipe(spec, [recipes.get(source, source) for source in sources])
+            return _compute_recipe(text, *(recipes.get(source, source) for source in sources))
 
     def _source_recipe(self, name: str, source: str, starting: tuple[str, ...]) -> str:
         """Return the recipe of a run from which the run `name` starts."""
@@ -238,13 +271,20 @@ def list_source_runs(name: str, config: Any) -> list[str]:
         RecordError: the configuration of the run, which is called `name`, cannot be read.
     """
     with _explain_configuration(name):
-        sources = [Path(folder).name for folder in list_sources(_read_spec(config))]
+        spec = _read_spec(json.dumps(config))
+        sources = [Path(folder).name for folder in list_sources(spec)]
     return [source for source in sources if is_run_name(source)]
 
 
-def _read_spec(config: Any) -> RunSpec:
+@lru_cache(maxsize=_RUNS_OF_A_PAGE)
+def _compute_recipe(config: str, *sources: str) -> str:
+    """Return the recipe of a recorded run, whose configuration is given as JSON."""
+    return compute_recipe(_read_spec(config), sources)
+
+
+def _read_spec(config: str) -> RunSpec:
     """Return a recorded run without the local files that it read, which may be missing here."""
-    return RunSpec.from_dict(drop_local_files(config))
+    return RunSpec.from_dict(drop_local_files(json.loads(config)))
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from composing import compose
 from sparsead.commands import figure, reproduce, runs, table
 from sparsead.errors import RecordError, StorageError
 from sparsead.report.opened import open_results
-from sparsead.runs.archive import ArchivedRuns, unpack
+from sparsead.runs.archive import ArchivedRuns, archives_kept_unpacked, unpack
 from sparsead.runs.archive_adding import add_missing
 from sparsead.runs.archive_writing import pack
 from sparsead.runs.failure import record_failure
@@ -265,6 +265,20 @@ def test_a_malformed_record_is_named_by_its_archive(tmp_path: Path) -> None:
         add_missing(file, tmp_path / "here")
     with pytest.raises(RecordError, match=said), open_place(tmp_path, file) as place:
         RunRecord.read(place / "runs" / "mine")
+
+
+def test_an_archive_is_unpacked_once_where_many_commands_read_it(tmp_path: Path) -> None:
+    file, name = pack_one(tmp_path)
+    with archives_kept_unpacked():
+        with open_place(tmp_path, file) as place:
+            assert (place / "runs" / name).is_dir()
+        file.unlink()
+        with open_place(tmp_path, file) as again:
+            assert again == place
+            assert (place / "runs" / name).is_dir()
+    assert not place.exists()
+    with pytest.raises(RecordError, match="is not a file"), open_place(tmp_path, file):
+        pass
 
 
 @pytest.mark.parametrize("content", [b"{", b"[]", b'{"identity": 1}'])
