@@ -25,6 +25,7 @@ _IMPORTED = (
     *("scipy.stats", "pandas", "pyarrow.parquet", "rich.live", "rich.markdown"),
     *("sparsead.train", "sparsead.commands.train", "sparsead.commands.reproduce"),
     *("sparsead.commands.compare", "sparsead.commands.table", "sparsead.commands.runs"),
+    "conf_files",
 )
 SECONDS = 300
 """The longest time that a process may take."""
