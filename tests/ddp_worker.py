@@ -1,4 +1,4 @@
-"""The work of each of two processes, in its own module so that a spawned process can import it."""
+"""The work of each of two processes, in its own module so that another process can import it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import torch
 import torch.distributed as dist
 from accelerate import PartialState
 from torch import nn
-from torch.multiprocessing.spawn import spawn
+from torch.multiprocessing.spawn import start_processes
 from transformers import PreTrainedModel
 from transformers.trainer_utils import SaveStrategy
 
@@ -38,7 +38,9 @@ def in_two_processes(work: Callable[[int, int, str], None], folder: Path) -> Non
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    context = spawn(_work_and_leave, args=(work, port, str(folder)), nprocs=2, join=False)
+    context = start_processes(  # forked from a process that `forked` lets import torch
+        _work_and_leave, (work, port, str(folder)), nprocs=2, join=False, start_method="forkserver"
+    )
     assert context is not None
     ends = time.monotonic() + SECONDS
     while not context.join(timeout=max(0.0, ends - time.monotonic())):
