@@ -20,8 +20,8 @@ from hydra.plugins.config_source import ConfigSource
 from omegaconf import DictConfig
 
 Answer = TypeVar("Answer")
-_COMPOSITIONS = 32
-"""So many are kept: whoever composes the same again does so soon."""
+_COMPOSITIONS = 256
+"""So many are kept, of 0.2 MB each."""
 
 
 def _remember(
