@@ -48,19 +48,19 @@ def count_resamples(examples: int) -> int:
 
 
 @lru_cache(maxsize=8)
-def draw_resamples(task: str, examples: int) -> Array:
-    """Return the counts of a task's resamples, always the same ones.
+def draw_resamples(name: str, examples: int) -> Array:
+    """Return the counts of the resamples of a split's examples, always the same ones.
 
     Of more resamples the first are those of fewer.
 
     Args:
-        task: tasks of different names have independent resamples.
+        name: of the examples; those of different names have independent resamples.
         examples: number of examples of the evaluated split.
 
     Returns:
         Of shape (resamples, examples), with as many resamples as `count_resamples` returns.
     """
-    seed = int.from_bytes(sha256(task.encode()).digest()[:8], "big")
+    seed = int.from_bytes(sha256(name.encode()).digest()[:8], "big")
     rng = np.random.default_rng(seed)
     counts = np.empty((count_resamples(examples), examples), np.uint8)
     for row in counts:
