@@ -169,6 +169,7 @@ WRONG: dict[str, Sequence[str]] = {
     "hydra/launcher=joblb: no such choice": ["reproduce", "table3", "hydra/launcher=joblb"],
     # tables
     "tabel1: no such": ["table", "tabel1"],
+    "search=null: --best shows": ["table", "table1", "--best", "search=null"],
     "seeds=0: must be a whole number, from 1 to 1,000": ["plan", "table1", "seeds=0"],
     "seeds=10000000: must be a whole number": ["table", "table1", "seeds=10000000"],
     "a table uses the seeds 1 to N": ["reproduce", "table1", "seed=3"],

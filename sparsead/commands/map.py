@@ -1,8 +1,8 @@
 """`sparsead map`: list and draw the score of any runs against their number of trained weights.
 
-Each setting (adapter, size, pruner, sparsity, …) is a line for each backbone and task. It is on the
-front if no setting with as few trained weights has a better mean score; the 95 % interval over the
-seeds says how sure its mean is.
+Each setting (adapter, size, pruner, sparsity, …) is a line for each backbone, task and main metric.
+It is on the front if no setting with at most as many trained weights has a better mean score, and
+none with fewer the same one; the 95 % interval over the seeds says how sure its mean is.
 
 $ sparsead map task=mrpc
 $ sparsead map adapter=houlsby,lora --format csv

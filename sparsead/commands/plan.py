@@ -93,7 +93,7 @@ def _check_numbers(arguments: Namespace) -> None:
     for option in ("effect", "sd"):
         value = getattr(arguments, option)
         if value is not None and not (value > 0 and math.isfinite(value)):
-            raise ConfigError(f"--{option} {value:g}: must be above 0")
+            raise ConfigError(f"--{option} {value:g}: must be a finite number above 0")
 
 
 def _needed_seeds(table: TableSpec, arguments: Namespace) -> str:
@@ -136,19 +136,16 @@ def calibrate(kinds: Mapping[str, RunRequest], tell: Callable[[str], object]) ->
 
 def _measure(request: RunRequest) -> Throughput:
     from sparsead.assembly.build import build_task  # imports torch, which is slow
+    from sparsead.training.arguments import check_steps
     from sparsead.training.quiet import quiet_libraries
 
     quiet_libraries()
     spec = request.spec
     whole = build_task(replace(spec, task=replace(spec.task, limit=None))).load()
-    limit = _BATCHES * spec.protocol.batch_size
+    check_steps(spec, _count_trained(spec, whole))
     with tempfile.TemporaryDirectory() as folder:
-        short = replace(
-            spec,
-            task=replace(spec.task, limit=limit),
-            protocol=replace(spec.protocol, epochs=1, evaluations=None),
-        )
-        result = train_run(RunRequest(short, Path(folder))).result
+        short = _shorten(spec, whole)
+        result = train_run(RunRequest(short, Path(folder), threads=request.threads)).result
     counts = {split: values["examples"] for split, values in result["data"].items()}
     held_out = _count_held_out(spec, whole)
     return replace(
@@ -156,6 +153,34 @@ def _measure(request: RunRequest) -> Throughput:
         examples=(len(whole["train"]) - held_out, held_out or len(whole["validation"])),
         scored=tuple(_count_examples(spec, whole, split) for split in splits_scored_last(result)),
     )
+
+
+def _shorten(spec: RunSpec, whole: DatasetDict) -> RunSpec:
+    """Return the run on its first few batches, without what counts the steps of the whole run.
+
+    A step takes equally long in every schedule, and warm-up and stages of it may need more steps
+    than there are here.
+    """
+    few = replace(spec, task=replace(spec.task, limit=_BATCHES * spec.protocol.batch_size))
+    batches = spec.protocol.batches_per_epoch(_count_trained(few, whole))
+    protocol = replace(
+        spec.protocol,
+        epochs=1,
+        evaluations=None,
+        max_steps=None,
+        gradient_accumulation=min(spec.protocol.gradient_accumulation, batches),
+        warmup=0.0,
+        scheduler="constant",
+        scheduler_options={},
+    )
+    return replace(few, protocol=protocol)
+
+
+def _count_trained(spec: RunSpec, whole: DatasetDict) -> int:
+    """Return the number of examples on which a run is trained."""
+    rows = len(whole["train"])
+    rows = min(rows, spec.task.limit or rows)
+    return rows - round(spec.protocol.selection * rows)
 
 
 def _count_examples(spec: RunSpec, whole: DatasetDict, split: str) -> int:

@@ -25,7 +25,7 @@ from sparsead.config.arguments import (
     user_path,
 )
 from sparsead.config.choices import suggest_override
-from sparsead.config.search import GRID
+from sparsead.config.search import GRID, take_search
 from sparsead.errors import ConfigError, RecordError, warn
 from sparsead.errors.display import tell
 from sparsead.report.choice import choose_best_points, count_points, describe_left_out
@@ -84,15 +84,26 @@ def _text(arguments: Namespace) -> str:
     from sparsead.tables.cells import list_cells
 
     place = (arguments.outputs, arguments.records)
-    searched = any(override.startswith("search=") for override in arguments.overrides)
-    grid = ["search=grid"] if arguments.best and not searched else []
-    with open_results(arguments.table, [*grid, *arguments.overrides], *place) as results:
+    with open_results(arguments.table, _searched(arguments), *place) as results:
         text = render(build_view(results), arguments.format, wide=arguments.wide)
     if arguments.records is None:  # an archive is read whole; there are no other runs to name
         others = describe_other_settings(list_cells(results.table))
         if others is not None:
             warn(others)
     return text
+
+
+def _searched(arguments: Namespace) -> list[str]:
+    """Return the overrides of a table; with `--best` it has a search, by default the whole grid."""
+    if not arguments.best:
+        return list(arguments.overrides)
+    overrides = ["search=grid", *arguments.overrides]  # a search that is typed comes later
+    search, _ = take_search(overrides)
+    if search is None:
+        raise ConfigError(
+            "search=null: --best shows the best point of a search; leave one of the two out"
+        )
+    return overrides
 
 
 def _is_filter(word: str) -> bool:

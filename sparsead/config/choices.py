@@ -121,6 +121,20 @@ def read_choice(group: str, choice: str) -> dict[str, Any]:
     return read_mapping(find_choice(group, choice))
 
 
+def read_own_rate(group: str, choice: str) -> float | None:
+    """Return the learning rate that a choice of the project's states for its runs; None without it.
+
+    Args:
+        group: `adapter` or `task`.
+        choice: a name, such as a record's; there need be no such choice.
+    """
+    if choice != Path(choice).name:  # a name in a record may have been written by anybody
+        return None
+    file = config_folders()[0] / group / f"{choice}.yaml"
+    stated = read_mapping(file).get("protocol", {}) if file.is_file() else {}
+    return float(stated["learning_rate"]) if "learning_rate" in stated else None
+
+
 def suggest_override(word: str) -> str | None:
     """Return what was probably meant by a choice without its group: `pruner=snip` by `snip`."""
     groups = reversed(_TYPED_ALONE)  # of choices with the same name, that of the first group stays

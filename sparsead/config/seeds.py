@@ -31,20 +31,30 @@ def check_seed(key: str, seed: int | None) -> None:
         raise ConfigError(f"{key}={seed}: must be a whole number from 0 to {LARGEST}")
 
 
-def build_seeds_error(given: object) -> ConfigError:
-    """Return the error for a number of seeds that no table has."""
-    return ConfigError(f"seeds={given}: must be a whole number, from 1 to {MOST_SEEDS:,}")
+def check_seed_count(seeds: int) -> None:
+    """Refuse a number of seeds that nobody may ask for in a table.
+
+    Raises:
+        ConfigError: it is too small or too large.
+    """
+    if not 1 <= seeds <= MOST_SEEDS:
+        raise _seeds_error(seeds)
 
 
 def read_seeds(given: str) -> int:
-    """Return a number of seeds that was typed; a table checks that it is not too small or large.
+    """Return a number of seeds that was typed.
 
     Raises:
-        ConfigError: it is no whole number, or has too many digits to be one of seeds.
+        ConfigError: it is no whole number, or too small or too large.
     """
     if not given.isdecimal() or len(given) > len(str(MOST_SEEDS)):
-        raise build_seeds_error(given)
-    return int(given)
+        raise _seeds_error(given)
+    check_seed_count(seeds := int(given))
+    return seeds
+
+
+def _seeds_error(given: object) -> ConfigError:
+    return ConfigError(f"seeds={given}: must be a whole number, from 1 to {MOST_SEEDS:,}")
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import defaultdict
 from functools import cached_property
 from hashlib import sha256
 from typing import TYPE_CHECKING
@@ -11,6 +12,7 @@ import numpy as np
 
 from sparsead.errors import RecordError
 from sparsead.errors.display import pluralize
+from sparsead.report.evaluated import differ_in_examples
 from sparsead.report.resampling import Array, draw_resamples
 from sparsead.report.rescoring import rescore
 from sparsead.report.results import Place, Results
@@ -33,6 +35,8 @@ class ResampledScores:
         self._results = results
         self._cells: dict[Place, Resampled | None] = {}
         self._examples: dict[str, bytes] = {}
+        self._drawn_for: dict[str, str] = {}
+        self._data_of_name: dict[str, list[RunRecord]] = defaultdict(list)
         self.reasons: dict[str, str] = {}
         """Why there are none, by column: of the first run for which that is so."""
 
@@ -95,9 +99,26 @@ class ResampledScores:
                 f"{record.folder}: was evaluated on {pluralize(len(frame), 'example')}, fewer than "
                 f"{FEWEST_EXAMPLES}"
             )
-        task = record.result["config"]["task"]["name"]
-        counts = draw_resamples(f"{task}/{split}", len(frame))
+        if column not in self._drawn_for:
+            self._drawn_for[column] = self._name_examples(record, split)
+        counts = draw_resamples(self._drawn_for[column], len(frame))
         return rescore(record, split, name, frame, counts)
+
+    def _name_examples(self, record: RunRecord, split: str) -> str:
+        """Return a name for the examples of a run, by which their resamples are drawn.
+
+        Columns of the same examples have the same resamples. Two data sets of one name, such as
+        data files in different folders, are numbered, so that their resamples are independent.
+        """
+        name = f"{record.result['config']['task']['name']}/{split}"
+        seen = self._data_of_name[name]
+        number = next(
+            (n for n, each in enumerate(seen) if not differ_in_examples(record, each)), None
+        )
+        if number is None:
+            number = len(seen)
+            seen.append(record)
+        return f"{name}/{number + 1}" if number else name
 
     def _check_examples(self, column: str, record: RunRecord, frame: DataFrame) -> None:
         truths = [frame[name].map(str).str.cat(sep="\0") for name in _TRUTHS if name in frame]

@@ -13,12 +13,12 @@ from sparsead.report.statistics import Estimate, MeanInterval, t_interval
 from sparsead.runs.record import RunRecord
 
 COLUMNS = (
-    *("backbone", "task", "method", "weights", "share %", "n", "collapsed", "score", "interval"),
-    "front",
+    *("backbone", "task", "metric", "method", "weights", "share %", "n", "collapsed", "score"),
+    *("interval", "front"),
 )
 RANKED = (
-    *("method", "score", "weights", "task", "backbone", "front", "n", "collapsed", "interval"),
-    "share %",
+    *("method", "score", "weights", "task", "metric", "backbone", "front", "n", "collapsed"),
+    *("interval", "share %"),
 )
 """The columns, the most important first, of which a terminal shows as many as fit."""
 
@@ -27,10 +27,11 @@ class Point(NamedTuple):
     """A setting in one backbone and one task.
 
     `weights` are the trained ones that were not removed, without the head (see `measure_trained`),
-    and `share` is their share of the backbone's. `front` tells whether no setting with as few
-    weights has a better mean score. `collapsed` is the number of seeds whose predictions are all
-    the same. `shares_seeds` tells whether runs of the setting may have a seed of the data, the
-    initial weights or the mask in common, and are then not independent.
+    and `share` is their share of the backbone's. `front` tells whether no setting with at most as
+    many weights has a better mean score, and none with fewer weights the same one. `collapsed` is
+    the number of seeds whose predictions are all the same. `shares_seeds` tells whether runs of the
+    setting may have a seed of the data, the initial weights or the mask in common, and are then not
+    independent.
     """
 
     backbone: str
@@ -88,16 +89,18 @@ def measure_trained(record: RunRecord) -> float:
 
 
 def list_rows(results: Results) -> list[dict[str, Any]]:
-    """Return a line for each setting of each backbone and task, those on the front marked.
+    """Return a line for each setting of each backbone and column, those on the front marked.
 
-    `interval` is the 95 % t interval of the mean score over the seeds. Runs with separate seeds
-    for their parts have none, because they are not independent.
+    `metric` is the main one of the setting's runs, of which `score` is the mean. `interval` is the
+    95 % t interval of that mean over the seeds. Runs with separate seeds for their parts have none,
+    because they are not independent.
     """
-    labels = {column.name: column.label for column in results.table.columns}
+    columns = {column.name: column for column in results.table.columns}
     return [
         {
             "backbone": point.backbone,
-            "task": labels[point.column],
+            "task": columns[point.column].task,
+            "metric": columns[point.column].metric,
             "method": point.label,
             "weights": point.weights,
             "share %": round(100 * point.share, 3),
@@ -108,7 +111,7 @@ def list_rows(results: Results) -> list[dict[str, Any]]:
             "front": "yes" if point.front else None,
         }
         for backbone in results.table.backbones
-        for column in labels
+        for column in columns
         for point in find_points(results, backbone, column)
     ]
 

@@ -96,12 +96,11 @@ def average_curves(curves: Sequence[Curve]) -> Curve | None:
     return Curve(means, fmean(curve.final for curve in curves))
 
 
-def find_reached(curve: Curve, share: float = REACHED, direction: int = 1) -> float:
+def locate_rise(curve: Curve, share: float = REACHED, direction: int = 1) -> float | None:
     """Return the share of the planned training after which a curve has made `share` of its rise.
 
-    The rise is the difference between the final and the first score. A curve whose final score is
-    not better than its first counts as reaching every share of it at the end of the plan, whenever
-    the training ended. So does one that reaches its share at no evaluation, as a mean of runs of
+    The rise is the difference between the final and the first score. None if the final score is not
+    better than the first, or if the curve reaches its share at no evaluation, as a mean of runs of
     which some stopped early may.
 
     Args:
@@ -112,9 +111,19 @@ def find_reached(curve: Curve, share: float = REACHED, direction: int = 1) -> fl
     scores = {at: direction * score for at, score in curve.scores.items()}
     first, final = next(iter(scores.values())), direction * curve.final
     if final <= first:
-        return 1.0
+        return None
     least = share * (final - first) - _ROUNDING
-    return next((at for at, score in scores.items() if score - first >= least), 1.0)
+    return next((at for at, score in scores.items() if score - first >= least), None)
+
+
+def find_reached(curve: Curve, share: float = REACHED, direction: int = 1) -> float:
+    """Return the time of `locate_rise`, by which the speeds of curves are compared.
+
+    A curve without such a time counts as reaching every share at the end of the plan, whenever the
+    training ended.
+    """
+    located = locate_rise(curve, share, direction)
+    return 1.0 if located is None else located
 
 
 def measure_savings(

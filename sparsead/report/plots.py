@@ -12,7 +12,7 @@ from sparsead.report.histories import (
     REACHED,
     average_curves,
     describe_scored,
-    find_reached,
+    locate_rise,
     read_curves,
 )
 from sparsead.report.marks import Mark, draw_band, draw_level, draw_marks, find_ends
@@ -197,7 +197,7 @@ def _has_points(results: Results, backbone: str, column: str) -> bool:
 
 
 def _courses(axes: Axes, results: Results, backbone: str, column: str) -> None:
-    """Draw the learning curve of each row, and mark where it has made `REACHED` of its rise."""
+    """Draw the learning curve of each row, with a star where it has made `REACHED` of its rise."""
     for row, look in zip(results.table.rows, cycle_looks(), strict=False):
         each = list(read_curves(results, backbone, row.name, column).values())
         mean = average_curves(each)
@@ -205,8 +205,8 @@ def _courses(axes: Axes, results: Results, backbone: str, column: str) -> None:
             continue
         values = [[curve.scores[share] for curve in each] for share in mean.scores]
         draw_band(axes, [100 * share for share in mean.scores], values, look, row.label)
-        at = find_reached(mean, REACHED, results.direction(column))
-        if at in mean.scores:  # runs that stop early may have no common evaluation there
+        at = locate_rise(mean, REACHED, results.direction(column))
+        if at is not None:
             axes.axvline(100 * at, color=look.color, linestyle=look.line, linewidth=0.9)
             axes.plot(
                 100 * at, mean.scores[at], marker="*", markersize=13, color=look.color, zorder=5

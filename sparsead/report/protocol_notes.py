@@ -6,8 +6,10 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from sparsead.config.choices import read_own_rate
+from sparsead.config.quoting import overridden_key
 from sparsead.errors.display import pluralize
-from sparsead.report.results import Results
+from sparsead.report.results import Place, Results
 from sparsead.runs.record import RunRecord
 from sparsead.tables.choice import Choice
 
@@ -15,7 +17,7 @@ PAPER_RATES = (1e-5, 2e-5, 5e-5, 1e-4, 2e-4)
 """The learning rates of the paper's grid."""
 
 DEFAULT_RATES = (5e-4, 1e-3, 5e-3)
-"""The default rates of conf/ outside it: of adapters, of CoLA and of sparse, and of BitFit."""
+"""The default rates of conf/ outside it: of most adapters, of CoLA and of sparse, and of BitFit."""
 
 _PAPER_SEARCHED = (
     "The paper's columns are the best of a grid search of 80 hyperparameter settings for each row "
@@ -29,7 +31,7 @@ _ON_DEV = (
 _ON_TRAIN = "the held-out part of the training set"
 _NOT_OURS = "Ours are not the best of a search on the dev set: each row has one setting."
 _PREFIX = ("key", "value")
-_RATE = "protocol.learning_rate="
+_RATE = "protocol.learning_rate"
 
 
 def notes_of_protocol(results: Results) -> list[str]:
@@ -49,26 +51,45 @@ def notes_of_protocol(results: Results) -> list[str]:
 
 
 def _origin(results: Results, rates: Sequence[float]) -> str:
-    """Say on what the default rates were chosen; nothing of rates that somebody typed."""
-    shown = results.table
-    typed = {
-        row.name
-        for row in shown.rows
-        if any(word.startswith(_RATE) for word in (*shown.overrides, *row.overrides))
-    }
-    used = {
+    """Say on what the default rates were chosen; nothing of rates that somebody else decided."""
+    at_default = {
         _point(record).get("learning_rate")
         for place, measured in results.places.items()
-        if place.row not in typed
+        if not _is_typed(results, place)
         for record in measured.records.values()
+        if _has_default_rate(record)
     }
-    defaults = [f"{rate:g}" for rate in rates if rate in DEFAULT_RATES and rate in used]
+    defaults = [f"{rate:g}" for rate in rates if rate in at_default]
     if _choices(results) or not defaults:
         return ""
     return (
         " Chosen as a default with minilm, by the scores of single runs, and on no other backbone: "
         f"{', '.join(defaults)}."
     )
+
+
+def _is_typed(results: Results, place: Place) -> bool:
+    """Tell whether the table, the row or the column says the learning rate of a cell's runs."""
+    table = results.table
+    parts = [row.overrides for row in table.rows if row.name == place.row]
+    parts += [column.overrides for column in table.columns if column.name == place.column]
+    return any(
+        overridden_key(word) == _RATE for words in (table.overrides, *parts) for word in words
+    )
+
+
+def _has_default_rate(record: RunRecord) -> bool:
+    """Tell whether a run has the rate that was chosen as a default for its adapter and task.
+
+    A table of runs that filters found does not know what was typed for them. Rates outside
+    `DEFAULT_RATES`, such as that of (IA)³, come from the methods' authors.
+    """
+    rate = _point(record).get("learning_rate")
+    if rate not in DEFAULT_RATES:
+        return False
+    config = record.result["config"]
+    stated = (read_own_rate(group, config[group]["name"]) for group in ("adapter", "task"))
+    return bool(rate == next((own for own in stated if own is not None), DEFAULT_RATES[0]))
 
 
 def _note_of_search(results: Results) -> str:

@@ -102,7 +102,7 @@ def tabulate_settings(
             Row(line.label, line.label, series=line.series)
             for line in sorted(lines.values(), key=lambda line: (line.order, line.label))
         ],
-        columns=[columns[column] for column in sorted(columns)],
+        columns=_head_columns([columns[column] for column in sorted(columns)]),
         backbones=sorted({place.backbone for place in places}),
         seeds=most,
     )
@@ -126,6 +126,18 @@ def _column(setting: Setting) -> Column:
     task = setting.place["task"]
     metric = next(iter(setting.records[0].result["scores"]))
     return Column(task, metric, name=f"{task} {metric}", label=task)
+
+
+def _head_columns(columns: Sequence[Column]) -> list[Column]:
+    """Return the columns with their headings, in which a task of several metrics names its metric.
+
+    Runs of one task may have different main metrics, whose scores cannot be compared.
+    """
+    number = Counter(column.task for column in columns)
+    return [
+        column if number[column.task] == 1 else replace(column, label=column.name)
+        for column in columns
+    ]
 
 
 def _line(setting: Setting) -> _Line:

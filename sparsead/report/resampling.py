@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sparsead.config.values.tasks import CONSTANT_WITHIN
+
 if TYPE_CHECKING:
     from pandas import DataFrame
 
@@ -29,8 +31,6 @@ COUNTS_AT_ONCE = 4_000_000
 _RESAMPLES_AT_ONCE = 250
 """Resamples that are worked with at once: of more, ranks and large confusions leave the cache."""
 
-_SPREAD = 1e-12
-"""Predictions whose sum of squared differences is a smaller share of their square are constant."""
 _ROUNDING = 1e-13
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -48,19 +48,19 @@ def count_resamples(examples: int) -> int:
 
 
 @lru_cache(maxsize=8)
-def draw_resamples(task: str, examples: int) -> Array:
-    """Return the counts of a task's resamples, always the same ones.
+def draw_resamples(name: str, examples: int) -> Array:
+    """Return the counts of the resamples of a split's examples, always the same ones.
 
     Of more resamples the first are those of fewer.
 
     Args:
-        task: tasks of different names have independent resamples.
+        name: of the examples; those of different names have independent resamples.
         examples: number of examples of the evaluated split.
 
     Returns:
         Of shape (resamples, examples), with as many resamples as `count_resamples` returns.
     """
-    seed = int.from_bytes(sha256(task.encode()).digest()[:8], "big")
+    seed = int.from_bytes(sha256(name.encode()).digest()[:8], "big")
     rng = np.random.default_rng(seed)
     counts = np.empty((count_resamples(examples), examples), np.uint8)
     for row in counts:
@@ -181,13 +181,11 @@ def _pearson(frame: DataFrame) -> Score:
     true, predicted = _numbers(frame)
     one, two = _rescale(true), _rescale(predicted)
     moments = np.stack([np.ones_like(one), one, two, one**2, one * two, two**2], axis=1)
-    least = _SPREAD * np.square(predicted / _reach(predicted)).max()
 
     def score(counts: Array) -> Array:
         n, sum_1, sum_2, square_1, product, square_2 = (counts.astype(np.float64) @ moments).T
         spread_1 = _spread(square_1, sum_1, n)
-        spread_2 = _spread(square_2, sum_2, n)
-        spread_2 = np.where(spread_2 <= least, 0.0, spread_2)
+        spread_2 = np.where(_predict_a_constant(frame, counts), 0.0, _spread(square_2, sum_2, n))
         return _correlation(product - sum_1 * sum_2 / n, spread_1, spread_2)
 
     return score
@@ -219,10 +217,32 @@ def _spearman(frame: DataFrame) -> Score:
     def score(counts: Array) -> Array:
         by_example = np.ascontiguousarray(counts.T, np.float64)  # rows are gathered faster
         one, two = _centered_ranks(true, by_example), _centered_ranks(predicted, by_example)
-        pairs = [(one, two), (one, one), (two, two)]
-        return _correlation(*(np.einsum("ij,ij,ij->j", by_example, *pair) for pair in pairs))
+        product, spread_1, spread_2 = (
+            np.einsum("ij,ij,ij->j", by_example, *pair)
+            for pair in ((one, two), (one, one), (two, two))
+        )
+        spread_2 = np.where(_predict_a_constant(frame, counts), 0.0, spread_2)
+        return _correlation(product, spread_1, spread_2)
 
     return score
+
+
+def _predict_a_constant(frame: DataFrame, counts: Array) -> Array:
+    """Tell for each resample whether its predictions are all alike, but not its true values.
+
+    The task's own score has the same rule, so that a collapsed run has one score everywhere.
+    """
+    true, predicted = _numbers(frame)
+    return _are_constant(predicted, counts) & ~_are_constant(true, counts)
+
+
+def _are_constant(values: Array, counts: Array) -> Array:
+    """Tell for each resample whether the drawn values are constant up to rounding errors."""
+    drawn = counts > 0
+    highest = np.where(drawn, values, -np.inf).max(axis=1)
+    lowest = np.where(drawn, values, np.inf).min(axis=1)
+    largest = np.maximum(np.abs(highest), np.abs(lowest))
+    return np.asarray(highest - lowest <= CONSTANT_WITHIN * largest)
 
 
 def _numbers(frame: DataFrame) -> tuple[Array, Array]:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from sparsead.config.run import RunSpec
 from sparsead.config.schema import check_name
 from sparsead.config.search import Point, SearchSpec
-from sparsead.config.seeds import MOST_SEEDS, Seeds, build_seeds_error
+from sparsead.config.seeds import Seeds
 from sparsead.errors import ConfigError
 from sparsead.progress import stage
 from sparsead.runs.prerequisites import (
@@ -150,8 +150,6 @@ class TableSpec:
 
     def __post_init__(self) -> None:
         check_name("name", self.name)
-        if not 1 <= self.seeds <= MOST_SEEDS:
-            raise build_seeds_error(self.seeds)
         if twice := [name for name in self.backbones if self.backbones.count(name) > 1]:
             raise ConfigError(f"backbone={twice[0]}: is given twice; give each backbone once")
 

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from sparsead.config.quoting import overridden_key
 from sparsead.config.schema import check_recordable
+from sparsead.config.seeds import check_seed_count
 from sparsead.errors import ConfigError, unknown_key
 from sparsead.tables.cells import AVERAGE, TableSpec
 from sparsead.tables.claims import KEYS, check_claim, claimed_rows
@@ -52,12 +53,13 @@ def name_place(where: str, read: Callable[[Any], Item], values: Any) -> Item:
 def check_table(table: TableSpec) -> None:
     """Refuse a table whose parts do not fit each other.
 
-    Two rows or columns have one name or heading, a key refers to an unknown name, an override is of
-    what the cells or the command decide, or a claim is malformed.
+    No table has so many seeds, two rows or columns have one name or heading, a key refers to an
+    unknown name, an override is of what the cells or the command decide, or a claim is malformed.
 
     Raises:
         ConfigError: the message names the key.
     """
+    check_seed_count(table.seeds)
     rows, columns = ([item.name for item in items] for items in (table.rows, table.columns))
     for kind, names in (("rows", rows), ("columns", columns)):
         if twice := [name for name in names if names.count(name) > 1]:

@@ -14,7 +14,7 @@ from sparsead.config.compose import compose, describe_error
 from sparsead.config.overrides import expand
 from sparsead.config.quoting import unquote_values
 from sparsead.config.run import RunSpec
-from sparsead.config.seeds import read_seeds
+from sparsead.config.seeds import check_seed_count, read_seeds
 from sparsead.errors import ConfigError
 from sparsead.tables.cells import Column, Row, TableSpec
 
@@ -103,7 +103,8 @@ def _take_seeds(swept: dict[str, list[str]], fixed: list[str]) -> int:
         raise ConfigError(
             f"seed={','.join(values)}: compare takes the seeds 1 to N; give seeds=N or seed=1,…,N"
         )
-    return len(values) or _SEEDS
+    check_seed_count(seeds := len(values) or _SEEDS)
+    return seeds
 
 
 def _take_choices(

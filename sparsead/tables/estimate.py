@@ -6,21 +6,25 @@ plan` measures it, or a whole one, which tells more.
 
 from __future__ import annotations
 
+import json
 import math
 import socket
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt
 from typing_extensions import TypedDict
 
+from sparsead.config.groups import TaskSpec
 from sparsead.config.run import RunSpec
 from sparsead.config.search import SearchSpec
 from sparsead.errors.display import pluralize
 from sparsead.runs.checked import find_checksummed, write_checksummed
+from sparsead.runs.files import file_digest
 from sparsead.runs.request import RunRequest
 from sparsead.runs.states import Missing, read_state
 from sparsead.tables.cells import Cell, by_place, runs_by_point
@@ -171,16 +175,25 @@ def name_kind(spec: RunSpec) -> str:
         spec.backbone.name,
         spec.backbone.path,
         spec.task.name,
-        spec.task.path,
+        _hash_data(spec.task),
         spec.task.max_length,
         spec.adapter.name,
         spec.pruner.name if spec.masked else "dense",
         spec.protocol.batch_size,
         spec.protocol.selection,
-        spec.task.options.get("generated_splits"),
-        spec.task.options.get("generation"),
     )
     return "|".join(str(word) for word in words)
+
+
+def _hash_data(task: TaskSpec) -> str:
+    """Return a hash of what the sizes of a task's splits depend on, and how it is scored.
+
+    Data files of one name are other data if their content differs, and so are configurations of one
+    data set of the hub.
+    """
+    files = [file_digest(file) for file in task.local_files()]
+    decisive = [files, task.revision, task.options]
+    return sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _missing(wanted: Sequence[Cell]) -> list[Cell]:

@@ -25,14 +25,11 @@ from sklearn.metrics import (
 )
 
 from sparsead.config.registry import import_object
-from sparsead.config.values.tasks import check_metrics, score_name
+from sparsead.config.values.tasks import CONSTANT_WITHIN, check_metrics, score_name
 from sparsead.errors import ConfigError
 from sparsead.errors.own_code import named_as_own
 
 log = logging.getLogger(__name__)
-
-_ROUNDING = 1e-6
-"""Largest relative difference of numbers that are the same but for rounding errors of fp32."""
 
 
 @dataclass(frozen=True)
@@ -219,7 +216,7 @@ def is_constant(values: Any) -> bool:
     array = np.asarray(values)
     if array.dtype.kind not in "iuf":
         return all(value == values[0] for value in values)
-    return bool(np.ptp(array) <= _ROUNDING * np.abs(array).max())
+    return bool(np.ptp(array) <= CONSTANT_WITHIN * np.abs(array).max())
 
 
 def _correlations_of_a_constant(chosen: Iterable[str]) -> dict[str, float]:

@@ -7,6 +7,8 @@ import re
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 
+from sparsead.tasks.rows import is_blank
+
 log = logging.getLogger(__name__)
 
 _MINUS = r"(?:(?<![\w)\]])[-\u2212][$\u20ac\u00a3\u00a5]?)?"  # but not that of a difference
@@ -31,12 +33,13 @@ _WRITTEN = re.compile(
 def find_answer(text: str, marker: str | None) -> str | None:
     """Return what follows the last `marker` in a text, without the space around it.
 
-    Without a marker that is the whole text; None if the text does not have the marker.
+    Without a marker that is the whole text. None if the text does not have the marker, or if
+    nothing that can be seen follows it: two texts that end there do not agree on an answer.
     """
-    if marker is None:
-        return text.strip()
-    _, found, answer = text.rpartition(marker)
-    return answer.strip() if found else None
+    if marker is not None and marker not in text:
+        return None
+    answer = text if marker is None else text.rpartition(marker)[2]
+    return None if is_blank(answer) else answer.strip()
 
 
 def find_number(text: str, marker: str | None, decimal_mark: str = "point") -> Decimal | None:

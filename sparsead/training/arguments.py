@@ -70,7 +70,7 @@ def training_arguments(
     if arguments.n_gpu > 1:
         arguments._n_gpu = 1  # on several GPUs the Trainer would multiply the batch size
     arguments.per_device_train_batch_size = protocol.share_of_batch(arguments.world_size)
-    _check_steps(spec, examples)
+    check_steps(spec, examples)
     return arguments
 
 
@@ -80,7 +80,12 @@ def _unless_default(spec: RunSpec) -> dict[str, Any]:
     return limit | ({_CHECKPOINTING: True} if protocol.gradient_checkpointing else {})
 
 
-def _check_steps(spec: RunSpec, examples: int) -> None:
+def check_steps(spec: RunSpec, examples: int) -> None:
+    """Refuse a protocol that needs more batches or steps than so many training examples give.
+
+    Raises:
+        ConfigError: the message names the key and how many batches or steps there are.
+    """
     protocol = spec.protocol
     batches = protocol.batches_per_epoch(examples)
     if protocol.gradient_accumulation > max(batches, 1):

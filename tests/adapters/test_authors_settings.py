@@ -11,6 +11,7 @@ import torch
 
 from composing import ask_for, compose
 from sparsead.adapters.contract import ADAPTERS
+from sparsead.config.choices import read_own_rate
 from sparsead.config.search import read_search
 from sparsead.report.protocol_notes import DEFAULT_RATES, PAPER_RATES
 from sparsead.runs.prerequisites import find_prerequisites
@@ -101,4 +102,6 @@ def test_mam_computes_what_he_et_al_write_at_the_sizes_of_its_file() -> None:
 def test_the_rates_that_a_tables_notes_know_are_those_of_conf() -> None:
     defaults = [compose("task=mrpc"), compose("task=cola"), compose("adapter=bitfit")]
     assert tuple(run.protocol.learning_rate for run in defaults) == DEFAULT_RATES
+    own = [read_own_rate("task", "cola"), read_own_rate("adapter", "bitfit")]
+    assert (*own, read_own_rate("adapter", "houlsby")) == (*DEFAULT_RATES[1:], None)
     assert tuple(read_search("grid", {}).learning_rate) == PAPER_RATES

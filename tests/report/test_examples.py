@@ -14,6 +14,7 @@ from scipy.stats import t
 from sklearn.metrics import matthews_corrcoef
 
 from exhaustive import EXHAUSTIVE
+from sparsead.report.examples import ResampledScores
 from sparsead.report.resampling import draw_resamples
 from sparsead.report.results import Results
 from sparsead.report.tabulate import render
@@ -141,6 +142,28 @@ def test_the_interval_of_an_accuracy_is_that_of_the_analysis_of_variance(results
     assert found["high_crossed"] + found["low_crossed"] == pytest.approx(2 * difference.mean())
     expected = max(2 * t.sf(abs(difference.mean()) / part**0.5, free) for part, free in parts)
     assert found["p_crossed"] == pytest.approx(expected, rel=0.1)
+
+
+@pytest.mark.parametrize("same_data", [True, False])
+def test_data_sets_of_one_name_are_resampled_independently(
+    same_data: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As data files of one name in different folders, which no more than the hashes tell apart."""
+    columns = [Column("rte", "accuracy", name=name) for name in ("first", "second")]
+    rte = next(cell for cell in cells(TABLE) if cell.column == "rte")
+    table = replace(TABLE, columns=columns, average=[], tested=[], seeds=1)
+    results = measured(table, lambda _: score(rte), monkeypatch)
+    for place, found in results.places.items():
+        record = keep(tmp_path / place.row / place.column, found.records[1], rte)
+        record.result["config"]["task"] = {"name": "reviews"}
+        data = "same" if same_data else place.column
+        record.result["data"] = {"validation": {"examples": EXAMPLES["rte"], "sha256": data}}
+        found.records[1] = record
+    resampled = ResampledScores(results)
+    first, second = (resampled.at("small", "dense", column.name) for column in columns)
+    assert first is not None
+    assert second is not None
+    assert np.array_equal(first[1], second[1]) == same_data
 
 
 @pytest.mark.slow

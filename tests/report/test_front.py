@@ -82,6 +82,25 @@ def test_runs_are_listed_by_weights_with_their_interval_and_drawn(
     assert all(Path(line).is_file() for line in printed.err.splitlines())
 
 
+def test_runs_of_one_task_with_other_metrics_are_told_apart(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Their scores cannot be compared, so that each of them is on a front of its own."""
+    record(tmp_path, "snip", 0.5, 1, 0.8)
+    result = plain_result(pruner="magnitude", sparsity=0.5, scores={"f1": 0.9})
+    result["parameters"] |= {"backbone": 1000}
+    write_record(tmp_path, result)
+    cli.run("map", ["--outputs", str(tmp_path), "--format", "csv"])
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert [(row["task"], row["metric"], row["front"]) for row in rows] == [
+        ("mrpc", "accuracy", "yes"),
+        ("mrpc", "f1", "yes"),
+    ]
+    drawn = (tmp_path / "figures" / "map.svg").read_text("utf-8")
+    assert "mrpc accuracy, " in drawn
+    assert "mrpc f1, " in drawn
+
+
 def record_with_seeds(outputs: Path, seeds: dict[str, int], score: float) -> None:
     result = plain_result(setting="separate", pruner="magnitude", scores={"accuracy": score})
     result["config"] |= seeds

@@ -108,6 +108,16 @@ def test_it_is_marked_where_each_row_has_gone_most_of_its_own_way(results: Resul
     assert len(stars) == len(TABLE.rows)
 
 
+def test_a_course_that_does_not_rise_has_no_mark(results: Results) -> None:
+    for record in results.at("small", "full", "one").records.values():
+        for entry, score in zip(record.result["history"], (0.7, 0.6, 0.8, 0.5), strict=True):
+            entry["scores"]["accuracy"] = score
+    figure = draw(results, "score_by_training")
+    assert figure is not None
+    marked = [sum(line.get_marker() == "*" for line in axes.lines) for axes in figure.axes]
+    assert marked == [len(TABLE.rows) - 1, len(TABLE.rows)]
+
+
 def test_a_course_that_stopped_early_ends_where_it_stopped(results: Results) -> None:
     """Two of three runs stop after half of the plan; the mark is where all of them have been."""
     for seed, record in results.at("small", "full", "one").records.items():

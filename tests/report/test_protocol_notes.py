@@ -76,7 +76,7 @@ def test_the_papers_search_and_our_rates_are_said(
     assert "outside the paper's grid" not in notes(results)
     for found in results.places.values():
         for seed, record in found.records.items():
-            record.result["config"]["protocol"] = {"learning_rate": 1e-3 if seed == 1 else 5e-5}
+            set_rate(record, 1e-3 if seed == 1 else 5e-5, "sparse")
     assert "Learning rates outside the paper's grid: 0.001." in notes(results)
     assert "Chosen as a default with minilm" in notes(results)
     unpublished = TableSpec(**{**vars(TABLE), "rows": [Row("mam")]})
@@ -91,13 +91,43 @@ def test_table_4_says_on_what_alpha_and_the_prefixes_factor_were_chosen() -> Non
     assert "MRPC's dev set with minilm" in note
 
 
+@pytest.mark.parametrize("word", ["protocol.learning_rate=1e-3", "++protocol.learning_rate=1e-3"])
+@pytest.mark.parametrize("part", ["rows", "columns", "overrides"])
 def test_a_rate_that_the_table_names_is_not_called_a_default(
-    monkeypatch: pytest.MonkeyPatch,
+    part: str, word: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rows = [replace(row, overrides=["protocol.learning_rate=1e-3"]) for row in TABLE.rows]
-    typed = measured(replace(TABLE, rows=rows), lambda _: {"accuracy": 0.5, "f1": 0.5}, monkeypatch)
+    found = getattr(TABLE, part)
+    named = [word] if part == "overrides" else [replace(each, overrides=[word]) for each in found]
+    table = TableSpec(**(vars(TABLE) | {part: named}))
+    typed = measured(table, lambda _: {"accuracy": 0.5, "f1": 0.5}, monkeypatch)
     for found in typed.places.values():
         for record in found.records.values():
-            record.result["config"]["protocol"] = {"learning_rate": 1e-3}
+            set_rate(record, 1e-3, "sparse")
     assert "Learning rates outside the paper's grid: 0.001." in notes(typed)
     assert "as a default" not in notes(typed)
+
+
+@pytest.mark.parametrize(
+    ("adapter", "rate", "is_default"),
+    [
+        ("houlsby", 5e-4, True),
+        ("houlsby", 1e-3, False),
+        ("full", 5e-4, False),
+        ("bitfit", 5e-3, True),
+        ("ia3", 3e-3, False),
+        ("of_my_own", 1e-3, False),
+    ],
+)
+def test_a_rate_is_called_a_default_only_of_the_methods_that_have_it(
+    adapter: str, rate: float, is_default: bool, results: Results
+) -> None:
+    """A table of runs that filters found does not know whether a rate was typed."""
+    for found in results.places.values():
+        for record in found.records.values():
+            set_rate(record, rate, adapter)
+    assert f"outside the paper's grid: {rate:g}." in notes(results)
+    assert ("as a default" in notes(results)) == is_default
+
+
+def set_rate(record: RunRecord, rate: float, adapter: str) -> None:
+    record.result["config"] |= {"protocol": {"learning_rate": rate}, "adapter": {"name": adapter}}

@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 
 from sparsead import cli
+from sparsead.config.seeds import MOST_SEEDS
 from sparsead.report.query_results import tabulate_settings
 from sparsead.report.results import Results
 from sparsead.runs.archive_writing import pack
 from sparsead.runs.listing import find_finished
+from sparsead.runs.record import RunRecord
 from synthetic import plain_result, write_record
 
 
@@ -63,6 +65,18 @@ def test_runs_of_one_seed_in_one_cell_are_all_counted(outputs: Path) -> None:
     write_record(outputs, result)
     (place,) = tabulated(outputs, "sparsity=0.4").places.values()
     assert len(place.scores) == 3
+
+
+def test_a_setting_may_have_more_runs_than_a_table_may_ask_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one that `sparsead variance --seeds 32` makes."""
+    result = plain_result(setting="many", scores={"accuracy": 0.5})
+    monkeypatch.setattr(RunRecord, "read", lambda folder: RunRecord(folder, result))
+    runs = [RunRecord(tmp_path / str(number), result) for number in range(MOST_SEEDS + 1)]
+    results = tabulate_settings(runs, "runs", "All runs")
+    (place,) = results.places.values()
+    assert len(place.scores) == place.asked == results.table.seeds == MOST_SEEDS + 1
 
 
 def test_settings_that_look_alike_are_told_apart_and_not_pooled(outputs: Path) -> None:

@@ -21,6 +21,7 @@ from sklearn.metrics import (
 )
 
 from sparsead.report.resampling import count_resamples, draw_resamples, score_resamples
+from sparsead.tasks.metrics import TaskScores
 
 OF_CLASSES: dict[str, Callable[..., Any]] = {
     "accuracy": accuracy_score,
@@ -84,6 +85,26 @@ def test_a_constant_prediction_has_no_correlation() -> None:
         assert score_resamples(frame, metric, counts).tolist() == [0, 0]
     frame = pd.DataFrame({"label": [1.0, 1.0], "prediction": [0.1, 0.2]})
     assert np.isnan(score_resamples(frame, "pearson", np.array([[1, 1]]))).all()
+
+
+@pytest.mark.parametrize("metric", ["pearson", "spearmanr"])
+@pytest.mark.parametrize("spread", [1e-7, 5e-7, 2e-6])
+def test_predictions_that_differ_by_rounding_are_scored_as_by_the_task(
+    metric: str, spread: float
+) -> None:
+    """As those of a collapsed run, on all of its examples and on resampled ones."""
+    rng = np.random.default_rng(1)
+    predictions = np.float32(2.7 * (1 + rng.choice([0, spread], 300)))
+    frame = pd.DataFrame({"label": rng.uniform(0, 5, 300), "prediction": predictions})
+    scores = TaskScores([metric], regression=True)
+    counts = np.vstack([np.ones((1, 300), np.uint8), counts_of(rng, 300, 3)])
+    wanted = expected(
+        frame,
+        lambda true, predicted: scores.compute(predictions=predicted, references=true)[metric],
+        counts,
+    )
+    assert score_resamples(frame, metric, counts) == pytest.approx(wanted, abs=1e-9)
+    assert [value == 0 for value in wanted] == [spread < 1e-6] * 4
 
 
 @pytest.mark.parametrize(("name", "words"), [("bleu", "13a"), ("bleu", "char"), ("chrf", "13a")])

@@ -8,7 +8,7 @@ import pytest
 
 from composing import ask_for, compose
 from sparsead.commands.train import train_run
-from sparsead.tables.estimate import TIMES, Throughput, format_amount, read_throughput
+from sparsead.tables.estimate import TIMES, Throughput, format_amount, name_kind, read_throughput
 
 
 @pytest.mark.parametrize(
@@ -65,3 +65,15 @@ def test_a_part_of_the_data_does_not_tell_how_long_the_whole_takes(
     request = ask_for(*words, f"outputs={tmp_path}", "device=cpu", "protocol.epochs=1")
     train_run(request)
     assert read_throughput(request) is None
+
+
+def test_data_files_of_one_name_are_kinds_of_their_own(tmp_path: Path) -> None:
+    """Their sizes differ, so that the time of one says nothing of the other's."""
+    kinds = []
+    for folder, rows in (("x", 2), ("y", 3), ("z", 3)):
+        file = tmp_path / folder / "reviews.csv"
+        file.parent.mkdir()
+        file.write_text("text,label\n" + "good,1\nbad,0\n" * rows, "utf-8")
+        words = (f"task.train={file}", "task.inputs=[text]", "task.validation_share=0.5")
+        kinds.append(name_kind(compose("task=text", *words)))
+    assert kinds[0] != kinds[1] == kinds[2]

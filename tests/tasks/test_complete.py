@@ -145,8 +145,17 @@ def test_matches_compare_the_answer_or_its_number() -> None:
     assert each == {"exact_match": [1, 0, 0, 0], "number_match": [1, 1, 0, 0]}
     means = scores.compute(predictions=given, references=true)
     assert means == {"exact_match": 0.25, "number_match": 0.5}
-    whole = TextScores(["exact_match"]).each([" 3.", "3"], ["3.", "4"])
-    assert whole == {"exact_match": [1, 0]}
+    whole = TextScores(["exact_match"]).each([" 3.", "3", ""], ["3.", "4", " "])
+    assert whole == {"exact_match": [1, 0, 0]}
+
+
+@pytest.mark.parametrize("ending", ["####", "#### \n", "#### \u200b"])
+def test_a_marker_with_nothing_after_it_is_no_answer(ending: str) -> None:
+    """Else a model that stops after the marker would be right of such true texts."""
+    scores = TextScores(["exact_match"], answer_after="####")
+    assert scores.each([f"x {ending}"], [f"y {ending}"]) == {"exact_match": [0]}
+    assert "has nothing after task.answer_after=####" in str(scores.missing_answer(f"y {ending}"))
+    assert scores.missing_answer("y #### 1") is None
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,11 @@ METRICS: Mapping[str, tuple[str, ...]] = {
     "texts": ("exact_match", "number_match", "rouge1", "rouge2", "rougeL", "bleu", "chrf"),
 }
 """By what a task predicts, the names of the project's metrics; a test compares them."""
+CONSTANT_WITHIN = 1e-6
+"""Predicted numbers count as all the same if they differ by at most this share of the largest one.
+
+That is more than fp32 rounds. Their correlation is then 0, on all examples as on resampled ones.
+"""
 ONE_OF_TWO = (
     "name a file, or hold out a share of the training file with task.validation_share=0.1; "
     "one of the two"
