@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from filelock import BaseFileLock, FileLock, Timeout
 
@@ -32,6 +32,7 @@ from sparsead.runs.record import RunRecord, find_record
 from sparsead.runs.request import RunRequest
 from sparsead.runs.secrets import hide_secrets
 from sparsead.runs.staging import discard
+from sparsead.runs.trial_watches import Decision, Until, list_rungs
 from sparsead.runs.trials import (
     Trial,
     list_points,
@@ -42,9 +43,6 @@ from sparsead.runs.trials import (
 )
 from sparsead.tables.cells import Cell, by_place, runs_by_point
 from sparsead.tables.choice import file_of, find_choice
-
-if TYPE_CHECKING:
-    import optuna
 
 log = logging.getLogger(__name__)
 
@@ -90,6 +88,7 @@ def search_over_seeds(
         ConfigError: no selection split is held out, the runs are to be trained again although the
             search is recorded, or every point failed.
         RecordError: the search's journal is damaged.
+        StorageError: the search's files cannot be written.
         SparseadError: an error that the user can fix and that would fail every point.
     """
     check_comparable(requests[0].spec.protocol)
@@ -137,7 +136,7 @@ def _try_all(
             continue
         trial = Trial.of(points[taken.number][0])
         try:
-            _try(points[taken.number], _Decision(taken, trial), space, train)
+            _try(points[taken.number], Decision(journal, taken, trial), space, train)
         except ClaimedError:  # another process was faster
             journal.leave(taken)
             busy.add(taken.number)
@@ -162,71 +161,18 @@ def _find_or_train(run: RunRequest, train: Train) -> RunRecord:
             time.sleep(_POLL_SECONDS)
 
 
-class _Decision:
-    """The `Watch` of one trial: it reports scores to Optuna, and tells whether to stop training.
-
-    A trial of a process that has died has scores already; the last of them is judged again.
-    """
-
-    def __init__(self, optuna_trial: optuna.Trial, trial: Trial) -> None:
-        self._optuna_trial = optuna_trial
-        self.trial = trial
-        reported = len(
-            optuna_trial.study.get_trials(deepcopy=False)[optuna_trial.number].intermediate_values
-        )
-        self._reported = reported
-        self._told = max(0, reported - 1)
-
-    def __call__(self, scores: Sequence[float]) -> bool:
-        """Tell whether to stop after the last epoch in `scores`; called by `training.stopping`."""
-        trial = self.trial
-        for epoch in range(self._told + 1, len(scores) + 1):
-            self._told = epoch
-            if epoch > self._reported:
-                self._optuna_trial.report(scores[epoch - 1], epoch)
-            trial.scores = list(scores[:epoch])
-            if self._optuna_trial.should_prune():
-                return True
-        finished = len(trial.scores) == trial.epochs
-        trial.state = "finished" if finished else trial.state
-        return finished
-
-
-def _try(runs: Sequence[RunRequest], is_over: _Decision, space: SearchSpec, train: Train) -> None:
+def _try(runs: Sequence[RunRequest], is_over: Decision, space: SearchSpec, train: Train) -> None:
     """Train a point until it finishes or is stopped; its checkpoints stay, to resume from."""
     if len(runs) == 1:
         _train(runs[0], is_over, is_over.trial, train)
         return
-    for rung in _rungs(space, is_over.trial.epochs):
-        watches = [_Until(rung) for _ in runs]
+    for rung in list_rungs(space, is_over.trial.epochs):
+        watches = [Until(rung) for _ in runs]
         for run, watch in zip(runs, watches, strict=True):
             if not _train(run, watch, is_over.trial, train):
                 return
         if is_over([fmean(scores) for scores in zip(*(w.scores for w in watches), strict=True)]):
             return
-
-
-def _rungs(space: SearchSpec, epochs: int) -> list[int]:
-    """Return the numbers of epochs after which a point of so many epochs is judged."""
-    rungs = []
-    rung = space.first_rung
-    while rung < epochs:
-        rungs.append(rung)
-        rung *= space.reduction
-    return [*rungs, epochs]
-
-
-class _Until:
-    """The `Watch` of one of a point's seeds: it stops after so many epochs."""
-
-    def __init__(self, epochs: int) -> None:
-        self._epochs = epochs
-        self.scores: list[float] = []
-
-    def __call__(self, scores: Sequence[float]) -> bool:
-        """Tell whether to stop after the last epoch in `scores`."""
-        self.scores = list(scores[: self._epochs])
-        return len(scores) >= self._epochs
 
 
 def _train(run: RunRequest, watch: Watch, trial: Trial, train: Train) -> bool:

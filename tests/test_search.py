@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import resource
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +18,7 @@ from omegaconf import DictConfig
 from sparsead.commands.train import train_run
 from sparsead.config.compose import compose
 from sparsead.config.search import SearchSpec
-from sparsead.errors import ConfigError, RecordError, TrainingStopped
+from sparsead.errors import ConfigError, RecordError, StorageError, TrainingStopped
 from sparsead.runs.claim import claimed
 from sparsead.runs.interrupt import Watch
 from sparsead.runs.record import RunRecord, write_result
@@ -255,6 +258,30 @@ def test_a_damaged_journal_is_one_line(tmp_path: Path) -> None:
         log.write_bytes(whole.replace(b'"finished"', edited))
         with pytest.raises(RecordError, match=r"is not a journal of Optuna .*; delete it"):
             searched(config, FakeTraining())
+
+
+@contextmanager
+def no_file_longer_than(size: int) -> Iterator[None]:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_search_goes_on_after_a_fault_of_the_storage_has_cut_its_journal(tmp_path: Path) -> None:
+    searched(composed(tmp_path / "whole", *GRID), FakeTraining())
+    config = composed(tmp_path / "cut", *GRID)
+    with no_file_longer_than(3000), pytest.raises(StorageError, match="same command again") as end:
+        searched(config, FakeTraining())
+    assert "\n" not in str(end.value)
+    (log,) = (tmp_path / "cut" / "optuna").glob("*.log")
+    assert len(log.read_bytes()) == 3000
+    assert not log.read_bytes().endswith(b"\n")
+    for _ in range(2):
+        searched(config, FakeTraining())
+        assert file_of(tmp_path / "cut")["trials"] == file_of(tmp_path / "whole")["trials"]
 
 
 @pytest.mark.parametrize(

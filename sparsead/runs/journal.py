@@ -15,7 +15,7 @@ from filelock import BaseFileLock, FileLock, Timeout
 from typing_extensions import TypedDict
 
 from sparsead.config.search import GRID, SearchSpec
-from sparsead.errors import ConfigError, RecordError
+from sparsead.errors import ConfigError, RecordError, StorageError
 from sparsead.runs.checked import check_type
 from sparsead.runs.request import RunRequest
 from sparsead.runs.result import Hash
@@ -53,6 +53,7 @@ class Journal:
     Raises:
         ConfigError: Optuna is not installed.
         RecordError: the file is no journal of this search.
+        StorageError: the file cannot be written; so do all methods that write to it.
     """
 
     def __init__(
@@ -62,7 +63,7 @@ class Journal:
         self._space = space
         self._points = points
         self._held: dict[int, BaseFileLock] = {}
-        with self._locked(), self._readable():
+        with self._locked():
             self._study = _open_study(file, space)
             for runs in points[len(self._study.get_trials(deepcopy=False)) :]:
                 protocol = runs[0].spec.protocol
@@ -115,6 +116,20 @@ class Journal:
         value = _reported(self._frozen()[taken.number])[-1] if is_whole else None
         self._study.tell(taken, value, state=state)
 
+    def count_reported(self, taken: optuna.Trial) -> int:
+        """Return for how many epochs the trial has a score already."""
+        return len(self._frozen()[taken.number].intermediate_values)
+
+    def report(self, taken: optuna.Trial, score: float, epoch: int) -> None:
+        """Write the score of a trial after an epoch."""
+        with self._usable():
+            taken.report(score, epoch)
+
+    def should_stop(self, taken: optuna.Trial) -> bool:
+        """Tell whether the last score of a trial is not among the best of its rung."""
+        with self._usable():
+            return taken.should_prune()
+
     def list_running(self) -> list[int]:
         """Return the numbers of the trials that a process has taken and not ended."""
         return [n for n, trial in enumerate(self._frozen()) if trial.state.name == "RUNNING"]
@@ -148,7 +163,7 @@ class Journal:
                 )
 
     def _described(self, number: int, trial: optuna.trial.FrozenTrial) -> Trial:
-        with self._readable():
+        with self._usable():
             said = check_type({**trial.user_attrs}, _TrialAttributes)
         described = Trial.of(self._points[number][0])
         described.scores = _reported(trial)
@@ -185,17 +200,26 @@ class Journal:
         return opened
 
     def _frozen(self) -> list[optuna.trial.FrozenTrial]:
-        with self._readable():
+        with self._usable():
             return self._study.get_trials(deepcopy=False)
 
-    def _locked(self) -> FileLock:
-        self._journal.parent.mkdir(parents=True, exist_ok=True)
-        return FileLock(self._journal.with_name(f".{self._journal.stem}.lock"))
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        with self._usable():
+            self._journal.parent.mkdir(parents=True, exist_ok=True)
+            with FileLock(self._journal.with_name(f".{self._journal.stem}.lock")):
+                yield
 
     @contextmanager
-    def _readable(self) -> Iterator[None]:
+    def _usable(self) -> Iterator[None]:
+        """Say in one line that the file is no journal, or that it cannot be written."""
         try:
             yield
+        except OSError as error:
+            raise StorageError(
+                f"{self._journal}: cannot be written ({error.strerror or error}); records are "
+                "intact; run the same command again to resume"
+            ) from error
         except (ValueError, KeyError, TypeError, AssertionError, RecursionError) as error:
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise RecordError(
@@ -214,12 +238,14 @@ def _open_study(file: Path, space: SearchSpec) -> optuna.Study:
         import optuna
         from optuna.storages import JournalStorage
         from optuna.storages.journal import JournalFileBackend
+
+        from sparsead.runs.journal_lock import WholeLineLock
     except ImportError as error:
         raise ConfigError("search=asha: needs Optuna: pip install 'sparsead[optuna]'") from error
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     return optuna.create_study(
         study_name=file.stem,
-        storage=JournalStorage(JournalFileBackend(str(file))),
+        storage=JournalStorage(JournalFileBackend(str(file), lock_obj=WholeLineLock(file))),
         load_if_exists=True,
         direction="maximize",
         sampler=optuna.samplers.RandomSampler(seed=0),  # every trial's values are given
