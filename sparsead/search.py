@@ -12,6 +12,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 from typing import Protocol
@@ -24,6 +25,7 @@ from sparsead.errors import (
     ClaimedError,
     ConfigError,
     SparseadError,
+    StorageError,
     TrainingStopped,
 )
 from sparsead.runs.interrupt import Watch
@@ -32,6 +34,7 @@ from sparsead.runs.record import RunRecord, find_record
 from sparsead.runs.request import RunRequest
 from sparsead.runs.secrets import hide_secrets
 from sparsead.runs.staging import discard
+from sparsead.runs.states import Failed, read_state
 from sparsead.runs.trial_watches import Decision, Until, list_rungs
 from sparsead.runs.trials import (
     Trial,
@@ -41,8 +44,9 @@ from sparsead.runs.trials import (
     trials_file,
     write_trials,
 )
-from sparsead.tables.cells import Cell, by_place, runs_by_point
-from sparsead.tables.choice import file_of, find_choice
+from sparsead.tables.cells import Cell, runs_by_point
+from sparsead.tables.choice import find_choice
+from sparsead.tables.searches import list_searches
 
 log = logging.getLogger(__name__)
 
@@ -61,15 +65,15 @@ class Train(Protocol):
 
 
 def search(request: RunRequest, space: SearchSpec, train: Train) -> RunRecord:
-    """Search for the best point of one run, and return its record; see `search_over_seeds`."""
-    (record,) = search_over_seeds([request], space, train)
-    return record
+    """Search for the best point of one run, and return its record; see `choose_runs`."""
+    (chosen,) = choose_runs([request], space, train)
+    return _find_or_train(chosen, train)
 
 
-def search_over_seeds(
+def choose_runs(
     requests: Sequence[RunRequest], space: SearchSpec, train: Train
-) -> list[RunRecord]:
-    """Train the points of the grid, and return the records of the best one that finishes.
+) -> list[RunRequest]:
+    """Train the points of the grid, and return the runs of the best one that finishes.
 
     Points are compared by their means over the seeds. With several seeds, all of them train to the
     next rung before it is decided whether the point goes on.
@@ -81,12 +85,12 @@ def search_over_seeds(
         train: trains and records a run; a watch may stop it after any epoch.
 
     Returns:
-        The records of the chosen point, one for each seed. Only they are scored on the validation
-        split.
+        The runs of the chosen point, one for each seed. No run is recorded yet: only these are to
+        be scored on the validation split.
 
     Raises:
         ConfigError: no selection split is held out, the runs are to be trained again although the
-            search is recorded, or every point failed.
+            search is recorded, or no point finished.
         RecordError: the search's journal is damaged.
         StorageError: the search's files cannot be written.
         SparseadError: an error that the user can fix and that would fail every point.
@@ -114,10 +118,10 @@ def search_over_seeds(
             f"search=asha: no point finished; the first one: {tried[0]}; delete "
             f"{journal_file(file)} to search anew"
         )
-    records = [_find_or_train(run, train) for run in points[tried.index(best)]]
-    write_trials(file, space, tried, records[0].folder.name)
+    chosen = points[tried.index(best)]
+    write_trials(file, space, tried, chosen[0].folder.name)
     log.info("%s", file)
-    return records
+    return list(chosen)
 
 
 def _try_all(
@@ -150,15 +154,23 @@ def _try_all(
 
 
 def _find_or_train(run: RunRequest, train: Train) -> RunRecord:
-    """Return the record of the chosen run; a process that shares the search may be training it."""
+    """Return the record of the chosen run; a process that shares the search may be training it.
+
+    A failure is recorded, and raised.
+    """
     while True:
-        record = find_record(run.folder)
         try:
+            record = None if run.rerun else find_record(run.folder)
             return train(run) if record is None else record
         except AlreadyRecordedError:
             return RunRecord.read(run.folder)
         except ClaimedError:
             time.sleep(_POLL_SECONDS)
+        except StorageError:
+            raise
+        except Exception as error:
+            run.record_failure(error)
+            raise
 
 
 def _try(runs: Sequence[RunRequest], is_over: Decision, space: SearchSpec, train: Train) -> None:
@@ -233,18 +245,16 @@ def search_cells(
         space: the search space.
         train: trains and records a run; a watch may stop it after any epoch.
         tell: called with "run", "done", "failed" or "waiting" and the search's first cell.
-        retry_failed: whether a search in which every point failed begins anew.
+        retry_failed: whether a search in which no point finished begins anew, and a chosen point
+            that failed is trained again.
 
     Returns:
-        The number of searches in which no point finished.
+        The number of searches that failed.
 
     Raises:
         SparseadError: an error that the user can fix and that would fail every point.
     """
-    searches: dict[Path, list[Cell]] = {}
-    for found in by_place(cells):
-        if not any(cell.waits for cell in found):
-            searches.setdefault(file_of(space, runs_by_point(found)), found)
+    searches = list_searches(cells, space)
     failed = 0
     while searches:
         left: dict[Path, list[Cell]] = {}
@@ -269,24 +279,46 @@ def _search_cell(
     *,
     retry_failed: bool,
 ) -> str:
-    """Search one cell of a table unless it is done; return done, failed or waiting."""
+    """Search one cell of a table unless it is over; return done, failed or waiting."""
     runs = runs_by_point(cells)
-    if find_choice(space, runs).point is not None:
+    choice = find_choice(space, runs)
+    if choice.point is not None:
         return "done"
+    if choice.is_over and not retry_failed:
+        return "failed"
     try:
         with _locked(file):
-            if retry_failed and find_choice(space, runs).is_over:  # every point failed
+            if choice.is_over and _best(read_trials(file)[0]) is None:
                 journal_file(file).unlink(missing_ok=True)
             tell("run", cells[0])
-            search_over_seeds(next(iter(runs.values())), space, train)
+            chosen = choose_runs(next(iter(runs.values())), space, train)
+            state = _train_chosen(chosen, train, retry_failed=retry_failed)
     except (Timeout, ClaimedError):
         return "waiting"
     except NoPointError as error:
         log.info("%s", error)
-        tell("failed", cells[0])
-        return "failed"
-    tell("done", cells[0])
-    return "done"
+        state = "failed"
+    tell(state, cells[0])
+    return state
+
+
+def _train_chosen(runs: Sequence[RunRequest], train: Train, *, retry_failed: bool) -> str:
+    """Train the runs of the chosen point that are not recorded; return done or failed.
+
+    A failure of one of them does not end the others, as in a table without a search.
+    """
+    outcome = "done"
+    for run in runs:
+        # A record that is there although the run counts as failed is damaged: replace it.
+        damaged = isinstance(read_state(run.folder), Failed) and run.folder.exists()
+        try:
+            _find_or_train(replace(run, rerun=retry_failed and damaged), train)
+        except StorageError:
+            raise
+        except Exception as error:  # it is recorded, and told at the end
+            log.info("%s: %s", run.folder.name, hide_secrets(f"{type(error).__name__}: {error}"))
+            outcome = "failed"
+    return outcome
 
 
 def _locked(file: Path) -> BaseFileLock:

@@ -17,6 +17,7 @@ from sparsead.commands import plan, reproduce
 from sparsead.config.launch import take_launcher
 from sparsead.config.tracking import group_tracked
 from sparsead.errors import ConfigError
+from sparsead.report import teller
 from sparsead.runs.failure import read_failures
 from sparsead.runs.record import read_records
 from sparsead.tables.cells import Cell, list_cells
@@ -99,10 +100,10 @@ def test_runs_that_another_process_trains_do_not_count_as_this_ones(
 ) -> None:
     now, labels = [0.0], list[str]()
     monkeypatch.setattr("time.monotonic", lambda: now[0])
-    monkeypatch.setattr(reproduce, "name_sweep", labels.append)
+    monkeypatch.setattr(teller, "name_sweep", labels.append)
     request = ask_for("backbone=tiny-bert", "task=demo_rte", f"outputs={tmp_path}")
     cell = Cell("row", "column", "tiny-bert", 1, (), request)
-    tell = reproduce.Teller(3)
+    tell = teller.Teller(3)
     for event, seconds in (("run", 1), ("run", 60), ("failed", 0), ("run", 0)):  # one was taken
         tell(event, cell)
         now[0] += seconds
