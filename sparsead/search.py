@@ -29,7 +29,7 @@ from sparsead.errors import (
     TrainingStopped,
 )
 from sparsead.runs.interrupt import Watch
-from sparsead.runs.journal import Journal, journal_file
+from sparsead.runs.journal import Journal, check_installed, journal_file
 from sparsead.runs.record import RunRecord, find_record
 from sparsead.runs.request import RunRequest
 from sparsead.runs.secrets import hide_secrets
@@ -70,6 +70,28 @@ def search(request: RunRequest, space: SearchSpec, train: Train) -> RunRecord:
     return _find_or_train(chosen, train)
 
 
+def check_search(request: RunRequest, space: SearchSpec) -> None:
+    """Refuse a search that cannot be done, before anything of it is trained.
+
+    Raises:
+        ConfigError: no selection split is held out, a point is out of range, the run is to be
+            trained again, Optuna is not installed, or torchrun has started this process.
+    """
+    check_comparable(request.spec.protocol)
+    check_installed()
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise ConfigError(
+            "search=asha: is not for torchrun; start the command several times without it, and "
+            "the processes share the search"
+        )
+    points = list_points([request], space)
+    if request.rerun:
+        raise ConfigError(
+            "rerun=true: search=asha goes on with the search that is recorded; leave rerun out, "
+            f"or delete {journal_file(trials_file(space, points))} to search anew"
+        )
+
+
 def choose_runs(
     requests: Sequence[RunRequest], space: SearchSpec, train: Train
 ) -> list[RunRequest]:
@@ -89,26 +111,15 @@ def choose_runs(
         be scored on the validation split.
 
     Raises:
-        ConfigError: no selection split is held out, the runs are to be trained again although the
-            search is recorded, or no point finished.
+        ConfigError: the search cannot be done (see `check_search`), or no point finished.
         RecordError: the search's journal is damaged.
         StorageError: the search's files cannot be written.
         SparseadError: an error that the user can fix and that would fail every point.
     """
-    check_comparable(requests[0].spec.protocol)
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise ConfigError(
-            "search=asha: is not for torchrun; start the command several times without it, and "
-            "the processes share the search"
-        )
+    check_search(requests[0], space)
     points = list_points(requests, space)
     file = trials_file(space, points)
     written, _ = read_trials(file)  # says so if it was altered; below, it is written anew
-    if requests[0].rerun:
-        raise ConfigError(
-            "rerun=true: search=asha goes on with the search that is recorded; leave rerun out, "
-            f"or delete {journal_file(file)} to search anew"
-        )
     journal = Journal(journal_file(file), space, points)
     journal.check_against(file, written)
     tried = _try_all(journal, points, space, train, file)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, NotRequired
 
@@ -42,6 +43,16 @@ def journal_file(trials_file: Path) -> Path:
     return trials_file.parent.with_name("optuna") / f"{trials_file.stem}.log"
 
 
+def check_installed() -> None:
+    """Refuse a search where Optuna is missing.
+
+    Raises:
+        ConfigError: the message says how to install it.
+    """
+    if find_spec("optuna") is None:
+        raise ConfigError("search=asha: needs Optuna: pip install 'sparsead[optuna]'")
+
+
 class Journal:
     """The trials of a search: one for each point, numbered as `points` are.
 
@@ -51,7 +62,6 @@ class Journal:
         points: for each point its runs, one for each seed.
 
     Raises:
-        ConfigError: Optuna is not installed.
         RecordError: the file is no journal of this search.
         StorageError: the file cannot be written; so do all methods that write to it.
     """
@@ -234,14 +244,12 @@ def _reported(trial: optuna.trial.FrozenTrial) -> list[float]:
 
 
 def _open_study(file: Path, space: SearchSpec) -> optuna.Study:
-    try:
-        import optuna
-        from optuna.storages import JournalStorage
-        from optuna.storages.journal import JournalFileBackend
+    import optuna
+    from optuna.storages import JournalStorage
+    from optuna.storages.journal import JournalFileBackend
 
-        from sparsead.runs.journal_lock import WholeLineLock
-    except ImportError as error:
-        raise ConfigError("search=asha: needs Optuna: pip install 'sparsead[optuna]'") from error
+    from sparsead.runs.journal_lock import WholeLineLock
+
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     return optuna.create_study(
         study_name=file.stem,
