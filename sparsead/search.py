@@ -28,6 +28,7 @@ from sparsead.errors import (
     StorageError,
     TrainingStopped,
 )
+from sparsead.errors.memory import lacks_memory
 from sparsead.runs.interrupt import Watch
 from sparsead.runs.journal import Journal, check_installed, journal_file
 from sparsead.runs.record import RunRecord, find_record
@@ -214,13 +215,23 @@ def _train(run: RunRequest, watch: Watch, trial: Trial, train: Train) -> bool:
     except AlreadyRecordedError:  # by another process, meanwhile
         watch(scores_by_epoch(RunRecord.read(run.folder)))
         return True
-    except SparseadError:
-        raise
-    except Exception as error:  # one point can fail alone: its batch may be too large for this GPU
+    except Exception as error:
+        if not _is_of_point(error):
+            raise
         run.record_failure(error)
         trial.state, trial.error = "failed", hide_secrets(f"{type(error).__name__}: {error}")
         return False
     return True
+
+
+def _is_of_point(error: Exception) -> bool:
+    """Tell whether one point can fail so alone, such as by a batch that the memory cannot hold.
+
+    Its batches can also be too few for an option of the protocol. What else the user can fix, such
+    as data that are missing, would fail every point; what cannot be built was refused before.
+    """
+    lacks = error.__cause__ is not None and lacks_memory(error.__cause__)
+    return lacks or isinstance(error, ConfigError) or not isinstance(error, SparseadError)
 
 
 def _best(tried: Sequence[Trial]) -> Trial | None:

@@ -224,6 +224,7 @@ def _train_one(config: DictConfig, sweeping: bool) -> RunRecord:
         print_line(describe_setting(request.spec))
     request = do_prerequisites(request, overrides, _do_in_sweep if sweeping else find_or_train)
     if space is not None:
+        check_buildable(request.spec)  # otherwise every point would fail
         do = partial(search, space=space, train=train_run)
         return _note_in_sweep(request, do) if sweeping else do(request)
     if sweeping:
