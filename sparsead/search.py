@@ -123,14 +123,14 @@ def choose_runs(
     written, _ = read_trials(file)  # says so if it was altered; below, it is written anew
     journal = Journal(journal_file(file), space, points)
     journal.check_against(file, written)
-    tried = _try_all(journal, points, space, train, file)
+    tried = _try_all(journal, space, train, file)
     best = _best(tried)
     if best is None:
         raise NoPointError(
             f"search=asha: no point finished; the first one: {tried[0]}; delete "
             f"{journal_file(file)} to search anew"
         )
-    chosen = points[tried.index(best)]
+    chosen = journal.points[tried.index(best)]
     write_trials(file, space, tried, chosen[0].folder.name)
     log.info("%s", file)
     return list(chosen)
@@ -138,12 +138,12 @@ def choose_runs(
 
 def _try_all(
     journal: Journal,
-    points: Sequence[Sequence[RunRequest]],
     space: SearchSpec,
     train: Train,
     file: Path,
 ) -> list[Trial]:
     """Try every point that no other process tries, and return how all have ended."""
+    points = journal.points
     busy: set[int] = set()
     while (taken := journal.take(busy)) is not None or journal.list_running():
         if taken is None:  # other processes are at the last points

@@ -287,6 +287,15 @@ def test_a_damaged_journal_is_one_line(tmp_path: Path) -> None:
             searched(config, FakeTraining())
 
 
+def test_the_same_grid_in_another_order_is_the_same_search(tmp_path: Path) -> None:
+    first = searched(composed(tmp_path, *GRID), FakeTraining())
+    written, again = file_of(tmp_path)["trials"], FakeTraining()
+    turned = ("search.learning_rate=[1e-2,5e-3,1e-4,1e-3]", GRID[1], "search.batch_size=[16,8]")
+    assert searched(composed(tmp_path, *turned), again).folder == first.folder
+    assert file_of(tmp_path)["trials"] == written
+    assert not [run for run in again.begun if run.folder != first.folder]
+
+
 @contextmanager
 def no_file_longer_than(size: int) -> Iterator[None]:
     before = resource.getrlimit(resource.RLIMIT_FSIZE)

@@ -54,7 +54,11 @@ def check_installed() -> None:
 
 
 class Journal:
-    """The trials of a search: one for each point, numbered as `points` are.
+    """The trials of a search: one for each point.
+
+    Attributes:
+        points: the runs of each point, in the order of the trials. It is that in which the process
+            that began the search was given them: the same grid can be typed in another order.
 
     Args:
         file: the journal; it is made where it is missing.
@@ -71,18 +75,23 @@ class Journal:
     ) -> None:
         self._journal = file
         self._space = space
-        self._points = points
         self._held: dict[int, BaseFileLock] = {}
+        self.points: list[Sequence[RunRequest]] = []
+        left = {runs[0].identity: runs for runs in points}
         with self._locked():
             self._study = _open_study(file, space)
-            for runs in points[len(self._study.get_trials(deepcopy=False)) :]:
-                protocol = runs[0].spec.protocol
-                values = {key: getattr(protocol, key) for key in GRID}
-                self._study.enqueue_trial(values, user_attrs={_IDENTITY: runs[0].identity})
-        for number, trial in enumerate(self._frozen()):
-            identity = trial.user_attrs.get(_IDENTITY)
-            if number >= len(points) or identity != points[number][0].identity:
-                raise RecordError(f"{file}: is the journal of another search; delete it")
+            for trial in self._frozen():
+                runs = left.pop(str(trial.user_attrs.get(_IDENTITY)), None)
+                if runs is None:
+                    raise RecordError(f"{file}: is the journal of another search; delete it")
+                self.points.append(runs)
+            for runs in left.values():
+                self.points.append(runs)
+                self._enqueue(runs[0])
+
+    def _enqueue(self, run: RunRequest) -> None:
+        values = {key: getattr(run.spec.protocol, key) for key in GRID}
+        self._study.enqueue_trial(values, user_attrs={_IDENTITY: run.identity})
 
     def take(self, busy: Collection[int]) -> optuna.Trial | None:
         """Return a trial to work on: one whose process has died, else the next that waits.
@@ -175,7 +184,7 @@ class Journal:
     def _described(self, number: int, trial: optuna.trial.FrozenTrial) -> Trial:
         with self._usable():
             said = check_type({**trial.user_attrs}, _TrialAttributes)
-        described = Trial.of(self._points[number][0])
+        described = Trial.of(self.points[number][0])
         described.scores = _reported(trial)
         described.state = said.get(_STATE, "stopped")
         described.error = said.get(_ERROR)

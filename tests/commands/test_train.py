@@ -52,7 +52,7 @@ def test_the_papers_protocol_alone_says_that_it_is_one_point_of_the_grid(
     class ReachedError(BaseException):  # not a failure of the run
         pass
 
-    def reached(*_: object) -> None:
+    def reached(*_: object, **__: object) -> None:
         raise ReachedError
 
     monkeypatch.setattr(launch, "find_or_train", reached)
