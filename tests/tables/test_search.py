@@ -361,6 +361,27 @@ def test_a_searched_table_is_done_and_shown_by_the_commands(
     assert re.search(r"\[(0.0001|0.005), 1, 8\]", capsys.readouterr().out)
 
 
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("rows:", "the row own-rate of mine says protocol.learning_rate=1e-5"),
+        ("columns:", "the column own-rate of mine says protocol.learning_rate=1e-5"),
+    ],
+)
+def test_a_search_replaces_no_value_that_a_row_or_a_column_has_of_its_own(
+    tmp_path: Path, line: str, said: str
+) -> None:
+    own = "name: own-rate, overrides: [protocol.learning_rate=1e-5]"
+    added = {"rows:": own, "columns:": f"task: demo_sst2, metric: accuracy, {own}"}[line]
+    file = tmp_path / "mine.yaml"
+    file.write_text(TABLE.replace(line, f"{line}\n  - {{{added}}}"), "utf-8")
+    with pytest.raises(ConfigError, match=said):
+        load_table(str(file), GRID)
+    axis = line.removesuffix("s:")
+    kept = f"only={axis}={'*pfeiffer' if axis == 'row' else 'demo_*'}"
+    assert load_table(str(file), [*GRID, kept]).search is not None
+
+
 def test_a_key_with_plus_signs_narrows_the_grid_too(tmp_path: Path) -> None:
     grid = ("++search=grid", "++protocol.learning_rate=1e-4", "+search.epochs=[3]")
     table = searched(tmp_path, grid=grid)
