@@ -35,7 +35,7 @@ from sparsead.runs.record import RunRecord, find_record
 from sparsead.runs.request import RunRequest
 from sparsead.runs.secrets import hide_secrets
 from sparsead.runs.staging import discard
-from sparsead.runs.states import Failed, read_state
+from sparsead.runs.states import is_damaged
 from sparsead.runs.trial_watches import Decision, Until, list_rungs
 from sparsead.runs.trials import (
     Trial,
@@ -331,10 +331,8 @@ def _train_chosen(runs: Sequence[RunRequest], train: Train, *, retry_failed: boo
     """
     outcome = "done"
     for run in runs:
-        # A record that is there although the run counts as failed is damaged: replace it.
-        damaged = isinstance(read_state(run.folder), Failed) and run.folder.exists()
         try:
-            _find_or_train(replace(run, rerun=retry_failed and damaged), train)
+            _find_or_train(replace(run, rerun=retry_failed and is_damaged(run.folder)), train)
         except StorageError:
             raise
         except Exception as error:  # it is recorded, and told at the end

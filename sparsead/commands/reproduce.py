@@ -46,7 +46,7 @@ from sparsead.report.view import build_view
 from sparsead.runs.failure import failure_file
 from sparsead.runs.interrupt import stop_on_interrupt
 from sparsead.runs.prerequisites import lacks_weights
-from sparsead.runs.states import Done, Failed, read_state
+from sparsead.runs.states import Done, Failed, is_damaged, read_state
 from sparsead.search import search_cells
 from sparsead.tables.cells import AVERAGE, Cell, TableSpec, by_place, list_cells
 from sparsead.tables.estimate import MEASURES, describe_plan
@@ -229,7 +229,7 @@ def launch_cells(
     ]:
         tried |= {cell.request.identity for cell in ready}
         with _report_endings(ready, tell):
-            jobs = [cell.overrides for cell in ready]
+            jobs = [_list_words(cell) for cell in ready]
             errors = launch_jobs(jobs, train_cell, launcher, wanted[0].request.outputs)
         for error in errors:
             print_line(f"failed: {one_line(error)}")
@@ -242,6 +242,11 @@ def train_cell(config: DictConfig) -> float:
     if is_worker():
         os.environ.setdefault(OUTPUT_VARIABLE, JSON)
     return job(config)
+
+
+def _list_words(cell: Cell) -> tuple[str, ...]:
+    """Return the overrides of a launcher's job; a damaged record is replaced."""
+    return (*cell.overrides, "rerun=true") if is_damaged(cell.request.folder) else cell.overrides
 
 
 def _is_to_train(cell: Cell, *, retry: bool) -> bool:
@@ -283,7 +288,7 @@ def _report_endings(cells: Sequence[Cell], tell: Teller) -> Iterator[None]:
 def _ending(cell: Cell, began: float) -> str | None:
     """Return how a run has ended since then; None if it has not."""
     folder = cell.request.folder
-    if folder.exists():
+    if isinstance(read_state(folder), Done):
         return "done"
     failure = failure_file(folder)
     return "failed" if failure.exists() and failure.stat().st_mtime >= began else None
