@@ -60,6 +60,7 @@ from sparsead.errors import (
 )
 from sparsead.errors.display import one_line, protect_output
 from sparsead.errors.own_code import describe_own_error
+from sparsead.hub.timeouts import check_timeouts
 from sparsead.progress import (
     JSON,
     QUIET,
@@ -97,6 +98,7 @@ def main() -> None:
     bound_spinning()
     try:
         refuse_windows()
+        check_timeouts()
         with let_hydra_raise():
             _launch()
     except (SparseadError, *CONFIGURATION_ERRORS) as error:
