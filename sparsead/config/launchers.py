@@ -185,13 +185,14 @@ def share_cores(config: DictConfig, jobs: int) -> None:
 
     Args:
         config: the configuration of the sweep, with Hydra's own keys.
-        jobs: the number of its jobs.
+        jobs: the number of its jobs; 0 if the sweeper chooses them, so many at once as it says.
     """
     launcher = chosen_launcher(config)
     if launcher == "joblib":
         os.environ.setdefault("LOKY_MAX_CPU_COUNT", str(usable_cores().number))
     if launcher == "submitit_local":
-        os.environ[JOBS] = str(jobs)
+        at_once = jobs or config.hydra.sweeper.get("n_jobs") or 1
+        os.environ[JOBS] = str(at_once)
 
 
 def check_gpu(device: str) -> None:

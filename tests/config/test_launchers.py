@@ -125,6 +125,17 @@ def test_slurm_is_refused_where_it_is_not(monkeypatch: pytest.MonkeyPatch) -> No
     launchers.check_slurm(launched_by("submitit_slurm"))
 
 
+@pytest.mark.parametrize(("sweeper", "shared"), [({"n_jobs": 3}, "3"), ({}, "1")])
+def test_jobs_that_a_sweeper_chooses_share_the_cores_as_it_says(
+    sweeper: dict[str, int], shared: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SPARSEAD_JOBS", "")
+    choices = {"hydra/launcher": "submitit_local"}
+    hydra = {"runtime": {"choices": choices}, "sweeper": sweeper}
+    launchers.share_cores(OmegaConf.create({"hydra": hydra}), 0)
+    assert os.environ["SPARSEAD_JOBS"] == shared
+
+
 def test_a_killed_worker_is_one_line() -> None:
     from joblib.externals.loky.process_executor import TerminatedWorkerError
 
