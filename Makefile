@@ -49,7 +49,7 @@ $(TABLES): reproduce-%: $(INSTALLED)
 results: $(INSTALLED) ## write RESULTS.md and its pictures anew from the records in results/
 	$(BIN)/python scripts/make_results.py
 
-results-runs: $(INSTALLED) ## train what the tables in results/ still lack, with GLUE in DATA=FOLDER, and pack all
+results-runs: $(INSTALLED) ## train what Tables 1, 3 and 4, the controls and the budgets lack, with GLUE in DATA=FOLDER
 	if test -f results/minilm.parquet; then $(BIN)/sparsead runs unpack results/minilm.parquet; fi
 	for table in $(MEASURED); do \
 	  $(BIN)/sparsead reproduce $$table task.path=$(DATA) $(ARGS) || exit 1; done

@@ -24,6 +24,7 @@ from sparsead.errors import (
 from sparsead.errors.display import protect_output, tell, terminal_width
 from sparsead.errors.memory import describe_lack_of_memory
 from sparsead.errors.own_code import describe_own_error
+from sparsead.hub.timeouts import check_timeouts
 
 _COMMANDS = "sparsead.commands"
 _FIRST = ("train", "reproduce", "plan", "table")
@@ -71,6 +72,7 @@ def run(verb: str, arguments: list[str]) -> None:
     sys.argv = [f"sparsead {verb}", *arguments]
     bound_spinning()
     try:
+        check_timeouts()
         importlib.import_module(f"{_COMMANDS}.{verb}").main()
     except SparseadError as error:
         fail(str(error))

@@ -12,9 +12,10 @@ import logging
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from filelock import BaseFileLock, FileLock, Timeout
 
@@ -24,14 +25,18 @@ from sparsead.errors import (
     ClaimedError,
     ConfigError,
     SparseadError,
+    StorageError,
     TrainingStopped,
 )
+from sparsead.errors.memory import lacks_memory
 from sparsead.runs.interrupt import Watch
-from sparsead.runs.journal import Journal, journal_file
+from sparsead.runs.journal import Journal, check_installed, journal_file
 from sparsead.runs.record import RunRecord, find_record
 from sparsead.runs.request import RunRequest
 from sparsead.runs.secrets import hide_secrets
 from sparsead.runs.staging import discard
+from sparsead.runs.states import is_damaged
+from sparsead.runs.trial_watches import Decision, Until, list_rungs
 from sparsead.runs.trials import (
     Trial,
     list_points,
@@ -40,11 +45,9 @@ from sparsead.runs.trials import (
     trials_file,
     write_trials,
 )
-from sparsead.tables.cells import Cell, by_place, runs_by_point
-from sparsead.tables.choice import file_of, find_choice
-
-if TYPE_CHECKING:
-    import optuna
+from sparsead.tables.cells import Cell, runs_by_point
+from sparsead.tables.choice import find_choice
+from sparsead.tables.searches import list_searches
 
 log = logging.getLogger(__name__)
 
@@ -63,15 +66,37 @@ class Train(Protocol):
 
 
 def search(request: RunRequest, space: SearchSpec, train: Train) -> RunRecord:
-    """Search for the best point of one run, and return its record; see `search_over_seeds`."""
-    (record,) = search_over_seeds([request], space, train)
-    return record
+    """Search for the best point of one run, and return its record; see `choose_runs`."""
+    (chosen,) = choose_runs([request], space, train)
+    return _find_or_train(chosen, train)
 
 
-def search_over_seeds(
+def check_search(request: RunRequest, space: SearchSpec) -> None:
+    """Refuse a search that cannot be done, before anything of it is trained.
+
+    Raises:
+        ConfigError: no selection split is held out, a point is out of range, the run is to be
+            trained again, Optuna is not installed, or torchrun has started this process.
+    """
+    check_comparable(request.spec.protocol)
+    check_installed()
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise ConfigError(
+            "search=asha: is not for torchrun; start the command several times without it, and "
+            "the processes share the search"
+        )
+    points = list_points([request], space)
+    if request.rerun:
+        raise ConfigError(
+            "rerun=true: search=asha goes on with the search that is recorded; leave rerun out, "
+            f"or delete {journal_file(trials_file(space, points))} to search anew"
+        )
+
+
+def choose_runs(
     requests: Sequence[RunRequest], space: SearchSpec, train: Train
-) -> list[RunRecord]:
-    """Train the points of the grid, and return the records of the best one that finishes.
+) -> list[RunRequest]:
+    """Train the points of the grid, and return the runs of the best one that finishes.
 
     Points are compared by their means over the seeds. With several seeds, all of them train to the
     next rung before it is decided whether the point goes on.
@@ -83,52 +108,42 @@ def search_over_seeds(
         train: trains and records a run; a watch may stop it after any epoch.
 
     Returns:
-        The records of the chosen point, one for each seed. Only they are scored on the validation
-        split.
+        The runs of the chosen point, one for each seed. No run is recorded yet: only these are to
+        be scored on the validation split.
 
     Raises:
-        ConfigError: no selection split is held out, the runs are to be trained again although the
-            search is recorded, or every point failed.
+        ConfigError: the search cannot be done (see `check_search`), or no point finished.
         RecordError: the search's journal is damaged.
+        StorageError: the search's files cannot be written.
         SparseadError: an error that the user can fix and that would fail every point.
     """
-    check_comparable(requests[0].spec.protocol)
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise ConfigError(
-            "search=asha: is not for torchrun; start the command several times without it, and "
-            "the processes share the search"
-        )
+    check_search(requests[0], space)
     points = list_points(requests, space)
     file = trials_file(space, points)
     written, _ = read_trials(file)  # says so if it was altered; below, it is written anew
-    if requests[0].rerun:
-        raise ConfigError(
-            "rerun=true: search=asha goes on with the search that is recorded; leave rerun out, "
-            f"or delete {journal_file(file)} to search anew"
-        )
     journal = Journal(journal_file(file), space, points)
     journal.check_against(file, written)
-    tried = _try_all(journal, points, space, train, file)
+    tried = _try_all(journal, space, train, file)
     best = _best(tried)
     if best is None:
         raise NoPointError(
             f"search=asha: no point finished; the first one: {tried[0]}; delete "
             f"{journal_file(file)} to search anew"
         )
-    records = [_find_or_train(run, train) for run in points[tried.index(best)]]
-    write_trials(file, space, tried, records[0].folder.name)
+    chosen = journal.points[tried.index(best)]
+    write_trials(file, space, tried, chosen[0].folder.name)
     log.info("%s", file)
-    return records
+    return list(chosen)
 
 
 def _try_all(
     journal: Journal,
-    points: Sequence[Sequence[RunRequest]],
     space: SearchSpec,
     train: Train,
     file: Path,
 ) -> list[Trial]:
     """Try every point that no other process tries, and return how all have ended."""
+    points = journal.points
     busy: set[int] = set()
     while (taken := journal.take(busy)) is not None or journal.list_running():
         if taken is None:  # other processes are at the last points
@@ -137,7 +152,7 @@ def _try_all(
             continue
         trial = Trial.of(points[taken.number][0])
         try:
-            _try(points[taken.number], _Decision(taken, trial), space, train)
+            _try(points[taken.number], Decision(journal, taken, trial), space, train)
         except ClaimedError:  # another process was faster
             journal.leave(taken)
             busy.add(taken.number)
@@ -151,82 +166,37 @@ def _try_all(
 
 
 def _find_or_train(run: RunRequest, train: Train) -> RunRecord:
-    """Return the record of the chosen run; a process that shares the search may be training it."""
+    """Return the record of the chosen run; a process that shares the search may be training it.
+
+    A failure is recorded, and raised.
+    """
     while True:
-        record = find_record(run.folder)
         try:
+            record = None if run.rerun else find_record(run.folder)
             return train(run) if record is None else record
         except AlreadyRecordedError:
             return RunRecord.read(run.folder)
         except ClaimedError:
             time.sleep(_POLL_SECONDS)
+        except StorageError:
+            raise
+        except Exception as error:
+            run.record_failure(error)
+            raise
 
 
-class _Decision:
-    """The `Watch` of one trial: it reports scores to Optuna, and tells whether to stop training.
-
-    A trial of a process that has died has scores already; the last of them is judged again.
-    """
-
-    def __init__(self, optuna_trial: optuna.Trial, trial: Trial) -> None:
-        self._optuna_trial = optuna_trial
-        self.trial = trial
-        reported = len(
-            optuna_trial.study.get_trials(deepcopy=False)[optuna_trial.number].intermediate_values
-        )
-        self._reported = reported
-        self._told = max(0, reported - 1)
-
-    def __call__(self, scores: Sequence[float]) -> bool:
-        """Tell whether to stop after the last epoch in `scores`; called by `training.stopping`."""
-        trial = self.trial
-        for epoch in range(self._told + 1, len(scores) + 1):
-            self._told = epoch
-            if epoch > self._reported:
-                self._optuna_trial.report(scores[epoch - 1], epoch)
-            trial.scores = list(scores[:epoch])
-            if self._optuna_trial.should_prune():
-                return True
-        finished = len(trial.scores) == trial.epochs
-        trial.state = "finished" if finished else trial.state
-        return finished
-
-
-def _try(runs: Sequence[RunRequest], is_over: _Decision, space: SearchSpec, train: Train) -> None:
+def _try(runs: Sequence[RunRequest], is_over: Decision, space: SearchSpec, train: Train) -> None:
     """Train a point until it finishes or is stopped; its checkpoints stay, to resume from."""
     if len(runs) == 1:
         _train(runs[0], is_over, is_over.trial, train)
         return
-    for rung in _rungs(space, is_over.trial.epochs):
-        watches = [_Until(rung) for _ in runs]
+    for rung in list_rungs(space, is_over.trial.epochs):
+        watches = [Until(rung) for _ in runs]
         for run, watch in zip(runs, watches, strict=True):
             if not _train(run, watch, is_over.trial, train):
                 return
         if is_over([fmean(scores) for scores in zip(*(w.scores for w in watches), strict=True)]):
             return
-
-
-def _rungs(space: SearchSpec, epochs: int) -> list[int]:
-    """Return the numbers of epochs after which a point of so many epochs is judged."""
-    rungs = []
-    rung = space.first_rung
-    while rung < epochs:
-        rungs.append(rung)
-        rung *= space.reduction
-    return [*rungs, epochs]
-
-
-class _Until:
-    """The `Watch` of one of a point's seeds: it stops after so many epochs."""
-
-    def __init__(self, epochs: int) -> None:
-        self._epochs = epochs
-        self.scores: list[float] = []
-
-    def __call__(self, scores: Sequence[float]) -> bool:
-        """Tell whether to stop after the last epoch in `scores`."""
-        self.scores = list(scores[: self._epochs])
-        return len(scores) >= self._epochs
 
 
 def _train(run: RunRequest, watch: Watch, trial: Trial, train: Train) -> bool:
@@ -245,13 +215,23 @@ def _train(run: RunRequest, watch: Watch, trial: Trial, train: Train) -> bool:
     except AlreadyRecordedError:  # by another process, meanwhile
         watch(scores_by_epoch(RunRecord.read(run.folder)))
         return True
-    except SparseadError:
-        raise
-    except Exception as error:  # one point can fail alone: its batch may be too large for this GPU
+    except Exception as error:
+        if not _is_of_point(error):
+            raise
         run.record_failure(error)
         trial.state, trial.error = "failed", hide_secrets(f"{type(error).__name__}: {error}")
         return False
     return True
+
+
+def _is_of_point(error: Exception) -> bool:
+    """Tell whether one point can fail so alone, such as by a batch that the memory cannot hold.
+
+    Its batches can also be too few for an option of the protocol. What else the user can fix, such
+    as data that are missing, would fail every point; what cannot be built was refused before.
+    """
+    lacks = error.__cause__ is not None and lacks_memory(error.__cause__)
+    return lacks or isinstance(error, ConfigError) or not isinstance(error, SparseadError)
 
 
 def _best(tried: Sequence[Trial]) -> Trial | None:
@@ -287,18 +267,16 @@ def search_cells(
         space: the search space.
         train: trains and records a run; a watch may stop it after any epoch.
         tell: called with "run", "done", "failed" or "waiting" and the search's first cell.
-        retry_failed: whether a search in which every point failed begins anew.
+        retry_failed: whether a search in which no point finished begins anew, and a chosen point
+            that failed is trained again.
 
     Returns:
-        The number of searches in which no point finished.
+        The number of searches that failed.
 
     Raises:
         SparseadError: an error that the user can fix and that would fail every point.
     """
-    searches: dict[Path, list[Cell]] = {}
-    for found in by_place(cells):
-        if not any(cell.waits for cell in found):
-            searches.setdefault(file_of(space, runs_by_point(found)), found)
+    searches = list_searches(cells, space)
     failed = 0
     while searches:
         left: dict[Path, list[Cell]] = {}
@@ -323,24 +301,44 @@ def _search_cell(
     *,
     retry_failed: bool,
 ) -> str:
-    """Search one cell of a table unless it is done; return done, failed or waiting."""
+    """Search one cell of a table unless it is over; return done, failed or waiting."""
     runs = runs_by_point(cells)
-    if find_choice(space, runs).point is not None:
+    choice = find_choice(space, runs)
+    if choice.point is not None:
         return "done"
+    if choice.is_over and not retry_failed:
+        return "failed"
     try:
         with _locked(file):
-            if retry_failed and find_choice(space, runs).is_over:  # every point failed
+            if choice.is_over and _best(read_trials(file)[0]) is None:
                 journal_file(file).unlink(missing_ok=True)
             tell("run", cells[0])
-            search_over_seeds(next(iter(runs.values())), space, train)
+            chosen = choose_runs(next(iter(runs.values())), space, train)
+            state = _train_chosen(chosen, train, retry_failed=retry_failed)
     except (Timeout, ClaimedError):
         return "waiting"
     except NoPointError as error:
         log.info("%s", error)
-        tell("failed", cells[0])
-        return "failed"
-    tell("done", cells[0])
-    return "done"
+        state = "failed"
+    tell(state, cells[0])
+    return state
+
+
+def _train_chosen(runs: Sequence[RunRequest], train: Train, *, retry_failed: bool) -> str:
+    """Train the runs of the chosen point that are not recorded; return done or failed.
+
+    A failure of one of them does not end the others, as in a table without a search.
+    """
+    outcome = "done"
+    for run in runs:
+        try:
+            _find_or_train(replace(run, rerun=retry_failed and is_damaged(run.folder)), train)
+        except StorageError:
+            raise
+        except Exception as error:  # it is recorded, and told at the end
+            log.info("%s: %s", run.folder.name, hide_secrets(f"{type(error).__name__}: {error}"))
+            outcome = "failed"
+    return outcome
 
 
 def _locked(file: Path) -> BaseFileLock:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import resource
 import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +18,8 @@ from omegaconf import DictConfig
 from sparsead.commands.train import train_run
 from sparsead.config.compose import compose
 from sparsead.config.search import SearchSpec
-from sparsead.errors import ConfigError, RecordError, TrainingStopped
+from sparsead.errors import ConfigError, DataError, RecordError, StorageError, TrainingStopped
+from sparsead.errors.memory import explain_lack_of_memory
 from sparsead.runs.claim import claimed
 from sparsead.runs.interrupt import Watch
 from sparsead.runs.record import RunRecord, write_result
@@ -104,18 +108,44 @@ def test_hopeless_points_stop_at_a_rung_and_a_killed_search_repeats_nothing(tmp_
     assert len(first.begun) - 1 + len(second.begun) == len(whole.begun)
 
 
-def test_a_point_that_fails_is_told_and_the_others_go_on(tmp_path: Path) -> None:
+def run_out_of_memory() -> None:
+    with explain_lack_of_memory():
+        raise MemoryError
+
+
+def refuse_the_batch() -> None:
+    raise ConfigError("protocol.gradient_accumulation=9: is more than the number of batches")
+
+
+@pytest.mark.parametrize(
+    ("fail", "said"),
+    [
+        (run_out_of_memory, "DeviceError: out of memory"),
+        (refuse_the_batch, "ConfigError: protocol.gradient_accumulation=9: is more"),
+    ],
+)
+def test_a_point_that_fails_is_told_and_the_others_go_on(
+    tmp_path: Path, fail: Callable[[], None], said: str
+) -> None:
     fake = FakeTraining()
 
-    def out_of_memory(request: RunRequest, watch: Watch | None = None) -> RunRecord:
+    def train(request: RunRequest, watch: Watch | None = None) -> RunRecord:
         if request.spec.protocol.batch_size == 16:
-            raise RuntimeError("out of memory")
+            fail()
         return fake(request, watch)
 
-    searched(composed(tmp_path, *GRID), out_of_memory)
+    searched(composed(tmp_path, *GRID), train)
     failed = [trial for trial in file_of(tmp_path)["trials"] if trial["state"] == "failed"]
-    assert [trial["error"] for trial in failed] == ["RuntimeError: out of memory"] * 4
+    assert [trial["error"].startswith(said) for trial in failed] == [True] * 4
     assert len(list((tmp_path / "runs").glob("failed-*.json"))) == 4
+
+
+def test_what_would_fail_every_point_ends_a_search(tmp_path: Path) -> None:
+    def train(request: RunRequest, watch: Watch | None = None) -> RunRecord:
+        raise DataError("mine.csv: is missing")
+
+    with pytest.raises(DataError, match="is missing"):
+        searched(composed(tmp_path, *GRID), train)
 
 
 @pytest.mark.slow
@@ -255,6 +285,39 @@ def test_a_damaged_journal_is_one_line(tmp_path: Path) -> None:
         log.write_bytes(whole.replace(b'"finished"', edited))
         with pytest.raises(RecordError, match=r"is not a journal of Optuna .*; delete it"):
             searched(config, FakeTraining())
+
+
+def test_the_same_grid_in_another_order_is_the_same_search(tmp_path: Path) -> None:
+    first = searched(composed(tmp_path, *GRID), FakeTraining())
+    written, again = file_of(tmp_path)["trials"], FakeTraining()
+    turned = ("search.learning_rate=[1e-2,5e-3,1e-4,1e-3]", GRID[1], "search.batch_size=[16,8]")
+    assert searched(composed(tmp_path, *turned), again).folder == first.folder
+    assert file_of(tmp_path)["trials"] == written
+    assert not [run for run in again.begun if run.folder != first.folder]
+
+
+@contextmanager
+def no_file_longer_than(size: int) -> Iterator[None]:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_search_goes_on_after_a_fault_of_the_storage_has_cut_its_journal(tmp_path: Path) -> None:
+    searched(composed(tmp_path / "whole", *GRID), FakeTraining())
+    config = composed(tmp_path / "cut", *GRID)
+    with no_file_longer_than(3000), pytest.raises(StorageError, match="same command again") as end:
+        searched(config, FakeTraining())
+    assert "\n" not in str(end.value)
+    (log,) = (tmp_path / "cut" / "optuna").glob("*.log")
+    assert len(log.read_bytes()) == 3000
+    assert not log.read_bytes().endswith(b"\n")
+    for _ in range(2):
+        searched(config, FakeTraining())
+        assert file_of(tmp_path / "cut")["trials"] == file_of(tmp_path / "whole")["trials"]
 
 
 @pytest.mark.parametrize(

@@ -157,6 +157,12 @@ WRONG: dict[str, Sequence[str]] = {
     "seed=one: must be a whole number": ["train", "-m", "seed=1,one"],
     "search.epochs: needs search=asha": ["train", "search.epochs=[1]"],
     "protocol.max_steps=9: search=asha compares": ["train", "search=asha", "protocol.max_steps=9"],
+    "protocol.selection=0: search=asha compares": [
+        *("train", "-m", "search=asha", "protocol.selection=0.1,0"),
+    ],
+    "rerun=true: search=asha goes on": ["train", "-m", "search=asha", "seed=1,2", "rerun=true"],
+    "type search.epochs=[7]": ["train", "search=asha", "protocol.epochs=7"],
+    "type search.batch_size=[8]": ["train", "-m", "search=asha", "++protocol.batch_size=8,16"],
     "search.epochs=0: must be at least 1": ["train", "search=asha", "search.epochs=[0]"],
     "search.learning_rate=5: must be above 0 and below 1": [
         *("train", "search=asha", "search.learning_rate=[5]"),

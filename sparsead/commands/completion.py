@@ -112,10 +112,13 @@ def _words(verb: str, arguments: list[str]) -> list[str]:
 
 
 def _values(word: str) -> list[str]:
-    """Return the words KEY=VALUE, after the last comma of several values."""
+    """Return the words KEY=VALUE, after the last comma of several values.
+
+    A group with plus signs has none, because it is given without them.
+    """
     key, _, values = word.partition("=")
     *given, last = values.split(",")
-    choices = _states() if key == "state" else list_choices(key.rpartition("@")[2].lstrip("+"))
+    choices = _states() if key == "state" else list_choices(key.rpartition("@")[2])
     begin = "".join(f"{value}," for value in given)
     return [f"{key}={begin}{choice}" for choice in choices if choice.startswith(last)]
 

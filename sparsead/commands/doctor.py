@@ -99,8 +99,9 @@ def _weights() -> str:
 
 
 def _places(outputs: Path, writable: bool) -> Iterator[tuple[str, str]]:
-    free = shutil.disk_usage(_existing(outputs)).free / 1e9
-    verdict = f"writable, {free:.0f} GB free" if writable else "cannot be written"
+    verdict = "cannot be written"
+    if writable:
+        verdict = f"writable, {shutil.disk_usage(_existing(outputs)).free / 1e9:.0f} GB free"
     yield "outputs", f"{outputs.resolve()}: {verdict}"
     from huggingface_hub.constants import HF_HUB_CACHE
 
@@ -151,7 +152,7 @@ def _is_writable(folder: Path) -> bool:
 
 
 def _existing(path: Path) -> Path:
-    """Return the path itself if it exists, else its nearest existing parent folder."""
+    """Return the path itself if it exists or is a link, else its nearest existing parent folder."""
     absolute = path.absolute()
     return next(each for each in (absolute, *absolute.parents) if os.path.lexists(each))
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -26,32 +26,32 @@ from sparsead.config.arguments import Parser, add_output_options, add_table
 from sparsead.config.launch import check_launcher, launch_jobs, take_launcher
 from sparsead.config.launchers import is_worker
 from sparsead.config.quoting import outputs_option
+from sparsead.config.search import SearchSpec
 from sparsead.config.tracking import group_tracked
 from sparsead.errors import ConfigError, StorageError
 from sparsead.errors.display import one_line, pluralize, tell
 from sparsead.progress import (
     JSON,
     OUTPUT_VARIABLE,
-    format_seconds,
-    name_sweep,
     output_as,
     output_mode,
     print_line,
     printed_log,
 )
 from sparsead.report import tabulate
-from sparsead.report.outcome import describe_scores
 from sparsead.report.publish import publish
 from sparsead.report.results import Results, measure
+from sparsead.report.teller import Teller, name_cell
 from sparsead.report.view import build_view
 from sparsead.runs.failure import failure_file
 from sparsead.runs.interrupt import stop_on_interrupt
 from sparsead.runs.prerequisites import lacks_weights
-from sparsead.runs.states import Done, Failed, read_state
+from sparsead.runs.states import Done, Failed, is_damaged, read_state
 from sparsead.search import search_cells
 from sparsead.tables.cells import AVERAGE, Cell, TableSpec, by_place, list_cells
 from sparsead.tables.estimate import MEASURES, describe_plan
 from sparsead.tables.files import load_table
+from sparsead.tables.searches import count_searches, list_failed_searches
 from sparsead.tables.sweep import count_states, drop_duplicates, run_cells
 
 _LOOK_SECONDS = 2.0
@@ -107,7 +107,7 @@ def reproduce(
         except OSError as error:
             raise StorageError(f"outputs: cannot be written ({error})") from error
     render(table, wanted[0].request.outputs)
-    failed = print_failures(wanted)
+    failed = print_failures(wanted, table.search)
     left = count_runs(wanted, retry=False) if launcher else 0
     if left:
         tell(f"not finished: {pluralize(left, 'run')}; give the command again")
@@ -140,17 +140,32 @@ def render(table: TableSpec, outputs: Path) -> None:
     sys.stdout.write(written)
 
 
-def print_failures(wanted: Sequence[Cell]) -> int:
-    """Print one line for each failed run, with the reason; return the number of failures."""
+def print_failures(wanted: Sequence[Cell], search: SearchSpec | None = None) -> int:
+    """Print one line for each failed run, with the reason; return the number of failures.
+
+    With search=asha it is one line for each failed search, and their number.
+    """
+    if search is not None and search.name == "asha":
+        return _print_failed_searches(wanted, search)
     failed = 0
     for cell in drop_duplicates(wanted):
         state = read_state(cell.request.folder)
         if isinstance(state, Failed):
             failed += 1
             reason, *_ = str(state.failure["error"]).splitlines() or [""]
-            tell(f"failed: {_name(cell)}: {reason}")
+            tell(f"failed: {name_cell(cell)}: {reason}")
     if failed:
         tell(f"{failed} failed; --retry-failed trains them again")
+    return failed
+
+
+def _print_failed_searches(wanted: Sequence[Cell], search: SearchSpec) -> int:
+    failed = 0
+    for cell, reason in list_failed_searches(wanted, search):
+        failed += 1
+        tell(f"failed: {cell.row}, {cell.column}, {cell.backbone}: {one_line(reason)}")
+    if failed:
+        tell(f"searches that failed: {failed}; --retry-failed tries them again")
     return failed
 
 
@@ -181,8 +196,7 @@ def _do(table: TableSpec, wanted: list[Cell], *, retry_failed: bool) -> list[Cel
     The identity of a waiting cell changes when its prerequisites are finished.
     """
     if table.search is not None and table.search.name == "asha":
-        searches = len(by_place(wanted))
-        tell = Teller(searches)
+        tell = Teller(count_searches(wanted, table.search, retry_failed=retry_failed))
         search_cells(wanted, table.search, train_run, tell, retry_failed=retry_failed)
     else:
         tell = Teller(count_runs(wanted, retry=retry_failed))
@@ -215,7 +229,7 @@ def launch_cells(
     ]:
         tried |= {cell.request.identity for cell in ready}
         with _report_endings(ready, tell):
-            jobs = [cell.overrides for cell in ready]
+            jobs = [_list_words(cell) for cell in ready]
             errors = launch_jobs(jobs, train_cell, launcher, wanted[0].request.outputs)
         for error in errors:
             print_line(f"failed: {one_line(error)}")
@@ -228,6 +242,11 @@ def train_cell(config: DictConfig) -> float:
     if is_worker():
         os.environ.setdefault(OUTPUT_VARIABLE, JSON)
     return job(config)
+
+
+def _list_words(cell: Cell) -> tuple[str, ...]:
+    """Return the overrides of a launcher's job; a damaged record is replaced."""
+    return (*cell.overrides, "rerun=true") if is_damaged(cell.request.folder) else cell.overrides
 
 
 def _is_to_train(cell: Cell, *, retry: bool) -> bool:
@@ -269,66 +288,7 @@ def _report_endings(cells: Sequence[Cell], tell: Teller) -> Iterator[None]:
 def _ending(cell: Cell, began: float) -> str | None:
     """Return how a run has ended since then; None if it has not."""
     folder = cell.request.folder
-    if folder.exists():
+    if isinstance(read_state(folder), Done):
         return "done"
     failure = failure_file(folder)
     return "failed" if failure.exists() and failure.stat().st_mtime >= began else None
-
-
-class Teller:
-    """Tells how far a table is: which run this is, how many failed, and how long all will take.
-
-    Args:
-        runs: number of runs, or of searches, that are to be trained.
-        name: what a cell is called.
-    """
-
-    def __init__(self, runs: int, name: Callable[[Cell], str] | None = None) -> None:
-        self._runs = runs
-        self._name = name or _name
-        self._ended = self._failed = 0
-        self._spent = 0.0
-        self._began = time.monotonic()
-
-    def __call__(self, event: str, cell: Cell) -> None:
-        """Tell that a run begins, is done or has failed, or that another process works on it."""
-        if event == "run":  # which another process may be faster to begin: it counts when it ends
-            self._began = time.monotonic()
-            name_sweep(f"{self._describe()}: {self._name(cell)}")
-        elif event == "waiting":
-            print_line(f"waiting for another process: {self._name(cell)}")
-        else:
-            self._failed += event == "failed"
-            self._ended += 1
-            self._spent += time.monotonic() - self._began
-            print_line(
-                f"{self._ended} of {self._count}: {self._name(cell)}: {_outcome(event, cell)}"
-            )
-            name_sweep("")
-
-    @property
-    def _count(self) -> int:
-        """Number of runs; more than planned where runs waited for others."""
-        return max(self._runs, self._ended)
-
-    def _describe(self) -> str:
-        number = self._ended + 1
-        parts = [f"run {number} of {max(self._count, number)}"]
-        parts += [f"{self._failed} failed"] if self._failed else []
-        if self._ended:
-            seconds = self._spent / self._ended * max(1, self._count - self._ended)
-            parts.append(f"about {format_seconds(seconds)} left for all")
-        return ", ".join(parts)
-
-
-def _outcome(event: str, cell: Cell) -> str:
-    state = read_state(cell.request.folder)
-    if not isinstance(state, Done):  # of a search, the point of this cell was not chosen
-        return event
-    seconds = sum(state.record.result["seconds"].values())
-    return f"{describe_scores(state.record)}, {format_seconds(seconds)}"
-
-
-def _name(cell: Cell) -> str:
-    point = "" if cell.point is None else f", point {cell.point}"
-    return one_line(f"{cell.row}, {cell.column}, {cell.backbone}, seed {cell.seed}{point}")

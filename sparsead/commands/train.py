@@ -13,6 +13,7 @@ import math
 import os
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import hydra
@@ -40,8 +41,7 @@ from sparsead.config.launchers import (
     share_cores,
 )
 from sparsead.config.overrides import expand
-from sparsead.config.quoting import outputs_option
-from sparsead.config.search import SearchSpec
+from sparsead.config.search import SearchSpec, refuse_point
 from sparsead.config.sweeps import compose_jobs, is_basic, is_sweep, type_swept
 from sparsead.config.threads import bound_spinning
 from sparsead.config.tracebacks import let_hydra_raise, wants_traceback
@@ -60,11 +60,11 @@ from sparsead.errors import (
 )
 from sparsead.errors.display import one_line, protect_output
 from sparsead.errors.own_code import describe_own_error
+from sparsead.hub.timeouts import check_timeouts
 from sparsead.progress import (
     JSON,
     QUIET,
     choose_output,
-    format_seconds,
     name_sweep,
     output_as,
     output_mode,
@@ -73,18 +73,17 @@ from sparsead.progress import (
 )
 from sparsead.report.outcome import (
     describe_outcome,
-    describe_scores,
     describe_setting,
     outcome_values,
 )
-from sparsead.runs.failure import failure_file
+from sparsead.report.sweep import job_label, job_number, print_finished, sum_up
 from sparsead.runs.interrupt import Watch, stop_on_interrupt
 from sparsead.runs.prerequisites import find_prerequisites, resolve_sources
 from sparsead.runs.record import RunRecord
 from sparsead.runs.request import RunRequest, do_or_await, do_prerequisites, find_recorded
 from sparsead.runs.secrets import hide_secrets
-from sparsead.runs.tally import STARTED, Entry, note_run
-from sparsead.search import search
+from sparsead.runs.tally import STARTED, note_run
+from sparsead.search import check_search, search
 from sparsead.tables.estimate import note_throughput
 
 log = logging.getLogger(__name__)
@@ -99,6 +98,7 @@ def main() -> None:
     bound_spinning()
     try:
         refuse_windows()
+        check_timeouts()
         with let_hydra_raise():
             _launch()
     except (SparseadError, *CONFIGURATION_ERRORS) as error:
@@ -131,7 +131,7 @@ def _launch() -> None:
             if wants_traceback():
                 raise
     if STARTED.folder is not None:
-        _sum_up(STARTED.entries())
+        sum_up(STARTED.entries())
 
 
 def _prepare(overrides: list[str], config: DictConfig, multirun: bool) -> list[str]:
@@ -160,16 +160,22 @@ def _check_jobs(overrides: list[str]) -> int:
     """
     with stage("checking the runs of the sweep") as shown:
         for config, chosen in compose_jobs(overrides):
-            request, _ = _asked_for(config)
+            request, space = _asked_for(config, chosen)
             check_buildable(request.spec)
+            if space is not None:
+                check_search(request, space)
             find_prerequisites(resolve_sources(request.spec, request.outputs), chosen)
             shown.advance()
     return shown.done
 
 
-def _asked_for(config: DictConfig) -> tuple[RunRequest, SearchSpec | None]:
+def _asked_for(
+    config: DictConfig, overrides: Sequence[str]
+) -> tuple[RunRequest, SearchSpec | None]:
     """Return the run that a configuration requests, and its search for the best point, if any."""
     space = SearchSpec.from_config(config) if "search" in config else None
+    if space is not None:
+        refuse_point(overrides)
     request = RunRequest.from_config(config)
     request.tracking.check_installed()
     return request, space
@@ -186,16 +192,16 @@ def job(config: DictConfig) -> float:
         logging.disable(logging.INFO)  # only the first of torchrun's processes prints anything
         sys.stdout = io.StringIO()
     if sweeping and STARTED.folder is not None:
-        name_sweep(STARTED.describe(_number()))
+        name_sweep(STARTED.describe(job_number()))
     try:
-        record = _train_one(config, _do_in_sweep if sweeping else find_or_train, sweeping)
+        record = _train_one(config, sweeping)
     except RunFailedError:
         if not is_basic(HydraConfig.get().sweeper):
             raise  # the optimiser has to know
         return math.nan  # Hydra would print each failure once more
     except (SparseadError, OmegaConfBaseException) as error:
         if sweeping:
-            raise  # Hydra continues with the other jobs; `_sum_up` counts them
+            raise  # Hydra continues with the other jobs; `sum_up` counts them
         fail(describe_error(error))  # not raised: Hydra would print its own line first
     except Exception as error:
         own = describe_own_error(error) or describe_file_error(error)
@@ -203,86 +209,68 @@ def job(config: DictConfig) -> float:
             raise
         fail(own)
     if sweeping:
-        _print_finished(record)
+        print_finished(record)
     else:
         _print_outcome(record)
     return record.objective
 
 
-def _train_one(
-    config: DictConfig, do: Callable[[RunRequest], RunRecord], sweeping: bool
-) -> RunRecord:
+def _train_one(config: DictConfig, sweeping: bool) -> RunRecord:
     if HydraConfig.get().job.chdir:
         raise ConfigError(
             "hydra.job.chdir=true: paths are looked for in the folder of the command; leave it out"
         )
-    request, space = _asked_for(config)
+    overrides = list(HydraConfig.get().overrides.task)
+    request, space = _asked_for(config, overrides)
     if not sweeping:
         print_line(describe_setting(request.spec))
-    request = do_prerequisites(request, list(HydraConfig.get().overrides.task), do)
-    if not sweeping and space is None:
-        _tell_point_from_grid()
-    return do(request) if space is None else search(request, space, train_run)
+    request = do_prerequisites(request, overrides, _do_in_sweep if sweeping else find_or_train)
+    if space is not None:
+        check_buildable(request.spec)  # otherwise every point would fail
+        do = partial(search, space=space, train=train_run)
+        return _note_in_sweep(request, do) if sweeping else do(request)
+    if sweeping:
+        return _do_in_sweep(request)
+    _tell_point_from_grid()
+    return find_or_train(request)
 
 
 def _do_in_sweep(request: RunRequest) -> RunRecord:
-    """Find or train one run of a sweep; note it, and record a failure with its traceback.
+    """Find or train one run of a sweep; record a failure with its traceback.
 
     Another job may work on the same run, as where a sweep varies what makes no other run of it.
+    """
+
+    def do(request: RunRequest) -> RunRecord:
+        try:
+            return do_or_await(request, find_or_train)
+        except StorageError:
+            raise
+        except Exception as error:
+            request.record_failure(error)
+            raise
+
+    return _note_in_sweep(request, do)
+
+
+def _note_in_sweep(request: RunRequest, do: Callable[[RunRequest], RunRecord]) -> RunRecord:
+    """Do one job of a sweep, and note the run that it has recorded, or why it failed.
+
     Of several processes that share a terminal, each prints only how its run has ended.
     """
     folder = Path(str(HydraConfig.get().sweep.dir))
     try:
         with output_as(quiet=is_worker(), json=False):
-            record = do_or_await(request, find_or_train)
+            record = do(request)
     except StorageError:
         raise  # no failure of this run: nothing can be written
     except Exception as error:
-        request.record_failure(error)
         note_run(folder, request.folder, error)
         reason = hide_secrets(describe_own_error(error) or f"{type(error).__name__}: {error}")
-        print_line(f"{_label()}failed: {request.folder.name}: {one_line(reason)}")
+        print_line(f"{job_label()}failed: {request.folder.name}: {one_line(reason)}")
         raise RunFailedError(f"{request.folder.name}: {one_line(reason)}") from error
-    note_run(folder, request.folder, None)
+    note_run(folder, record.folder, None)
     return record
-
-
-def _number() -> int:
-    """Return the number of a sweep's job, from 1."""
-    return int(HydraConfig.get().job.num) + 1
-
-
-def _label() -> str:
-    """Return the number of a sweep's job, and of how many, if this process started the sweep."""
-    return f"{_number()}{'' if STARTED.runs is None else f' of {STARTED.runs}'}: "
-
-
-def _print_finished(record: RunRecord) -> None:
-    """Print one line on a finished run of a sweep."""
-    if output_mode() == QUIET:
-        sys.stdout.write(f"{record.folder}\n")
-    took = format_seconds(sum(record.result["seconds"].values()))
-    print_line(f"{_label()}{record.folder.name}: {describe_scores(record)}, {took}")
-
-
-def _sum_up(entries: Sequence[Entry]) -> None:
-    """Say how many runs of a sweep are done and how many failed, and exit with 1 if any failed."""
-    failed = [entry for entry in entries if entry["state"] == "failed"]
-    if output_mode() == JSON:
-        done = [RunRecord.read(Path(e["folder"])) for e in entries if e["state"] == "done"]
-        content = {"done": [outcome_values(record) for record in done], "failed": failed}
-        sys.stdout.write(json.dumps(content, indent=2) + "\n")
-    outputs = Path(entries[0]["folder"]).parent.parent if entries else Path("outputs")
-    where = outputs_option(outputs)
-    done_runs = len(entries) - len(failed)
-    if failed:
-        first = failure_file(Path(failed[0]["folder"]))
-        print_line(
-            f"{done_runs} done, {len(failed)} failed; see {first}; `sparsead runs "
-            f"state=failed{where}` lists them, and the same command again retries them"
-        )
-        raise SystemExit(1)
-    print_line(f"{done_runs} done; `sparsead table{where}` shows them")
 
 
 def find_or_train(request: RunRequest) -> RunRecord:

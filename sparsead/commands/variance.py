@@ -16,7 +16,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from sparsead.assembly.checks import check_buildable
-from sparsead.commands.reproduce import Teller, count_runs, print_failures
+from sparsead.commands.reproduce import count_runs, print_failures
 from sparsead.commands.train import train_run
 from sparsead.config.arguments import Parser, add_output_options, add_overrides
 from sparsead.config.launch import take_launcher
@@ -30,6 +30,7 @@ from sparsead.progress import output_as, printed_log
 from sparsead.report.formats import to_rich
 from sparsead.report.screen import wrap
 from sparsead.report.signed import format_score
+from sparsead.report.teller import Teller
 from sparsead.report.variance import REST, Component, decompose, latin_square
 from sparsead.runs.interrupt import stop_on_interrupt
 from sparsead.runs.prerequisites import find_prerequisites, list_sources

@@ -27,8 +27,9 @@ A number given to `sparsity` is the share of prunable weights removed.
 """
 
 _FOOT = """
-Flags: -m sweep, --config-dir FOLDER choices of your own, --cfg job print the
-configuration, --info how it was composed, --hydra-help Hydra's own flags.
+Flags: -m sweep, --quiet print only the run's folder, --json print one object,
+--config-dir FOLDER choices of your own, --cfg job print the configuration,
+--info how it was composed, --hydra-help Hydra's own flags.
 The keys shown are those of the choices: `sparsead train adapter=lora --help`
 shows those of LoRA. `sparsead list adapters` says what each choice is.
 `sparsead completion bash` prints what completes words in a shell.

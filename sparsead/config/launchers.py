@@ -11,6 +11,7 @@ import secrets
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import takewhile
 from multiprocessing import current_process
 from pathlib import Path
 from typing import Any
@@ -59,15 +60,17 @@ def expand_jobs(arguments: Sequence[str], multirun: bool) -> list[str]:
     jobs = given[-1].removeprefix(_JOBS)
     if not multirun:
         raise ConfigError(f"{given[-1]}: distributes the runs of a sweep; add -m")
-    launchers = {argument for argument in others if argument.startswith(_LAUNCHER)} - {_JOBLIB}
-    if launchers:
-        raise ConfigError(f"{given[-1]}: works only with {_JOBLIB}, not with {launchers.pop()}")
+    launchers = [argument for argument in others if argument.startswith(_LAUNCHER)]
+    other = [each for each in launchers if unquote_values(each) != _JOBLIB]
+    if other:
+        raise ConfigError(f"{given[-1]}: works only with {_JOBLIB}, not with {other[0]}")
     numbers = [argument for argument in others if f"{overridden_key(argument)}=" == _NUMBER]
     if numbers:
         raise ConfigError(f"{given[-1]}: sets the same as {numbers[-1]}; give one of the two")
     devices = [argument for argument in others if overridden_key(argument) == "device"]
     on_cpu = unquote_values("".join(devices[-1:]).partition("=")[2]) == "cpu"
     gpus = [] if on_cpu else list_visible_gpus()
+    others = [argument for argument in others if argument not in launchers]
     return [*others, _JOBLIB, f"{_NUMBER}{int(jobs) * max(len(gpus), 1)}"]
 
 
@@ -185,13 +188,14 @@ def share_cores(config: DictConfig, jobs: int) -> None:
 
     Args:
         config: the configuration of the sweep, with Hydra's own keys.
-        jobs: the number of its jobs.
+        jobs: the number of its jobs; 0 if the sweeper chooses them, so many at once as it says.
     """
     launcher = chosen_launcher(config)
     if launcher == "joblib":
         os.environ.setdefault("LOKY_MAX_CPU_COUNT", str(usable_cores().number))
     if launcher == "submitit_local":
-        os.environ[JOBS] = str(jobs)
+        at_once = jobs or config.hydra.sweeper.get("n_jobs") or 1
+        os.environ[JOBS] = str(at_once)
 
 
 def check_gpu(device: str) -> None:
@@ -203,15 +207,20 @@ def check_gpu(device: str) -> None:
     """
     if device == "mps" and platform.system() != "Darwin":
         raise DeviceError("device=mps: there is no GPU of Apple here; use device=cpu or auto")
-    hidden = os.environ.get(_VISIBLE) in ("", "-1")
+    hidden = _VISIBLE in os.environ and not list_visible_gpus()
     if device == "cuda" and (hidden or not any(driver.exists() for driver in GPU_DRIVERS)):
         raise DeviceError("device=cuda: there is no CUDA device here; use device=cpu or auto")
 
 
 def list_visible_gpus() -> list[str]:
-    """Return the GPUs in CUDA_VISIBLE_DEVICES if it is set, else the indices of all NVIDIA GPUs."""
+    """Return the GPUs in CUDA_VISIBLE_DEVICES if it is set, else the indices of all NVIDIA GPUs.
+
+    As for CUDA itself, the list ends before the first -1.
+    """
     if _VISIBLE in os.environ:
-        return [gpu for gpu in os.environ[_VISIBLE].split(",") if gpu]
+        listed = [gpu.strip() for gpu in os.environ[_VISIBLE].split(",")]
+        seen = takewhile(lambda gpu: gpu != "-1", listed)
+        return [gpu for gpu in seen if gpu]
     return [str(number) for number, _ in enumerate(NVIDIA_GPUS.glob("*"))]
 
 

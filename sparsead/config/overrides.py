@@ -5,10 +5,12 @@ They are such as `sparsity=0.4`, `pruner=glob(…)`, `backbone=./FOLDER` and `ad
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from decimal import Decimal
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import ChoiceSweep, Glob, Override, RangeSweep
+from hydra.core.override_parser.types import ChoiceSweep, Glob, IntervalSweep, Override, RangeSweep
 from hydra.errors import HydraException
 
 from sparsead.config.backbone_folder import expand_folders
@@ -38,17 +40,18 @@ def check_texts(name: str, given: Sequence[object]) -> None:
 
 
 def expand(arguments: Sequence[str]) -> list[str]:
-    """Rewrite numbers given to `sparsity`, globs, backbones' folders and values without quotes.
+    """Rewrite numbers given to `sparsity`, globs, ranges, folders and values without quotes.
 
     The result is what Hydra accepts.
 
     Raises:
-        ConfigError: a list mixes numbers with names, a glob matches no choice, a group is given
-            a number, null or a list, or the sweeper is given keys; for the last two Hydra prints a
-            traceback.
+        ConfigError: a list mixes numbers with names, a glob matches no choice, a range has no
+            values, a group is given a number, null or a list, or the sweeper is given keys; for the
+            last two Hydra prints a traceback.
     """
     readable = [quote_override(argument) for argument in expand_folders(arguments)]
-    expanded = [_expand_glob(argument) for argument in expand_numeric_sparsity(readable)]
+    listed = [list_range(argument) for argument in readable]
+    expanded = [_expand_glob(argument) for argument in expand_numeric_sparsity(listed)]
     expanded = [f"++{each}" if each.startswith(_OPEN) else each for each in expanded]
     for argument in expanded:
         _check_choice(argument)
@@ -89,6 +92,34 @@ def _expand(argument: str) -> str:
     if any(numeric):
         raise ConfigError(f"{argument}: mixes numbers and names; sweep them one kind at a time")
     return argument
+
+
+def list_range(argument: str) -> str:
+    """Rewrite `sparsity=range(0.1,0.4,0.1)` to the list of its values, `sparsity=0.1,0.2,0.3`.
+
+    Hydra adds the steps as binary fractions, and 0.30000000000000004 would be another run than 0.3.
+    Ranges of whole numbers are returned unchanged.
+
+    Raises:
+        ConfigError: the range has no values.
+    """
+    key, _, value = argument.partition("=")
+    if "range(" not in value:
+        return argument
+    try:
+        sweep: object = OverridesParser.create().parse_override(argument).value()
+    except HydraException:
+        return argument
+    if not isinstance(sweep, RangeSweep):
+        return argument
+    start, stop, step = (Decimal(str(each)) for each in (sweep.start, sweep.stop, sweep.step))
+    if not all(each.is_finite() for each in (start, stop, step)) or not (stop - start) * step > 0:
+        raise ConfigError(f"{argument}: has no values; its form is range(start,stop,step)")
+    if all(isinstance(each, int) for each in (sweep.start, sweep.stop, sweep.step)):
+        return argument
+    number = math.ceil((stop - start) / step)
+    values = ",".join(repr(float(start + place * step)) for place in range(number))
+    return f"{key}=shuffle({values})" if sweep.shuffle else f"{key}={values}"
 
 
 def _expand_glob(argument: str) -> str:
@@ -146,6 +177,8 @@ def _values(override: Override) -> Sequence[object]:
         return value.list
     if isinstance(value, RangeSweep):
         return [value.start, value.stop]
+    if isinstance(value, IntervalSweep):
+        return [value.start, value.end]
     return [value]
 
 

@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 
 from sparsead.config.choices import find_choice, list_choices, read_choice
 from sparsead.config.protocol import ProtocolSpec, check_rate
-from sparsead.config.quoting import unquote_values
+from sparsead.config.quoting import overridden_key, unquote_values
 from sparsead.config.schema import check_minimum, read_group, to_dataclass
 from sparsead.errors import ConfigError, unknown, unknown_key
 
@@ -117,6 +117,27 @@ def check_comparable(protocol: ProtocolSpec) -> None:
             f"protocol.max_steps={protocol.max_steps}: search=asha compares points after whole "
             "epochs; leave it out"
         )
+
+
+def refuse_point(overrides: Sequence[str]) -> None:
+    """Refuse `protocol.KEY=VALUE` for a key of the grid beside search=asha, which replaces it.
+
+    In a table these words narrow the grid, whose values one run of `sparsead train` cannot have.
+
+    Args:
+        overrides: the overrides of one run.
+
+    Raises:
+        ConfigError: the message says how the grid is narrowed.
+    """
+    for override in overrides:
+        group, _, key = overridden_key(override).partition(".")
+        if group == "protocol" and key in GRID:
+            value = override.partition("=")[2]
+            raise ConfigError(
+                f"{override}: search=asha tries the values of search.{key}; type "
+                f"search.{key}=[{value}]"
+            )
 
 
 def read_search(name: str, changes: Mapping[str, str]) -> SearchSpec:

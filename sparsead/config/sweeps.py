@@ -18,6 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from sparsead.config.compose import check_no_grid, compose_config, initialised, list_swept_keys
 from sparsead.config.overrides import expand
+from sparsead.errors import ConfigError
 
 _PARAMS = "hydra.sweeper.params"
 
@@ -43,12 +44,23 @@ def type_swept(overrides: Sequence[str], config: DictConfig) -> list[str]:
     """
     swept = OmegaConf.to_container(OmegaConf.create(config.hydra.sweeper.get("params") or {}))
     assert isinstance(swept, dict)
+    if is_basic(config.hydra.sweeper):
+        _refuse_intervals(overrides)
     if not (swept and is_basic(config.hydra.sweeper)):
         return drop_repeated_values(overrides)
     typed = {override.partition("=")[0].lstrip("+") for override in overrides}
     left = {key: value for key, value in swept.items() if str(key) not in typed}
     words = [f"{key!s}={'null' if value is None else value}" for key, value in left.items()]
     return drop_repeated_values([*expand(words), *overrides, f"{_PARAMS}=null"])
+
+
+def _refuse_intervals(overrides: Sequence[str]) -> None:
+    for parsed in OverridesParser.create().parse_overrides(list(overrides)):
+        if parsed.is_sweep_override() and not parsed.is_discrete_sweep():
+            raise ConfigError(
+                f"{parsed.input_line}: an interval is for a sweeper that chooses values itself, "
+                "such as hydra/sweeper=optuna; give a list, or range(start,stop,step)"
+            )
 
 
 def is_basic(sweeper: Mapping[str, object]) -> bool:

@@ -178,11 +178,18 @@ def _describe_machine(error: BaseException) -> Failure | None:
 def _through_proxy() -> str:
     """Name the proxy that is set for the hub, without a password that it may contain."""
     hub = urlsplit(constants.ENDPOINT)
-    proxy = urlsplit(getproxies().get(hub.scheme, ""))
-    if proxy.hostname is None or proxy_bypass(hub.hostname or ""):
+    given = getproxies().get(hub.scheme)
+    if not given or proxy_bypass(hub.hostname or ""):
         return ""
-    port = "" if proxy.port is None else f":{proxy.port}"
-    return f" through the proxy {proxy.hostname}{port} ({hub.scheme.upper()}_PROXY)"
+    variable = f"{hub.scheme.upper()}_PROXY"
+    try:
+        proxy = urlsplit(given)
+        port = "" if proxy.port is None else f":{proxy.port}"
+    except ValueError as error:  # a port above 65535, or half a pair of brackets
+        return f" through the proxy of {variable}, which is no address ({error})"
+    if proxy.hostname is None:  # of localhost:3128, the scheme would be localhost
+        return f" through the proxy of {variable}, which has to begin with http://"
+    return f" through the proxy {proxy.hostname}{port} ({variable})"
 
 
 def _is_short(error: BaseException) -> bool:

@@ -116,15 +116,17 @@ def _cached(source: Source, commit: str) -> Path | None:
     root = Path(datasets.config.HF_DATASETS_CACHE) / repository
     found = [
         folder
-        for folder in root.glob(f"{source.config or '*'}/*/{commit}")
-        if (folder / "dataset_info.json").is_file() and (source.config or _is_chosen(folder))
+        for folder in root.glob(f"*/*/{commit}")
+        if (folder / "dataset_info.json").is_file() and _is_asked_for(source, folder)
     ]
     return found[0] if len(found) == 1 else None
 
 
-def _is_chosen(folder: Path) -> bool:
-    """Tell whether the configuration of cached rows is the one that is read where none is named."""
+def _is_asked_for(source: Source, folder: Path) -> bool:
+    """Tell whether cached rows are of the configuration that is named or, without one, read."""
     config = folder.parts[-3]
+    if source.config is not None:
+        return config == source.config
     return config == _DEFAULT or (folder / _CHOSEN_FILE).is_file()
 
 

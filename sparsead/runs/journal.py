@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, NotRequired
 
@@ -15,7 +16,7 @@ from filelock import BaseFileLock, FileLock, Timeout
 from typing_extensions import TypedDict
 
 from sparsead.config.search import GRID, SearchSpec
-from sparsead.errors import ConfigError, RecordError
+from sparsead.errors import ConfigError, RecordError, StorageError
 from sparsead.runs.checked import check_type
 from sparsead.runs.request import RunRequest
 from sparsead.runs.result import Hash
@@ -42,8 +43,22 @@ def journal_file(trials_file: Path) -> Path:
     return trials_file.parent.with_name("optuna") / f"{trials_file.stem}.log"
 
 
+def check_installed() -> None:
+    """Refuse a search where Optuna is missing.
+
+    Raises:
+        ConfigError: the message says how to install it.
+    """
+    if find_spec("optuna") is None:
+        raise ConfigError("search=asha: needs Optuna: pip install 'sparsead[optuna]'")
+
+
 class Journal:
-    """The trials of a search: one for each point, numbered as `points` are.
+    """The trials of a search: one for each point.
+
+    Attributes:
+        points: the runs of each point, in the order of the trials. It is that in which the process
+            that began the search was given them: the same grid can be typed in another order.
 
     Args:
         file: the journal; it is made where it is missing.
@@ -51,8 +66,8 @@ class Journal:
         points: for each point its runs, one for each seed.
 
     Raises:
-        ConfigError: Optuna is not installed.
         RecordError: the file is no journal of this search.
+        StorageError: the file cannot be written; so do all methods that write to it.
     """
 
     def __init__(
@@ -60,18 +75,23 @@ class Journal:
     ) -> None:
         self._journal = file
         self._space = space
-        self._points = points
         self._held: dict[int, BaseFileLock] = {}
-        with self._locked(), self._readable():
+        self.points: list[Sequence[RunRequest]] = []
+        left = {runs[0].identity: runs for runs in points}
+        with self._locked():
             self._study = _open_study(file, space)
-            for runs in points[len(self._study.get_trials(deepcopy=False)) :]:
-                protocol = runs[0].spec.protocol
-                values = {key: getattr(protocol, key) for key in GRID}
-                self._study.enqueue_trial(values, user_attrs={_IDENTITY: runs[0].identity})
-        for number, trial in enumerate(self._frozen()):
-            identity = trial.user_attrs.get(_IDENTITY)
-            if number >= len(points) or identity != points[number][0].identity:
-                raise RecordError(f"{file}: is the journal of another search; delete it")
+            for trial in self._frozen():
+                runs = left.pop(str(trial.user_attrs.get(_IDENTITY)), None)
+                if runs is None:
+                    raise RecordError(f"{file}: is the journal of another search; delete it")
+                self.points.append(runs)
+            for runs in left.values():
+                self.points.append(runs)
+                self._enqueue(runs[0])
+
+    def _enqueue(self, run: RunRequest) -> None:
+        values = {key: getattr(run.spec.protocol, key) for key in GRID}
+        self._study.enqueue_trial(values, user_attrs={_IDENTITY: run.identity})
 
     def take(self, busy: Collection[int]) -> optuna.Trial | None:
         """Return a trial to work on: one whose process has died, else the next that waits.
@@ -115,6 +135,20 @@ class Journal:
         value = _reported(self._frozen()[taken.number])[-1] if is_whole else None
         self._study.tell(taken, value, state=state)
 
+    def count_reported(self, taken: optuna.Trial) -> int:
+        """Return for how many epochs the trial has a score already."""
+        return len(self._frozen()[taken.number].intermediate_values)
+
+    def report(self, taken: optuna.Trial, score: float, epoch: int) -> None:
+        """Write the score of a trial after an epoch."""
+        with self._usable():
+            taken.report(score, epoch)
+
+    def should_stop(self, taken: optuna.Trial) -> bool:
+        """Tell whether the last score of a trial is not among the best of its rung."""
+        with self._usable():
+            return taken.should_prune()
+
     def list_running(self) -> list[int]:
         """Return the numbers of the trials that a process has taken and not ended."""
         return [n for n, trial in enumerate(self._frozen()) if trial.state.name == "RUNNING"]
@@ -148,9 +182,9 @@ class Journal:
                 )
 
     def _described(self, number: int, trial: optuna.trial.FrozenTrial) -> Trial:
-        with self._readable():
+        with self._usable():
             said = check_type({**trial.user_attrs}, _TrialAttributes)
-        described = Trial.of(self._points[number][0])
+        described = Trial.of(self.points[number][0])
         described.scores = _reported(trial)
         described.state = said.get(_STATE, "stopped")
         described.error = said.get(_ERROR)
@@ -185,17 +219,26 @@ class Journal:
         return opened
 
     def _frozen(self) -> list[optuna.trial.FrozenTrial]:
-        with self._readable():
+        with self._usable():
             return self._study.get_trials(deepcopy=False)
 
-    def _locked(self) -> FileLock:
-        self._journal.parent.mkdir(parents=True, exist_ok=True)
-        return FileLock(self._journal.with_name(f".{self._journal.stem}.lock"))
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        with self._usable():
+            self._journal.parent.mkdir(parents=True, exist_ok=True)
+            with FileLock(self._journal.with_name(f".{self._journal.stem}.lock")):
+                yield
 
     @contextmanager
-    def _readable(self) -> Iterator[None]:
+    def _usable(self) -> Iterator[None]:
+        """Say in one line that the file is no journal, or that it cannot be written."""
         try:
             yield
+        except OSError as error:
+            raise StorageError(
+                f"{self._journal}: cannot be written ({error.strerror or error}); records are "
+                "intact; run the same command again to resume"
+            ) from error
         except (ValueError, KeyError, TypeError, AssertionError, RecursionError) as error:
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise RecordError(
@@ -210,16 +253,16 @@ def _reported(trial: optuna.trial.FrozenTrial) -> list[float]:
 
 
 def _open_study(file: Path, space: SearchSpec) -> optuna.Study:
-    try:
-        import optuna
-        from optuna.storages import JournalStorage
-        from optuna.storages.journal import JournalFileBackend
-    except ImportError as error:
-        raise ConfigError("search=asha: needs Optuna: pip install 'sparsead[optuna]'") from error
+    import optuna
+    from optuna.storages import JournalStorage
+    from optuna.storages.journal import JournalFileBackend
+
+    from sparsead.runs.journal_lock import WholeLineLock
+
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     return optuna.create_study(
         study_name=file.stem,
-        storage=JournalStorage(JournalFileBackend(str(file))),
+        storage=JournalStorage(JournalFileBackend(str(file), lock_obj=WholeLineLock(file))),
         load_if_exists=True,
         direction="maximize",
         sampler=optuna.samplers.RandomSampler(seed=0),  # every trial's values are given

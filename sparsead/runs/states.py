@@ -58,3 +58,8 @@ def read_state(folder: Path) -> State:
         return Running(claim.host, claim.pid)
     failure = find_failure(folder)
     return Missing() if failure is None else Failed(failure)
+
+
+def is_damaged(folder: Path) -> bool:
+    """Tell whether there is a record that cannot be read: it has to be replaced."""
+    return folder.exists() and isinstance(read_state(folder), Failed)

@@ -18,6 +18,7 @@ from pydantic import FiniteFloat
 from typing_extensions import TypedDict
 
 from sparsead.config.search import SearchSpec
+from sparsead.errors import StorageError
 from sparsead.errors.display import pluralize
 from sparsead.runs.checked import find_checksummed, write_checksummed
 from sparsead.runs.record import RunRecord
@@ -108,13 +109,23 @@ def read_trials(file: Path) -> tuple[list[Trial], str | None]:
 def write_trials(
     file: Path, space: SearchSpec, trials: Sequence[Trial], chosen: str | None = None
 ) -> None:
-    """Write a search's file; `chosen` is the name of the folder of the chosen (first) run."""
+    """Write a search's file; `chosen` is the name of the folder of the chosen (first) run.
+
+    Raises:
+        StorageError: the file cannot be written.
+    """
     content: dict[str, Any] = {
         "space": asdict(space),
         "chosen": chosen,
         "trials": [_to_plain(trial) for trial in trials],
     }
-    write_checksummed(file, content, indent=2)
+    try:
+        write_checksummed(file, content, indent=2)
+    except OSError as error:
+        raise StorageError(
+            f"{file}: cannot be written ({error.strerror or error}); records are intact; run the "
+            "same command again to resume"
+        ) from error
 
 
 class _StoredTrial(TypedDict):

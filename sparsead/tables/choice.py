@@ -20,7 +20,7 @@ class Choice:
     """The state of a search in one cell of a table.
 
     Attributes:
-        point: the chosen point; None while points are missing, and where every point failed.
+        point: the chosen point; None while points are missing, and where the search failed.
         finished: number of points all of whose runs are done or failed.
         points: number of points of the grid.
         failed: number of points that are left out because a run of theirs failed.
@@ -78,14 +78,38 @@ def _chosen_by_asha(
     search: SearchSpec, runs: Runs, states: Mapping[Point, Sequence[State]]
 ) -> Choice:
     trials, chosen = read_trials(file_of(search, runs))
-    named = [p for p, each in runs.items() if chosen in [run.folder.name for run in each]]
-    done = [p for p in named if all(isinstance(state, Done) for state in states[p])]
     failed = sum(trial.state == "failed" for trial in trials)
-    if done:
-        return Choice(done[0], len(runs), len(runs), failed)
-    # Where every point failed nothing is chosen, and the search is over nevertheless.
-    over = len(trials) if failed == len(runs) else min(len(trials), len(runs) - 1)
+    for point in _named(runs, chosen):
+        if _is_over(states[point]):
+            is_done = all(isinstance(state, Done) for state in states[point])
+            return Choice(point if is_done else None, len(runs), len(runs), failed)
+    # Where no point finished nothing is chosen, and the search is over nevertheless.
+    is_over = not any(trial.state == "finished" for trial in trials)
+    over = len(trials) if is_over else min(len(trials), len(runs) - 1)
     return Choice(None, over, len(runs), failed)
+
+
+def _named(runs: Runs, chosen: str | None) -> list[Point]:
+    """Return the point, if any, that the file of a search names as the chosen one."""
+    return [p for p, each in runs.items() if chosen in [run.folder.name for run in each]]
+
+
+def explain_failure(search: SearchSpec, runs: Runs) -> str | None:
+    """Return why a search by successive halving is over without a point; None if it is not.
+
+    Args:
+        search: the search.
+        runs: the runs.
+    """
+    choice = find_choice(search, runs)
+    if choice.point is not None or not choice.is_over:
+        return None
+    trials, chosen = read_trials(file_of(search, runs))
+    for point in _named(runs, chosen):
+        states = [read_state(run.folder) for run in runs[point]]
+        errors = [str(state.failure["error"]) for state in states if isinstance(state, Failed)]
+        return f"the chosen point, {point}, failed: {errors[0]}"
+    return f"no point finished; the first one: {trials[0]}"
 
 
 def file_of(search: SearchSpec, runs: Runs) -> Path:

@@ -17,7 +17,7 @@ from sparsead.config.launch import take_launcher
 from sparsead.config.quoting import overridden_key, unquote_values
 from sparsead.config.safe_yaml import load_yaml, read_mapping
 from sparsead.config.schema import Spec, to_dataclass
-from sparsead.config.search import take_search
+from sparsead.config.search import GRID, SearchSpec, take_search
 from sparsead.config.seeds import read_seeds
 from sparsead.errors import ConfigError, unknown, unknown_key
 from sparsead.runs.files import check_readable
@@ -60,6 +60,8 @@ def load_table(name_or_path: str, overrides: Sequence[str] = ()) -> TableSpec:
         else:
             table = replace(table, overrides=[*table.overrides, override])
     _check_rows_decide(table, overrides)
+    if search is not None:
+        _check_points_are_free(table, search)
     return replace(table, notes=[*table.notes, *_note_of_family(whole, table)])
 
 
@@ -85,6 +87,20 @@ def _check_rows_decide(table: TableSpec, overrides: Sequence[str]) -> None:
             raise ConfigError(
                 f"{key}: the row {row.name} of {table.name} decides it, and its label says so; "
                 f"leave it out, or write a table of your own with base: {table.name}"
+            )
+
+
+def _check_points_are_free(table: TableSpec, search: SearchSpec) -> None:
+    """Refuse a search of what a row or a column itself says: its runs would have other values."""
+    grid = {f"protocol.{key}" for key in GRID}
+    named: list[tuple[str, Row | Column]] = [("row", row) for row in table.rows]
+    for kind, each in [*named, *(("column", column) for column in table.columns)]:
+        decided = next((o for o in each.overrides if overridden_key(o) in grid), None)
+        if decided is not None:
+            raise ConfigError(
+                f"search={search.name}: the {kind} {each.name} of {table.name} says {decided}, "
+                f"which a search would replace; leave the {kind} out with only={kind}=PATTERN, or "
+                "take that word out of a table of your own"
             )
 
 

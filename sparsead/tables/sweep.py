@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from sparsead.errors import AlreadyRecordedError, ClaimedError, StorageError
 from sparsead.runs.claim import remove_left_behind
 from sparsead.runs.request import RunRequest
-from sparsead.runs.states import Done, Failed, Running, read_state
+from sparsead.runs.states import Done, Failed, Running, is_damaged, read_state
 from sparsead.tables.cells import Cell
 
 _POLL_SECONDS = 1.0
@@ -92,9 +92,7 @@ def _settle(cell: Cell, execute: Execute, retry: bool, tell: Tell, outcome: Outc
         return True
     tell("run", cell)
     try:
-        # A record that is there although the run counts as failed is damaged: replace it.
-        damaged = isinstance(state, Failed) and request.folder.exists()
-        execute(replace(request, rerun=request.rerun or damaged))
+        execute(replace(request, rerun=request.rerun or is_damaged(request.folder)))
     except ClaimedError:
         return False
     except AlreadyRecordedError:

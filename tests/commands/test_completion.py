@@ -46,6 +46,9 @@ def _runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ("sparsead list prun", ["pruners"]),
         ("sparsead show one_a1 --err", ["--errors"]),
         ("sparsead runs delete --perm", ["--permanently"]),
+        ("sparsead train --js", ["--json"]),
+        ("sparsead train --qu", ["--quiet"]),
+        ("sparsead train ++pruner=", []),
         ("sparsead trian ", []),
     ],
 )

@@ -67,3 +67,13 @@ def test_outputs_that_cannot_be_written_are_status_1(
         doctor.main()
     assert end.value.code == 1
     assert "cannot be written" in capsys.readouterr().out
+
+
+def test_outputs_that_are_a_link_to_nowhere_cannot_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    monkeypatch.setattr("sys.argv", ["doctor", "--outputs", str(tmp_path / "link"), "--json"])
+    with pytest.raises(SystemExit, match="1"):
+        doctor.main()
+    assert "nowhere: cannot be written" in capsys.readouterr().out

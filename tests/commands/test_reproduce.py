@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -17,10 +18,13 @@ from sparsead.commands import plan, reproduce
 from sparsead.config.launch import take_launcher
 from sparsead.config.tracking import group_tracked
 from sparsead.errors import ConfigError
+from sparsead.report import teller
 from sparsead.runs.failure import read_failures
-from sparsead.runs.record import read_records
+from sparsead.runs.record import read_records, write_result
+from sparsead.runs.staging import staged
 from sparsead.tables.cells import Cell, list_cells
 from sparsead.tables.files import load_table
+from synthetic import synthetic_result
 
 TABLE = """\
 title: two rows, one of which cannot be pruned
@@ -99,10 +103,10 @@ def test_runs_that_another_process_trains_do_not_count_as_this_ones(
 ) -> None:
     now, labels = [0.0], list[str]()
     monkeypatch.setattr("time.monotonic", lambda: now[0])
-    monkeypatch.setattr(reproduce, "name_sweep", labels.append)
+    monkeypatch.setattr(teller, "name_sweep", labels.append)
     request = ask_for("backbone=tiny-bert", "task=demo_rte", f"outputs={tmp_path}")
     cell = Cell("row", "column", "tiny-bert", 1, (), request)
-    tell = reproduce.Teller(3)
+    tell = teller.Teller(3)
     for event, seconds in (("run", 1), ("run", 60), ("failed", 0), ("run", 0)):  # one was taken
         tell(event, cell)
         now[0] += seconds
@@ -161,6 +165,27 @@ def test_a_tables_launcher_is_no_override_of_its_runs() -> None:
     assert load_table("table1", ["task.limit=8", *chosen]).overrides == ["task.limit=8"]
     with pytest.raises(ConfigError, match=r"hydra.launcher.n_jobs=2: needs a launcher"):
         take_launcher(["hydra.launcher.n_jobs=2"])
+
+
+def test_a_launcher_replaces_a_damaged_record_and_says_done_of_no_other(
+    words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = load_table(words[0], [*words[1:], "only=row=snip"])
+    (cell,) = list_cells(table)
+    with staged(cell.request.folder) as staging:
+        write_result(staging, synthetic_result(cell.request), "")
+    file = cell.request.folder / "result.json"
+    file.write_text(file.read_text()[:-50])
+    launched: list[Sequence[str]] = []
+
+    def launch(jobs: Sequence[Sequence[str]], *_: object) -> list[str]:
+        launched.extend(jobs)
+        return []
+
+    monkeypatch.setattr(reproduce, "launch_jobs", launch)
+    reproduce.launch_cells(table, [cell], ["hydra/launcher=joblib"], retry=True)
+    assert launched == [(*cell.overrides, "rerun=true")]
+    assert not capsys.readouterr().out  # the launcher has trained nothing
 
 
 def test_what_a_launcher_cannot_do_is_one_line(

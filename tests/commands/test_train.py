@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import hydra
@@ -15,8 +16,12 @@ from omegaconf import DictConfig
 
 from composing import ask_for
 from sparsead.commands import train as launch
-from sparsead.runs.record import write_result
+from sparsead.report.sweep import sum_up
+from sparsead.runs.record import RunRecord, write_result
+from sparsead.runs.request import RunRequest
 from sparsead.runs.staging import staged
+from sparsead.runs.tally import Sweep
+from sparsead.search import NoPointError
 from synthetic import synthetic_result
 
 
@@ -47,7 +52,7 @@ def test_the_papers_protocol_alone_says_that_it_is_one_point_of_the_grid(
     class ReachedError(BaseException):  # not a failure of the run
         pass
 
-    def reached(*_: object) -> None:
+    def reached(*_: object, **__: object) -> None:
         raise ReachedError
 
     monkeypatch.setattr(launch, "find_or_train", reached)
@@ -95,3 +100,28 @@ def test_what_the_system_says_of_a_file_is_one_line(
     said = capsys.readouterr().err
     assert end.value.code == 2
     assert said == f"sparsead: {tmp_path}/model.safetensors: Is neither a file nor a folder\n"
+
+
+def test_a_sweep_counts_a_search_that_is_done_and_one_that_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def choose(request: RunRequest, **_: object) -> RunRecord:
+        if request.spec.seed == 2:
+            raise NoPointError("search=asha: no point finished")
+        protocol = replace(request.spec.protocol, epochs=7)
+        chosen = replace(request, spec=replace(request.spec, protocol=protocol))
+        with staged(chosen.folder) as staging:
+            write_result(staging, synthetic_result(chosen), "")
+        return RunRecord.read(chosen.folder)
+
+    monkeypatch.setattr(launch, "search", choose)
+    for number, seed in enumerate((1, 2)):
+        words = ["search=asha", "task=demo_mrpc", f"seed={seed}", f"outputs={tmp_path}"]
+        sweep = ["hydra.mode=MULTIRUN", f"hydra.sweep.dir={tmp_path}", f"hydra.job.num={number}"]
+        launch.job(job_config([*words, *sweep], monkeypatch))
+    entries = Sweep(tmp_path).entries()
+    assert [entry["state"] for entry in entries] == ["done", "failed"]
+    assert RunRecord.read(Path(entries[0]["folder"])).result["config"]["protocol"]["epochs"] == 7
+    with pytest.raises(SystemExit, match="1"):
+        sum_up(entries)
+    assert "1 done, 1 failed; the lines above say why" in capsys.readouterr().out

@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 from composing import launched_by
 from sparsead.config import launchers
 from sparsead.config.launchers import notice_lost_workers
-from sparsead.errors import ConfigError, SparseadError
+from sparsead.errors import ConfigError, DeviceError, SparseadError
 
 
 def test_joblibs_workers_spread_over_the_visible_gpus(
@@ -26,7 +26,7 @@ def test_joblibs_workers_spread_over_the_visible_gpus(
         (tmp_path / device).mkdir()
     monkeypatch.setattr(launchers, "NVIDIA_GPUS", tmp_path)
     taken = []
-    for given in (None, "4,7", "5", "", "none"):
+    for given in (None, "4,7", "5,-1,6", "", "none"):
         for job in (0, 1, 5):
             if given is None:
                 monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
@@ -34,7 +34,7 @@ def test_joblibs_workers_spread_over_the_visible_gpus(
                 monkeypatch.setenv("CUDA_VISIBLE_DEVICES", given)
             launchers.take_gpu(job)
             taken.append(os.environ["CUDA_VISIBLE_DEVICES"])
-    assert taken == ["0", "1", "2", "4", "7", "7", *["5"] * 3, *[""] * 3, *["none"] * 3]
+    assert taken == ["0", "1", "2", "4", "7", "7", *["5,-1,6"] * 3, *[""] * 3, *["none"] * 3]
 
 
 def test_jobs_per_gpu_is_joblib_with_so_many_processes_for_each_gpu(
@@ -43,6 +43,8 @@ def test_jobs_per_gpu_is_joblib_with_so_many_processes_for_each_gpu(
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,7")
     launcher = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=6"]
     assert launchers.expand_jobs(["seed=1,2", "jobs_per_gpu=3"], True) == ["seed=1,2", *launcher]
+    for chosen in ("hydra/launcher=joblib", "hydra/launcher='joblib'"):
+        assert launchers.expand_jobs([chosen, "jobs_per_gpu=3"], True) == launcher
     for words in (
         ["device=cpu"],
         ["++device=cpu"],
@@ -123,6 +125,28 @@ def test_slurm_is_refused_where_it_is_not(monkeypatch: pytest.MonkeyPatch) -> No
         launchers.check_slurm(launched_by("submitit_slurm"))
     monkeypatch.setattr("shutil.which", lambda name: f"/usr/bin/{name}")
     launchers.check_slurm(launched_by("submitit_slurm"))
+
+
+def test_the_visible_gpus_end_before_the_first_negative_number(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,-1,2")
+    assert launchers.list_visible_gpus() == ["0", "1"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1,0")
+    assert launchers.list_visible_gpus() == []
+    with pytest.raises(DeviceError, match="there is no CUDA device here"):
+        launchers.check_gpu("cuda")
+
+
+@pytest.mark.parametrize(("sweeper", "shared"), [({"n_jobs": 3}, "3"), ({}, "1")])
+def test_jobs_that_a_sweeper_chooses_share_the_cores_as_it_says(
+    sweeper: dict[str, int], shared: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SPARSEAD_JOBS", "")
+    choices = {"hydra/launcher": "submitit_local"}
+    hydra = {"runtime": {"choices": choices}, "sweeper": sweeper}
+    launchers.share_cores(OmegaConf.create({"hydra": hydra}), 0)
+    assert os.environ["SPARSEAD_JOBS"] == shared
 
 
 def test_a_killed_worker_is_one_line() -> None:

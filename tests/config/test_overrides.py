@@ -71,3 +71,24 @@ def test_a_glob_is_the_list_of_the_choices_that_match() -> None:
 def test_a_glob_that_matches_no_choice_is_refused(argument: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         expand([argument])
+
+
+@pytest.mark.parametrize(
+    ("typed", "listed"),
+    [
+        ("sparsity=range(0.1,0.5,0.1)", "sparsity.ratio=0.1,0.2,0.3,0.4"),
+        ("sparsity=range(0.5,0.2,-0.1)", "sparsity.ratio=0.5,0.4,0.3"),
+        ("sparsity=shuffle(range(0.1,0.4,0.1))", "sparsity.ratio=shuffle(0.1,0.2,0.3)"),
+        ("sparsity=interval(0.1,0.3)", "sparsity.ratio=interval(0.1,0.3)"),
+        ("protocol.weight_decay=range(0,3e-6,1e-6)", "protocol.weight_decay=0.0,1e-06,2e-06"),
+        ("seed=range(1,4)", "seed=range(1,4)"),
+    ],
+)
+def test_the_values_of_a_range_are_those_that_one_would_type(typed: str, listed: str) -> None:
+    assert expand([typed]) == [listed]
+
+
+@pytest.mark.parametrize("value", ["range(3,1)", "range(1,1)", "range(1,3,0)", "range(0.1,0.5,0)"])
+def test_a_range_without_values_is_refused(value: str) -> None:
+    with pytest.raises(ConfigError, match=r"has no values; its form is range\(start,stop,step\)"):
+        expand([f"seed={value}"])

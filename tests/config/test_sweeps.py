@@ -112,3 +112,9 @@ def test_other_overrides_are_left_alone(given: str) -> None:
 def test_a_sweep_has_one_job_for_each_value() -> None:
     words = ["backbone=tiny-bert", "seed=1,1,2", "pruner=snip,random,snip"]
     assert len([*compose_jobs(drop_repeated_values(words))]) == 4
+
+
+def test_an_interval_needs_a_sweeper_that_chooses_values() -> None:
+    words = ["seed=1,2", "sparsity.ratio=interval(0.1,0.3)"]
+    with pytest.raises(ConfigError, match=r"^sparsity.ratio=interval\(0.1,0.3\): an interval is"):
+        type_swept(words, compose_config(words[:1], RunMode.MULTIRUN))

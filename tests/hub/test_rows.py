@@ -137,6 +137,13 @@ def test_another_configuration_of_the_cache_is_never_taken_instead(hub: StandInH
         load_rows(unnamed)
 
 
+@pytest.mark.parametrize("config", ["*", "on?", "[o]ne", "../owner___two/one"])
+def test_a_configuration_is_no_pattern_of_the_caches_folders(hub: StandInHub, config: str) -> None:
+    hub.commit("datasets", "owner/two", TWO)
+    load_rows(data_source("x", "text", "owner/two", "one", None))
+    assert not is_cached(data_source("x", "text", "owner/two", config, None))
+
+
 def test_the_default_configuration_is_read_whatever_else_the_cache_has(hub: StandInHub) -> None:
     card = TWO["README.md"].replace(b"name: one\n", b"name: one\n  default: true\n")
     hub.commit("datasets", "owner/two", {**TWO, "README.md": card})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ from sparsead.tables.estimate import (
     write_throughput,
 )
 from sparsead.tables.files import load_table
+from sparsead.tables.searches import count_searches
 from sparsead.tables.sweep import count_states, run_cells
 from synthetic import synthetic_result
 
@@ -255,6 +257,81 @@ def test_asha_goes_on_with_the_next_cell_where_no_point_finishes(tmp_path: Path)
     assert measure(table).at("tiny-bert", "pfeiffer", "demo_mrpc").estimate is not None
 
 
+TWO_POINTS = ("search=asha", "search.learning_rate=[1e-4,5e-3]", "search.epochs=[1]")
+
+
+@pytest.mark.slow
+def test_a_point_that_failed_beside_a_chosen_one_is_no_failure_of_the_table(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("optuna")
+    table = searched(tmp_path, "only=row=pfeiffer", "only=column=demo_mrpc", grid=TWO_POINTS)
+    assert table.search is not None
+    fake = FakeTraining()
+
+    def train(request: RunRequest, watch: Watch | None = None) -> RunRecord:
+        if request.spec.protocol.learning_rate == 5e-3:
+            raise RuntimeError("out of memory")
+        return fake(request, watch)
+
+    cells = list_cells(table)
+    assert count_searches(cells, table.search, retry_failed=False) == 1
+    assert search_cells(cells, table.search, train, silent) == 0
+    assert count_searches(cells, table.search, retry_failed=True) == 0
+    assert reproduce.print_failures(cells, table.search) == 0
+    assert not capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_chosen_point_that_fails_ends_no_other_search_and_is_retried_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("optuna")
+    table = searched(tmp_path, "only=row=pfeiffer", grid=TWO_POINTS)
+    assert table.search is not None
+    cells, fake = list_cells(table), FakeTraining()
+
+    def train(request: RunRequest, watch: Watch | None = None) -> RunRecord:
+        if watch is None and request.spec.task.name == "demo_mrpc" and request.spec.seed == 2:
+            raise RuntimeError("out of memory")
+        return fake(request, watch)
+
+    assert search_cells(cells, table.search, train, silent) == 1
+    results = measure(table)
+    assert results.at("tiny-bert", "pfeiffer", "demo_rte").estimate is not None
+    assert str(results.at("tiny-bert", "pfeiffer", "demo_mrpc")) == "failed"
+    assert reproduce.print_failures(cells, table.search) == 1
+    said = capsys.readouterr().err
+    assert "demo_mrpc, tiny-bert: the chosen point, 0.005, 1, 16, failed: RuntimeError" in said
+    begun = len(fake.begun)
+    assert search_cells(cells, table.search, fake, silent) == 1
+    assert len(fake.begun) == begun
+    assert search_cells(cells, table.search, fake, silent, retry_failed=True) == 0
+    (again,) = fake.begun[begun:]
+    assert again.spec.seed == 2
+
+
+@pytest.mark.slow
+def test_a_search_whose_points_all_diverge_has_failed_and_begins_anew_if_told_to(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("optuna")
+    table = searched(tmp_path, "only=row=pfeiffer", "only=column=demo_mrpc", grid=TWO_POINTS)
+    assert table.search is not None
+    cells = list_cells(table)
+
+    def diverge(request: RunRequest, watch: Watch | None = None) -> RunRecord:
+        assert watch is not None
+        assert watch([math.nan])
+        raise TrainingStopped(request.folder.name)
+
+    assert search_cells(cells, table.search, diverge, silent) == 1
+    assert str(measure(table).at("tiny-bert", "pfeiffer", "demo_mrpc")) == "failed"
+    assert reproduce.print_failures(cells, table.search) == 1
+    assert "no point finished; the first one: learning rate" in capsys.readouterr().err
+    assert search_cells(cells, table.search, FakeTraining(), silent, retry_failed=True) == 0
+
+
 @pytest.mark.slow
 def test_asha_needs_a_part_of_train_to_choose_on(tmp_path: Path) -> None:
     table = searched(tmp_path, "protocol.selection=0", grid=("search=asha",))
@@ -282,6 +359,27 @@ def test_a_searched_table_is_done_and_shown_by_the_commands(
     monkeypatch.setattr("sys.argv", ["x", *shown])
     table_command.main()
     assert re.search(r"\[(0.0001|0.005), 1, 8\]", capsys.readouterr().out)
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("rows:", "the row own-rate of mine says protocol.learning_rate=1e-5"),
+        ("columns:", "the column own-rate of mine says protocol.learning_rate=1e-5"),
+    ],
+)
+def test_a_search_replaces_no_value_that_a_row_or_a_column_has_of_its_own(
+    tmp_path: Path, line: str, said: str
+) -> None:
+    own = "name: own-rate, overrides: [protocol.learning_rate=1e-5]"
+    added = {"rows:": own, "columns:": f"task: demo_sst2, metric: accuracy, {own}"}[line]
+    file = tmp_path / "mine.yaml"
+    file.write_text(TABLE.replace(line, f"{line}\n  - {{{added}}}"), "utf-8")
+    with pytest.raises(ConfigError, match=said):
+        load_table(str(file), GRID)
+    axis = line.removesuffix("s:")
+    kept = f"only={axis}={'*pfeiffer' if axis == 'row' else 'demo_*'}"
+    assert load_table(str(file), [*GRID, kept]).search is not None
 
 
 def test_a_key_with_plus_signs_narrows_the_grid_too(tmp_path: Path) -> None:
