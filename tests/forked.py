@@ -26,6 +26,7 @@ _IMPORTED = (
     *("sparsead.train", "sparsead.commands.train", "sparsead.commands.reproduce"),
     *("sparsead.commands.compare", "sparsead.commands.table", "sparsead.commands.runs"),
     "conf_files",
+    "frozen",
 )
 SECONDS = 300
 """The longest time that a process may take."""
