@@ -49,7 +49,7 @@ def _remember_compositions(compose: Callable[..., DictConfig]) -> Callable[..., 
     ) -> DictConfig:
         places = [place.path for place in loader.get_search_path().get_path()]
         of_packages = all(str(path).startswith(("pkg://", "structured://")) for path in places)
-        if not of_packages or any("hydra.searchpath" in override for override in overrides):
+        if not of_packages or any(_is_composed_once(override) for override in overrides):
             return compose(loader, config_name, overrides, *how, **named)
         given = parameters.bind(loader, config_name, overrides, *how, **named)
         given.apply_defaults()
@@ -62,6 +62,11 @@ def _remember_compositions(compose: Callable[..., DictConfig]) -> Callable[..., 
         return deepcopy(composed[key])
 
     return load_configuration
+
+
+def _is_composed_once(override: str) -> bool:
+    """Tell whether other files are read too, or a folder is named that no other test has."""
+    return "hydra.searchpath" in override or override.startswith("outputs=")
 
 
 def _copy_repository(repository: Any, _copied: object) -> Any:
