@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -123,14 +124,24 @@ def list_prompts(rows: Dataset) -> list[list[int]]:
 
 
 def generate_splits(
-    generator: TextGenerator, data: DatasetDict, folder: Path, splits: Sequence[str]
+    generator: TextGenerator,
+    data: DatasetDict,
+    folder: Path,
+    splits: Sequence[str],
+    outputs_are_nan: bool,
 ) -> dict[str, dict[str, float]]:
-    """Generate and store a text for each example of the splits, and return each split's scores."""
+    """Generate and store a text for each example of the splits, and return each split's scores.
+
+    If the model's outputs are nan, its texts mean nothing, and their scores are nan.
+    """
     scores: dict[str, dict[str, float]] = {}
     for split in splits:
         file = unfinished_predictions(folder, split)
         generate_file(generator, data[split], file)
         scores[split] = check_scores(generator.task.record_scores(read_complete_records(file)))
+        if outputs_are_nan:
+            log.warning("%s not defined: outputs of the model are nan", ", ".join(scores[split]))
+            scores[split] = dict.fromkeys(scores[split], math.nan)
         line = ", ".join(f"{name} {100 * value:z.2f}" for name, value in scores[split].items())
         log.info("%s: %s", split, line)
     return scores
