@@ -172,7 +172,7 @@ def prune(spec: RunSpec, setup: Setup, loaded: Loaded) -> Pruned:
     with setup.clock.timed("prune"), stage(f"scoring the weights by {spec.pruner.name}"):
         scored_on = scoring_sample(train_set, spec.seeds.mask) if spec.masked else []
         if setup.checkpoint is None:
-            batches = scoring_batches(train_set.select(scored_on), loaded.collator, setup.device)
+            batches = scoring_batches(train_set.select(scored_on), loaded.collator, adapted.model)
             masks = loaded.start.chosen or prune_adapter(
                 spec, setup.pruner, adapted, batches, redraw
             )
