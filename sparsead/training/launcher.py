@@ -19,7 +19,7 @@ class _Variable:
     """A variable of accelerate that transformers' Trainer or accelerate read by themselves.
 
     Attributes:
-        name: its name without `ACCELERATE_`.
+        name: its name.
         allowed: the values, in small letters, with which the run is what its keys say.
         advice: what to do about another value.
     """
@@ -44,34 +44,33 @@ def check_launcher(
     """
     environment = os.environ if environment is None else environment
     for variable in _variables(spec, device):
-        name = f"ACCELERATE_{variable.name}"
-        value = environment.get(name, "")
+        value = environment.get(variable.name, "")
         if value and value.lower() not in variable.allowed:
-            raise ConfigError(f"{name}={value}: {variable.advice}")
+            raise ConfigError(f"{variable.name}={value}: {variable.advice}")
 
 
 def _variables(spec: RunSpec, device: str) -> Iterator[_Variable]:
     launch = "use `accelerate launch"
     yield _Variable(
-        "MIXED_PRECISION",
+        "ACCELERATE_MIXED_PRECISION",
         ("no", spec.precision),
         f"would replace precision={spec.precision}; {launch} --mixed_precision no`, and choose "
         "precision=bf16 or fp32 for the run",
     )
     yield _Variable(
-        "DYNAMO_BACKEND",
+        "ACCELERATE_DYNAMO_BACKEND",
         ("no", "inductor") if spec.protocol.torch_compile else ("no",),
         f"would replace protocol.torch_compile={str(spec.protocol.torch_compile).lower()}; "
         f"{launch} --dynamo_backend no`, and choose protocol.torch_compile=true to compile",
     )
     yield _Variable(
-        "USE_CPU",
+        "ACCELERATE_USE_CPU",
         _FALSE if device != "cpu" else (*_FALSE, "1", "true", "yes", "on", "y", "t"),
         f"would replace device={device}; choose device=cpu, or unset the variable",
     )
     for name in _SHARDED:
         yield _Variable(
-            f"USE_{name}",
+            f"ACCELERATE_USE_{name}",
             _FALSE,
             f"would divide the model among processes, which masks do not support; {launch} "
             "--multi_gpu`, or unset the variable",
