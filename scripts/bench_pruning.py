@@ -128,7 +128,7 @@ class Bench:
         adapted = ADAPTERS.bind(spec.adapter.method, spec.adapter.options)().insert(model, 1)
         torch.nn.Module.to(model, self.device).train()
         collator = unpad(model, task.collator(loaded.tokenizer), "fp32")
-        (batch,) = scoring_batches(data, collator, self.device)
+        (batch,) = scoring_batches(data, collator, model)
         return model, adapted.prunable, batch
 
     def _dense_step(self) -> Callable[[], None]:

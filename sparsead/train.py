@@ -32,6 +32,7 @@ from sparsead.runs.sources import describe_sources
 from sparsead.runs.staging import check_owned
 from sparsead.runs.unfinished import STARTED_FILE, note_started
 from sparsead.training.device import describe_environment, resolve_device
+from sparsead.training.launcher import check_launcher
 from sparsead.training.prediction import remove_unfinished_predictions
 from sparsead.training.processes import broadcast_value, is_main, stage_once
 from sparsead.training.resume import remove_checkpoints, saved_steps
@@ -56,6 +57,7 @@ def train(request: RunRequest, watch: Watch | None = None) -> RunRecord:
     folder = request.folder
     request.tracking.check_installed()
     device = resolve_device(request.spec.device)
+    check_launcher(request.spec, device)
     replace = request.rerun
     with (
         explain_lack_of_memory(),

@@ -172,7 +172,7 @@ def prune(spec: RunSpec, setup: Setup, loaded: Loaded) -> Pruned:
     with setup.clock.timed("prune"), stage(f"scoring the weights by {spec.pruner.name}"):
         scored_on = scoring_sample(train_set, spec.seeds.mask) if spec.masked else []
         if setup.checkpoint is None:
-            batches = scoring_batches(train_set.select(scored_on), loaded.collator, setup.device)
+            batches = scoring_batches(train_set.select(scored_on), loaded.collator, adapted.model)
             masks = loaded.start.chosen or prune_adapter(
                 spec, setup.pruner, adapted, batches, redraw
             )
@@ -247,11 +247,11 @@ def score(
     last: Mapping[str, Any] = epochs[-1]
     best: dict[str, float] = {}
     with setup.clock.timed("report"), stage("scoring the predictions"):
-        if spec.protocol.patience is not None:
-            last, epoch = restore_best(trainer, folder)
-            best = {"best_epoch": epoch}
         held_out = spec.protocol.selection > 0
         with fast_products(setup.precision, setup.device):
+            if spec.protocol.patience is not None:
+                last, epoch = restore_best(trainer, folder)
+                best = {"best_epoch": epoch}
             scores = final_scores(trainer, task, data, folder, last, held_out)
         splits = evaluated_splits(task, data, held_out)
         predictions = store_predictions(task, folder, splits, request.identity) if is_main() else {}

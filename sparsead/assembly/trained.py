@@ -179,6 +179,7 @@ class TrainedRun:
     def _predicted(self, encoded: Dataset) -> list[Record]:
         batch_size = self.spec.protocol.eval_batch_size
         if isinstance(self.task, GeneratesText):
+            self._refuse_nan(any(bool(w.isnan().any()) for w in self._trained_weights()))
             generator = TextGenerator(
                 model=self.model,
                 task=self.task,
@@ -192,9 +193,15 @@ class TrainedRun:
         outputs = model_outputs(
             self.model, encoded, self.collator, batch_size=batch_size, precision=self.precision
         )
-        if has_nan(outputs.predictions):
-            raise RecordError(f"{self.folder}: its model's outputs are nan, which predict nothing")
+        self._refuse_nan(has_nan(outputs.predictions))
         return self.task.decoded(outputs, encoded)
+
+    def _trained_weights(self) -> Iterable[torch.Tensor]:
+        return self.adapted.trained_state().values()
+
+    def _refuse_nan(self, outputs_are_nan: bool) -> None:
+        if outputs_are_nan:
+            raise RecordError(f"{self.folder}: its model's outputs are nan, which predict nothing")
 
 
 def load(

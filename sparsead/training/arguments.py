@@ -77,7 +77,9 @@ def training_arguments(
 def _unless_default(spec: RunSpec) -> dict[str, Any]:
     protocol = spec.protocol
     limit = {} if protocol.max_steps is None else {"max_steps": protocol.max_steps}
-    return limit | ({_CHECKPOINTING: True} if protocol.gradient_checkpointing else {})
+    # Else the Trainer lets a compiled run, and all later ones of the process, multiply in TF32.
+    exact = {"tf32": False} if protocol.torch_compile else {}
+    return limit | exact | ({_CHECKPOINTING: True} if protocol.gradient_checkpointing else {})
 
 
 def check_steps(spec: RunSpec, examples: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -65,7 +66,7 @@ def final_scores(
     """
     splits = evaluated_splits(task, data, held_out)
     if isinstance(task, GeneratesText):
-        return _generated_scores(trainer, task, data, folder, splits, held_out)
+        return _generated_scores(trainer, task, data, folder, last, splits, held_out)
     names = (*last["scores"], COLLAPSED)
     others = {
         split: _scores(trainer, cast(Dataset, data[split]), split, names)
@@ -84,6 +85,7 @@ def _generated_scores(
     task: GeneratesText,
     data: DatasetDict,
     folder: Path,
+    last: Mapping[str, Any],
     splits: Sequence[str],
     held_out: bool,
 ) -> dict[str, Any]:
@@ -95,7 +97,8 @@ def _generated_scores(
         batch_size=trainer.args.eval_batch_size,
         precision="bf16" if trainer.args.bf16 else "fp32",
     )
-    scores = generate_splits(generator, data, folder, splits)
+    # The loss is that of the model's outputs, which the generation does not return.
+    scores = generate_splits(generator, data, folder, splits, math.isnan(last["validation_loss"]))
     chosen_by = {"selection": scores.pop("validation")} if held_out else {}
     first = scores.pop(splits[0])
     records = read_complete_records(unfinished_predictions(folder, splits[0]))

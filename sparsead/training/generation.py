@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import accumulate
 from pathlib import Path
 from typing import Any, cast
 
@@ -123,14 +123,24 @@ def list_prompts(rows: Dataset) -> list[list[int]]:
 
 
 def generate_splits(
-    generator: TextGenerator, data: DatasetDict, folder: Path, splits: Sequence[str]
+    generator: TextGenerator,
+    data: DatasetDict,
+    folder: Path,
+    splits: Sequence[str],
+    outputs_are_nan: bool,
 ) -> dict[str, dict[str, float]]:
-    """Generate and store a text for each example of the splits, and return each split's scores."""
+    """Generate and store a text for each example of the splits, and return each split's scores.
+
+    If the model's outputs are nan, its texts mean nothing, and their scores are nan.
+    """
     scores: dict[str, dict[str, float]] = {}
     for split in splits:
         file = unfinished_predictions(folder, split)
         generate_file(generator, data[split], file)
         scores[split] = check_scores(generator.task.record_scores(read_complete_records(file)))
+        if outputs_are_nan:
+            log.warning("%s not defined: outputs of the model are nan", ", ".join(scores[split]))
+            scores[split] = dict.fromkeys(scores[split], math.nan)
         line = ", ".join(f"{name} {100 * value:z.2f}" for name, value in scores[split].items())
         log.info("%s: %s", split, line)
     return scores
@@ -139,9 +149,10 @@ def generate_splits(
 def generate_file(generator: TextGenerator, rows: Dataset, file: Path) -> None:
     """Generate a text for each row, and append the texts to `file` after each batch.
 
-    The finished file is in the order of the rows. An interrupted generation resumes after the last
-    complete batch in the file. Only complete batches are kept, because padding depends on the whole
-    batch: a row thus gives the same text whether or not the generation was interrupted.
+    The finished file is in the order of the rows. An interrupted generation resumes with the
+    batches that are not complete in the file, whatever the order of its texts. Only complete
+    batches are kept, because padding depends on the whole batch: a row thus gives the same text
+    whether or not the generation was interrupted.
 
     Args:
         generator: generates the texts.
@@ -150,15 +161,12 @@ def generate_file(generator: TextGenerator, rows: Dataset, file: Path) -> None:
     """
     state = PartialState()
     batches = generator.batches(rows, state.num_processes)
-    ends = list(accumulate(map(len, batches)))
-    written = _usable(read_complete_records(file), rows)
-    done = max((end for end in ends if end <= len(written)), default=0)
+    kept, left = _divide(batches, _usable(read_complete_records(file), rows), rows["id"][:])
     state.wait_for_everyone()
     if state.is_main_process:
-        file.write_text(format_json_lines(written[:done]), "utf-8")
-    if done:
-        log.info("%s: resumes after the %d texts that it already contains", file.name, done)
-    left = [batch for batch, end in zip(batches, ends, strict=True) if end > done]
+        write_atomically(file, format_json_lines(kept))
+    if kept:
+        log.info("%s: resumes after the %d texts that it already contains", file.name, len(kept))
     with stage(f"generating {file.stem}", len(left)) as shown:
         for batch in (rows.select(indices) for indices in left):
             with state.split_between_processes(list(range(len(batch)))) as share:
@@ -203,6 +211,22 @@ def _usable(written: Sequence[Record], rows: Dataset) -> list[Record]:
             break
         usable.append(record)
     return usable
+
+
+def _divide(
+    batches: Sequence[list[int]], written: Sequence[Record], names: Sequence[str]
+) -> tuple[list[Record], list[list[int]]]:
+    """Return the records of the batches that are complete, and the batches that are not."""
+    found = {record["id"]: record for record in written}
+    kept: list[Record] = []
+    left: list[list[int]] = []
+    for batch in batches:
+        records = [found[names[row]] for row in batch if names[row] in found]
+        if len(records) == len(batch):
+            kept += records
+        else:
+            left.append(batch)
+    return kept, left
 
 
 def _put_in_order(file: Path, rows: Dataset) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from datasets import Dataset
 from torch.utils.data import DataLoader, Sampler
-from transformers import BatchEncoding
+from transformers import BatchEncoding, PreTrainedModel
 from transformers.trainer_pt_utils import get_length_grouped_indices
 
 from sparsead.seeding import make_generator
@@ -68,7 +69,14 @@ def scoring_sample(rows: Dataset, seed: int, count: int = SCORING_EXAMPLES) -> l
     return stratify(shuffled, labels)[:count]
 
 
-def scoring_batches(rows: Dataset, collator: Collator, device: str) -> Iterator[BatchEncoding]:
-    """Yield batches of the rows, in their order, on the device."""
-    loader = DataLoader(rows, SCORING_BATCH_SIZE, collate_fn=collator)
-    return (batch.to(device) for batch in loader)
+def scoring_batches(
+    rows: Dataset, collator: Collator, model: PreTrainedModel
+) -> Iterator[BatchEncoding]:
+    """Yield batches of the rows, in their order, on the model's device.
+
+    As in training, the collator is given the columns that the model takes, and may return a `dict`.
+    """
+    accepted = {*inspect.signature(type(model).forward).parameters, "label", "label_ids"}
+    taken = rows.select_columns([name for name in rows.column_names if name in accepted])
+    loader = DataLoader(cast(Any, taken), SCORING_BATCH_SIZE, collate_fn=collator)
+    return (BatchEncoding(dict(batch)).to(model.device) for batch in loader)

@@ -148,6 +148,7 @@ def test_a_duplicate_id_is_refused(tmp_path: Path) -> None:
     [
         ("task.metrics=[rouge3]", "did you mean rouge"),
         ("+task.generation.num_bems=2", "did you mean task.generation.num_beams"),
+        ("~task.generation.max_new_tokens", "max_new_tokens: is missing"),
         ("task.generation.min_new_tokens=99", "min_new_tokens=99: is more than"),
         ("task.generated_splits=[train]", "generated_splits=train: no such choice"),
         ("task.columns.target=document", "names the column document twice"),

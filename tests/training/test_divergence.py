@@ -11,6 +11,9 @@ import pytest
 import torch
 
 import sparsead.train as training
+from composing import ask_for
+from sparsead.assembly.trained import load
+from sparsead.errors import RecordError
 from sparsead.runs.states import Done, Failed, read_state
 from sparsead.tables.cells import list_cells
 from sparsead.tables.files import load_table
@@ -51,3 +54,24 @@ def test_nan_and_exhausted_memory_end_their_own_run_alone(
     assert isinstance(usual, Done)
     assert None not in usual.record.result["scores"].values()
     assert json.loads((usual.record.folder / "result.json").read_text())
+
+
+@pytest.mark.slow
+def test_a_diverged_run_that_generates_texts_has_no_scores_and_predicts_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compute_loss = SparseadTrainer.compute_loss
+
+    def diverged(self: SparseadTrainer, *args: Any, **kwargs: Any) -> Any:
+        loss = cast(torch.Tensor, compute_loss(self, *args, **kwargs))
+        return loss * float("nan") if torch.is_grad_enabled() else loss
+
+    monkeypatch.setattr(SparseadTrainer, "compute_loss", diverged)
+    tiny = ("backbone=tiny-bart", "task=demo_xsum", "task.limit=4", "pruner=random")
+    short = ("protocol.epochs=1", "device=cpu", "task.generation.max_new_tokens=4")
+    record = training.train(ask_for(*tiny, *short, f"outputs={tmp_path}"))
+    assert set(record.result["scores"].values()) == {None}
+    run = load(record.folder)
+    row = dict.fromkeys(run.inputs, "A text.")
+    with pytest.raises(RecordError, match="its model's outputs are nan, which predict nothing"):
+        run.predict([row])

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 import torch
@@ -16,8 +17,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import sparsead.train as run
 from composing import ask_for
+from sparsead.assembly import phases
 from sparsead.assembly.trained import load
 from sparsead.training import emulation
+from sparsead.training.clock import Clock
 from sparsead.training.emulation import InFp32, fast_products
 
 PRODUCTS: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
@@ -121,3 +124,27 @@ def test_a_run_multiplies_no_bf16_matrices_where_there_are_no_kernels(
         load(record.folder).predict([{column: "The cat sat on the mat."}])
     assert dtypes.seen == {torch.float32}
     assert record.result["environment"]["precision"] == "bf16"
+
+
+@pytest.mark.usefixtures("without_kernels")
+def test_the_best_epoch_is_evaluated_again_as_it_was_in_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def restored(*_: object) -> None:
+        factor = torch.ones(2, 2, dtype=torch.bfloat16)
+        torch.mm(factor, factor)
+        raise EOFError  # what follows the evaluation is not tested here
+
+    monkeypatch.setattr(phases, "restore_best", restored)
+    protocol = SimpleNamespace(patience=1, selection=0.1)
+    parts = (
+        SimpleNamespace(spec=SimpleNamespace(protocol=protocol)),
+        SimpleNamespace(
+            folder=tmp_path, precision="bf16", device="cpu", clock=Clock(tmp_path, 0.0)
+        ),
+        SimpleNamespace(inputs=SimpleNamespace(task=None, data=None)),
+        SimpleNamespace(state=SimpleNamespace(log_history=[{"epoch": 1.0}])),
+    )
+    with DtypesOfProducts() as dtypes, pytest.raises(EOFError):
+        phases.score(*cast(Any, parts))
+    assert dtypes.seen == {torch.float32}

@@ -74,6 +74,26 @@ def test_texts_that_were_altered_are_generated_anew(
     assert file.read_bytes() == whole
 
 
+def test_a_file_cut_after_its_rows_were_put_in_order_is_completed(tmp_path: Path) -> None:
+    rows = Dataset.from_dict({"id": list("012345"), "reference": list("ABCDEF")})
+    generated: list[str] = []
+
+    def texts(batch: Dataset) -> list[str]:
+        generated.extend(batch["id"])
+        return list(batch["reference"])
+
+    generator = SimpleNamespace(batches=lambda *_: [[5, 3], [1, 2], [4, 0]], texts=texts)
+    file = tmp_path / "predictions-test.jsonl"
+    generate_file(cast(TextGenerator, generator), rows, file)
+    whole = file.read_bytes()
+    assert generated == list("531240")
+    generated.clear()
+    file.write_bytes(b"".join(whole.splitlines(keepends=True)[:4]))
+    generate_file(cast(TextGenerator, generator), rows, file)
+    assert file.read_bytes() == whole
+    assert generated == list("5340")  # the batch of 1 and 2 was complete
+
+
 @pytest.mark.slow
 def test_generation_goes_on_where_it_was_interrupted_to_the_same_bits(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

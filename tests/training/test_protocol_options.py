@@ -31,6 +31,7 @@ from sparsead.config.schedules import SCHEDULES
 from sparsead.errors import ConfigError
 from sparsead.runs.staging import staged
 from sparsead.train import train
+from sparsead.training.arguments import training_arguments
 from sparsead.training.history import epoch_ends
 from sparsead.training.loss import balanced_weights, build_criterion
 from sparsead.training.optimizer import find_rates
@@ -435,3 +436,16 @@ def test_a_backbone_that_cannot_recompute_is_refused_before_it_is_pruned(tmp_pat
     request = ask_for(*small, "protocol.gradient_checkpointing=true", f"outputs={tmp_path}")
     with pytest.raises(ConfigError, match="backbone=tiny-mpnet does not support it"):
         train(request)
+
+
+def test_a_compiled_run_does_not_leave_tf32_switched_on(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[bool] = []
+    monkeypatch.setattr("transformers.training_args.is_torch_tf32_available", lambda: True)
+    monkeypatch.setattr("transformers.training_args.enable_tf32", asked.append)
+    for precision in ("fp32", "bf16"):
+        spec = compose(*SMALL, "protocol.torch_compile=true")
+        training_arguments(spec, folder, "cpu", precision, 40)
+        assert asked[-1:] == [False], precision
+        asked.clear()

@@ -4,8 +4,10 @@ from collections import Counter
 
 import torch
 from datasets import Dataset
+from transformers import default_data_collator
 
-from sparsead.training.sampling import SeededOrder, scoring_sample
+from sparsead.training.sampling import SeededOrder, scoring_batches, scoring_sample
+from tiny_models import tiny_classifier
 
 LENGTHS = [(17 * number) % 50 + 3 for number in range(1000)]
 
@@ -47,3 +49,11 @@ def test_a_regression_task_is_sampled_without_strata() -> None:
     rows = Dataset.from_dict({"labels": [float(i) for i in range(50)]})
     assert len(set(scoring_sample(rows, seed=1, count=20))) == 20
     assert len(scoring_sample(rows, seed=1, count=320)) == 50
+
+
+def test_scoring_gives_a_collator_what_training_gives_it() -> None:
+    columns = {"input_ids": [[1, 2]], "key": ["text of the task's own scoring"], "label": [1]}
+    (batch,) = scoring_batches(
+        Dataset.from_dict(columns), default_data_collator, tiny_classifier("tiny-bert")
+    )
+    assert {*batch} == {"input_ids", "labels"}

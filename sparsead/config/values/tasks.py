@@ -269,8 +269,13 @@ def check_generation(options: Options) -> None:
             raise ConfigError(f"task.generation.{key}={value}: must be {kinds[-1].__name__}")
         if key in _LEAST and value < _LEAST[key]:
             raise ConfigError(f"task.generation.{key}={value}: must be at least {_LEAST[key]}")
+    if "max_new_tokens" not in settings:
+        raise ConfigError(
+            "task.generation.max_new_tokens: is missing, and a default of transformers would be no "
+            "part of the run; add +task.generation.max_new_tokens=64"
+        )
     least, most = (settings.get(f"{end}_new_tokens", 0) for end in ("min", "max"))
-    if most and least > most:
+    if least > most:
         raise ConfigError(
             f"task.generation.min_new_tokens={least}: is more than "
             f"task.generation.max_new_tokens={most}"
