@@ -75,6 +75,8 @@ def run(verb: str, arguments: list[str]) -> None:
         check_timeouts()
         importlib.import_module(f"{_COMMANDS}.{verb}").main()
     except SparseadError as error:
+        if wants_traceback():
+            raise
         fail(str(error))
     except KeyboardInterrupt:
         tell("interrupted")

@@ -282,6 +282,13 @@ def test_windows_is_refused_in_one_line(
         _ = sparsead_package.train
 
 
+def test_a_refused_input_is_a_traceback_if_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", sys.argv)
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+    with pytest.raises(ConfigError, match="nosuch"):
+        cli.run("table", ["nosuch"])
+
+
 def test_ctrl_c_in_any_verb_is_one_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -24,7 +24,6 @@ from sparsead.config.arguments import Parser, add_json, add_table
 from sparsead.errors import ConfigError, SparseadError
 from sparsead.errors.display import tell
 from sparsead.report.power import (
-    GUESSED_SD,
     POWER,
     count_comparisons,
     describe_needed_seeds,
@@ -64,8 +63,11 @@ def main() -> None:
     parser.add_argument("--power", type=float, default=POWER, metavar="SHARE", help=shown)
     needed = "only print the seeds needed to show a difference of so many points"
     parser.add_argument("--effect", type=float, metavar="POINTS", help=needed)
-    guess = "standard deviation of paired differences where none is measured (default: 1 point)"
-    parser.add_argument("--sd", type=float, default=GUESSED_SD, metavar="POINTS", help=guess)
+    spread = (
+        "standard deviation of paired differences (default: that of the recorded ones, or 1 point "
+        "if there are too few)"
+    )
+    parser.add_argument("--sd", type=float, metavar="POINTS", help=spread)
     add_json(parser)
     arguments = parser.parse()
     _check_numbers(arguments)

@@ -11,6 +11,7 @@ import sys
 from argparse import Namespace
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from textwrap import shorten
 
 from sparsead.config.arguments import (
     Parser,
@@ -24,7 +25,7 @@ from sparsead.config.arguments import (
 from sparsead.config.choices import suggest_override
 from sparsead.config.quoting import outputs_option
 from sparsead.errors import ConfigError, RecordError, unknown, warn
-from sparsead.errors.display import pluralize, to_columns
+from sparsead.errors.display import one_line, pluralize, to_columns
 from sparsead.progress import print_line
 from sparsead.report.export import EXPORTS
 from sparsead.report.formats import FORMATS, to_plain
@@ -38,11 +39,14 @@ from sparsead.runs.deletion import (
     restore_from_trash,
     trash_folder,
 )
+from sparsead.runs.failure import failure_file
 from sparsead.runs.listing import COLUMNS, Filter, Listed, choose_runs, list_runs, shorten_name
 
 _EXAMPLES = "\n\n" + "".join(f"  {line.strip()}\n" for line in __doc__.splitlines()[2:])
 _SHOWN = 20
 """Number of runs that are listed before they are deleted."""
+_LONGEST_REASON = 300
+"""Number of characters of an error that a list shows; the file of the failure has all."""
 _RANKED = (
     *("run", "task", "adapter", "pruner", "sparsity", "seed", "score", "state"),
     *("backbone", "metric", "r", "seconds"),
@@ -119,6 +123,7 @@ def _list(runs: list[Listed], arguments: Namespace) -> None:
         sys.stdout.write(f"{arguments.outputs}: no runs {which}\n")
     else:
         _show(runs, wide=arguments.wide)
+        _show_reasons(runs, arguments.outputs)
 
 
 def _delete(runs: list[Listed], arguments: Namespace) -> None:
@@ -162,6 +167,17 @@ def _show(runs: Sequence[Listed], *, wide: bool = False) -> None:
         rows = [row | {"run": shorten_name(row["run"])} for row in rows]
     sys.stdout.write(to_plain(COLUMNS, rows, _RANKED, wide=wide))
     sys.stdout.flush()
+
+
+def _show_reasons(runs: Sequence[Listed], outputs: Path) -> None:
+    """Print why each run failed and where its traceback is, if the list has only failed runs."""
+    if any(run.error is None for run in runs):
+        return
+    for run in runs:
+        name = run.row["run"]
+        reason = shorten(one_line(str(run.error)), _LONGEST_REASON, placeholder=" …")
+        file = failure_file(outputs / "runs" / name)
+        print_line(f"{shorten_name(name)}: {reason}; traceback in {file}")
 
 
 def _two_places(score: float | None) -> str | None:

@@ -200,7 +200,7 @@ def job(config: DictConfig) -> float:
             raise  # the optimiser has to know
         return math.nan  # Hydra would print each failure once more
     except (SparseadError, OmegaConfBaseException) as error:
-        if sweeping:
+        if sweeping or wants_traceback():
             raise  # Hydra continues with the other jobs; `sum_up` counts them
         fail(describe_error(error))  # not raised: Hydra would print its own line first
     except Exception as error:

@@ -31,7 +31,7 @@ class ProtocolSpec:
     Attributes:
         epochs: passes over the training set.
         learning_rate: the highest rate, after the warm-up.
-        batch_size: training examples that are processed at once, in each process.
+        batch_size: training examples of a batch, of all processes together.
         eval_batch_size: examples of a batch of an evaluation.
         weight_decay: of AdamW.
         betas: of AdamW.

@@ -41,8 +41,27 @@ class TrackingSpec:
                 f"tracking.project={self.project}: a project of {self.name} cannot have any of "
                 "/ \\ # ? % : in its name"
             )
+        self._check_effects()
         if self.folder is not None:
             self.folder = expand_user(self.folder)
+
+    def _check_effects(self) -> None:
+        """Refuse a key that the tracker has not.
+
+        Raises:
+            ConfigError: the key would have no effect.
+        """
+        if self.name == "trackio" and self.folder is not None:
+            raise ConfigError(
+                f"tracking.folder={self.folder}: trackio takes its folder from the environment "
+                "variable TRACKIO_DIR alone"
+            )
+        for key, unchanged in (("project", "sparsead"), ("group", None)):
+            if self.name == "tensorboard" and getattr(self, key) != unchanged:
+                raise ConfigError(
+                    f"tracking.{key}={getattr(self, key)}: tensorboard has none; its runs are "
+                    "kept apart by tracking.folder"
+                )
 
     def check_installed(self) -> None:
         """Refuse a tracker whose package is not installed.
@@ -60,14 +79,15 @@ class TrackingSpec:
 def group_tracked(overrides: list[str], name: str | None = None) -> list[str]:
     """Return the overrides of a sweep or a table with a group for its tracked runs.
 
-    Without a tracker, and where the user named a group, they are returned unchanged.
+    Without a tracker that has groups, and where the user named one, they are returned unchanged.
 
     Args:
         overrides: those of the sweep or the table.
         name: of the group; None takes the words of the sweep.
     """
-    keys = {override.partition("=")[0].lstrip("+") for override in overrides}
-    if "tracking" not in keys or "tracking.group" in keys:
+    parts = [override.partition("=") for override in overrides]
+    given = {key.lstrip("+"): value.strip("'\"") for key, _, value in parts}
+    if given.get("tracking") in (None, "none", "tensorboard") or "tracking.group" in given:
         return overrides
     words = " ".join(word for word in overrides if not word.startswith(("tracking", "hydra")))
     return [*overrides, f"tracking.group={quote(name or words)}"]

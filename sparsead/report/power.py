@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 POWER = 0.8
 """The probability with which a difference is to be shown, unless another one is asked for."""
 
-GUESSED_SD = 1.0
+_GUESSED_SD = 1.0
 """Guess of the standard deviation of paired differences, in points, where nothing is measured."""
 
 _SIMULATED = 2000
@@ -41,25 +41,33 @@ A larger one is taken for it, because an infinite one times 0 is not a number.
 class Spread:
     """The standard deviation of a column's paired differences, in points.
 
-    `degrees` is the number of degrees of freedom of a measured one; 0 says that it is a guess.
+    `degrees` is the number of degrees of freedom of a measured one; 0 says that it is not
+    measured, but given by the user or a guess.
     """
 
     sd: float
     degrees: int = 0
+    is_given: bool = False
 
     def __str__(self) -> str:
-        degrees = pluralize(self.degrees, "degree")
-        source = f"measured, {degrees} of freedom" if self.degrees else "a guess"
-        return f"a standard deviation of {self.sd:.2g} points ({source})"
+        return f"a standard deviation of {self.sd:.2g} points ({self._source()})"
+
+    def _source(self) -> str:
+        if self.is_given:
+            return "given"
+        if self.degrees:
+            return f"measured, {pluralize(self.degrees, 'degree')} of freedom"
+        return "a guess"
 
 
-def describe_power(results: Results, power: float, guess: float) -> str:
+def describe_power(results: Results, power: float, sd: float | None) -> str:
     """Return one line for each tested column: which difference the planned seeds can show.
 
     Args:
         results: the table, with the runs that are recorded so far.
         power: probability of a significant result for a true difference of that size.
-        guess: standard deviation in points of a pair's difference, where none is measured.
+        sd: standard deviation in points of a pair's difference; None takes the measured one, and
+            where none is measured a guess.
     """
     compared = count_comparisons(results)
     if not compared:
@@ -67,16 +75,16 @@ def describe_power(results: Results, power: float, guess: float) -> str:
     seeds = pluralize(results.table.seeds, "seed")
     return "".join(
         f"{seeds}, {label}: {_shown(results.table.seeds, spread, compared, power)}\n"
-        for label, spread in _spreads(results, guess)
+        for label, spread in _spreads(results, sd)
     )
 
 
-def detectable_values(results: Results, power: float, guess: float) -> dict[str, Any]:
+def detectable_values(results: Results, power: float, sd: float | None) -> dict[str, Any]:
     """Return what `describe_power` says, for JSON; points are None where none can be shown."""
     compared = count_comparisons(results)
     seeds = results.table.seeds
     columns = []
-    for label, spread in _spreads(results, guess) if compared else ():
+    for label, spread in _spreads(results, sd) if compared else ():
         effect = find_detectable_effect(seeds, ALPHA / compared, power)
         points = None if effect is None else effect * spread.sd
         columns.append({"column": label, "points": points, **_spread_values(spread)})
@@ -87,18 +95,19 @@ def _spread_values(spread: Spread) -> dict[str, Any]:
     return {"sd": spread.sd, "measured": spread.degrees > 0}
 
 
-def describe_needed_seeds(results: Results, power: float, effect: float, guess: float) -> str:
+def describe_needed_seeds(results: Results, power: float, effect: float, sd: float | None) -> str:
     """Return one line for each tested column: the seeds needed to show a difference of `effect`.
 
     Args:
         results: the table, with the runs that are recorded so far.
         power: probability of a significant result for a true difference of that size.
         effect: the difference, in points.
-        guess: standard deviation in points of a pair's difference, where none is measured.
+        sd: standard deviation in points of a pair's difference; None takes the measured one, and
+            where none is measured a guess.
     """
     compared = count_comparisons(results)
     lines = []
-    for label, spread, needed in _needed_seeds(results, compared, power, effect, guess):
+    for label, spread, needed in _needed_seeds(results, compared, power, effect, sd):
         if fewest_pairs(compared) is None:
             lines.append(f"{label}: {_describe_too_many(compared)}\n")
             continue
@@ -110,21 +119,21 @@ def describe_needed_seeds(results: Results, power: float, effect: float, guess: 
 
 
 def needed_seeds_values(
-    results: Results, power: float, effect: float, guess: float
+    results: Results, power: float, effect: float, sd: float | None
 ) -> dict[str, Any]:
     """Return what `describe_needed_seeds` says, for JSON; above 1,000 the seeds are None."""
     compared = count_comparisons(results)
     columns = [
         {"column": label, "seeds": needed, **_spread_values(spread)}
-        for label, spread, needed in _needed_seeds(results, compared, power, effect, guess)
+        for label, spread, needed in _needed_seeds(results, compared, power, effect, sd)
     ]
     return {"effect": effect, "power": power, "comparisons": compared, "columns": columns}
 
 
 def _needed_seeds(
-    results: Results, compared: int, power: float, effect: float, guess: float
+    results: Results, compared: int, power: float, effect: float, sd: float | None
 ) -> Iterator[tuple[str, Spread, int | None]]:
-    for label, spread in _spreads(results, guess):
+    for label, spread in _spreads(results, sd):
         yield label, spread, find_needed_seeds(effect / spread.sd, ALPHA / compared, power)
 
 
@@ -220,15 +229,18 @@ def _signed_sums(n: int) -> tuple[np.ndarray, np.ndarray]:
     return samples @ signs.T, signs.sum(axis=1)
 
 
-def _spreads(results: Results, guess: float) -> Sequence[tuple[str, Spread]]:
+def _spreads(results: Results, sd: float | None) -> Sequence[tuple[str, Spread]]:
     heads = {column.name: column.label for column in results.table.columns}
     return [
-        (
-            heads.get(column, results.table.average_label),
-            measure_spread(results, column) or Spread(guess),
-        )
+        (heads.get(column, results.table.average_label), _find_spread(results, column, sd))
         for column in results.tested
     ]
+
+
+def _find_spread(results: Results, column: str, sd: float | None) -> Spread:
+    if sd is not None:
+        return Spread(sd, is_given=True)
+    return measure_spread(results, column) or Spread(_GUESSED_SD)
 
 
 def _shown(n: int, spread: Spread, compared: int, power: float) -> str:

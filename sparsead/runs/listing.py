@@ -42,6 +42,8 @@ class Listed:
     """The configuration as a record has it."""
     record: RunRecord | None
     """The run's record without bulky parts; None if it is not done."""
+    error: str | None = None
+    """Why a failed run has failed."""
 
     @cached_property
     def config(self) -> Mapping[str, Any]:
@@ -106,7 +108,10 @@ class Filter:
 def list_runs(outputs: Path) -> list[Listed]:
     """Return all runs below `outputs`: done, failed, and then the unfinished ones."""
     done = [_done(record) for record in read_summaries(outputs)]
-    failed = [_asked(path, found["config"], "failed") for path, found in read_failures(outputs)]
+    failed = [
+        _asked(path, found["config"], "failed", found["error"])
+        for path, found in read_failures(outputs)
+    ]
     begun = [_asked(run.folder, run.config, run.state) for run in read_unfinished(outputs)]
     running = [run for run in begun if run.row["state"] == "running"]
     stopped = [run for run in begun if run.row["state"] == "interrupted"]
@@ -198,10 +203,10 @@ def _done(record: RunRecord) -> Listed:
     return Listed(_NOTHING | _choices(config) | measured, config, record)
 
 
-def _asked(folder: Path, config: Mapping[str, Any], state: str) -> Listed:
+def _asked(folder: Path, config: Mapping[str, Any], state: str, error: str | None = None) -> Listed:
     sparsity = round(100 * config["sparsity"], 2)
     asked = {"run": folder.name, "state": state, "sparsity": sparsity}
-    return Listed(_NOTHING | _choices(config) | asked, config, None)
+    return Listed(_NOTHING | _choices(config) | asked, config, None, error)
 
 
 def _choices(config: Mapping[str, Any]) -> Row:

@@ -22,14 +22,13 @@ RESULT_FILE = "result.json"
 CONFIG_FILE = "config.yaml"
 _REPLACED_PREFIX = ".replaced-"
 
-_HIGHER_IS_BETTER = (*SHARES, "f1_answers")
 _LOWER_IS_BETTER = ("mae", "mse")
 """The project's metrics, of which the name tells which values are better."""
 
 
 def known_direction(metric: str) -> bool | None:
     """Return whether a higher value of a metric of the project is better; None of other metrics."""
-    if metric in _HIGHER_IS_BETTER:
+    if metric in SHARES:
         return True
     return False if metric in _LOWER_IS_BETTER else None
 

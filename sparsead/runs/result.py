@@ -27,7 +27,7 @@ NAMED_GROUPS = ("backbone", "task", "adapter", "pruner")
 
 SHARES = (
     *("accuracy", "f1", "f1_macro", "matthews_correlation", "pearson", "spearmanr"),
-    *("rouge1", "rouge2", "rougeL", "bleu", "chrf", "exact_match", "number_match"),
+    *("rouge1", "rouge2", "rougeL", "bleu", "chrf", "exact_match", "number_match", "f1_answers"),
 )
 """The project's metrics that lie between -1 and 1. A user's own metric may have any value."""
 

@@ -140,7 +140,7 @@ def test_a_launcher_trains_a_tables_missing_runs(
 
 
 def test_a_tables_tracked_runs_have_its_name_as_their_group(words: list[str]) -> None:
-    table = load_table(words[0], [*words[1:], "tracking=tensorboard"])
+    table = load_table(words[0], [*words[1:], "tracking=wandb"])
     grouped = replace(table, overrides=group_tracked(table.overrides, table.name))
     assert {cell.request.tracking.group for cell in list_cells(grouped)} == {"mine"}
     assert {cell.request.tracking.group for cell in list_cells(table)} == {None}

@@ -209,6 +209,15 @@ def test_deleted_runs_can_be_restored(
     assert [path.name for path in (outputs / "trash" / "runs").iterdir()] == [again.name]
 
 
+def test_a_list_of_failed_runs_says_why_each_failed_and_where_its_traceback_is(
+    outputs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (failure,) = (outputs / "runs").glob("failed-*.json")
+    said = called(outputs, monkeypatch, capsys, "state=failed").splitlines()[-1]
+    assert said.endswith(f": ValueError: no; traceback in {failure}")
+    assert "ValueError" not in called(outputs, monkeypatch, capsys)
+
+
 def test_a_failure_that_is_newer_than_a_deleted_one_is_kept(
     outputs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

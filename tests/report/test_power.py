@@ -115,31 +115,33 @@ def test_cells_that_are_not_run_are_not_compared(monkeypatch: pytest.MonkeyPatch
 def test_a_plan_says_what_its_seeds_can_show(monkeypatch: pytest.MonkeyPatch) -> None:
     results = measured(replace(TABLE, seeds=10), score, monkeypatch)
     assert count_comparisons(results) == 4
-    far, average = describe_power(results, 0.8, 1.0).splitlines()
+    far, average = describe_power(results, 0.8, None).splitlines()
     assert average.startswith("10 seeds, avg: can show ")
     assert average.endswith("(measured, 18 degrees of freedom)")
     assert far.endswith(
         "after Holm's correction over 4 comparisons, at a standard deviation of 1 points (a guess)"
     )
+    *_, given = describe_power(results, 0.8, 3.0).splitlines()
+    assert given.endswith("at a standard deviation of 3 points (given)")  # though one is measured
     shown = float(far.split("can show ")[1].split()[0])
     effect = find_detectable_effect(10, 0.05 / 4, 0.8)
     assert shown == pytest.approx(effect, abs=0.05)
-    few = describe_power(measured(replace(TABLE, seeds=5), score, monkeypatch), 0.8, 1.0)
+    few = describe_power(measured(replace(TABLE, seeds=5), score, monkeypatch), 0.8, None)
     assert "no difference can be shown; 4 comparisons need at least 8 seeds" in few
     none = replace(results, table=replace(TABLE, comparisons=[]))
-    assert describe_power(none, 0.8, 1.0) == ""
+    assert describe_power(none, 0.8, None) == ""
 
 
 def test_the_seeds_needed_are_those_at_the_strictest_step_of_holm(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     results = measured(replace(TABLE, seeds=2, average=["task", "far"]), score, monkeypatch)
-    (line,) = describe_needed_seeds(results, 0.8, 0.5, 1.0).splitlines()
+    (line,) = describe_needed_seeds(results, 0.8, 0.5, None).splitlines()
     needed = find_needed_seeds(0.5, 0.05 / 2, 0.8)
     assert line.startswith(
         f"avg: {needed} seeds to show 0.5 points with power 0.8, after Holm's correction over 2"
     )
-    (line,) = describe_needed_seeds(results, 0.8, 0.001, 1.0).splitlines()
+    (line,) = describe_needed_seeds(results, 0.8, 0.001, None).splitlines()
     assert line.startswith("avg: more than 1000 seeds")
 
 
@@ -160,8 +162,8 @@ def test_a_family_of_too_many_comparisons_is_said(monkeypatch: pytest.MonkeyPatc
     results = measured(replace(TABLE, seeds=5), score, monkeypatch)
     monkeypatch.setattr("sparsead.report.power.count_comparisons", lambda _: 300)
     for told in (
-        describe_power(results, 0.8, 1.0),
-        describe_needed_seeds(results, 0.8, 0.5, 1.0),
+        describe_power(results, 0.8, None),
+        describe_needed_seeds(results, 0.8, 0.5, None),
     ):
         assert (
             "no difference can be shown among 300 comparisons, whatever the number of seeds" in told

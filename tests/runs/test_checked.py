@@ -23,7 +23,7 @@ from sparsead.runs.files import file_digest
 from sparsead.runs.predictions import read_predictions
 from sparsead.runs.record import RunRecord, write_result
 from sparsead.runs.result import SHARES, PredictionsFile, read_result
-from sparsead.tasks import answer_scores, metrics, text_scores
+from sparsead.tasks import answer_scores, metrics, superglue_questions, text_scores
 from synthetic import plain_result
 
 
@@ -167,6 +167,7 @@ def test_every_metric_of_the_project_has_a_range() -> None:
         *text_scores.MATCH_METRICS,
         *text_scores.CORPUS_METRICS,
         *answer_scores.ANSWER_METRICS,
+        *superglue_questions.MultiRcTask.scored_by,
     }
     assert known == {*SHARES, "mae", "mse"}
 

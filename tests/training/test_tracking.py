@@ -79,6 +79,13 @@ def test_a_project_that_could_not_be_named_so_is_refused(
     assert ask_for("tracking=mlflow", "tracking.project=/Shared/x").tracking.project == "/Shared/x"
 
 
+@pytest.mark.parametrize("override", ["folder=there", "project=mine", "group=mine"])
+def test_a_key_that_a_tracker_has_not_is_refused(override: str) -> None:
+    tracker = "trackio" if override.startswith("folder") else "tensorboard"
+    with pytest.raises(ConfigError, match=rf"tracking\.{override}: {tracker} "):
+        ask_for(f"tracking={tracker}", f"tracking.{override}")
+
+
 def test_an_unknown_tracker_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"tracking.name=mlflo: .* did you mean mlflow"):
         TrackingSpec("mlflo")
@@ -91,6 +98,8 @@ def test_a_sweep_groups_its_tracked_runs_by_its_words() -> None:
     assert group_tracked(tracked) == [*tracked, "tracking.group='pruner=random,snip seed=1,2'"]
     named = [*tracked, "tracking.group=mine"]
     assert group_tracked(named) == named
+    without_groups = [*words, "tracking=tensorboard"]
+    assert group_tracked(without_groups) == without_groups
 
 
 def find(module: str) -> Any:
