@@ -50,7 +50,7 @@ def expand(arguments: Sequence[str]) -> list[str]:
             last two Hydra prints a traceback.
     """
     readable = [quote_override(argument) for argument in expand_folders(arguments)]
-    listed = [list_range(argument) for argument in readable]
+    listed = [_list_range(argument) for argument in readable]
     expanded = [_expand_glob(argument) for argument in expand_numeric_sparsity(listed)]
     expanded = [f"++{each}" if each.startswith(_OPEN) else each for each in expanded]
     for argument in expanded:
@@ -94,7 +94,7 @@ def _expand(argument: str) -> str:
     return argument
 
 
-def list_range(argument: str) -> str:
+def _list_range(argument: str) -> str:
     """Rewrite `sparsity=range(0.1,0.4,0.1)` to the list of its values, `sparsity=0.1,0.2,0.3`.
 
     Hydra adds the steps as binary fractions, and 0.30000000000000004 would be another run than 0.3.
@@ -106,10 +106,7 @@ def list_range(argument: str) -> str:
     key, _, value = argument.partition("=")
     if "range(" not in value:
         return argument
-    try:
-        sweep: object = OverridesParser.create().parse_override(argument).value()
-    except HydraException:
-        return argument
+    sweep = _read_sweep(argument)
     if not isinstance(sweep, RangeSweep):
         return argument
     start, stop, step = (Decimal(str(each)) for each in (sweep.start, sweep.stop, sweep.step))
@@ -131,10 +128,7 @@ def _expand_glob(argument: str) -> str:
     group, _, value = argument.partition("=")
     if not value.startswith("glob("):
         return argument
-    try:
-        glob: object = OverridesParser.create().parse_override(argument).value()
-    except HydraException:
-        return argument
+    glob = _read_sweep(argument)
     if not isinstance(glob, Glob):
         return argument
     choices = list_choices(group) if group.partition("/")[0] in list_groups() else []
@@ -147,6 +141,15 @@ def _expand_glob(argument: str) -> str:
     if not chosen:
         raise ConfigError(f"{argument}: matches none of {', '.join(choices)}")
     return f"{group}={','.join(chosen)}"
+
+
+def _read_sweep(argument: str) -> object:
+    """Return an override's value, such as a range; None if Hydra will refuse it."""
+    try:
+        value: object = OverridesParser.create().parse_override(argument).value()
+    except HydraException:
+        return None
+    return value
 
 
 def _check_choice(argument: str) -> None:
