@@ -16,11 +16,11 @@ from filelock import BaseFileLock, FileLock, Timeout
 from typing_extensions import TypedDict
 
 from sparsead.config.search import GRID, SearchSpec
-from sparsead.errors import ConfigError, RecordError, StorageError
+from sparsead.errors import ConfigError, RecordError
 from sparsead.runs.checked import check_type
 from sparsead.runs.request import RunRequest
 from sparsead.runs.result import Hash
-from sparsead.runs.trials import Trial
+from sparsead.runs.trials import Trial, build_write_error
 
 if TYPE_CHECKING:
     import optuna
@@ -235,10 +235,7 @@ class Journal:
         try:
             yield
         except OSError as error:
-            raise StorageError(
-                f"{self._journal}: cannot be written ({error.strerror or error}); records are "
-                "intact; run the same command again to resume"
-            ) from error
+            raise build_write_error(self._journal, error) from error
         except (ValueError, KeyError, TypeError, AssertionError, RecursionError) as error:
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise RecordError(

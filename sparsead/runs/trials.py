@@ -122,10 +122,15 @@ def write_trials(
     try:
         write_checksummed(file, content, indent=2)
     except OSError as error:
-        raise StorageError(
-            f"{file}: cannot be written ({error.strerror or error}); records are intact; run the "
-            "same command again to resume"
-        ) from error
+        raise build_write_error(file, error) from error
+
+
+def build_write_error(file: Path, error: OSError) -> StorageError:
+    """Return the error for a file of a search, such as its journal, that cannot be written."""
+    return StorageError(
+        f"{file}: cannot be written ({error.strerror or error}); records are intact; run the "
+        "same command again to resume"
+    )
 
 
 class _StoredTrial(TypedDict):
