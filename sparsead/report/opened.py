@@ -9,7 +9,7 @@ from pathlib import Path
 from sparsead.config.quoting import format_override
 from sparsead.errors import RecordError
 from sparsead.report.results import Results, measure
-from sparsead.runs.archive import ArchivedRuns
+from sparsead.runs.archive import read_archived_runs
 from sparsead.runs.listing import open_place
 from sparsead.runs.states import State
 from sparsead.tables.cells import Cell
@@ -38,7 +38,7 @@ def open_results(
         yield measure(load_table(table, [format_override("outputs", outputs), *overrides]))
         return
     with open_place(outputs, archive) as folder:
-        runs = ArchivedRuns(folder)
+        runs = read_archived_runs(folder)
 
         def find(cell: Cell) -> State:
             return runs.find(cell.spec, [run.spec for run in cell.needs])

@@ -31,6 +31,9 @@ COUNTS_AT_ONCE = 4_000_000
 _RESAMPLES_AT_ONCE = 250
 """Resamples that are worked with at once: of more, ranks and large confusions leave the cache."""
 
+_MOSTLY_ENOUGH = 32
+"""So many examples are looked for at first: a resample has none of them in one of exp(32) cases."""
+
 _ROUNDING = 1e-13
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -238,11 +241,24 @@ def _predict_a_constant(frame: DataFrame, counts: Array) -> Array:
 
 def _are_constant(values: Array, counts: Array) -> Array:
     """Tell for each resample whether the drawn values are constant up to rounding errors."""
-    drawn = counts > 0
-    highest = np.where(drawn, values, -np.inf).max(axis=1)
-    lowest = np.where(drawn, values, np.inf).min(axis=1)
+    rising = np.argsort(values)
+    lowest = _find_first_drawn(values, counts, rising)
+    highest = _find_first_drawn(values, counts, rising[::-1])
     largest = np.maximum(np.abs(highest), np.abs(lowest))
     return np.asarray(highest - lowest <= CONSTANT_WITHIN * largest)
+
+
+def _find_first_drawn(values: Array, counts: Array, order: Array) -> Array:
+    """Return for each resample the value of the first of its examples in an order of them all."""
+    found = np.empty(len(counts))
+    missing = np.arange(len(counts))
+    for examples in np.split(order, [_MOSTLY_ENOUGH]):
+        drawn = counts[np.ix_(missing, examples)] > 0
+        found[missing] = values[examples][drawn.argmax(axis=1)]
+        missing = missing[~drawn.any(axis=1)]
+        if not missing.size:
+            break
+    return found
 
 
 def _numbers(frame: DataFrame) -> tuple[Array, Array]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from functools import cache, lru_cache
@@ -45,8 +45,17 @@ _RUNS_OF_A_PAGE = 4096
 _COLUMNS = {"path": "string", "content": "binary"}
 
 
-_KEEP: ContextVar[Callable[[Path], Path] | None] = ContextVar("_KEEP", default=None)
-"""Returns the folder of an archive that stays unpacked; None where no archive does."""
+class _KeptArchives:
+    """The archives that stay unpacked, with their runs as they were first read."""
+
+    def __init__(self, folders: ExitStack) -> None:
+        """Unpack into folders that are removed with `folders`."""
+        self.unpack = cache(lambda file: folders.enter_context(_unpacked_anew(file)))
+        self.read_runs = cache(ArchivedRuns)
+
+
+_KEPT: ContextVar[_KeptArchives | None] = ContextVar("_KEPT", default=None)
+"""None where no archive stays unpacked."""
 
 
 @contextmanager
@@ -59,9 +68,9 @@ def unpacked(file: Path) -> Iterator[Path]:
             temporary folder is gone when somebody reads it.
         StorageError: the folder of temporary files has no room for the archive's files.
     """
-    keep = _KEEP.get()
-    if keep is not None:
-        yield keep(file.absolute())
+    kept = _KEPT.get()
+    if kept is not None:
+        yield kept.unpack(file.absolute())
         return
     with _unpacked_anew(file) as folder:
         yield folder
@@ -69,16 +78,22 @@ def unpacked(file: Path) -> Iterator[Path]:
 
 @contextmanager
 def archives_kept_unpacked() -> Iterator[None]:
-    """Unpack and check an archive once in the block, however many commands read it there.
+    """Unpack, check and read an archive once in the block, however many commands need it there.
 
     What the first command found is read by the others, even if the file changes meanwhile.
     """
     with ExitStack() as folders:
-        token = _KEEP.set(cache(lambda file: folders.enter_context(_unpacked_anew(file))))
+        token = _KEPT.set(_KeptArchives(folders))
         try:
             yield
         finally:
-            _KEEP.reset(token)
+            _KEPT.reset(token)
+
+
+def read_archived_runs(outputs: Path) -> ArchivedRuns:
+    """Return the runs of an unpacked archive, whose folder is `outputs`."""
+    kept = _KEPT.get()
+    return ArchivedRuns(outputs) if kept is None else kept.read_runs(outputs)
 
 
 @contextmanager

@@ -87,6 +87,19 @@ def test_a_constant_prediction_has_no_correlation() -> None:
     assert np.isnan(score_resamples(frame, "pearson", np.array([[1, 1]]))).all()
 
 
+def test_a_resample_is_constant_wherever_the_examples_that_it_draws_stand() -> None:
+    """Also where none of those with the lowest or the highest predictions is drawn."""
+    frame = pd.DataFrame({"label": np.arange(100.0), "prediction": np.arange(100.0)})
+    frame.loc[50:59, "prediction"] = 55.0
+    counts = np.zeros((3, 100), np.uint8)
+    counts[0, 50:60] = 10  # of one prediction
+    counts[1, 49:59] = 10  # of two
+    counts[2] = 1
+    scores = score_resamples(frame, "pearson", counts)
+    assert scores[0] == 0
+    assert (scores[1:] > 0.2).all()
+
+
 @pytest.mark.parametrize("metric", ["pearson", "spearmanr"])
 @pytest.mark.parametrize("spread", [1e-7, 5e-7, 2e-6])
 def test_predictions_that_differ_by_rounding_are_scored_as_by_the_task(
