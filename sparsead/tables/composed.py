@@ -36,9 +36,9 @@ def compose_all(overrides: Sequence[Sequence[str]]) -> list[RunRequest]:
 
     The cache is a file below the outputs folder, if that exists, and this process's memory. The
     file may be deleted or damaged at any time. An entry is valid for one state of conf/ and of the
-    code only, and its values are checked like those of a new composition. A run of code of a user's
-    own is composed each time, because the file may come from somebody else; so are overrides whose
-    values come from elsewhere, such as the environment.
+    code only, and is dropped after it; its values are checked like those of a new composition. A
+    run of code of a user's own is composed each time, because the file may come from somebody else;
+    so are overrides whose values come from elsewhere, such as the environment.
 
     Raises:
         ConfigError: an override is wrong.
@@ -52,7 +52,7 @@ def compose_all(overrides: Sequence[Sequence[str]]) -> list[RunRequest]:
     state = hash_conf()
     here = [os.getcwd(), os.path.expanduser("~")]  # on which paths and names of files depend
     keys = [
-        None if any(map(_reads_elsewhere, each)) else _hash([state, here, list(each)])
+        None if any(map(_reads_elsewhere, each)) else f"{state}-{_hash([here, list(each)])}"
         for each in overrides
     ]
     recalled = [
@@ -72,8 +72,9 @@ def compose_all(overrides: Sequence[Sequence[str]]) -> list[RunRequest]:
         _COMPOSED.update(entries)
     changed = any(stored.get(key) != entry for key, entry in entries.items())
     if cacheable and changed and cache.parent.parent.is_dir():
+        valid = {key: entry for key, entry in stored.items() if key.startswith(state)}
         with suppress(OSError):  # a read-only folder or a full disk: work without the cache
-            write_checksummed(cache, {"runs": {**stored, **entries}})
+            write_checksummed(cache, {"runs": {**valid, **entries}})
     return requests
 
 

@@ -76,6 +76,18 @@ def test_a_change_that_leaves_size_and_time_of_a_file_is_noticed(
     assert states[0] != states[1]
 
 
+def test_what_was_composed_from_other_files_does_not_stay_in_the_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = []
+    for state, seed in (("1", 1), ("1", 2), ("2", 3)):
+        monkeypatch.setattr(composed, "hash_conf", lambda state=state: state)
+        compose_all([["backbone=tiny-bert", f"seed={seed}", f"outputs={tmp_path}"]])
+        runs = json.loads((tmp_path / CACHE_FILE).read_text())["runs"]
+        kept.append(sorted(run["spec"]["seed"] for run in runs.values()))
+    assert kept == [[1], [1, 2], [3]]
+
+
 def test_a_name_from_a_relative_path_is_that_of_the_working_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
