@@ -1,72 +1,104 @@
-"""How the tests compose configurations: what Hydra has read or composed once, it takes again.
+"""How the tests compose configurations: what Hydra has read or merged once, it takes again.
 
-Reading the files of conf/ takes a third of a composition, nearly every test composes one, and
-`sparsead train` composes the same one twice before Hydra runs it.
+Nearly every test composes a configuration, and most of them choose the same files of conf/. Hydra
+chooses the files by the overrides of groups, reads and merges them, and applies the overrides of
+values to the result. All but this last step is done once in a process for each choice of files. The
+results are kept pickled, because a deep copy of an OmegaConf object takes several times as long.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
-from copy import copy, deepcopy
-from inspect import signature
+import pickle
+import sys
+from collections.abc import Callable, Sequence
+from copy import copy
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import hydra
-from hydra.core.config_loader import ConfigLoader
+from hydra.core.default_element import ResultDefault
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.types import Override
 from hydra.core.plugins import Plugins
 from hydra.plugins.config_source import ConfigSource
 from omegaconf import DictConfig
 
 Answer = TypeVar("Answer")
-_COMPOSITIONS = 256
-"""So many are kept, of 0.2 MB each."""
+Place = tuple[str, ...]
+"""The packages in which Hydra looks for files."""
 
 
 def _remember(
     method: Callable[[ConfigSource, str], Answer],
 ) -> Callable[[ConfigSource, str], Answer]:
     """Return a method that finds its answer about each path of a folder once in a process."""
-    answers: dict[tuple[str, str, str], Answer] = {}
+    answers: dict[tuple[str, str, str], bytes] = {}
 
     def answer(source: ConfigSource, config_path: str) -> Answer:
         key = (source.path, source.provider, config_path)
         if key not in answers:
-            answers[key] = method(source, config_path)
-        return deepcopy(answers[key])
+            answers[key] = pickle.dumps(method(source, config_path))
+        found: Answer = pickle.loads(answers[key])
+        return found
 
     return answer
 
 
-def _remember_compositions(compose: Callable[..., DictConfig]) -> Callable[..., DictConfig]:
-    """Return a method that composes the same overrides once, if only packages' files are read."""
-    composed: dict[tuple[object, ...], DictConfig] = {}
-    parameters = signature(compose)
-
-    def load_configuration(
-        loader: ConfigLoader, config_name: str | None, overrides: list[str], *how: Any, **named: Any
-    ) -> DictConfig:
-        places = [place.path for place in loader.get_search_path().get_path()]
-        of_packages = all(str(path).startswith(("pkg://", "structured://")) for path in places)
-        if not of_packages or any(_is_composed_once(override) for override in overrides):
-            return compose(loader, config_name, overrides, *how, **named)
-        given = parameters.bind(loader, config_name, overrides, *how, **named)
-        given.apply_defaults()
-        _, _, _, *settings = given.arguments.values()
-        key = (*places, config_name, *overrides, *settings, os.getcwd())
-        if key not in composed:
-            composed[key] = compose(loader, config_name, overrides, *how, **named)
-        if len(composed) > _COMPOSITIONS:
-            del composed[next(iter(composed))]
-        return deepcopy(composed[key])
-
-    return load_configuration
+def _place(repo: Any) -> Place | None:
+    """Return the packages whose files a repository of Hydra's has; None if it has other files."""
+    sources = repo.get_sources()
+    of_packages = all(source.scheme() in ("pkg", "structured") for source in sources)
+    return tuple(source.path for source in sources) if of_packages else None
 
 
-def _is_composed_once(override: str) -> bool:
-    """Tell whether other files are read too, or a folder is named that no other test has."""
-    return "hydra.searchpath" in override or override.startswith("outputs=")
+def _remember_choices(choose: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function that chooses files once for the same overrides of groups.
+
+    Args:
+        choose: Hydra's `create_defaults_list`. It passes on the overrides of values, of which it
+            has no use itself; a key with a dot is always one of these.
+    """
+    chosen: dict[tuple[object, ...], Any] = {}
+
+    def choose_files(
+        repo: Any, config_name: str | None, overrides_list: Sequence[Override], **how: bool
+    ) -> Any:
+        place = _place(repo)
+        if place is None:
+            return choose(repo, config_name, overrides_list, **how)
+        dotted = [each for each in overrides_list if "." in each.key_or_group]
+        others = [each for each in overrides_list if each not in dotted]
+        key = (place, config_name, *(each.input_line for each in others), *how.items())
+        if key not in chosen:
+            chosen[key] = choose(repo, config_name, others, **how)
+        passed_on = [each.input_line for each in (*chosen[key].config_overrides, *dotted)]
+        return replace(
+            chosen[key],
+            config_overrides=[
+                each
+                for each in overrides_list
+                if each.input_line in passed_on and not each.is_sweep_override()
+            ],
+        )
+
+    return choose_files
+
+
+def _remember_merges(merge: Callable[..., DictConfig]) -> Callable[..., DictConfig]:
+    """Return a method that merges the same files once."""
+    merged: dict[tuple[object, ...], bytes] = {}
+
+    def merge_files(loader: object, defaults: Sequence[ResultDefault], repo: Any) -> DictConfig:
+        place = _place(repo)
+        if place is None:
+            return merge(loader, defaults, repo)
+        key = (place, *map(repr, defaults))
+        if key not in merged:
+            merged[key] = pickle.dumps(merge(loader, defaults, repo))
+        found: DictConfig = pickle.loads(merged[key])
+        return found
+
+    return merge_files
 
 
 def _copy_repository(repository: Any, _copied: object) -> Any:
@@ -85,6 +117,9 @@ for _source in Plugins.instance().discover(ConfigSource):
 with hydra.initialize_config_module("sparsead.conf", version_base="1.3"):
     _loader = GlobalHydra.instance().config_loader()
     _class: Any = type(_loader)
-    _class.load_configuration = _remember_compositions(_class.load_configuration)
+    _module: Any = sys.modules[_class.__module__]
+    _merge = "_compose_config_from_defaults_list"
+    setattr(_class, _merge, _remember_merges(getattr(_class, _merge)))
+    _module.create_defaults_list = _remember_choices(_module.create_defaults_list)
     setattr(type(vars(_loader)["repository"]), "__deepcopy__", _copy_repository)  # noqa: B010
     hydra.compose("train")  # also for the processes that are forked from this one

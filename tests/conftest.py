@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import gc
 import logging
 import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
 import absl.logging
 import pytest
 from hypothesis import settings
 
 import conf_files  # noqa: F401 - changes how Hydra reads conf/
+from collecting import collect_rarely
 from exhaustive import EXHAUSTIVE
 from forked import start_command
 from sparsead.progress import LineHandler
@@ -49,7 +50,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def pytest_collection_finish() -> None:
     """Exclude what was imported so far from garbage collections, of which every run makes two."""
-    gc.freeze()
+    collect_rarely()
 
 
 @pytest.fixture(autouse=True)
@@ -93,6 +94,7 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[StandInHub]
     """An empty stand-in for the hub, with empty caches, which this process and commands ask."""
     import datasets
     from huggingface_hub import constants
+    from huggingface_hub.utils import _http
 
     from sparsead.hub import commits
 
@@ -105,6 +107,7 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[StandInHub]
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hf" / "hub"))
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "hf" / "datasets")
     monkeypatch.setattr(commits, "PAUSES", (0.0, 0.0))
+    monkeypatch.setattr(_http, "time", SimpleNamespace(sleep=lambda _seconds: None))
     monkeypatch.setenv("HF_HUB_OFFLINE", "0")
     monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
     monkeypatch.setenv("SPARSEAD_CACHE", str(tmp_path / "cache"))

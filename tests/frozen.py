@@ -1,9 +1,5 @@
-"""Imported last by the process from which the tests fork: garbage collections skip what it has.
+"""Imported last by the process from which the tests fork, which then has all that they need."""
 
-A collection would look at a million objects in each fork, and copy the memory that they share.
-"""
+from collecting import collect_rarely
 
-import gc
-
-gc.collect()
-gc.freeze()
+collect_rarely()

@@ -268,7 +268,7 @@ def test_weights_that_do_not_fit_their_own_configuration_are_one_line(
     assert "frame #" not in lines[0]
 
 
-@pytest.mark.parametrize(("damage", "verb"), spread(11, DAMAGES, VERBS))
+@pytest.mark.parametrize(("damage", "verb"), spread(19, DAMAGES, VERBS))
 def test_a_damaged_record_gives_the_right_answer_or_one_line(
     damage: str,
     verb: str,

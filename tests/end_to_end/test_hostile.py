@@ -115,7 +115,7 @@ def is_safe(text: str) -> bool:
     return all(c in "\n\t" or unicodedata.category(c) not in ("Cc", "Cs") for c in text)
 
 
-@pytest.mark.parametrize(("hostile", "verb"), spread(7, HOSTILE, VERBS))
+@pytest.mark.parametrize(("hostile", "verb"), spread(13, HOSTILE, VERBS))
 def test_a_strangers_record_runs_no_code_and_writes_nothing_elsewhere(
     hostile: str, verb: str, place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

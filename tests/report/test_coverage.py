@@ -9,13 +9,13 @@ import pandas as pd
 import pytest
 from scipy.stats import norm
 
-from exhaustive import choose
+from exhaustive import EXHAUSTIVE, choose
 from sparsead.report.pair_of_runs import examples_interval
 from sparsead.report.resampling import score_resamples
 from sparsead.report.statistics import FEWEST_CROSSED, Crossed, compare, cross, t_interval
 
 RESAMPLES = 200
-REPEATS = 1000
+REPEATS = 1000 if EXHAUSTIVE else 500
 
 
 @dataclass(frozen=True)
