@@ -67,7 +67,7 @@ def _remember_choices(choose: Callable[..., Any]) -> Callable[..., Any]:
         if place is None:
             return choose(repo, config_name, overrides_list, **how)
         dotted = [each for each in overrides_list if "." in each.key_or_group]
-        others = [each for each in overrides_list if each not in dotted]
+        others = [each for each in overrides_list if "." not in each.key_or_group]
         key = (place, config_name, *(each.input_line for each in others), *how.items())
         if key not in chosen:
             chosen[key] = choose(repo, config_name, others, **how)

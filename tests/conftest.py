@@ -49,7 +49,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """Exclude what was imported so far from garbage collections, of which every run makes two."""
+    """Let garbage collections, of which every run makes two, skip what was imported so far."""
     collect_rarely()
 
 

@@ -1,4 +1,4 @@
-"""Imported last by the process from which the tests fork, which then has all that they need."""
+"""Imported last by the process from which the tests fork, after the packages that they need."""
 
 from collecting import collect_rarely
 

@@ -32,7 +32,7 @@ _RESAMPLES_AT_ONCE = 250
 """Resamples that are worked with at once: of more, ranks and large confusions leave the cache."""
 
 _MOSTLY_ENOUGH = 32
-"""So many examples are looked for at first: a resample has none of them in one of exp(32) cases."""
+"""Of so many examples a resample nearly always draws one: it draws none in one of exp(32) cases."""
 
 _ROUNDING = 1e-13
 
@@ -249,7 +249,13 @@ def _are_constant(values: Array, counts: Array) -> Array:
 
 
 def _find_first_drawn(values: Array, counts: Array, order: Array) -> Array:
-    """Return for each resample the value of the first of its examples in an order of them all."""
+    """Return for each resample the value of the drawn example that comes first in an order.
+
+    Args:
+        values: of shape (examples,).
+        counts: of shape (resamples, examples).
+        order: the numbers of all examples, of shape (examples,).
+    """
     found = np.empty(len(counts))
     missing = np.arange(len(counts))
     for examples in np.split(order, [_MOSTLY_ENOUGH]):
