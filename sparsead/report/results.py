@@ -16,6 +16,7 @@ from sparsead.runs.record import RESULT_FILE, RunRecord, known_direction, withou
 from sparsead.runs.states import Done, Failed, State, read_state
 from sparsead.tables.cells import AVERAGE, Cell, Column, TableSpec, list_cells
 from sparsead.tables.choice import Choice, choose_point
+from sparsead.tables.columns import list_columns, tested_columns
 
 NOT_RUN = "–"
 """Stands in the cells of a column in which a row has no runs."""
@@ -115,17 +116,12 @@ class Results:
     @property
     def columns(self) -> tuple[str, ...]:
         """Names of the columns, the average last."""
-        return (*(c.name for c in self.table.columns), *((AVERAGE,) if self.table.average else ()))
+        return list_columns(self.table)
 
     @property
     def tested(self) -> tuple[str, ...]:
-        """Names of the columns to test.
-
-        They are the average, the columns that it does not include, and those that the table's
-        `tested` names.
-        """
-        table = self.table
-        return tuple(n for n in self.columns if n in table.tested or n not in table.average)
+        """Names of the columns to test."""
+        return tested_columns(self.table)
 
     def direction(self, column: str) -> int:
         """Return 1 if a higher score of the column is better, −1 if a lower one is.

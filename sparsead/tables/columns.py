@@ -49,6 +49,20 @@ def with_columns(
     return replace(narrowed, claims=kept)
 
 
+def list_columns(table: TableSpec) -> tuple[str, ...]:
+    """Return the names of the columns, the average last."""
+    return (*(column.name for column in table.columns), *((AVERAGE,) if table.average else ()))
+
+
+def tested_columns(table: TableSpec) -> tuple[str, ...]:
+    """Return the names of the columns in which rows are tested against others.
+
+    They are the average, the columns that it does not include, and those that `tested` names.
+    """
+    names = list_columns(table)
+    return tuple(name for name in names if name in table.tested or name not in table.average)
+
+
 def published_difference(
     table: TableSpec, backbone: str, row: str, of: str, column: str
 ) -> float | None:

@@ -24,7 +24,7 @@ from sparsead.runs.files import check_readable
 from sparsead.tables.cells import AVERAGE, Column, Published, Row, TableSpec
 from sparsead.tables.checks import OF_CELLS, check_published, check_table, name_place
 from sparsead.tables.claims import claimed_rows
-from sparsead.tables.columns import check_known, names_among, with_columns
+from sparsead.tables.columns import check_known, names_among, tested_columns, with_columns
 
 _HELD_OUT = "protocol.selection=0.1"
 """A search chooses on this part of the training set, unless the user types another share."""
@@ -52,17 +52,22 @@ def load_table(name_or_path: str, overrides: Sequence[str] = ()) -> TableSpec:
     search, overrides = take_search(overrides)
     if search is not None:
         table = replace(table, search=search, overrides=[*table.overrides, _HELD_OUT])
-    whole = table
+    whole = _with_overrides(table, [each for each in overrides if not each.startswith("only=")])
+    table = _with_overrides(table, overrides)
+    _check_rows_decide(table, overrides)
+    if search is not None:
+        _check_points_are_free(table, search)
+    return replace(table, notes=[*table.notes, *_note_of_family(whole, table)])
+
+
+def _with_overrides(table: TableSpec, overrides: Iterable[str]) -> TableSpec:
     for override in overrides:
         key, _, value = override.partition("=")
         if key in _OWN:
             table = _OWN[key](table, unquote_values(value))
         else:
             table = replace(table, overrides=[*table.overrides, override])
-    _check_rows_decide(table, overrides)
-    if search is not None:
-        _check_points_are_free(table, search)
-    return replace(table, notes=[*table.notes, *_note_of_family(whole, table)])
+    return table
 
 
 def _check_keys(overrides: Sequence[str]) -> None:
@@ -299,18 +304,24 @@ def _only(table: TableSpec, value: str) -> TableSpec:
 
 
 def _note_of_family(whole: TableSpec, shown: TableSpec) -> list[str]:
-    """Say that the corrected p-values count fewer tests than those of all of a table's rows do."""
-    if len(shown.rows) == len(whole.rows):
-        return []
+    """Say that the corrected p-values count fewer tests than those of the whole table do."""
+    axes = ("row", whole.rows, shown.rows), ("column", whole.columns, shown.columns)
+    narrowed = [f"only={axis}" for axis, every, kept in axes if len(kept) < len(every)]
     counts = (
-        (len(shown.comparisons), f"{len(whole.comparisons)} comparisons", len(whole.comparisons)),
-        (len(shown.claims), f"{len(whole.claims)} claims", len(whole.claims)),
+        (_count_comparisons(shown), _count_comparisons(whole), "comparisons"),
+        (len(shown.claims), len(whole.claims), "claims"),
     )
-    fewer = [(number, every) for number, every, total in counts if 0 < number < total]
+    fewer = [(number, f"{total} {what}") for number, total, what in counts if 0 < number < total]
     whose = ("the table's", "its")
     kept = [f"{n} of {its} {every}" for its, (n, every) in zip(whose, fewer, strict=False)]
-    said = f"Shown by only=row: {' and '.join(kept)}; the corrections count no others."
-    return [said] if kept else []
+    shown_by = f"Shown by {' and '.join(narrowed)}"
+    said = f"{shown_by}: {' and '.join(kept)}; the corrections count no others."
+    return [said] if kept and narrowed else []
+
+
+def _count_comparisons(table: TableSpec) -> int:
+    """Return how many comparisons with other rows the table makes in each of its backbones."""
+    return len(table.comparisons) * len(tested_columns(table))
 
 
 def _with_sources(rows: list[Row], kept: list[Row]) -> list[Row]:
