@@ -40,9 +40,9 @@ class ProtocolSpec:
         selection: share of the training examples that is held out as the selection split, on which
             runs are compared; the task's validation split is then scored only once, at the end.
         gradient_checkpointing: recompute each layer's activations instead of storing them.
-        evaluations: number of evaluations a run, spread evenly over its steps and rounded up to a
-            multiple of the epochs; besides them there is one before training. None is one at the
-            end of each epoch alone.
+        evaluations: number of evaluations a run, spread evenly over its steps and rounded up so
+            that each epoch has equally many; besides them there is one before training. None is
+            one at the end of each epoch alone.
         scheduler: the Trainer's name of the schedule.
         scheduler_options: keyword arguments of that schedule.
         gradient_accumulation: batches whose gradients are averaged for one step.
@@ -125,10 +125,10 @@ class ProtocolSpec:
                 f"protocol.scheduler={self.scheduler}: has no warm-up; add protocol.warmup=0{other}"
             )
 
-    @property
-    def evaluations_per_epoch(self) -> int:
-        """Number of evaluations in each epoch, the one at its end included."""
-        return math.ceil((self.evaluations or self.epochs) / self.epochs)
+    def evaluations_per_epoch(self, examples: int) -> int:
+        """Return the number of evaluations in each epoch, the one at its end included."""
+        share = self.steps_per_epoch(examples) / self.steps(examples)
+        return 1 if self.evaluations is None else math.ceil(self.evaluations * share)
 
     def steps(self, examples: int) -> int:
         """Return the number of steps of a whole training, in however many processes."""

@@ -70,7 +70,8 @@ class Throughput:
         protocol = spec.protocol
         per_epoch = protocol.steps_per_epoch(training)
         epochs = protocol.steps(training) / per_epoch
-        evaluations = math.ceil(epochs * min(protocol.evaluations_per_epoch, per_epoch))
+        evaluated = min(protocol.evaluations_per_epoch(training), per_epoch)
+        evaluations = math.ceil(epochs * evaluated)
         evaluations += protocol.evaluations is not None  # then also before the first step
         steps = epochs * training * self.train + evaluations * validation * self.evaluate
         return self.fixed + steps + sum(scored) * self.score

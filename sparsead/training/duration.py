@@ -101,4 +101,5 @@ def _describe_examples(split: Mapping[str, Any]) -> str:
 def _evaluated_steps(spec: RunSpec, data: Mapping[str, Any]) -> float:
     """Return what the evaluations take, as a share of the steps."""
     trained, evaluated = (data[split]["examples"] for split in ("train", "validation"))
-    return float(_EVALUATED * spec.protocol.evaluations_per_epoch * evaluated / trained)
+    per_epoch = spec.protocol.evaluations_per_epoch(trained)
+    return float(_EVALUATED * per_epoch * evaluated / trained)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -11,7 +12,10 @@ from datasets import Dataset, LargeList, List
 from torch.utils.data import DataLoader
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from sparsead.config.protocol import ProtocolSpec
 from sparsead.tasks.contract import Collator
+
+log = logging.getLogger(__name__)
 
 
 def count_tokens(rows: Dataset, columns: Sequence[str] = ("input_ids",)) -> list[int]:
@@ -74,15 +78,23 @@ class WithinEpochs(TrainerCallback):
 
     Args:
         evaluate: evaluates the model.
-        per_epoch: number of evaluations in an epoch, the one at its end included; they are evenly
-            spread. There is at most one after each step.
-        steps: number of steps in an epoch.
+        protocol: says how many evaluations there are, spread evenly. There is at most one after
+            each step.
+        examples: number of examples in an epoch.
     """
 
-    def __init__(self, evaluate: Callable[[], object], per_epoch: int, steps: int) -> None:
+    def __init__(
+        self, evaluate: Callable[[], object], protocol: ProtocolSpec, examples: int
+    ) -> None:
         self._evaluate = evaluate
-        self._per_epoch = per_epoch
-        self._steps = steps
+        self._steps = protocol.steps_per_epoch(examples)
+        self._per_epoch = min(protocol.evaluations_per_epoch(examples), self._steps)
+        if protocol.evaluations_per_epoch(examples) > self._steps:
+            log.warning(
+                "protocol.evaluations=%d: an epoch has only %d steps; evaluates after each",
+                protocol.evaluations,
+                self._steps,
+            )
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
@@ -96,8 +108,7 @@ class WithinEpochs(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
         """Request an evaluation where one is due, and the loss of the steps before it."""
-        steps = self._steps
-        parts = min(self._per_epoch, steps)
+        steps, parts = self._steps, self._per_epoch
         due = {round(number * steps / parts) for number in range(1, parts)}
         if state.global_step % steps in due - {0} and state.global_step < state.max_steps:
             control.should_log = control.should_evaluate = True

@@ -330,14 +330,7 @@ def build_trainer(
         trainer.rates = find_rates(protocol, model, head)
     trainer.keeps_best = protocol.patience is not None
     if protocol.evaluations is not None:
-        steps = protocol.steps_per_epoch(len(data["train"]))
-        if protocol.evaluations_per_epoch > steps:
-            log.warning(
-                "protocol.evaluations=%d: an epoch has only %d steps; evaluates after each",
-                protocol.evaluations,
-                steps,
-            )
-        trainer.add_callback(WithinEpochs(trainer.evaluate, protocol.evaluations_per_epoch, steps))
+        trainer.add_callback(WithinEpochs(trainer.evaluate, protocol, len(data["train"])))
     trainer.remove_callback(PrinterCallback)
     trainer.remove_callback(ProgressCallback)
     return trainer

@@ -382,7 +382,7 @@ def test_max_steps_ends_within_an_epoch_and_a_resumed_training_makes_no_further_
     trainer.train()
     assert trainer.state.global_step == 7
     evaluated = [entry["step"] for entry in trainer.state.log_history if "eval_loss" in entry]
-    assert evaluated == [0, 2, 5, 7]
+    assert evaluated == [0, 2, 3, 5, 7]
     again = trainer_of(folder, *words)
     again.add_callback(EarlyStopping(again, None))
     with pytest.raises(AlreadyFinishedError):
