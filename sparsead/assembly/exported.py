@@ -181,8 +181,11 @@ def new_folder(folder: Path) -> Iterator[Path]:
 
 
 def _apply_umask(folder: Path) -> None:
-    """Give all files the umask's permissions: transformers makes weights readable by owner only."""
+    """Give all files the umask's permissions: transformers makes weights readable by owner only.
+
+    Files to which a link leads are not part of the folder, and keep theirs.
+    """
     mode = folder.stat().st_mode & 0o666  # the umask has already been applied to the new folder
     for file in folder.rglob("*"):
-        if file.is_file():
+        if file.is_file() and not file.is_symlink():
             file.chmod(mode)

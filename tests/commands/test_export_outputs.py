@@ -108,8 +108,8 @@ def base(run: sparsead.assembly.trained.TrainedRun) -> PreTrainedModel:
 
 
 @pytest.fixture
-def moved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunRecord:
-    """A run on a backbone by a relative path, looked at from another folder."""
+def own_backbone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A backbone in bb/bert below the working folder."""
     from transformers import AutoModel
 
     from composing import compose
@@ -119,7 +119,26 @@ def moved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunRecord:
     tiny.model(AutoModel, {}, seed=1).save_pretrained(tmp_path / "bb" / "bert")
     tiny.tokenizer.save_pretrained(tmp_path / "bb" / "bert")
     monkeypatch.chdir(tmp_path)
+    return tmp_path / "bb" / "bert"
+
+
+@pytest.fixture
+def moved(tmp_path: Path, own_backbone: Path) -> RunRecord:
+    """A run on a backbone by a relative path, looked at from another folder."""
     return trained(tmp_path, "demo_rte", "bert", "backbone.path=bb/bert")
+
+
+@pytest.mark.slow
+def test_an_export_changes_nothing_about_the_files_of_the_backbone(
+    own_backbone: Path, tmp_path: Path
+) -> None:
+    record = trained(tmp_path, "demo_rte", "bert", "task=demo_stsb", "backbone.path=bb/bert")
+    (own_backbone / "model.safetensors").chmod(0o440)
+    before = {file.name: file.stat().st_mode for file in own_backbone.iterdir()}
+    export(record, tmp_path / "peft")
+    linked = [file for file in (tmp_path / "peft" / "base").iterdir() if file.is_symlink()]
+    assert own_backbone / "model.safetensors" in [link.readlink() for link in linked]
+    assert {file.name: file.stat().st_mode for file in own_backbone.iterdir()} == before
 
 
 @pytest.mark.slow
