@@ -16,6 +16,7 @@ from sparsead.assembly.exported import (
     write_json,
 )
 from sparsead.backbones.contract import architectures
+from sparsead.backbones.lengths import count_positions
 from sparsead.errors import ConfigError, SourceError, warn
 from sparsead.exchange.adapterhub import Tensors
 from sparsead.exchange.peft import (
@@ -62,8 +63,8 @@ def export_peft(
     if method not in ("ia3", "lora", "prefix", "sparse"):
         raise ConfigError(
             f"{record.folder}: has adapter={config['adapter']['name']}; only adapter=lora, "
-            "adapter=ia3, adapter=prefix and adapter=sparse can be exported for peft; try --format "
-            f"{'transformers' if method in _WHOLE_MODELS else 'adapters'}"
+            "adapter=ia3, adapter=prefix and adapter=sparse can be exported for peft; "
+            f"{_suggest_format(method)}"
         )
     stored, source = read_run(record, folder, trust, backbone)
     weights = stored.tensors
@@ -87,6 +88,12 @@ def export_peft(
             described["revision"] = record.backbone_commit
         write_json(staging / "adapter_config.json", described)
         (staging / "adapter_model.safetensors").write_bytes(save(tensors, {"format": "pt"}))
+
+
+def _suggest_format(method: str) -> str:
+    if method == "peft":  # its weights are not merged, and `adapters` has other tuners
+        return "no other format takes a tuner of peft; sparsead predict and sparsead.load do"
+    return f"try --format {'transformers' if method in _WHOLE_MODELS else 'adapters'}"
 
 
 def _describe_chosen(
@@ -156,10 +163,11 @@ def _describe_prefixes(
     options = {**OPTIONS["adapter"]["prefix"], **spec.adapter.options}
     length, width = next(iter(prefixes.values())).shape
     embedding = cast(Any, positions).weight.detach().numpy()
-    if spec.task.max_length + length > len(embedding):
+    most = count_positions(model.config.to_dict()) or len(embedding)
+    if spec.task.max_length + length > most:
         warn(
-            f"peft's prefixes take up {length} of the {len(embedding)} positions, so that longer "
-            f"texts than of {len(embedding) - length} tokens cannot be read there"
+            f"peft's prefixes take up {length} of the {most} positions, so that longer "
+            f"texts than of {most - length} tokens cannot be read there"
         )
     described = build_prefix_config(
         list(weights),

@@ -148,6 +148,28 @@ def test_what_peft_has_not_is_refused_in_one_line(
     assert "\n" not in str(refusal.value)
 
 
+@pytest.mark.parametrize(
+    ("tuner", "given"),
+    [
+        ("loha", "modules_to_save=[classifier]"),
+        ("lokr", "inference_mode=true"),
+        ("loha", "alpha=0"),
+        ("lokr", "alpha_pattern={query: 0.0}"),
+        ("fourierft", "scaling=.nan"),
+        ("delora", "delora_lambda=0"),
+        ("lokr", "module_dropout=1.0"),
+        ("hira", "hira_dropout=1.5"),
+    ],
+)
+def test_a_key_by_which_no_adapter_would_train_is_refused(tuner: str, given: str) -> None:
+    asked = ("backbone=tiny-bert", "adapter=peft", f"adapter.type={tuner}", "pruner=none")
+    key, _, value = given.partition("=")
+    words = [*asked, f"++adapter.config.{key}={value.replace('.nan', 'nan')}"]
+    with pytest.raises(ConfigError, match=rf"^adapter\.config\.{key}=") as refusal:
+        compose(*words)
+    assert "\n" not in str(refusal.value)
+
+
 def test_without_peft_the_installing_command_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "peft", None)
     with pytest.raises(ConfigError, match=r"pip install 'sparsead\[peft\]'"):

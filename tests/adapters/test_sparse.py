@@ -250,6 +250,7 @@ def test_what_cannot_be_combined_is_refused_in_one_line(overrides: list[str], me
         (0.0, "must be above 0 and at most 1"),
         ("many", "must be a share such as 0.001, or an adapter and its bottleneck"),
         ("houlsby:0", "must be a share"),
+        (f"houlsby:{'9' * 5000}", "must be a share"),
         ("houlsbi:64", "adapter.budget=houlsbi:64: .*houlsby"),
         ("full:64", "adapter.budget=full:64: "),
         ("houlsby:640", "is 166528 weights; the sites have 16384"),

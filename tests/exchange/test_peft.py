@@ -89,14 +89,20 @@ def test_prefixes_that_peft_computes_otherwise_are_refused(
     assert not (tmp_path / "peft").exists()
 
 
+@pytest.mark.parametrize(
+    ("backbone", "length", "said"),
+    [
+        ("tiny-bert", 4, "take up 4 of the 512 positions, so that longer texts than of 508 tokens"),
+        ("tiny-roberta", 3, "take up 3 of the 512 positions, so that longer texts than of 509"),
+    ],
+)
 def test_fewer_positions_for_tokens_are_said(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, backbone: str, length: int, said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run = write_run(
-        tmp_path, "tiny-bert", THREE, "task.max_length=510", *PREFIX, "adapter.bottleneck=4"
-    )
-    export_peft(run.record, tmp_path / "peft")
-    assert "peft's prefixes take up 4 of the 512 positions" in capsys.readouterr().err
+    """RoBERTa has 514 positions, of which the first two are for no token of a text."""
+    words = ("task.max_length=510", *PREFIX, f"adapter.bottleneck={length}")
+    export_peft(write_run(tmp_path, backbone, THREE, *words).record, tmp_path / "peft")
+    assert said in capsys.readouterr().err
 
 
 def test_a_shifted_position_has_the_row_of_the_position_before_the_prefix() -> None:

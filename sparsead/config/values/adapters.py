@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
+import re
 import reprlib
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from sparsead.config.choices import list_choices
 from sparsead.config.schema import check_minimum
@@ -28,6 +31,8 @@ ACTIVATIONS = (
 )
 """The names of transformers' activations; a test compares them."""
 
+_BOTTLENECK = re.compile(r"0{0,9}[1-9][0-9]{0,8}")
+"""A bottleneck in a text, of few enough digits for Python to read."""
 _SMALLEST_FACTOR, _LARGEST_FACTOR = 1e-6, 1e6
 """Limits of a factor's absolute value: far beyond them, numbers in fp32 become 0 or infinite."""
 
@@ -48,6 +53,13 @@ instead of a part of the adapter. A test finds them among all `TUNERS`.
 """
 _FACTORS_ALONE = ("ia3", "ln_tuning")
 """The tuners of which no other weights train."""
+_REFUSED_OF_PEFT = {
+    "modules_to_save": "copies of whole modules would count as the adapter, and be pruned",
+    "inference_mode": "nothing of the adapter would train",
+}
+"""Keys of peft's configurations that must be left out, and what they would do."""
+_FACTORS_OF_PEFT = ("alpha", "scaling", "lambda")
+"""Ends of the keys of peft's configurations by which an adapter's output is multiplied."""
 NO_PEFT = "adapter=peft: needs peft; pip install 'sparsead[peft]'"
 
 
@@ -168,7 +180,7 @@ def check_budget(options: Options) -> None:
             raise ConfigError(f"adapter.budget={budget:g}: must be above 0 and at most 1")
         return
     name, _, bottleneck = budget.partition(":")
-    if not name.isidentifier() or not bottleneck.isdecimal() or not int(bottleneck):
+    if not name.isidentifier() or not _BOTTLENECK.fullmatch(bottleneck):
         raise ConfigError(
             f"adapter.budget={budget}: must be a share such as 0.001, or an adapter and its "
             "bottleneck such as houlsby:64"
@@ -179,9 +191,33 @@ def check_budget(options: Options) -> None:
 
 
 def check_tuner(options: Options) -> None:
-    """Check the name of a tuner of peft, but not yet that the installed version of peft has it."""
+    """Check a tuner of peft, but not yet that the installed version has it and takes its keys.
+
+    Raises:
+        ConfigError: there is no such tuner, or with a key of its configuration something else
+            would train than the adapter, or the adapter could not change what the model computes.
+    """
     if options["type"] not in TUNERS:
         raise ConfigError(unknown("adapter.type", options["type"], TUNERS))
+    config = options["config"]
+    for key, effect in _REFUSED_OF_PEFT.items():
+        if config.get(key):
+            raise ConfigError(f"adapter.config.{key}={config[key]}: {effect}; leave it out")
+    for key, value in config.items():
+        for each in value.values() if isinstance(value, Mapping) else (value,):
+            _check_number_of_peft(key, each)
+
+
+def _check_number_of_peft(key: str, value: Any) -> None:
+    """Check a number of peft's configuration, or one of a pattern such as `alpha_pattern`."""
+    if not isinstance(value, int | float):
+        return  # peft refuses it
+    if key.endswith("dropout") and not 0 <= value < 1:
+        raise ConfigError(f"adapter.config.{key}={value}: must be at least 0, and below 1")
+    if key.removesuffix("_pattern").endswith(_FACTORS_OF_PEFT) and not (
+        value and math.isfinite(value)
+    ):
+        raise ConfigError(f"adapter.config.{key}={value}: must be a finite number other than 0")
 
 
 def check_tuner_pruned(options: Options) -> None:
