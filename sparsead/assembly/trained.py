@@ -159,10 +159,15 @@ class TrainedRun:
         if cut := count_cut_examples(encoded):
             longest, all_rows = self.spec.task.max_length, max(len(rows), len(encoded))
             log.warning("%d of %d rows are truncated to %d tokens", cut, all_rows, longest)
-        self.model.eval()
+        trains = self.model.training
         products = fast_products(self.precision, self.model.device.type)
-        with frozen_stored(self.adapted, self.precision), products:
-            return self._predicted(encoded)
+        draws = torch.random.fork_rng(devices=[])  # the caller's go on as they would have
+        try:
+            self.model.eval()
+            with frozen_stored(self.adapted, self.precision), products, draws:
+                return self._predicted(encoded)
+        finally:
+            self.model.train(trains)
 
     def _predict_given(self, rows: Sequence[NewRow]) -> list[Record]:
         """Predict rows that a call gives, which counts them from 0 as Python does."""
@@ -233,8 +238,9 @@ def load(
         source = load_backbone(spec.backbone)
         source.check_length("task.max_length", spec.task.max_length)
         _check_fingerprint(record, source, stored.metadata.get("backbone", {}))
-        model = source.model(task.head, task.head_options, spec.seeds.init)
-        adapted = insert_adapter(spec, adapter, model)
+        with torch.random.fork_rng(devices=[]):
+            model = source.model(task.head, task.head_options, spec.seeds.init)
+            adapted = insert_adapter(spec, adapter, model)
     tensors = {name: torch.from_numpy(tensor) for name, tensor in stored.tensors.items()}
     if adapted.budget is not None:
         adapted = _restore_chosen(record, adapted, tensors)

@@ -133,6 +133,17 @@ def test_a_loaded_run_is_shown_in_three_lines_and_has_what_its_record_says(run: 
 
 
 @pytest.mark.slow
+def test_a_caller_s_draws_and_training_go_on_behind_a_loaded_run(run: RunRecord) -> None:
+    torch.manual_seed(7)
+    expected = torch.rand(2)
+    torch.manual_seed(7)
+    loaded = sparsead.load(run.folder)
+    loaded.model.train()
+    loaded.predict([TEXTS])
+    assert torch.equal(torch.rand(2), expected)
+    assert loaded.model.training
+
+
 def test_a_loaded_run_keeps_its_removed_weights_at_zero_when_trained_on(run: RunRecord) -> None:
     loaded = sparsead.load(run.folder)
     optimiser = torch.optim.AdamW(loaded.model.parameters(), lr=0.1)
