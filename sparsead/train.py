@@ -89,7 +89,7 @@ def train_overrides(
     with as many threads as `threads` says, and leaves torch's number as it was.
 
     >>> import sparsead
-    >>> tiny = ["backbone=tiny-bert", "task.limit=16", "protocol.epochs=1", "device=cpu"]
+    >>> tiny = ["backbone=tiny-bert", "task.limit=16", "protocol.epochs=2", "device=cpu"]
     >>> record = sparsead.train([*tiny, "pruner=snip", "sparsity=0.4"])
     >>> list(record.result["scores"])
     ['accuracy', 'f1']

@@ -24,7 +24,7 @@ def runs(*filters: str, outputs: str | Path = "outputs") -> DataFrame:
     score, and `history.NAME` with one value for each evaluation.
 
     >>> import sparsead
-    >>> frame = sparsead.runs("task=demo_mrpc", "protocol.epochs=1")
+    >>> frame = sparsead.runs("task=demo_mrpc", "protocol.epochs=2")
     >>> frame[["backbone", "pruner", "sparsity", "state"]].to_dict("records")
     [{'backbone': 'tiny-bert', 'pruner': 'snip', 'sparsity': 40.0, 'state': 'done'}]
 

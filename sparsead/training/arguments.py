@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from dataclasses import fields
 from pathlib import Path
@@ -14,6 +15,7 @@ from sparsead.config.run import RunSpec
 from sparsead.errors import ConfigError
 from sparsead.errors.display import pluralize
 
+log = logging.getLogger(__name__)
 _CHECKPOINTING = next(
     field.name
     for field in fields(TrainingArguments)
@@ -71,6 +73,12 @@ def training_arguments(
         arguments._n_gpu = 1  # on several GPUs the Trainer would multiply the batch size
     arguments.per_device_train_batch_size = protocol.share_of_batch(arguments.world_size)
     check_steps(spec, examples)
+    if protocol.warmup and protocol.steps(examples) == 1:
+        log.warning(
+            "protocol.warmup=%g: gives the only step a learning rate of 0, so that nothing is "
+            "trained; train for more steps, or set protocol.warmup=0",
+            protocol.warmup,
+        )
     return arguments
 
 

@@ -373,6 +373,21 @@ def test_what_only_the_model_or_the_data_refuse(
         trainer_of(folder, *overrides)
 
 
+@pytest.mark.parametrize(("words", "trains"), [("", False), ("protocol.warmup=0", True)])
+def test_a_warm_up_that_leaves_nothing_to_train_is_said(
+    folder: Path, words: str, trains: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    trainer = trainer_of(folder, "protocol.max_steps=1", *words.split())
+    assert isinstance(trainer.model, nn.Module)
+    before = [weight.detach().clone() for weight in trainer.model.parameters()]
+    trainer.train()
+    after = list(trainer.model.parameters())
+    changed = not all(torch.equal(*pair) for pair in zip(before, after, strict=True))
+    assert changed is trains
+    said = "gives the only step a learning rate of 0, so that nothing is trained" in caplog.text
+    assert said is not trains
+
+
 @pytest.mark.slow
 def test_max_steps_ends_within_an_epoch_and_a_resumed_training_makes_no_further_step(
     folder: Path,
