@@ -71,12 +71,21 @@ def check_buildable(spec: RunSpec) -> None:
         DataError: a file of the user's own is malformed, or has no such column.
     """
     check_data(spec)
+    _check_own_code(spec)
+    _check_files(spec.task)
+    check_parts(spec)
+
+
+def check_parts(spec: RunSpec) -> None:
+    """Refuse an adapter, a backbone and a task that do not fit each other; no data is needed.
+
+    Raises:
+        ConfigError: the message says what to choose instead.
+    """
     if spec.adapter.method == "peft" and find_spec("peft") is None:
         raise ConfigError(NO_PEFT)
     if spec.adapter.method == "peft" and spec.masked:
         check_tuner_pruned(spec.adapter.options)
-    _check_own_code(spec)
-    _check_files(spec.task)
     _check_head(spec)
     _check_lengths(spec)
     _check_sites(spec)

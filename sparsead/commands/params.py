@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
+from sparsead.assembly.checks import check_parts
 from sparsead.config.arguments import Parser, add_json, add_overrides, add_wide, read_format
 from sparsead.config.compose import compose_as
 from sparsead.config.overrides import expand
@@ -122,6 +123,7 @@ def _table_rows(table: TableSpec, counted: dict[str, Row]) -> Iterator[Row]:
 
 def _asked_for(overrides: Sequence[str]) -> RunSpec:
     request = compose_as(RunRequest.from_config, overrides)
+    check_parts(request.spec)
     return do_prerequisites(request, expand(overrides), _need_record).spec
 
 

@@ -48,6 +48,22 @@ def test_the_figures_are_those_that_a_run_records(
     assert count_costs(request.spec) == train(request).result["parameters"]
 
 
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["adapter=lora", "adapter.sites=[]"], "name at least one kind of site"),
+        (["adapter=sparse", "adapter.budget=0.5", "adapter.sites=[query,query]"], "named twice"),
+        (["task.max_length=513"], "has positions for 512 tokens"),
+    ],
+)
+def test_what_no_run_could_have_is_not_counted(
+    overrides: list[str], said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["sparsead params", "backbone=tiny-bert", *overrides])
+    with pytest.raises(ConfigError, match=said):
+        main()
+
+
 def test_a_backbone_folder_says_its_own_shapes(tmp_path: Path) -> None:
     from transformers import BertConfig, BertModel
 
