@@ -64,9 +64,10 @@ class Parser(argparse.ArgumentParser):
         arguments, left = self.parse_known_intermixed_args(given)
         if left:
             raise ConfigError(self._named(self._describe_unknown(left[0], given)))
-        if arguments.config_dir is not None and not user_path(arguments.config_dir).is_dir():
-            raise ConfigError(f"{_CONFIG_DIR} {arguments.config_dir}: is not a folder")
-        use_own_folder(arguments.config_dir and user_path(arguments.config_dir))
+        own = arguments.config_dir
+        if own is not None and not (own and user_path(own).is_dir()):
+            raise ConfigError(f"{_CONFIG_DIR} {own or repr(own)}: is not a folder")
+        use_own_folder(own and user_path(own))
         return arguments
 
     def error(self, message: str) -> NoReturn:
@@ -185,7 +186,13 @@ def take_action(words: Sequence[str], actions: Iterable[str]) -> tuple[str | Non
 
 
 def user_path(word: str) -> Path:
-    """Return the path that a user gave; shells leave the `~` of `--out=~/x` to the program."""
+    """Return the path that a user gave; shells leave the `~` of `--out=~/x` to the program.
+
+    Raises:
+        ArgumentTypeError: it is empty, as that of an unset variable in a script.
+    """
+    if not word:
+        raise argparse.ArgumentTypeError("'' is not a path; name a file or folder")
     return Path(expand_user(word))
 
 
@@ -280,8 +287,8 @@ def add_trust(parser: Parser) -> None:
 
 
 def _existing_folder(path: str) -> Path:
-    folder = user_path(path)
-    if not path or not folder.is_dir():
+    if not path or not user_path(path).is_dir():
         raise ConfigError(f"--outputs {path or repr(path)}: is not a folder")
+    folder = user_path(path)
     check_no_links(folder)
     return folder

@@ -59,7 +59,8 @@ def read_adapter(
     for name, shape in wanted.items():
         if name not in found or found[name].shape != shape:
             raise ConfigError(
-                f"was trained in another backbone; it has no {name} of shape {list(shape)}"
+                f"has no {name} of shape {list(shape)}; it was trained in another backbone, or at "
+                "other sites or layers"
             )
         if not np.isfinite(found[name]).all():
             raise ConfigError(f"its {name} has values that are not finite")

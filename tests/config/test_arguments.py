@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from sparsead.config.arguments import Parser, add_outputs, add_table
+from sparsead.config.arguments import Parser, add_outputs, add_table, user_path
 from sparsead.errors import ConfigError
 
 
@@ -15,6 +15,7 @@ def parser() -> Parser:
     add_table(parser)
     add_outputs(parser)
     parser.add_argument("--format", choices=["md", "csv"])
+    parser.add_argument("--out", type=user_path)
     return parser
 
 
@@ -35,6 +36,8 @@ def test_options_stand_before_between_and_after_the_other_words(parser: Parser) 
         (["t", "--format", "mdx"], "verb: --format=mdx: no such choice; did you mean md? (allowed"),
         (["t", "seeds=2", "outputs=/nowhere"], "--outputs /nowhere: is not a folder"),
         (["t", "--config-dir", "/nowhere"], "--config-dir /nowhere: is not a folder"),
+        (["t", "--config-dir", ""], "--config-dir '': is not a folder"),
+        (["t", "--out", ""], "verb: argument --out: '' is not a path; name a file or folder"),
         (
             ["t", "--lr=1"],
             "verb: --lr: is not an option; a key is typed as protocol.learning_rate=1",
