@@ -35,6 +35,7 @@ class Clock(TrainerCallback):
         self._steps_began: float | None = None
         self._steps = 0.0
         self._evaluated = 0.0
+        self._evaluation_began: float | None = None
 
     @contextmanager
     def timed(self, phase: str) -> Iterator[None]:
@@ -58,15 +59,24 @@ class Clock(TrainerCallback):
             self._steps += perf_counter() - self._steps_began
             self._steps_began = None
 
+    def begin_evaluation(self) -> None:
+        """Start timing an evaluation.
+
+        The Trainer's own `eval_runtime` comes from the system's clock, which may be set meanwhile.
+        """
+        self._evaluation_began = perf_counter()
+
     def on_evaluate(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **event: Any
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
         """Add an evaluation of the training, and time the steps again if it is within an epoch."""
-        if "train" in self._ended:  # the best epoch's is repeated for the final scores
-            return
-        self._evaluated += event["metrics"]["eval_runtime"]
+        if "train" in self._ended or self._evaluation_began is None:
+            return  # the best epoch's is repeated for the final scores
+        now = perf_counter()
+        self._evaluated += now - self._evaluation_began
+        self._evaluation_began = None
         if not float(state.epoch or 0).is_integer() and state.global_step < state.max_steps:
-            self._steps_began = perf_counter()
+            self._steps_began = now
 
     def on_save(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
@@ -81,6 +91,6 @@ class Clock(TrainerCallback):
         steps = self._steps
         if self._steps_began is not None:  # training stopped in the middle of an epoch
             steps += now - self._steps_began
-        trainer = own["train"] - steps - self._evaluated
+        trainer = max(0.0, own["train"] - steps - self._evaluated)  # 0 but for rounding
         own |= {"train": steps, "evaluate": self._evaluated, "trainer": trainer}
         return {phase: own.get(phase, 0.0) + self._earlier.get(phase, 0.0) for phase in _PHASES}

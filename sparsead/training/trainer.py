@@ -32,6 +32,7 @@ from sparsead.pruning.examples import count_terms
 from sparsead.runs.staging import check_owned
 from sparsead.tasks.contract import Collator, Task
 from sparsead.training.arguments import training_arguments
+from sparsead.training.clock import Clock
 from sparsead.training.evaluation import (
     WithinEpochs,
     collate_batches,
@@ -88,6 +89,9 @@ class SparseadTrainer(Trainer):
         rows = cast(Dataset, self.eval_dataset if eval_dataset is None else eval_dataset)
         split = "validation" if metric_key_prefix == "eval" else metric_key_prefix
         self.compute_metrics = self._ordered(self.scorer_of(rows, split), rows)
+        for callback in self.callback_handler.callbacks:
+            if isinstance(callback, Clock):
+                callback.begin_evaluation()
         with torch.random.fork_rng(devices=[]):
             return super().evaluate(eval_dataset, ignore_keys, metric_key_prefix)
 
