@@ -25,8 +25,10 @@ from sparsead.tables.files import load_table
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "results"
 SCRIPT = ROOT / "scripts" / "make_results.py"
-Method = tuple[str, str, Any]
-"""A backbone, an adapter and its bottleneck."""
+Method = tuple[str, str, str, Any]
+"""The tasks for which a rate was chosen together, a backbone, an adapter and its bottleneck."""
+TOGETHER = {"mrpc": "MRPC and STS-B", "stsb": "MRPC and STS-B"}
+"""Tasks with one rate, that of the best mean over them; each other task has a rate of its own."""
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -55,8 +57,9 @@ def test_every_table_in_the_results_is_made_by_a_command() -> None:
 
 
 def method_of(config: dict[str, Any]) -> Method:
-    adapter = config["adapter"]
-    return config["backbone"]["name"], adapter["name"], adapter["options"].get("bottleneck")
+    task, adapter = config["task"]["name"], config["adapter"]
+    bottleneck = adapter["options"].get("bottleneck")
+    return TOGETHER.get(task, task), config["backbone"]["name"], adapter["name"], bottleneck
 
 
 @pytest.fixture(scope="module")
