@@ -92,8 +92,8 @@ def test_prefixes_that_peft_computes_otherwise_are_refused(
 @pytest.mark.parametrize(
     ("backbone", "length", "said"),
     [
-        ("tiny-bert", 4, "take up 4 of the 512 positions, so that longer texts than of 508 tokens"),
-        ("tiny-roberta", 3, "take up 3 of the 512 positions, so that longer texts than of 509"),
+        ("tiny-bert", 7, "take up 7 of the 512 positions, so that longer texts than of 505 tokens"),
+        ("tiny-roberta", 9, "take up 9 of the 512 positions, so that longer texts than of 503"),
     ],
 )
 def test_fewer_positions_for_tokens_are_said(
