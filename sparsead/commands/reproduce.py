@@ -96,7 +96,7 @@ def reproduce(
         cell.request.tracking.check_installed()
     _check_before(table, wanted)
     if output_mode() is None:
-        sys.stdout.write(describe_plan(wanted, table.search, unmeasured))
+        sys.stdout.write(describe_plan(wanted, table.search, unmeasured, retry=retry))
         sys.stdout.flush()
     with printed_log(), stop_on_interrupt("run the same command again to resume"):
         try:

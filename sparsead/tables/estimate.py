@@ -78,7 +78,11 @@ class Throughput:
 
 
 def describe_plan(
-    wanted: Sequence[Cell], search: SearchSpec | None = None, unmeasured: str = MEASURES
+    wanted: Sequence[Cell],
+    search: SearchSpec | None = None,
+    unmeasured: str = MEASURES,
+    *,
+    retry: bool = False,
 ) -> str:
     """Return a text with the number of runs in each state, and the time and space still needed.
 
@@ -89,6 +93,7 @@ def describe_plan(
         wanted: the table's cells.
         search: the table's search, if any. With search=asha the plan is the most that it can take.
         unmeasured: what to say of runs that have no estimate.
+        retry: failed runs are trained again; the estimate does not count them.
     """
     grid = _describe_grid(wanted)
     wanted = list_undecided(wanted, search)
@@ -101,8 +106,9 @@ def describe_plan(
     counts = count_states(wanted)
     line = ", ".join(f"{counts[state]} {state}" for state in ("done", "failed", "running"))
     waiting = f", {counts['waiting']} waiting for prerequisites" if counts["waiting"] else ""
+    again = f", {counts['failed']} to run again" if retry and counts["failed"] else ""
     runs = pluralize(sum(counts.values()), "run")
-    text = f"{grid}{runs}: {line}, {counts['missing']} to run{waiting}\n"
+    text = f"{grid}{runs}: {line}, {counts['missing']} to run{again}{waiting}\n"
     cost = estimate_cost(wanted)
     if not counts["missing"]:
         return text

@@ -85,6 +85,9 @@ def test_a_table_is_planned_done_and_rendered_again(
     assert "2 runs: 1 done, 1 failed, 0 running, 0 to run" in again.stdout
     assert again.stdout.splitlines()[-4:] == done.out.splitlines()[-4:]
     assert called(reproduce, monkeypatch, *words, "only=row=snip") == 0
+    capsys.readouterr()
+    assert called(reproduce, monkeypatch, *words, "--retry-failed") == 1
+    assert "1 done, 1 failed, 0 running, 0 to run, 1 to run again" in capsys.readouterr().out
 
 
 def test_ctrl_c_leaves_a_line_and_status_130(
