@@ -187,7 +187,8 @@ def compute_power(effect: float, n: int, level: float) -> float:
 
         least, noncentrality = t.isf(level / 2, n - 1), effect * n**0.5
         upper = nct.sf(least, n - 1, noncentrality)
-        return float(upper + nct.cdf(-least, n - 1, noncentrality))
+        # The lower tail, as an upper one: scipy's lower tail is nan for a large noncentrality.
+        return float(upper + nct.sf(least, n - 1, -noncentrality))
     sums, signs = _signed_sums(n)
     shifted = abs(sums + effect * signs)
     observed = shifted[:, :1]  # the first assignment of signs leaves all as they are

@@ -8,6 +8,7 @@ from statistics import fmean, variance
 
 import numpy as np
 import pytest
+from scipy.stats import t
 
 from sparsead.config.choices import list_choices
 from sparsead.report.comparisons import list_pairs
@@ -74,6 +75,20 @@ def test_simulation_and_t_test_meet_where_one_takes_over() -> None:
         assert compute_power(effect, 13, 0.05) == pytest.approx(
             compute_power(effect, 14, 0.05), abs=0.06
         )
+
+
+@pytest.mark.parametrize("comparisons", [1, 12])
+def test_many_seeds_show_what_the_t_test_shows(comparisons: int) -> None:
+    """The effect follows Student's quantiles closely, and falls with the number of seeds."""
+    level, found = ALPHA / comparisons, []
+    for n in (14, 16, 20, 30, 50, 100):
+        effect = find_detectable_effect(n, level, 0.8)
+        assert effect is not None
+        about = (t.isf(level / 2, n - 1) + t.isf(0.2, n - 1)) / n**0.5
+        assert effect == pytest.approx(about, rel=0.03)
+        assert compute_power(20, n, level) == 1
+        found.append(effect)
+    assert found == sorted(found, reverse=True)
 
 
 def test_without_an_effect_the_power_is_the_level() -> None:
