@@ -21,6 +21,7 @@ from sparsead.config.trust import is_registered
 from sparsead.config.values.tasks import check_score_name
 from sparsead.errors import ConfigError, RecordError, unknown, unknown_key
 from sparsead.runs.checked import check_type, parse_unaltered
+from sparsead.runs.trained_weights import count_trained
 
 NAMED_GROUPS = ("backbone", "task", "adapter", "pruner")
 """The config groups whose names a run's folder is named by, in that order."""
@@ -74,7 +75,9 @@ class Parameters(TypedDict):
     """Counts of parameters; `nominal` is the paper's #Param, a share of the backbone's."""
 
     nominal: Amount
-    backbone: NotRequired[Count]
+    backbone: NotRequired[Annotated[Count, Field(gt=0)]]
+    head: NotRequired[Count]
+    trainable_nonzero: NotRequired[Count]
     stored_bytes: NotRequired[Count]
 
 
@@ -204,6 +207,7 @@ def read_result(file: Path) -> dict[str, Any]:
             _check_scores(key, scores, shares)
         _check_directions(result)
         _check_sparsity(result["sparsity"], result["config"]["sparsity"])
+        count_trained(result)
         _check_learned(result)
     except (ConfigError, ValueError) as error:
         raise RecordError(f"{file}: is not the result of a run ({error})") from error
