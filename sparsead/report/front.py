@@ -8,9 +8,11 @@ from typing import Any, NamedTuple
 from sparsead.config.seeds import Seeds
 from sparsead.errors import warn
 from sparsead.errors.display import pluralize
+from sparsead.report.evaluated import differ_in_examples
 from sparsead.report.results import Results
 from sparsead.report.statistics import Estimate, MeanInterval, t_interval
 from sparsead.runs.record import RunRecord
+from sparsead.runs.trained_weights import count_trained
 
 COLUMNS = (
     *("backbone", "task", "metric", "method", "weights", "share %", "n", "collapsed", "score"),
@@ -51,8 +53,12 @@ class Point(NamedTuple):
 
 
 def find_points(results: Results, backbone: str, column: str) -> list[Point]:
-    """Return the settings that have scores, those with the fewest weights first."""
-    found = []
+    """Return the settings that have scores, those with the fewest weights first.
+
+    Settings that were evaluated on different examples are compared all the same, and said.
+    """
+    found: list[Point] = []
+    first: RunRecord | None = None
     for row in results.table.rows:
         measured = results.at(backbone, row.name, column)
         if not measured.scores:
@@ -64,6 +70,12 @@ def find_points(results: Results, backbone: str, column: str) -> list[Point]:
         if "backbone" not in counts:
             warn(f"{record.folder}: does not count its backbone's parameters; it is left out")
             continue
+        first = first or record
+        if differ_in_examples(first, record):
+            warn(
+                f"{column}: {row.label} was evaluated on other examples than another setting, so "
+                "that the front compares different data; choose the runs of one data set"
+            )
         share, scores = measure_trained(record), tuple(measured.scores.values())
         weights = round(share * counts["backbone"])
         point = Point(backbone, column, row.label, weights, share, scores)
@@ -80,11 +92,9 @@ def measure_trained(record: RunRecord) -> float:
     it counts adapters of other runs that are combined here. Records that lack a count have that
     alone.
     """
-    counts = record.result["parameters"]
-    if not {"backbone", "head", "trainable_nonzero"} <= counts.keys():
+    counts, trained = record.result["parameters"], count_trained(record.result)
+    if trained is None or "backbone" not in counts:
         return float(counts["nominal"])
-    frozen_head = record.result["config"]["adapter"]["options"].get("head") == "frozen"
-    trained = counts["trainable_nonzero"] - (0 if frozen_head else counts["head"])
     return float(trained / counts["backbone"])
 
 

@@ -163,6 +163,19 @@ def test_a_run_that_does_not_count_its_backbone_is_left_out(
     assert f"{folder}: does not count its backbone's parameters; it is left out" in printed.err
 
 
+def test_settings_that_were_evaluated_on_other_examples_are_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for pruner, examples in (("snip", 8), ("magnitude", 8), ("random", 9)):
+        result = plain_result(setting=pruner, pruner=pruner, scores={"accuracy": 0.8})
+        result["parameters"] |= {"backbone": 1000}
+        result["data"] = {"validation": {"examples": examples, "counts": {}}}
+        write_record(tmp_path, result)
+    cli.run("map", ["--outputs", str(tmp_path), "--format", "csv"])
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "other examples" in line]
+    assert "random" in line
+
+
 def test_a_setting_without_a_defined_score_is_left_out_and_named(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
