@@ -1,4 +1,4 @@
-"""What differs between two runs: configuration, environment, origin and scores."""
+"""What differs between two runs: configuration, data, environment, origin and scores."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from sparsead.runs.record import RunRecord
 _LEFT_OUT = ("peak_memory_bytes",)
 """Measurements that differ between any two runs."""
 _COLUMNS = ("key", "run", "against")
+_DIGITS = 6
+"""Digits of a score in percent behind the point: enough for any two that differ."""
 _CUT = "…"
 _GAP = 2
 """Spaces between two columns."""
@@ -32,7 +34,7 @@ def describe_differences(record: RunRecord, other: RunRecord) -> str:
         if ours.get(key) != theirs.get(key)
     ]
     if not rows:
-        return "no difference in configuration, environment, origin and scores\n"
+        return "no difference in configuration, data, environment, origin and scores\n"
     return _fitted(rows)
 
 
@@ -56,10 +58,12 @@ def list_values(record: RunRecord) -> dict[str, Any]:
     """Return what two runs are compared in, by keys; scores are in percent."""
     result = RunRecord.read(record.folder).result
     scores = {
-        name: None if score is None else round(100 * score, 2)
+        name: None if score is None else round(100 * score, _DIGITS)
         for name, score in result["scores"].items()
     }
     parts = {
+        "data": result.get("data", {}),
+        "sources": result.get("sources", {}),
         "score": scores,
         "environment": {
             k: v for k, v in result.get("environment", {}).items() if k not in _LEFT_OUT

@@ -78,6 +78,19 @@ def test_what_differs_between_two_runs_is_shown_first(
     assert "weights kept" not in text
 
 
+def test_other_data_and_the_last_digits_of_a_score_are_differences(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = {"examples": 8, "counts": {}}
+    for name, digest, score in (("one", 64 * "a", 0.865212), ("two", 64 * "b", 0.865238)):
+        data = {"train": rows | {"sha256": digest}}
+        write_run(tmp_path, name, {}, data=data, scores={"accuracy": score})
+    text = shown(tmp_path, monkeypatch, capsys, "one", "--against", "two")
+    lines = [line.split() for line in text.splitlines()]
+    assert ["data.train.sha256", 64 * "a", 64 * "b"] in lines
+    assert ["score.accuracy", "86.5212", "86.5238"] in lines
+
+
 def test_a_run_without_masks_is_shown(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
