@@ -39,7 +39,10 @@ from sparsead.runs.states import Done, Failed, Missing, State
 _NAME = r"[\w-][\w.-]{0,249}"
 FILE_OF_RECORD = rf"result\.json|config\.yaml|predictions-{SPLIT_NAME}\.parquet"
 """The name of a file of a record that an archive may hold, as a regular expression."""
-_PATH = re.compile(rf"{_NAME}/({FILE_OF_RECORD})|failed-{_NAME}\.json")
+_FAILED = rf"failed-{_NAME}\.json"
+_PATH = re.compile(rf"(?!{_FAILED}/){_NAME}/({FILE_OF_RECORD})|{_FAILED}")
+_LONGEST_NAME = 255
+"""Bytes that file systems allow for the name of a file or folder."""
 _RUNS_OF_A_PAGE = 4096
 """So many recipes are kept, because a page has many tables of the same runs."""
 _COLUMNS = {"path": "string", "content": "binary"}
@@ -151,7 +154,7 @@ def _unpack_file(archive: Path, path: object, content: object, runs: Path) -> No
     """
     if not isinstance(content, bytes):
         raise RecordError(f"{archive}: is not an archive of records (content must be bytes)")
-    if not isinstance(path, str) or not _PATH.fullmatch(path):
+    if not isinstance(path, str) or not _is_path_of_run(path):
         raise RecordError(f"{archive}: {path!r} is not the path of a file of a run")
     file = runs / path
     if file.exists():
@@ -159,6 +162,11 @@ def _unpack_file(archive: Path, path: object, content: object, runs: Path) -> No
     with _explain_full_storage(archive):
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(content)
+
+
+def _is_path_of_run(path: str) -> bool:
+    names = path.encode(errors="replace").split(b"/")
+    return bool(_PATH.fullmatch(path)) and max(map(len, names)) <= _LONGEST_NAME
 
 
 @contextmanager

@@ -204,6 +204,7 @@ def write_archive(file: Path, *rows: tuple[str | None, bytes]) -> Path:
     [
         *("../x/result.json", "/etc/passwd", "run/../../x", "run/.hidden", "", "a/b/c", "a\nb"),
         *("run/payload.py", "run/adapter.safetensors", "run", f"{300 * 'a'}/result.json", None),
+        *(f"{200 * 'é'}/result.json", "failed-x.json/result.json", f"failed-{250 * 'a'}.json"),
     ],
 )
 def test_what_is_no_file_of_a_record_is_not_unpacked(tmp_path: Path, path: str | None) -> None:
