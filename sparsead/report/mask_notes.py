@@ -32,7 +32,9 @@ def notes_of_masks(results: Results) -> list[str]:
 
 def _describe(runs: Sequence[Mapping[str, Any]]) -> str:
     """Return the note on the runs of a row; "" if the scores decided all of their masks."""
-    masks = [each for each in runs if any(each.get("not_by_score", {}).values())]
+    masks = [
+        each for each in runs if "by_tensor" in each and any(each.get("not_by_score", {}).values())
+    ]
     if not masks:
         return ""
     counts = [each["not_by_score"] for each in masks]
