@@ -1,8 +1,9 @@
 """The one reader of Parquet files that somebody else may have written: it bounds what it decodes.
 
 A few bytes of Parquet can stand for any number of values, of any length. What a file would become
-in memory is therefore computed from its footer before anything is decoded, and counted again while
-it is decoded. The limit is a multiple of the file's own size, but never below `LEAST_LIMIT`.
+in memory is therefore computed from the headers of its pages before anything is decoded, and
+counted again while it is decoded. The limit is a multiple of the file's own size, but never below
+`LEAST_LIMIT`.
 """
 
 from __future__ import annotations
@@ -10,10 +11,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
+
+from sparsead.runs.parquet_pages import measure_pages
 
 if TYPE_CHECKING:
     from pyarrow import Array, DataType, RecordBatch, Schema, Table
+    from pyarrow.parquet import ColumnChunkMetaData
 
 LEAST_LIMIT = 1 << 28
 """Bytes that every file may become, however small it is: columns of equal values compress well."""
@@ -73,7 +77,7 @@ class BoundedParquet:
     def batches(self, columns: Sequence[str]) -> Iterator[RecordBatch]:
         """Yield the rows of columns without lists, as many at once as take little memory.
 
-        No value is larger than all values of its row group, whose size the footer tells.
+        No value is larger than all pages of its row group, whose size their headers tell.
 
         Raises:
             ValueError: they are too large for the file's size.
@@ -90,7 +94,7 @@ class BoundedParquet:
         """Return columns of lists, of which one row may have any number of values.
 
         Fewer rows at once would bound nothing. A text that occurs twice is therefore decoded once,
-        so that the texts take no more than the footer says, and repeated only if there is room.
+        so that the texts take no more than their pages, and repeated only if there is room.
         """
         from pyarrow import concat_tables, parquet, schema
 
@@ -111,24 +115,36 @@ class BoundedParquet:
         return BytesIO(self._content) if isinstance(self._content, bytes) else self._content
 
     def _sizes(self, columns: Sequence[str]) -> list[int]:
-        """Return what the footer says that some columns take in each row group.
+        """Return how many bytes the pages of some columns take in each row group.
 
         Raises:
             ValueError: together they are too large for the file's size.
         """
         metadata = self._opened.metadata
         left, sizes = self._limit, []
-        for group in map(metadata.row_group, range(metadata.num_row_groups)):
-            parts = map(group.column, range(group.num_columns))
-            read = [part for part in parts if _is_part(part.path_in_schema, columns)]
-            sizes.append(sum(part.total_uncompressed_size for part in read))
-            left -= sizes[-1] + sum(part.num_values * _LARGEST_NUMBER for part in read)
-            _check_left(left)
+        with self._open() as file:
+            for group in map(metadata.row_group, range(metadata.num_row_groups)):
+                parts = map(group.column, range(group.num_columns))
+                read = [part for part in parts if _is_part(part.path_in_schema, columns)]
+                sizes.append(sum(_measure_column(file, part) for part in read))
+                left -= sizes[-1] + sum(part.num_values * _LARGEST_NUMBER for part in read)
+                _check_left(left)
         return sizes
+
+    def _open(self) -> BinaryIO:
+        source = self._source()
+        return source.open("rb") if isinstance(source, Path) else source
 
 
 def _is_part(path: str, columns: Sequence[str]) -> bool:
     return any(path == column or path.startswith(f"{column}.") for column in columns)
+
+
+def _measure_column(file: BinaryIO, part: ColumnChunkMetaData) -> int:
+    start = part.data_page_offset
+    if part.has_dictionary_page:
+        start = min(start, part.dictionary_page_offset)
+    return measure_pages(file, start, part.total_compressed_size)
 
 
 def _check_left(left: int) -> None:

@@ -9,9 +9,12 @@ from typing import Any
 
 import pyarrow
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 from pyarrow import parquet
 
 from sparsead.runs.parquet_files import BoundedParquet
+from sparsead.runs.parquet_pages import measure_pages
 from watched_memory import watched_memory
 
 COUNT = 1000
@@ -53,13 +56,38 @@ BOMBS: dict[str, Callable[[], bytes]] = {
 }
 
 
+def encoded(number: int, length: int = 1) -> bytes:
+    """Return how a footer holds a size, in at least so many bytes."""
+    digits: list[int] = []
+    left = 2 * number
+    while left or len(digits) < length:
+        digits.append(left & 127 | 128)
+        left >>= 7
+    return bytes([*digits[:-1], digits[-1] & 127])
+
+
+def understated(content: bytes) -> bytes:
+    """Return a file whose footer says that each of its columns takes one byte."""
+    metadata = parquet.ParquetFile(io.BytesIO(content)).metadata
+    start = len(content) - 8 - int.from_bytes(content[-8:-4], "little")
+    footer = content[start:]
+    for number in range(metadata.num_columns):
+        size = encoded(metadata.row_group(0).column(number).total_uncompressed_size)
+        assert footer.count(size)
+        footer = footer.replace(size, encoded(1, len(size)))
+    sizes = parquet.ParquetFile(io.BytesIO(content[:start] + footer)).metadata.row_group(0)
+    assert sizes.column(0).total_uncompressed_size == 1
+    return content[:start] + footer
+
+
 @pytest.mark.parametrize("kind", BOMBS)
+@pytest.mark.parametrize("alter", [bytes, understated])
 def test_a_file_that_decodes_to_too_much_is_refused_before_it_does(
-    kind: str, monkeypatch: pytest.MonkeyPatch
+    kind: str, alter: Callable[[bytes], bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sparsead.runs.parquet_files.LEAST_LIMIT", LIMIT)
     monkeypatch.setattr("sparsead.runs.parquet_files.BYTES_AT_ONCE", LIMIT // 4)
-    content = BOMBS[kind]()
+    content = alter(BOMBS[kind]())
     assert len(content) < BOMB // 1000
     with (
         watched_memory() as most,
@@ -67,6 +95,49 @@ def test_a_file_that_decodes_to_too_much_is_refused_before_it_does(
     ):
         BoundedParquet(content).read()
     assert most() < 2 * LIMIT
+
+
+@pytest.mark.parametrize("codec", ["none", "snappy", "zstd"])
+@pytest.mark.parametrize("version", ["1.0", "2.0"])
+@pytest.mark.parametrize("checksum", [True, False])
+def test_pages_take_what_an_honest_footer_says(codec: str, version: str, checksum: bool) -> None:
+    stream = io.BytesIO()
+    texts = [f"{number} {'x' * (number % 300)}" for number in range(3000)]
+    parquet.write_table(
+        pyarrow.table({"a": texts, "b": [texts[:3]] * 3000, "c": [n / 3 for n in range(3000)]}),
+        stream,
+        compression=codec,
+        data_page_version=version,
+        data_page_size=5000,
+        write_page_checksum=checksum,
+        row_group_size=2000,
+    )
+    metadata = parquet.ParquetFile(stream).metadata
+    for group in map(metadata.row_group, range(2)):
+        for column in map(group.column, range(3)):
+            start = column.dictionary_page_offset or column.data_page_offset
+            size = measure_pages(stream, start, column.total_compressed_size)
+            # The footer counts the headers too.
+            assert 0.9 * column.total_uncompressed_size < size < column.total_uncompressed_size
+
+
+def measured(content: bytes, start: int) -> int | str:
+    try:
+        return measure_pages(io.BytesIO(content), start, 40)
+    except ValueError as error:
+        return str(error)
+
+
+@given(content=st.binary(max_size=40), start=st.integers(-3, 3))
+@example(content=b"\x18" + b"\xff" * 9 + b"\x01", start=0)
+@example(content=b"\x1c" * 40, start=0)
+def test_what_has_no_headers_of_pages_is_refused_or_has_a_size(content: bytes, start: int) -> None:
+    found = measured(content, start)
+    if isinstance(found, str):
+        assert "the header of one of its pages" in found or "negative seek value" in found
+    else:
+        assert found >= 0
+    assert isinstance(measured(b"", start), str)
 
 
 def test_a_column_that_is_named_as_a_part_of_another_is_refused() -> None:
