@@ -31,7 +31,11 @@ from sparsead.runs.request import RunRequest, do_prerequisites, find_recorded
 from sparsead.runs.sources import describe_sources
 from sparsead.runs.staging import check_owned
 from sparsead.runs.unfinished import STARTED_FILE, note_started
-from sparsead.training.device import describe_environment, resolve_device
+from sparsead.training.device import (
+    describe_environment,
+    deterministic_algorithms,
+    resolve_device,
+)
 from sparsead.training.launcher import check_launcher
 from sparsead.training.prediction import remove_unfinished_predictions
 from sparsead.training.processes import broadcast_value, is_main, stage_once
@@ -168,9 +172,10 @@ def run(
         note_started(folder, request.identity, spec.to_dict())
     setup = set_up(spec, folder)
     loaded = load(spec, setup)
-    pruned = prune(spec, setup, loaded)
-    trainer = fit(spec, setup, loaded, pruned, tracker, watch)
-    reported = score(request, setup, loaded, trainer)
+    with deterministic_algorithms(spec.protocol.deterministic, setup.device):
+        pruned = prune(spec, setup, loaded)
+        trainer = fit(spec, setup, loaded, pruned, tracker, watch)
+        reported = score(request, setup, loaded, trainer)
     tracker.log(
         describe_result(reported["scores"], pruned.masks.summary()), trainer.state.global_step
     )

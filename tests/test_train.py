@@ -6,6 +6,7 @@ import gc
 import json
 import signal
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -233,6 +234,31 @@ def test_methods_share_the_head_the_adapter_and_the_order(glue_fixture: Path) ->
         adapter = ADAPTERS.bind(spec.adapter.method, spec.adapter.options)()
         states.append(adapter.insert(model, spec.seed).trained_state())
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+
+
+def test_the_scores_of_weights_and_predictions_are_deterministic_too(
+    tmp_path: Path, glue_fixture: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module: Any = sys.modules["sparsead.train"]
+    found = {}
+
+    def note(phase: str) -> None:
+        work = getattr(module, phase)
+
+        def noted(*arguments: Any) -> Any:
+            found[phase] = torch.are_deterministic_algorithms_enabled()
+            return work(*arguments)
+
+        monkeypatch.setattr(module, phase, noted)
+
+    for phase in ("prune", "fit", "score", "save"):
+        note(phase)
+    # Only a run on CUDA may ask for them; torch uses them on a CPU as well.
+    asked = partial(module.deterministic_algorithms, True)
+    monkeypatch.setattr(module, "deterministic_algorithms", lambda wanted, device: asked("cuda"))
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    train(tiny(tmp_path, glue_fixture, "protocol.epochs=1"))
+    assert found == {"prune": True, "fit": True, "score": True, "save": False}
 
 
 @pytest.mark.cuda

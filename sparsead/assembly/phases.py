@@ -36,7 +36,7 @@ from sparsead.runs.staging import check_owned
 from sparsead.tasks.checked import check_collator
 from sparsead.tasks.contract import Collator, LearnsOptions
 from sparsead.training.clock import Clock
-from sparsead.training.device import deterministic_algorithms, reset_peak_memory, resolve_device
+from sparsead.training.device import reset_peak_memory, resolve_device
 from sparsead.training.duration import TellDuration
 from sparsead.training.emulation import fast_products
 from sparsead.training.final_scores import evaluated_splits, final_scores
@@ -232,8 +232,7 @@ def fit(
         where = f"{setup.device} in {precision}"
         trainer.add_callback(TellDuration(spec, inputs.task, inputs.described, where))
         _tell_weights(loaded.adapted, pruned.masks)
-        deterministic = deterministic_algorithms(spec.protocol.deterministic, setup.device)
-        with suppress(AlreadyFinishedError), deterministic, fast_products(precision, setup.device):
+        with suppress(AlreadyFinishedError), fast_products(precision, setup.device):
             trainer.train(resume_from_checkpoint=setup.checkpoint)
     return trainer
 
