@@ -190,7 +190,9 @@ Layout = TypeVar("Layout", Bucket, Packing)
 class PackingCollator:
     """Adds `packing` and `position_ids` to the padded batches of another collator.
 
-    The positions are added because the model cannot derive them from a packed batch.
+    The positions are added, if the collator gives none, because the model cannot derive them from
+    a packed batch. A batch without `attention_mask` has no padding, as in transformers. A batch
+    that is not of token ids, or whose mask is for each pair of tokens, is left padded.
 
     Args:
         collator: returns a padded batch.
@@ -212,10 +214,15 @@ class PackingCollator:
     def __call__(self, examples: list[Any]) -> BatchEncoding:
         """Return the padded batch of the examples, with its packing and its positions."""
         batch = dict(self.collator(examples))
-        true = batch["attention_mask"].bool()
+        ids = batch.get("input_ids")
+        if ids is None:
+            return BatchEncoding(batch)
+        mask = batch.get("attention_mask")
+        true = torch.ones_like(ids, dtype=torch.bool) if mask is None else mask.bool()
+        if true.shape != ids.shape:
+            return BatchEncoding(batch)
         layout = build_packing(true, self.round_to, self.round_lengths_to, self.most_pairs)
-        positions = self._positions(batch["input_ids"])
-        return BatchEncoding(batch | {"position_ids": positions, "packing": layout})
+        return BatchEncoding({"position_ids": self._positions(ids), **batch, "packing": layout})
 
     def _positions(self, input_ids: Tensor) -> Tensor:
         if self.padding_idx is None:

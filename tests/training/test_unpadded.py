@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock, patch
@@ -120,6 +120,30 @@ def test_loss_logits_and_every_gradient_are_those_of_the_padded_batch(
     rows = examples(adapted.model.config.vocab_size, segments=backbone == "tiny-bert")
     rows[1]["input_ids"][5] = adapted.model.config.pad_token_id  # a literal [PAD] in the text
     assert_equal_to_padded(adapted, collator, rows, precision)
+
+
+def without_mask(batch: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in batch.items() if name != "attention_mask"}
+
+
+def with_positions(batch: dict[str, Any]) -> dict[str, Any]:
+    return {**batch, "position_ids": torch.arange(20).flip(0).repeat(3, 1)}
+
+
+def with_mask_of_pairs(batch: dict[str, Any]) -> dict[str, Any]:
+    mask = torch.zeros(3, 1, 20, 20)
+    mask[..., :10, 10:] = torch.finfo(torch.float).min
+    return {**batch, "attention_mask": mask}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("change", [without_mask, with_positions, with_mask_of_pairs])
+def test_they_are_also_for_the_batches_of_a_collator_of_ones_own(
+    change: Callable[[dict[str, Any]], dict[str, Any]],
+) -> None:
+    adapted, collator = build("tiny-bert", "houlsby", "backbone.dropout=0")
+    rows = examples(adapted.model.config.vocab_size, (20, 20, 20))
+    assert_equal_to_padded(adapted, lambda rows: change(dict(collator(rows))), rows)
 
 
 @pytest.mark.slow
