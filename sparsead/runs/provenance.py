@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import subprocess
 import sys
 from functools import cache
@@ -13,7 +14,11 @@ from typing import Any
 
 from sparsead.runs.secrets import hide_secrets
 
-_STATUS = ("status", "--porcelain", "--untracked-files=no", "--ignore-submodules=all")
+_STATUS = (
+    *("status", "--porcelain=v2", "--branch", "--untracked-files=no"),
+    *("--no-ahead-behind", "--no-renames", "--ignore-submodules=all"),
+)
+_COMMIT = re.compile(r"^# branch\.oid ([0-9a-f]{40,64})$", re.MULTILINE)
 _ENVIRONMENT = {
     "GIT_OPTIONAL_LOCKS": "0",
     "GIT_NO_LAZY_FETCH": "1",  # of objects that a repository may leave to a remote one
@@ -38,7 +43,7 @@ def describe_provenance() -> dict[str, Any]:
     """
     return {
         "command": hide_secrets([str(word) for word in sys.argv]),
-        "program": describe_commit(Path(__file__).parent),
+        "program": describe_program(),
         "caller": describe_commit(Path()),
         "packages": dict(_packages()),
         "processor": _first_line(_CPU, "model name") or platform.processor() or None,
@@ -47,17 +52,27 @@ def describe_provenance() -> dict[str, Any]:
     }
 
 
+@cache
+def describe_program() -> dict[str, Any] | None:
+    """Return the commit of the program, as it was at the first run of this process."""
+    return describe_commit(Path(__file__).parent)
+
+
 def describe_commit(folder: Path) -> dict[str, Any] | None:
     """Return the commit of the Git repository that contains a folder; None if there is none.
 
-    `changed` tells whether a tracked file differs from the commit; None if Git would have to run a
-    filter of the repository's own to tell. Submodules are not looked at.
+    `changed` tells whether a tracked file differs from the commit; None if Git takes too long to
+    tell, or would have to run a filter of the repository's own. Submodules are not looked at.
     """
-    commit = _git(folder, "rev-parse", "--verify", "HEAD")
-    if not commit:
+    status = None if _has_own_filters(folder) else _git(folder, *_STATUS)
+    if status is None:
+        commit = _git(folder, "rev-parse", "--verify", "HEAD")
+        return {"commit": commit, "changed": None} if commit else None
+    found = _COMMIT.search(status)
+    if found is None:
         return None
-    changes = None if _has_own_filters(folder) else _git(folder, *_STATUS)
-    return {"commit": commit, "changed": None if changes is None else bool(changes)}
+    changed = any(not line.startswith("#") for line in status.splitlines())
+    return {"commit": found[1], "changed": changed}
 
 
 def _has_own_filters(folder: Path) -> bool:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sparsead.runs.provenance import describe_commit, describe_provenance
+from sparsead.runs.provenance import describe_commit, describe_program, describe_provenance
 
 
 def git(folder: Path, *words: str) -> str:
@@ -74,7 +74,9 @@ def test_a_submodule_cannot_run_a_program(tmp_path: Path) -> None:
 def test_without_git_and_with_a_secret_in_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(os.environ, "PATH", "")
     monkeypatch.setattr(sys, "argv", ["sparsead", "train", "my_token=abcdefghijkl"])
+    describe_program.cache_clear()
     found = describe_provenance()
+    describe_program.cache_clear()
     assert (found["program"], found["caller"]) == (None, None)
     assert found["command"] == ["sparsead", "train", "my_token=***"]
     assert "torch" in found["packages"]
