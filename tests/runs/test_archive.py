@@ -478,7 +478,10 @@ def test_a_file_that_is_no_archive_is_refused(tmp_path: Path, content: bytes) ->
     "columns",
     [
         *({"score": [1]}, {"content": ["x"]}, {"content": [None]}, {"path": [b"a/b"]}),
-        {"content": pyarrow.nulls(1, pyarrow.binary(1 << 30))},
+        {
+            "path": pyarrow.array([], "string"),
+            "content": pyarrow.array([], pyarrow.binary(1 << 30)),
+        },
     ],
 )
 def test_a_parquet_file_of_other_columns_is_no_archive(
