@@ -13,7 +13,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from sparsead.runs.parquet_pages import measure_pages
+from sparsead.runs.parquet_pages import Pages, measure_pages
 
 if TYPE_CHECKING:
     from pyarrow import Array, DataType, RecordBatch, Schema, Table
@@ -126,8 +126,9 @@ class BoundedParquet:
             for group in map(metadata.row_group, range(metadata.num_row_groups)):
                 parts = map(group.column, range(group.num_columns))
                 read = [part for part in parts if _is_part(part.path_in_schema, columns)]
-                sizes.append(sum(_measure_column(file, part) for part in read))
-                left -= sizes[-1] + sum(part.num_values * _LARGEST_NUMBER for part in read)
+                pages = [_measure_column(file, part) for part in read]
+                sizes.append(sum(each.size for each in pages))
+                left -= sizes[-1] + sum(each.values * _LARGEST_NUMBER for each in pages)
                 _check_left(left)
         return sizes
 
@@ -140,7 +141,7 @@ def _is_part(path: str, columns: Sequence[str]) -> bool:
     return any(path == column or path.startswith(f"{column}.") for column in columns)
 
 
-def _measure_column(file: BinaryIO, part: ColumnChunkMetaData) -> int:
+def _measure_column(file: BinaryIO, part: ColumnChunkMetaData) -> Pages:
     start = part.data_page_offset
     if part.has_dictionary_page:
         start = min(start, part.dictionary_page_offset)
