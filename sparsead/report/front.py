@@ -55,7 +55,7 @@ class Point(NamedTuple):
 def find_points(results: Results, backbone: str, column: str) -> list[Point]:
     """Return the settings that have scores, those with the fewest weights first.
 
-    Settings that were evaluated on different examples are compared all the same, and said.
+    Where settings were evaluated on different examples, a warning says so.
     """
     found: list[Point] = []
     first: RunRecord | None = None

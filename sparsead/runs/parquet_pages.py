@@ -24,7 +24,7 @@ _BINARY, _STRUCT = 8, 12
 _DEEPEST = 4
 """So many structs within each other; a header has two or three."""
 _BITS = 64
-"""Of the largest number."""
+"""Bits of the largest number."""
 _LARGEST_SIZE = 1 << 31
 """Bytes of a page, or of a value in its header."""
 _UNREADABLE = "the header of one of its pages cannot be read"
